@@ -1,0 +1,25 @@
+"""Search spaces and genotypes, as plain data."""
+
+from robustnas.spaces.darts import DARTS, S1, S2, S3, S4, DARTSWithoutNone, darts_like
+from robustnas.spaces.find import find_space
+from robustnas.spaces.genotype import Choice, Genotype
+from robustnas.spaces.nasbench201 import NASBench201
+from robustnas.spaces.space import CellSpace, Edge, SearchSpace, complete_cell
+
+__all__ = [
+    "DARTS",
+    "S1",
+    "S2",
+    "S3",
+    "S4",
+    "CellSpace",
+    "Choice",
+    "DARTSWithoutNone",
+    "Edge",
+    "Genotype",
+    "NASBench201",
+    "SearchSpace",
+    "complete_cell",
+    "darts_like",
+    "find_space",
+]

@@ -1,0 +1,81 @@
+"""The DARTS CIFAR space (arXiv:1806.09055) and the RobustDARTS spaces S1 to S4 (arXiv:1909.09656)."""
+
+from __future__ import annotations
+
+from robustnas.spaces.space import CellSpace, SearchSpace, complete_cell
+
+Operations = tuple[str, ...] | list[tuple[str, ...]]
+
+_WITHOUT_NONE = (
+    "max_pool_3x3",
+    "avg_pool_3x3",
+    "skip_connect",
+    "sep_conv_3x3",
+    "sep_conv_5x5",
+    "dil_conv_3x3",
+    "dil_conv_5x5",
+)
+
+
+def darts_like(name: str, normal: Operations, reduce: Operations | None = None) -> SearchSpace:
+    """A space with the cells of DARTS: two inputs, four nodes, 14 edges, two edges kept per node.
+
+    Args:
+        name: Name of the space.
+        normal: Operations of the normal cell, for all edges or edge by edge.
+        reduce: The same for the reduction cell; by default those of the normal cell.
+
+    Returns:
+        The space. ``none`` takes part in the mixture but is never selected.
+    """
+
+    def cell(operations: Operations, reduction: bool) -> CellSpace:
+        return complete_cell(2, 4, operations, (2, 3, 4, 5), reduction, keep=2, never_selected=("none",))
+
+    return SearchSpace(
+        name, {"normal": cell(normal, False), "reduce": cell(normal if reduce is None else reduce, True)}
+    )
+
+
+_SKIP, _MAX, _AVG = "skip_connect", "max_pool_3x3", "avg_pool_3x3"
+_SEP3, _DIL3, _DIL5 = "sep_conv_3x3", "dil_conv_3x3", "dil_conv_5x5"
+
+_S1_NORMAL: list[tuple[str, ...]] = [
+    (_SKIP, _DIL3),
+    (_SKIP, _DIL5),
+    (_SKIP, _DIL5),
+    (_SKIP, _SEP3),
+    (_SKIP, _DIL3),
+    (_MAX, _SKIP),
+    (_SKIP, _SEP3),
+    (_SKIP, _SEP3),
+    (_SKIP, _DIL3),
+    (_SKIP, _SEP3),
+    (_MAX, _SKIP),
+    (_SKIP, _DIL3),
+    (_DIL3, _DIL5),
+    (_DIL3, _DIL5),
+]
+_S1_REDUCE: list[tuple[str, ...]] = [
+    (_MAX, _AVG),
+    (_MAX, _DIL3),
+    (_MAX, _AVG),
+    (_MAX, _AVG),
+    (_SKIP, _DIL5),
+    (_MAX, _AVG),
+    (_MAX, _SEP3),
+    (_SKIP, _DIL3),
+    (_SKIP, _DIL5),
+    (_MAX, _AVG),
+    (_MAX, _AVG),
+    (_SKIP, _DIL5),
+    (_SKIP, _DIL5),
+    (_SKIP, _DIL5),
+]
+
+DARTS = darts_like("DARTS", ("none", *_WITHOUT_NONE))
+DARTSWithoutNone = darts_like("DARTSWithoutNone", _WITHOUT_NONE)
+S1 = darts_like("S1", _S1_NORMAL, _S1_REDUCE)
+S2 = darts_like("S2", (_SKIP, _SEP3))
+S3 = darts_like("S3", ("none", _SKIP, _SEP3))
+S4 = darts_like("S4", ("noise", _SEP3))

@@ -1,0 +1,42 @@
+"""From a name in a YAML file to a search space."""
+
+from __future__ import annotations
+
+import importlib
+
+from robustnas.spaces.darts import DARTS, S1, S2, S3, S4, DARTSWithoutNone
+from robustnas.spaces.nasbench201 import NASBench201
+from robustnas.spaces.space import SearchSpace
+
+KNOWN = {space.name: space for space in (DARTS, DARTSWithoutNone, S1, S2, S3, S4, NASBench201)}
+
+
+def find_space(space: str | SearchSpace) -> SearchSpace:
+    """The search space that ``space`` names.
+
+    Args:
+        space: A space itself, the name of one that comes with robustnas, or the import path of one in a
+            module of the user's own, such as ``my_package.my_module.SPACE``.
+
+    Returns:
+        The space.
+
+    Raises:
+        ValueError: If no space of that name can be found.
+    """
+    if isinstance(space, SearchSpace):
+        return space
+    if space in KNOWN:
+        return KNOWN[space]
+    module, _, attribute = space.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), attribute) if module else None
+    except (ImportError, AttributeError) as error:
+        raise ValueError(
+            f"Expected `space` to be one of {list(KNOWN)} or an import path, but {space!r} fails: {error}."
+        ) from error
+    if not isinstance(found, SearchSpace):
+        raise ValueError(
+            f"Expected `space` to be one of {list(KNOWN)} or the import path of a SearchSpace, but got {space!r}."
+        )
+    return found

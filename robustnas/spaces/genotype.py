@@ -1,0 +1,261 @@
+"""A found architecture: which edges a discrete cell has, and the operation on each."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from robustnas.spaces.space import CellSpace, SearchSpace
+
+SCHEMA = 1
+
+
+class Choice(NamedTuple):
+    """One edge of a discrete cell: ``operation`` on the edge from ``source`` to ``node``."""
+
+    source: int
+    node: int
+    operation: str
+
+    def __str__(self) -> str:
+        return f"{self.source}-{self.node} {self.operation}"
+
+
+@dataclass(frozen=True, eq=False)
+class Genotype:
+    """A discrete architecture. Two are equal if their edges are, in whatever order a node lists its inputs.
+
+    Args:
+        space: Name of the search space.
+        cells: Kind of cell to its edges, ordered by node. The order inside a node is kept: selection lists the
+            strongest edge first, as the original DARTS does.
+
+    Raises:
+        ValueError: If a choice is not a triple of source, node and operation.
+    """
+
+    space: str
+    cells: Mapping[str, tuple[Choice, ...]]
+
+    def __post_init__(self) -> None:
+        cells = {kind: _in_node_order(kind, choices) for kind, choices in self.cells.items()}
+        object.__setattr__(self, "cells", MappingProxyType(cells))
+
+    def _key(self) -> tuple[object, ...]:
+        return self.space, tuple(sorted((kind, tuple(sorted(choices))) for kind, choices in self.cells.items()))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Genotype) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Genotype, (self.space, dict(self.cells))
+
+    def __str__(self) -> str:
+        """One line, for instance ``NASBench201 cell: 0-1 skip_connect, 0-2 none, ...``."""
+        cells = (f"{kind}: " + ", ".join(map(str, choices)) for kind, choices in self.cells.items())
+        return f"{self.space} " + " | ".join(cells)
+
+    @classmethod
+    def from_text(cls, text: str) -> Genotype:
+        """Read the one-line form that :meth:`__str__` writes.
+
+        Args:
+            text: The line.
+
+        Returns:
+            The genotype.
+
+        Raises:
+            ValueError: If the text has another form.
+        """
+        name, _, body = text.strip().partition(" ")
+        cells: dict[str, tuple[Choice, ...]] = {}
+        for part in body.split(" | "):
+            kind, _, edges = part.partition(": ")
+            found = [re.fullmatch(r"(\d+)-(\d+) (\S+)", edge) for edge in edges.split(", ")]
+            if not kind or kind in cells or not all(found):
+                raise ValueError(
+                    f"Expected `text` to read like 'S2 normal: 0-2 skip_connect, ... | reduce: ...', but got {text!r}."
+                )
+            cells[kind] = tuple(Choice(int(m[1]), int(m[2]), m[3]) for m in found if m)
+        return cls(name, cells)
+
+    def count(self, operation: str) -> dict[str, int]:
+        """Number of edges that carry ``operation``, by kind of cell."""
+        return {kind: sum(choice.operation == operation for choice in cell) for kind, cell in self.cells.items()}
+
+    def validate(self, space: SearchSpace) -> Genotype:
+        """Check that the genotype is an architecture of ``space``.
+
+        Args:
+            space: The space it must belong to.
+
+        Returns:
+            The genotype itself.
+
+        Raises:
+            ValueError: If it names another space, or its edges or operations are not those the space allows.
+        """
+        if self.space != space.name:
+            raise ValueError(f"Expected `genotype` to be from the space {space.name}, but got one from {self.space}.")
+        if set(self.cells) != set(space.cells):
+            raise ValueError(f"Expected `genotype` to have the cells {list(space.cells)}, but got {list(self.cells)}.")
+        for kind, cell in space.cells.items():
+            _check_cell(kind, cell, self.cells[kind])
+        return self
+
+    def to_json(self) -> str:
+        """JSON with a schema version; :meth:`from_json` reads it back."""
+        cells = {kind: [[f"{c.source}-{c.node}", c.operation] for c in choices] for kind, choices in self.cells.items()}
+        lines = ",\n".join(f"    {json.dumps(kind)}: {json.dumps(choices)}" for kind, choices in cells.items())
+        return f'{{\n  "schema": {SCHEMA},\n  "space": {json.dumps(self.space)},\n  "cells": {{\n{lines}\n  }}\n}}\n'
+
+    @classmethod
+    def from_json(cls, text: str) -> Genotype:
+        """Read :meth:`to_json`.
+
+        Args:
+            text: The JSON document.
+
+        Returns:
+            The genotype.
+
+        Raises:
+            ValueError: If the text is no JSON, has another schema version, or lacks a part.
+        """
+        try:
+            data = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"Expected `genotype` to be JSON, but got text that fails at {error}.") from error
+        if not isinstance(data, dict) or data.get("schema") != SCHEMA:
+            got = data.get("schema") if isinstance(data, dict) else type(data).__name__
+            raise ValueError(f"Expected `genotype` JSON to have schema version {SCHEMA}, but got {got!r}.")
+        try:
+            cells = {
+                kind: tuple(Choice(*map(int, edge.split("-")), operation) for edge, operation in choices)
+                for kind, choices in data["cells"].items()
+            }
+            return cls(str(data["space"]), cells)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ValueError(
+                f"Expected `genotype` JSON to hold `space` and `cells` of edges like ['0-2', 'none'], got {error!r}."
+            ) from error
+
+    def to_quark0(self) -> dict[str, Any]:
+        """The tuple form of the original DARTS code.
+
+        Returns:
+            ``normal`` and ``reduce`` as lists of ``(operation, source)``, node by node, and the matching
+            ``normal_concat`` and ``reduce_concat``.
+
+        Raises:
+            ValueError: If the cells are not ``normal`` and ``reduce``.
+        """
+        if set(self.cells) != {"normal", "reduce"}:
+            raise ValueError(f"Expected `genotype` to have normal and reduce cells, but got {list(self.cells)}.")
+        form: dict[str, Any] = {}
+        for kind in ("normal", "reduce"):
+            form[kind] = [(choice.operation, choice.source) for choice in self.cells[kind]]
+            form[f"{kind}_concat"] = sorted({choice.node for choice in self.cells[kind]})
+        return form
+
+    @classmethod
+    def from_quark0(
+        cls,
+        normal: Iterable[tuple[str, int]],
+        reduce: Iterable[tuple[str, int]],
+        space: str = "DARTS",
+    ) -> Genotype:
+        """Read the tuple form of the original DARTS code, two pairs for each node from node 2 on.
+
+        Args:
+            normal: Pairs ``(operation, source)`` of the normal cell.
+            reduce: Pairs of the reduction cell.
+            space: Name of the space the genotype belongs to.
+
+        Returns:
+            The genotype.
+        """
+
+        def cell(pairs: Iterable[tuple[str, int]]) -> tuple[Choice, ...]:
+            return tuple(Choice(int(source), 2 + i // 2, name) for i, (name, source) in enumerate(pairs))
+
+        return cls(space, {"normal": cell(normal), "reduce": cell(reduce)})
+
+    def to_nasbench201(self) -> str:
+        """The string of NAS-Bench-201, ``|op~0|+|op~0|op~1|+|op~0|op~1|op~2|``.
+
+        Returns:
+            The string.
+
+        Raises:
+            ValueError: If the genotype has other cells than one of kind ``cell``.
+        """
+        if set(self.cells) != {"cell"}:
+            raise ValueError(f"Expected `genotype` to have one kind of cell, but got {list(self.cells)}.")
+        nodes: dict[int, list[str]] = {}
+        for source, node, operation in sorted(self.cells["cell"], key=lambda choice: (choice.node, choice.source)):
+            nodes.setdefault(node, []).append(f"{operation}~{source}")
+        return "+".join(f"|{'|'.join(edges)}|" for edges in nodes.values())
+
+    @classmethod
+    def from_nasbench201(cls, text: str, space: str = "NASBench201") -> Genotype:
+        """Read the string of NAS-Bench-201.
+
+        Args:
+            text: The string.
+            space: Name of the space the genotype belongs to.
+
+        Returns:
+            The genotype.
+
+        Raises:
+            ValueError: If the string has another form.
+        """
+        choices = []
+        for node, group in enumerate(text.strip().split("+"), start=1):
+            for item in group.strip("|").split("|"):
+                found = re.fullmatch(r"(\w+)~(\d+)", item)
+                if not found:
+                    raise ValueError(f"Expected `text` to read like '|op~0|+|op~0|op~1|', but got {text!r}.")
+                choices.append(Choice(int(found[2]), node, found[1]))
+        return cls(space, {"cell": tuple(choices)})
+
+
+def _in_node_order(kind: str, choices: Iterable[Any]) -> tuple[Choice, ...]:
+    try:
+        triples = [Choice(int(source), int(node), str(operation)) for source, node, operation in choices]
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"Expected `cells[{kind!r}]` to be triples of source, node and operation, but got {choices!r}."
+        ) from error
+    return tuple(sorted(triples, key=lambda choice: choice.node))
+
+
+def _check_cell(kind: str, cell: CellSpace, choices: tuple[Choice, ...]) -> None:
+    for choice in choices:
+        row = cell.row(choice.source, choice.node)
+        if row is None:
+            raise ValueError(
+                f"Expected `genotype` to use edges of the {kind} cell, but got {choice.source}-{choice.node}."
+            )
+        allowed = [name for name in cell.edges[row].operations if name not in cell.never_selected]
+        if choice.operation not in allowed:
+            raise ValueError(
+                f"Expected edge {choice.source}-{choice.node} of the {kind} cell to carry one of {allowed}, "
+                f"but got {choice.operation!r}."
+            )
+    for node in cell.nodes:
+        edges = [choice for choice in choices if choice.node == node]
+        wanted = cell.keep if cell.keep is not None else len(cell.edges_into(node))
+        if len(edges) != wanted:
+            raise ValueError(f"Expected node {node} of the {kind} cell to have {wanted} edges, but got {len(edges)}.")
+    if cell.keep is None and len({choice[:2] for choice in choices}) != len(choices):
+        raise ValueError(f"Expected the edges of the {kind} cell to be distinct, but got {[str(c) for c in choices]}.")

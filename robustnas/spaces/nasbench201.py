@@ -1,0 +1,18 @@
+"""The NAS-Bench-201 space (arXiv:2001.00326): one cell of 6 edges with 5 operations, 15,625 cells."""
+
+from __future__ import annotations
+
+from robustnas.spaces.space import SearchSpace, complete_cell
+
+NASBench201 = SearchSpace(
+    "NASBench201",
+    {
+        "cell": complete_cell(
+            inputs=1,
+            nodes=3,
+            operations=("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3"),
+            outputs=(3,),
+        )
+    },
+    skeleton="nasbench201",
+)

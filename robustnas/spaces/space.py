@@ -1,0 +1,199 @@
+"""What can be found: edges, cells and search spaces as plain frozen data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
+from typing import Literal
+
+Skeleton = Literal["darts", "nasbench201"]
+
+
+@dataclass(frozen=True)
+class Edge:
+    """A directed edge of a cell and the candidate operations on it.
+
+    Args:
+        source: State the edge leaves. States are numbered with the cell's inputs first.
+        node: State the edge enters, larger than ``source``.
+        operations: Names of the candidate operations; their order is that of the columns of α.
+
+    Raises:
+        ValueError: If the edge does not go forward, or has no or a repeated operation.
+    """
+
+    source: int
+    node: int
+    operations: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "operations", tuple(self.operations))
+        if not 0 <= self.source < self.node:
+            raise ValueError(
+                f"Expected `source` to be in 0..{self.node - 1} on an edge into {self.node}, but got {self.source}."
+            )
+        if not self.operations or len(set(self.operations)) != len(self.operations):
+            raise ValueError(
+                f"Expected `operations` of edge {self.name} to be distinct names, but got {self.operations}."
+            )
+
+    @property
+    def name(self) -> str:
+        """``source-node``, as in ``0-2``."""
+        return f"{self.source}-{self.node}"
+
+
+@dataclass(frozen=True)
+class CellSpace:
+    """All cells of one kind that can be found.
+
+    A node is the sum of its edges. The rows of α follow ``edges``, which are sorted by node, then source.
+
+    Args:
+        inputs: Number of input states: 2 in the DARTS family, 1 in NAS-Bench-201.
+        edges: Every edge with its candidate operations.
+        outputs: Nodes whose concatenation is the output of the cell.
+        reduction: Whether edges that leave an input state halve the resolution.
+        keep: Edges that a node of the discrete cell keeps, or ``None`` for all.
+        never_selected: Operations that take part in the mixture but not in a genotype.
+
+    Raises:
+        ValueError: If a node has no edge, fewer edges than ``keep``, or no operation to select.
+    """
+
+    inputs: int
+    edges: tuple[Edge, ...]
+    outputs: tuple[int, ...]
+    reduction: bool = False
+    keep: int | None = None
+    never_selected: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "edges", tuple(sorted(self.edges, key=lambda edge: (edge.node, edge.source))))
+        object.__setattr__(self, "outputs", tuple(self.outputs))
+        object.__setattr__(self, "never_selected", frozenset(self.never_selected))
+        last = max((edge.node for edge in self.edges), default=self.inputs - 1)
+        nodes = range(self.inputs, last + 1)
+        if not self.edges or any(not self.edges_into(node) for node in nodes):
+            raise ValueError(
+                f"Expected `edges` to enter every node {list(nodes)}, but got {[e.name for e in self.edges]}."
+            )
+        if len({edge.name for edge in self.edges}) != len(self.edges) or self.edges[0].node < self.inputs:
+            raise ValueError(
+                f"Expected `edges` to be distinct and none to enter an input, but got {[e.name for e in self.edges]}."
+            )
+        if not self.outputs or any(output not in nodes for output in self.outputs):
+            raise ValueError(f"Expected `outputs` to be among the nodes {list(nodes)}, but got {self.outputs}.")
+        if self.keep is not None and any(not 1 <= self.keep <= len(self.edges_into(node)) for node in nodes):
+            raise ValueError(
+                f"Expected `keep` to be at least 1 and at most the edges of every node, but got {self.keep}."
+            )
+        for edge in self.edges:
+            if not set(edge.operations) - self.never_selected:
+                raise ValueError(
+                    f"Expected `operations` of {edge.name} to hold one that can be selected, but got {edge.operations}."
+                )
+
+    @property
+    def nodes(self) -> range:
+        """Intermediate states, those after the inputs."""
+        return range(self.inputs, self.edges[-1].node + 1)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Shape of α: edges by the largest number of operations on one edge."""
+        return len(self.edges), max(len(edge.operations) for edge in self.edges)
+
+    def edges_into(self, node: int) -> list[tuple[int, Edge]]:
+        """Edges that enter ``node``, each with its row in α."""
+        return [(row, edge) for row, edge in enumerate(self.edges) if edge.node == node]
+
+    def stride(self, edge: Edge) -> int:
+        """Stride of the operations on ``edge``."""
+        return 2 if self.reduction and edge.source < self.inputs else 1
+
+    def row(self, source: int, node: int) -> int | None:
+        """Row of the edge from ``source`` to ``node`` in α, or ``None`` where there is no such edge."""
+        return next((row for row, edge in enumerate(self.edges) if (edge.source, edge.node) == (source, node)), None)
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """A search space: the kinds of cell and the skeleton that stacks them.
+
+    Args:
+        name: Name that genotypes carry.
+        cells: Kind of cell to its space: ``normal`` and ``reduce``, or ``cell`` where there is one kind.
+        skeleton: ``darts`` stacks cells that see the two before them, with reduction cells at one and two
+            thirds of the depth; ``nasbench201`` stacks three stages joined by residual blocks.
+
+    Raises:
+        ValueError: If the skeleton does not fit the kinds of cell.
+    """
+
+    name: str
+    cells: Mapping[str, CellSpace]
+    skeleton: Skeleton = "darts"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "cells", MappingProxyType(dict(self.cells)))
+        wanted = {"darts": {"normal": (2, False), "reduce": (2, True)}, "nasbench201": {"cell": (1, False)}}
+        if self.skeleton not in wanted:
+            raise ValueError(f"Expected `skeleton` to be one of {sorted(wanted)}, but got {self.skeleton!r}.")
+        found = {kind: (cell.inputs, cell.reduction) for kind, cell in self.cells.items()}
+        if found != wanted[self.skeleton]:
+            raise ValueError(
+                f"Expected `cells` of the skeleton {self.skeleton!r} to be {wanted[self.skeleton]} "
+                f"(kind: inputs, reduction), but got {found}."
+            )
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return SearchSpace, (self.name, dict(self.cells), self.skeleton)
+
+    def __hash__(self) -> int:
+        return hash((self.name, tuple(self.cells.items()), self.skeleton))
+
+    @cached_property
+    def operations(self) -> tuple[str, ...]:
+        """Every operation of the space, in order of appearance."""
+        return tuple(dict.fromkeys(name for _, edge in self for name in edge.operations))
+
+    def __iter__(self) -> Iterator[tuple[str, Edge]]:
+        """Every edge with its kind of cell, in the order of α."""
+        return ((kind, edge) for kind, cell in self.cells.items() for edge in cell.edges)
+
+
+def complete_cell(
+    inputs: int,
+    nodes: int,
+    operations: tuple[str, ...] | list[tuple[str, ...]],
+    outputs: tuple[int, ...],
+    reduction: bool = False,
+    keep: int | None = None,
+    never_selected: tuple[str, ...] = (),
+) -> CellSpace:
+    """A cell in which every state feeds every later node.
+
+    Args:
+        inputs: Number of input states.
+        nodes: Number of intermediate nodes.
+        operations: Candidate operations of all edges, or one tuple for each edge in the order of α.
+        outputs: Nodes whose concatenation is the output.
+        reduction: Whether edges that leave an input halve the resolution.
+        keep: Edges that a node of the discrete cell keeps, or ``None`` for all.
+        never_selected: Operations that never enter a genotype.
+
+    Returns:
+        The space of such cells.
+
+    Raises:
+        ValueError: If ``operations`` lists another number of edges than the cell has.
+    """
+    pairs = [(source, node) for node in range(inputs, inputs + nodes) for source in range(node)]
+    each = operations if isinstance(operations, list) else [operations] * len(pairs)
+    if len(each) != len(pairs):
+        raise ValueError(f"Expected `operations` to list {len(pairs)} edges, but got {len(each)}.")
+    edges = tuple(Edge(source, node, names) for (source, node), names in zip(pairs, each, strict=True))
+    return CellSpace(inputs, edges, outputs, reduction, keep, frozenset(never_selected))
