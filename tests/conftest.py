@@ -1,0 +1,23 @@
+"""Settings of every test: few threads, reproducible numbers, ``tests/`` importable."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def reproducible() -> Iterator[None]:
+    """Each test starts from the same seed, and leaves the default precision as it was."""
+    torch.manual_seed(0)
+    precision = torch.get_default_dtype()
+    yield
+    torch.set_default_dtype(precision)
