@@ -31,7 +31,7 @@ def find_space(space: str | SearchSpace) -> SearchSpace:
     module, _, attribute = space.rpartition(".")
     try:
         found = getattr(importlib.import_module(module), attribute) if module else None
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, TypeError) as error:
         raise ValueError(
             f"Expected `space` to be one of {list(KNOWN)} or an import path, but {space!r} fails: {error}."
         ) from error

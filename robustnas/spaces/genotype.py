@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from operator import index
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -24,6 +25,24 @@ class Choice(NamedTuple):
     def __str__(self) -> str:
         return f"{self.source}-{self.node} {self.operation}"
 
+    @classmethod
+    def from_text(cls, text: str) -> Choice:
+        """Read ``0-2 skip_connect``.
+
+        Args:
+            text: The edge and its operation, as :meth:`__str__` writes them.
+
+        Returns:
+            The choice.
+
+        Raises:
+            ValueError: If the text has another form.
+        """
+        found = re.fullmatch(r"([0-9]+)-([0-9]+) (\S+)", text)
+        if not found:
+            raise ValueError(f"Expected `text` to read like '0-2 skip_connect', but got {text!r}.")
+        return cls(int(found[1]), int(found[2]), found[3])
+
 
 @dataclass(frozen=True, eq=False)
 class Genotype:
@@ -35,13 +54,15 @@ class Genotype:
             strongest edge first, as the original DARTS does.
 
     Raises:
-        ValueError: If a choice is not a triple of source, node and operation.
+        ValueError: If the name of the space is no word, or a choice is not a triple of source, node and operation.
     """
 
     space: str
     cells: Mapping[str, tuple[Choice, ...]]
 
     def __post_init__(self) -> None:
+        if not isinstance(self.space, str) or not re.fullmatch(r"\S+", self.space):
+            raise ValueError(f"Expected `space` to be a name without spaces, but got {self.space!r}.")
         cells = {kind: _in_node_order(kind, choices) for kind, choices in self.cells.items()}
         object.__setattr__(self, "cells", MappingProxyType(cells))
 
@@ -79,12 +100,15 @@ class Genotype:
         cells: dict[str, tuple[Choice, ...]] = {}
         for part in body.split(" | "):
             kind, _, edges = part.partition(": ")
-            found = [re.fullmatch(r"(\d+)-(\d+) (\S+)", edge) for edge in edges.split(", ")]
-            if not kind or kind in cells or not all(found):
+            try:
+                choices = tuple(map(Choice.from_text, edges.split(", ")))
+            except ValueError:
+                choices = ()
+            if not choices or not re.fullmatch(r"\w+", kind) or kind in cells:
                 raise ValueError(
                     f"Expected `text` to read like 'S2 normal: 0-2 skip_connect, ... | reduce: ...', but got {text!r}."
                 )
-            cells[kind] = tuple(Choice(int(m[1]), int(m[2]), m[3]) for m in found if m)
+            cells[kind] = choices
         return cls(name, cells)
 
     def count(self, operation: str) -> dict[str, int]:
@@ -139,10 +163,10 @@ class Genotype:
             raise ValueError(f"Expected `genotype` JSON to have schema version {SCHEMA}, but got {got!r}.")
         try:
             cells = {
-                kind: tuple(Choice(*map(int, edge.split("-")), operation) for edge, operation in choices)
+                kind: tuple(Choice.from_text(" ".join((edge, operation))) for edge, operation in choices)
                 for kind, choices in data["cells"].items()
             }
-            return cls(str(data["space"]), cells)
+            return cls(data["space"], cells)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ValueError(
                 f"Expected `genotype` JSON to hold `space` and `cells` of edges like ['0-2', 'none'], got {error!r}."
@@ -156,14 +180,17 @@ class Genotype:
             ``normal_concat`` and ``reduce_concat``.
 
         Raises:
-            ValueError: If the cells are not ``normal`` and ``reduce``.
+            ValueError: If the cells are not ``normal`` and ``reduce`` with two edges into each node.
         """
         if set(self.cells) != {"normal", "reduce"}:
             raise ValueError(f"Expected `genotype` to have normal and reduce cells, but got {list(self.cells)}.")
         form: dict[str, Any] = {}
         for kind in ("normal", "reduce"):
+            nodes = [choice.node for choice in self.cells[kind]]
+            if len(nodes) % 2 or nodes != [2 + i // 2 for i in range(len(nodes))]:
+                raise ValueError(f"Expected two edges into each node of the {kind} cell, but got edges into {nodes}.")
             form[kind] = [(choice.operation, choice.source) for choice in self.cells[kind]]
-            form[f"{kind}_concat"] = sorted({choice.node for choice in self.cells[kind]})
+            form[f"{kind}_concat"] = sorted(set(nodes))
         return form
 
     @classmethod
@@ -185,7 +212,7 @@ class Genotype:
         """
 
         def cell(pairs: Iterable[tuple[str, int]]) -> tuple[Choice, ...]:
-            return tuple(Choice(int(source), 2 + i // 2, name) for i, (name, source) in enumerate(pairs))
+            return tuple(Choice(source, 2 + i // 2, name) for i, (name, source) in enumerate(pairs))
 
         return cls(space, {"normal": cell(normal), "reduce": cell(reduce)})
 
@@ -219,19 +246,26 @@ class Genotype:
         Raises:
             ValueError: If the string has another form.
         """
-        choices = []
-        for node, group in enumerate(text.strip().split("+"), start=1):
-            for item in group.strip("|").split("|"):
-                found = re.fullmatch(r"(\w+)~(\d+)", item)
-                if not found:
-                    raise ValueError(f"Expected `text` to read like '|op~0|+|op~0|op~1|', but got {text!r}.")
-                choices.append(Choice(int(found[2]), node, found[1]))
-        return cls(space, {"cell": tuple(choices)})
+        groups = text.strip().split("+")
+        if not all(re.fullmatch(r"\|(\w+~[0-9]+\|)+", group) for group in groups):
+            raise ValueError(f"Expected `text` to read like '|op~0|+|op~0|op~1|', but got {text!r}.")
+        choices = tuple(
+            Choice(int(source), node, operation)
+            for node, group in enumerate(groups, start=1)
+            for operation, source in re.findall(r"(\w+)~([0-9]+)", group)
+        )
+        return cls(space, {"cell": choices})
+
+
+def _choice(source: Any, node: Any, operation: Any) -> Choice:
+    if not re.fullmatch(r"\S+", operation):
+        raise ValueError(operation)
+    return Choice(index(source), index(node), str(operation))
 
 
 def _in_node_order(kind: str, choices: Iterable[Any]) -> tuple[Choice, ...]:
     try:
-        triples = [Choice(int(source), int(node), str(operation)) for source, node, operation in choices]
+        triples = [_choice(*triple) for triple in choices]
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"Expected `cells[{kind!r}]` to be triples of source, node and operation, but got {choices!r}."
@@ -257,5 +291,5 @@ def _check_cell(kind: str, cell: CellSpace, choices: tuple[Choice, ...]) -> None
         wanted = cell.keep if cell.keep is not None else len(cell.edges_into(node))
         if len(edges) != wanted:
             raise ValueError(f"Expected node {node} of the {kind} cell to have {wanted} edges, but got {len(edges)}.")
-    if cell.keep is None and len({choice[:2] for choice in choices}) != len(choices):
+    if len({choice if cell.keep else choice[:2] for choice in choices}) != len(choices):
         raise ValueError(f"Expected the edges of the {kind} cell to be distinct, but got {[str(c) for c in choices]}.")

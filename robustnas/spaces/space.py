@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,7 +22,7 @@ class Edge:
         operations: Names of the candidate operations; their order is that of the columns of α.
 
     Raises:
-        ValueError: If the edge does not go forward, or has no or a repeated operation.
+        ValueError: If the edge does not go forward, or has no operation, a repeated one or one that is no word.
     """
 
     source: int
@@ -34,9 +35,10 @@ class Edge:
             raise ValueError(
                 f"Expected `source` to be in 0..{self.node - 1} on an edge into {self.node}, but got {self.source}."
             )
-        if not self.operations or len(set(self.operations)) != len(self.operations):
+        distinct = 0 < len(self.operations) == len(set(self.operations))
+        if not distinct or not all(re.fullmatch(r"\w+", name) for name in self.operations):
             raise ValueError(
-                f"Expected `operations` of edge {self.name} to be distinct names, but got {self.operations}."
+                f"Expected `operations` of edge {self.name} to be distinct words, but got {self.operations}."
             )
 
     @property
@@ -124,13 +126,13 @@ class SearchSpace:
     """A search space: the kinds of cell and the skeleton that stacks them.
 
     Args:
-        name: Name that genotypes carry.
+        name: Name that genotypes carry, without spaces.
         cells: Kind of cell to its space: ``normal`` and ``reduce``, or ``cell`` where there is one kind.
         skeleton: ``darts`` stacks cells that see the two before them, with reduction cells at one and two
             thirds of the depth; ``nasbench201`` stacks three stages joined by residual blocks.
 
     Raises:
-        ValueError: If the skeleton does not fit the kinds of cell.
+        ValueError: If the name has spaces or the skeleton does not fit the kinds of cell.
     """
 
     name: str
@@ -139,6 +141,8 @@ class SearchSpace:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "cells", MappingProxyType(dict(self.cells)))
+        if not re.fullmatch(r"\S+", self.name):
+            raise ValueError(f"Expected `name` to be a name without spaces, but got {self.name!r}.")
         wanted = {"darts": {"normal": (2, False), "reduce": (2, True)}, "nasbench201": {"cell": (1, False)}}
         if self.skeleton not in wanted:
             raise ValueError(f"Expected `skeleton` to be one of {sorted(wanted)}, but got {self.skeleton!r}.")
@@ -148,12 +152,15 @@ class SearchSpace:
                 f"Expected `cells` of the skeleton {self.skeleton!r} to be {wanted[self.skeleton]} "
                 f"(kind: inputs, reduction), but got {found}."
             )
+        outputs = next(iter(self.cells.values())).outputs
+        if self.skeleton == "nasbench201" and len(outputs) != 1:
+            raise ValueError(f"Expected `cells` of the skeleton 'nasbench201' to have one output, but got {outputs}.")
 
     def __reduce__(self) -> tuple[object, ...]:
         return SearchSpace, (self.name, dict(self.cells), self.skeleton)
 
     def __hash__(self) -> int:
-        return hash((self.name, tuple(self.cells.items()), self.skeleton))
+        return hash((self.name, frozenset(self.cells.items()), self.skeleton))
 
     @cached_property
     def operations(self) -> tuple[str, ...]:

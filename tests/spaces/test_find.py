@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import pytest
+
+from robustnas.spaces import DARTS, S1, S2, S3, S4, DARTSWithoutNone, NASBench201, SearchSpace, darts_like, find_space
+
+
+@pytest.mark.parametrize("space", [DARTS, DARTSWithoutNone, S1, S2, S3, S4, NASBench201], ids=lambda space: space.name)
+def test_a_name_or_a_space_gives_the_space(space: SearchSpace) -> None:
+    assert find_space(space.name) is space
+    assert find_space(space) is space
+
+
+def test_an_import_path_gives_the_space_of_a_users_module(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path_factory.mktemp("modules")
+    (folder / "my_space.py").write_text(
+        "from robustnas.spaces import darts_like\nSMALL = darts_like('Small', ('skip_connect', 'sep_conv_3x3'))\n"
+    )
+    monkeypatch.syspath_prepend(folder)
+    assert find_space("my_space.SMALL") == darts_like("Small", ("skip_connect", "sep_conv_3x3"))
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["S5", "", "no_such_module.SPACE", "robustnas.spaces.S9", "robustnas.spaces.Genotype", ".spaces.S1", "robustnas."],
+)
+def test_anything_else_is_refused_with_the_list_of_names(path: str) -> None:
+    with pytest.raises(ValueError, match=r"Expected `space` to be one of \['DARTS', .*'NASBench201'\]"):
+        find_space(path)
