@@ -1,0 +1,232 @@
+"""A cell: states, the bundles of edges that leave them, and the sums that enter nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from robustnas.networks.bundle import Bundle, Form, Operation, State
+from robustnas.networks.mixture import Mixture
+from robustnas.networks.normalisation import Group
+from robustnas.networks.operations import build_operation
+from robustnas.spaces import CellSpace
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An operation on an edge: ``row`` and ``column`` of α, or a running number and 0 in a discrete cell."""
+
+    row: int
+    column: int
+    source: int
+    node: int
+    operation: str
+
+
+@dataclass(frozen=True)
+class CellOptions:
+    """How the operations of a cell are built.
+
+    Args:
+        affine: Whether BatchNorm learns a scale and an offset.
+        pool_norm: Whether BatchNorm follows pooling.
+        form: Form of the separable convolutions, see :class:`~robustnas.networks.bundle.Bundle`.
+    """
+
+    affine: bool = False
+    pool_norm: bool = True
+    form: Form = "auto"
+
+
+class Weights:
+    """A mixture, read once for all cells of a kind.
+
+    Args:
+        mixture: The mixture.
+    """
+
+    def __init__(self, mixture: Mixture) -> None:
+        self.values = mixture.weights()
+        self._active = None if mixture.active is None else mixture.active.tolist()
+
+    @cached_property
+    def _scalars(self) -> tuple[tuple[Tensor, ...], ...]:
+        return tuple(row.split(1) for row in self.values.unbind())
+
+    def active(self, row: int, column: int) -> bool:
+        """Whether an operation is computed."""
+        return self._active is None or bool(self._active[row][column])
+
+    def of(self, rows: Sequence[int], columns: Sequence[int]) -> Tensor:
+        """Weights of some candidates, ``[len(rows)]``."""
+        if len(rows) == 1:
+            return self._scalars[rows[0]][columns[0]]
+        return self.values[list(rows), list(columns)]
+
+
+class _Leaving(nn.Module):
+    """One operation on all edges that leave a state and carry it."""
+
+    def __init__(self, name: str, candidates: Sequence[Candidate], bundle: Bundle) -> None:
+        super().__init__()
+        self.name = name
+        self.candidates = tuple(candidates)
+        self.operation = build_operation(name, bundle)
+
+    def forward(self, state: State, weights: Weights | None) -> list[tuple[tuple[int, ...], Tensor]]:
+        chosen = tuple(
+            position
+            for position, candidate in enumerate(self.candidates)
+            if weights is None or weights.active(candidate.row, candidate.column)
+        )
+        if not chosen:
+            return []
+
+        def scale(group: Group) -> Tensor | None:
+            if weights is None:
+                return None
+            candidates = [self.candidates[position] for position in group]
+            return weights.of([c.row for c in candidates], [c.column for c in candidates])
+
+        outputs: list[tuple[Group, Tensor]] = self.operation(state, chosen, scale)
+        return [(tuple(self.candidates[i].row for i in group), output) for group, output in outputs]
+
+
+class Cell(nn.Module):
+    """A cell of candidates: all of them in a supernet, the chosen ones in a discrete network.
+
+    Args:
+        space: The kind of cell.
+        candidates: Its operations, each on an edge.
+        in_channels: Channels of every input of the cell.
+        channels: Channels of every state.
+        preprocess: Operation that brings each input to ``channels``, with its stride; empty to use inputs as they are.
+        options: How operations are built.
+
+    Shapes:
+        Inputs ``[batch, in_channels[i], h, w]``; output ``[batch, channels * len(space.outputs), h / s, w / s]``
+        with ``s`` 2 in a reduction cell and 1 elsewhere.
+    """
+
+    def __init__(
+        self,
+        space: CellSpace,
+        candidates: Sequence[Candidate],
+        in_channels: Sequence[int],
+        channels: int,
+        preprocess: Sequence[tuple[str, int]],
+        options: CellOptions,
+    ) -> None:
+        super().__init__()
+        self.space, self.channels = space, channels
+        for i, ((name, stride), entering) in enumerate(zip(preprocess, in_channels, strict=False)):
+            bundle = Bundle(1, entering, channels, stride, options.affine, options.pool_norm, options.form)
+            self.add_module(f"pre{i}", build_operation(name, bundle))
+        self.inputs = len(in_channels)
+        self.preprocessed = len(preprocess) > 0
+        self.edge = nn.ModuleList()
+        self._leaving: dict[int, list[_Leaving]] = {}
+        self.rows_into = {node: [c.row for c in candidates if c.node == node] for node in space.nodes}
+        for source in range(space.nodes.stop):
+            for name in dict.fromkeys(c.operation for c in candidates if c.source == source and c.operation != "none"):
+                bundled = [c for c in candidates if (c.source, c.operation) == (source, name)]
+                stride = 2 if space.reduction and source < space.inputs else 1
+                bundle = Bundle(
+                    len(bundled), channels, channels, stride, options.affine, options.pool_norm, options.form
+                )
+                leaving = _Leaving(name, bundled, bundle)
+                self.edge.append(leaving)
+                self._leaving.setdefault(source, []).append(leaving)
+        self._undropped = {c.row for c in candidates if options.affine and self._is_identity(c)}
+
+    def _is_identity(self, candidate: Candidate) -> bool:
+        return any(candidate in leaving.candidates and leaving.operation.identity for leaving in self.bundles)
+
+    @property
+    def bundles(self) -> list[_Leaving]:
+        """Every operation of the cell with its candidates."""
+        return [module for module in self.edge if isinstance(module, _Leaving)]
+
+    def forward(self, inputs: Sequence[Tensor], weights: Weights | None, drop_path: float = 0.0) -> Tensor:
+        """Compute the cell.
+
+        Args:
+            inputs: Outputs of the cells before.
+            weights: Weights of the candidates, or ``None`` for ones.
+            drop_path: Probability that an edge is dropped for a sample, in training.
+
+        Returns:
+            The output of the cell.
+        """
+        states = self._preprocess(inputs)
+        arriving: dict[int, _Sum] = {}
+        for source in range(self.space.nodes.stop):
+            if source >= self.space.inputs:
+                states.append(self._node(source, arriving, states[0], drop_path))
+            self._leave(source, State(states[source]), weights, arriving)
+        return torch.cat([states[node] for node in self.space.outputs], dim=1)
+
+    def _leave(self, source: int, state: State, weights: Weights | None, arriving: dict[int, _Sum]) -> None:
+        """Compute every operation that leaves a state, and add its output to the sums of its edges."""
+        bundles: dict[tuple[int, ...], _Sum] = {}
+        for leaving in self._leaving.get(source, []):
+            for rows, output in leaving(state, weights):
+                bundles.setdefault(rows, _Sum()).add(output)
+        for rows, total in bundles.items():
+            for row, part in zip(rows, total.value.chunk(len(rows), dim=1), strict=True):
+                arriving.setdefault(row, _Sum()).add(part)
+
+    def _preprocess(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        if not self.preprocessed:
+            return list(inputs)
+        modules = [self.get_submodule(f"pre{i}") for i in range(self.inputs)]
+        return [
+            operation.compute(State(images), (0,), None)
+            for operation, images in zip(modules, inputs, strict=True)
+            if isinstance(operation, Operation)
+        ]
+
+    def _node(self, node: int, arriving: dict[int, _Sum], like: Tensor, drop_path: float) -> Tensor:
+        total = _Sum()
+        for row in self.rows_into[node]:
+            if row in arriving:
+                total.add(self._drop(arriving.pop(row).value, row, drop_path))
+        if total.empty:
+            step = 2 if self.space.reduction else 1
+            return torch.zeros_like(like[..., ::step, ::step])
+        return total.value
+
+    def _drop(self, output: Tensor, row: int, probability: float) -> Tensor:
+        if not self.training or probability == 0 or row in self._undropped:
+            return output
+        kept = torch.empty(len(output), 1, 1, 1, device=output.device).bernoulli_(1 - probability)
+        return output * (kept / (1 - probability)).to(output.dtype)
+
+
+class _Sum:
+    """A running sum that changes no tensor but its own."""
+
+    def __init__(self) -> None:
+        self._terms = 0
+        self._total: Tensor | None = None
+
+    @property
+    def empty(self) -> bool:
+        return self._total is None
+
+    @property
+    def value(self) -> Tensor:
+        assert self._total is not None
+        return self._total
+
+    def add(self, term: Tensor) -> None:
+        """Add a term; from the third on in place."""
+        self._terms += 1
+        if self._total is None:
+            self._total = term
+        else:
+            self._total = self._total.add_(term) if self._terms > 2 else self._total + term

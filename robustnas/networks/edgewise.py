@@ -1,0 +1,116 @@
+"""Names of weights edge by edge, however they are stacked inside.
+
+``cells.0.edge.0-2.sep_conv_3x3.dw1`` is the first depthwise kernel of that operation on the edge from state 0 to
+node 2 of cell 0: the names of the golden data, of inherited weights, and of import from other tools.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from robustnas.networks.bundle import Operation
+from robustnas.networks.cell import Cell
+from robustnas.networks.skeleton import ResidualBlock, Skeleton
+
+
+class Slice(NamedTuple):
+    """Where an edgewise tensor lies: the name of a parameter or buffer, and its index there, if it is stacked."""
+
+    name: str
+    position: int | None
+
+
+def edgewise_slices(skeleton: Skeleton) -> dict[str, Slice]:
+    """Edgewise name of every weight and running statistic of a network, with the place where it lies."""
+    slices: dict[str, Slice] = {}
+    for prefix, module in skeleton.named_modules():
+        if isinstance(module, Cell):
+            slices.update(_of_cell(prefix, module))
+    stacked = {slice_.name for slice_ in slices.values()}
+    for name in skeleton.state_dict():
+        if name not in stacked and not name.endswith("num_batches_tracked"):
+            slices[_plain_name(skeleton, name)] = Slice(name, None)
+    return slices
+
+
+def _of_cell(prefix: str, cell: Cell) -> Iterator[tuple[str, Slice]]:
+    for i, bundle in enumerate(cell.bundles):
+        for position, candidate in enumerate(bundle.candidates):
+            edge = f"{prefix}.edge.{candidate.source}-{candidate.node}.{candidate.operation}"
+            inside = f"{prefix}.edge.{i}.operation"
+            yield from _of_operation(bundle.operation, position, edge, inside)
+    for name, module in cell.named_children():
+        if isinstance(module, Operation):
+            yield from _of_operation(module, 0, f"{prefix}.{name}", f"{prefix}.{name}")
+
+
+def _of_operation(operation: Operation, position: int, outside: str, inside: str) -> Iterator[tuple[str, Slice]]:
+    for name in operation.state_dict():
+        if (place := operation.edgewise(name, position)) is not None:
+            yield f"{outside}.{place[0]}", Slice(f"{inside}.{name}", place[1])
+
+
+def _plain_name(skeleton: Skeleton, name: str) -> str:
+    path, _, leaf = name.rpartition(".")
+    module = skeleton.get_submodule(path)
+    if isinstance(module, nn.Conv2d) and leaf == "weight":
+        return path
+    parent, _, last = path.rpartition(".")
+    if isinstance(skeleton.get_submodule(parent), ResidualBlock) and last.startswith("bn_"):
+        return f"{parent}.conv_{last[-1]}.bn.{leaf}"
+    return name
+
+
+def read_edgewise(slices: Mapping[str, Slice], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors under their edgewise names.
+
+    Args:
+        slices: What :func:`edgewise_slices` found.
+        tensors: Tensors under the names of the network, such as its ``state_dict`` or gradients; what is
+            missing is left out.
+
+    Returns:
+        Detached views, by edgewise name.
+    """
+    return {
+        outside: tensors[name].detach() if index is None else tensors[name].detach()[index]
+        for outside, (name, index) in slices.items()
+        if name in tensors
+    }
+
+
+def write_edgewise(slices: Mapping[str, Slice], network: nn.Module, state: Mapping[str, Tensor], strict: bool) -> None:
+    """Copy edgewise tensors into a network.
+
+    Args:
+        slices: What :func:`edgewise_slices` found.
+        network: The network.
+        state: Tensors by edgewise name. Running statistics may be left out.
+        strict: Whether weights may be neither missing nor unknown.
+
+    Raises:
+        ValueError: If a tensor has another shape, or, if ``strict``, one is missing or unknown.
+    """
+    own = network.state_dict()
+    parameters = {name for name, _ in network.named_parameters()}
+    missing = [outside for outside, (name, _) in slices.items() if name in parameters and outside not in state]
+    unknown = [outside for outside in state if outside not in slices]
+    if strict and (missing or unknown):
+        raise ValueError(
+            f"Expected `state` to hold exactly the weights of the network, but {len(missing)} are missing "
+            f"({', '.join(missing[:3])}) and {len(unknown)} are unknown ({', '.join(unknown[:3])})."
+        )
+    with torch.no_grad():
+        for outside in state.keys() & slices.keys():
+            name, index = slices[outside]
+            target = own[name] if index is None else own[name][index]
+            if target.shape != state[outside].shape:
+                raise ValueError(
+                    f"Expected `{outside}` to have the shape {tuple(target.shape)}, "
+                    f"but got {tuple(state[outside].shape)}."
+                )
+            target.copy_(state[outside])

@@ -1,0 +1,82 @@
+"""The record that passes between a strategy and a network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from robustnas.spaces import CellSpace
+
+
+@dataclass(frozen=True, eq=False)
+class Mixture:
+    r"""How the candidate operations of one kind of cell are weighed.
+
+    The output of edge :math:`e` is :math:`b_e \sum_k a_{ek}\, o_k(x)` with :math:`a` the weights of the
+    operations and :math:`b` those of the edges.
+
+    Args:
+        operations: Weights :math:`a`, ``[edges, operations]``; rows by node then source, columns in the
+            order of the edge's candidates. Columns past the candidates of an edge are ignored.
+        edges: Weights :math:`b`, ``[edges]``, or ``None`` for ones.
+        active: Boolean ``[edges, operations]`` on the CPU: which operations are computed. Those left out
+            must have weight zero. ``None`` computes all but ``none``.
+    """
+
+    operations: Tensor
+    edges: Tensor | None = None
+    active: Tensor | None = None
+
+    def validate(self, kind: str, cell: CellSpace) -> Mixture:
+        """Check the shapes against a kind of cell.
+
+        Args:
+            kind: Name of the kind, for the error.
+            cell: The cell the mixture is for.
+
+        Returns:
+            The mixture itself.
+
+        Raises:
+            ValueError: If a tensor has another shape than the cell wants.
+        """
+        wanted: tuple[tuple[str, Tensor | None, tuple[int, ...]], ...] = (
+            ("operations", self.operations, cell.shape),
+            ("edges", self.edges, cell.shape[:1]),
+            ("active", self.active, cell.shape),
+        )
+        for name, tensor, shape in wanted:
+            if tensor is not None and tuple(tensor.shape) != shape:
+                raise ValueError(
+                    f"Expected `{name}` of the mixture {kind!r} to have shape {shape}, but got {tuple(tensor.shape)}."
+                )
+        return self
+
+    def weights(self) -> Tensor:
+        """Weights of the operations times those of their edges, ``[edges, operations]``."""
+        return self.operations if self.edges is None else self.operations * self.edges[:, None]
+
+    def detach(self) -> Mixture:
+        """The same mixture, cut from the graph that made it."""
+        return replace(
+            self, operations=self.operations.detach(), edges=None if self.edges is None else self.edges.detach()
+        )
+
+
+def one_hot(cell: CellSpace, chosen: dict[int, int], like: Tensor) -> Mixture:
+    """The mixture of a discrete cell: weight one on the chosen operations, nothing else computed.
+
+    Args:
+        cell: The kind of cell.
+        chosen: Row of an edge to the column of its operation.
+        like: Tensor whose device and type the weights take.
+
+    Returns:
+        The mixture.
+    """
+    active = torch.zeros(cell.shape, dtype=torch.bool)
+    for row, column in chosen.items():
+        active[row, column] = True
+    return Mixture(active.to(like.device, like.dtype), active=active)

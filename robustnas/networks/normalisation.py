@@ -1,0 +1,77 @@
+"""BatchNorm for a bundle of edges, with the mixture weight as its scale."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Group = tuple[int, ...]
+
+
+class BundleNorm(nn.Module):
+    r"""BatchNorm of every edge of a bundle, channels stacked edge by edge.
+
+    Normalises and weighs in one pass, :math:`s_e \gamma (x - \mu) / \sqrt{v + \epsilon} + s_e \beta`, where
+    :math:`s_e` is the weight that the mixture gives to the operation on edge :math:`e`.
+
+    Args:
+        edges: Edges of the bundle.
+        channels: Channels of one edge.
+        affine: Whether :math:`\gamma` and :math:`\beta` are learned; they are 1 and 0 otherwise.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, edges: int, channels: int, affine: bool) -> None:
+        super().__init__()
+        self.register_buffer("running_mean", torch.zeros(edges, channels))
+        self.register_buffer("running_var", torch.ones(edges, channels))
+        self.weight = nn.Parameter(torch.ones(edges, channels)) if affine else None
+        self.bias = nn.Parameter(torch.zeros(edges, channels)) if affine else None
+        self.batch_statistics = False
+        self.tracking = True
+
+    def forward(self, x: Tensor, group: Group, scale: Tensor | None = None) -> Tensor:
+        """Normalise the edges of a group.
+
+        Args:
+            x: Images, ``[batch, len(group) * channels, h, w]``.
+            group: Positions of the edges in the bundle.
+            scale: Weights of the mixture, ``[len(group)]``, or ``None`` for ones.
+
+        Returns:
+            Images of the same shape.
+        """
+        weight, bias = self._scale(group, scale)
+        if self.training:
+            return self._with_batch_statistics(x, group, weight, bias)
+        if self.batch_statistics:
+            return F.batch_norm(x, None, None, weight, bias, training=True)
+        mean, var = self.running_mean[list(group)].flatten(), self.running_var[list(group)].flatten()
+        return F.batch_norm(x, mean, var, weight, bias)
+
+    def _scale(self, group: Group, scale: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+        channels = self.running_mean.shape[1]
+        spread = None if scale is None else scale.repeat_interleave(channels)
+        if self.weight is None or self.bias is None:
+            return spread, None
+        weight, bias = (take(parameter, group).flatten() for parameter in (self.weight, self.bias))
+        return (weight, bias) if spread is None else (weight * spread, bias * spread)
+
+    def _with_batch_statistics(self, x: Tensor, group: Group, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+        mean, var = take(self.running_mean, group), take(self.running_var, group)
+        if not self.tracking:
+            mean, var = mean.clone(), var.clone()
+        result = F.batch_norm(x, mean.view(-1), var.view(-1), weight, bias, training=True)
+        if self.tracking and 1 < len(group) < len(self.running_mean):  # a copy was updated, not a view
+            self.running_mean[list(group)], self.running_var[list(group)] = mean, var
+        return result
+
+
+def take(stacked: Tensor, group: Group) -> Tensor:
+    """The slices of ``group`` along the first dimension; a view for one slice and for all of them."""
+    if len(group) == 1:
+        return stacked[group[0] : group[0] + 1]
+    return stacked if len(group) == len(stacked) else stacked[list(group)]

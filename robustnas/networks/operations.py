@@ -1,0 +1,264 @@
+"""Candidate operations, each written once, for a bundle: all edges that leave one state and carry it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from robustnas.networks.bundle import Bundle, Operation, Scale, State, separable
+from robustnas.networks.depthwise import depthwise_conv
+from robustnas.networks.normalisation import BundleNorm, Group, take
+
+
+class SepConv(Operation):
+    """Twice: ReLU, depthwise k x k, pointwise, BatchNorm. Only the first depthwise kernel is strided."""
+
+    def __init__(self, bundle: Bundle, size: int) -> None:
+        super().__init__(bundle)
+        channels, out = bundle.channels, bundle.out_channels
+        self.dw1, self.pw1 = bundle.kernel(channels, 1, size, size), bundle.kernel(channels, channels, 1, 1)
+        self.dw2, self.pw2 = bundle.kernel(channels, 1, size, size), bundle.kernel(out, channels, 1, 1)
+        self.bn1 = BundleNorm(bundle.edges, channels, bundle.affine)
+        self.bn2 = bundle.norm()
+
+    def compute(self, state: State, group: Group, scale: Tensor | None) -> Tensor:
+        first = separable(
+            state.relu, take(self.dw1, group), take(self.pw1, group), self.bundle, self.bundle.stride, dilation=1
+        )
+        between = F.relu_(self.bn1(first, group))
+        second = separable(between, take(self.dw2, group), take(self.pw2, group), self.bundle, stride=1, dilation=1)
+        normalised: Tensor = self.bn2(second, group, scale)
+        return normalised
+
+
+class DilConv(Operation):
+    """ReLU, depthwise k x k with dilation 2, pointwise, BatchNorm."""
+
+    def __init__(self, bundle: Bundle, size: int) -> None:
+        super().__init__(bundle)
+        self.dw = bundle.kernel(bundle.channels, 1, size, size)
+        self.pw = bundle.kernel(bundle.out_channels, bundle.channels, 1, 1)
+        self.bn = bundle.norm()
+
+    def compute(self, state: State, group: Group, scale: Tensor | None) -> Tensor:
+        dw, pw = take(self.dw, group), take(self.pw, group)
+        normalised: Tensor = self.bn(
+            separable(state.relu, dw, pw, self.bundle, self.bundle.stride, dilation=2), group, scale
+        )
+        return normalised
+
+
+class ReluConv(Operation):
+    """ReLU, k x k convolution, BatchNorm: the convolutions of NAS-Bench-201 and the preprocessing of cells."""
+
+    def __init__(self, bundle: Bundle, size: int) -> None:
+        super().__init__(bundle)
+        self.conv = bundle.kernel(bundle.out_channels, bundle.channels, size, size)
+        self.bn = bundle.norm()
+
+    def compute(self, state: State, group: Group, scale: Tensor | None) -> Tensor:
+        kernel = take(self.conv, group).flatten(0, 1)
+        convolved = F.conv2d(state.relu, kernel, None, self.bundle.stride, kernel.shape[-1] // 2)
+        normalised: Tensor = self.bn(convolved, group, scale)
+        return normalised
+
+
+class FactorisedConv(Operation):
+    """ReLU, 1 x 7 and 7 x 1 convolution, BatchNorm."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        super().__init__(bundle)
+        self.conv1 = bundle.kernel(bundle.out_channels, bundle.channels, 1, 7)
+        self.conv2 = bundle.kernel(bundle.out_channels, bundle.out_channels, 7, 1)
+        self.bn = bundle.norm()
+
+    def compute(self, state: State, group: Group, scale: Tensor | None) -> Tensor:
+        stride, edges = self.bundle.stride, len(group)
+        wide = F.conv2d(state.relu, take(self.conv1, group).flatten(0, 1), None, (1, stride), (0, 3))
+        tall = F.conv2d(wide, take(self.conv2, group).flatten(0, 1), None, (stride, 1), (3, 0), groups=edges)
+        normalised: Tensor = self.bn(tall, group, scale)
+        return normalised
+
+
+class Identity(Operation):
+    """The skip connection of stride 1."""
+
+    parameter_free = identity = True
+
+    def compute(self, state: State, group: Group, scale: Tensor | None) -> Tensor:
+        return _spread(state.images, group, scale)
+
+
+class FactorisedReduce(Operation):
+    """The skip connection of stride 2: ReLU, two 1 x 1 convolutions on shifted grids, concatenation, BatchNorm."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        super().__init__(bundle)
+        half = bundle.out_channels // 2
+        self.conv1 = bundle.kernel(half, bundle.channels, 1, 1)
+        self.conv2 = bundle.kernel(bundle.out_channels - half, bundle.channels, 1, 1)
+        self.bn = bundle.norm()
+
+    def compute(self, state: State, group: Group, scale: Tensor | None) -> Tensor:
+        height, width = state.relu.shape[-2:]
+        shifted = F.pad(state.relu[..., 1:, 1:], (0, width % 2, 0, height % 2))  # odd sizes keep both halves equal
+        here = F.conv2d(state.relu, take(self.conv1, group).flatten(0, 1), stride=2)
+        there = F.conv2d(shifted, take(self.conv2, group).flatten(0, 1), stride=2)
+        if len(group) > 1:
+            parts = (half.unflatten(1, (len(group), -1)) for half in (here, there))
+            both = torch.cat(list(parts), dim=2).flatten(1, 2)
+        else:
+            both = torch.cat([here, there], dim=1)
+        normalised: Tensor = self.bn(both, group, scale)
+        return normalised
+
+
+class Pool(Operation):
+    """3 x 3 pooling, then BatchNorm where the bundle asks for it; the same for all edges, so computed once."""
+
+    parameter_free = True
+
+    def __init__(self, bundle: Bundle, kind: Literal["max", "avg"]) -> None:
+        super().__init__(bundle)
+        self.kind = kind
+        self.bn = bundle.norm(edges=1) if bundle.pool_norm else None
+
+    def forward(self, state: State, chosen: Group, scale: Scale) -> list[tuple[Group, Tensor]]:
+        images, stride = state.images, self.bundle.stride
+        pooled = F.max_pool2d(images, 3, stride, 1) if self.kind == "max" else average_pool(images, stride)
+        pooled = pooled if self.bn is None else self.bn(pooled, (0,))
+        return [(group, _spread(pooled, group, scale(group))) for group in self.groups(chosen, images)]
+
+    def compute(self, state: State, group: Group, scale: Tensor | None) -> Tensor:
+        return self.forward(state, group, lambda _: scale)[0][1]
+
+    def edgewise(self, name: str, position: int) -> tuple[str, int | None] | None:
+        return name, 0
+
+
+class Noise(Operation):
+    """Standard normal noise of the shape its input would have (RobustDARTS S4)."""
+
+    parameter_free = True
+
+    def compute(self, state: State, group: Group, scale: Tensor | None) -> Tensor:
+        batch, _, height, width = state.images[..., :: self.bundle.stride, :: self.bundle.stride].shape
+        noise = torch.randn(batch, len(group), self.bundle.out_channels, height, width, device=state.images.device).to(
+            state.images.dtype
+        )
+        weighted = noise if scale is None else noise * scale.to(noise.dtype)[:, None, None, None]
+        return weighted.flatten(1, 2)
+
+
+class Modules(Operation):
+    """A user's own ``nn.Module`` on every edge.
+
+    Args:
+        bundle: Where the operation stands.
+        factory: Makes the module of one edge from ``(channels, stride, affine)``.
+    """
+
+    def __init__(self, bundle: Bundle, factory: Callable[[int, int, bool], nn.Module]) -> None:
+        super().__init__(bundle)
+        self.each = nn.ModuleList(factory(bundle.channels, bundle.stride, bundle.affine) for _ in range(bundle.edges))
+
+    def compute(self, state: State, group: Group, scale: Tensor | None) -> Tensor:
+        outputs = [self.each[position](state.images) for position in group]
+        if scale is not None:
+            outputs = [output * weight.to(output.dtype) for output, weight in zip(outputs, scale, strict=True)]
+        return torch.cat(outputs, dim=1)
+
+    def edgewise(self, name: str, position: int) -> tuple[str, int | None] | None:
+        _, owner, inside = name.split(".", 2)
+        return (inside, None) if int(owner) == position else None
+
+
+def average_pool(x: Tensor, stride: int) -> Tensor:
+    """3 x 3 average pooling that leaves the padding out of the mean, ``[batch, channels, h, w]``."""
+    if not x.is_cpu or x.dtype == torch.float64:
+        return F.avg_pool2d(x, 3, stride, 1, count_include_pad=False)
+    # As a depthwise convolution, pooling and its gradient take a third of the time.
+    ones = torch.ones(x.shape[1], 1, 3, 3, dtype=x.dtype)
+    inside = F.conv2d(x.new_ones(1, 1, *x.shape[-2:]), ones[:1], None, stride, 1)
+    return depthwise_conv(x, ones, stride) / inside
+
+
+def _spread(images: Tensor, group: Group, scale: Tensor | None) -> Tensor:
+    """The same images for every edge of a group, weighted."""
+    if scale is None:
+        return images if len(group) == 1 else images.repeat(1, len(group), 1, 1)
+    scale = scale.to(images.dtype)
+    if len(group) == 1:
+        return images * scale
+    return (images[:, None] * scale[:, None, None, None]).flatten(1, 2)
+
+
+def _skip(bundle: Bundle) -> Operation:
+    return Identity(bundle) if bundle.stride == 1 else FactorisedReduce(bundle)
+
+
+_KNOWN: dict[str, Callable[[Bundle], Operation]] = {
+    "noise": Noise,
+    "skip_connect": _skip,
+    "max_pool_3x3": partial(Pool, kind="max"),
+    "avg_pool_3x3": partial(Pool, kind="avg"),
+    "sep_conv_3x3": partial(SepConv, size=3),
+    "sep_conv_5x5": partial(SepConv, size=5),
+    "sep_conv_7x7": partial(SepConv, size=7),
+    "dil_conv_3x3": partial(DilConv, size=3),
+    "dil_conv_5x5": partial(DilConv, size=5),
+    "conv_7x1_1x7": FactorisedConv,
+    "nor_conv_1x1": partial(ReluConv, size=1),
+    "nor_conv_3x3": partial(ReluConv, size=3),
+}
+
+
+def register_operation(name: str, factory: Callable[[int, int, bool], nn.Module]) -> None:
+    """Make an operation of the user's own known under a name that search spaces can use.
+
+    Args:
+        name: The name, one that is not taken.
+        factory: Makes the module of one edge from ``(channels, stride, affine)``; the module keeps the number
+            of channels and divides the size by the stride, rounding up.
+
+    Raises:
+        ValueError: If the name is taken by another factory, or is no identifier.
+    """
+    known = _KNOWN.get(name)
+    if name == "none" or not name.isidentifier() or (known is not None and getattr(known, "factory", None) != factory):
+        raise ValueError(f"Expected `name` to be an identifier that is not in use, but got {name!r}.")
+    _KNOWN[name] = _UserOperation(factory)
+
+
+class _UserOperation:
+    def __init__(self, factory: Callable[[int, int, bool], nn.Module]) -> None:
+        self.factory = factory
+
+    def __call__(self, bundle: Bundle) -> Operation:
+        return Modules(bundle, self.factory)
+
+
+def build_operation(name: str, bundle: Bundle) -> Operation:
+    """Build a candidate operation on a bundle of edges.
+
+    Args:
+        name: Its name.
+        bundle: Where it stands.
+
+    Returns:
+        The operation.
+
+    Raises:
+        ValueError: If no operation of that name is known.
+    """
+    if name not in _KNOWN:
+        raise ValueError(
+            f"Expected every operation of the space to be one of {sorted(_KNOWN)} or registered with "
+            f"`register_operation`, but got {name!r}."
+        )
+    return _KNOWN[name](bundle)

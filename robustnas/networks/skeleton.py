@@ -1,0 +1,304 @@
+"""Skeletons: how cells are stacked between a stem and a classifier."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from robustnas.networks.bundle import Operation
+from robustnas.networks.cell import Candidate, Cell, CellOptions, Weights
+from robustnas.networks.normalisation import BundleNorm
+from robustnas.spaces import SearchSpace
+
+Stem = Literal["cifar", "imagenet"]
+Candidates = Mapping[str, Sequence[Candidate]]
+
+
+class Skeleton(nn.Module, ABC):
+    """Stem, cells and classifier of a network.
+
+    Args:
+        image_channels: Channels of the images.
+        checkpointing: Whether the activations of cells are computed again in the backward pass, not kept.
+    """
+
+    shrink: int
+
+    def __init__(self, image_channels: int, checkpointing: bool) -> None:
+        super().__init__()
+        self.image_channels, self.checkpointing = image_channels, checkpointing
+
+    @abstractmethod
+    def forward(
+        self, images: Tensor, weights: Mapping[str, Weights] | None, drop_path: float = 0.0
+    ) -> tuple[Tensor, Tensor | None]:
+        """Outputs of the classifier, ``[batch, classes]``, and of the auxiliary head where there is one."""
+
+    def check(self, images: Tensor) -> None:
+        """Refuse images of a wrong shape.
+
+        Args:
+            images: ``[batch, image_channels, h, w]``.
+
+        Raises:
+            ValueError: If the images have other channels, or are smaller than the strides allow.
+        """
+        if images.dim() != 4 or images.shape[1] != self.image_channels:
+            raise ValueError(
+                f"Expected `images` to be [batch, {self.image_channels}, height, width], but got {list(images.shape)}."
+            )
+        if min(images.shape[-2:]) < self.shrink:
+            raise ValueError(
+                f"Expected `images` to be at least {self.shrink} x {self.shrink} pixels, since the network divides "
+                f"their size by {self.shrink}, but got {images.shape[-2]} x {images.shape[-1]}."
+            )
+
+    def run(self, cell: Cell, inputs: Sequence[Tensor], weights: Weights | None, drop_path: float) -> Tensor:
+        """Compute a cell, keeping its activations or not."""
+        if not (self.checkpointing and torch.is_grad_enabled()):
+            output: Tensor = cell(inputs, weights, drop_path)
+            return output
+        again: Tensor = checkpoint(
+            cell, inputs, weights, drop_path, use_reentrant=False, context_fn=partial(_compute_twice, cell)
+        )
+        return again
+
+
+def _compute_twice(cell: Cell) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    return nullcontext(), _untracked(cell)
+
+
+@contextmanager
+def _untracked(cell: Cell) -> Iterator[None]:
+    """Keep the running statistics still while activations are computed a second time."""
+    norms = [module for module in cell.modules() if isinstance(module, BundleNorm)]
+    before = [norm.tracking for norm in norms]
+    for norm in norms:
+        norm.tracking = False
+    try:
+        yield
+    finally:
+        for norm, tracking in zip(norms, before, strict=True):
+            norm.tracking = tracking
+
+
+class DARTSSkeleton(Skeleton):
+    """Cells that see the two before them; those at one and two thirds of the depth halve the resolution.
+
+    Args:
+        space: The search space.
+        candidates: Operations of each kind of cell.
+        channels: Channels of the first cells; reduction cells double them.
+        layers: Number of cells.
+        num_classes: Outputs of the classifier.
+        image_channels: Channels of the images.
+        stem: ``cifar`` keeps the resolution, ``imagenet`` divides it by 8.
+        auxiliary: Whether a second classifier, used in training, looks at the cell at two thirds of the depth.
+        options: How operations are built.
+        checkpointing: Whether activations of cells are computed again in the backward pass.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        candidates: Candidates,
+        channels: int,
+        layers: int,
+        num_classes: int,
+        image_channels: int = 3,
+        stem: Stem = "cifar",
+        auxiliary: bool = False,
+        options: CellOptions = CellOptions(),
+        checkpointing: bool = False,
+    ) -> None:
+        super().__init__(image_channels, checkpointing)
+        reductions = {layers // 3, 2 * layers // 3}
+        self.shrink = 2 ** len(reductions) * (8 if stem == "imagenet" else 1)
+        if stem == "imagenet":
+            self.stem0, self.stem1 = _imagenet_stem(image_channels, channels)
+            before, last, reduced = channels, channels, True
+        else:
+            self.stem = _Stem(image_channels, 3 * channels)
+            before, last, reduced = 3 * channels, 3 * channels, False
+        self.cells = nn.ModuleList()
+        self.kinds: list[str] = []
+        self.auxiliary_at = 2 * layers // 3 if auxiliary else -1
+        for k in range(layers):
+            kind = "reduce" if k in reductions else "normal"
+            channels *= 2 if kind == "reduce" else 1
+            preprocess = [("skip_connect", 2) if reduced else ("nor_conv_1x1", 1), ("nor_conv_1x1", 1)]
+            cell = Cell(space.cells[kind], candidates[kind], (before, last), channels, preprocess, options)
+            self.cells.append(cell)
+            self.kinds.append(kind)
+            before, last, reduced = last, channels * len(space.cells[kind].outputs), kind == "reduce"
+            if k == self.auxiliary_at:
+                self.auxiliary = AuxiliaryHead(last, num_classes, stem)
+        self.classifier = nn.Linear(last, num_classes)
+
+    def forward(
+        self, images: Tensor, weights: Mapping[str, Weights] | None, drop_path: float = 0.0
+    ) -> tuple[Tensor, Tensor | None]:
+        self.check(images)
+        s0 = s1 = self.stem(images) if hasattr(self, "stem") else self.stem0(images)
+        if hasattr(self, "stem1"):
+            s1 = self.stem1(s0)
+        auxiliary = None
+        for k, (cell, kind) in enumerate(zip(self.cells, self.kinds, strict=True)):
+            s0, s1 = s1, self.run(cell, (s0, s1), None if weights is None else weights[kind], drop_path)  # type: ignore[arg-type]
+            if k == self.auxiliary_at and self.training:
+                auxiliary = self.auxiliary(s1)
+        return self.classifier(s1.mean(dim=(2, 3))), auxiliary
+
+
+class NASBench201Skeleton(Skeleton):
+    """Three stages of equal cells, joined by residual blocks that halve the resolution and double the channels.
+
+    Args:
+        space: The search space.
+        candidates: Operations of the one kind of cell.
+        channels: Channels of the first stage.
+        cells: Cells of a stage.
+        num_classes: Outputs of the classifier.
+        image_channels: Channels of the images.
+        options: How operations are built.
+        checkpointing: Whether activations of cells are computed again in the backward pass.
+    """
+
+    shrink = 4
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        candidates: Candidates,
+        channels: int,
+        cells: int,
+        num_classes: int,
+        image_channels: int = 3,
+        options: CellOptions = CellOptions(),
+        checkpointing: bool = False,
+    ) -> None:
+        super().__init__(image_channels, checkpointing)
+        self.stem = _Stem(image_channels, channels)
+        self.cells, self.res = nn.ModuleDict(), nn.ModuleDict()
+        for stage in range(3):
+            if stage:
+                self.res[str(len(self.cells) + len(self.res))] = ResidualBlock(channels, 2 * channels)
+                channels *= 2
+            for _ in range(cells):
+                cell = Cell(space.cells["cell"], candidates["cell"], (channels,), channels, (), options)
+                self.cells[str(len(self.cells) + len(self.res))] = cell
+        self.lastact = nn.Module()
+        self.lastact.bn = nn.BatchNorm2d(channels)
+        self.classifier = nn.Linear(channels, num_classes)
+
+    def forward(
+        self, images: Tensor, weights: Mapping[str, Weights] | None, drop_path: float = 0.0
+    ) -> tuple[Tensor, Tensor | None]:
+        return self.classifier(self.features(images, weights, drop_path)), None
+
+    def features(self, images: Tensor, weights: Mapping[str, Weights] | None, drop_path: float = 0.0) -> Tensor:
+        """Pooled features before the classifier, ``[batch, 4 * channels]``."""
+        self.check(images)
+        x = self.stem(images)
+        for k in map(str, range(len(self.cells) + len(self.res))):
+            if k in self.res:
+                x = self.res[k](x)
+            else:
+                x = self.run(self.cells[k], (x,), None if weights is None else weights["cell"], drop_path)  # type: ignore[arg-type]
+        features: Tensor = F.relu(self.lastact.bn(x)).mean(dim=(2, 3))  # type: ignore[operator]
+        return features
+
+
+class _Stem(nn.Module):
+    """3 x 3 convolution and BatchNorm."""
+
+    def __init__(self, image_channels: int, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(image_channels, channels, 3, padding=1, bias=False)
+        self.bn = nn.BatchNorm2d(channels)
+
+    def forward(self, images: Tensor) -> Tensor:
+        normalised: Tensor = self.bn(self.conv(images))
+        return normalised
+
+
+def _imagenet_stem(image_channels: int, channels: int) -> tuple[nn.Module, nn.Module]:
+    def half(before: int, after: int) -> list[nn.Module]:
+        return [nn.Conv2d(before, after, 3, 2, 1, bias=False), nn.BatchNorm2d(after)]
+
+    first = nn.Sequential(*half(image_channels, channels // 2), nn.ReLU(inplace=True), *half(channels // 2, channels))
+    return first, nn.Sequential(nn.ReLU(), *half(channels, channels))
+
+
+class ResidualBlock(nn.Module):
+    """ReLU, 3 x 3 convolution of stride 2, BatchNorm, and the same with stride 1, beside a pooled shortcut.
+
+    Args:
+        before: Channels that enter.
+        after: Channels that leave.
+    """
+
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__()
+        self.conv_a = nn.Conv2d(before, after, 3, 2, 1, bias=False)
+        self.bn_a = nn.BatchNorm2d(after)
+        self.conv_b = nn.Conv2d(after, after, 3, 1, 1, bias=False)
+        self.bn_b = nn.BatchNorm2d(after)
+        self.downsample = nn.Conv2d(before, after, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[batch, before, h, w]`` to ``[batch, after, h / 2, w / 2]``."""
+        inner = self.bn_a(self.conv_a(F.relu(x)))
+        pooled = F.avg_pool2d(x, 2, 2, ceil_mode=True, count_include_pad=False)
+        outer: Tensor = self.bn_b(self.conv_b(F.relu(inner))) + self.downsample(pooled)
+        return outer
+
+
+class AuxiliaryHead(nn.Module):
+    """A second classifier on an intermediate cell, for training only.
+
+    Args:
+        channels: Channels of the cell.
+        num_classes: Outputs.
+        stem: That of the network; with ``imagenet`` pooling has stride 2 and the last BatchNorm is left out,
+            as in the original.
+    """
+
+    def __init__(self, channels: int, num_classes: int, stem: Stem) -> None:
+        super().__init__()
+        self.stride = 2 if stem == "imagenet" else 3
+        self.conv1 = nn.Conv2d(channels, 128, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(128)
+        self.conv2 = nn.Conv2d(128, 768, 2, bias=False)
+        self.bn2 = nn.Identity() if stem == "imagenet" else nn.BatchNorm2d(768)
+        self.classifier = nn.Linear(768, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[batch, channels, h, w]`` to ``[batch, num_classes]``."""
+        x = F.relu(x)
+        if min(x.shape[-2:]) < 5 + self.stride:  # smaller than the head was made for
+            x = F.adaptive_avg_pool2d(x, 2)
+        else:
+            x = F.avg_pool2d(x, 5, self.stride, count_include_pad=False)
+        x = F.relu(self.bn1(self.conv1(x)))
+        x = F.relu(self.bn2(self.conv2(x)))
+        logits: Tensor = self.classifier(x.mean(dim=(2, 3)))
+        return logits
+
+
+def norms(network: nn.Module) -> Iterator[BundleNorm | nn.BatchNorm2d]:
+    """Every BatchNorm of a network."""
+    return (module for module in network.modules() if isinstance(module, (BundleNorm, nn.BatchNorm2d)))
+
+
+def operations(network: nn.Module) -> Iterator[tuple[str, Operation]]:
+    """Every candidate or preprocessing operation of a network, with the name of its module."""
+    return ((name, module) for name, module in network.named_modules() if isinstance(module, Operation))

@@ -1,0 +1,182 @@
+"""The supernet: a function of images and mixtures that owns weights and never α."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from robustnas.networks.bundle import Form, dense
+from robustnas.networks.cell import Candidate, CellOptions, Weights
+from robustnas.networks.edgewise import edgewise_slices, read_edgewise, write_edgewise
+from robustnas.networks.mixture import Mixture
+from robustnas.networks.normalisation import BundleNorm
+from robustnas.networks.skeleton import DARTSSkeleton, NASBench201Skeleton, Skeleton, Stem, norms
+from robustnas.spaces import SearchSpace, find_space
+
+
+class Supernet(nn.Module):
+    r"""All architectures of a space in one network.
+
+    Every edge computes :math:`\sum_k a_k\, o_k(x)`, with the weights :math:`a` given at each call. The
+    operations of all edges that leave a state are computed together, and the weight of an operation is the
+    scale of its BatchNorm; the result is that of the edges one by one.
+
+    Args:
+        space: The search space or its name.
+        channels: Channels of the first cells.
+        layers: Number of cells, in spaces with the DARTS skeleton (default 8).
+        cells: Cells of each of the three stages, in NAS-Bench-201 (default 5).
+        num_classes: Outputs of the classifier.
+        image_channels: Channels of the images.
+        stem: ``cifar``, or ``imagenet`` to divide the resolution by 8 first (DARTS skeleton only).
+        affine: Whether BatchNorm inside cells learns a scale and an offset.
+        batch_statistics: Whether evaluation normalises by the batch, not by running statistics.
+        form: How separable convolutions are computed: ``separable``, ``dense``, or ``auto`` by device.
+        channels_last: Memory format of the images; ``None`` chooses what is fast on the device.
+        checkpointing: Whether activations of cells are computed again in the backward pass, to save memory.
+
+    Raises:
+        ValueError: If an argument does not fit the space.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace | str,
+        channels: int = 16,
+        layers: int | None = None,
+        cells: int | None = None,
+        num_classes: int = 10,
+        image_channels: int = 3,
+        stem: Stem = "cifar",
+        affine: bool = False,
+        batch_statistics: bool = False,
+        form: Form = "auto",
+        channels_last: bool | None = None,
+        checkpointing: bool = False,
+    ) -> None:
+        super().__init__()
+        self.space = find_space(space)
+        self.form, self.channels_last = form, channels_last
+        options = CellOptions(affine, self.space.skeleton == "darts", form)
+        candidates = {
+            kind: [
+                Candidate(row, column, edge.source, edge.node, name)
+                for row, edge in enumerate(cell.edges)
+                for column, name in enumerate(edge.operations)
+            ]
+            for kind, cell in self.space.cells.items()
+        }
+        self.body = build_skeleton(
+            self.space, candidates, channels, layers, cells, num_classes, image_channels, stem, False, options,
+            checkpointing,
+        )  # fmt: skip
+        for norm in norms(self.body):
+            if isinstance(norm, BundleNorm):
+                norm.batch_statistics = batch_statistics
+
+    def forward(self, images: Tensor, mixtures: Mapping[str, Mixture], drop_path: float = 0.0) -> Tensor:
+        """Classify images with weighted operations.
+
+        Args:
+            images: ``[batch, image_channels, h, w]``.
+            mixtures: Kind of cell to its mixture.
+            drop_path: In training, probability that the output of an edge is dropped for a sample.
+
+        Returns:
+            Logits, ``[batch, num_classes]``.
+
+        Raises:
+            ValueError: If mixtures or images have another shape than the network wants.
+        """
+        if set(mixtures) != set(self.space.cells):
+            raise ValueError(f"Expected `mixtures` for the cells {list(self.space.cells)}, but got {list(mixtures)}.")
+        weights = {kind: Weights(mixtures[kind].validate(kind, cell)) for kind, cell in self.space.cells.items()}
+        logits: Tensor = self.body(in_format(images, self.form, self.channels_last), weights, drop_path)[0]
+        return logits
+
+    def edgewise_state_dict(self, of: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """Weights and running statistics, edge by edge.
+
+        Args:
+            of: Other tensors under the names of :meth:`state_dict` to be named edge by edge, such as gradients.
+
+        Returns:
+            Views by names such as ``cells.0.edge.0-2.sep_conv_3x3.dw1``.
+        """
+        tensors = self.body.state_dict() if of is None else {k.removeprefix("body."): v for k, v in of.items()}
+        return read_edgewise(edgewise_slices(self.body), tensors)
+
+    def load_edgewise_state_dict(self, state: Mapping[str, Tensor], strict: bool = True) -> None:
+        """Load what :meth:`edgewise_state_dict` returned, or another tool exported under the same names.
+
+        Args:
+            state: Tensors by edgewise name; running statistics may be left out.
+            strict: Whether weights may be neither missing nor unknown.
+
+        Raises:
+            ValueError: If a tensor has another shape, or, if ``strict``, one is missing or unknown.
+        """
+        write_edgewise(edgewise_slices(self.body), self.body, state, strict)
+
+
+def build_skeleton(
+    space: SearchSpace,
+    candidates: Mapping[str, list[Candidate]],
+    channels: int,
+    layers: int | None,
+    cells: int | None,
+    num_classes: int,
+    image_channels: int,
+    stem: Stem,
+    auxiliary: bool,
+    options: CellOptions,
+    checkpointing: bool,
+) -> Skeleton:
+    """Build the skeleton of a space.
+
+    Args:
+        space: The search space.
+        candidates: Operations of each kind of cell.
+        channels: Channels of the first cells.
+        layers: Number of cells, for the DARTS skeleton.
+        cells: Cells of a stage, for the NAS-Bench-201 skeleton.
+        num_classes: Outputs of the classifier.
+        image_channels: Channels of the images.
+        stem: ``cifar`` or ``imagenet``.
+        auxiliary: Whether there is an auxiliary head.
+        options: How operations are built.
+        checkpointing: Whether activations of cells are computed again in the backward pass.
+
+    Returns:
+        The skeleton.
+
+    Raises:
+        ValueError: If an argument does not fit the space.
+    """
+    for name, value in (("channels", channels), ("num_classes", num_classes), ("image_channels", image_channels)):
+        if value < 1:
+            raise ValueError(f"Expected `{name}` to be at least 1, but got {value}.")
+    wrong = "cells" if space.skeleton == "darts" else "layers"
+    depth = layers if space.skeleton == "darts" else cells
+    if (cells if wrong == "cells" else layers) is not None:
+        raise ValueError(f"Expected no `{wrong}` in the space {space.name}, whose depth is set by the other argument.")
+    if depth is not None and depth < (3 if space.skeleton == "darts" else 1):
+        raise ValueError(f"Expected the depth to be at least 3 `layers` or 1 of `cells`, but got {depth}.")
+    if space.skeleton == "darts":
+        return DARTSSkeleton(
+            space, candidates, channels, 8 if depth is None else depth, num_classes, image_channels, stem, auxiliary,
+            options, checkpointing,
+        )  # fmt: skip
+    if stem != "cifar" or auxiliary:
+        raise ValueError(f"Expected `stem` 'cifar' and no `auxiliary` head in the space {space.name}.")
+    return NASBench201Skeleton(
+        space, candidates, channels, 5 if depth is None else depth, num_classes, image_channels, options, checkpointing
+    )
+
+
+def in_format(images: Tensor, form: Form, channels_last: bool | None) -> Tensor:
+    """Images in the memory format that is asked for, or else in the one that suits the form of convolutions."""
+    last = not dense(form, images) if channels_last is None else channels_last
+    return images.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
