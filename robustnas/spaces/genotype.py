@@ -54,7 +54,8 @@ class Genotype:
             strongest edge first, as the original DARTS does.
 
     Raises:
-        ValueError: If the name of the space is no word, or a choice is not a triple of source, node and operation.
+        ValueError: If the name of the space is no word, or a choice is no triple of a source, a later node and an
+            operation.
     """
 
     space: str
@@ -258,8 +259,8 @@ class Genotype:
 
 
 def _choice(source: Any, node: Any, operation: Any) -> Choice:
-    if not re.fullmatch(r"\S+", operation):
-        raise ValueError(operation)
+    if not 0 <= index(source) < index(node) or not re.fullmatch(r"\S+", operation):
+        raise ValueError
     return Choice(index(source), index(node), str(operation))
 
 
@@ -268,7 +269,7 @@ def _in_node_order(kind: str, choices: Iterable[Any]) -> tuple[Choice, ...]:
         triples = [_choice(*triple) for triple in choices]
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"Expected `cells[{kind!r}]` to be triples of source, node and operation, but got {choices!r}."
+            f"Expected `cells[{kind!r}]` to be triples of a source, a later node and an operation, but got {choices!r}."
         ) from error
     return tuple(sorted(triples, key=lambda choice: choice.node))
 

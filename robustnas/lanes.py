@@ -1,0 +1,125 @@
+"""Where states, edges and names stand in a drawn cell, and the same graph as Graphviz text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from robustnas.spaces import Choice, Genotype, SearchSpace, find_space
+
+_COLOURS = {"skip": "#0072b2", "pool": "#b26f00", "conv": "#00805e", "none": "#7d7d7d", "noise": "#b0568c"}
+_OTHER = "#5b4fa0"
+_TITLES = {"normal": "Normal cell", "reduce": "Reduction cell", "cell": "Cell"}
+_SHORT = {"skip_connect": "skip", "max_pool_3x3": "max pool", "avg_pool_3x3": "avg pool"}
+_LONGEST = 24
+
+
+class CellPlan(NamedTuple):
+    """What is drawn of one cell: its states are numbered, inputs first; lane 0 is a straight line."""
+
+    title: str
+    inputs: int
+    states: int
+    choices: tuple[Choice, ...]
+    lanes: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+    def ports(self, state: int) -> list[int]:
+        """Edges that touch ``state`` from above, left to right, in such an order that nested lanes do not cross."""
+        entering = sorted((i for i, c in enumerate(self.choices) if c.node == state), key=lambda i: self.lanes[i])
+        leaving = sorted((i for i, c in enumerate(self.choices) if c.source == state), key=lambda i: -self.lanes[i])
+        return [i for i in entering + leaving if self.lanes[i] > 0]
+
+
+def plan_cells(genotype: Genotype, space: SearchSpace | None = None) -> dict[str, CellPlan]:
+    """The plan of each kind of cell.
+
+    Args:
+        genotype: What is to be drawn.
+        space: Its space, which says where a cell's inputs and outputs are. By default the known space of that
+            name; where there is none, all nodes of a cell with two inputs are outputs, and else the last one.
+
+    Returns:
+        Kind of cell to its plan.
+    """
+    if space is not None:
+        genotype.validate(space)
+    else:
+        try:
+            space = find_space(genotype.space)
+            genotype.validate(space)
+        except ValueError:
+            space = None
+    plans = {}
+    for kind, choices in genotype.cells.items():
+        nodes = sorted({choice.node for choice in choices})
+        inputs = nodes[0] if nodes else 1
+        outputs = tuple(nodes) if inputs > 1 else tuple(nodes[-1:])
+        if space is not None:
+            inputs, outputs = space.cells[kind].inputs, space.cells[kind].outputs
+        states = max(nodes, default=0) + 1
+        plans[kind] = CellPlan(_TITLES.get(kind, kind), inputs, states, choices, assign_lanes(choices), outputs)
+    return plans
+
+
+def assign_lanes(choices: Sequence[Choice]) -> tuple[int, ...]:
+    """The lane of each edge, above every shorter edge that it overlaps.
+
+    Args:
+        choices: The edges of a cell.
+
+    Returns:
+        For each edge 0, a straight line to the next state, or the number of a lane above the states.
+    """
+    lanes: dict[int, int] = {}
+    for i in sorted(range(len(choices)), key=lambda i: (choices[i].node - choices[i].source, choices[i])):
+        source, node, _ = choices[i]
+        below = [lanes[j] for j in lanes if choices[j].source < node and source < choices[j].node]
+        lanes[i] = max(below, default=-1 if node == source + 1 else 0) + 1
+    return tuple(lanes[i] for i in range(len(choices)))
+
+
+def colour_of(operation: str) -> str:
+    """The colour of an operation's family: skip, pooling, convolution, none, noise or other."""
+    return next((colour for family, colour in _COLOURS.items() if family in operation), _OTHER)
+
+
+def label_of(operation: str) -> str:
+    """A short name, ``sep 3×3`` for ``sep_conv_3x3``, of at most 24 characters."""
+    conv = re.fullmatch(r"(sep|dil|nor)_conv_(\d+)x(\d+)", operation)
+    if conv:
+        return f"{'conv' if conv[1] == 'nor' else conv[1]} {conv[2]}×{conv[3]}"
+    return shorten(_SHORT.get(operation, operation.replace("_", " ")), _LONGEST)
+
+
+def shorten(text: str, longest: int) -> str:
+    """The text, or its beginning and an ellipsis where it has more than ``longest`` characters."""
+    return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+def to_dot(genotype: Genotype, space: SearchSpace | None = None) -> str:
+    """The text of a Graphviz graph with one cluster for each kind of cell.
+
+    Args:
+        genotype: What to write.
+        space: As in :func:`plan_cells`.
+
+    Returns:
+        The text, to be read by ``dot``.
+    """
+    lines = ["digraph genotype {", "  rankdir=LR;", "  node [shape=box, style=rounded];"]
+    for k, plan in enumerate(plan_cells(genotype, space).values()):
+        lines += [f"  subgraph cluster_{k} {{", f"    label={_quoted(plan.title)};"]
+        lines += [f"    c{k}_{state} [label={state}];" for state in range(plan.states)]
+        lines += [f"    c{k}_output [label=output];"]
+        for source, node, operation in plan.choices:
+            style = f'label={_quoted(operation)}, color="{colour_of(operation)}"'
+            lines.append(f"    c{k}_{source} -> c{k}_{node} [{style}];")
+        lines += [f"    c{k}_{node} -> c{k}_output [style=dotted];" for node in plan.outputs]
+        lines.append("  }")
+    return "\n".join([*lines, "}", ""])
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
