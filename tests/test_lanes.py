@@ -29,6 +29,10 @@ def test_a_second_operation_on_an_edge_gets_a_lane_above_the_straight_line() -> 
     assert assign_lanes([Choice(0, 1, SKIP), Choice(0, 1, SEP)]) in {(0, 1), (1, 0)}
 
 
+def test_edges_that_only_meet_at_a_state_share_a_lane() -> None:
+    assert assign_lanes([Choice(0, 2, SKIP), Choice(2, 4, SEP), Choice(1, 2, SKIP)]) == (1, 1, 0)
+
+
 def test_lanes_touch_a_state_from_the_inner_to_the_outer_on_both_sides() -> None:
     choices = (Choice(0, 3, SKIP), Choice(1, 3, SEP), Choice(3, 5, SKIP), Choice(3, 6, SEP), Choice(2, 3, SKIP))
     plan = plan_cells(Genotype("Mine", {"normal": choices}))["normal"]
