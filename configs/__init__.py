@@ -1,0 +1,1 @@
+"""YAML files for the command line, one per use."""

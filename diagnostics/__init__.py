@@ -1,0 +1,1 @@
+"""Callbacks that look at a search and never touch it."""

@@ -1,0 +1,1 @@
+"""One final class per paper: DARTS and its robust variants, each a choice of parts."""

@@ -58,9 +58,9 @@ class Bundle:
     pool_norm: bool = True
     form: Form = "auto"
 
-    def norm(self, edges: int | None = None) -> BundleNorm:
-        """A BatchNorm after the operation, for all edges of the bundle or for ``edges``."""
-        return BundleNorm(self.edges if edges is None else edges, self.out_channels, self.affine)
+    def norm(self) -> BundleNorm:
+        """A BatchNorm after the operation, for all edges of the bundle."""
+        return BundleNorm(self.edges, self.out_channels, self.affine)
 
     def kernel(self, out_channels: int, in_channels: int, height: int, width: int) -> nn.Parameter:
         """Kernels of all edges, drawn as ``torch.nn.Conv2d`` draws them."""

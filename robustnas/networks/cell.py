@@ -141,7 +141,7 @@ class Cell(nn.Module):
                 leaving = _Leaving(name, bundled, bundle)
                 self.edge.append(leaving)
                 self._leaving.setdefault(source, []).append(leaving)
-        self._undropped = {c.row for c in candidates if options.affine and self._is_identity(c)}
+        self._identities = {c.row for c in candidates if self._is_identity(c)}
 
     def _is_identity(self, candidate: Candidate) -> bool:
         return any(candidate in leaving.candidates and leaving.operation.identity for leaving in self.bundles)
@@ -157,16 +157,18 @@ class Cell(nn.Module):
         Args:
             inputs: Outputs of the cells before.
             weights: Weights of the candidates, or ``None`` for ones.
-            drop_path: Probability that an edge is dropped for a sample, in training.
+            drop_path: Probability that an edge is dropped for a sample, in training; without ``weights``,
+                identities are not.
 
         Returns:
             The output of the cell.
         """
         states = self._preprocess(inputs)
+        drop = _Drop(drop_path if self.training else 0.0, set() if weights is not None else self._identities)
         arriving: dict[int, _Sum] = {}
         for source in range(self.space.nodes.stop):
             if source >= self.space.inputs:
-                states.append(self._node(source, arriving, states[0], drop_path))
+                states.append(self._node(source, arriving, states[0], drop))
             self._leave(source, State(states[source]), weights, arriving)
         return torch.cat([states[node] for node in self.space.outputs], dim=1)
 
@@ -190,21 +192,29 @@ class Cell(nn.Module):
             if isinstance(operation, Operation)
         ]
 
-    def _node(self, node: int, arriving: dict[int, _Sum], like: Tensor, drop_path: float) -> Tensor:
+    def _node(self, node: int, arriving: dict[int, _Sum], like: Tensor, drop: _Drop) -> Tensor:
         total = _Sum()
         for row in self.rows_into[node]:
             if row in arriving:
-                total.add(self._drop(arriving.pop(row).value, row, drop_path))
+                total.add(drop(arriving.pop(row).value, row))
         if total.empty:
             step = 2 if self.space.reduction else 1
             return torch.zeros_like(like[..., ::step, ::step])
         return total.value
 
-    def _drop(self, output: Tensor, row: int, probability: float) -> Tensor:
-        if not self.training or probability == 0 or row in self._undropped:
+
+@dataclass(frozen=True)
+class _Drop:
+    """Drops the output of an edge for some samples, all its operations at once."""
+
+    probability: float
+    spared: set[int]
+
+    def __call__(self, output: Tensor, row: int) -> Tensor:
+        if self.probability == 0 or row in self.spared:
             return output
-        kept = torch.empty(len(output), 1, 1, 1, device=output.device).bernoulli_(1 - probability)
-        return output * (kept / (1 - probability)).to(output.dtype)
+        kept = torch.empty(len(output), 1, 1, 1, device=output.device).bernoulli_(1 - self.probability)
+        return output * (kept / (1 - self.probability)).to(output.dtype)
 
 
 class _Sum:

@@ -12,9 +12,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from robustnas.networks.blocks import ResidualBlock
 from robustnas.networks.bundle import Operation
 from robustnas.networks.cell import Cell
-from robustnas.networks.skeleton import ResidualBlock, Skeleton
+from robustnas.networks.skeleton import Skeleton
 
 
 class Slice(NamedTuple):

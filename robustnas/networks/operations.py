@@ -126,7 +126,7 @@ class Pool(Operation):
     def __init__(self, bundle: Bundle, kind: Literal["max", "avg"]) -> None:
         super().__init__(bundle)
         self.kind = kind
-        self.bn = bundle.norm(edges=1) if bundle.pool_norm else None
+        self.bn = BundleNorm(1, bundle.out_channels, affine=False) if bundle.pool_norm else None
 
     def forward(self, state: State, chosen: Group, scale: Scale) -> list[tuple[Group, Tensor]]:
         images, stride = state.images, self.bundle.stride
@@ -180,7 +180,7 @@ class Modules(Operation):
 
 def average_pool(x: Tensor, stride: int) -> Tensor:
     """3 x 3 average pooling that leaves the padding out of the mean, ``[batch, channels, h, w]``."""
-    if not x.is_cpu or x.dtype == torch.float64:
+    if not x.is_cpu:
         return F.avg_pool2d(x, 3, stride, 1, count_include_pad=False)
     # As a depthwise convolution, pooling and its gradient take a third of the time.
     ones = torch.ones(x.shape[1], 1, 3, 3, dtype=x.dtype)

@@ -6,19 +6,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from robustnas.networks.bundle import Operation
+from robustnas.networks.blocks import AuxiliaryHead, ResidualBlock, Stem, StemConv, imagenet_stem
 from robustnas.networks.cell import Candidate, Cell, CellOptions, Weights
 from robustnas.networks.normalisation import BundleNorm
 from robustnas.spaces import SearchSpace
 
-Stem = Literal["cifar", "imagenet"]
 Candidates = Mapping[str, Sequence[Candidate]]
 
 
@@ -123,10 +121,10 @@ class DARTSSkeleton(Skeleton):
         reductions = {layers // 3, 2 * layers // 3}
         self.shrink = 2 ** len(reductions) * (8 if stem == "imagenet" else 1)
         if stem == "imagenet":
-            self.stem0, self.stem1 = _imagenet_stem(image_channels, channels)
+            self.stem0, self.stem1 = imagenet_stem(image_channels, channels)
             before, last, reduced = channels, channels, True
         else:
-            self.stem = _Stem(image_channels, 3 * channels)
+            self.stem = StemConv(image_channels, 3 * channels)
             before, last, reduced = 3 * channels, 3 * channels, False
         self.cells = nn.ModuleList()
         self.kinds: list[str] = []
@@ -186,7 +184,7 @@ class NASBench201Skeleton(Skeleton):
         checkpointing: bool = False,
     ) -> None:
         super().__init__(image_channels, checkpointing)
-        self.stem = _Stem(image_channels, channels)
+        self.stem = StemConv(image_channels, channels)
         self.cells, self.res = nn.ModuleDict(), nn.ModuleDict()
         for stage in range(3):
             if stage:
@@ -217,88 +215,6 @@ class NASBench201Skeleton(Skeleton):
         return features
 
 
-class _Stem(nn.Module):
-    """3 x 3 convolution and BatchNorm."""
-
-    def __init__(self, image_channels: int, channels: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(image_channels, channels, 3, padding=1, bias=False)
-        self.bn = nn.BatchNorm2d(channels)
-
-    def forward(self, images: Tensor) -> Tensor:
-        normalised: Tensor = self.bn(self.conv(images))
-        return normalised
-
-
-def _imagenet_stem(image_channels: int, channels: int) -> tuple[nn.Module, nn.Module]:
-    def half(before: int, after: int) -> list[nn.Module]:
-        return [nn.Conv2d(before, after, 3, 2, 1, bias=False), nn.BatchNorm2d(after)]
-
-    first = nn.Sequential(*half(image_channels, channels // 2), nn.ReLU(inplace=True), *half(channels // 2, channels))
-    return first, nn.Sequential(nn.ReLU(), *half(channels, channels))
-
-
-class ResidualBlock(nn.Module):
-    """ReLU, 3 x 3 convolution of stride 2, BatchNorm, and the same with stride 1, beside a pooled shortcut.
-
-    Args:
-        before: Channels that enter.
-        after: Channels that leave.
-    """
-
-    def __init__(self, before: int, after: int) -> None:
-        super().__init__()
-        self.conv_a = nn.Conv2d(before, after, 3, 2, 1, bias=False)
-        self.bn_a = nn.BatchNorm2d(after)
-        self.conv_b = nn.Conv2d(after, after, 3, 1, 1, bias=False)
-        self.bn_b = nn.BatchNorm2d(after)
-        self.downsample = nn.Conv2d(before, after, 1, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``[batch, before, h, w]`` to ``[batch, after, h / 2, w / 2]``."""
-        inner = self.bn_a(self.conv_a(F.relu(x)))
-        pooled = F.avg_pool2d(x, 2, 2, ceil_mode=True, count_include_pad=False)
-        outer: Tensor = self.bn_b(self.conv_b(F.relu(inner))) + self.downsample(pooled)
-        return outer
-
-
-class AuxiliaryHead(nn.Module):
-    """A second classifier on an intermediate cell, for training only.
-
-    Args:
-        channels: Channels of the cell.
-        num_classes: Outputs.
-        stem: That of the network; with ``imagenet`` pooling has stride 2 and the last BatchNorm is left out,
-            as in the original.
-    """
-
-    def __init__(self, channels: int, num_classes: int, stem: Stem) -> None:
-        super().__init__()
-        self.stride = 2 if stem == "imagenet" else 3
-        self.conv1 = nn.Conv2d(channels, 128, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(128)
-        self.conv2 = nn.Conv2d(128, 768, 2, bias=False)
-        self.bn2 = nn.Identity() if stem == "imagenet" else nn.BatchNorm2d(768)
-        self.classifier = nn.Linear(768, num_classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``[batch, channels, h, w]`` to ``[batch, num_classes]``."""
-        x = F.relu(x)
-        if min(x.shape[-2:]) < 5 + self.stride:  # smaller than the head was made for
-            x = F.adaptive_avg_pool2d(x, 2)
-        else:
-            x = F.avg_pool2d(x, 5, self.stride, count_include_pad=False)
-        x = F.relu(self.bn1(self.conv1(x)))
-        x = F.relu(self.bn2(self.conv2(x)))
-        logits: Tensor = self.classifier(x.mean(dim=(2, 3)))
-        return logits
-
-
 def norms(network: nn.Module) -> Iterator[BundleNorm | nn.BatchNorm2d]:
     """Every BatchNorm of a network."""
     return (module for module in network.modules() if isinstance(module, (BundleNorm, nn.BatchNorm2d)))
-
-
-def operations(network: nn.Module) -> Iterator[tuple[str, Operation]]:
-    """Every candidate or preprocessing operation of a network, with the name of its module."""
-    return ((name, module) for name, module in network.named_modules() if isinstance(module, Operation))

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from robustnas.networks.blocks import Stem
 from robustnas.networks.bundle import Form, dense
 from robustnas.networks.cell import Candidate, CellOptions, Weights
 from robustnas.networks.edgewise import edgewise_slices, read_edgewise, write_edgewise
 from robustnas.networks.mixture import Mixture
 from robustnas.networks.normalisation import BundleNorm
-from robustnas.networks.skeleton import DARTSSkeleton, NASBench201Skeleton, Skeleton, Stem, norms
+from robustnas.networks.skeleton import DARTSSkeleton, NASBench201Skeleton, Skeleton, norms
 from robustnas.spaces import SearchSpace, find_space
 
 
@@ -178,5 +179,7 @@ def build_skeleton(
 
 def in_format(images: Tensor, form: Form, channels_last: bool | None) -> Tensor:
     """Images in the memory format that is asked for, or else in the one that suits the form of convolutions."""
+    if images.dim() != 4:
+        return images  # for the skeleton to refuse
     last = not dense(form, images) if channels_last is None else channels_last
     return images.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)

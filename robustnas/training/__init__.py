@@ -1,1 +1,1 @@
-"""."""
+"""The search and the evaluation as Lightning modules."""
