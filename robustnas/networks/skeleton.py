@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
 import torch
@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from robustnas.networks.blocks import AuxiliaryHead, ResidualBlock, Stem, StemConv, imagenet_stem
 from robustnas.networks.cell import Candidate, Cell, CellOptions, Weights
 from robustnas.networks.normalisation import BundleNorm
+from robustnas.networks.statistics import still_statistics
 from robustnas.spaces import SearchSpace
 
 Candidates = Mapping[str, Sequence[Candidate]]
@@ -71,21 +72,7 @@ class Skeleton(nn.Module, ABC):
 
 
 def _compute_twice(cell: Cell) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    return nullcontext(), _untracked(cell)
-
-
-@contextmanager
-def _untracked(cell: Cell) -> Iterator[None]:
-    """Keep the running statistics still while activations are computed a second time."""
-    norms = [module for module in cell.modules() if isinstance(module, BundleNorm)]
-    before = [norm.tracking for norm in norms]
-    for norm in norms:
-        norm.tracking = False
-    try:
-        yield
-    finally:
-        for norm, tracking in zip(norms, before, strict=True):
-            norm.tracking = tracking
+    return nullcontext(), still_statistics(cell)
 
 
 class DARTSSkeleton(Skeleton):

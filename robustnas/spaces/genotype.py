@@ -292,5 +292,5 @@ def _check_cell(kind: str, cell: CellSpace, choices: tuple[Choice, ...]) -> None
         wanted = cell.keep if cell.keep is not None else len(cell.edges_into(node))
         if len(edges) != wanted:
             raise ValueError(f"Expected node {node} of the {kind} cell to have {wanted} edges, but got {len(edges)}.")
-    if len({choice if cell.keep else choice[:2] for choice in choices}) != len(choices):
+    if cell.keep is None and len({choice[:2] for choice in choices}) != len(choices):
         raise ValueError(f"Expected the edges of the {kind} cell to be distinct, but got {[str(c) for c in choices]}.")

@@ -1,0 +1,179 @@
+r"""How the validation loss reaches α.
+
+The search minimises :math:`L_\text{arch}(w^*(\alpha), \alpha)` over α, where :math:`w^*(\alpha)` minimises
+:math:`L_\text{weights}(w, \alpha)`. The answers here differ in what they take for :math:`w^*` (arXiv:1806.09055).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+from torch.autograd import grad
+
+Weights: TypeAlias = Mapping[str, Tensor]
+Loss: TypeAlias = Callable[[Weights], Tensor]
+
+
+@dataclass(frozen=True)
+class Step:
+    r"""The step that the weight optimiser would take: SGD with momentum :math:`\mu` and weight decay λ.
+
+    With the momentum buffer :math:`m` (zero before the first step), gradient :math:`g` and :math:`g' = g + \lambda w`,
+
+    .. math:: w' = w - \eta (\mu m + g'), \qquad \text{or} \qquad w' = w - \eta (\mu^2 m + (1 + \mu) g')
+
+    with Nesterov momentum. Gradients are not clipped here, as in the original.
+
+    Args:
+        lr: Step size η, the current one of the schedule.
+        momentum: μ.
+        weight_decay: λ.
+        nesterov: Whether momentum is Nesterov's.
+        buffers: Momentum buffers by name of the weight; missing ones count as zero.
+    """
+
+    lr: float
+    momentum: float
+    weight_decay: float
+    nesterov: bool
+    buffers: Weights
+
+    @property
+    def rate(self) -> float:
+        """How far the weights move for a unit of gradient: η, or η (1 + μ) with Nesterov momentum."""
+        return self.lr * (1 + self.momentum if self.nesterov else 1)
+
+    def take(self, weights: Weights, gradients: Sequence[Tensor]) -> dict[str, Tensor]:
+        """The weights after the step; neither weights nor buffers are changed."""
+        push = self.momentum**2 if self.nesterov else self.momentum
+        moved = {}
+        for (name, weight), gradient in zip(weights.items(), gradients, strict=True):
+            decayed = gradient.detach() + self.weight_decay * weight.detach()
+            moved[name] = weight.detach() - self.rate * decayed
+            if name in self.buffers:
+                moved[name] -= self.lr * push * self.buffers[name]
+        return moved
+
+
+@dataclass(frozen=True)
+class Bilevel:
+    """The two losses of a search at its current state.
+
+    Args:
+        arch_loss: Loss on the architecture batch at given weights, a scalar that can be derived by α.
+        weight_loss: Loss on the weight batch at given weights, a scalar that can be derived by α.
+        weights: Current weights by name, leaves of the graph.
+        alphas: Architecture parameters.
+        step: The step the weight optimiser would take.
+        average: Averages a list of tensors over all processes.
+    """
+
+    arch_loss: Loss
+    weight_loss: Loss
+    weights: Weights
+    alphas: Sequence[Tensor]
+    step: Step
+    average: Callable[[Sequence[Tensor]], list[Tensor]]
+
+
+class Gradient(ABC):
+    """An answer to how the validation loss reaches α."""
+
+    @abstractmethod
+    def of(self, problem: Bilevel) -> tuple[list[Tensor], Tensor]:
+        """Gradient of α.
+
+        Args:
+            problem: The losses and the state of the search.
+
+        Returns:
+            One gradient for each of ``problem.alphas``, averaged over processes, and the architecture loss.
+        """
+
+
+@dataclass(frozen=True)
+class FirstOrder(Gradient):
+    r"""The current weights count as optimal: :math:`\nabla_\alpha L_\text{arch}(w, \alpha)`."""
+
+    def of(self, problem: Bilevel) -> tuple[list[Tensor], Tensor]:
+        loss = problem.arch_loss(_detached(problem.weights))
+        return problem.average(grad(loss, problem.alphas, materialize_grads=True)), loss.detach()
+
+
+@dataclass(frozen=True)
+class Unrolled(Gradient):
+    r"""The weights after one step count as optimal, and that step is differentiated exactly.
+
+    With :math:`w'` the weights after :class:`Step`, :math:`v = \nabla_{w'} L_\text{arch}(w', \alpha)` and :math:`\eta`
+    its rate,
+
+    .. math:: \nabla_\alpha L_\text{arch}(w', \alpha)
+        - \eta\, \nabla_\alpha \langle \nabla_w L_\text{weights}(w, \alpha), v \rangle .
+
+    The mixed second derivative comes from a second backward pass, where the original takes a finite difference
+    (:class:`UnrolledByDifferences`).
+    """
+
+    def of(self, problem: Bilevel) -> tuple[list[Tensor], Tensor]:
+        weights = {name: weight.detach().requires_grad_() for name, weight in problem.weights.items()}
+        slopes = grad(problem.weight_loss(weights), list(weights.values()), create_graph=True, materialize_grads=True)
+        loss, direct, v = _at_step(problem, problem.average([slope.detach() for slope in slopes]))
+        inner = torch.stack([(slope * vector).sum() for slope, vector in zip(slopes, v, strict=True)]).sum()
+        mixed = problem.average(grad(inner, problem.alphas, materialize_grads=True))
+        return [d - problem.step.rate * m for d, m in zip(direct, mixed, strict=True)], loss
+
+
+@dataclass(frozen=True)
+class UnrolledByDifferences(Gradient):
+    r"""As :class:`Unrolled`, with the finite difference of the original DARTS in place of the second derivative.
+
+    .. math:: \frac{\nabla_\alpha L_\text{weights}(w + R v, \alpha) - \nabla_\alpha L_\text{weights}(w - R v, \alpha)}
+        {2R}, \qquad R = \frac{r}{\|v\|_2},
+
+    with one norm over all weights. In networks with ReLU and max pooling this can be several times off, since the two
+    points lie in different linear pieces.
+
+    Args:
+        radius: :math:`r`, 0.01 in the original.
+
+    Raises:
+        ValueError: If the radius is not positive.
+    """
+
+    radius: float = 0.01
+
+    def __post_init__(self) -> None:
+        if not self.radius > 0:
+            raise ValueError(f"Expected `radius` to be positive, but got {self.radius}.")
+
+    def of(self, problem: Bilevel) -> tuple[list[Tensor], Tensor]:
+        weights = {name: weight.detach().requires_grad_() for name, weight in problem.weights.items()}
+        slopes = grad(problem.weight_loss(weights), list(weights.values()), materialize_grads=True)
+        loss, direct, v = _at_step(problem, problem.average(slopes))
+        reach = self.radius / torch.nn.utils.get_total_norm(v)
+
+        def slope_at(distance: Tensor) -> Sequence[Tensor]:
+            moved = {name: w.detach() + distance * u for (name, w), u in zip(problem.weights.items(), v, strict=True)}
+            return grad(problem.weight_loss(moved), problem.alphas, materialize_grads=True)
+
+        mixed = problem.average([(a - b) / (2 * reach) for a, b in zip(slope_at(reach), slope_at(-reach), strict=True)])
+        return [d - problem.step.rate * m for d, m in zip(direct, mixed, strict=True)], loss
+
+
+def _at_step(problem: Bilevel, slopes: Sequence[Tensor]) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+    """Architecture loss after a step along ``slopes``, with its gradients by α and by the weights."""
+    moved = {name: weight.requires_grad_() for name, weight in problem.step.take(problem.weights, slopes).items()}
+    loss = problem.arch_loss(moved)
+    found = grad(loss, [*problem.alphas, *moved.values()], materialize_grads=True)
+    averaged = problem.average(found)
+    count = len(problem.alphas)
+    return loss.detach(), averaged[:count], averaged[count:]
+
+
+def _detached(weights: Weights) -> dict[str, Tensor]:
+    return {name: weight.detach() for name, weight in weights.items()}

@@ -1,0 +1,27 @@
+"""When a part is asked: the step it serves, and how far the search has come."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+Purpose = Literal["arch", "weights", "evaluation"]
+
+
+@dataclass(frozen=True)
+class Moment:
+    """The moment of a search in which a part is asked.
+
+    Args:
+        purpose: Whether the answer serves the architecture step, the weight step, or evaluation.
+        epoch: Number of the epoch, from 0.
+        epochs: Epochs of the whole search.
+        generator: Source of random numbers, the same on every process and a function of seed and step alone.
+    """
+
+    purpose: Purpose
+    epoch: int
+    epochs: int
+    generator: torch.Generator

@@ -1,0 +1,56 @@
+"""How α becomes the weights of operations."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from robustnas.networks import Mixture
+from robustnas.strategies.moment import Moment
+
+
+class Relaxation(ABC):
+    """The step from α to a mixture of operations."""
+
+    @abstractmethod
+    def mixture(self, alpha: Tensor, moment: Moment) -> Mixture:
+        """Weigh the operations of one kind of cell.
+
+        Args:
+            alpha: Architecture parameters, ``[edges, operations]``; minus infinity where an edge has no
+                such candidate.
+            moment: The step the mixture serves.
+
+        Returns:
+            The mixture, differentiable in ``alpha``.
+        """
+
+    def strength(self, alpha: Tensor) -> Tensor:
+        """How strongly each operation is held, ``[edges, operations]``: what selection compares."""
+        return alpha.softmax(dim=-1)
+
+
+@dataclass(frozen=True)
+class Softmax(Relaxation):
+    r"""All operations at once, weighed by :math:`\mathrm{softmax}(\alpha / T)`, as DARTS does (arXiv:1806.09055).
+
+    Args:
+        temperature: :math:`T`.
+
+    Raises:
+        ValueError: If the temperature is not positive.
+    """
+
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.temperature > 0:
+            raise ValueError(f"Expected `temperature` to be positive, but got {self.temperature}.")
+
+    def mixture(self, alpha: Tensor, moment: Moment) -> Mixture:
+        return Mixture(self.strength(alpha))
+
+    def strength(self, alpha: Tensor) -> Tensor:
+        return (alpha / self.temperature).softmax(dim=-1)

@@ -1,0 +1,55 @@
+"""How a search is rounded to a genotype."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from robustnas.spaces import CellSpace, Choice, Genotype, SearchSpace
+
+
+class Selection(ABC):
+    """The step from strengths of operations to a genotype."""
+
+    @abstractmethod
+    def genotype(self, space: SearchSpace, strengths: Mapping[str, Tensor]) -> Genotype:
+        """Round to an architecture.
+
+        Args:
+            space: The search space.
+            strengths: Kind of cell to the strengths of its operations, ``[edges, operations]``.
+
+        Returns:
+            A genotype of the space.
+        """
+
+
+@dataclass(frozen=True)
+class Strongest(Selection):
+    """The strongest operation of an edge, and the edges that carry the strongest operations (arXiv:1806.09055).
+
+    An edge counts as strong as its strongest operation that may be selected: ``none`` takes mass in DARTS, but is
+    never selected there. Ties go to the earlier column and the earlier source. Where a node keeps all its
+    edges, as in NAS-Bench-201, this is the strongest operation of every edge.
+    """
+
+    def genotype(self, space: SearchSpace, strengths: Mapping[str, Tensor]) -> Genotype:
+        cells = {kind: _strongest(cell, strengths[kind].tolist()) for kind, cell in space.cells.items()}
+        return Genotype(space.name, cells)
+
+
+def _strongest(cell: CellSpace, strengths: list[list[float]]) -> tuple[Choice, ...]:
+    choices: list[Choice] = []
+    for node in cell.nodes:
+        scored: list[tuple[float, Choice]] = []
+        for row, edge in cell.edges_into(node):
+            pairs = zip(strengths[row], edge.operations, strict=False)
+            best = max(((s, name) for s, name in pairs if name not in cell.never_selected), key=lambda pair: pair[0])
+            scored.append((best[0], Choice(edge.source, node, best[1])))
+        if cell.keep is not None:
+            scored = sorted(scored, key=lambda pair: -pair[0])[: cell.keep]
+        choices += [choice for _, choice in scored]
+    return tuple(choices)
