@@ -1,0 +1,154 @@
+"""What is left out costs nothing, edges have weights of their own and are dropped as a whole."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from robustnas.networks import Mixture, Supernet, one_hot
+from robustnas.networks.bundle import Form
+from robustnas.networks.cell import Candidate, Cell, CellOptions, Weights
+from robustnas.networks.operations import SepConv
+from robustnas.spaces import DARTS, CellSpace, Edge, NASBench201, SearchSpace
+
+
+def cell_of(*edges: Edge, channels: int = 4, options: CellOptions = CellOptions(pool_norm=False)) -> Cell:
+    """A cell with one input, used as it is."""
+    space = CellSpace(1, edges, (edges[-1].node,))
+    candidates = [
+        Candidate(row, column, edge.source, edge.node, name)
+        for row, edge in enumerate(space.edges)
+        for column, name in enumerate(edge.operations)
+    ]
+    return Cell(space, candidates, (channels,), channels, (), options)
+
+
+def small(space: SearchSpace, form: Form = "separable") -> Supernet:
+    depth = {"layers": 3} if space.skeleton == "darts" else {"cells": 1}
+    return Supernet(space, channels=4, num_classes=4, form=form, **depth).double()
+
+
+def sampled(space: SearchSpace, chance: float) -> dict[str, Tensor]:
+    return {kind: torch.rand(cell.shape) < chance for kind, cell in space.cells.items()}
+
+
+def gradients(network: Supernet, images: Tensor, mixtures: dict[str, Mixture], wanted: list[Tensor]) -> list[Tensor]:
+    loss = network(images, mixtures).square().sum()
+    return [loss, *torch.autograd.grad(loss, wanted, materialize_grads=True)]
+
+
+@pytest.mark.parametrize("form", ["separable", "dense"])
+@pytest.mark.parametrize("space", [DARTS, NASBench201], ids=lambda space: space.name)
+@pytest.mark.parametrize("chance", [0.1, 0.5])
+def test_inactive_operations_are_those_of_weight_zero(space: SearchSpace, form: Form, chance: float) -> None:
+    network, images = small(space, form), torch.randn(3, 3, 8, 8, dtype=torch.float64)
+    active = sampled(space, chance)
+    weights = {k: (torch.rand(mask.shape, dtype=torch.float64) * mask).requires_grad_() for k, mask in active.items()}
+    own = list(network.parameters())
+    all_computed = gradients(network, images, {k: Mixture(w) for k, w in weights.items()}, [*weights.values(), *own])
+    mixtures = {k: Mixture(w, active=active[k]) for k, w in weights.items()}
+    few_computed = gradients(network, images, mixtures, [*weights.values(), *own])
+    torch.testing.assert_close(few_computed[0], all_computed[0], rtol=1e-10, atol=1e-12)
+    for kind, few, every in zip(weights, few_computed[1:], all_computed[1:], strict=False):
+        torch.testing.assert_close(few, every * active[kind], rtol=1e-9, atol=1e-11)
+    for few, every in zip(few_computed[3:], all_computed[3:], strict=True):
+        torch.testing.assert_close(few, every, rtol=1e-9, atol=1e-11)
+
+
+def test_inactive_operations_are_not_computed() -> None:
+    network = small(DARTS)
+    calls = []
+    for module in network.modules():
+        if isinstance(module, SepConv):
+            module.bn2.register_forward_hook(lambda _, args, __: calls.append(args[1]))
+    mixtures = {
+        kind: one_hot(cell, {row: 4 if row == 3 else 3 for row in range(len(cell.edges))}, torch.zeros(1).double())
+        for kind, cell in DARTS.cells.items()
+    }
+    network(torch.randn(2, 3, 8, 8, dtype=torch.float64), mixtures)
+    assert len(calls) == 3  # one edge in each of three cells
+    assert all(len(group) == 1 for group in calls)
+
+
+def test_statistics_of_inactive_operations_stay() -> None:
+    network = small(DARTS)
+    mixtures = {kind: one_hot(cell, {0: 4}, torch.zeros(1).double()) for kind, cell in DARTS.cells.items()}
+    network(torch.randn(2, 3, 8, 8, dtype=torch.float64), mixtures)
+    for name, value in network.edgewise_state_dict().items():
+        if ".edge." in name and name.endswith("running_mean") and "pool" not in name:
+            assert value.any() == name.startswith(tuple(f"cells.{k}.edge.0-2.sep_conv_3x3" for k in range(3))), name
+
+
+@pytest.mark.parametrize("form", ["separable", "dense"])
+def test_a_node_that_nothing_enters_is_zero(form: Form) -> None:
+    cell = cell_of(Edge(0, 1, ("nor_conv_1x1", "none")), Edge(0, 2, ("none", "skip_connect")), Edge(1, 2, ("none",)))
+    images = torch.randn(2, 4, 5, 5)
+    active = torch.tensor([[True, True], [True, True], [True, False]])
+    assert torch.equal(cell((images,), Weights(Mixture(torch.ones(3, 2), active=active))), images)
+    nothing = Weights(Mixture(torch.zeros(3, 2), active=torch.zeros(3, 2, dtype=torch.bool)))
+    assert torch.equal(cell((images,), nothing), torch.zeros(2, 4, 5, 5))
+    network = small(DARTS, form)
+    mixtures = {kind: one_hot(cell, {}, torch.zeros(1).double()) for kind, cell in DARTS.cells.items()}
+    logits = network(torch.randn(2, 3, 9, 8, dtype=torch.float64), mixtures)
+    torch.testing.assert_close(logits, network.body.classifier.bias.expand(2, -1))
+
+
+def test_edge_weights_multiply_those_of_the_operations() -> None:
+    network, images = small(DARTS), torch.randn(3, 3, 8, 8, dtype=torch.float64)
+    operations = {k: torch.rand(c.shape, dtype=torch.float64).requires_grad_() for k, c in DARTS.cells.items()}
+    edges = {k: torch.rand(c.shape[0], dtype=torch.float64).requires_grad_() for k, c in DARTS.cells.items()}
+    wanted = [*operations.values(), *edges.values()]
+    split = gradients(network, images, {k: Mixture(operations[k], edges[k]) for k in edges}, wanted)
+    products = {k: Mixture(operations[k] * edges[k][:, None]) for k in edges}
+    for found, expected in zip(split, gradients(network, images, products, wanted), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+    assert all(gradient.any() for gradient in split)
+
+
+def test_drop_path_drops_an_edge_for_whole_samples() -> None:
+    cell = cell_of(Edge(0, 1, ("skip_connect", "max_pool_3x3")), Edge(0, 2, ("skip_connect",)), Edge(1, 2, ("none",)))
+    weights = Weights(Mixture(torch.tensor([[0.25, 0.5], [0.5, 0], [1.0, 0]])))
+    cell.space = CellSpace(1, cell.space.edges, (1, 2))
+    first, second = cell((torch.ones(4000, 4, 2, 2),), weights, drop_path=0.2).split(4, dim=1)
+    for output, weight in ((first, 0.75), (second, 0.5)):
+        samples = output.flatten(1)
+        assert torch.equal(samples, samples[:, :1].expand_as(samples))
+        values = samples[:, 0].unique()
+        torch.testing.assert_close(values, torch.tensor([0, weight / 0.8]))  # never the weight of one operation
+        assert abs(samples.mean().item() - weight) < 0.02
+    together = (first[:, 0, 0, 0] * second[:, 0, 0, 0] > 0).float().mean().item()
+    assert abs(together - 0.64) < 0.03  # edges are dropped independently
+
+
+def test_drop_path_repeats_with_its_seed_and_rests_in_evaluation() -> None:
+    network, images = small(NASBench201), torch.randn(4, 3, 8, 8, dtype=torch.float64)
+    mixtures = {"cell": Mixture(torch.full((6, 5), 0.2, dtype=torch.float64))}
+    outputs = []
+    for _ in range(2):
+        torch.manual_seed(1)
+        outputs.append(network(images, mixtures, drop_path=0.5))
+    assert torch.equal(*outputs)
+    assert not torch.equal(outputs[0], network(images, mixtures))
+    network.eval()
+    assert torch.equal(network(images, mixtures, drop_path=0.5), network(images, mixtures))
+
+
+def test_drop_path_spares_the_identity_of_a_discrete_cell_only() -> None:
+    cell = cell_of(Edge(0, 1, ("skip_connect",)), options=CellOptions(affine=True, pool_norm=False))
+    images = torch.ones(200, 4, 2, 2)
+    assert torch.equal(cell((images,), None, drop_path=0.5), images)
+    assert not torch.equal(cell((images,), Weights(Mixture(torch.ones(1, 1))), drop_path=0.5), images)
+
+
+def test_checkpointed_drop_path_draws_the_same_mask_again() -> None:
+    images = torch.randn(4, 3, 8, 8)
+    mixtures = {kind: Mixture(torch.full(cell.shape, 0.2)) for kind, cell in DARTS.cells.items()}
+    found = []
+    for checkpointing in (False, True):
+        torch.manual_seed(2)
+        network = Supernet(DARTS, channels=2, layers=3, checkpointing=checkpointing)
+        loss = nn.functional.cross_entropy(network(images, mixtures, drop_path=0.5), torch.tensor([0, 1, 2, 3]))
+        found.append(torch.autograd.grad(loss, list(network.parameters())))
+    for kept, again in zip(*found, strict=True):
+        torch.testing.assert_close(again, kept)

@@ -1,0 +1,72 @@
+"""Depthwise convolutions have the values and all derivatives of the plain ones."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from robustnas.networks.depthwise import depthwise_conv
+
+
+def plain(x: Tensor, weight: Tensor, stride: int, dilation: int) -> Tensor:
+    padding = dilation * (weight.shape[-1] // 2)
+    return F.conv2d(x, weight, None, stride, padding, dilation, groups=x.shape[1])
+
+
+@pytest.mark.parametrize("last", [False, True], ids=["contiguous", "channels_last"])
+@pytest.mark.parametrize("size", [(8, 8), (7, 8), (5, 3), (2, 2)], ids=str)
+@pytest.mark.parametrize(("stride", "dilation"), [(1, 1), (1, 2), (2, 1), (2, 2)])
+@pytest.mark.parametrize("taps", [3, 5, 7])
+def test_first_and_second_derivatives(taps: int, stride: int, dilation: int, size: tuple[int, int], last: bool) -> None:
+    x = torch.randn(2, 3, *size, dtype=torch.float64)
+    x = x.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format).requires_grad_()
+    weight = torch.randn(3, 1, taps, taps, dtype=torch.float64, requires_grad=True)
+    expected, found = plain(x, weight, stride, dilation), depthwise_conv(x, weight, stride, dilation)
+    upstream = torch.randn_like(expected, requires_grad=True)
+    first = [torch.autograd.grad(y, (x, weight), upstream, create_graph=True) for y in (expected, found)]
+    cubes = [sum((slope**3).sum() for slope in slopes) for slopes in first]
+    second = [torch.autograd.grad(cube, (x, weight, upstream)) for cube in cubes]
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+    for slope, target in zip((*first[1], *second[1]), (*first[0], *second[0]), strict=True):
+        torch.testing.assert_close(slope, target, rtol=1e-10, atol=1e-9)
+
+
+@pytest.mark.parametrize("wanted", ["x", "weight"])
+@pytest.mark.parametrize("dilation", [1, 2])
+def test_one_gradient_alone(wanted: str, dilation: int) -> None:
+    x = torch.randn(2, 3, 8, 8, dtype=torch.float64, requires_grad=wanted == "x")
+    weight = torch.randn(3, 1, 5, 5, dtype=torch.float64, requires_grad=wanted == "weight")
+    of = x if wanted == "x" else weight
+    slopes = [torch.autograd.grad(f(x, weight, 1, dilation).pow(2).sum(), of)[0] for f in (plain, depthwise_conv)]
+    torch.testing.assert_close(*slopes)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("taps", "stride", "dilation"), [(3, 1, 1), (3, 2, 1), (5, 1, 1), (5, 2, 1), (5, 1, 2), (3, 2, 2), (7, 1, 1)]
+)
+def test_reduced_precision_stays_near(taps: int, stride: int, dilation: int, precision: torch.dtype) -> None:
+    x = torch.randn(4, 8, 16, 16).to(precision, memory_format=torch.channels_last).requires_grad_()
+    weight = torch.randn(8, 1, taps, taps).to(precision).requires_grad_()
+    found = depthwise_conv(x, weight, stride, dilation)
+    exact = plain(x.double(), weight.double(), stride, dilation)
+    upstream = torch.randn_like(exact).to(precision)
+    slopes = torch.autograd.grad(found, (x, weight), upstream)
+    targets = torch.autograd.grad(exact, (x, weight), upstream.double())
+    limit = 2e-6 if precision == torch.float32 else 2e-2
+    for value, target in zip((found, *slopes), (exact, *targets), strict=True):
+        assert value.dtype == precision
+        assert (value.double() - target).abs().max() < limit * target.abs().max()
+
+
+def test_autocast_lowers_the_precision_and_gives_gradients_in_full() -> None:
+    x = torch.randn(2, 8, 8, 8, requires_grad=True)
+    weight = torch.randn(8, 1, 5, 5, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = depthwise_conv(x, weight)
+    assert found.dtype == torch.bfloat16
+    slopes = torch.autograd.grad(found.float().square().sum(), (x, weight))
+    assert [slope.dtype for slope in slopes] == [torch.float32] * 2
+    torch.testing.assert_close(found.float(), plain(x, weight, 1, 1), rtol=0.05, atol=0.1)

@@ -1,0 +1,129 @@
+"""Operations of one's own, noise, and factorised convolutions."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from golden import check
+from torch import Tensor, nn
+
+from robustnas.networks import Mixture, Supernet, operations, register_operation
+from robustnas.networks.bundle import Bundle, Form, State
+from robustnas.spaces import SearchSpace, complete_cell
+
+
+class Mixer(nn.Module):
+    """A user's operation: channels are mixed and scaled."""
+
+    def __init__(self, channels: int, stride: int, affine: bool) -> None:
+        super().__init__()
+        self.mix = nn.Conv2d(channels, channels, 1, stride=stride)
+        self.gain = nn.Parameter(torch.ones(()))
+        self.norm = nn.BatchNorm2d(channels, affine=affine)
+
+    def forward(self, x: Tensor) -> Tensor:
+        mixed: Tensor = self.norm(self.mix(x)) * self.gain
+        return mixed
+
+
+@pytest.fixture
+def mixer(monkeypatch: pytest.MonkeyPatch) -> SearchSpace:
+    """The space of someone who has an operation of their own."""
+    monkeypatch.setattr(operations, "_KNOWN", dict(operations._KNOWN))
+    register_operation("mixer", Mixer)
+    names = ("mixer", "skip_connect", "none")
+    cells = {
+        kind: complete_cell(2, 2, names, outputs=(2, 3), reduction=kind == "reduce", never_selected=("none",))
+        for kind in ("normal", "reduce")
+    }
+    return SearchSpace("own", cells)
+
+
+@pytest.mark.parametrize("form", ["separable", "dense"])
+def test_a_space_with_an_operation_of_ones_own_runs(mixer: SearchSpace, form: Form) -> None:
+    network = Supernet(mixer, channels=4, layers=3, form=form).double()
+    weights = {k: torch.rand(c.shape, dtype=torch.float64).requires_grad_() for k, c in mixer.cells.items()}
+    images = torch.randn(3, 3, 8, 8, dtype=torch.float64)
+    loss = network(images, {kind: Mixture(values) for kind, values in weights.items()}).square().sum()
+    named = dict(network.named_parameters())
+    found = torch.autograd.grad(loss, [*weights.values(), *named.values()])
+    assert all(gradient[:, 0].all() for gradient in found[:2])
+    edgewise = network.edgewise_state_dict(of=dict(zip(named, found[2:], strict=True)))
+    assert edgewise["cells.1.edge.0-2.mixer.mix.weight"].shape == (8, 8, 1, 1)
+    assert edgewise["cells.0.edge.2-3.mixer.gain"].shape == ()
+    assert sum(name.endswith("mixer.gain") for name in edgewise) == 3 * 5
+
+
+def test_the_module_of_each_edge_is_weighed_like_any_operation(mixer: SearchSpace) -> None:
+    bundle = Bundle(edges=2, channels=3, out_channels=3)
+    operation = operations.build_operation("mixer", bundle)
+    images = torch.randn(2, 3, 4, 4)
+    output = operation.compute(State(images), (1, 0), torch.tensor([0.5, 2.0]))
+    expected = torch.cat([0.5 * operation.each[1](images), 2 * operation.each[0](images)], dim=1)
+    check(output, expected)
+
+
+def test_names_of_operations_are_taken_once(mixer: SearchSpace) -> None:
+    register_operation("mixer", Mixer)  # the same again, as when a module is imported twice
+    for name in ("mixer", "skip_connect", "none", "5x5"):
+        with pytest.raises(
+            ValueError, match=f"Expected `name` to be an identifier that is not in use, but got '{name}"
+        ):
+            register_operation(name, lambda channels, stride, affine: nn.Identity())
+
+
+def test_an_unknown_operation_is_refused() -> None:
+    cell = complete_cell(1, 2, ("skip_connect", "teleport"), outputs=(2,))
+    with pytest.raises(ValueError, match=r"Expected every operation of the space to be one of .* but got 'teleport'"):
+        Supernet(SearchSpace("far", {"cell": cell}, "nasbench201"))
+
+
+@pytest.mark.parametrize(("form", "groups"), [("separable", 3), ("dense", 1)])
+def test_noise_is_standard_normal_and_differs_between_edges(form: Form, groups: int) -> None:
+    noise = operations.build_operation("noise", Bundle(3, 8, 8, stride=2, form=form))
+    state, weights = State(torch.zeros(8, 8, 31, 32)), torch.tensor([1.0, 1.0, 0.5], requires_grad=True)
+    outputs = noise(state, (0, 1, 2), lambda group: weights[list(group)])
+    assert len(outputs) == groups
+    edges = torch.cat([output for _, output in outputs], dim=1).unflatten(1, (3, 8))
+    assert edges.shape == (8, 3, 8, 16, 16)
+    for edge, deviation in enumerate((1, 1, 0.5)):
+        assert edges[:, edge].mean().abs() < 0.03
+        assert abs(edges[:, edge].std() / deviation - 1) < 0.03
+    assert (edges[:, 0] * edges[:, 1]).mean().abs() < 0.03
+    slope = torch.autograd.grad(edges.square().sum() / 2, weights)[0]
+    check(slope, edges.square().sum(dim=(0, 2, 3, 4)) / weights, rtol=1e-4)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("form", ["separable", "dense"])
+def test_factorised_convolutions_are_two_plain_ones(form: Form, stride: int) -> None:
+    operation = operations.build_operation("conv_7x1_1x7", Bundle(2, 3, 3, stride=stride, form=form)).double()
+    images = torch.randn(2, 3, 9, 8, dtype=torch.float64)
+    outputs = operation(State(images), (0, 1), lambda group: None)
+    found = torch.cat([output for _, output in outputs], dim=1).chunk(2, dim=1)
+    for edge in range(2):
+        wide = nn.functional.conv2d(images.relu(), operation.conv1[edge], None, (1, stride), (0, 3))
+        tall = nn.functional.conv2d(wide, operation.conv2[edge], None, (stride, 1), (3, 0))
+        check(found[edge], nn.functional.batch_norm(tall, None, None, training=True))
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.float64])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("size", [(8, 8), (7, 4), (1, 1)], ids=str)
+def test_average_pooling_leaves_the_padding_out(size: tuple[int, int], stride: int, precision: torch.dtype) -> None:
+    images = torch.randn(2, 3, *size, dtype=precision, requires_grad=True)
+    found, expected = (
+        operations.average_pool(images, stride),
+        nn.functional.avg_pool2d(images, 3, stride, 1, count_include_pad=False),
+    )
+    torch.testing.assert_close(found, expected)
+    slopes = (torch.autograd.grad(output.pow(3).sum(), images)[0] for output in (found, expected))
+    torch.testing.assert_close(*slopes)
+
+
+def test_batch_norm_of_pooling_is_never_affine() -> None:
+    bundle = Bundle(2, 4, 4, affine=True)
+    assert not list(operations.build_operation("max_pool_3x3", bundle).parameters())
+    assert {name for name, _ in operations.build_operation("dil_conv_3x3", bundle).named_parameters()} == {
+        "dw", "pw", "bn.weight", "bn.bias",
+    }  # fmt: skip
