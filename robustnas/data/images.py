@@ -1,0 +1,154 @@
+"""Images and targets held in memory, checked once."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+Task = Literal["classification", "multilabel", "regression"]
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """Images and what is to be predicted from them.
+
+    Args:
+        pixels: ``uint8``, ``[samples, channels, height, width]``.
+        targets: ``int64`` class indices ``[samples]`` for classification; floating point for the others, ``[samples,
+            labels]`` with values in [0, 1] for multilabel, ``[samples]`` or ``[samples, values]`` for regression.
+        task: What the targets are.
+        classes: Names of the classes, of the labels or of the predicted values, one for each network output.
+
+    Raises:
+        ValueError: If there are no images, if there are fewer than two classes, if shapes or types disagree, or if a
+            target is out of range or not finite.
+    """
+
+    pixels: Tensor
+    targets: Tensor
+    task: Task
+    classes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if self.task not in get_args(Task):
+            raise ValueError(f"Expected `task` to be one of {list(get_args(Task))}, but got {self.task!r}.")
+        _check_pixels(self.pixels)
+        if len(self.targets) != len(self.pixels):
+            raise ValueError(
+                f"Expected `targets` to have one entry for each of {len(self.pixels)} images, "
+                f"but got {len(self.targets)}."
+            )
+        if self.task == "classification":
+            _check_labels(self.targets, self.classes)
+        else:
+            _check_values(self.targets, self.task, self.classes)
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width."""
+        channels, height, width = self.pixels.shape[1:]
+        return channels, height, width
+
+    def select(self, indices: Tensor) -> Images:
+        """Some of the images, copied.
+
+        Args:
+            indices: Which, ``int64``; at least one.
+
+        Returns:
+            The images at ``indices``, in that order.
+        """
+        return replace(self, pixels=self.pixels[indices], targets=self.targets[indices])
+
+    def class_counts(self) -> dict[str, int]:
+        """Samples of each class, or positive samples of each label; empty for regression."""
+        if self.task == "regression":
+            return {}
+        if self.task == "classification":
+            counts = self.targets.bincount(minlength=len(self.classes))
+        else:
+            counts = (self.targets > 0.5).sum(0)
+        return dict(zip(self.classes, counts.tolist(), strict=True))
+
+    def content_hash(self) -> str:
+        """SHA-256 of pixels and targets with their shapes, in hexadecimal."""
+        digest = hashlib.sha256()
+        for tensor in (self.pixels, self.targets):
+            digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
+            digest.update(tensor.contiguous().numpy().data)
+        return digest.hexdigest()
+
+
+def pixel_statistics(pixels: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each channel, as shares of the full brightness 255.
+
+    They come from exact counts of the 256 levels, so that no order of summation shows in them.
+
+    Args:
+        pixels: ``uint8``, ``[samples, channels, height, width]``.
+        indices: Samples to use.
+
+    Returns:
+        Two ``float64`` tensors ``[channels]``. A channel that never changes gets a deviation of 1: it normalises to 0.
+    """
+    channels = pixels.shape[1]
+    counts = torch.zeros(channels, 256, dtype=torch.float64)
+    for chunk in indices.split(2048):
+        part = pixels[chunk]
+        for channel in range(channels):
+            counts[channel] += part[:, channel].flatten().bincount(minlength=256)
+    levels = torch.arange(256, dtype=torch.float64) / 255
+    shares = counts / counts.sum(1, keepdim=True)
+    mean = shares @ levels
+    std = (shares * (levels - mean[:, None]).square()).sum(1).sqrt()
+    return mean, torch.where(std > 0, std, 1.0)
+
+
+def _check_pixels(pixels: Tensor) -> None:
+    if pixels.dtype != torch.uint8 or pixels.ndim != 4:
+        raise ValueError(
+            "Expected `pixels` to be uint8 of shape [samples, channels, height, width], "
+            f"but got {pixels.dtype} of shape {list(pixels.shape)}."
+        )
+    if not pixels.numel():
+        raise ValueError(f"Expected `pixels` to hold at least one image, but got the shape {list(pixels.shape)}.")
+
+
+def _check_labels(targets: Tensor, classes: tuple[str, ...]) -> None:
+    if len(classes) < 2:
+        raise ValueError(f"Expected `classes` to be at least two for classification, but got {list(classes)}.")
+    if targets.dtype != torch.int64 or targets.ndim != 1:
+        raise ValueError(
+            "Expected `targets` to be int64 of shape [samples] for classification, "
+            f"but got {targets.dtype} of shape {list(targets.shape)}."
+        )
+    low, high = int(targets.min()), int(targets.max())
+    if low < 0 or high >= len(classes):
+        raise ValueError(
+            f"Expected `targets` to be between 0 and {len(classes) - 1} for {len(classes)} classes, "
+            f"but got labels from {low} to {high}."
+        )
+
+
+def _check_values(targets: Tensor, task: Task, classes: tuple[str, ...]) -> None:
+    wanted = (2,) if task == "multilabel" else (1, 2)
+    if not targets.is_floating_point() or targets.ndim not in wanted:
+        raise ValueError(
+            f"Expected `targets` to be floating point of shape [samples, outputs] for {task}, "
+            f"but got {targets.dtype} of shape {list(targets.shape)}."
+        )
+    outputs = targets.shape[1] if targets.ndim == 2 else 1
+    if outputs != len(classes) or not classes:
+        raise ValueError(f"Expected `classes` to name each of {outputs} outputs, but got {list(classes)}.")
+    bad = ~targets.isfinite() if task == "regression" else ~((targets >= 0) & (targets <= 1))
+    if bad.any():
+        row = int(bad.reshape(len(bad), -1).any(1).nonzero()[0])
+        kind = "finite" if task == "regression" else "between 0 and 1"
+        raise ValueError(f"Expected `targets` to be {kind}, but got {targets[row].tolist()} for sample {row}.")

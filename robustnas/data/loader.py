@@ -1,0 +1,145 @@
+"""Batches of images held in memory, in an order that survives interruption."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor
+
+from robustnas.data.batch import Batch, derived_seed
+from robustnas.data.images import Images
+
+
+class TensorLoader:
+    """Yields batches of some samples; where it stands is a few numbers that a checkpoint holds.
+
+    The order of a pass is a function of ``seed``, ``stream``, the epoch and the number of passes already made in that
+    epoch (a short stream beside a longer one is cycled, and must not repeat its order). Nothing is drawn from the
+    global random state. Process ``rank`` takes every ``world_size``-th sample of the common order, so that all
+    processes together see each batch of a single process with ``batch_size * world_size`` samples.
+
+    Lightning finds :meth:`set_epoch` through ``sampler`` and saves and restores :meth:`state_dict`.
+
+    Args:
+        images: The data.
+        indices: Samples to yield, ``int64``.
+        batch_size: Samples in a batch of one process.
+        shuffle: Whether each pass has its own random order; otherwise that of ``indices``.
+        drop_last: Whether an incomplete last batch is left out, as training does. Otherwise every sample is seen
+            exactly once over all processes: nothing is repeated to make them even.
+        seed: Seed of the order and of the batches' own seeds.
+        stream: Name that separates this loader's random numbers from those of others with the same seed.
+        rank: Which process this is.
+        world_size: Number of processes.
+
+    Raises:
+        ValueError: If ``batch_size`` is below one, there are no samples, or, with ``drop_last``, too few for one batch.
+    """
+
+    def __init__(
+        self,
+        images: Images,
+        indices: Tensor,
+        batch_size: int,
+        *,
+        shuffle: bool = False,
+        drop_last: bool = False,
+        seed: int = 0,
+        stream: str = "",
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        if batch_size < 1:
+            raise ValueError(f"Expected `batch_size` to be at least 1, but got {batch_size}.")
+        if not len(indices):
+            raise ValueError(f"Expected the stream {stream!r} to have at least one sample, but got none.")
+        if drop_last and len(indices) < batch_size * world_size:
+            processes = f" on each of {world_size} processes" if world_size > 1 else ""
+            raise ValueError(
+                f"Expected `batch_size` to leave at least one full batch of the {len(indices)} samples of "
+                f"{stream!r}, but got {batch_size}{processes}."
+            )
+        self.images = images
+        self.indices = indices
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.drop_last = drop_last
+        self.seed = seed
+        self.stream = stream
+        self.rank = rank
+        self.world_size = world_size
+        self._epoch = 0
+        self._cycle = 0  # passes finished in this epoch
+        self._batch = 0  # batches yielded in this pass
+        self.batch_sampler = None  # Lightning reads it on whatever has a `sampler`
+        self._start = 0  # where the next iteration begins: above zero only after loading a state
+
+    @property
+    def sampler(self) -> TensorLoader:
+        """The loader itself, where Lightning looks for :meth:`set_epoch`."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Go to the start of another epoch; telling the current epoch again changes nothing.
+
+        Args:
+            epoch: Number of the epoch.
+        """
+        if epoch != self._epoch:
+            self._epoch, self._cycle, self._batch, self._start = epoch, 0, 0, 0
+
+    def state_dict(self) -> dict[str, int]:
+        """Where the loader stands, and what that number of batches depends on."""
+        return {"epoch": self._epoch, "cycle": self._cycle, "batch": self._batch, **self._geometry()}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Go to where another loader stood; the next iteration continues there.
+
+        Args:
+            state: Result of :meth:`state_dict`.
+
+        Raises:
+            ValueError: If that loader stood inside a pass over batches that this one does not have.
+        """
+        geometry = self._geometry()
+        batch = state["batch"]
+        if any(state[key] != value for key, value in geometry.items()):
+            if 0 < batch < state["batches"]:
+                was = {key: state[key] for key in geometry}
+                raise ValueError(
+                    f"Expected a checkpoint saved inside an epoch to be resumed with the same batches of "
+                    f"{self.stream!r}, {was}, but got {geometry}."
+                )
+            batch = len(self) if batch else 0
+        self._epoch, self._cycle, self._batch, self._start = state["epoch"], state["cycle"], batch, batch
+
+    def __len__(self) -> int:
+        share = self.batch_size * self.world_size
+        if self.drop_last:
+            return len(self.indices) // share
+        own = len(range(self.rank, len(self.indices), self.world_size))
+        return -(-own // self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        # Nothing may happen before the first batch is asked for: Lightning makes iterators that it never uses.
+        first, self._start = self._start, 0
+        epoch, cycle = self._epoch, self._cycle
+        order = self._order(epoch, cycle)
+        for index in range(first, len(self)):
+            self._batch = index + 1
+            chosen = order[index * self.batch_size : (index + 1) * self.batch_size]
+            seed = derived_seed(self.seed, self.stream, epoch, cycle, index, self.rank)
+            yield Batch(self.images.pixels[chosen], self.images.targets[chosen], torch.tensor(seed))
+        self._cycle, self._batch = cycle + 1, 0
+
+    def _order(self, epoch: int, cycle: int) -> Tensor:
+        order = self.indices
+        if self.shuffle:
+            generator = torch.Generator().manual_seed(derived_seed(self.seed, self.stream, epoch, cycle))
+            order = order[torch.randperm(len(order), generator=generator)]
+        return order[self.rank :: self.world_size]
+
+    def _geometry(self) -> dict[str, int]:
+        samples = len(self.indices)
+        return {"samples": samples, "batch_size": self.batch_size * self.world_size, "batches": len(self)}
