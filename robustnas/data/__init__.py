@@ -1,1 +1,25 @@
-"""."""
+"""Data modules: images in memory, four disjoint roles, batches that can be resumed exactly."""
+
+from robustnas.data.augmentation import Augmentation
+from robustnas.data.batch import Batch
+from robustnas.data.digits import Digits
+from robustnas.data.folder import ImageFolder
+from robustnas.data.hub import HubImages
+from robustnas.data.images import Images
+from robustnas.data.loader import TensorLoader
+from robustnas.data.module import ImageData
+from robustnas.data.parquet import ParquetImages
+from robustnas.data.splits import Role
+
+__all__ = [
+    "Augmentation",
+    "Batch",
+    "Digits",
+    "HubImages",
+    "ImageData",
+    "ImageFolder",
+    "Images",
+    "ParquetImages",
+    "Role",
+    "TensorLoader",
+]

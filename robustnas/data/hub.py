@@ -1,0 +1,164 @@
+"""Data sets of the Hugging Face hub, by name."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+from pathlib import Path
+from typing import Any
+
+from robustnas.data import cache
+from robustnas.data.decoding import Channels, Encoded, check_options, decode
+from robustnas.data.images import Images, Task
+from robustnas.data.module import ImageData
+from robustnas.data.parquet import check_limit, encoded_cell
+from robustnas.data.targets import encode_targets
+
+TEST = "test"
+
+
+class HubImages(ImageData):
+    """An image data set of the Hugging Face hub, through ``datasets`` (``pip install "robustnas[hf]"``).
+
+    The download is kept by ``datasets`` itself; without a network it is read from there. No code of a data set is run.
+
+    Args:
+        name: Name on the hub, for instance ``uoft-cs/cifar10``.
+        subset: Which configuration of the data set, where it has several.
+        revision: Branch, tag or commit; a commit fixes the data for good.
+        train_split: Split with the training part.
+        test_split: Split with the test part. A data set without a split ``test`` has ``test_fraction`` carved out of
+            the training part, as it is with ``None``; any other name must exist.
+        image_column: Column of the images.
+        target_columns: Column of the targets; several for multilabel and regression.
+        task: What the targets are.
+        image_size: Side of the square images to make: the shorter side is scaled to it and the centre kept. ``None``
+            takes images as they are; they must then all have one size.
+        channels: 1 for grey images, 3 for colour; others are converted.
+        limit: Take only the first so many rows of each part, for quick runs.
+        cache_dir: Where decoded images are kept; ``None`` decodes them in every run.
+        **shared: Arguments of :class:`~robustnas.data.module.ImageData`.
+
+    Raises:
+        ValueError: If an option is impossible. The hub is asked when the data are first needed.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        subset: str | None = None,
+        revision: str | None = None,
+        train_split: str = "train",
+        test_split: str | None = TEST,
+        image_column: str = "image",
+        target_columns: str | list[str] = "label",
+        task: Task = "classification",
+        image_size: int | None = None,
+        channels: Channels = 3,
+        limit: int | None = None,
+        cache_dir: str | Path | None = None,
+        **shared: Any,
+    ) -> None:
+        super().__init__(**shared)
+        check_options(channels, image_size)
+        check_limit(limit)
+        self.hub_name = name
+        self.subset = subset
+        self.revision = revision
+        self.train_split = train_split
+        self.test_split = test_split
+        self.image_column = image_column
+        self.target_columns = [target_columns] if isinstance(target_columns, str) else list(target_columns)
+        self.target_task: Task = task
+        self.image_size = image_size
+        self.channels: Channels = channels
+        self.limit = limit
+        self.cache_dir = None if cache_dir is None else Path(cache_dir)
+
+    @property
+    def source(self) -> str:
+        """Kind and name of the data."""
+        return f"{type(self).__name__}({', '.join(filter(None, (self.hub_name, self.subset, self.revision)))})"
+
+    def load(self) -> tuple[Images, Images | None]:
+        """The images, downloaded if ``datasets`` does not have them yet.
+
+        Returns:
+            The training part, and the test part where the data set has one.
+
+        Raises:
+            ValueError: If ``datasets`` is not installed, the data set cannot be had, or a split or column is missing.
+        """
+        library = _datasets()
+        try:
+            parts = library.load_dataset(self.hub_name, self.subset, revision=self.revision)
+        except Exception as error:  # network, missing names, old formats: each has its own kind
+            raise ValueError(
+                f"Expected the data set {self.hub_name!r} to be on the Hugging Face hub or in its local cache, but "
+                f"got {type(error).__name__}: {error}"
+            ) from error
+        wanted = [self.train_split]
+        if self.test_split is not None and (self.test_split in parts or self.test_split != TEST):
+            wanted.append(self.test_split)
+        for split in wanted:
+            if split not in parts:
+                raise ValueError(
+                    f"Expected the data set {self.hub_name!r} to have the split {split!r}, but its splits are "
+                    f"{list(parts)}."
+                )
+        train = self._part(library, parts[self.train_split], self.train_split, None)
+        test = self._part(library, parts[wanted[1]], wanted[1], train.classes) if len(wanted) > 1 else None
+        return train, test
+
+    def _part(self, library: Any, part: Any, split: str, classes: tuple[str, ...] | None) -> Images:
+        source = f"split {split!r} of {self.hub_name!r}"
+        for column in (self.image_column, *self.target_columns):
+            if column not in part.column_names:
+                raise ValueError(
+                    f"Expected {source} to have the column {column!r}, but its columns are {part.column_names}."
+                )
+        if self.limit is not None:
+            part = part.select(range(min(self.limit, len(part))))
+        if len(self.target_columns) == 1:
+            names = getattr(part.features[self.target_columns[0]], "names", None)
+            classes = tuple(names) if names else classes
+        part = part.cast_column(self.image_column, library.Image(decode=False))
+        cells = part[self.image_column]
+        images = [encoded_cell(cell, f"row {i} of {source}", Path()) for i, cell in enumerate(cells)]
+        columns = {name: list(part[name]) for name in self.target_columns}
+        targets = encode_targets(columns, self.target_task, source, classes)
+
+        def build() -> Images:
+            pixels = decode(images, self.channels, self.image_size)
+            return Images(pixels, targets.values, self.target_task, targets.names)
+
+        if self.cache_dir is None:
+            return build()
+        options = {
+            "image_size": self.image_size,
+            "channels": self.channels,
+            "task": self.target_task,
+            "classes": list(targets.names),
+            "targets": targets.values.tolist(),
+            "content": _content_hash(images),
+        }
+        name = f"{self.source} {split} {self.limit} {self.image_size} {self.channels}"
+        return cache.cached_images(self.cache_dir, name, cache.fingerprint([], options), build)
+
+
+def _datasets() -> Any:
+    try:
+        return importlib.import_module("datasets")
+    except ImportError as error:
+        raise ValueError(
+            f'Expected `datasets` to be installed for HubImages, but got {error}. Run: pip install "robustnas[hf]"'
+        ) from error
+
+
+def _content_hash(images: list[Encoded]) -> str:
+    digest = hashlib.sha256()
+    for image in images:
+        content = image.content if isinstance(image.content, bytes) else image.content.read_bytes()
+        digest.update(len(content).to_bytes(8, "little"))
+        digest.update(content)
+    return digest.hexdigest()

@@ -1,0 +1,288 @@
+"""The Lightning data module that all data sets share: roles, streams, batches, manifest."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningDataModule
+from pytorch_lightning.trainer.states import TrainerFn
+from pytorch_lightning.utilities import CombinedLoader
+
+from robustnas.data.augmentation import Augmentation, Preparation
+from robustnas.data.batch import Batch
+from robustnas.data.images import Images, Task
+from robustnas.data.loader import TensorLoader
+from robustnas.data.roles import SplitImages
+from robustnas.data.splits import Role
+
+STREAMS: Mapping[str, tuple[Role, ...]] = {"train": ("weights", "arch")}
+
+
+class ImageData(LightningDataModule, abc.ABC):
+    r"""Images in memory, split into four disjoint roles.
+
+    A subclass says in :meth:`load` where the images come from; all else is here. The model says what it trains on with
+    an attribute ``training_streams``, a mapping from a stream's name to the roles it draws from: a search
+    ``{"weights": ("weights",), "arch": ("arch",)}``, an evaluation ``{"train": ("weights", "arch")}``, which is also
+    the default. One stream gives :class:`~robustnas.data.batch.Batch`\ es, several a mapping from name to batch, the
+    shorter streams being cycled. Validation uses the role ``selection``, testing the role ``test``.
+
+    Images travel to the device as ``uint8`` and are normalised, and in training augmented, there.
+
+    Args:
+        batch_size: Samples of one stream in a training batch, on each process.
+        fractions: Shares of the roles weights, arch and selection in all that is not test. With no share for selection
+            there is no validation.
+        test_fraction: Share of the images that becomes the role test, where the data set has no test part of its own.
+        augmentation: What happens to training images; ``None`` only normalises.
+        augment_arch: Whether streams of the role arch alone are augmented too, as the original DARTS does.
+        mean: Mean of each channel as a share of full brightness; by default that of the weights and arch roles.
+        std: Standard deviation of each channel, likewise.
+        seed: Seed of the order of samples and of the augmentation.
+        split_seed: Seed of the roles.
+        eval_batch_size: Samples in a batch of validation and test; by default ``batch_size``.
+
+    Raises:
+        ValueError: If a batch size is below one, or only one of ``mean`` and ``std`` is given.
+    """
+
+    def __init__(
+        self,
+        batch_size: int = 64,
+        fractions: tuple[float, float, float] = (0.45, 0.45, 0.1),
+        test_fraction: float = 0.2,
+        augmentation: Augmentation | None = Augmentation(),
+        augment_arch: bool = True,
+        mean: tuple[float, ...] | None = None,
+        std: tuple[float, ...] | None = None,
+        seed: int = 0,
+        split_seed: int = 0,
+        eval_batch_size: int | None = None,
+    ) -> None:
+        super().__init__()
+        for name, size in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size)):
+            if size is not None and size < 1:
+                raise ValueError(f"Expected `{name}` to be at least 1, but got {size}.")
+        if (mean is None) != (std is None):
+            raise ValueError(f"Expected `mean` and `std` to be given together, but got {mean} and {std}.")
+        self.batch_size = batch_size
+        self.fractions = fractions
+        self.test_fraction = test_fraction
+        self.augmentation = augmentation
+        self.augment_arch = augment_arch
+        self.mean = mean
+        self.std = std
+        self.seed = seed
+        self.split_seed = split_seed
+        self.eval_batch_size = eval_batch_size or batch_size
+        self.allow_zero_length_dataloader_with_multiple_devices = True  # a process may have no sample to evaluate
+        self._split: SplitImages | None = None
+        self._prepare: Preparation | None = None
+
+    @abc.abstractmethod
+    def load(self) -> tuple[Images, Images | None]:
+        """Read the data set; called once, when something about the data is first asked for.
+
+        Returns:
+            The training part, from which the roles are drawn, and the test part where the data set has one.
+        """
+
+    @property
+    def source(self) -> str:
+        """Where the data come from, for the manifest."""
+        return type(self).__name__
+
+    @property
+    def split(self) -> SplitImages:
+        """The data and their roles, loaded at the first use."""
+        if self._split is None:
+            self._split = SplitImages(*self.load(), self.fractions, self.test_fraction, self.split_seed)
+        return self._split
+
+    @property
+    def task(self) -> Task:
+        """What the targets are."""
+        return self.split.train.task
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the network's outputs."""
+        return self.split.train.classes
+
+    @property
+    def num_classes(self) -> int:
+        """Number of network outputs: classes, labels or predicted values."""
+        return len(self.classes)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width."""
+        return self.split.train.shape
+
+    def role(self, name: Role) -> Images:
+        """The samples of one role, copied.
+
+        Args:
+            name: The role; it must not be empty.
+
+        Returns:
+            Its images and targets, in the order of the data set.
+        """
+        return self.split.select(name)
+
+    def loader(self, *roles: Role, training: bool = False, stream: str = "") -> TensorLoader:
+        """Batches of the samples that have one of ``roles``, for this process.
+
+        Args:
+            *roles: The roles; test only by itself, and not for training.
+            training: Whether batches are full and in random order; otherwise every sample comes once, in order.
+            stream: Name from which, with the seed, the random numbers of the batches follow; by default the roles.
+
+        Returns:
+            The loader.
+
+        Raises:
+            ValueError: If the test role is trained on, or the roles are unknown, empty or too small for one batch.
+        """
+        indices = self.split.union(*roles)
+        if training and "test" in roles:
+            raise ValueError(f"Expected the stream {stream!r} to train on other roles than 'test', but got {roles}.")
+        trainer = self.trainer
+        return TensorLoader(
+            self.split.part(roles[0]),
+            indices,
+            self.batch_size if training else self.eval_batch_size,
+            shuffle=training and not getattr(trainer, "overfit_batches", 0),
+            drop_last=training,
+            seed=self.seed,
+            stream=stream or "+".join(roles),
+            rank=trainer.global_rank if trainer else 0,
+            world_size=trainer.world_size if trainer else 1,
+        )
+
+    @property
+    def prepare(self) -> Preparation:
+        """What makes a loader's batches ready for a network: ``prepare(batch, augment=False)``."""
+        if self._prepare is None:
+            mean, std = self.mean, self.std
+            if mean is None or std is None:
+                mean, std = self.split.statistics()
+            if len(mean) != self.image_shape[0]:
+                raise ValueError(
+                    f"Expected `mean` and `std` to have {self.image_shape[0]} values, one for each channel, "
+                    f"but got {len(mean)}."
+                )
+            self._prepare = Preparation(mean, std, self.augmentation)
+        return self._prepare
+
+    def describe(self) -> dict[str, Any]:
+        """What a manifest should say about the data, in plain JSON values."""
+        normalisation = {"mean": list(self.prepare.mean), "std": list(self.prepare.std)}
+        return {"source": self.source, "seed": self.seed, **self.split.describe(), **normalisation}
+
+    def prepare_data(self) -> None:
+        """Load on one process of each machine, so that the others find what is cached."""
+        _ = self.split
+
+    def setup(self, stage: str) -> None:
+        """Load, split and check the data before anything is trained.
+
+        Args:
+            stage: ``fit``, ``validate``, ``test`` or ``predict``; all are the same here.
+
+        Raises:
+            ValueError: If the data cannot be loaded, split or augmented as asked.
+        """
+        _ = self.prepare
+        side = min(self.image_shape[1:])
+        if self.augmentation is not None and self.augmentation.crop >= side:
+            raise ValueError(
+                f"Expected `augmentation.crop` to be below {side}, the smaller side of the images, "
+                f"but got {self.augmentation.crop}."
+            )
+
+    def train_dataloader(self) -> TensorLoader | CombinedLoader:
+        """One loader for each stream of the model; several are combined, the shorter ones cycled."""
+        streams = self._streams()
+        loaders = {name: self.loader(*roles, training=True, stream=name) for name, roles in streams.items()}
+        if len(loaders) == 1:
+            return next(iter(loaders.values()))
+        return CombinedLoader(loaders, "max_size_cycle")
+
+    def val_dataloader(self) -> TensorLoader | list[TensorLoader]:
+        """The role selection, or no loader where it is empty."""
+        return self.loader("selection") if len(self.split.indices["selection"]) else []
+
+    def test_dataloader(self) -> TensorLoader:
+        """The role test."""
+        return self.loader("test")
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Move images and targets; the seed stays where it can be read without waiting for the device.
+
+        Args:
+            batch: A :class:`~robustnas.data.batch.Batch`, or a mapping of them.
+            device: Where to.
+            dataloader_idx: Which loader the batch comes from.
+
+        Returns:
+            The same on the device.
+        """
+        if isinstance(batch, Mapping):
+            return {name: self.transfer_batch_to_device(part, device, dataloader_idx) for name, part in batch.items()}
+        if isinstance(batch, Batch):
+            images, targets = (tensor.to(device, non_blocking=True) for tensor in batch[:2])
+            return Batch(images, targets, batch.seed)
+        return super().transfer_batch_to_device(batch, device, dataloader_idx)
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Normalise, and augment what is trained on.
+
+        Args:
+            batch: A :class:`~robustnas.data.batch.Batch` of ``uint8`` images, or a mapping of them.
+            dataloader_idx: Which loader the batch comes from.
+
+        Returns:
+            The same with floating-point images, in the trainer's precision.
+        """
+        streams = self._streams() if self.trainer and self.trainer.training else {}
+        if isinstance(batch, Mapping):
+            return {name: self._prepared(part, streams.get(name, ())) for name, part in batch.items()}
+        return self._prepared(batch, next(iter(streams.values()), ()))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Hashes of the roles, so that training is never resumed on other data."""
+        return {"roles": self.split.hashes()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Check, before training is resumed, that the roles are those of the checkpoint.
+
+        Args:
+            state_dict: Result of :meth:`state_dict`.
+
+        Raises:
+            ValueError: If training resumes and a role has other samples.
+        """
+        if self.trainer is None or self.trainer.state.fn != TrainerFn.FITTING:
+            return
+        changed = [role for role, value in self.split.hashes().items() if state_dict["roles"].get(role) != value]
+        if changed:
+            raise ValueError(
+                f"Expected the roles to be those of the checkpoint, but got other samples for {changed}: resume with "
+                "the same data, `split_seed`, `fractions` and `test_fraction`."
+            )
+
+    def _streams(self) -> Mapping[str, tuple[Role, ...]]:
+        model = self.trainer.lightning_module if self.trainer else None
+        return getattr(model, "training_streams", STREAMS)
+
+    def _prepared(self, batch: Any, roles: tuple[Role, ...]) -> Any:
+        if not isinstance(batch, Batch):
+            return batch
+        batch = self.prepare(batch, augment=bool(roles) and (self.augment_arch or set(roles) != {"arch"}))
+        if self.trainer is None:
+            return batch
+        return batch._replace(images=self.trainer.precision_plugin.convert_input(batch.images))
