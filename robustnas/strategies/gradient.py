@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 import torch
 from torch import Tensor
@@ -82,7 +82,14 @@ class Bilevel:
 
 
 class Gradient(ABC):
-    """An answer to how the validation loss reaches α."""
+    """An answer to how the validation loss reaches α.
+
+    Attributes:
+        looks_ahead: Whether losses are taken at other weights than the current ones. Then running statistics
+            of BatchNorm stay still, and the search computes in full precision.
+    """
+
+    looks_ahead: ClassVar[bool] = True
 
     @abstractmethod
     def of(self, problem: Bilevel) -> tuple[list[Tensor], Tensor]:
@@ -99,6 +106,8 @@ class Gradient(ABC):
 @dataclass(frozen=True)
 class FirstOrder(Gradient):
     r"""The current weights count as optimal: :math:`\nabla_\alpha L_\text{arch}(w, \alpha)`."""
+
+    looks_ahead = False
 
     def of(self, problem: Bilevel) -> tuple[list[Tensor], Tensor]:
         loss = problem.arch_loss(_detached(problem.weights))

@@ -1,0 +1,94 @@
+"""What is refused before training starts, and what stops it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningModule, Trainer
+from torch import Tensor
+
+from robustnas.data import ImageData
+
+
+class NotFiniteError(ValueError):
+    """A loss became infinite or undefined."""
+
+
+class Finite:
+    """Stops a run at a loss that is not finite, naming the step.
+
+    Reading a number from a GPU makes it wait, so there the first bad step is remembered on the device and read every
+    50 steps and at the last batch of an epoch, before a checkpoint is written.
+    """
+
+    def __init__(self) -> None:
+        self._bad: Tensor | None = None
+
+    def check(self, name: str, loss: Tensor, step: int, epoch: int, last: bool) -> None:
+        """Look at a loss.
+
+        Args:
+            name: Which loss, for the error.
+            loss: A scalar.
+            step: Number of the step.
+            epoch: Number of the epoch.
+            last: Whether the epoch ends with this step.
+
+        Raises:
+            NotFiniteError: If a loss was not finite at this step, or at one not looked at before.
+        """
+        if self._bad is None:
+            self._bad = torch.full((), math.inf, device=loss.device)
+        now = torch.where(loss.isfinite(), math.inf, torch.full_like(self._bad, float(step)))
+        self._bad = torch.minimum(self._bad, now)
+        if (last or loss.is_cpu or step % 50 == 0) and math.isfinite(first := self._bad.item()):
+            raise NotFiniteError(
+                f"Expected a finite {name} loss, but got one that is not at step {int(first)} (epoch {epoch}). "
+                f"The last checkpoint holds the state before; lower learning rates or full precision may help."
+            )
+
+
+def check_positive(**values: float) -> None:
+    """Refuse numbers that are not positive.
+
+    Args:
+        **values: Numbers by the name of their argument.
+
+    Raises:
+        ValueError: If one is zero, negative or not finite.
+    """
+    for name, value in values.items():
+        if not (value > 0 and math.isfinite(value)):
+            raise ValueError(f"Expected `{name}` to be positive, but got {value}.")
+
+
+def check_fit(module: LightningModule, trainer: Trainer, stage: str) -> None:
+    """Refuse a run that cannot work, before it starts.
+
+    Args:
+        module: A search or an evaluation, with its arguments in ``description``.
+        trainer: The trainer, with its data module, if there is one.
+        stage: ``fit``, ``validate``, ``test`` or ``predict``.
+
+    Raises:
+        ValueError: If there are no epochs, if precision is float16, or if the data do not fit the network.
+    """
+    if stage == "fit" and (trainer.max_epochs is None or trainer.max_epochs < 1):
+        raise ValueError(f"Expected `max_epochs` to be at least 1, but got {trainer.max_epochs}.")
+    if "16" in str(trainer.precision) and "bf16" not in str(trainer.precision):
+        raise ValueError(
+            f"Expected `precision` to be 32-true, 64-true or bf16-mixed, but got {trainer.precision}: "
+            "float16 gradients of α underflow, and the loss scaling that would help does not reach them."
+        )
+    data: Any = getattr(trainer, "datamodule", None)
+    if not isinstance(data, ImageData):
+        return
+    arguments: dict[str, Any] = module.description["init_args"]  # type: ignore[index, assignment]
+    found = {"num_classes": data.num_classes, "image_channels": data.image_shape[0], "task": data.task}
+    for argument, value in found.items():
+        if arguments[argument] != value:
+            raise ValueError(f"Expected `{argument}` to be {value!r}, as in the data, but got {arguments[argument]!r}.")
+    check_images: Any = module.check_images
+    check_images(torch.empty(1, *data.image_shape, device="meta"))

@@ -1,0 +1,101 @@
+"""Modules as plain data and back, so that a checkpoint says how to build what it holds."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jsonargparse
+import torch
+from pytorch_lightning import LightningModule
+
+Module = TypeVar("Module", bound=LightningModule)
+
+KEY = "robustnas"
+
+
+def describe(module: LightningModule, arguments: dict[str, Any]) -> dict[str, Any]:
+    """A module as ``class_path`` and ``init_args``, the form that YAML files have.
+
+    Args:
+        module: The module.
+        arguments: Its constructor's arguments.
+
+    Returns:
+        Plain values only: dicts, lists, strings, numbers.
+    """
+    return {"class_path": _path(type(module)), "init_args": {name: _plain(value) for name, value in arguments.items()}}
+
+
+def build(description: dict[str, Any], base: type[Module]) -> Module:
+    """Build the module of a description; classes other than subclasses of what is asked for are refused.
+
+    Args:
+        description: What :func:`describe` returned.
+        base: The class it must be of.
+
+    Returns:
+        The module, with fresh weights.
+
+    Raises:
+        ValueError: If the description does not fit the class.
+    """
+    parser = jsonargparse.ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(base, "module")
+    try:
+        built: Module = parser.instantiate_classes(parser.parse_object({"module": description})).module
+    except (jsonargparse.ArgumentError, ImportError) as error:
+        raise ValueError(
+            f"Expected the checkpoint to describe a {base.__name__}, but got one that fails: {error}"
+        ) from error
+    return built
+
+
+def load(path: str | Path, base: type[Module]) -> Module:
+    """Build the module that a checkpoint holds, with its weights, on the CPU; nothing in the file is executed.
+
+    Args:
+        path: The checkpoint.
+        base: The class the module must be of.
+
+    Returns:
+        The module.
+
+    Raises:
+        ValueError: If the file is missing, no checkpoint of this library, or of another class.
+    """
+    if not Path(path).is_file():
+        raise ValueError(f"Expected `path` to be a checkpoint, but there is no file {path}.")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        description = checkpoint[KEY]["module"]
+    except Exception as error:  # a damaged file can raise nearly anything
+        raise ValueError(
+            f"Expected {path} to be a checkpoint of robustnas, but reading it fails: {str(error).splitlines()[0]}"
+        ) from error
+    module = build(description, base)
+    module.on_load_checkpoint(checkpoint)
+    module.load_state_dict(checkpoint["state_dict"])
+    return module
+
+
+def _path(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        arguments = {
+            field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value) if field.init
+        }
+        return (
+            {"class_path": _path(type(value)), "init_args": arguments}
+            if arguments
+            else {"class_path": _path(type(value))}
+        )
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return str(value) if isinstance(value, Path) else value

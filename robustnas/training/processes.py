@@ -1,0 +1,60 @@
+"""Many processes: gradients averaged by hand, so that every process holds the same α and weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.distributed as dist
+from pytorch_lightning.strategies import DDPStrategy, StrategyRegistry
+from torch import Tensor, nn
+
+
+def average(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Average tensors over all processes, in one collective for each of their types.
+
+    Args:
+        tensors: The tensors, in the same order and of the same shapes on every process.
+
+    Returns:
+        Their averages; the tensors themselves where there is one process.
+    """
+    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+        return list(tensors)
+    averaged: list[Tensor] = list(tensors)
+    for dtype in dict.fromkeys(tensor.dtype for tensor in tensors):
+        places = [i for i, tensor in enumerate(tensors) if tensor.dtype == dtype]
+        flat = torch.cat([tensors[i].reshape(-1) for i in places])
+        dist.all_reduce(flat)
+        flat /= dist.get_world_size()
+        parts = flat.split([tensors[i].numel() for i in places])
+        for i, part in zip(places, parts, strict=True):
+            averaged[i] = part.view_as(tensors[i])
+    return averaged
+
+
+def average_buffers(module: nn.Module) -> None:
+    """Average the floating-point buffers of a module over all processes, in place.
+
+    Args:
+        module: Its running statistics differ between processes, which saw different samples.
+    """
+    buffers = [buffer for buffer in module.buffers() if buffer.is_floating_point()]
+    for buffer, mean in zip(buffers, average(buffers), strict=True):
+        buffer.copy_(mean)
+
+
+class FlatStrategy(DDPStrategy):
+    """Processes that start from one state, without the DDP wrapper: the search averages its gradients itself.
+
+    The wrapper's hooks see neither ``torch.autograd.grad`` nor second backward passes, so that with them the
+    processes would silently drift apart. On the command line: ``--trainer.strategy flat``.
+    """
+
+    def configure_ddp(self) -> None:
+        assert self.model is not None
+        for tensor in [*self.model.parameters(), *self.model.buffers()]:
+            dist.broadcast(tensor.detach(), 0)
+
+
+StrategyRegistry.register("flat", FlatStrategy, description="Gradients averaged by the search itself")

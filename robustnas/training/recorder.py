@@ -1,0 +1,82 @@
+"""What a run leaves: manifest, genotypes, α, metrics and the last checkpoint."""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.utilities import rank_zero_only
+
+from robustnas.environment import environment
+from robustnas.record import Run, write_text
+
+
+class RunRecorder(Callback):
+    """Writes the record of a run into the folder of its logger, file by file whole or not at all.
+
+    ``manifest.json`` at the start; after each epoch the genotype, α and one row of ``metrics.csv``; at the end
+    the final genotype. The rows travel in the checkpoint, so that a resumed run has those of before.
+    """
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, float]] = []
+        self._since = time.perf_counter()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.rows = list(state_dict["rows"])
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._since = time.perf_counter()
+        data: Any = getattr(trainer, "datamodule", None)
+        described = data.describe() if hasattr(data, "describe") else None
+        if trainer.is_global_zero:
+            Run(_folder(trainer)).write_manifest(
+                {
+                    **environment(),
+                    "module": getattr(pl_module, "description", None),
+                    "data": described,
+                    "epochs": trainer.max_epochs,
+                    "precision": str(trainer.precision),
+                    "processes": trainer.world_size,
+                }
+            )
+
+    @rank_zero_only
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.sanity_checking:
+            return
+        epoch, run = trainer.current_epoch, Run(_folder(trainer))
+        now = time.perf_counter()
+        values = {name: float(value) for name, value in trainer.callback_metrics.items() if not name.endswith("_step")}
+        self.rows.append({"epoch": epoch, "step": trainer.global_step, "seconds": now - self._since, **values})
+        self._since = now
+        write_text(run.path / "metrics.csv", _as_csv(self.rows))
+        search: Any = pl_module
+        if hasattr(search, "alphas"):
+            run.write_alpha(epoch, {kind: alpha.detach().cpu().numpy() for kind, alpha in search.alphas.items()})
+            run.write_genotype(search.genotype(), epoch)
+
+    @rank_zero_only
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        search: Any = pl_module
+        if hasattr(search, "alphas"):
+            Run(_folder(trainer)).write_genotype(search.genotype())
+
+
+def _folder(trainer: Trainer) -> Path:
+    return Path(trainer.log_dir or trainer.default_root_dir)
+
+
+def _as_csv(rows: list[dict[str, float]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

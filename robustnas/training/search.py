@@ -1,0 +1,275 @@
+"""The search: α, the parts, and the alternating step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from pytorch_lightning import Callback, LightningModule
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from robustnas.data.batch import Batch, derived_seed
+from robustnas.networks import Mixture, Supernet
+from robustnas.networks.blocks import Stem
+from robustnas.networks.bundle import Form
+from robustnas.networks.statistics import still_statistics
+from robustnas.spaces import Genotype, find_space
+from robustnas.strategies import (
+    Bilevel,
+    FirstOrder,
+    Gradient,
+    Moment,
+    Perturbation,
+    Relaxation,
+    Selection,
+    Softmax,
+    Step,
+    Strongest,
+    Unperturbed,
+)
+from robustnas.strategies.moment import Purpose
+from robustnas.training.checks import Finite, check_fit, check_positive
+from robustnas.training.description import KEY, describe
+from robustnas.training.processes import average, average_buffers
+from robustnas.training.recorder import RunRecorder
+from robustnas.training.tasks import Task, check_task, loss_of, metrics_of, update
+
+Mixtures = Mapping[str, Mixture]
+
+
+class SearchModule(LightningModule):
+    r"""Search for an architecture by gradient descent on α (arXiv:1806.09055).
+
+    Solves :math:`\min_\alpha L_\text{arch}(w^*(\alpha), \alpha)` with
+    :math:`w^*(\alpha) = \arg\min_w L_\text{weights}(w, \alpha)` by alternating a step of α, with Adam, on a batch of
+    the role ``arch`` and a step of the weights, with SGD, on a batch of the role ``weights``. A method is a choice
+    of parts: each argument below that names a class answers one question.
+
+    α has one matrix ``[edges, operations]`` for each kind of cell, shared by all cells of the kind.
+
+    Args:
+        space: Search space: its name, an import path, or the space itself.
+        channels: Channels of the supernet's first cells.
+        layers: Cells of the supernet, in spaces with the DARTS skeleton (default 8).
+        cells: Cells of each of the three stages, in NAS-Bench-201 (default 5).
+        num_classes: Outputs of the network. The command line takes it from the data.
+        image_channels: Channels of the images. The command line takes it from the data.
+        task: What is predicted. The command line takes it from the data.
+        relaxation: How α becomes weights of operations.
+        perturbation: At which mixture the weights are trained.
+        gradient: How the validation loss reaches α.
+        selection: How the search is rounded to a genotype.
+        lr: Step size of the weights at the start.
+        lr_min: Step size that a cosine schedule over the epochs approaches.
+        momentum: Momentum of the weights.
+        nesterov: Whether it is Nesterov's.
+        weight_decay: Weight decay of the weights.
+        clip: Largest norm of the weights' gradient, all taken together; 0 for no limit. α is not clipped.
+        arch_lr: Step size of α.
+        arch_betas: Decay rates of Adam's moments for α.
+        arch_weight_decay: Weight decay of α, added to its gradient.
+        alpha_init: Standard deviation of the initial α, drawn from a normal distribution.
+        drop_path: Probability at the last epoch that an edge is dropped for a sample, growing linearly from 0.
+        step_order: Whether α or the weights step first.
+        stem: ``cifar``, or ``imagenet`` to divide the resolution by 8 first.
+        batch_statistics: Whether evaluation normalises by the batch, not by running statistics.
+        form: How the supernet computes separable convolutions.
+        channels_last: Memory format of the images; ``None`` chooses what is fast on the device.
+        checkpointing: Whether activations of cells are computed again in the backward pass, to save memory.
+        seed: Seed of the initial weights, of α, and of everything drawn during the search.
+
+    Raises:
+        ValueError: If an argument is out of its range or does not fit the space.
+    """
+
+    training_streams = {"weights": ("weights",), "arch": ("arch",)}  # noqa: RUF012
+
+    def __init__(
+        self,
+        space: Any = "DARTS",
+        channels: int = 16,
+        layers: int | None = None,
+        cells: int | None = None,
+        num_classes: int = 10,
+        image_channels: int = 3,
+        task: Task = "classification",
+        relaxation: Relaxation = Softmax(),
+        perturbation: Perturbation = Unperturbed(),
+        gradient: Gradient = FirstOrder(),
+        selection: Selection = Strongest(),
+        lr: float = 0.025,
+        lr_min: float = 0.001,
+        momentum: float = 0.9,
+        nesterov: bool = False,
+        weight_decay: float = 3e-4,
+        clip: float = 5.0,
+        arch_lr: float = 3e-4,
+        arch_betas: tuple[float, float] = (0.5, 0.999),
+        arch_weight_decay: float = 1e-3,
+        alpha_init: float = 1e-3,
+        drop_path: float = 0.0,
+        step_order: Literal["arch_first", "weights_first"] = "arch_first",
+        stem: Stem = "cifar",
+        batch_statistics: bool = False,
+        form: Form = "auto",
+        channels_last: bool | None = None,
+        checkpointing: bool = False,
+        seed: int = 0,
+    ) -> None:
+        self.description = describe(self, {k: v for k, v in locals().items() if k not in ("self", "__class__")})
+        super().__init__()
+        check_task(task, num_classes)
+        check_positive(lr=lr, arch_lr=arch_lr)
+        self.space = find_space(space)
+        self.relaxation, self.perturbation = relaxation, perturbation
+        self.gradient, self.selection = gradient, selection
+        self.lr, self.lr_min, self.momentum, self.nesterov = lr, lr_min, momentum, nesterov
+        self.weight_decay, self.clip, self.drop_path, self.step_order = weight_decay, clip, drop_path, step_order
+        self.arch_lr, self.arch_betas, self.arch_weight_decay = arch_lr, arch_betas, arch_weight_decay
+        self.task, self.seed, self.automatic_optimization = task, seed, False
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derived_seed(seed, "initial"))
+            self.supernet = Supernet(
+                self.space, channels, layers, cells, num_classes, image_channels, stem, False, batch_statistics, form,
+                channels_last, checkpointing,
+            )  # fmt: skip
+            self.alphas = nn.ParameterDict(
+                {kind: nn.Parameter(alpha_init * torch.randn(cell.shape)) for kind, cell in self.space.cells.items()}
+            )
+        self.loss_of = loss_of(task)
+        self.train_metrics = metrics_of(task, num_classes, "train/")
+        self.val_metrics = metrics_of(task, num_classes, "val/")
+        self.finite = Finite()
+
+    def moment(self, purpose: Purpose) -> Moment:
+        """The present moment, with random numbers that all processes share."""
+        epochs = self._trainer.max_epochs if self._trainer is not None else None
+        generator = torch.Generator().manual_seed(derived_seed(self.seed, "shared", self.global_step, purpose))
+        return Moment(purpose, self.current_epoch, epochs or 1, generator)
+
+    def mixtures(self, moment: Moment) -> dict[str, Mixture]:
+        """The mixture of each kind of cell, differentiable in α."""
+        return {kind: self.relaxation.mixture(alpha, moment) for kind, alpha in self.legal_alphas().items()}
+
+    def legal_alphas(self) -> dict[str, Tensor]:
+        """α by kind of cell, minus infinity where an edge has fewer candidates than others."""
+        alphas = {}
+        for kind, cell in self.space.cells.items():
+            widths = torch.tensor([len(edge.operations) for edge in cell.edges], device=self.alphas[kind].device)
+            legal = torch.arange(cell.shape[1], device=widths.device) < widths[:, None]
+            alphas[kind] = self.alphas[kind].masked_fill(~legal, -torch.inf)
+        return alphas
+
+    def genotype(self) -> Genotype:
+        """The architecture that selection finds at the present α."""
+        with torch.no_grad():
+            strengths = {kind: self.relaxation.strength(alpha) for kind, alpha in self.legal_alphas().items()}
+            return self.selection.genotype(self.space, strengths)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Outputs of the supernet at the mixture of evaluation, ``[batch, num_classes]``."""
+        logits: Tensor = self.supernet(images, self.mixtures(self.moment("evaluation")))
+        return logits
+
+    def loss(self, batch: Batch, mixtures: Mixtures, weights: Mapping[str, Tensor]) -> Tensor:
+        """Loss on a batch, a scalar, as a function of mixtures and weights."""
+        drop_path = self.drop_path * self.current_epoch / max((self.trainer.max_epochs or 1) - 1, 1)
+        outputs = functional_call(self.supernet, dict(weights), (batch.images, mixtures, drop_path))
+        self._outputs = outputs.detach()
+        return self.loss_of(outputs.float(), batch.targets)
+
+    def training_step(self, batch: Mapping[str, Batch], batch_idx: int) -> None:
+        """One alternating step."""
+        torch.manual_seed(derived_seed(self.seed, "own", self.global_step, self.global_rank))
+        steps: list[Callable[[Mapping[str, Batch]], None]] = [self.arch_step, self.weight_step]
+        for step in steps if self.step_order == "arch_first" else reversed(steps):
+            step(batch)
+        if self.trainer.is_last_batch:
+            self.lr_schedulers().step()  # type: ignore[union-attr]
+            average_buffers(self.supernet)
+
+    def arch_step(self, batch: Mapping[str, Batch]) -> None:
+        """Move α along the gradient of the loss on the architecture batch."""
+        weights = dict(self.supernet.named_parameters())
+        moment = self.moment("arch")
+        problem = Bilevel(
+            lambda weights: self.loss(batch["arch"], self.mixtures(moment), weights),
+            lambda weights: self.loss(batch["weights"], self.mixtures(moment), weights),
+            weights,
+            list(self.alphas.values()),
+            self._next_weight_step(weights),
+            average,
+        )
+        ahead = self.gradient.looks_ahead
+        with still_statistics(self.supernet) if ahead else nullcontext(), self._precision(full=ahead):
+            gradients, loss = self.gradient.of(problem)
+        self.finite.check("architecture", loss, self.global_step, self.current_epoch, self.trainer.is_last_batch)
+        self.log("arch/loss", loss, on_step=True, on_epoch=True, prog_bar=True, batch_size=len(batch["arch"].targets))
+        optimizer = self.optimizers(use_pl_optimizer=False)[1]  # type: ignore[index]
+        for alpha, gradient in zip(self.alphas.values(), gradients, strict=True):
+            alpha.grad = gradient
+        optimizer.step()
+
+    def weight_step(self, batch: Mapping[str, Batch]) -> None:
+        """Move the weights along the gradient of the loss on the weight batch, at the perturbed mixture."""
+        weights = dict(self.supernet.named_parameters())
+        moment = self.moment("weights")
+        clean = {kind: mixture.detach() for kind, mixture in self.mixtures(moment).items()}
+        loss_at = partial(self.loss, batch["weights"], weights=weights)
+        loss = loss_at(mixtures=self.perturbation.perturb(clean, lambda m: loss_at(mixtures=m), moment))
+        gradients = average(torch.autograd.grad(loss, list(weights.values()), materialize_grads=True))
+        self.finite.check("training", loss.detach(), self.global_step, self.current_epoch, self.trainer.is_last_batch)
+        size = len(batch["weights"].targets)
+        update(self.train_metrics, self.task, self._outputs, batch["weights"].targets)
+        self.log("train/loss", loss.detach(), on_step=True, on_epoch=True, prog_bar=True, batch_size=size)
+        self.log_dict(self.train_metrics, on_step=False, on_epoch=True, batch_size=size)
+        for weight, gradient in zip(weights.values(), gradients, strict=True):
+            weight.grad = gradient
+        if self.clip > 0:
+            nn.utils.clip_grad_norm_(weights.values(), self.clip)
+        self.optimizers()[0].step()  # type: ignore[index]
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Measure the supernet on samples that neither step uses."""
+        outputs = self(batch.images)
+        update(self.val_metrics, self.task, outputs, batch.targets)
+        loss = self.loss_of(outputs.float(), batch.targets)
+        self.log("val/loss", loss, batch_size=len(batch.targets), sync_dist=True)
+        self.log_dict(self.val_metrics, prog_bar=True, batch_size=len(batch.targets))
+
+    def check_images(self, images: Tensor) -> None:
+        """Refuse images that the supernet cannot take."""
+        self.supernet.body.check(images)
+
+    def configure_optimizers(self) -> Any:
+        weights = torch.optim.SGD(
+            self.supernet.parameters(), self.lr, self.momentum, weight_decay=self.weight_decay, nesterov=self.nesterov
+        )
+        alphas = torch.optim.Adam(
+            self.alphas.values(), self.arch_lr, self.arch_betas, weight_decay=self.arch_weight_decay
+        )
+        epochs = self.trainer.max_epochs or 1
+        return [weights, alphas], [torch.optim.lr_scheduler.CosineAnnealingLR(weights, epochs, self.lr_min)]
+
+    def configure_callbacks(self) -> list[Callback]:
+        """A run leaves its record, whoever starts it."""
+        return [RunRecorder()]
+
+    def setup(self, stage: str) -> None:
+        check_fit(self, self.trainer, stage)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint[KEY] = {"module": self.description}
+
+    def _next_weight_step(self, weights: Mapping[str, Tensor]) -> Step:
+        optimizer = self.optimizers(use_pl_optimizer=False)[0]  # type: ignore[index]
+        state = {name: optimizer.state[weight].get("momentum_buffer") for name, weight in weights.items()}
+        buffers = {name: buffer for name, buffer in state.items() if buffer is not None}
+        return Step(optimizer.param_groups[0]["lr"], self.momentum, self.weight_decay, self.nesterov, buffers)
+
+    def _precision(self, full: bool) -> Any:
+        return torch.autocast(self.device.type, enabled=False) if full else nullcontext()

@@ -1,0 +1,95 @@
+"""What is predicted: the loss of each kind of target, and how well it is predicted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, get_args
+
+import torch.nn.functional as F
+from torch import Tensor
+from torchmetrics import MeanSquaredError, Metric, MetricCollection, R2Score
+from torchmetrics.classification import (
+    MulticlassAccuracy,
+    MultilabelAccuracy,
+    MultilabelAveragePrecision,
+)
+
+Task = Literal["classification", "multilabel", "regression"]
+
+
+def check_task(task: str, num_classes: int) -> None:
+    """Refuse a task that is unknown, or whose number of outputs makes no sense.
+
+    Args:
+        task: Name of the task.
+        num_classes: Outputs of the network.
+
+    Raises:
+        ValueError: If the task is unknown, or has too few outputs.
+    """
+    if task not in get_args(Task):
+        raise ValueError(f"Expected `task` to be one of {list(get_args(Task))}, but got {task!r}.")
+    least = 2 if task == "classification" else 1
+    if num_classes < least:
+        raise ValueError(f"Expected `num_classes` to be at least {least} for {task}, but got {num_classes}.")
+
+
+def loss_of(task: Task, label_smoothing: float = 0.0) -> Callable[[Tensor, Tensor], Tensor]:
+    """The loss of a task, averaged over samples and outputs.
+
+    Args:
+        task: ``classification`` has cross-entropy, ``multilabel`` binary cross-entropy of each label, and
+            ``regression`` the squared error.
+        label_smoothing: Share of the target that is spread over all classes, for classification.
+
+    Returns:
+        A function of outputs ``[batch, outputs]`` and targets: classes ``[batch]``, labels or values
+        ``[batch, outputs]``, or values ``[batch]`` where there is one output.
+    """
+    if task == "classification":
+        return lambda outputs, targets: F.cross_entropy(outputs, targets, label_smoothing=label_smoothing)
+    if task == "multilabel":
+        return lambda outputs, targets: F.binary_cross_entropy_with_logits(outputs, targets)
+    return lambda outputs, targets: F.mse_loss(outputs, targets.view_as(outputs))
+
+
+def metrics_of(task: Task, num_classes: int, prefix: str) -> MetricCollection:
+    """How well the targets of a task are predicted.
+
+    Args:
+        task: ``classification`` has top-1 and (from six classes on) top-5 accuracy, ``multilabel`` the accuracy of
+            labels and their mean average precision, ``regression`` the squared error and R².
+        num_classes: Outputs of the network.
+        prefix: What the names begin with, such as ``val/``.
+
+    Returns:
+        Metrics to be updated with :func:`predictions` and targets.
+    """
+    metrics: dict[str, Metric | MetricCollection]
+    if task == "classification":
+        metrics = {"top1": MulticlassAccuracy(num_classes, average="micro")}
+        if num_classes > 5:
+            metrics["top5"] = MulticlassAccuracy(num_classes, top_k=5, average="micro")
+    elif task == "multilabel":
+        metrics = {"accuracy": MultilabelAccuracy(num_classes), "map": MultilabelAveragePrecision(num_classes)}
+    else:
+        metrics = {"mse": MeanSquaredError(num_outputs=1), "r2": R2Score()}
+    return MetricCollection(metrics, prefix=prefix)
+
+
+def update(metrics: MetricCollection, task: Task, outputs: Tensor, targets: Tensor) -> None:
+    """Count a batch.
+
+    Args:
+        metrics: What :func:`metrics_of` made.
+        task: The task.
+        outputs: Outputs of the network, ``[batch, outputs]``.
+        targets: What should have been predicted.
+    """
+    outputs = outputs.detach().float()
+    if task == "multilabel":
+        metrics.update(outputs.sigmoid(), (targets > 0.5).int())
+    elif task == "regression":
+        metrics.update(outputs.reshape(len(outputs), -1).squeeze(-1), targets.reshape(len(targets), -1).squeeze(-1))
+    else:
+        metrics.update(outputs, targets)
