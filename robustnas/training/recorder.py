@@ -54,7 +54,11 @@ class RunRecorder(Callback):
             return
         epoch, run = trainer.current_epoch, Run(_folder(trainer))
         now = time.perf_counter()
-        values = {name: float(value) for name, value in trainer.callback_metrics.items() if not name.endswith("_step")}
+        values = {
+            name: float(value)
+            for name, value in trainer.callback_metrics.items()
+            if not name.endswith(("_step", "_epoch"))
+        }
         self.rows.append({"epoch": epoch, "step": trainer.global_step, "seconds": now - self._since, **values})
         self._since = now
         write_text(run.path / "metrics.csv", _as_csv(self.rows))

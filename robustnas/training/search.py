@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any, Literal
 
 import torch
-from pytorch_lightning import Callback, LightningModule
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -32,16 +31,15 @@ from robustnas.strategies import (
     Unperturbed,
 )
 from robustnas.strategies.moment import Purpose
-from robustnas.training.checks import Finite, check_fit, check_positive
-from robustnas.training.description import KEY, describe
+from robustnas.training.checks import check_positive
+from robustnas.training.module import Module
 from robustnas.training.processes import average, average_buffers
-from robustnas.training.recorder import RunRecorder
 from robustnas.training.tasks import Task, check_task, loss_of, metrics_of, update
 
 Mixtures = Mapping[str, Mixture]
 
 
-class SearchModule(LightningModule):
+class SearchModule(Module):
     r"""Search for an architecture by gradient descent on α (arXiv:1806.09055).
 
     Solves :math:`\min_\alpha L_\text{arch}(w^*(\alpha), \alpha)` with
@@ -120,8 +118,7 @@ class SearchModule(LightningModule):
         checkpointing: bool = False,
         seed: int = 0,
     ) -> None:
-        self.description = describe(self, {k: v for k, v in locals().items() if k not in ("self", "__class__")})
-        super().__init__()
+        super().__init__(locals())
         check_task(task, num_classes)
         check_positive(lr=lr, arch_lr=arch_lr)
         self.space = find_space(space)
@@ -143,7 +140,6 @@ class SearchModule(LightningModule):
         self.loss_of = loss_of(task)
         self.train_metrics = metrics_of(task, num_classes, "train/")
         self.val_metrics = metrics_of(task, num_classes, "val/")
-        self.finite = Finite()
 
     def moment(self, purpose: Purpose) -> Moment:
         """The present moment, with random numbers that all processes share."""
@@ -207,7 +203,7 @@ class SearchModule(LightningModule):
         ahead = self.gradient.looks_ahead
         with still_statistics(self.supernet) if ahead else nullcontext(), self._precision(full=ahead):
             gradients, loss = self.gradient.of(problem)
-        self.finite.check("architecture", loss, self.global_step, self.current_epoch, self.trainer.is_last_batch)
+        self.check_loss("architecture", loss)
         self.log("arch/loss", loss, on_step=True, on_epoch=True, prog_bar=True, batch_size=len(batch["arch"].targets))
         optimizer = self.optimizers(use_pl_optimizer=False)[1]  # type: ignore[index]
         for alpha, gradient in zip(self.alphas.values(), gradients, strict=True):
@@ -222,7 +218,7 @@ class SearchModule(LightningModule):
         loss_at = partial(self.loss, batch["weights"], weights=weights)
         loss = loss_at(mixtures=self.perturbation.perturb(clean, lambda m: loss_at(mixtures=m), moment))
         gradients = average(torch.autograd.grad(loss, list(weights.values()), materialize_grads=True))
-        self.finite.check("training", loss.detach(), self.global_step, self.current_epoch, self.trainer.is_last_batch)
+        self.check_loss("training", loss.detach())
         size = len(batch["weights"].targets)
         update(self.train_metrics, self.task, self._outputs, batch["weights"].targets)
         self.log("train/loss", loss.detach(), on_step=True, on_epoch=True, prog_bar=True, batch_size=size)
@@ -242,7 +238,6 @@ class SearchModule(LightningModule):
         self.log_dict(self.val_metrics, prog_bar=True, batch_size=len(batch.targets))
 
     def check_images(self, images: Tensor) -> None:
-        """Refuse images that the supernet cannot take."""
         self.supernet.body.check(images)
 
     def configure_optimizers(self) -> Any:
@@ -254,16 +249,6 @@ class SearchModule(LightningModule):
         )
         epochs = self.trainer.max_epochs or 1
         return [weights, alphas], [torch.optim.lr_scheduler.CosineAnnealingLR(weights, epochs, self.lr_min)]
-
-    def configure_callbacks(self) -> list[Callback]:
-        """A run leaves its record, whoever starts it."""
-        return [RunRecorder()]
-
-    def setup(self, stage: str) -> None:
-        check_fit(self, self.trainer, stage)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint[KEY] = {"module": self.description}
 
     def _next_weight_step(self, weights: Mapping[str, Tensor]) -> Step:
         optimizer = self.optimizers(use_pl_optimizer=False)[0]  # type: ignore[index]

@@ -1,0 +1,66 @@
+"""The command ``robustnas``: which words it knows, and what answers them.
+
+Nothing heavy is imported before the word is known, so that help and errors come at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+
+COMMANDS = {
+    "quickstart": ("robustnas.quickstart:main", "search on handwritten digits, evaluate what is found, in minutes"),
+    "fit": ("robustnas.cli:main", "run a search, or train a network, as a YAML file says"),
+    "validate": ("robustnas.cli:main", "measure a checkpoint on the selection role"),
+    "test": ("robustnas.cli:main", "measure a checkpoint on the test set"),
+    "evaluate": ("robustnas.evaluate:main", "train the genotype that a run found, and test it"),
+    "draw": ("robustnas.draw:main", "draw the cells of a genotype as SVG or PNG"),
+}
+
+USAGE = """usage: robustnas COMMAND [OPTIONS]
+
+Differentiable neural architecture search that does not collapse, and that shows why when it does.
+
+commands:
+{commands}
+
+  robustnas COMMAND --help    options of a command
+  robustnas --version         the version
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        arguments: The words after ``robustnas``; those of the process by default.
+
+    Returns:
+        The exit status: 0, or 1 after an error that was said in a sentence, or 2 after a wrong command line.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help", "help"):
+        listing = "\n".join(f"  {name:<12}{says}" for name, (_, says) in COMMANDS.items())
+        print(USAGE.format(commands=listing), end="")
+        return 0 if words else 2
+    if words[0] == "--version":
+        from robustnas import __version__
+
+        print(__version__)
+        return 0
+    if words[0] not in COMMANDS:
+        print(f"robustnas: Expected a command among {', '.join(COMMANDS)}, but got {words[0]!r}.", file=sys.stderr)
+        return 2
+    module, _, function = COMMANDS[words[0]][0].partition(":")
+    command: Callable[[list[str]], None] = getattr(importlib.import_module(module), function)
+    try:
+        command(words)
+    except ValueError as error:
+        print(f"robustnas: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,136 @@
+"""``robustnas fit``, ``validate`` and ``test``: LightningCLI, with a folder for each run."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from jsonargparse import ArgumentError
+from pytorch_lightning import Trainer
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.loggers import TensorBoardLogger
+
+from robustnas.data import ImageData
+from robustnas.options import explain
+from robustnas.training import SearchModule
+from robustnas.training.module import Module
+
+LINKS = {"num_classes": lambda data: data.num_classes, "image_channels": lambda data: data.image_shape[0]}
+LINKS["task"] = lambda data: data.task
+
+
+class RobustCLI(LightningCLI):
+    """LightningCLI for searches and evaluations.
+
+    The number of classes, the channels and the task come from the data, the seed of everything from
+    ``seed_everything``. A run has a folder: ``--run``, or a new one under ``runs/``.
+    """
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument("--run", type=str | None, default=None, help="Folder of the run (default: new, in runs/).")
+        for argument, read in LINKS.items():
+            parser.link_arguments("data", f"model.init_args.{argument}", compute_fn=read, apply_on="instantiate")
+        for part in ("model", "data"):
+            parser.link_arguments("seed_everything", f"{part}.init_args.seed", compute_fn=int)
+
+    def before_instantiate_classes(self) -> None:
+        config, fitting = self.config[self.subcommand], self.subcommand == "fit"
+        checkpoint = config.get("ckpt_path")
+        folder = config.run or os.environ.get("ROBUSTNAS_RUN")
+        if folder is None and checkpoint not in (None, "last"):
+            folder = str(Path(checkpoint).parent)
+        if folder is None and checkpoint == "last":
+            raise ValueError("Expected `--run` to name the run whose last checkpoint is meant, but got none.")
+        if folder is None:
+            folder = _new_folder(config)
+        elif fitting and checkpoint is None and "LOCAL_RANK" not in os.environ and _holds_run(Path(folder)):
+            raise ValueError(
+                f"Expected `--run` to be a new folder, but {folder} holds a run; "
+                f"`--ckpt_path last` continues it, another folder starts anew."
+            )
+        os.environ["ROBUSTNAS_RUN"] = folder  # the processes that Lightning starts share the folder
+        self.folder = Path(folder)
+        if checkpoint == "last":
+            config.ckpt_path = checkpoint = str(self.folder / "last.ckpt")
+        if fitting:
+            last = ModelCheckpoint(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False)
+            self.trainer_defaults["callbacks"] = [last]
+        if checkpoint is not None and not Path(checkpoint).is_file():
+            raise ValueError(f"Expected `--ckpt_path` to be a checkpoint, but there is no file {checkpoint}.")
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        config = self.config[self.subcommand].trainer
+        kwargs.setdefault("default_root_dir", str(self.folder))
+        kwargs.setdefault("use_distributed_sampler", False)  # the loaders know their process themselves
+        if config.logger in (None, True):
+            folder = self.folder.absolute()
+            kwargs.setdefault("logger", TensorBoardLogger(folder.parent, folder.name, "", default_hp_metric=False))
+        if isinstance(self.model, SearchModule) and config.strategy == "auto" and _processes(config) > 1:
+            kwargs.setdefault("strategy", "flat")
+        return super().instantiate_trainer(**kwargs)
+
+
+def main(arguments: list[str]) -> RobustCLI:
+    """Run ``fit``, ``validate`` or ``test``.
+
+    Args:
+        arguments: The subcommand and its options.
+
+    Returns:
+        What was run, with its ``model``, ``datamodule``, ``trainer`` and ``folder``.
+
+    Raises:
+        ValueError: If an option is unknown or wrong, or the run cannot start.
+    """
+    for name in ("robustnas.variants", "robustnas.diagnostics"):  # so that YAML files can name their classes shortly
+        importlib.import_module(name)
+    child = "LOCAL_RANK" in os.environ
+    try:
+        return RobustCLI(
+            Module,
+            ImageData,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            auto_configure_optimizers=False,
+            seed_everything_default=0,
+            save_config_kwargs={"overwrite": True},
+            parser_kwargs={"exit_on_error": False},
+            args=arguments,
+        )
+    except ArgumentError as error:
+        raise ValueError(explain(str(error))) from error
+    finally:
+        if not child:
+            os.environ.pop("ROBUSTNAS_RUN", None)
+
+
+def _new_folder(config: Any) -> str:
+    if any(name in os.environ for name in ("LOCAL_RANK", "SLURM_PROCID")):
+        raise ValueError("Expected `--run` to name the folder of a run of many processes, but got none.")
+    names = (str(config[part].class_path).rpartition(".")[2].lower() for part in ("model", "data"))
+    name, number = "-".join(names), 1
+    while Path("runs", f"{name}-{number:03d}").exists():
+        number += 1
+    return str(Path("runs", f"{name}-{number:03d}"))
+
+
+def _holds_run(folder: Path) -> bool:
+    return any((folder / name).exists() for name in ("manifest.json", "config.yaml", "last.ckpt"))
+
+
+def _processes(config: Any) -> int:
+    devices = config.devices
+    if isinstance(devices, str) and devices.isdigit():
+        count = int(devices)
+    elif isinstance(devices, int) and devices >= 0:
+        count = devices
+    elif isinstance(devices, list):
+        count = len(devices)
+    else:
+        on_gpus = config.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+        count = torch.cuda.device_count() if on_gpus else 1
+    return count * int(config.num_nodes)

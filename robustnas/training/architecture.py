@@ -1,0 +1,116 @@
+"""Which network an evaluation trains."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+
+from robustnas.networks import DiscreteNetwork
+from robustnas.networks import ResNet as ResNetNetwork
+from robustnas.networks.blocks import Stem
+from robustnas.record import Run
+from robustnas.spaces import Genotype, find_space
+from robustnas.training.description import load
+from robustnas.training.search import SearchModule
+
+
+class Architecture(ABC):
+    """An answer to which network is trained from scratch."""
+
+    @abstractmethod
+    def build(self, num_classes: int, image_channels: int) -> DiscreteNetwork | ResNetNetwork:
+        """Build the network.
+
+        Args:
+            num_classes: Outputs of the network.
+            image_channels: Channels of the images.
+
+        Returns:
+            The network, with fresh weights.
+
+        Raises:
+            ValueError: If the architecture cannot be found or built.
+        """
+
+
+@dataclass(frozen=True)
+class Found(Architecture):
+    """The network of a genotype.
+
+    Args:
+        genotype: A genotype in one line, a NAS-Bench-201 string, a JSON file, or the folder of the run that found it.
+        space: Search space of the genotype, by name or import path; ``None`` takes the one it names.
+        channels: Channels of the first cells: 36 for CIFAR-10 and 48 for ImageNet in the DARTS paper.
+        layers: Number of cells, in spaces with the DARTS skeleton (default 8; 20 and 14 in the paper).
+        cells: Cells of each of the three stages, in NAS-Bench-201 (default 5).
+        stem: ``cifar``, or ``imagenet`` to divide the resolution by 8 first.
+        auxiliary: Whether an auxiliary head takes part in training.
+        inherit_from: Checkpoint of a search whose supernet, of the same size, hands its weights down.
+    """
+
+    genotype: str
+    space: str | None = None
+    channels: int = 36
+    layers: int | None = None
+    cells: int | None = None
+    stem: Stem = "cifar"
+    auxiliary: bool = False
+    inherit_from: str | None = None
+
+    def build(self, num_classes: int, image_channels: int) -> DiscreteNetwork:
+        genotype = read_genotype(self.genotype)
+        network = DiscreteNetwork(
+            find_space(self.space or genotype.space), genotype, self.channels, self.layers, self.cells, num_classes,
+            image_channels, self.stem, self.auxiliary,
+        )  # fmt: skip
+        if self.inherit_from is not None:
+            supernet = load(self.inherit_from, SearchModule).supernet
+            network.load_edgewise_state_dict(supernet.edgewise_state_dict(), strict=False)
+        return network
+
+
+@dataclass(frozen=True)
+class ResNet(Architecture):
+    """A plain residual network, the baseline to beat.
+
+    Args:
+        channels: Channels of the first of three stages.
+        blocks: Residual blocks of a stage.
+    """
+
+    channels: int = 16
+    blocks: int = 3
+
+    def build(self, num_classes: int, image_channels: int) -> ResNetNetwork:
+        return ResNetNetwork(self.channels, self.blocks, num_classes, image_channels)
+
+
+def read_genotype(source: str) -> Genotype:
+    """The genotype that a text, a file or a run holds.
+
+    Args:
+        source: A genotype in one line, a NAS-Bench-201 string, a JSON file, or the folder of a run.
+
+    Returns:
+        The genotype.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    if source.strip().startswith("|"):
+        return Genotype.from_nasbench201(source)
+    if " " in source and ": " in source:
+        return Genotype.from_text(source)
+    path = Path(source)
+    if path.is_dir():
+        return Run(path).genotype()
+    if not path.is_file():
+        raise ValueError(
+            f"Expected `genotype` to be a genotype in one line, a JSON file or a run folder, but got {source!r}, "
+            "and there is no such file or folder."
+        )
+    try:
+        return Genotype.from_json(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"Expected {path} to hold a genotype. {error}") from error

@@ -1,0 +1,128 @@
+"""The evaluation: train a network from scratch and test it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from robustnas.data import Role
+from robustnas.data.batch import Batch, derived_seed
+from robustnas.training.architecture import Architecture
+from robustnas.training.checks import check_positive
+from robustnas.training.module import Module
+from robustnas.training.tasks import Task, check_task, loss_of, metrics_of, update
+
+
+class EvaluationModule(Module):
+    r"""Train an architecture from scratch, as the DARTS paper evaluates what it finds (arXiv:1806.09055).
+
+    Descends :math:`L + \lambda_\text{aux} L_\text{aux}` with SGD and a cosine schedule. Trains on the roles
+    ``weights`` and ``arch``; validates on ``selection``; the role ``test`` is touched by testing only, once, after the
+    last epoch. Runs under stock DDP on many processes.
+
+    Args:
+        architecture: Which network is trained.
+        num_classes: Outputs of the network. The command line takes it from the data.
+        image_channels: Channels of the images. The command line takes it from the data.
+        task: What is predicted. The command line takes it from the data.
+        lr: Step size at the start.
+        lr_min: Step size that a cosine schedule over the epochs approaches.
+        momentum: Momentum.
+        nesterov: Whether it is Nesterov's.
+        weight_decay: Weight decay.
+        clip: Largest norm of the gradient; 0 for no limit.
+        auxiliary_weight: Weight :math:`\lambda_\text{aux}` of the auxiliary head's loss.
+        drop_path: Probability that an operation is dropped for a sample, growing linearly from 0 over the epochs.
+        label_smoothing: Share of the target that is spread over all classes.
+        train_on_selection: Whether the role ``selection`` is trained on too; then there is nothing to validate on.
+        seed: Seed of the initial weights and of everything drawn in training.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        num_classes: int = 10,
+        image_channels: int = 3,
+        task: Task = "classification",
+        lr: float = 0.025,
+        lr_min: float = 0.0,
+        momentum: float = 0.9,
+        nesterov: bool = False,
+        weight_decay: float = 3e-4,
+        clip: float = 5.0,
+        auxiliary_weight: float = 0.4,
+        drop_path: float = 0.2,
+        label_smoothing: float = 0.0,
+        train_on_selection: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(locals())
+        check_task(task, num_classes)
+        check_positive(lr=lr)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derived_seed(seed, "initial"))
+            self.network = architecture.build(num_classes, image_channels)
+        roles: tuple[Role, ...] = ("weights", "arch", "selection") if train_on_selection else ("weights", "arch")
+        self.training_streams = {"train": roles}
+        self.task, self.seed, self.clip = task, seed, clip
+        self.lr, self.lr_min, self.momentum, self.nesterov = lr, lr_min, momentum, nesterov
+        self.weight_decay, self.auxiliary_weight, self.drop_path = weight_decay, auxiliary_weight, drop_path
+        self.train_loss, self.plain_loss = loss_of(task, label_smoothing), loss_of(task)
+        self.train_metrics = metrics_of(task, num_classes, "train/")
+        self.val_metrics = metrics_of(task, num_classes, "val/")
+        self.test_metrics = metrics_of(task, num_classes, "test/")
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Outputs of the network, ``[batch, num_classes]``."""
+        logits: Tensor = self.network(images)
+        return logits
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The loss of a batch, with that of the auxiliary head."""
+        torch.manual_seed(derived_seed(self.seed, "own", self.global_step, self.global_rank))
+        drop_path = self.drop_path * self.current_epoch / (self.trainer.max_epochs or 1)
+        outputs, auxiliary = self.network.with_auxiliary(batch.images, drop_path)
+        loss = self.train_loss(outputs.float(), batch.targets)
+        if auxiliary is not None:
+            loss = loss + self.auxiliary_weight * self.train_loss(auxiliary.float(), batch.targets)
+        self.check_loss("training", loss.detach())
+        update(self.train_metrics, self.task, outputs, batch.targets)
+        self.log("train/loss", loss.detach(), on_step=True, on_epoch=True, prog_bar=True, batch_size=len(batch.targets))
+        self.log_dict(self.train_metrics, on_step=False, on_epoch=True, batch_size=len(batch.targets))
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Measure the network on samples it is not trained on."""
+        self._measure("val", batch)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Measure the network on the test set."""
+        self._measure("test", batch)
+
+    def _measure(self, stage: str, batch: Batch) -> None:
+        metrics = self.val_metrics if stage == "val" else self.test_metrics
+        outputs = self(batch.images)
+        update(metrics, self.task, outputs, batch.targets)
+        loss = self.plain_loss(outputs.float(), batch.targets)
+        self.log(f"{stage}/loss", loss, batch_size=len(batch.targets), sync_dist=True)
+        self.log_dict(metrics, prog_bar=True, batch_size=len(batch.targets))
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.SGD(
+            self.network.parameters(), self.lr, self.momentum, weight_decay=self.weight_decay, nesterov=self.nesterov
+        )
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.trainer.max_epochs or 1, self.lr_min)
+        return [optimizer], [schedule]
+
+    def configure_gradient_clipping(self, *args: Any, **kwargs: Any) -> None:
+        if self.clip > 0:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.clip)
+
+    def check_images(self, images: Tensor) -> None:
+        if body := getattr(self.network, "body", None):
+            body.check(images)
