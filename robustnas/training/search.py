@@ -176,7 +176,7 @@ class SearchModule(Module):
         drop_path = self.drop_path * self.current_epoch / max((self.trainer.max_epochs or 1) - 1, 1)
         outputs = functional_call(self.supernet, dict(weights), (batch.images, mixtures, drop_path))
         self._outputs = outputs.detach()
-        return self.loss_of(outputs.float(), batch.targets)
+        return self.loss_of(outputs, batch.targets)
 
     def training_step(self, batch: Mapping[str, Batch], batch_idx: int) -> None:
         """One alternating step."""
@@ -233,7 +233,7 @@ class SearchModule(Module):
         """Measure the supernet on samples that neither step uses."""
         outputs = self(batch.images)
         update(self.val_metrics, self.task, outputs, batch.targets)
-        loss = self.loss_of(outputs.float(), batch.targets)
+        loss = self.loss_of(outputs, batch.targets)
         self.log("val/loss", loss, batch_size=len(batch.targets), sync_dist=True)
         self.log_dict(self.val_metrics, prog_bar=True, batch_size=len(batch.targets))
 

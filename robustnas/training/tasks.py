@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal, get_args
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import MeanSquaredError, Metric, MetricCollection, R2Score
@@ -35,7 +36,7 @@ def check_task(task: str, num_classes: int) -> None:
 
 
 def loss_of(task: Task, label_smoothing: float = 0.0) -> Callable[[Tensor, Tensor], Tensor]:
-    """The loss of a task, averaged over samples and outputs.
+    """The loss of a task, averaged over samples and outputs, and computed in float32 or better.
 
     Args:
         task: ``classification`` has cross-entropy, ``multilabel`` binary cross-entropy of each label, and
@@ -46,11 +47,16 @@ def loss_of(task: Task, label_smoothing: float = 0.0) -> Callable[[Tensor, Tenso
         A function of outputs ``[batch, outputs]`` and targets: classes ``[batch]``, labels or values
         ``[batch, outputs]``, or values ``[batch]`` where there is one output.
     """
-    if task == "classification":
-        return lambda outputs, targets: F.cross_entropy(outputs, targets, label_smoothing=label_smoothing)
-    if task == "multilabel":
-        return lambda outputs, targets: F.binary_cross_entropy_with_logits(outputs, targets)
-    return lambda outputs, targets: F.mse_loss(outputs, targets.view_as(outputs))
+
+    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+        outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
+        if task == "classification":
+            return F.cross_entropy(outputs, targets, label_smoothing=label_smoothing)
+        if task == "multilabel":
+            return F.binary_cross_entropy_with_logits(outputs, targets.to(outputs.dtype))
+        return F.mse_loss(outputs, targets.to(outputs.dtype).view_as(outputs))
+
+    return loss
 
 
 def metrics_of(task: Task, num_classes: int, prefix: str) -> MetricCollection:
