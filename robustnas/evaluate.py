@@ -119,7 +119,7 @@ def print_results(results: list[Result]) -> None:
         table.add_column(column, justify="right")
     for result in results:
         shares = [_figure(name, result.metrics[name]) for name in names]
-        table.add_row(result.name, *shares, f"{result.parameters:,}", f"{result.seconds:.0f}", _shown(result.folder))
+        table.add_row(result.name, *shares, f"{result.parameters:,}", f"{result.seconds:.0f}")
     Console().print(table)
 
 
