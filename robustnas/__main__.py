@@ -38,6 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit status: 0, or 1 after an error that was said in a sentence, or 2 after a wrong command line.
+
+    Raises:
+        ValueError: If one is raised that is no sentence of this library, which is a bug.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help", "help"):
@@ -53,10 +56,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"robustnas: Expected a command among {', '.join(COMMANDS)}, but got {words[0]!r}.", file=sys.stderr)
         return 2
     module, _, function = COMMANDS[words[0]][0].partition(":")
-    command: Callable[[list[str]], None] = getattr(importlib.import_module(module), function)
+    command: Callable[[list[str]], object] = getattr(importlib.import_module(module), function)
     try:
         command(words)
     except ValueError as error:
+        if not str(error).startswith("Expected "):  # a sentence of this library; anything else is a bug to be seen
+            raise
         print(f"robustnas: {error}", file=sys.stderr)
         return 1
     return 0

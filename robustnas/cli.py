@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +88,7 @@ def main(arguments: list[str]) -> RobustCLI:
     Raises:
         ValueError: If an option is unknown or wrong, or the run cannot start.
     """
+    _quiet()
     for name in ("robustnas.variants", "robustnas.diagnostics"):  # so that YAML files can name their classes shortly
         importlib.import_module(name)
     child = "LOCAL_RANK" in os.environ
@@ -99,6 +102,7 @@ def main(arguments: list[str]) -> RobustCLI:
             seed_everything_default=0,
             save_config_kwargs={"overwrite": True},
             parser_kwargs={"exit_on_error": False},
+            trainer_defaults={"enable_model_summary": False},
             args=arguments,
         )
     except ArgumentError as error:
@@ -108,14 +112,42 @@ def main(arguments: list[str]) -> RobustCLI:
             os.environ.pop("ROBUSTNAS_RUN", None)
 
 
+def _quiet() -> None:
+    """Silence what Lightning says about itself and about what is meant to be so."""
+    for logger in ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.seed"):
+        logging.getLogger(logger).setLevel(logging.WARNING)
+    for said in (
+        r"LightningCLI's args parameter",  # the dispatcher hands the arguments on
+        r"Checkpoint directory .* exists and is not empty",  # the configuration lies there already
+        r"`isinstance\(treespec, LeafSpec\)`",  # Lightning 2.6 with torch 2.13
+        r"The '\w+' does not have many workers",  # data live in memory
+        r"The number of training batches",  # small data have few batches
+        r"The following callbacks returned in",  # testing after training meets the recorder again
+    ):
+        warnings.filterwarnings("ignore", said)
+
+
+def new_folder(name: str) -> Path:
+    """A folder under ``runs/`` that does not exist yet: ``name`` with the next number.
+
+    Args:
+        name: What the run is.
+
+    Returns:
+        The folder, not made.
+    """
+    number = 1
+    while Path("runs", f"{name}-{number:03d}").exists():
+        number += 1
+    return Path("runs", f"{name}-{number:03d}")
+
+
 def _new_folder(config: Any) -> str:
     if any(name in os.environ for name in ("LOCAL_RANK", "SLURM_PROCID")):
         raise ValueError("Expected `--run` to name the folder of a run of many processes, but got none.")
-    names = (str(config[part].class_path).rpartition(".")[2].lower() for part in ("model", "data"))
-    name, number = "-".join(names), 1
-    while Path("runs", f"{name}-{number:03d}").exists():
-        number += 1
-    return str(Path("runs", f"{name}-{number:03d}"))
+    return str(
+        new_folder("-".join(str(config[part].class_path).rpartition(".")[2].lower() for part in ("model", "data")))
+    )
 
 
 def _holds_run(folder: Path) -> bool:

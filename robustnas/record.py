@@ -7,6 +7,11 @@ A run is one folder::
       genotype.json               the genotype the search ended with, see :meth:`Genotype.to_json`
       genotypes/epoch_0007.json   the genotype after epoch 7, in the same form
       alpha/epoch_0007.npz        α after epoch 7: for each kind of cell one array [edges, operations]
+      genotype.svg, genotype.png  its cells, drawn
+      metrics.csv                 one row for each epoch: losses, metrics, seconds
+      test.json                   what a test measured, with the number of parameters
+      config.yaml                 the configuration, which ``robustnas fit -c`` takes
+      events.out.tfevents.*       the same metrics, and those of single steps, for TensorBoard
       last.ckpt                   the checkpoint a search resumes from, written by the trainer
 
 All text is UTF-8. Nothing here executes code from a file: JSON, and arrays without pickles. A file that cannot be
@@ -33,7 +38,7 @@ import numpy.typing as npt
 from robustnas.environment import environment
 from robustnas.spaces import Genotype
 
-__all__ = ["Run", "environment", "read_json", "write_bytes", "write_json", "write_text"]
+__all__ = ["Run", "environment", "read_genotype", "read_json", "write_bytes", "write_json", "write_text"]
 
 SCHEMA = 1
 
@@ -233,6 +238,36 @@ class Run:
     def _epochs(self, folder: str, ending: str) -> Iterator[tuple[int, Path]]:
         named = ((re.fullmatch(rf"epoch_(\d+)\.{ending}", path.name), path) for path in (self.path / folder).glob("*"))
         return iter(sorted((int(match[1]), path) for match, path in named if match))
+
+
+def read_genotype(source: str) -> Genotype:
+    """The genotype that a text, a file or a run holds.
+
+    Args:
+        source: A genotype in one line, a NAS-Bench-201 string, a JSON file, or the folder of a run.
+
+    Returns:
+        The genotype.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    if source.strip().startswith("|"):
+        return Genotype.from_nasbench201(source)
+    if " " in source and ": " in source:
+        return Genotype.from_text(source)
+    path = Path(source)
+    if path.is_dir():
+        return Run(path).genotype()
+    if not path.is_file():
+        raise ValueError(
+            f"Expected `genotype` to be a genotype in one line, a JSON file or a run folder, but got {source!r}, "
+            "and there is no such file or folder."
+        )
+    try:
+        return Genotype.from_json(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"Expected {path} to hold a genotype. {error}") from error
 
 
 def _genotype_name(epoch: int | None) -> str:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from pathlib import Path
 
 from robustnas.networks import DiscreteNetwork
 from robustnas.networks import ResNet as ResNetNetwork
 from robustnas.networks.blocks import Stem
-from robustnas.record import Run
-from robustnas.spaces import Genotype, find_space
+from robustnas.record import read_genotype
+from robustnas.spaces import find_space
 from robustnas.training.description import load
 from robustnas.training.search import SearchModule
 
@@ -84,33 +83,3 @@ class ResNet(Architecture):
 
     def build(self, num_classes: int, image_channels: int) -> ResNetNetwork:
         return ResNetNetwork(self.channels, self.blocks, num_classes, image_channels)
-
-
-def read_genotype(source: str) -> Genotype:
-    """The genotype that a text, a file or a run holds.
-
-    Args:
-        source: A genotype in one line, a NAS-Bench-201 string, a JSON file, or the folder of a run.
-
-    Returns:
-        The genotype.
-
-    Raises:
-        ValueError: If there is none.
-    """
-    if source.strip().startswith("|"):
-        return Genotype.from_nasbench201(source)
-    if " " in source and ": " in source:
-        return Genotype.from_text(source)
-    path = Path(source)
-    if path.is_dir():
-        return Run(path).genotype()
-    if not path.is_file():
-        raise ValueError(
-            f"Expected `genotype` to be a genotype in one line, a JSON file or a run folder, but got {source!r}, "
-            "and there is no such file or folder."
-        )
-    try:
-        return Genotype.from_json(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"Expected {path} to hold a genotype. {error}") from error

@@ -92,7 +92,8 @@ class EvaluationModule(Module):
             loss = loss + self.auxiliary_weight * self.train_loss(auxiliary.float(), batch.targets)
         self.check_loss("training", loss.detach())
         update(self.train_metrics, self.task, outputs, batch.targets)
-        self.log("train/loss", loss.detach(), on_step=True, on_epoch=True, prog_bar=True, batch_size=len(batch.targets))
+        self.log("train/loss", loss.detach(), on_step=True, on_epoch=True, batch_size=len(batch.targets))
+        self.log("loss", loss.detach(), prog_bar=True, logger=False, on_epoch=False, batch_size=len(batch.targets))
         self.log_dict(self.train_metrics, on_step=False, on_epoch=True, batch_size=len(batch.targets))
         return loss
 

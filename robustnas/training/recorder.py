@@ -11,8 +11,9 @@ from typing import Any
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.utilities import rank_zero_only
 
+from robustnas.drawing import save_drawing
 from robustnas.environment import environment
-from robustnas.record import Run, write_text
+from robustnas.record import Run, write_json, write_text
 
 
 class RunRecorder(Callback):
@@ -57,7 +58,7 @@ class RunRecorder(Callback):
         values = {
             name: float(value)
             for name, value in trainer.callback_metrics.items()
-            if not name.endswith(("_step", "_epoch"))
+            if "/" in name and not name.endswith(("_step", "_epoch"))
         }
         self.rows.append({"epoch": epoch, "step": trainer.global_step, "seconds": now - self._since, **values})
         self._since = now
@@ -71,7 +72,16 @@ class RunRecorder(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         search: Any = pl_module
         if hasattr(search, "alphas"):
-            Run(_folder(trainer)).write_genotype(search.genotype())
+            run, genotype = Run(_folder(trainer)), search.genotype()
+            run.write_genotype(genotype)
+            for name in ("genotype.svg", "genotype.png"):
+                save_drawing(genotype, run.path / name, search.space)
+
+    @rank_zero_only
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        measured = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
+        count = sum(parameter.numel() for parameter in pl_module.parameters())
+        write_json(_folder(trainer) / "test.json", {"parameters": count, **measured})
 
 
 def _folder(trainer: Trainer) -> Path:

@@ -204,7 +204,7 @@ class SearchModule(Module):
         with still_statistics(self.supernet) if ahead else nullcontext(), self._precision(full=ahead):
             gradients, loss = self.gradient.of(problem)
         self.check_loss("architecture", loss)
-        self.log("arch/loss", loss, on_step=True, on_epoch=True, prog_bar=True, batch_size=len(batch["arch"].targets))
+        self.log("arch/loss", loss, on_step=True, on_epoch=True, batch_size=len(batch["arch"].targets))
         optimizer = self.optimizers(use_pl_optimizer=False)[1]  # type: ignore[index]
         for alpha, gradient in zip(self.alphas.values(), gradients, strict=True):
             alpha.grad = gradient
@@ -221,7 +221,8 @@ class SearchModule(Module):
         self.check_loss("training", loss.detach())
         size = len(batch["weights"].targets)
         update(self.train_metrics, self.task, self._outputs, batch["weights"].targets)
-        self.log("train/loss", loss.detach(), on_step=True, on_epoch=True, prog_bar=True, batch_size=size)
+        self.log("train/loss", loss.detach(), on_step=True, on_epoch=True, batch_size=size)
+        self.log("loss", loss.detach(), prog_bar=True, logger=False, on_epoch=False, batch_size=size)
         self.log_dict(self.train_metrics, on_step=False, on_epoch=True, batch_size=size)
         for weight, gradient in zip(weights.values(), gradients, strict=True):
             weight.grad = gradient

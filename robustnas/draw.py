@@ -1,0 +1,33 @@
+"""``robustnas draw``: the cells of a genotype as a picture."""
+
+from __future__ import annotations
+
+import argparse
+
+from robustnas.drawing import save_drawing
+from robustnas.record import read_genotype
+from robustnas.spaces import find_space
+
+
+def main(arguments: list[str]) -> None:
+    """Draw a genotype.
+
+    Args:
+        arguments: ``draw`` and its options.
+
+    Raises:
+        ValueError: If there is no such genotype, or the ending of a file is unknown.
+    """
+    parser = argparse.ArgumentParser(prog="robustnas draw", description="Draw the cells of a genotype.")
+    parser.add_argument("genotype", help="a genotype in one line, a NAS-Bench-201 string, a JSON file, or a run folder")
+    parser.add_argument(
+        "--out", action="append", metavar="FILE", help="file ending in .svg, .png or .dot (default: genotype.svg)"
+    )
+    parser.add_argument("--space", help="search space, by name or import path (default: the one the genotype names)")
+    options = parser.parse_args(arguments[1:])
+    genotype = read_genotype(options.genotype)
+    space = find_space(options.space or genotype.space)
+    genotype.validate(space)
+    for path in options.out or ["genotype.svg"]:
+        save_drawing(genotype, path, space)
+        print(path)
