@@ -73,14 +73,14 @@ def check_fit(module: LightningModule, trainer: Trainer, stage: str) -> None:
         stage: ``fit``, ``validate``, ``test`` or ``predict``.
 
     Raises:
-        ValueError: If there are no epochs, if precision is float16, or if the data do not fit the network.
+        ValueError: If there are no epochs, if α would be held in half precision or get gradients in float16, or if the data do not fit the network.
     """
     if stage == "fit" and (trainer.max_epochs is None or trainer.max_epochs < 1):
         raise ValueError(f"Expected `max_epochs` to be at least 1, but got {trainer.max_epochs}.")
-    if "16" in str(trainer.precision) and "bf16" not in str(trainer.precision):
+    if trainer.precision not in ("32-true", "64-true", "bf16-mixed"):
         raise ValueError(
-            f"Expected `precision` to be 32-true, 64-true or bf16-mixed, but got {trainer.precision}: "
-            "float16 gradients of α underflow, and the loss scaling that would help does not reach them."
+            f"Expected `precision` to be 32-true, 64-true or bf16-mixed, but got {trainer.precision}: gradients of α "
+            "underflow in float16, where loss scaling does not reach them, and its steps vanish in bfloat16."
         )
     data: Any = getattr(trainer, "datamodule", None)
     if not isinstance(data, ImageData):

@@ -85,6 +85,7 @@ class SearchModule(Module):
     """
 
     training_streams = {"weights": ("weights",), "arch": ("arch",)}  # noqa: RUF012
+    losses = ("arch", "train")
 
     def __init__(
         self,
@@ -138,7 +139,7 @@ class SearchModule(Module):
                 {kind: nn.Parameter(alpha_init * torch.randn(cell.shape)) for kind, cell in self.space.cells.items()}
             )
         self.loss_of = loss_of(task)
-        self.train_metrics = metrics_of(task, num_classes, "train/")
+        self.train_metrics = metrics_of(task, num_classes, "train/", persistent=True)
         self.val_metrics = metrics_of(task, num_classes, "val/")
 
     def moment(self, purpose: Purpose) -> Moment:
@@ -204,7 +205,7 @@ class SearchModule(Module):
         with still_statistics(self.supernet) if ahead else nullcontext(), self._precision(full=ahead):
             gradients, loss = self.gradient.of(problem)
         self.check_loss("architecture", loss)
-        self.log("arch/loss", loss, on_step=True, on_epoch=True, batch_size=len(batch["arch"].targets))
+        self.log_loss("arch", loss, len(batch["arch"].targets))
         optimizer = self.optimizers(use_pl_optimizer=False)[1]  # type: ignore[index]
         for alpha, gradient in zip(self.alphas.values(), gradients, strict=True):
             alpha.grad = gradient
@@ -221,7 +222,7 @@ class SearchModule(Module):
         self.check_loss("training", loss.detach())
         size = len(batch["weights"].targets)
         update(self.train_metrics, self.task, self._outputs, batch["weights"].targets)
-        self.log("train/loss", loss.detach(), on_step=True, on_epoch=True, batch_size=size)
+        self.log_loss("train", loss, size)
         self.log("loss", loss.detach(), prog_bar=True, logger=False, on_epoch=False, batch_size=size)
         self.log_dict(self.train_metrics, on_step=False, on_epoch=True, batch_size=size)
         for weight, gradient in zip(weights.values(), gradients, strict=True):

@@ -59,7 +59,30 @@ def loss_of(task: Task, label_smoothing: float = 0.0) -> Callable[[Tensor, Tenso
     return loss
 
 
-def metrics_of(task: Task, num_classes: int, prefix: str) -> MetricCollection:
+class SampleMean(Metric):
+    """Mean over samples and processes of a loss that comes batch by batch.
+
+    What it has seen is part of its ``state_dict``, so that a mean over an epoch outlasts an interruption.
+    """
+
+    total: Tensor
+    count: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("total", "count"):
+            self.add_state(name, torch.zeros(()), dist_reduce_fx="sum", persistent=True)
+
+    def update(self, loss: Tensor, size: int) -> None:
+        """Count the mean loss of ``size`` samples."""
+        self.total += size * loss.detach()
+        self.count += size
+
+    def compute(self) -> Tensor:
+        return self.total / self.count
+
+
+def metrics_of(task: Task, num_classes: int, prefix: str, persistent: bool = False) -> MetricCollection:
     """How well the targets of a task are predicted.
 
     Args:
@@ -67,6 +90,7 @@ def metrics_of(task: Task, num_classes: int, prefix: str) -> MetricCollection:
             labels and their mean average precision, ``regression`` the squared error and R².
         num_classes: Outputs of the network.
         prefix: What the names begin with, such as ``val/``.
+        persistent: Whether what was counted so far is part of a checkpoint.
 
     Returns:
         Metrics to be updated with :func:`predictions` and targets.
@@ -80,7 +104,9 @@ def metrics_of(task: Task, num_classes: int, prefix: str) -> MetricCollection:
         metrics = {"accuracy": MultilabelAccuracy(num_classes), "map": MultilabelAveragePrecision(num_classes)}
     else:
         metrics = {"mse": MeanSquaredError(num_outputs=1), "r2": R2Score()}
-    return MetricCollection(metrics, prefix=prefix)
+    collection = MetricCollection(metrics, prefix=prefix)
+    collection.persistent(persistent)
+    return collection
 
 
 def update(metrics: MetricCollection, task: Task, outputs: Tensor, targets: Tensor) -> None:
