@@ -73,7 +73,7 @@ def check_fit(module: LightningModule, trainer: Trainer, stage: str) -> None:
         stage: ``fit``, ``validate``, ``test`` or ``predict``.
 
     Raises:
-        ValueError: If there are no epochs, if α would be held in half precision or get gradients in float16, or if the data do not fit the network.
+        ValueError: If there are no epochs, if precision is too low for α, or if the data do not fit the network.
     """
     if stage == "fit" and (trainer.max_epochs is None or trainer.max_epochs < 1):
         raise ValueError(f"Expected `max_epochs` to be at least 1, but got {trainer.max_epochs}.")
