@@ -91,7 +91,7 @@ class Bundle:
         affine: Whether BatchNorm learns a scale and an offset.
         pool_norm: Whether BatchNorm follows pooling, as it does in the DARTS supernet.
         form: How depthwise and pointwise kernels are applied: ``separable`` one after the other; ``dense``
-            multiplied into one kernel; ``auto`` by device.
+            multiplied into one kernel; ``auto`` by device, precision and channels.
     """
 
     edges: int
@@ -105,6 +105,13 @@ class Bundle:
     def norm(self) -> BundleNorm:
         """A BatchNorm after the operation, for all edges of the bundle."""
         return BundleNorm(self.edges, self.out_channels, self.affine)
+
+    def dense(self, images: Tensor) -> bool:
+        """Whether kernels are multiplied out: fewer launches on GPUs, and on CPUs faster for few short numbers."""
+        if self.form != "auto" or not images.is_cpu:
+            return self.form != "separable"
+        precision = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else images.dtype
+        return precision == torch.bfloat16 and self.channels <= 32
 
     def kernel(self, out_channels: int, in_channels: int, height: int, width: int) -> nn.Parameter:
         """Kernels of all edges, drawn as ``torch.nn.Conv2d`` draws them."""
@@ -153,12 +160,7 @@ class Operation(nn.Module, ABC):
         return name, position
 
 
-def dense(form: Form, images: Tensor) -> bool:
-    """Whether kernels are multiplied out: measured to be slower on CPUs, and fewer launches on GPUs."""
-    return form == "dense" or (form == "auto" and not images.is_cpu)
-
-
-def separable(x: Tensor, depthwise: Tensor, pointwise: Tensor, form: Form, stride: int, dilation: int) -> Tensor:
+def separable(x: Tensor, depthwise: Tensor, pointwise: Tensor, dense: bool, stride: int, dilation: int) -> Tensor:
     """Depthwise, then pointwise convolution on a group of edges.
 
     Args:
@@ -166,7 +168,7 @@ def separable(x: Tensor, depthwise: Tensor, pointwise: Tensor, form: Form, strid
             for the dense form.
         depthwise: Kernels, ``[edges, c, 1, k, k]``.
         pointwise: Kernels, ``[edges, out, c, 1, 1]``.
-        form: Whether kernels are multiplied out.
+        dense: Whether kernels are multiplied out.
         stride: Step of the depthwise kernels.
         dilation: Spacing of their taps.
 
@@ -174,7 +176,7 @@ def separable(x: Tensor, depthwise: Tensor, pointwise: Tensor, form: Form, strid
         ``[batch, edges * out, h, w]``.
     """
     edges, _, channels = pointwise.shape[:3]
-    if not dense(form, x):
+    if not dense:
         inner = depthwise_conv(x, depthwise.flatten(0, 1), stride, dilation)
         return F.conv2d(inner, pointwise.flatten(0, 1), groups=edges)
     kernel = (pointwise * depthwise.transpose(1, 2)).flatten(0, 1)  # [edges * out, c, k, k]

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from robustnas.networks.bundle import Bundle, Operation, State, dense, separable, spread
+from robustnas.networks.bundle import Bundle, Operation, State, separable, spread
 from robustnas.networks.depthwise import depthwise_conv, from_phases
 from robustnas.networks.normalisation import BundleNorm, Group, take
 
@@ -27,11 +27,11 @@ class SepConv(Operation):
         self.bn2 = bundle.norm()
 
     def forward(self, state: State, group: Group, scale: Tensor | None) -> Tensor:
-        form, stride = self.bundle.form, self.bundle.stride
-        x = state.relu if dense(form, state.images) else state.for_edges(len(group))
-        first = separable(x, take(self.dw1, group), take(self.pw1, group), form, stride, dilation=1)
+        dense = self.bundle.dense(state.images)
+        x = state.relu if dense else state.for_edges(len(group))
+        first = separable(x, take(self.dw1, group), take(self.pw1, group), dense, self.bundle.stride, dilation=1)
         between = F.relu_(self.bn1(first, group))
-        second = separable(between, take(self.dw2, group), take(self.pw2, group), form, stride=1, dilation=1)
+        second = separable(between, take(self.dw2, group), take(self.pw2, group), dense, stride=1, dilation=1)
         normalised: Tensor = self.bn2(second, group, scale)
         return normalised
 
@@ -46,15 +46,14 @@ class DilConv(Operation):
         self.bn = bundle.norm()
 
     def forward(self, state: State, group: Group, scale: Tensor | None) -> Tensor:
-        kernels, form, stride = (take(self.dw, group), take(self.pw, group)), self.bundle.form, self.bundle.stride
-        height, width = state.images.shape[-2:]
-        phases = stride == 1 and height % 2 == width % 2 == 0
-        if dense(form, state.images):
-            convolved = separable(state.relu, *kernels, form, stride, dilation=2)
-        elif phases or stride == 2:
-            convolved = separable(state.for_dilated_edges(len(group), stride), *kernels, form, stride=1, dilation=1)
+        kernels, stride = (take(self.dw, group), take(self.pw, group)), self.bundle.stride
+        even = state.images.shape[-2] % 2 == state.images.shape[-1] % 2 == 0
+        dense = self.bundle.dense(state.images)
+        entering = 1 if dense else len(group)
+        if stride == 2 or (even and not dense):
+            convolved = separable(state.for_dilated_edges(entering, stride), *kernels, dense, stride=1, dilation=1)
         else:
-            convolved = separable(state.for_edges(len(group)), *kernels, form, stride, dilation=2)
+            convolved = separable(state.for_edges(entering), *kernels, dense, stride, dilation=2)
         normalised: Tensor = self.bn(convolved, group, scale)
         return from_phases(normalised) if len(normalised) > len(state.images) else normalised
 
