@@ -254,7 +254,7 @@ class SearchModule(Module):
 
     def _next_weight_step(self, weights: Mapping[str, Tensor]) -> Step:
         optimizer = self.optimizers(use_pl_optimizer=False)[0]  # type: ignore[index]
-        state = {name: optimizer.state[weight].get("momentum_buffer") for name, weight in weights.items()}
+        state = {name: optimizer.state.get(weight, {}).get("momentum_buffer") for name, weight in weights.items()}
         buffers = {name: buffer for name, buffer in state.items() if buffer is not None}
         return Step(optimizer.param_groups[0]["lr"], self.momentum, self.weight_decay, self.nesterov, buffers)
 
