@@ -15,10 +15,12 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from robustnas.data import ImageData
-from robustnas.options import explain
+from robustnas.options import explain, own_sentence
 from robustnas.training import SearchModule
+from robustnas.training.checks import check_precision
 from robustnas.training.module import Module
 
 LINKS = {"num_classes": lambda data: data.num_classes, "image_channels": lambda data: data.image_shape[0]}
@@ -41,6 +43,7 @@ class RobustCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         config, fitting = self.config[self.subcommand], self.subcommand == "fit"
+        check_precision(config.trainer.precision)
         checkpoint = config.get("ckpt_path")
         folder = config.run or os.environ.get("ROBUSTNAS_RUN")
         if folder is None and checkpoint not in (None, "last"):
@@ -107,6 +110,10 @@ def main(arguments: list[str]) -> RobustCLI:
         )
     except ArgumentError as error:
         raise ValueError(explain(str(error))) from error
+    except ValueError as error:
+        raise ValueError(own_sentence(str(error)) or str(error)) from error
+    except MisconfigurationException as error:
+        raise ValueError(f"Expected a run that Lightning can do here, but it says: {error}") from error
     finally:
         if not child:
             os.environ.pop("ROBUSTNAS_RUN", None)

@@ -64,6 +64,22 @@ def check_positive(**values: float) -> None:
             raise ValueError(f"Expected `{name}` to be positive, but got {value}.")
 
 
+def check_precision(precision: str | int | None) -> None:
+    """Refuse float16, which on a CPU the trainer would silently turn into bfloat16.
+
+    Args:
+        precision: The trainer's.
+
+    Raises:
+        ValueError: If it is float16.
+    """
+    if "16" in str(precision) and "bf16" not in str(precision):
+        raise ValueError(
+            f"Expected `precision` to be 32-true, 64-true or bf16-mixed, but got {precision}: "
+            "float16 gradients of α underflow, and the loss scaling that would help does not reach them."
+        )
+
+
 def check_fit(module: LightningModule, trainer: Trainer, stage: str) -> None:
     """Refuse a run that cannot work, before it starts.
 
@@ -77,11 +93,7 @@ def check_fit(module: LightningModule, trainer: Trainer, stage: str) -> None:
     """
     if stage == "fit" and (trainer.max_epochs is None or trainer.max_epochs < 1):
         raise ValueError(f"Expected `max_epochs` to be at least 1, but got {trainer.max_epochs}.")
-    if "16" in str(trainer.precision) and "bf16" not in str(trainer.precision):
-        raise ValueError(
-            f"Expected `precision` to be 32-true, 64-true or bf16-mixed, but got {trainer.precision}: "
-            "float16 gradients of α underflow, and the loss scaling that would help does not reach them."
-        )
+    check_precision(trainer.precision)
     data: Any = getattr(trainer, "datamodule", None)
     if not isinstance(data, ImageData):
         return
