@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -12,11 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from robustnas.networks.depthwise import depthwise_conv
+from robustnas.networks.depthwise import depthwise_conv, to_phases
 from robustnas.networks.normalisation import BundleNorm, Group
 
 Form = Literal["auto", "separable", "dense"]
-Scale = Callable[[Group], Tensor | None]
 
 
 class State:
@@ -28,11 +26,57 @@ class State:
 
     def __init__(self, images: Tensor) -> None:
         self.images = images
+        self._for_edges: dict[tuple[int, int], Tensor] = {}
 
     @cached_property
     def relu(self) -> Tensor:
         """The images after a ReLU."""
         return F.relu(self.images)
+
+    def for_edges(self, edges: int) -> Tensor:
+        """The images after a ReLU, once for every edge, ``[batch, edges * channels, h, w]``."""
+        if (edges, 0) not in self._for_edges:
+            self._for_edges[edges, 0] = spread(self.relu, edges)
+        return self._for_edges[edges, 0]
+
+    def for_dilated_edges(self, edges: int, stride: int) -> Tensor:
+        """What :meth:`for_edges` gives, rearranged so that kernels with dilation 2 become ordinary ones.
+
+        Args:
+            edges: How many edges.
+            stride: That of the kernels. With stride 2 they only see every other row and column; with stride 1 they
+                see four such images, the phases, by themselves.
+
+        Returns:
+            ``[batch, edges * channels, ceil(h / 2), ceil(w / 2)]`` for stride 2, and for stride 1 and even sizes
+            ``[4 * batch, edges * channels, h / 2, w / 2]``.
+        """
+        if (edges, stride) not in self._for_edges:
+            seen = to_phases(self.relu) if stride == 1 else self.relu[..., ::2, ::2]
+            self._for_edges[edges, stride] = spread(seen, edges)
+        return self._for_edges[edges, stride]
+
+
+def spread(images: Tensor, edges: int, scale: Tensor | None = None) -> Tensor:
+    """The same images for every edge.
+
+    Args:
+        images: ``[batch, channels, h, w]``.
+        edges: How many edges.
+        scale: Weight of the images on each edge, ``[edges]``, or ``None`` for ones.
+
+    Returns:
+        ``[batch, edges * channels, h, w]``.
+    """
+    if edges == 1:
+        return images if scale is None else images * scale.to(images.dtype)
+    if not images.is_cpu:
+        weighted = images[:, None].expand(-1, edges, -1, -1, -1)
+        return (weighted if scale is None else weighted * scale.to(images.dtype)[:, None, None, None]).flatten(1, 2)
+    # On a CPU products with scaled identities are several times faster than broadcasting, and so are their gradients.
+    identity = torch.eye(images.shape[1], dtype=images.dtype)
+    weights = identity.new_ones(edges) if scale is None else scale.to(images.dtype)
+    return F.conv2d(images, (weights[:, None, None] * identity).flatten(0, 1)[..., None, None])
 
 
 @dataclass(frozen=True)
@@ -46,8 +90,8 @@ class Bundle:
         stride: Step of the operation.
         affine: Whether BatchNorm learns a scale and an offset.
         pool_norm: Whether BatchNorm follows pooling, as it does in the DARTS supernet.
-        form: How depthwise and pointwise kernels are applied: ``separable`` one after the other, edge by edge;
-            ``dense`` multiplied into one kernel, for all edges at once; ``auto`` by device.
+        form: How depthwise and pointwise kernels are applied: ``separable`` one after the other; ``dense``
+            multiplied into one kernel; ``auto`` by device, precision and channels.
     """
 
     edges: int
@@ -61,6 +105,13 @@ class Bundle:
     def norm(self) -> BundleNorm:
         """A BatchNorm after the operation, for all edges of the bundle."""
         return BundleNorm(self.edges, self.out_channels, self.affine)
+
+    def dense(self, images: Tensor) -> bool:
+        """Whether kernels are multiplied out: fewer launches on GPUs, and on CPUs faster for few short numbers."""
+        if self.form != "auto" or not images.is_cpu:
+            return self.form != "separable"
+        precision = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else images.dtype
+        return precision == torch.bfloat16 and self.channels <= 32
 
     def kernel(self, out_channels: int, in_channels: int, height: int, width: int) -> nn.Parameter:
         """Kernels of all edges, drawn as ``torch.nn.Conv2d`` draws them."""
@@ -84,7 +135,7 @@ class Operation(nn.Module, ABC):
         self.bundle = bundle
 
     @abstractmethod
-    def compute(self, state: State, group: Group, scale: Tensor | None) -> Tensor:
+    def forward(self, state: State, group: Group, scale: Tensor | None) -> Tensor:
         """Apply the operation on some edges at once.
 
         Args:
@@ -95,23 +146,6 @@ class Operation(nn.Module, ABC):
         Returns:
             Weighted output, channels stacked edge by edge, ``[batch, len(group) * out_channels, h, w]``.
         """
-
-    def forward(self, state: State, chosen: Group, scale: Scale) -> list[tuple[Group, Tensor]]:
-        """Apply the operation on the chosen edges.
-
-        Args:
-            state: The state that the edges leave.
-            chosen: Positions of the edges in the bundle.
-            scale: Gives the weights of the mixture on a group of edges.
-
-        Returns:
-            Groups of edges, each with its weighted output as :meth:`compute` returns it.
-        """
-        return [(group, self.compute(state, group, scale(group))) for group in self.groups(chosen, state.images)]
-
-    def groups(self, chosen: Group, images: Tensor) -> list[Group]:
-        """Which of the chosen edges are computed together."""
-        return [chosen] if dense(self.bundle.form, images) else [(position,) for position in chosen]
 
     def edgewise(self, name: str, position: int) -> tuple[str, int | None] | None:
         """Which part of a parameter or buffer belongs to one edge.
@@ -126,19 +160,15 @@ class Operation(nn.Module, ABC):
         return name, position
 
 
-def dense(form: Form, images: Tensor) -> bool:
-    """Whether kernels are multiplied out: measured to be slower on CPUs, and fewer launches on GPUs."""
-    return form == "dense" or (form == "auto" and not images.is_cpu)
-
-
-def separable(x: Tensor, depthwise: Tensor, pointwise: Tensor, bundle: Bundle, stride: int, dilation: int) -> Tensor:
+def separable(x: Tensor, depthwise: Tensor, pointwise: Tensor, dense: bool, stride: int, dilation: int) -> Tensor:
     """Depthwise, then pointwise convolution on a group of edges.
 
     Args:
-        x: Images that the edges share, ``[batch, c, h, w]``, or of each edge, ``[batch, edges * c, h, w]``.
+        x: Images of each edge, ``[batch, edges * c, h, w]``; those that all edges share, ``[batch, c, h, w]``, will do
+            for the dense form.
         depthwise: Kernels, ``[edges, c, 1, k, k]``.
         pointwise: Kernels, ``[edges, out, c, 1, 1]``.
-        bundle: Tells the form.
+        dense: Whether kernels are multiplied out.
         stride: Step of the depthwise kernels.
         dilation: Spacing of their taps.
 
@@ -146,8 +176,9 @@ def separable(x: Tensor, depthwise: Tensor, pointwise: Tensor, bundle: Bundle, s
         ``[batch, edges * out, h, w]``.
     """
     edges, _, channels = pointwise.shape[:3]
-    if edges == 1 and not dense(bundle.form, x):
-        return F.conv2d(depthwise_conv(x, depthwise[0], stride, dilation), pointwise[0])
+    if not dense:
+        inner = depthwise_conv(x, depthwise.flatten(0, 1), stride, dilation)
+        return F.conv2d(inner, pointwise.flatten(0, 1), groups=edges)
     kernel = (pointwise * depthwise.transpose(1, 2)).flatten(0, 1)  # [edges * out, c, k, k]
     padding = dilation * (kernel.shape[-1] // 2)
     return F.conv2d(x, kernel, None, stride, padding, dilation, groups=x.shape[1] // channels)

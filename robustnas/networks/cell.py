@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
-from robustnas.networks.bundle import Bundle, Form, Operation, State
+from robustnas.networks.bundle import Bundle, Form, State
 from robustnas.networks.mixture import Mixture
-from robustnas.networks.normalisation import Group
 from robustnas.networks.operations import build_operation
 from robustnas.spaces import CellSpace
 
@@ -53,18 +51,12 @@ class Weights:
         self.values = mixture.weights()
         self._active = None if mixture.active is None else mixture.active.tolist()
 
-    @cached_property
-    def _scalars(self) -> tuple[tuple[Tensor, ...], ...]:
-        return tuple(row.split(1) for row in self.values.unbind())
-
     def active(self, row: int, column: int) -> bool:
         """Whether an operation is computed."""
         return self._active is None or bool(self._active[row][column])
 
     def of(self, rows: Sequence[int], columns: Sequence[int]) -> Tensor:
         """Weights of some candidates, ``[len(rows)]``."""
-        if len(rows) == 1:
-            return self._scalars[rows[0]][columns[0]]
         return self.values[list(rows), list(columns)]
 
 
@@ -77,23 +69,18 @@ class _Leaving(nn.Module):
         self.candidates = tuple(candidates)
         self.operation = build_operation(name, bundle)
 
-    def forward(self, state: State, weights: Weights | None) -> list[tuple[tuple[int, ...], Tensor]]:
-        chosen = tuple(
+    def forward(self, state: State, weights: Weights | None) -> tuple[tuple[int, ...], Tensor] | None:
+        group = tuple(
             position
             for position, candidate in enumerate(self.candidates)
             if weights is None or weights.active(candidate.row, candidate.column)
         )
-        if not chosen:
-            return []
-
-        def scale(group: Group) -> Tensor | None:
-            if weights is None:
-                return None
-            candidates = [self.candidates[position] for position in group]
-            return weights.of([c.row for c in candidates], [c.column for c in candidates])
-
-        outputs: list[tuple[Group, Tensor]] = self.operation(state, chosen, scale)
-        return [(tuple(self.candidates[i].row for i in group), output) for group, output in outputs]
+        if not group:
+            return None
+        candidates = [self.candidates[position] for position in group]
+        rows = tuple(candidate.row for candidate in candidates)
+        scale = None if weights is None else weights.of(rows, [candidate.column for candidate in candidates])
+        return rows, self.operation(state, group, scale)
 
 
 class Cell(nn.Module):
@@ -176,7 +163,8 @@ class Cell(nn.Module):
         """Compute every operation that leaves a state, and add its output to the sums of its edges."""
         bundles: dict[tuple[int, ...], _Sum] = {}
         for leaving in self._leaving.get(source, []):
-            for rows, output in leaving(state, weights):
+            if (computed := leaving(state, weights)) is not None:
+                rows, output = computed
                 bundles.setdefault(rows, _Sum()).add(output)
         for rows, total in bundles.items():
             for row, part in zip(rows, total.value.chunk(len(rows), dim=1), strict=True):
@@ -186,11 +174,7 @@ class Cell(nn.Module):
         if not self.preprocessed:
             return list(inputs)
         modules = [self.get_submodule(f"pre{i}") for i in range(self.inputs)]
-        return [
-            operation.compute(State(images), (0,), None)
-            for operation, images in zip(modules, inputs, strict=True)
-            if isinstance(operation, Operation)
-        ]
+        return [operation(State(images), (0,), None) for operation, images in zip(modules, inputs, strict=True)]
 
     def _node(self, node: int, arriving: dict[int, _Sum], like: Tensor, drop: _Drop) -> Tensor:
         total = _Sum()

@@ -30,7 +30,8 @@ class DiscreteNetwork(nn.Module):
         image_channels: Channels of the images.
         stem: ``cifar``, or ``imagenet`` to divide the resolution by 8 first (DARTS skeleton only).
         auxiliary: Whether an auxiliary head looks at the cell at two thirds of the depth.
-        form: How separable convolutions are computed: ``separable``, ``dense``, or ``auto`` by device.
+        form: How separable convolutions are computed: ``separable``, ``dense``, or ``auto`` by device,
+            precision and channels.
         channels_last: Memory format of the images; ``None`` chooses what is fast on the device.
         checkpointing: Whether activations of cells are computed again in the backward pass, to save memory.
 
@@ -84,9 +85,7 @@ class DiscreteNetwork(nn.Module):
 
     def with_auxiliary(self, images: Tensor, drop_path: float = 0.0) -> tuple[Tensor, Tensor | None]:
         """Logits of the classifier and, in training, of the auxiliary head where there is one."""
-        outputs: tuple[Tensor, Tensor | None] = self.body(
-            in_format(images, self.form, self.channels_last), None, drop_path
-        )
+        outputs: tuple[Tensor, Tensor | None] = self.body(in_format(images, self.channels_last), None, drop_path)
         return outputs
 
     def edgewise_state_dict(self, of: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:

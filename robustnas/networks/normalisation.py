@@ -54,7 +54,7 @@ class BundleNorm(nn.Module):
 
     def _scale(self, group: Group, scale: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
         channels = self.running_mean.shape[1]
-        spread = None if scale is None else scale.repeat_interleave(channels)
+        spread = None if scale is None else scale[:, None].expand(-1, channels).flatten().contiguous()
         if self.weight is None or self.bias is None:
             return spread, None
         weight, bias = (take(parameter, group).flatten() for parameter in (self.weight, self.bias))

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from robustnas.networks.bundle import Bundle, Operation, Scale, State, separable
-from robustnas.networks.depthwise import depthwise_conv
+from robustnas.networks.bundle import Bundle, Operation, State, separable, spread
+from robustnas.networks.depthwise import depthwise_conv, from_phases
 from robustnas.networks.normalisation import BundleNorm, Group, take
 
 
@@ -26,12 +26,12 @@ class SepConv(Operation):
         self.bn1 = BundleNorm(bundle.edges, channels, bundle.affine)
         self.bn2 = bundle.norm()
 
-    def compute(self, state: State, group: Group, scale: Tensor | None) -> Tensor:
-        first = separable(
-            state.relu, take(self.dw1, group), take(self.pw1, group), self.bundle, self.bundle.stride, dilation=1
-        )
+    def forward(self, state: State, group: Group, scale: Tensor | None) -> Tensor:
+        dense = self.bundle.dense(state.images)
+        x = state.relu if dense else state.for_edges(len(group))
+        first = separable(x, take(self.dw1, group), take(self.pw1, group), dense, self.bundle.stride, dilation=1)
         between = F.relu_(self.bn1(first, group))
-        second = separable(between, take(self.dw2, group), take(self.pw2, group), self.bundle, stride=1, dilation=1)
+        second = separable(between, take(self.dw2, group), take(self.pw2, group), dense, stride=1, dilation=1)
         normalised: Tensor = self.bn2(second, group, scale)
         return normalised
 
@@ -45,12 +45,17 @@ class DilConv(Operation):
         self.pw = bundle.kernel(bundle.out_channels, bundle.channels, 1, 1)
         self.bn = bundle.norm()
 
-    def compute(self, state: State, group: Group, scale: Tensor | None) -> Tensor:
-        dw, pw = take(self.dw, group), take(self.pw, group)
-        normalised: Tensor = self.bn(
-            separable(state.relu, dw, pw, self.bundle, self.bundle.stride, dilation=2), group, scale
-        )
-        return normalised
+    def forward(self, state: State, group: Group, scale: Tensor | None) -> Tensor:
+        kernels, stride = (take(self.dw, group), take(self.pw, group)), self.bundle.stride
+        even = state.images.shape[-2] % 2 == state.images.shape[-1] % 2 == 0
+        dense = self.bundle.dense(state.images)
+        entering = 1 if dense else len(group)
+        if stride == 2 or (even and not dense):
+            convolved = separable(state.for_dilated_edges(entering, stride), *kernels, dense, stride=1, dilation=1)
+        else:
+            convolved = separable(state.for_edges(entering), *kernels, dense, stride, dilation=2)
+        normalised: Tensor = self.bn(convolved, group, scale)
+        return from_phases(normalised) if len(normalised) > len(state.images) else normalised
 
 
 class ReluConv(Operation):
@@ -61,7 +66,7 @@ class ReluConv(Operation):
         self.conv = bundle.kernel(bundle.out_channels, bundle.channels, size, size)
         self.bn = bundle.norm()
 
-    def compute(self, state: State, group: Group, scale: Tensor | None) -> Tensor:
+    def forward(self, state: State, group: Group, scale: Tensor | None) -> Tensor:
         kernel = take(self.conv, group).flatten(0, 1)
         convolved = F.conv2d(state.relu, kernel, None, self.bundle.stride, kernel.shape[-1] // 2)
         normalised: Tensor = self.bn(convolved, group, scale)
@@ -77,7 +82,7 @@ class FactorisedConv(Operation):
         self.conv2 = bundle.kernel(bundle.out_channels, bundle.out_channels, 7, 1)
         self.bn = bundle.norm()
 
-    def compute(self, state: State, group: Group, scale: Tensor | None) -> Tensor:
+    def forward(self, state: State, group: Group, scale: Tensor | None) -> Tensor:
         stride, edges = self.bundle.stride, len(group)
         wide = F.conv2d(state.relu, take(self.conv1, group).flatten(0, 1), None, (1, stride), (0, 3))
         tall = F.conv2d(wide, take(self.conv2, group).flatten(0, 1), None, (stride, 1), (3, 0), groups=edges)
@@ -90,8 +95,8 @@ class Identity(Operation):
 
     parameter_free = identity = True
 
-    def compute(self, state: State, group: Group, scale: Tensor | None) -> Tensor:
-        return _spread(state.images, group, scale)
+    def forward(self, state: State, group: Group, scale: Tensor | None) -> Tensor:
+        return spread(state.images, len(group), scale)
 
 
 class FactorisedReduce(Operation):
@@ -104,7 +109,7 @@ class FactorisedReduce(Operation):
         self.conv2 = bundle.kernel(bundle.out_channels - half, bundle.channels, 1, 1)
         self.bn = bundle.norm()
 
-    def compute(self, state: State, group: Group, scale: Tensor | None) -> Tensor:
+    def forward(self, state: State, group: Group, scale: Tensor | None) -> Tensor:
         height, width = state.relu.shape[-2:]
         shifted = F.pad(state.relu[..., 1:, 1:], (0, width % 2, 0, height % 2))  # odd sizes keep both halves equal
         here = F.conv2d(state.relu, take(self.conv1, group).flatten(0, 1), stride=2)
@@ -128,14 +133,10 @@ class Pool(Operation):
         self.kind = kind
         self.bn = BundleNorm(1, bundle.out_channels, affine=False) if bundle.pool_norm else None
 
-    def forward(self, state: State, chosen: Group, scale: Scale) -> list[tuple[Group, Tensor]]:
+    def forward(self, state: State, group: Group, scale: Tensor | None) -> Tensor:
         images, stride = state.images, self.bundle.stride
         pooled = F.max_pool2d(images, 3, stride, 1) if self.kind == "max" else average_pool(images, stride)
-        pooled = pooled if self.bn is None else self.bn(pooled, (0,))
-        return [(group, _spread(pooled, group, scale(group))) for group in self.groups(chosen, images)]
-
-    def compute(self, state: State, group: Group, scale: Tensor | None) -> Tensor:
-        return self.forward(state, group, lambda _: scale)[0][1]
+        return spread(pooled if self.bn is None else self.bn(pooled, (0,)), len(group), scale)
 
     def edgewise(self, name: str, position: int) -> tuple[str, int | None] | None:
         return name, 0
@@ -146,7 +147,7 @@ class Noise(Operation):
 
     parameter_free = True
 
-    def compute(self, state: State, group: Group, scale: Tensor | None) -> Tensor:
+    def forward(self, state: State, group: Group, scale: Tensor | None) -> Tensor:
         batch, _, height, width = state.images[..., :: self.bundle.stride, :: self.bundle.stride].shape
         noise = torch.randn(batch, len(group), self.bundle.out_channels, height, width, device=state.images.device).to(
             state.images.dtype
@@ -167,7 +168,7 @@ class Modules(Operation):
         super().__init__(bundle)
         self.each = nn.ModuleList(factory(bundle.channels, bundle.stride, bundle.affine) for _ in range(bundle.edges))
 
-    def compute(self, state: State, group: Group, scale: Tensor | None) -> Tensor:
+    def forward(self, state: State, group: Group, scale: Tensor | None) -> Tensor:
         outputs = [self.each[position](state.images) for position in group]
         if scale is not None:
             outputs = [output * weight.to(output.dtype) for output, weight in zip(outputs, scale, strict=True)]
@@ -186,16 +187,6 @@ def average_pool(x: Tensor, stride: int) -> Tensor:
     ones = torch.ones(x.shape[1], 1, 3, 3, dtype=x.dtype)
     inside = F.conv2d(x.new_ones(1, 1, *x.shape[-2:]), ones[:1], None, stride, 1)
     return depthwise_conv(x, ones, stride) / inside
-
-
-def _spread(images: Tensor, group: Group, scale: Tensor | None) -> Tensor:
-    """The same images for every edge of a group, weighted."""
-    if scale is None:
-        return images if len(group) == 1 else images.repeat(1, len(group), 1, 1)
-    scale = scale.to(images.dtype)
-    if len(group) == 1:
-        return images * scale
-    return (images[:, None] * scale[:, None, None, None]).flatten(1, 2)
 
 
 def _skip(bundle: Bundle) -> Operation:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from robustnas.networks.blocks import Stem
-from robustnas.networks.bundle import Form, dense
+from robustnas.networks.bundle import Form
 from robustnas.networks.cell import Candidate, CellOptions, Weights
 from robustnas.networks.edgewise import edgewise_slices, read_edgewise, write_edgewise
 from robustnas.networks.mixture import Mixture
@@ -34,7 +34,8 @@ class Supernet(nn.Module):
         stem: ``cifar``, or ``imagenet`` to divide the resolution by 8 first (DARTS skeleton only).
         affine: Whether BatchNorm inside cells learns a scale and an offset.
         batch_statistics: Whether evaluation normalises by the batch, not by running statistics.
-        form: How separable convolutions are computed: ``separable``, ``dense``, or ``auto`` by device.
+        form: How separable convolutions are computed: ``separable``, ``dense``, or ``auto`` by device,
+            precision and channels.
         channels_last: Memory format of the images; ``None`` chooses what is fast on the device.
         checkpointing: Whether activations of cells are computed again in the backward pass, to save memory.
 
@@ -94,7 +95,7 @@ class Supernet(nn.Module):
         if set(mixtures) != set(self.space.cells):
             raise ValueError(f"Expected `mixtures` for the cells {list(self.space.cells)}, but got {list(mixtures)}.")
         weights = {kind: Weights(mixtures[kind].validate(kind, cell)) for kind, cell in self.space.cells.items()}
-        logits: Tensor = self.body(in_format(images, self.form, self.channels_last), weights, drop_path)[0]
+        logits: Tensor = self.body(in_format(images, self.channels_last), weights, drop_path)[0]
         return logits
 
     def edgewise_state_dict(self, of: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
@@ -179,9 +180,9 @@ def build_skeleton(
     )
 
 
-def in_format(images: Tensor, form: Form, channels_last: bool | None) -> Tensor:
-    """Images in the memory format that is asked for, or else in the one that suits the form of convolutions."""
+def in_format(images: Tensor, channels_last: bool | None) -> Tensor:
+    """Images in the memory format that is asked for, or else in the one that is fast on their device."""
     if images.dim() != 4:
         return images  # for the skeleton to refuse
-    last = not dense(form, images) if channels_last is None else channels_last
+    last = images.is_cpu if channels_last is None else channels_last
     return images.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)

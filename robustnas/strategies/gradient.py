@@ -164,7 +164,8 @@ class UnrolledByDifferences(Gradient):
         weights = {name: weight.detach().requires_grad_() for name, weight in problem.weights.items()}
         slopes = grad(problem.weight_loss(weights), list(weights.values()), materialize_grads=True)
         loss, direct, v = _at_step(problem, problem.average(slopes))
-        reach = self.radius / torch.nn.utils.get_total_norm(v)
+        norm = torch.nn.utils.get_total_norm(v)
+        reach = self.radius / norm.clamp(min=torch.finfo(norm.dtype).tiny)
 
         def slope_at(distance: Tensor) -> Sequence[Tensor]:
             moved = {name: w.detach() + distance * u for (name, w), u in zip(problem.weights.items(), v, strict=True)}

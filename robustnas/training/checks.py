@@ -65,18 +65,18 @@ def check_positive(**values: float) -> None:
 
 
 def check_precision(precision: str | int | None) -> None:
-    """Refuse float16, which on a CPU the trainer would silently turn into bfloat16.
+    """Refuse precisions in which a search fails.
 
     Args:
-        precision: The trainer's.
+        precision: The trainer's, as it was asked for: on a CPU the trainer silently turns float16 into bfloat16.
 
     Raises:
-        ValueError: If it is float16.
+        ValueError: If α would be stepped in 16 bits, or its gradient pass through float16.
     """
-    if "16" in str(precision) and "bf16" not in str(precision):
+    if str(precision) not in ("None", "32", "32-true", "64", "64-true", "bf16", "bf16-mixed"):
         raise ValueError(
-            f"Expected `precision` to be 32-true, 64-true or bf16-mixed, but got {precision}: "
-            "float16 gradients of α underflow, and the loss scaling that would help does not reach them."
+            f"Expected `precision` to be 32-true, 64-true or bf16-mixed, but got {precision}: gradients of α "
+            "underflow in float16, where loss scaling does not reach them, and its steps vanish in bfloat16."
         )
 
 
@@ -89,7 +89,7 @@ def check_fit(module: LightningModule, trainer: Trainer, stage: str) -> None:
         stage: ``fit``, ``validate``, ``test`` or ``predict``.
 
     Raises:
-        ValueError: If there are no epochs, if precision is float16, or if the data do not fit the network.
+        ValueError: If there are no epochs, if precision is too low for α, or if the data do not fit the network.
     """
     if stage == "fit" and (trainer.max_epochs is None or trainer.max_epochs < 1):
         raise ValueError(f"Expected `max_epochs` to be at least 1, but got {trainer.max_epochs}.")

@@ -73,7 +73,7 @@ class EvaluationModule(Module):
         self.lr, self.lr_min, self.momentum, self.nesterov = lr, lr_min, momentum, nesterov
         self.weight_decay, self.auxiliary_weight, self.drop_path = weight_decay, auxiliary_weight, drop_path
         self.train_loss, self.plain_loss = loss_of(task, label_smoothing), loss_of(task)
-        self.train_metrics = metrics_of(task, num_classes, "train/")
+        self.train_metrics = metrics_of(task, num_classes, "train/", persistent=True)
         self.val_metrics = metrics_of(task, num_classes, "val/")
         self.test_metrics = metrics_of(task, num_classes, "test/")
 
@@ -87,12 +87,12 @@ class EvaluationModule(Module):
         torch.manual_seed(derived_seed(self.seed, "own", self.global_step, self.global_rank))
         drop_path = self.drop_path * self.current_epoch / (self.trainer.max_epochs or 1)
         outputs, auxiliary = self.network.with_auxiliary(batch.images, drop_path)
-        loss = self.train_loss(outputs.float(), batch.targets)
+        loss = self.train_loss(outputs, batch.targets)
         if auxiliary is not None:
-            loss = loss + self.auxiliary_weight * self.train_loss(auxiliary.float(), batch.targets)
+            loss = loss + self.auxiliary_weight * self.train_loss(auxiliary, batch.targets)
         self.check_loss("training", loss.detach())
         update(self.train_metrics, self.task, outputs, batch.targets)
-        self.log("train/loss", loss.detach(), on_step=True, on_epoch=True, batch_size=len(batch.targets))
+        self.log_loss("train", loss, len(batch.targets))
         self.log("loss", loss.detach(), prog_bar=True, logger=False, on_epoch=False, batch_size=len(batch.targets))
         self.log_dict(self.train_metrics, on_step=False, on_epoch=True, batch_size=len(batch.targets))
         return loss
@@ -109,7 +109,7 @@ class EvaluationModule(Module):
         metrics = self.val_metrics if stage == "val" else self.test_metrics
         outputs = self(batch.images)
         update(metrics, self.task, outputs, batch.targets)
-        loss = self.plain_loss(outputs.float(), batch.targets)
+        loss = self.plain_loss(outputs, batch.targets)
         self.log(f"{stage}/loss", loss, batch_size=len(batch.targets), sync_dist=True)
         self.log_dict(metrics, prog_bar=True, batch_size=len(batch.targets))
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pytorch_lightning import Callback, LightningModule
 from torch import Tensor
+from torchmetrics import MetricCollection
 from typing_extensions import Self
 
 from robustnas.data import Role
 from robustnas.training.checks import Finite, check_fit
 from robustnas.training.description import KEY, describe, load
 from robustnas.training.recorder import RunRecorder
+from robustnas.training.tasks import SampleMean
 
 
 class Module(LightningModule, ABC):
@@ -26,15 +28,20 @@ class Module(LightningModule, ABC):
     Attributes:
         description: Class and arguments as plain data, which every checkpoint carries.
         training_streams: Name of each stream of training batches to the roles it draws from.
+        losses: Names of the losses it descends.
+        train_metrics: How well the training batches of an epoch were predicted, part of every checkpoint.
     """
 
     training_streams: Mapping[str, tuple[Role, ...]]
+    losses: ClassVar[tuple[str, ...]] = ("train",)
+    train_metrics: MetricCollection
 
     def __init__(self, arguments: Mapping[str, Any]) -> None:
         super().__init__()
         given = {name: value for name, value in arguments.items() if name not in ("self", "__class__")}
         self.description = describe(self, given)
         self.finite = Finite()
+        self.means = MetricCollection({f"{name}/loss": SampleMean() for name in self.losses}, compute_groups=False)
 
     @abstractmethod
     def check_images(self, images: Tensor) -> None:
@@ -55,6 +62,24 @@ class Module(LightningModule, ABC):
             loss: A scalar.
         """
         self.finite.check(name, loss, self.global_step, self.current_epoch, self.trainer.is_last_batch)
+
+    def log_loss(self, name: str, loss: Tensor, size: int) -> None:
+        """Log a loss at its step and, averaged over samples and processes, at the end of the epoch.
+
+        Args:
+            name: One of ``losses``.
+            loss: A scalar.
+            size: Samples in the batch.
+        """
+        mean = self.means[f"{name}/loss"]
+        mean.update(loss, size)
+        self.log(f"{name}/loss_step", loss.detach(), on_step=True, on_epoch=False, batch_size=size)
+        self.log(f"{name}/loss", mean, on_step=False, on_epoch=True, batch_size=size)
+
+    def on_train_epoch_start(self) -> None:
+        """Count anew; Lightning does not call this when it continues inside an epoch."""
+        self.train_metrics.reset()
+        self.means.reset()
 
     def setup(self, stage: str) -> None:
         check_fit(self, self.trainer, stage)

@@ -85,6 +85,7 @@ class SearchModule(Module):
     """
 
     training_streams = {"weights": ("weights",), "arch": ("arch",)}  # noqa: RUF012
+    losses = ("arch", "train")
 
     def __init__(
         self,
@@ -138,7 +139,7 @@ class SearchModule(Module):
                 {kind: nn.Parameter(alpha_init * torch.randn(cell.shape)) for kind, cell in self.space.cells.items()}
             )
         self.loss_of = loss_of(task)
-        self.train_metrics = metrics_of(task, num_classes, "train/")
+        self.train_metrics = metrics_of(task, num_classes, "train/", persistent=True)
         self.val_metrics = metrics_of(task, num_classes, "val/")
 
     def moment(self, purpose: Purpose) -> Moment:
@@ -176,7 +177,7 @@ class SearchModule(Module):
         drop_path = self.drop_path * self.current_epoch / max((self.trainer.max_epochs or 1) - 1, 1)
         outputs = functional_call(self.supernet, dict(weights), (batch.images, mixtures, drop_path))
         self._outputs = outputs.detach()
-        return self.loss_of(outputs.float(), batch.targets)
+        return self.loss_of(outputs, batch.targets)
 
     def training_step(self, batch: Mapping[str, Batch], batch_idx: int) -> None:
         """One alternating step."""
@@ -204,7 +205,7 @@ class SearchModule(Module):
         with still_statistics(self.supernet) if ahead else nullcontext(), self._precision(full=ahead):
             gradients, loss = self.gradient.of(problem)
         self.check_loss("architecture", loss)
-        self.log("arch/loss", loss, on_step=True, on_epoch=True, batch_size=len(batch["arch"].targets))
+        self.log_loss("arch", loss, len(batch["arch"].targets))
         optimizer = self.optimizers(use_pl_optimizer=False)[1]  # type: ignore[index]
         for alpha, gradient in zip(self.alphas.values(), gradients, strict=True):
             alpha.grad = gradient
@@ -221,7 +222,7 @@ class SearchModule(Module):
         self.check_loss("training", loss.detach())
         size = len(batch["weights"].targets)
         update(self.train_metrics, self.task, self._outputs, batch["weights"].targets)
-        self.log("train/loss", loss.detach(), on_step=True, on_epoch=True, batch_size=size)
+        self.log_loss("train", loss, size)
         self.log("loss", loss.detach(), prog_bar=True, logger=False, on_epoch=False, batch_size=size)
         self.log_dict(self.train_metrics, on_step=False, on_epoch=True, batch_size=size)
         for weight, gradient in zip(weights.values(), gradients, strict=True):
@@ -234,7 +235,7 @@ class SearchModule(Module):
         """Measure the supernet on samples that neither step uses."""
         outputs = self(batch.images)
         update(self.val_metrics, self.task, outputs, batch.targets)
-        loss = self.loss_of(outputs.float(), batch.targets)
+        loss = self.loss_of(outputs, batch.targets)
         self.log("val/loss", loss, batch_size=len(batch.targets), sync_dist=True)
         self.log_dict(self.val_metrics, prog_bar=True, batch_size=len(batch.targets))
 
@@ -253,7 +254,7 @@ class SearchModule(Module):
 
     def _next_weight_step(self, weights: Mapping[str, Tensor]) -> Step:
         optimizer = self.optimizers(use_pl_optimizer=False)[0]  # type: ignore[index]
-        state = {name: optimizer.state[weight].get("momentum_buffer") for name, weight in weights.items()}
+        state = {name: optimizer.state.get(weight, {}).get("momentum_buffer") for name, weight in weights.items()}
         buffers = {name: buffer for name, buffer in state.items() if buffer is not None}
         return Step(optimizer.param_groups[0]["lr"], self.momentum, self.weight_decay, self.nesterov, buffers)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal, get_args
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import MeanSquaredError, Metric, MetricCollection, R2Score
@@ -35,7 +36,7 @@ def check_task(task: str, num_classes: int) -> None:
 
 
 def loss_of(task: Task, label_smoothing: float = 0.0) -> Callable[[Tensor, Tensor], Tensor]:
-    """The loss of a task, averaged over samples and outputs.
+    """The loss of a task, averaged over samples and outputs, and computed in float32 or better.
 
     Args:
         task: ``classification`` has cross-entropy, ``multilabel`` binary cross-entropy of each label, and
@@ -46,14 +47,42 @@ def loss_of(task: Task, label_smoothing: float = 0.0) -> Callable[[Tensor, Tenso
         A function of outputs ``[batch, outputs]`` and targets: classes ``[batch]``, labels or values
         ``[batch, outputs]``, or values ``[batch]`` where there is one output.
     """
-    if task == "classification":
-        return lambda outputs, targets: F.cross_entropy(outputs, targets, label_smoothing=label_smoothing)
-    if task == "multilabel":
-        return lambda outputs, targets: F.binary_cross_entropy_with_logits(outputs, targets)
-    return lambda outputs, targets: F.mse_loss(outputs, targets.view_as(outputs))
+
+    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+        outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
+        if task == "classification":
+            return F.cross_entropy(outputs, targets, label_smoothing=label_smoothing)
+        if task == "multilabel":
+            return F.binary_cross_entropy_with_logits(outputs, targets.to(outputs.dtype))
+        return F.mse_loss(outputs, targets.to(outputs.dtype).view_as(outputs))
+
+    return loss
 
 
-def metrics_of(task: Task, num_classes: int, prefix: str) -> MetricCollection:
+class SampleMean(Metric):
+    """Mean over samples and processes of a loss that comes batch by batch.
+
+    What it has seen is part of its ``state_dict``, so that a mean over an epoch outlasts an interruption.
+    """
+
+    total: Tensor
+    count: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("total", "count"):
+            self.add_state(name, torch.zeros(()), dist_reduce_fx="sum", persistent=True)
+
+    def update(self, loss: Tensor, size: int) -> None:
+        """Count the mean loss of ``size`` samples."""
+        self.total += size * loss.detach()
+        self.count += size
+
+    def compute(self) -> Tensor:
+        return self.total / self.count
+
+
+def metrics_of(task: Task, num_classes: int, prefix: str, persistent: bool = False) -> MetricCollection:
     """How well the targets of a task are predicted.
 
     Args:
@@ -61,6 +90,7 @@ def metrics_of(task: Task, num_classes: int, prefix: str) -> MetricCollection:
             labels and their mean average precision, ``regression`` the squared error and R².
         num_classes: Outputs of the network.
         prefix: What the names begin with, such as ``val/``.
+        persistent: Whether what was counted so far is part of a checkpoint.
 
     Returns:
         Metrics to be updated with :func:`predictions` and targets.
@@ -74,7 +104,9 @@ def metrics_of(task: Task, num_classes: int, prefix: str) -> MetricCollection:
         metrics = {"accuracy": MultilabelAccuracy(num_classes), "map": MultilabelAveragePrecision(num_classes)}
     else:
         metrics = {"mse": MeanSquaredError(num_outputs=1), "r2": R2Score()}
-    return MetricCollection(metrics, prefix=prefix)
+    collection = MetricCollection(metrics, prefix=prefix)
+    collection.persistent(persistent)
+    return collection
 
 
 def update(metrics: MetricCollection, task: Task, outputs: Tensor, targets: Tensor) -> None:

@@ -58,7 +58,7 @@ def test_the_module_of_each_edge_is_weighed_like_any_operation(mixer: SearchSpac
     bundle = Bundle(edges=2, channels=3, out_channels=3)
     operation = operations.build_operation("mixer", bundle)
     images = torch.randn(2, 3, 4, 4)
-    output = operation.compute(State(images), (1, 0), torch.tensor([0.5, 2.0]))
+    output = operation(State(images), (1, 0), torch.tensor([0.5, 2.0]))
     expected = torch.cat([0.5 * operation.each[1](images), 2 * operation.each[0](images)], dim=1)
     check(output, expected)
 
@@ -78,13 +78,11 @@ def test_an_unknown_operation_is_refused() -> None:
         Supernet(SearchSpace("far", {"cell": cell}, "nasbench201"))
 
 
-@pytest.mark.parametrize(("form", "groups"), [("separable", 3), ("dense", 1)])
-def test_noise_is_standard_normal_and_differs_between_edges(form: Form, groups: int) -> None:
+@pytest.mark.parametrize("form", ["separable", "dense"])
+def test_noise_is_standard_normal_and_differs_between_edges(form: Form) -> None:
     noise = operations.build_operation("noise", Bundle(3, 8, 8, stride=2, form=form))
-    state, weights = State(torch.zeros(8, 8, 31, 32)), torch.tensor([1.0, 1.0, 0.5], requires_grad=True)
-    outputs = noise(state, (0, 1, 2), lambda group: weights[list(group)])
-    assert len(outputs) == groups
-    edges = torch.cat([output for _, output in outputs], dim=1).unflatten(1, (3, 8))
+    weights = torch.tensor([1.0, 1.0, 0.5], requires_grad=True)
+    edges = noise(State(torch.zeros(8, 8, 31, 32)), (0, 1, 2), weights).unflatten(1, (3, 8))
     assert edges.shape == (8, 3, 8, 16, 16)
     for edge, deviation in enumerate((1, 1, 0.5)):
         assert edges[:, edge].mean().abs() < 0.03
@@ -99,8 +97,7 @@ def test_noise_is_standard_normal_and_differs_between_edges(form: Form, groups: 
 def test_factorised_convolutions_are_two_plain_ones(form: Form, stride: int) -> None:
     operation = operations.build_operation("conv_7x1_1x7", Bundle(2, 3, 3, stride=stride, form=form)).double()
     images = torch.randn(2, 3, 9, 8, dtype=torch.float64)
-    outputs = operation(State(images), (0, 1), lambda group: None)
-    found = torch.cat([output for _, output in outputs], dim=1).chunk(2, dim=1)
+    found = operation(State(images), (0, 1), None).chunk(2, dim=1)
     for edge in range(2):
         wide = nn.functional.conv2d(images.relu(), operation.conv1[edge], None, (1, stride), (0, 3))
         tall = nn.functional.conv2d(wide, operation.conv2[edge], None, (stride, 1), (3, 0))
