@@ -11,11 +11,11 @@ from typing import Any
 
 import torch
 from jsonargparse import ArgumentError
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import TensorBoardLogger
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from robustnas.data import ImageData
 from robustnas.options import explain, own_sentence
@@ -76,7 +76,10 @@ class RobustCLI(LightningCLI):
             kwargs.setdefault("logger", TensorBoardLogger(folder.parent, folder.name, "", default_hp_metric=False))
         if isinstance(self.model, SearchModule) and config.strategy == "auto" and _processes(config) > 1:
             kwargs.setdefault("strategy", "flat")
-        return super().instantiate_trainer(**kwargs)
+        try:
+            return super().instantiate_trainer(**kwargs)
+        except (ValueError, MisconfigurationException) as error:
+            raise ValueError(f"Expected `trainer` to be one that can run here, but Lightning says: {error}") from error
 
 
 def main(arguments: list[str]) -> RobustCLI:
@@ -112,8 +115,6 @@ def main(arguments: list[str]) -> RobustCLI:
         raise ValueError(explain(str(error))) from error
     except ValueError as error:
         raise ValueError(own_sentence(str(error)) or str(error)) from error
-    except MisconfigurationException as error:
-        raise ValueError(f"Expected a run that Lightning can do here, but it says: {error}") from error
     finally:
         if not child:
             os.environ.pop("ROBUSTNAS_RUN", None)

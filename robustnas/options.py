@@ -25,7 +25,7 @@ def explain(message: str) -> str:
         return f"Expected an option of the command, but got `{unknown[1]}`; see --help."
     if missing := re.search(r'Key "([^"]+)" is required', message):
         return f"Expected `{missing[1]}` to be given, but it is not."
-    if '"config"' in message and (file := re.search(r"(?:not exist|or invalid)\W*([^'\n]*)", message)):
+    if '"config"' in message and (file := re.search(r"(?:not exist|or invalid)[:\s']*([^'\n]*)", message)):
         return f"Expected `--config` to be a YAML file, but got {file[1]!r}."
     keys = re.findall(r'Parser key "([\w.]+)"', message)
     values = re.findall(r"Got value: (.*)", message) or re.findall(r"Given value: (.*)", message)
