@@ -11,14 +11,16 @@ from typing import Any
 
 import torch
 from jsonargparse import ArgumentError
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from robustnas.data import ImageData
-from robustnas.options import explain
+from robustnas.options import explain, own_sentence
 from robustnas.training import SearchModule
+from robustnas.training.checks import check_precision
 from robustnas.training.module import Module
 
 LINKS = {"num_classes": lambda data: data.num_classes, "image_channels": lambda data: data.image_shape[0]}
@@ -41,6 +43,7 @@ class RobustCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         config, fitting = self.config[self.subcommand], self.subcommand == "fit"
+        check_precision(config.trainer.precision)
         checkpoint = config.get("ckpt_path")
         folder = config.run or os.environ.get("ROBUSTNAS_RUN")
         if folder is None and checkpoint not in (None, "last"):
@@ -73,7 +76,10 @@ class RobustCLI(LightningCLI):
             kwargs.setdefault("logger", TensorBoardLogger(folder.parent, folder.name, "", default_hp_metric=False))
         if isinstance(self.model, SearchModule) and config.strategy == "auto" and _processes(config) > 1:
             kwargs.setdefault("strategy", "flat")
-        return super().instantiate_trainer(**kwargs)
+        try:
+            return super().instantiate_trainer(**kwargs)
+        except (ValueError, MisconfigurationException) as error:
+            raise ValueError(f"Expected `trainer` to be one that can run here, but Lightning says: {error}") from error
 
 
 def main(arguments: list[str]) -> RobustCLI:
@@ -107,6 +113,8 @@ def main(arguments: list[str]) -> RobustCLI:
         )
     except ArgumentError as error:
         raise ValueError(explain(str(error))) from error
+    except ValueError as error:
+        raise ValueError(own_sentence(str(error)) or str(error)) from error
     finally:
         if not child:
             os.environ.pop("ROBUSTNAS_RUN", None)

@@ -17,23 +17,34 @@ def explain(message: str) -> str:
     Returns:
         A sentence that names the option, what was expected, and what came.
     """
-    if own := re.search(r"Expected `[^`]+` .*?(?=\n|$)", message):
-        return own[0]
+    if own := own_sentence(message):
+        return own
     if unknown := re.search(r"(?:Option|Key) '([^']+)' is not (?:accepted|expected)", message):
         return _unknown(unknown[1], re.findall(r"class_path '([\w.]+)'", message))
     if unknown := re.search(r"[Uu]nrecognized arguments: (\S+)", message):
         return f"Expected an option of the command, but got `{unknown[1]}`; see --help."
     if missing := re.search(r'Key "([^"]+)" is required', message):
         return f"Expected `{missing[1]}` to be given, but it is not."
+    if '"config"' in message and (file := re.search(r"(?:not exist|or invalid)[:\s']*([^'\n]*)", message)):
+        return f"Expected `--config` to be a YAML file, but got {file[1]!r}."
     keys = re.findall(r'Parser key "([\w.]+)"', message)
     values = re.findall(r"Got value: (.*)", message) or re.findall(r"Given value: (.*)", message)
     if keys and (path := re.search(r"import path string: (\S+)", message)):
         return f"Expected `{keys[-1]}` to be the name or import path of a class, but got {path[1]!r}."
     if keys and values:
         kinds = [kind for kind in re.findall(r"Expected an? <class '([\w.]+)'>", message) if kind != "NoneType"]
-        wanted = " or ".join(dict.fromkeys(kinds[-1:] if len(keys) > 1 else kinds)) or "something else"
+        literal = re.search(r"(?:typing\.)?Literal\[(.*?)\]", message)
+        if literal and not kinds:
+            return f"Expected `{keys[-1]}` to be one of {literal[1]}, but got {values[-1]!r}."
+        wanted = " or ".join(dict.fromkeys(kinds[-1:] if len(keys) > 1 else kinds)) or "of another type"
         return f"Expected `{keys[-1]}` to be {wanted}, but got {values[-1]!r}."
-    return " ".join(line.strip() for line in message.splitlines() if line.strip())
+    return f"Expected options that make sense, but got: {' '.join(message.split())}"
+
+
+def own_sentence(message: str) -> str | None:
+    """The sentence of this library that an error of the parser wraps, or ``None``."""
+    found = re.search(r"Expected (?!an? <class|a dot import|a path)(?=[^\n]*but ).*", message)
+    return found[0] if found else None
 
 
 def _unknown(option: str, class_paths: list[str]) -> str:

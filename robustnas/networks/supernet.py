@@ -160,10 +160,12 @@ def build_skeleton(
     for name, value in (("channels", channels), ("num_classes", num_classes), ("image_channels", image_channels)):
         if value < 1:
             raise ValueError(f"Expected `{name}` to be at least 1, but got {value}.")
-    wrong = "cells" if space.skeleton == "darts" else "layers"
-    depth = layers if space.skeleton == "darts" else cells
-    if (cells if wrong == "cells" else layers) is not None:
-        raise ValueError(f"Expected no `{wrong}` in the space {space.name}, whose depth is set by the other argument.")
+    depth, other = (layers, cells) if space.skeleton == "darts" else (cells, layers)
+    if other is not None:
+        wanted, wrong = ("layers", "cells") if space.skeleton == "darts" else ("cells", "layers")
+        raise ValueError(
+            f"Expected `{wanted}` to set the depth in the space {space.name}, but got `{wrong}` = {other}."
+        )
     if depth is not None and depth < (3 if space.skeleton == "darts" else 1):
         raise ValueError(f"Expected the depth to be at least 3 `layers` or 1 of `cells`, but got {depth}.")
     if space.skeleton == "darts":

@@ -64,6 +64,22 @@ def check_positive(**values: float) -> None:
             raise ValueError(f"Expected `{name}` to be positive, but got {value}.")
 
 
+def check_precision(precision: str | int | None) -> None:
+    """Refuse precisions in which a search fails.
+
+    Args:
+        precision: The trainer's, as it was asked for: on a CPU the trainer silently turns float16 into bfloat16.
+
+    Raises:
+        ValueError: If α would be stepped in 16 bits, or its gradient pass through float16.
+    """
+    if str(precision) not in ("None", "32", "32-true", "64", "64-true", "bf16", "bf16-mixed"):
+        raise ValueError(
+            f"Expected `precision` to be 32-true, 64-true or bf16-mixed, but got {precision}: gradients of α "
+            "underflow in float16, where loss scaling does not reach them, and its steps vanish in bfloat16."
+        )
+
+
 def check_fit(module: LightningModule, trainer: Trainer, stage: str) -> None:
     """Refuse a run that cannot work, before it starts.
 
@@ -77,11 +93,7 @@ def check_fit(module: LightningModule, trainer: Trainer, stage: str) -> None:
     """
     if stage == "fit" and (trainer.max_epochs is None or trainer.max_epochs < 1):
         raise ValueError(f"Expected `max_epochs` to be at least 1, but got {trainer.max_epochs}.")
-    if trainer.precision not in ("32-true", "64-true", "bf16-mixed"):
-        raise ValueError(
-            f"Expected `precision` to be 32-true, 64-true or bf16-mixed, but got {trainer.precision}: gradients of α "
-            "underflow in float16, where loss scaling does not reach them, and its steps vanish in bfloat16."
-        )
+    check_precision(trainer.precision)
     data: Any = getattr(trainer, "datamodule", None)
     if not isinstance(data, ImageData):
         return

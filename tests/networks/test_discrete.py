@@ -135,7 +135,7 @@ def test_supernet_hands_down_its_weights() -> None:
 def test_refuses_what_does_not_fit() -> None:
     with pytest.raises(ValueError, match="Expected `genotype` to be from the space S1, but got one from DARTS"):
         DiscreteNetwork(S1, V2)
-    with pytest.raises(ValueError, match="Expected no `cells` in the space DARTS"):
+    with pytest.raises(ValueError, match="Expected `layers` to set the depth in the space DARTS"):
         DiscreteNetwork(DARTS, V2, cells=3)
     with pytest.raises(ValueError, match="to have the shape"):
         DiscreteNetwork(DARTS, V2, channels=8, layers=3).load_edgewise_state_dict(

@@ -177,8 +177,8 @@ def test_imagenet_stem_divides_the_resolution_by_8() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"space": DARTS, "cells": 5}, "Expected no `cells`"),
-        ({"space": NASBench201, "layers": 8}, "Expected no `layers`"),
+        ({"space": DARTS, "cells": 5}, "Expected `layers` to set the depth"),
+        ({"space": NASBench201, "layers": 8}, "Expected `cells` to set the depth"),
         ({"space": DARTS, "layers": 2}, "at least 3 `layers`"),
         ({"space": NASBench201, "cells": 0}, "at least 3 `layers` or 1 of `cells`, but got 0"),
         ({"space": NASBench201, "stem": "imagenet"}, "Expected `stem` 'cifar'"),
