@@ -41,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Raises:
         ValueError: If one is raised that is no sentence of this library, which is a bug.
+        OSError: If one is raised that names no file, likewise.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help", "help"):
@@ -63,6 +64,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not str(error).startswith("Expected "):  # a sentence of this library; anything else is a bug to be seen
             raise
         print(f"robustnas: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"robustnas: Expected to read or write {error.filename}, but got: {error.strerror}.", file=sys.stderr)
         return 1
     return 0
 

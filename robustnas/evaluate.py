@@ -50,6 +50,7 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(
         prog="robustnas evaluate",
         description="Train the genotype that a run found from scratch on the run's data, and test it.",
+        allow_abbrev=False,
         epilog="Any option of `robustnas fit` may follow, such as --trainer.max_epochs 100.",
     )
     parser.add_argument("folder", metavar="RUN", help="folder of the search")
