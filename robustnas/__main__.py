@@ -6,6 +6,7 @@ Nothing heavy is imported before the word is known, so that help and errors come
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -56,6 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words[0] not in COMMANDS:
         print(f"robustnas: Expected a command among {', '.join(COMMANDS)}, but got {words[0]!r}.", file=sys.stderr)
         return 2
+    if not {"", os.getcwd()} & set(sys.path):
+        sys.path.append(os.getcwd())  # where the user's own spaces and data sets lie
     module, _, function = COMMANDS[words[0]][0].partition(":")
     command: Callable[[list[str]], object] = getattr(importlib.import_module(module), function)
     try:
