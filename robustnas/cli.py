@@ -7,6 +7,7 @@ import logging
 import os
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ from pytorch_lightning.utilities.model_helpers import is_overridden
 from robustnas.data import ImageData
 from robustnas.options import explain, own_sentence
 from robustnas.training import SearchModule
-from robustnas.training.checks import check_precision
+from robustnas.training.checks import check_fit, check_precision
 from robustnas.training.description import KEY
 from robustnas.training.module import Module
 
@@ -76,14 +77,20 @@ class RobustCLI(LightningCLI):
             raise ValueError(f"Expected `--ckpt_path` to be a checkpoint, but there is no file {checkpoint}.")
 
     def before_fit(self) -> None:
+        """Refuse what the trainer would, but before it leaves anything in the folder."""
+        self.before_validate()
+        self.datamodule.setup("fit")
+        run = {"max_epochs": self.trainer.max_epochs, "precision": self.trainer.precision}
+        check_fit(self.model, SimpleNamespace(**run, datamodule=self.datamodule), "fit")  # type: ignore[arg-type]
+        for stream, roles in self.model.training_streams.items():
+            self.datamodule.loader(*roles, training=True, stream=stream)
+
+    def before_validate(self) -> None:
         if (checkpoint := self.config[self.subcommand].ckpt_path) is not None:
             _check_checkpoint(checkpoint, self.model)
 
-    def before_validate(self) -> None:
-        self.before_fit()
-
     def before_test(self) -> None:
-        self.before_fit()
+        self.before_validate()
         if not is_overridden("test_step", self.model):
             raise ValueError(
                 f"Expected `model` to be an evaluation, since a search never sees the test set, "
@@ -201,7 +208,9 @@ def _check_checkpoint(path: str, model: Module) -> None:
     name = type(model).__name__
     if held.rpartition(".")[2] != name:
         held = held.rpartition(".")[2]
-        raise ValueError(f"Expected `--ckpt_path` to hold a {name}, as the options say, but {path} holds a {held}.")
+        raise ValueError(
+            f"Expected `--ckpt_path` to hold a search or evaluation by {name}, but {path} holds one by {held}."
+        )
     own = model.state_dict()
     shapes = [{key: getattr(value, "shape", None) for key, value in state.items()} for state in (own, weights)]
     other = [key for key in {**own, **weights} if shapes[0].get(key, 0) != shapes[1].get(key, 0)]

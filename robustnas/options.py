@@ -77,9 +77,10 @@ def _of_value(message: str) -> str | None:
         or re.search(r"does not correspond to a subclass of [^~]*Given value: (\S+)", message)
     )
     if keys and path:
-        close = difflib.get_close_matches(path[1].rpartition(".")[2], _classes(), n=1)
+        name = path[1].rpartition(".")[2]
+        close = difflib.get_close_matches(name, [known for known in _classes() if known != name], n=1)
         expected = f"Expected `{keys[-1]}` to be the name or import path of a class that fits"
-        return f"{expected}, but got {path[1]!r}" + _hint(close if close != [path[1]] else [], ".")
+        return f"{expected}, but got {path[1]!r}" + _hint(close, ".")
     if not (keys and values):
         return None
     kinds = [kind for kind in re.findall(r"Expected an? <class '([\w.]+)'>", message) if kind != "NoneType"]
