@@ -38,6 +38,7 @@ SEARCH = [
     "--data.fractions=[0.06, 0.04, 0.04]",
     *QUIET,
 ]
+ONCE = ["--trainer.max_epochs=1"]
 TINY = ["--trainer.limit_train_batches=1", "--trainer.limit_val_batches=1", *QUIET]
 
 
@@ -60,7 +61,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def evaluated(whole: Path) -> Path:
     """The folder of its evaluation."""
-    tiny = [*TINY, "--trainer.max_epochs=1", "--data.batch_size=16", "--model.architecture.channels=2"]
+    tiny = [*TINY, *ONCE, "--data.batch_size=16", "--model.architecture.channels=2"]
     assert main(["evaluate", str(whole), "--model.architecture.cells=1", *tiny]) == 0
     return whole / "evaluation"
 
@@ -157,7 +158,7 @@ def test_an_interrupted_search_continues_bit_for_bit(
 
 def test_a_second_start_in_the_same_folder_is_refused(whole: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = {path: path.read_bytes() for path in whole.glob("*.*")}
-    assert main([*SEARCH, "--trainer.max_epochs=1", f"--run={whole}"]) == 1
+    assert main([*SEARCH, *ONCE, f"--run={whole}"]) == 1
     assert "Expected `--run` to be a new folder, but" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in whole.glob("*.*")} == before
 
@@ -165,7 +166,7 @@ def test_a_second_start_in_the_same_folder_is_refused(whole: Path, capsys: pytes
 def test_runs_without_a_name_are_numbered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for _ in range(2):
-        assert main([*SEARCH, "--trainer.max_epochs=1", *TINY]) == 0
+        assert main([*SEARCH, *ONCE, *TINY]) == 0
     assert sorted(path.name for path in Path("runs").iterdir()) == ["darts-digits-001", "darts-digits-002"]
 
 
@@ -193,7 +194,7 @@ def test_test_measures_a_checkpoint_and_a_search_never_sees_the_test_set(
 
 def test_evaluate_trains_and_tests_what_a_run_found(whole: Path, tmp_path: Path, capsys: Any) -> None:
     folder = tmp_path / "evaluation"
-    tiny = [*TINY, "--trainer.max_epochs=1", "--data.batch_size=16", "--model.architecture.channels=2"]
+    tiny = [*TINY, *ONCE, "--data.batch_size=16", "--model.architecture.channels=2"]
     assert main(["evaluate", str(whole), f"--run={folder}", "--model.architecture.cells=1", *tiny]) == 0
     measured = json.loads((folder / "test.json").read_text(encoding="utf-8"))
     assert set(measured) == {"parameters", "test/loss", "test/top1", "test/top5"}
@@ -261,7 +262,7 @@ def never_fitted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 def test_the_seed_reaches_model_and_data(never_fitted: Path) -> None:
-    runs = [cli.main([*SEARCH, f"--seed_everything={seed}", f"--run={never_fitted}"]) for seed in (5, 5, 6)]
+    runs = [cli.main([*SEARCH, *ONCE, f"--seed_everything={seed}", f"--run={never_fitted}"]) for seed in (5, 5, 6)]
     assert [(run.model.seed, run.datamodule.seed) for run in runs] == [(5, 5), (5, 5), (6, 6)]
     first, same, other = (run.model.alphas["cell"] for run in runs)
     assert torch.equal(first, same)
@@ -270,7 +271,7 @@ def test_the_seed_reaches_model_and_data(never_fitted: Path) -> None:
 
 
 def test_outputs_channels_and_task_come_from_the_data(never_fitted: Path) -> None:
-    run = cli.main([*SEARCH, f"--run={never_fitted}"])
+    run = cli.main([*SEARCH, *ONCE, f"--run={never_fitted}"])
     assert run.model.supernet.body.classifier.out_features == 10
     assert run.model.description["init_args"]["image_channels"] == 1
     assert run.model.task == "classification"
@@ -287,11 +288,11 @@ STRATEGIES = {
 @pytest.mark.parametrize("case", STRATEGIES)
 def test_a_search_on_several_devices_averages_its_gradients_itself(never_fitted: Path, case: str) -> None:
     words, expected = STRATEGIES[case]
-    run = cli.main([*SEARCH, *words, f"--run={never_fitted}"])
+    run = cli.main([*SEARCH, *ONCE, *words, f"--run={never_fitted}"])
     assert type(run.trainer.strategy).__name__ == expected
 
 
 def test_an_evaluation_on_several_devices_uses_the_stock_strategy(never_fitted: Path) -> None:
     words = ["fit", "--model=EvaluationModule", "--model.architecture=ResNet", "--data=Digits", *QUIET]
-    run = cli.main([*words, "--trainer.devices=2", f"--run={never_fitted}"])
+    run = cli.main([*words, *ONCE, "--trainer.devices=2", f"--run={never_fitted}"])
     assert type(run.trainer.strategy).__name__ == "DDPStrategy"
