@@ -114,11 +114,9 @@ class FactorisedReduce(Operation):
         shifted = F.pad(state.relu[..., 1:, 1:], (0, width % 2, 0, height % 2))  # odd sizes keep both halves equal
         here = F.conv2d(state.relu, take(self.conv1, group).flatten(0, 1), stride=2)
         there = F.conv2d(shifted, take(self.conv2, group).flatten(0, 1), stride=2)
-        if len(group) > 1:
-            parts = (half.unflatten(1, (len(group), -1)) for half in (here, there))
-            both = torch.cat(list(parts), dim=2).flatten(1, 2)
-        else:
-            both = torch.cat([here, there], dim=1)
+        # Channels go last, so that both halves are moved pixel by pixel.
+        halves = [half.permute(0, 2, 3, 1).unflatten(3, (len(group), -1)) for half in (here, there)]
+        both = torch.cat(halves, dim=4).flatten(3).permute(0, 3, 1, 2)
         normalised: Tensor = self.bn(both, group, scale)
         return normalised
 
@@ -186,7 +184,8 @@ def average_pool(x: Tensor, stride: int) -> Tensor:
     # As a depthwise convolution, pooling and its gradient take a third of the time.
     ones = torch.ones(x.shape[1], 1, 3, 3, dtype=x.dtype)
     inside = F.conv2d(x.new_ones(1, 1, *x.shape[-2:]), ones[:1], None, stride, 1)
-    return depthwise_conv(x, ones, stride) / inside
+    pooled = depthwise_conv(x, ones, stride)
+    return pooled / inside.expand_as(pooled[:1]).contiguous(memory_format=torch.channels_last)  # broadcast: slower
 
 
 def _skip(bundle: Bundle) -> Operation:

@@ -63,7 +63,7 @@ def load(path: str | Path, base: type[Module]) -> Module:
         The module.
 
     Raises:
-        ValueError: If the file is missing, no checkpoint of this library, or of another class.
+        ValueError: If the file is missing, no checkpoint of this library, of another class, or damaged.
     """
     if not Path(path).is_file():
         raise ValueError(f"Expected `path` to be a checkpoint, but there is no file {path}.")
@@ -72,12 +72,19 @@ def load(path: str | Path, base: type[Module]) -> Module:
         description = checkpoint[KEY]["module"]
     except Exception as error:  # a damaged file can raise nearly anything
         raise ValueError(
-            f"Expected {path} to be a checkpoint of robustnas, but reading it fails: {str(error).splitlines()[0]}"
+            f"Expected {path} to be a checkpoint of robustnas, but reading it fails: {_reason(error)}"
         ) from error
     module = build(description, base)
-    module.on_load_checkpoint(checkpoint)
-    module.load_state_dict(checkpoint["state_dict"])
+    try:
+        module.on_load_checkpoint(checkpoint)
+        module.load_state_dict(checkpoint["state_dict"])
+    except Exception as error:  # as above
+        raise ValueError(f"Expected {path} to hold what fits its module, but got state that fails: {error}") from error
     return module
+
+
+def _reason(error: Exception) -> str:
+    return ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
 
 
 def _path(kind: type) -> str:

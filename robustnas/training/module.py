@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from pytorch_lightning import Callback, LightningModule
 from torch import Tensor
-from torchmetrics import MetricCollection
+from torchmetrics import Metric, MetricCollection
 from typing_extensions import Self
 
 from robustnas.data import Role
@@ -88,8 +88,21 @@ class Module(LightningModule, ABC):
         """A run leaves its record, whoever starts it."""
         return [RunRecorder()]
 
+    def on_train_start(self) -> None:
+        """Continue on one process what a checkpoint counted on all."""
+        if self.global_rank > 0:
+            self.train_metrics.reset()
+            self.means.reset()
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint[KEY] = {"module": self.description}
+        state = checkpoint["state_dict"]
+        for path, metric in self.named_modules():
+            if isinstance(metric, Metric):
+                with metric.sync_context():
+                    counted = metric.state_dict(prefix=f"{path}.")
+                for name, value in counted.items():  # several processes join lists to one tensor
+                    state[name] = [value] if isinstance(state[name], list) and isinstance(value, Tensor) else value
 
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: str | Path, **_: Any) -> Self:  # type: ignore[override]

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.utilities import rank_zero_only
 
 from robustnas.drawing import save_drawing
 from robustnas.environment import environment
@@ -36,9 +35,9 @@ class RunRecorder(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._since = time.perf_counter()
         data: Any = getattr(trainer, "datamodule", None)
-        described = data.describe() if hasattr(data, "describe") else None
+        described, run = data.describe() if hasattr(data, "describe") else None, Run(_folder(trainer))
         if trainer.is_global_zero:
-            Run(_folder(trainer)).write_manifest(
+            run.write_manifest(
                 {
                     **environment(),
                     "module": getattr(pl_module, "description", None),
@@ -49,10 +48,7 @@ class RunRecorder(Callback):
                 }
             )
 
-    @rank_zero_only
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.sanity_checking:
-            return
         epoch, run = trainer.current_epoch, Run(_folder(trainer))
         now = time.perf_counter()
         values = {
@@ -62,29 +58,33 @@ class RunRecorder(Callback):
         }
         self.rows.append({"epoch": epoch, "step": trainer.global_step, "seconds": now - self._since, **values})
         self._since = now
+        if not trainer.is_global_zero:
+            return
         write_text(run.path / "metrics.csv", _as_csv(self.rows))
         search: Any = pl_module
         if hasattr(search, "alphas"):
             run.write_alpha(epoch, {kind: alpha.detach().cpu().numpy() for kind, alpha in search.alphas.items()})
             run.write_genotype(search.genotype(), epoch)
 
-    @rank_zero_only
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         search: Any = pl_module
-        if hasattr(search, "alphas"):
-            run, genotype = Run(_folder(trainer)), search.genotype()
+        run = Run(_folder(trainer))
+        if trainer.is_global_zero and hasattr(search, "alphas"):
+            genotype = search.genotype()
             run.write_genotype(genotype)
             for name in ("genotype.svg", "genotype.png"):
                 save_drawing(genotype, run.path / name, search.space)
 
-    @rank_zero_only
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        folder = _folder(trainer)
         measured = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
         count = sum(parameter.numel() for parameter in pl_module.parameters())
-        write_json(_folder(trainer) / "test.json", {"parameters": count, **measured})
+        if trainer.is_global_zero:
+            write_json(folder / "test.json", {"parameters": count, **measured})
 
 
 def _folder(trainer: Trainer) -> Path:
+    """The folder of the run. As with metrics, all processes must ask: they wait for each other in it."""
     return Path(trainer.log_dir or trainer.default_root_dir)
 
 

@@ -252,6 +252,10 @@ class SearchModule(Module):
         epochs = self.trainer.max_epochs or 1
         return [weights, alphas], [torch.optim.lr_scheduler.CosineAnnealingLR(weights, epochs, self.lr_min)]
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        average_buffers(self.supernet)  # in place, and so in the checkpoint
+        super().on_save_checkpoint(checkpoint)
+
     def _next_weight_step(self, weights: Mapping[str, Tensor]) -> Step:
         optimizer = self.optimizers(use_pl_optimizer=False)[0]  # type: ignore[index]
         state = {name: optimizer.state.get(weight, {}).get("momentum_buffer") for name, weight in weights.items()}

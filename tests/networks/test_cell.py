@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from robustnas.networks import Mixture, Supernet, one_hot
 from robustnas.networks.bundle import Form
 from robustnas.networks.cell import Candidate, Cell, CellOptions, Weights
+from robustnas.networks.normalisation import BundleNorm
 from robustnas.networks.operations import SepConv
 from robustnas.spaces import DARTS, CellSpace, Edge, NASBench201, SearchSpace
 
@@ -152,3 +153,17 @@ def test_checkpointed_drop_path_draws_the_same_mask_again() -> None:
         found.append(torch.autograd.grad(loss, list(network.parameters())))
     for kept, again in zip(*found, strict=True):
         torch.testing.assert_close(again, kept)
+
+
+def test_gradients_reach_batch_norm_laid_out_as_the_images() -> None:
+    network, seen = Supernet(DARTS, channels=4, layers=3), []
+    for module in network.modules():
+        if isinstance(module, BundleNorm):
+            module.register_forward_hook(
+                lambda _, __, output: output.register_hook(lambda gradient: seen.append((output, gradient))) and None
+            )
+    mixtures = {kind: Mixture(torch.full(cell.shape, 0.2)) for kind, cell in DARTS.cells.items()}
+    network(torch.randn(2, 3, 16, 16), mixtures).square().sum().backward()
+    assert len(seen) > 100
+    assert all(gradient.is_contiguous(memory_format=torch.channels_last) for _, gradient in seen)
+    assert all(output.is_contiguous(memory_format=torch.channels_last) for output, _ in seen)

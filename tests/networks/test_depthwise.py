@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from robustnas.networks.depthwise import depthwise_conv
+from robustnas.networks.depthwise import depthwise_conv, from_phases, to_phases
 
 
 def plain(x: Tensor, weight: Tensor, stride: int, dilation: int) -> Tensor:
@@ -70,3 +72,13 @@ def test_autocast_lowers_the_precision_and_gives_gradients_in_full() -> None:
     slopes = torch.autograd.grad(found.float().square().sum(), (x, weight))
     assert [slope.dtype for slope in slopes] == [torch.float32] * 2
     torch.testing.assert_close(found.float(), plain(x, weight, 1, 1), rtol=0.05, atol=0.1)
+
+
+def test_phases_are_woven_back_with_their_gradient() -> None:
+    x = torch.randn(2, 3, 6, 4, dtype=torch.float64, requires_grad=True)
+    phases = to_phases(x)
+    for index, (row, column) in enumerate(itertools.product((0, 1), repeat=2)):
+        assert torch.equal(phases.unflatten(0, (4, 2))[index], x[..., row::2, column::2])
+    assert torch.equal(from_phases(phases), x)
+    upstream = torch.randn_like(x)
+    assert torch.equal(torch.autograd.grad(from_phases(phases), x, upstream)[0], upstream)

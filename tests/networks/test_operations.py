@@ -8,7 +8,7 @@ from golden import check
 from torch import Tensor, nn
 
 from robustnas.networks import Mixture, Supernet, operations, register_operation
-from robustnas.networks.bundle import Bundle, Form, State
+from robustnas.networks.bundle import Bundle, Form, State, spread
 from robustnas.spaces import SearchSpace, complete_cell
 
 
@@ -124,3 +124,32 @@ def test_batch_norm_of_pooling_is_never_affine() -> None:
     assert {name for name, _ in operations.build_operation("dil_conv_3x3", bundle).named_parameters()} == {
         "dw", "pw", "bn.weight", "bn.bias",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("scale", [None, torch.tensor([0.5, 2.0, -1.0], dtype=torch.float64)], ids=["ones", "weights"])
+@pytest.mark.parametrize("edges", [1, 3])
+def test_spreading_repeats_and_weighs(edges: int, scale: Tensor | None) -> None:
+    images = torch.randn(2, 4, 5, 3, dtype=torch.float64)
+    weights = torch.ones(edges, dtype=torch.float64) if scale is None else scale[:edges]
+    found = spread(images, edges, None if scale is None else weights)
+    check(found, torch.cat([weight * images for weight in weights], dim=1))
+
+
+@pytest.mark.parametrize(
+    ("form", "channels", "precision", "dense"),
+    [
+        ("auto", 16, torch.float32, False),
+        ("auto", 16, torch.bfloat16, True),
+        ("auto", 64, torch.bfloat16, False),
+        ("separable", 16, torch.bfloat16, False),
+        ("dense", 64, torch.float32, True),
+    ],
+)
+def test_the_form_follows_precision_and_channels(
+    form: Form, channels: int, precision: torch.dtype, dense: bool
+) -> None:
+    bundle, images = Bundle(2, channels, channels, form=form), torch.zeros(1, channels, 2, 2)
+    assert bundle.dense(images.to(precision)) == dense
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
+        assert bundle.dense(images) == dense
+    assert bundle.dense(images.to("meta")) == (form != "separable")

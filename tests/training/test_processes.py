@@ -1,0 +1,152 @@
+"""Several processes hold one state, bit for bit, and average what they should."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from pytorch_lightning.strategies import StrategyRegistry
+from torch import nn
+
+from robustnas.training.processes import FlatStrategy, average, average_buffers
+
+HERE = Path(__file__).resolve()
+
+
+def run(folder: Path, gradient: str, epochs: int, mode: str = "flat", *checkpoint: Path) -> list[dict[str, Any]]:
+    """What each of two processes is left with after a search."""
+    folder.mkdir(exist_ok=True)
+    paths = os.pathsep.join(map(str, (HERE.parents[2], HERE.parents[1], HERE.parent)))
+    command = [sys.executable, HERE.with_name("worker.py"), folder, gradient, epochs, mode, *checkpoint]
+    done = subprocess.run(
+        list(map(str, command)),
+        env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
+
+
+def differing(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    assert one["state"].keys() == other["state"].keys()
+    return [name for name, value in one["state"].items() if not torch.equal(value, other["state"][name])]
+
+
+def test_two_processes_hold_one_state(tmp_path) -> None:
+    """Second order with drop path: α, weights, running statistics and the states of both optimisers."""
+    first, second = run(tmp_path, "Unrolled", 2)
+    assert differing(first, second) == []
+    assert any("momentum_buffer" in name for name in first["state"])
+    assert any("exp_avg" in name for name in first["state"])
+    assert any("running_mean" in name for name in first["state"])
+    assert first["rows"] == second["rows"]
+    assert [row["step"] for row in first["rows"]] == [3, 6]
+    assert (tmp_path / "metrics.csv").read_text().count("\n") == 3  # written by one of them
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("gradient", ["FirstOrder", "UnrolledByDifferences"])
+def test_two_processes_resume_as_if_not_interrupted(tmp_path, gradient: str) -> None:
+    whole = run(tmp_path / "whole", gradient, 3)
+    assert differing(*whole) == []
+    for step in (2, 4):  # inside epochs of three steps
+        resumed = run(tmp_path / f"from {step}", gradient, 3, "flat", tmp_path / f"whole/step={step}.ckpt")
+        assert differing(*resumed) == []
+        assert differing(resumed[0], whole[0]) == []
+        for found, expected in zip(resumed[0]["rows"], whole[0]["rows"], strict=True):
+            assert found == pytest.approx(expected, rel=1e-6)  # sums in another order
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["apart", "alone"])
+def test_processes_without_broadcast_or_averages_differ(tmp_path, mode: str) -> None:
+    assert "alphas.cell" in differing(*run(tmp_path, "FirstOrder", 1, mode))
+
+
+def in_two(function: Callable[[int], Any], folder: Path) -> list[Any]:
+    """What a function of the rank gives on two processes that can talk."""
+
+    def enter(rank: int) -> None:
+        dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+        torch.save(function(rank), folder / f"{rank}.pt")
+        dist.destroy_process_group()
+
+    processes = [multiprocessing.get_context("fork").Process(target=enter, args=(rank,)) for rank in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+        assert process.exitcode == 0
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
+
+
+def test_average_is_the_mean_of_each_tensor_in_one_collective_for_each_type(tmp_path) -> None:
+    def drawn(rank: int) -> list[torch.Tensor]:
+        generator = torch.Generator().manual_seed(rank)
+        shapes: list[tuple[tuple[int, ...], torch.dtype]] = [
+            ((2, 3), torch.float32), ((), torch.float64), ((4,), torch.float32), ((0, 2), torch.float32),
+            ((3, 1), torch.float64),
+        ]  # fmt: skip
+        return [torch.randn(shape, dtype=dtype, generator=generator) for shape, dtype in shapes]
+
+    def averaged(rank: int) -> Any:
+        calls = []
+        reduce = dist.all_reduce
+        dist.all_reduce = lambda tensor, *args: (calls.append(tensor.dtype), reduce(tensor, *args))[1]
+        tensors = drawn(rank)
+        return average(tensors), tensors, len(calls)
+
+    found = in_two(averaged, tmp_path)
+    for rank, (means, kept, calls) in enumerate(found):
+        assert calls == 2
+        for mean, one, other in zip(means, *map(drawn, range(2)), strict=True):
+            assert torch.equal(mean, (one + other) / 2)
+            assert mean.dtype == one.dtype
+        assert all(torch.equal(a, b) for a, b in zip(kept, drawn(rank), strict=True))  # what is averaged stays
+
+
+def test_average_of_a_tensor_that_is_not_contiguous(tmp_path) -> None:
+    found = in_two(lambda rank: average([torch.arange(6.0).view(2, 3).t() + rank])[0].contiguous(), tmp_path)
+    assert all(torch.equal(mean, torch.arange(6.0).view(2, 3).t() + 0.5) for mean in found)
+
+
+def test_buffers_are_averaged_and_counters_left(tmp_path) -> None:
+    def normalised(rank: int) -> dict[str, torch.Tensor]:
+        norm = nn.BatchNorm2d(3)
+        for k in range(rank + 1):
+            norm(torch.full((2, 3, 2, 2), float(k + 1)))
+        average_buffers(norm)
+        return dict(norm.named_buffers())
+
+    first, second = in_two(normalised, tmp_path)
+    assert torch.equal(first["running_mean"], second["running_mean"])
+    torch.testing.assert_close(first["running_mean"], torch.full((3,), (0.1 + (0.1 * 0.9 + 0.2)) / 2))
+    assert [int(buffers["num_batches_tracked"]) for buffers in (first, second)] == [1, 2]
+
+
+def test_one_process_averages_nothing() -> None:
+    tensors = [torch.ones(2), torch.zeros(())]
+    assert all(a is b for a, b in zip(average(tensors), tensors, strict=True))
+
+
+def test_averaged_buffers_of_one_process_stay() -> None:
+    norm = nn.BatchNorm2d(3)
+    norm(torch.randn(4, 3, 2, 2))
+    before = [buffer.clone() for buffer in norm.buffers()]
+    average_buffers(norm)
+    assert all(torch.equal(a, b) for a, b in zip(before, norm.buffers(), strict=True))
+
+
+def test_the_strategy_is_known_by_its_name() -> None:
+    assert StrategyRegistry["flat"]["strategy"] is FlatStrategy

@@ -1,0 +1,45 @@
+"""A search on two processes; each leaves its state: ``worker.py FOLDER GRADIENT EPOCHS MODE [CHECKPOINT]``.
+
+The second process starts with other weights and another α. The mode is ``flat``, or, to see that the comparison of the
+processes can fail, ``apart`` without the first broadcast or ``alone`` without averages.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
+from runs import digits, fit, rows, search, state
+
+from robustnas import strategies
+from robustnas.training import search as searching
+from robustnas.training.processes import FlatStrategy
+
+
+class Apart(FlatStrategy):
+    def configure_ddp(self) -> None:
+        pass
+
+
+torch.set_num_threads(1)
+folder, gradient, epochs, mode, *checkpoint = sys.argv[1:]
+module = search("NASBench201", channels=2, gradient=getattr(strategies, gradient)(), drop_path=0.2)
+if os.environ.get("LOCAL_RANK") == "1":
+    for parameter in module.parameters():
+        parameter.data += 0.1
+if mode == "alone":
+    searching.average = list
+running = fit(
+    Path(folder),
+    module,
+    Path(checkpoint[0]) if checkpoint else None,
+    data=digits(batch_size=8, fractions=(0.04, 0.03, 0.03)),
+    devices=2,
+    strategy=Apart() if mode == "apart" else "flat",
+    max_epochs=int(epochs),
+    callbacks=[ModelCheckpoint(folder, "{step}", every_n_train_steps=2, save_top_k=-1)],
+)
+torch.save({"state": state(running), "rows": rows(running)}, Path(folder) / f"rank{running.global_rank}.pt")
