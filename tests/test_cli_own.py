@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import sys
-import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +15,13 @@ from made import write_table
 
 from robustnas import cli
 from robustnas.__main__ import main
+from robustnas.networks import operations
 from robustnas.record import Run
 
 QUIET = ["--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu"]
 TINY = ["--trainer.limit_train_batches=1", "--trainer.limit_val_batches=1", *QUIET]
 
-OWN_SPACE = '''
-"""A search space of my own, with an operation of my own."""
+OWN_SPACE = '''"""A search space of my own, with an operation of my own."""
 
 from torch import nn
 
@@ -55,23 +55,37 @@ SPACE = SearchSpace("mine", {"normal": cell(False), "reduce": cell(True)})
 '''
 
 
-def test_a_space_and_an_operation_of_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert len(OWN_SPACE.strip().splitlines()) < 40
-    (tmp_path / "my_space.py").write_text(textwrap.dedent(OWN_SPACE), encoding="utf-8")
+def readme_space() -> str:
+    """The example of the README."""
+    text = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
+    return re.search(r"```python\n(.*?)```", text.partition("## A space of your own")[2], re.DOTALL)[1]
+
+
+SPACES = {"the README's": (readme_space, "my_space.SPACE", "mix"), "another": (lambda: OWN_SPACE, "mine", "gate")}
+
+
+@pytest.mark.parametrize("case", SPACES)
+def test_a_space_and_an_operation_of_the_users_own(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text, name, weight = SPACES[case][0](), *SPACES[case][1:]
+    assert len(text.strip().splitlines()) < 40
+    (tmp_path / "my_space.py").write_text(text, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
+    monkeypatch.setattr(operations, "_KNOWN", dict(operations._KNOWN))
+    monkeypatch.setitem(sys.modules, "my_space", None)
+    del sys.modules["my_space"]
     model = ["--model=DARTS", "--model.space=my_space.SPACE", "--model.channels=2", "--model.layers=3"]
     short = [*TINY, "--trainer.max_epochs=1"]
     assert main(["fit", *model, "--data=Digits", "--run=search", *short]) == 0
     search = Run(Path("search"))
     weights = torch.load(search.checkpoint, weights_only=True)["state_dict"]
-    assert any("gate" in name for name in weights)
-    assert search.genotype().space == "mine"
-    assert search.alphas()[0]["normal"].shape == (5, 4)
+    assert any(f".{weight}." in name for name in weights)
+    assert search.genotype().space == name
+    assert list(search.alphas()[0]) == ["normal", "reduce"]
     network = [f"--model.architecture.{option}" for option in ("layers=3", "channels=4", "auxiliary=false")]
     assert main(["evaluate", "search", *network, *short]) == 0
     assert Path("search/evaluation/test.json").is_file()
-    assert main(["draw", "search", "--space=my_space.SPACE"]) == 0
+    assert main(["draw", "search", *(["--space=my_space.SPACE"] if name == "mine" else [])]) == 0
 
 
 TARGETS = {

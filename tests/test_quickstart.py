@@ -1,0 +1,117 @@
+"""The command that a newcomer runs first."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from robustnas import cli
+from robustnas.__main__ import main
+from robustnas.data import Digits
+from robustnas.evaluate import Result
+from robustnas.networks import ResNet
+from robustnas.quickstart import _resnet_like
+from robustnas.record import Run, read_genotype
+
+ROOT = Path(__file__).resolve().parents[1]
+COMMON = {"config.yaml", "last.ckpt", "manifest.json", "metrics.csv"}
+SEARCHED = COMMON | {"alpha", "genotype.json", "genotype.png", "genotype.svg", "genotypes"}
+NAMES = {"search": SEARCHED, "evaluation": COMMON | {"test.json"}, "resnet": COMMON | {"test.json"}}
+
+
+def measured_in(folder: Path) -> dict[str, float]:
+    return json.loads((folder / "test.json").read_text(encoding="utf-8"))
+
+
+def check_files(root: Path) -> None:
+    """Three runs, each with its record, on the same roles of the same data."""
+    assert {path.name for path in root.iterdir()} == set(NAMES)
+    for name, wanted in NAMES.items():
+        found = {path.name for path in (root / name).iterdir()}
+        assert {file for file in found if not file.startswith("events.out.tfevents")} == wanted, name
+    data = [Run(root / name).manifest["data"] for name in NAMES]
+    assert data[0] == data[1] == data[2]
+    assert data[0]["roles"]["test"]["sha256"] == Digits().split.hashes()["test"]
+
+
+@pytest.fixture
+def shrunk(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The command line of each run, which takes one batch."""
+    asked: list[list[str]] = []
+    run = cli.main
+
+    def short(words: list[str]) -> cli.RobustCLI:
+        asked.append(words)
+        limits = [f"--trainer.limit_{stage}_batches=1" for stage in ("train", "val", "test")]
+        return run([*words, "--trainer.max_epochs=1", *limits, "--trainer.enable_progress_bar=false"])
+
+    monkeypatch.setattr(cli, "main", short)
+    return asked
+
+
+def test_it_searches_evaluates_and_compares(shrunk: list[list[str]], tmp_path: Path, capsys: Any) -> None:
+    root = tmp_path / "quick"
+    assert main(["quickstart", f"--run={root}", "--seed=3"]) == 0
+    assert len(shrunk) == 3
+    check_files(root)
+    assert [Run(root / name).manifest["data"]["seed"] for name in NAMES] == [3, 3, 3]
+    printed = capsys.readouterr().out
+    assert str(Run(root / "search").genotype()) in printed
+    for name in ("evaluation", "resnet"):
+        measured = measured_in(root / name)
+        assert f"{measured['test/top1']:.2%}" in printed
+        assert f"{measured['parameters']:,}" in printed
+    sizes = [measured_in(root / name)["parameters"] for name in ("evaluation", "resnet")]
+    assert 0.8 < sizes[0] / sizes[1] < 1.25
+    trained = yaml.safe_load((root / "evaluation" / "config.yaml").read_text(encoding="utf-8"))
+    chosen = trained["model"]["init_args"]["architecture"]["init_args"]["genotype"]
+    assert read_genotype(chosen) == Run(root / "search").genotype()
+
+
+def test_runs_are_numbered(shrunk: list[list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "quickstart-001").mkdir(parents=True)
+    assert main(["quickstart"]) == 0
+    check_files(Path("runs", "quickstart-002"))
+
+
+@pytest.mark.parametrize("parameters", [500, 20_000, 300_000])
+def test_the_resnet_is_the_nearest_in_size(parameters: int, tmp_path: Path) -> None:
+    chosen = _resnet_like(Result("found", {}, parameters, 0.0, tmp_path))["init_args"]
+    sizes = {}
+    for channels in range(2, 40):
+        network = ResNet(channels, chosen["blocks"], num_classes=10, image_channels=1)
+        sizes[channels] = sum(parameter.numel() for parameter in network.parameters())
+    assert abs(sizes[chosen["channels"]] - parameters) == min(abs(size - parameters) for size in sizes.values())
+
+
+@pytest.mark.slow
+def test_in_three_minutes_it_finds_a_network_of_97_per_cent(tmp_path: Path) -> None:
+    root = tmp_path / "quick"
+    start = time.perf_counter()
+    words = [sys.executable, "-m", "robustnas", "quickstart", "--run", str(root)]
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        words, cwd=tmp_path, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=280
+    )
+    seconds = time.perf_counter() - start
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    check_files(root)
+    found = measured_in(root / "evaluation")
+    assert found["test/top1"] >= 0.97
+    assert re.search(rf"found by DARTS.*{found['test/top1']:.2%}", done.stdout)
+    epochs = [len((root / name / "metrics.csv").read_text(encoding="utf-8").splitlines()) - 1 for name in NAMES]
+    assert epochs == [10, 30, 30]
+    assert torch.load(root / "search" / "last.ckpt", weights_only=True)["epoch"] == 9
+    assert seconds < 180, f"{seconds:.0f} s"
