@@ -6,6 +6,7 @@ Nothing heavy is imported before the word is known, so that help and errors come
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -41,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Raises:
         ValueError: If one is raised that is no sentence of this library, which is a bug.
+        OSError: If one is raised that names no file, likewise.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help", "help"):
@@ -55,6 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words[0] not in COMMANDS:
         print(f"robustnas: Expected a command among {', '.join(COMMANDS)}, but got {words[0]!r}.", file=sys.stderr)
         return 2
+    if not {"", os.getcwd()} & set(sys.path):
+        sys.path.append(os.getcwd())  # where the user's own spaces and data sets lie
     module, _, function = COMMANDS[words[0]][0].partition(":")
     command: Callable[[list[str]], object] = getattr(importlib.import_module(module), function)
     try:
@@ -63,6 +67,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not str(error).startswith("Expected "):  # a sentence of this library; anything else is a bug to be seen
             raise
         print(f"robustnas: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"robustnas: Expected to read or write {error.filename}, but got: {error.strerror}.", file=sys.stderr)
         return 1
     return 0
 

@@ -7,6 +7,7 @@ import logging
 import os
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -16,11 +17,13 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.utilities.model_helpers import is_overridden
 
 from robustnas.data import ImageData
 from robustnas.options import explain, own_sentence
 from robustnas.training import SearchModule
-from robustnas.training.checks import check_precision
+from robustnas.training.checks import check_fit, check_precision
+from robustnas.training.description import KEY
 from robustnas.training.module import Module
 
 LINKS = {"num_classes": lambda data: data.num_classes, "image_channels": lambda data: data.image_shape[0]}
@@ -39,7 +42,10 @@ class RobustCLI(LightningCLI):
         for argument, read in LINKS.items():
             parser.link_arguments("data", f"model.init_args.{argument}", compute_fn=read, apply_on="instantiate")
         for part in ("model", "data"):
-            parser.link_arguments("seed_everything", f"{part}.init_args.seed", compute_fn=int)
+            parser.link_arguments("seed_everything", f"{part}.init_args.seed", compute_fn=_seed)
+
+    def _parse_ckpt_path(self) -> None:
+        """Checkpoints hold no options of the command line, and are checked once the model is there."""
 
     def before_instantiate_classes(self) -> None:
         config, fitting = self.config[self.subcommand], self.subcommand == "fit"
@@ -50,6 +56,8 @@ class RobustCLI(LightningCLI):
             folder = str(Path(checkpoint).parent)
         if folder is None and checkpoint == "last":
             raise ValueError("Expected `--run` to name the run whose last checkpoint is meant, but got none.")
+        if checkpoint is None and not fitting:
+            raise ValueError("Expected `--ckpt_path` to name the checkpoint to measure, but got none.")
         if folder is None:
             folder = _new_folder(config)
         elif fitting and checkpoint is None and "LOCAL_RANK" not in os.environ and _holds_run(Path(folder)):
@@ -61,11 +69,33 @@ class RobustCLI(LightningCLI):
         self.folder = Path(folder)
         if checkpoint == "last":
             config.ckpt_path = checkpoint = str(self.folder / "last.ckpt")
-        if fitting:
-            last = ModelCheckpoint(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False)
-            self.trainer_defaults["callbacks"] = [last]
+        last = ModelCheckpoint(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False)
+        self.trainer_defaults["callbacks"] = [last]
+        if not fitting:
+            self.save_config_callback = None  # the folder keeps the configuration that trained
         if checkpoint is not None and not Path(checkpoint).is_file():
             raise ValueError(f"Expected `--ckpt_path` to be a checkpoint, but there is no file {checkpoint}.")
+
+    def before_fit(self) -> None:
+        """Refuse what the trainer would, but before it leaves anything in the folder."""
+        self.before_validate()
+        self.datamodule.setup("fit")
+        run = {"max_epochs": self.trainer.max_epochs, "precision": self.trainer.precision}
+        check_fit(self.model, SimpleNamespace(**run, datamodule=self.datamodule), "fit")  # type: ignore[arg-type]
+        for stream, roles in self.model.training_streams.items():
+            self.datamodule.loader(*roles, training=True, stream=stream)
+
+    def before_validate(self) -> None:
+        if (checkpoint := self.config[self.subcommand].ckpt_path) is not None:
+            _check_checkpoint(checkpoint, self.model)
+
+    def before_test(self) -> None:
+        self.before_validate()
+        if not is_overridden("test_step", self.model):
+            raise ValueError(
+                f"Expected `model` to be an evaluation, since a search never sees the test set, "
+                f"but got {type(self.model).__name__}; `robustnas evaluate` trains and tests what it found."
+            )
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         config = self.config[self.subcommand].trainer
@@ -73,7 +103,7 @@ class RobustCLI(LightningCLI):
         kwargs.setdefault("use_distributed_sampler", False)  # the loaders know their process themselves
         if config.logger in (None, True):
             folder = self.folder.absolute()
-            kwargs.setdefault("logger", TensorBoardLogger(folder.parent, folder.name, "", default_hp_metric=False))
+            kwargs.setdefault("logger", _Events(folder.parent, folder.name, "", default_hp_metric=False))
         if isinstance(self.model, SearchModule) and config.strategy == "auto" and _processes(config) > 1:
             kwargs.setdefault("strategy", "flat")
         try:
@@ -98,6 +128,7 @@ def main(arguments: list[str]) -> RobustCLI:
     for name in ("robustnas.variants", "robustnas.diagnostics"):  # so that YAML files can name their classes shortly
         importlib.import_module(name)
     child = "LOCAL_RANK" in os.environ
+    exact = {"allow_abbrev": False}  # a misspelt option must not pass for another one
     try:
         return RobustCLI(
             Module,
@@ -107,7 +138,7 @@ def main(arguments: list[str]) -> RobustCLI:
             auto_configure_optimizers=False,
             seed_everything_default=0,
             save_config_kwargs={"overwrite": True},
-            parser_kwargs={"exit_on_error": False},
+            parser_kwargs={"exit_on_error": False, **exact, **{name: dict(exact) for name in RobustCLI.subcommands()}},
             trainer_defaults={"enable_model_summary": False},
             args=arguments,
         )
@@ -135,6 +166,13 @@ def _quiet() -> None:
         warnings.filterwarnings("ignore", said)
 
 
+class _Events(TensorBoardLogger):
+    """Curves for TensorBoard; ``config.yaml`` holds what its ``hparams.yaml`` would."""
+
+    def save(self) -> None:
+        self.experiment.flush()
+
+
 def new_folder(name: str) -> Path:
     """A folder under ``runs/`` that does not exist yet: ``name`` with the next number.
 
@@ -156,6 +194,37 @@ def _new_folder(config: Any) -> str:
     return str(
         new_folder("-".join(str(config[part].class_path).rpartition(".")[2].lower() for part in ("model", "data")))
     )
+
+
+def _check_checkpoint(path: str, model: Module) -> None:
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        weights, held = checkpoint["state_dict"], str(checkpoint[KEY]["module"]["class_path"])
+    except Exception as error:  # a damaged file can raise nearly anything
+        reason = " ".join([f"{type(error).__name__}:", *str(error).splitlines()[:1]])
+        raise ValueError(
+            f"Expected `--ckpt_path` to be a checkpoint of robustnas, but reading {path} fails with {reason}"
+        ) from error
+    name = type(model).__name__
+    if held.rpartition(".")[2] != name:
+        held = held.rpartition(".")[2]
+        raise ValueError(
+            f"Expected `--ckpt_path` to hold a search or evaluation by {name}, but {path} holds one by {held}."
+        )
+    own = model.state_dict()
+    shapes = [{key: getattr(value, "shape", None) for key, value in state.items()} for state in (own, weights)]
+    other = [key for key in {**own, **weights} if shapes[0].get(key, 0) != shapes[1].get(key, 0)]
+    if other:
+        raise ValueError(
+            f"Expected `--ckpt_path` to hold the network that the options describe, but {path} holds another one, "
+            f"which differs in {other[0]}; the config.yaml beside it describes it."
+        )
+
+
+def _seed(value: bool | int) -> int:
+    if isinstance(value, bool) or not 0 <= value < 2**32:
+        raise ValueError(f"Expected `seed_everything` to be a number from 0 to {2**32 - 1}, but got {value}.")
+    return value
 
 
 def _holds_run(folder: Path) -> bool:

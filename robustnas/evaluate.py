@@ -50,6 +50,7 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(
         prog="robustnas evaluate",
         description="Train the genotype that a run found from scratch on the run's data, and test it.",
+        allow_abbrev=False,
         epilog="Any option of `robustnas fit` may follow, such as --trainer.max_epochs 100.",
     )
     parser.add_argument("folder", metavar="RUN", help="folder of the search")
@@ -57,9 +58,11 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--run", help="folder of the evaluation (default: RUN/evaluation)")
     options, rest = parser.parse_known_args(arguments[1:])
     folder = Path(options.folder)
-    skeleton = find_space(read_genotype(str(folder)).space).skeleton if not options.config else ""
-    config = options.config or str(files("robustnas.configs") / f"evaluate_{skeleton}.yaml")
-    words = ["-c", config, "--model.init_args.architecture.init_args.genotype", str(folder)]
+    genotype = read_genotype(str(folder))
+    space = _section(folder, "model").get("init_args", {}).get("space") or genotype.space
+    config = options.config or str(files("robustnas.configs") / f"evaluate_{find_space(space).skeleton}.yaml")
+    architecture = "--model.init_args.architecture.init_args"
+    words = ["-c", config, f"{architecture}.genotype", str(folder), f"{architecture}.space", space]
     words += ["--data", json.dumps(data_of(folder)), "--run", options.run or str(folder / "evaluation")]
     result = train_and_test("found", [*words, *rest])
     print_results([result])
@@ -78,15 +81,21 @@ def data_of(folder: Path) -> dict[str, Any]:
     Raises:
         ValueError: If the folder holds no configuration with data.
     """
+    data = _section(folder, "data")
+    data.get("init_args", {}).pop("seed", None)
+    return data
+
+
+def _section(folder: Path, name: str) -> dict[str, Any]:
     path = folder / "config.yaml"
     try:
-        data: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))["data"]
-        data.get("init_args", {}).pop("seed", None)
-    except (OSError, yaml.YAMLError, TypeError, KeyError, AttributeError) as error:
+        section = yaml.safe_load(path.read_text(encoding="utf-8"))[name]
+        return {"class_path": section["class_path"], **section}
+    except (OSError, yaml.YAMLError, TypeError, KeyError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(
-            f"Expected {path} to be the configuration of a run, but reading it fails: {error!r}"
+            f"Expected {path} to be the configuration of a run with `{name}`, but reading it fails: {reason}"
         ) from error
-    return data
 
 
 def train_and_test(name: str, words: list[str]) -> Result:

@@ -6,6 +6,9 @@ import difflib
 import importlib
 import inspect
 import re
+import sys
+
+WORDS = ("ckpt_path", "config", "data", "model", "run", "seed_everything", "trainer")
 
 
 def explain(message: str) -> str:
@@ -17,28 +20,13 @@ def explain(message: str) -> str:
     Returns:
         A sentence that names the option, what was expected, and what came.
     """
-    if own := own_sentence(message):
-        return own
-    if unknown := re.search(r"(?:Option|Key) '([^']+)' is not (?:accepted|expected)", message):
-        return _unknown(unknown[1], re.findall(r"class_path '([\w.]+)'", message))
-    if unknown := re.search(r"[Uu]nrecognized arguments: (\S+)", message):
-        return f"Expected an option of the command, but got `{unknown[1]}`; see --help."
-    if missing := re.search(r'Key "([^"]+)" is required', message):
-        return f"Expected `{missing[1]}` to be given, but it is not."
-    if '"config"' in message and (file := re.search(r"(?:not exist|or invalid)[:\s']*([^'\n]*)", message)):
-        return f"Expected `--config` to be a YAML file, but got {file[1]!r}."
-    keys = re.findall(r'Parser key "([\w.]+)"', message)
-    values = re.findall(r"Got value: (.*)", message) or re.findall(r"Given value: (.*)", message)
-    if keys and (path := re.search(r"import path string: (\S+)", message)):
-        return f"Expected `{keys[-1]}` to be the name or import path of a class, but got {path[1]!r}."
-    if keys and values:
-        kinds = [kind for kind in re.findall(r"Expected an? <class '([\w.]+)'>", message) if kind != "NoneType"]
-        literal = re.search(r"(?:typing\.)?Literal\[(.*?)\]", message)
-        if literal and not kinds:
-            return f"Expected `{keys[-1]}` to be one of {literal[1]}, but got {values[-1]!r}."
-        wanted = " or ".join(dict.fromkeys(kinds[-1:] if len(keys) > 1 else kinds)) or "of another type"
-        return f"Expected `{keys[-1]}` to be {wanted}, but got {values[-1]!r}."
-    return f"Expected options that make sense, but got: {' '.join(message.split())}"
+    return (
+        own_sentence(message)
+        or _of_name(message)
+        or _of_config(message)
+        or _of_value(message)
+        or f"Expected options that make sense, but got: {' '.join(message.split())}"
+    )
 
 
 def own_sentence(message: str) -> str | None:
@@ -47,12 +35,81 @@ def own_sentence(message: str) -> str | None:
     return found[0] if found else None
 
 
+def _of_name(message: str) -> str | None:
+    """What is wrong with the name of an option."""
+    if unknown := re.search(r"(?:Option|Key) '([^']+)' is not (?:accepted|expected)", message):
+        return _unknown(unknown[1], re.findall(r"class_path '([\w.]+)'", message))
+    if unknown := re.search(r"[Uu]nrecognized arguments: ([^\s=]+)|does not accept option '([^']+)'", message):
+        known = [*WORDS, *(f"trainer.{name}" for name in _arguments("pytorch_lightning.Trainer"))]
+        option = unknown[1] or unknown[2]
+        close = difflib.get_close_matches(option.lstrip("-"), known, n=1)
+        return f"Expected an option of the command, but got `{option}`" + _hint(close, "; see --help.")
+    if missing := re.search(r"arguments are required: (.*)", message):
+        names = [re.sub(r"^(fit|validate|test)\.", "", name) for name in missing[1].split(", ")]
+        owner = re.findall(r"class_path '(?:[\w.]+\.)?(\w+)'", message)
+        where = f" of {owner[-1]}" if owner else ""
+        return f"Expected {' and '.join(f'`{name}`' for name in names)}{where} to be given, but got none."
+    if missing := re.search(r"argument (?:-c/)?(\S+): expected one argument", message):
+        return f"Expected `{missing[1]}` to have a value, but got none."
+    if missing := re.search(r'Key "([^"]+)" is required', message):
+        return f"Expected `{missing[1]}` to be given, but got none."
+    return None
+
+
+def _of_config(message: str) -> str | None:
+    """What is wrong with a YAML file."""
+    if '"config"' in message and (file := re.search(r"(?:not exist|or invalid|not a file)[:\s']*([^'\n]*)", message)):
+        return f"Expected `--config` to be a YAML file, but got {file[1]!r}."
+    if failed := re.search(r"Problems parsing config:\s*(.*)", message, re.DOTALL):
+        return f"Expected `--config` to be YAML, but got text that fails: {' '.join(failed[1].split())}."
+    if other := re.search(r"Unexpected config:\s*(.*)", message):
+        return f"Expected `--config` to be a YAML file of options with their values, but got {other[1]!r}."
+    return None
+
+
+def _of_value(message: str) -> str | None:
+    """What is wrong with the value of an option."""
+    keys = re.findall(r'Parser key "([\w.]+)"', message)
+    values = re.findall(r"Got value: (.*)", message) or re.findall(r"Given value: (.*)", message)
+    path = (
+        re.search(r"import path string: (\S+)", message)
+        or re.search(r"class_path '([^']+)':\s+(?:module '|No module|Import path)", message)
+        or re.search(r"does not correspond to a subclass of [^~]*Given value: (\S+)", message)
+    )
+    if keys and path:
+        name = path[1].rpartition(".")[2]
+        close = difflib.get_close_matches(name, [known for known in _classes() if known != name], n=1)
+        expected = f"Expected `{keys[-1]}` to be the name or import path of a class that fits"
+        return f"{expected}, but got {path[1]!r}" + _hint(close, ".")
+    if not (keys and values):
+        return None
+    kinds = [kind for kind in re.findall(r"Expected an? <class '([\w.]+)'>", message) if kind != "NoneType"]
+    literals = re.findall(r"Expected an? (?:typing\.)?Literal\[(.*?)\]", message)
+    if literals and not kinds:
+        return f"Expected `{keys[-1]}` to be one of {', '.join(literals)}, but got {values[-1]!r}."
+    several = re.search(r"Expected (an? (?:tuple|list) with [^.\n]*)", message)
+    wanted = " or ".join(dict.fromkeys(kinds[-1:] if len(keys) > 1 else kinds))
+    wanted = wanted or (several[1] if several else "of another type")
+    return f"Expected `{keys[-1]}` to be {wanted}, but got {values[-1]!r}."
+
+
 def _unknown(option: str, class_paths: list[str]) -> str:
     known = sorted({name for path in class_paths for name in _arguments(path)})
     where = f" of {class_paths[-1].rpartition('.')[2]}" if class_paths else ""
     close = difflib.get_close_matches(option.rpartition(".")[2], known, n=1)
-    hint = f"; did you mean `{close[0]}`?" if close else f", which has {', '.join(known)}." if known else "."
-    return f"Expected an option{where}, but got `{option}`{hint}"
+    return f"Expected an option{where}, but got `{option}`" + _hint(
+        close, f", which has {', '.join(known)}." if known else "."
+    )
+
+
+def _hint(close: list[str], otherwise: str) -> str:
+    return f"; did you mean `{close[0]}`?" if close else otherwise
+
+
+def _classes() -> list[str]:
+    """Names of the classes that a YAML file can give without their modules."""
+    modules = (sys.modules.get(f"robustnas.{name}") for name in ("variants", "training", "data", "strategies"))
+    return sorted({name for module in modules for name, value in vars(module).items() if inspect.isclass(value)})
 
 
 def _arguments(path: str) -> set[str]:
@@ -62,5 +119,5 @@ def _arguments(path: str) -> set[str]:
     except (ImportError, AttributeError, ValueError):
         return set()
     # Variants pass on **shared, so the names lie with their bases.
-    own = (base for base in bases if base.__module__.startswith("robustnas"))
+    own = (base for base in bases if base.__module__.startswith(("robustnas", "pytorch_lightning")))
     return {argument for base in own for argument in inspect.signature(base).parameters} - {"shared", "arguments"}

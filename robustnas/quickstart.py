@@ -27,6 +27,7 @@ def main(arguments: list[str]) -> None:
     """
     parser = argparse.ArgumentParser(
         prog="robustnas quickstart",
+        allow_abbrev=False,
         description="Search with DARTS on scikit-learn's handwritten digits, then train the found network and a "
         "ResNet of like size from scratch. Takes minutes on two cores.",
     )

@@ -1,0 +1,280 @@
+"""Wrong input gives one sentence that names it, before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from made import picture, write_folders, write_parquet
+
+from robustnas.__main__ import main
+from robustnas.record import Run, read_genotype
+
+QUIET = ["--trainer.max_epochs=1", "--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu"]
+MODEL = ["--model=DARTS", "--model.space=NASBench201", "--model.cells=1", "--model.channels=2"]
+DATA = ["--data=Digits", "--data.batch_size=16", "--data.fractions=[0.06, 0.04, 0.04]"]
+SEARCH = ["fit", *MODEL, *DATA, *QUIET]
+EVALUATION = ["fit", "--model=EvaluationModule", *DATA, *QUIET]
+FOUND = [*EVALUATION, "--model.architecture=Found", "--model.architecture.cells=1"]
+GENOTYPE = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|nor_conv_1x1~0|avg_pool_3x3~1|nor_conv_3x3~2|"
+
+ROWS: dict[str, tuple[Sequence[str], str]] = {
+    "unknown command": (["serach"], "Expected a command among quickstart, fit, validate, test, evaluate, draw, but"),
+    "nothing to fit": (["fit"], "Expected `data` and `model` to be given, but got none."),
+    "missing configuration": (["fit", "-c", "none.yaml"], "Expected `--config` to be a YAML file, but got '"),
+    "configuration is a folder": (["fit", "-c", "empty"], "Expected `--config` to be a YAML file, but got '"),
+    "malformed YAML": (["fit", "-c", "malformed.yaml"], "Expected `--config` to be YAML, but got text that fails: "),
+    "YAML without options": (["fit", "-c", "list.yaml"], "Expected `--config` to be a YAML file of options with "),
+    "misspelt section": (
+        ["fit", "-c", "section.yaml"],
+        "Expected an option of the command, but got `modle`; did you mean `model`?",
+    ),
+    "misspelt trainer option in YAML": (
+        ["fit", "-c", "trainer.yaml"],
+        "Expected an option of the command, but got `trainer.max_epoch`; did you mean `trainer.max_epochs`?",
+    ),
+    "misspelt model option in YAML": (
+        ["fit", "-c", "model.yaml"],
+        "Expected an option of DARTS, but got `chanels`; did you mean `channels`?",
+    ),
+    "misspelt trainer option": (
+        [*SEARCH, "--trainer.max_epoch=2"],
+        "Expected an option of the command, but got `--trainer.max_epoch`; did you mean `trainer.max_epochs`?",
+    ),
+    "misspelt model option": (
+        [*SEARCH, "--model.momentun=0.5"],
+        "Expected an option of DARTS, but got `momentun`; did you mean `momentum`?",
+    ),
+    "misspelt data option": (
+        [*SEARCH, "--data.batchsize=4"],
+        "Expected an option of Digits, but got `batchsize`; did you mean `batch_size`?",
+    ),
+    "misspelt option of a part": (
+        [*SEARCH, "--model.relaxation=Softmax", "--model.relaxation.temprature=1"],
+        "Expected an option of Softmax, but got `temprature`; did you mean `temperature`?",
+    ),
+    "misspelt model": (
+        ["fit", "--model=DART", *DATA],
+        "Expected `model` to be the name or import path of a class that fits, but got 'DART'; did you mean `DARTS`?",
+    ),
+    "misspelt import path": (
+        ["fit", "--model=robustnas.variants.DART", *DATA],
+        "Expected `model` to be the name or import path of a class that fits, but got 'robustnas.variants.DART'",
+    ),
+    "misspelt part": (
+        [*SEARCH, "--model.gradient=Unroled"],
+        "Expected `gradient` to be the name or import path of a class that fits, but got 'Unroled'; did you mean",
+    ),
+    "data for a model": (
+        ["fit", "--model=robustnas.data.Digits", *DATA],
+        "Expected `model` to be the name or import path of a class that fits, but got 'robustnas.data.Digits'.",
+    ),
+    "a word for a number": ([*SEARCH, "--model.channels=four"], "Expected `channels` to be int, but got 'four'."),
+    "a fraction for a whole number": (
+        [*SEARCH, "--trainer.max_epochs=1.5"],
+        "Expected `trainer.max_epochs` to be int, but got '1.5'.",
+    ),
+    "too few numbers": ([*SEARCH, "--data.fractions=[0.5, 0.5]"], "Expected `fractions` to be a tuple with 3 elements"),
+    "not one of the choices": (
+        [*SEARCH, "--model.step_order=random"],
+        "Expected `step_order` to be one of 'arch_first', 'weights_first', but got 'random'.",
+    ),
+    "option without a value": ([*SEARCH, "--run"], "Expected `--run` to have a value, but got none."),
+    "stray word": ([*SEARCH, "now"], "Expected an option of the command, but got `now`"),
+    "negative seed": ([*SEARCH, "--seed_everything=-1"], "Expected `seed_everything` to be a number from 0 to 429"),
+    "random seed": ([*SEARCH, "--seed_everything=true"], "Expected `seed_everything` to be a number from 0 to 4294"),
+    "no epochs": ([*SEARCH, "--trainer.max_epochs=0"], "Expected `max_epochs` to be at least 1, but got 0."),
+    "epochs not given": (["fit", *MODEL, *DATA], "Expected `max_epochs` to be at least 1, but got None."),
+    "negative step size": ([*SEARCH, "--model.lr=-1"], "Expected `lr` to be positive, but got -1.0."),
+    "undefined step size": ([*SEARCH, "--model.lr=.nan"], "Expected `lr` to be positive, but got nan."),
+    "no channels": ([*SEARCH, "--model.channels=0"], "Expected `channels` to be at least 1, but got 0."),
+    "layers in NAS-Bench-201": (
+        [*SEARCH, "--model.layers=3"],
+        "Expected `cells` to set the depth in the space NASBench201, but got `layers` = 3.",
+    ),
+    "unknown space": ([*SEARCH, "--model.space=DART"], "Expected `space` to be one of ['DARTS', 'DARTSWithoutNone',"),
+    "space that cannot be imported": ([*SEARCH, "--model.space=no_such.SPACE"], "Expected `space` to be one of ['DAR"),
+    "unknown operation": (
+        [*SEARCH, "--model.space=test_bad_input_space.UNKNOWN"],
+        "Expected every operation of the space to be one of ['avg_pool_3x3', 'conv_7x1_1x7', 'dil_conv_3x3',",
+    ),
+    "images too small": (
+        ["fit", "--model=DARTS", "--model.stem=imagenet", "--model.channels=2", "--model.layers=3", *DATA, *QUIET],
+        "Expected `images` to be at least 32 x 32 pixels, since the network divides their size by 32, but got 8 x 8.",
+    ),
+    "float16": ([*SEARCH, "--trainer.precision=16-mixed"], "Expected `precision` to be 32-true, 64-true or bf16-mixed"),
+    "unknown precision": ([*SEARCH, "--trainer.precision=17"], "Expected `trainer.precision` to be one of 64, 32, "),
+    "unknown accelerator": (
+        [*SEARCH, "--trainer.accelerator=quantum"],
+        "Expected `trainer` to be one that can run here, but Lightning says: You selected an invalid accelerator name",
+    ),
+    "batch larger than the data": (
+        [*SEARCH, "--data.batch_size=5000"],
+        "Expected `batch_size` to leave at least one full batch of the 86 samples of 'weights', but got 5000.",
+    ),
+    "empty batches": ([*SEARCH, "--data.batch_size=0"], "Expected `batch_size` to be at least 1, but got 0."),
+    "shares above one": (
+        [*SEARCH, "--data.fractions=[0.5, 0.5, 0.5]"],
+        "Expected `fractions` to be shares of weights, arch and selection that sum to at most one, but got (0.5, 0.5,",
+    ),
+    "missing checkpoint": (
+        [*SEARCH, "--ckpt_path=none.ckpt"],
+        "Expected `--ckpt_path` to be a checkpoint, but there is no file none.ckpt.",
+    ),
+    "no last checkpoint": (
+        [*SEARCH, "--ckpt_path=last", "--run=empty"],
+        "Expected `--ckpt_path` to be a checkpoint, but there is no file empty/last.ckpt.",
+    ),
+    "last of what": (
+        [*SEARCH, "--ckpt_path=last"],
+        "Expected `--run` to name the run whose last checkpoint is meant, but got none.",
+    ),
+    "corrupt checkpoint": (
+        [*SEARCH, "--ckpt_path=corrupt.ckpt"],
+        "Expected `--ckpt_path` to be a checkpoint of robustnas, but reading corrupt.ckpt fails with ",
+    ),
+    "empty checkpoint": (
+        [*SEARCH, "--ckpt_path=empty.ckpt"],
+        "Expected `--ckpt_path` to be a checkpoint of robustnas, but reading empty.ckpt fails with EOFError:",
+    ),
+    "checkpoint of something else": (
+        [*SEARCH, "--ckpt_path=other.ckpt"],
+        "Expected `--ckpt_path` to be a checkpoint of robustnas, but reading other.ckpt fails with KeyError: ",
+    ),
+    "nothing to measure": (
+        ["validate", *MODEL, *DATA],
+        "Expected `--ckpt_path` to name the checkpoint to measure, but got none.",
+    ),
+    "folder that holds a run": (
+        [*SEARCH, "--run=taken"],
+        "Expected `--run` to be a new folder, but taken holds a run; `--ckpt_path last` continues it, another folder",
+    ),
+    "evaluation without an architecture": (
+        EVALUATION,
+        "Expected `architecture` of EvaluationModule to be given, but got none.",
+    ),
+    "missing genotype": (
+        [*FOUND, "--model.architecture.genotype=none.json"],
+        "Expected `genotype` to be a genotype in one line, a JSON file or a run folder, but got 'none.json', and there",
+    ),
+    "genotype from another space": (
+        [*FOUND[:-1], f"--model.architecture.genotype={GENOTYPE}", "--model.architecture.space=S1"],
+        "Expected `genotype` to be from the space S1, but got one from NASBench201.",
+    ),
+    "genotype that is no JSON": (
+        [*FOUND, "--model.architecture.genotype=list.yaml"],
+        "Expected list.yaml to hold a genotype. Expected `genotype` to be JSON, but got text that fails at ",
+    ),
+    "JSON that is no genotype": (
+        [*FOUND, "--model.architecture.genotype=taken/manifest.json"],
+        "Expected taken/manifest.json to hold a genotype. Expected `genotype` JSON to have",
+    ),
+    "evaluate nothing": (["evaluate", "none"], "Expected `genotype` to be a genotype in one line, a JSON file or a "),
+    "evaluate an empty folder": (["evaluate", "empty"], "Expected `empty` to hold genotype.json, which a finished"),
+    "evaluate without configuration": (
+        ["evaluate", "bare"],
+        "Expected bare/config.yaml to be the configuration of a run with `model`, but reading it fails: [Errno 2] No",
+    ),
+    "draw an unknown form": (
+        ["draw", GENOTYPE, "--out=cells.gif"],
+        "Expected `path` to end in .svg, .png or .dot, but got 'cells.gif'.",
+    ),
+    "draw nothing": (["draw", "none"], "Expected `genotype` to be a genotype in one line, a JSON file or a run "),
+    "draw where nothing can be written": (
+        ["draw", GENOTYPE, "--out=list.yaml/cells.svg"],
+        "Expected to read or write list.yaml/cells.svg, but got: Not a directory.",
+    ),
+    "no folder of images": (
+        ["fit", *MODEL, "--data=ImageFolder", "--data.root=none", *QUIET],
+        "Expected `root` to be a folder, but got 'none'.",
+    ),
+    "empty folder of images": (
+        ["fit", *MODEL, "--data=ImageFolder", "--data.root=empty", *QUIET],
+        "Expected 'empty' to hold a folder of images for each class, but got none.",
+    ),
+    "one class": (
+        ["fit", *MODEL, "--data=ImageFolder", "--data.root=one", *QUIET],
+        "Expected `classes` to be at least two for classification, but got ['class0'].",
+    ),
+    "corrupt image": (
+        ["fit", *MODEL, "--data=ImageFolder", "--data.root=damaged", *QUIET],
+        "Expected 'damaged/class1/3.png' to be a readable image, but got ",
+    ),
+    "corrupt parquet": (
+        ["fit", *MODEL, "--data=ParquetImages", "--data.train=damaged.parquet", *QUIET],
+        "Expected 'damaged.parquet' to be a readable parquet file, but got: ",
+    ),
+    "missing column": (
+        ["fit", *MODEL, "--data=ParquetImages", "--data.train=good.parquet", "--data.image_column=picture", *QUIET],
+        "Expected 'good.parquet' to have the column 'picture', but its columns are ['img', 'label'].",
+    ),
+    "targets without a table": (
+        ["fit", *MODEL, "--data=ImageFolder", "--data.root=one", "--data.task=regression", *QUIET],
+        "Expected `labels` to be a CSV file of targets for regression, but got None.",
+    ),
+}
+
+UNKNOWN = """
+from robustnas.spaces.space import SearchSpace, complete_cell
+
+UNKNOWN = SearchSpace("mine", {"cell": complete_cell(1, 3, ("skip_connect", "magic"), (3,))}, "nasbench201")
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with everything that is wrong in the rows above."""
+    folder = tmp_path_factory.mktemp("place")
+    texts = {
+        "malformed.yaml": "model: [unclosed\n",
+        "list.yaml": "- a\n",
+        "section.yaml": "modle: DARTS\ndata: Digits\n",
+        "trainer.yaml": "model: DARTS\ndata: Digits\ntrainer:\n  max_epoch: 3\n",
+        "model.yaml": "model:\n  class_path: DARTS\n  init_args:\n    chanels: 4\ndata: Digits\n",
+        "corrupt.ckpt": "no checkpoint\n",
+        "empty.ckpt": "",
+        "taken/manifest.json": "{}",
+        "damaged/class1/3.png": picture(0.5, 0)[:60].decode("latin-1"),
+        "damaged.parquet": "PAR1 and no more",
+        "test_bad_input_space.py": UNKNOWN,
+    }
+    write_folders(folder / "one", classes=1)
+    write_folders(folder / "damaged", each=8)
+    write_parquet(folder / "good.parquet")
+    for name, text in texts.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(text.encode("latin-1"))
+    for name in ("empty", "bare"):
+        (folder / name).mkdir()
+    torch.save({"state_dict": {}}, folder / "other.ckpt")
+    Run(folder / "bare").write_genotype(read_genotype(GENOTYPE))
+    return folder
+
+
+def said(words: Sequence[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """The one sentence that a command refuses with."""
+    assert main(list(words)) in (1, 2)
+    caught = capsys.readouterr()
+    assert "Traceback" not in caught.err + caught.out
+    (line,) = [line for line in caught.err.splitlines() if line.strip()]
+    assert line.startswith("robustnas: ")
+    return line.removeprefix("robustnas: ")
+
+
+def trained(folder: Path) -> list[Path]:
+    return [path for name in ("last.ckpt", "metrics.csv", "alpha", "events*") for path in folder.rglob(name)]
+
+
+@pytest.mark.parametrize("case", ROWS)
+def test_wrong_input_is_named_before_anything_is_trained(
+    case: str, place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(place)
+    words, beginning = ROWS[case]
+    sentence = said(words, capsys)
+    assert sentence.startswith(beginning), sentence
+    assert len(sentence) < 700
+    assert trained(place) == []
+    assert not (place / "runs").exists()  # what is refused takes no number

@@ -1,0 +1,125 @@
+"""Every YAML in ``configs/`` runs; a new one is tested by being there."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+from made import picture, write_folders, write_parquet
+
+from robustnas import cli
+from robustnas.spaces import find_space
+
+CONFIGS = sorted((Path(__file__).resolve().parents[1] / "configs").glob("*.yaml"))
+TINY = [
+    "--trainer.max_epochs=1",
+    "--trainer.limit_train_batches=1",
+    "--trainer.limit_val_batches=1",
+    "--trainer.enable_progress_bar=false",
+    "--trainer.accelerator=cpu",
+    "--data.batch_size=4",
+    "--seed_everything=0",
+]
+GENOTYPES = {
+    "darts": "DARTS "
+    + " | ".join(
+        f"{kind}: 0-2 sep_conv_3x3, 1-2 skip_connect, 0-3 max_pool_3x3, 1-3 dil_conv_5x5, "
+        "0-4 skip_connect, 2-4 sep_conv_5x5, 1-5 avg_pool_3x3, 3-5 dil_conv_3x3"
+        for kind in ("normal", "reduce")
+    ),
+    "nasbench201": "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|nor_conv_1x1~0|avg_pool_3x3~1|nor_conv_3x3~2|",
+}
+
+
+def read(path: Path) -> dict[str, Any]:
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def smaller_model(config: dict[str, Any]) -> list[str]:
+    """Options that make the network of a configuration small."""
+    model = config["model"]["init_args"]
+    place = "--model.init_args"
+    if "architecture" in model:
+        place, model = f"{place}.architecture.init_args", model["architecture"]["init_args"]
+        skeleton = "nasbench201" if "cells" in model else "darts"
+        options = [f"{place}.genotype={GENOTYPES[skeleton]}"]
+    else:
+        skeleton, options = find_space(model["space"]).skeleton, []
+    depth = "cells=1" if skeleton == "nasbench201" else "layers=3"
+    return [*options, f"{place}.channels=4", f"{place}.{depth}"]
+
+
+class Part:
+    """As much of a ``datasets.Dataset`` as is used."""
+
+    def __init__(self, image_column: str, count: int) -> None:
+        self.columns = {
+            image_column: [{"bytes": picture(i % 2, i), "path": None} for i in range(count)],
+            "label": [i % 2 for i in range(count)],
+        }
+        self.features = {"label": SimpleNamespace(names=["dark", "bright"])}
+        self.column_names = list(self.columns)
+
+    def __getitem__(self, name: str) -> list[Any]:
+        return self.columns[name]
+
+    def cast_column(self, name: str, feature: object) -> Part:
+        return self
+
+
+def smaller_data(config: dict[str, Any], folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Options, and files, that stand in for the data of a configuration."""
+    data = config.get("data", {"class_path": None})
+    kind, arguments = str(data["class_path"]).rpartition(".")[2], data.get("init_args", {})
+    if kind == "ParquetImages":
+        return [f"--data.init_args.{name}={write_parquet(folder / f'{name}.parquet')}" for name in ("train", "test")]
+    if kind == "ImageFolder":
+        return [f"--data.init_args.root={write_folders(folder / 'images')}", "--data.init_args.image_size=8"]
+    if kind == "HubImages":
+        column = arguments["image_column"]
+        parts = {"train": Part(column, 48), "test": Part(column, 8)}
+        fake = SimpleNamespace(load_dataset=lambda *_, **__: parts, Image=lambda decode: None)
+        monkeypatch.setitem(sys.modules, "datasets", fake)
+        return []
+    assert kind in ("Digits", "None"), f"a stand-in for {kind} is missing here"
+    return ["--data=Digits"] if kind == "None" else []
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_configuration_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = read(path)
+    data = smaller_data(config, tmp_path / "data", monkeypatch)
+    run = cli.main(["fit", "-c", str(path), *data, *smaller_model(config), *TINY, f"--run={tmp_path / 'run'}"])
+    assert run.trainer.current_epoch == 1
+    assert run.trainer.global_step == 1
+    assert run.model.training_streams
+    assert (tmp_path / "run" / "last.ckpt").is_file()
+    searching = type(run.model).__name__ != "EvaluationModule"
+    assert (tmp_path / "run" / "genotype.json").is_file() == searching
+    assert "train/loss" in (tmp_path / "run" / "metrics.csv").read_text(encoding="utf-8").splitlines()[0]
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_configuration_is_short_and_says_what_it_is_for(path: Path) -> None:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 30
+    assert lines[0].startswith("# ")
+    assert len(lines[0].split()) >= 6
+    assert all(len(line) <= 120 for line in lines)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_configuration_names_classes_in_full(path: Path) -> None:
+    """Import paths say where to look the options up."""
+    config = read(path)
+    assert config["model"]["class_path"].startswith("robustnas.")
+    assert config.get("data", {"class_path": "robustnas."})["class_path"].startswith("robustnas.")
+    assert config["trainer"]["max_epochs"] >= 1
+
+
+def test_there_are_configurations() -> None:
+    assert {"digits_darts", "my_images", "evaluate_darts", "evaluate_nasbench201"} <= {path.stem for path in CONFIGS}
