@@ -51,6 +51,7 @@ def shrunk(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     run = cli.main
 
     def short(words: list[str]) -> cli.RobustCLI:
+        assert torch.get_num_threads() == 1
         asked.append(words)
         limits = [f"--trainer.limit_{stage}_batches=1" for stage in ("train", "val", "test")]
         return run([*words, "--trainer.max_epochs=1", *limits, "--trainer.enable_progress_bar=false"])
@@ -60,8 +61,13 @@ def shrunk(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
 
 def test_it_searches_evaluates_and_compares(shrunk: list[list[str]], tmp_path: Path, capsys: Any) -> None:
-    root = tmp_path / "quick"
-    assert main(["quickstart", f"--run={root}", "--seed=3"]) == 0
+    root, threads = tmp_path / "quick", torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert main(["quickstart", f"--run={root}", "--seed=3"]) == 0
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
     assert len(shrunk) == 3
     check_files(root)
     assert [Run(root / name).manifest["data"]["seed"] for name in NAMES] == [3, 3, 3]
