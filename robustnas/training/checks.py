@@ -46,7 +46,7 @@ class Finite:
         if (last or loss.is_cpu or step % 50 == 0) and math.isfinite(first := self._bad.item()):
             raise NotFiniteError(
                 f"Expected a finite {name} loss, but got one that is not at step {int(first)} (epoch {epoch}). "
-                f"The last checkpoint holds the state before; lower learning rates or full precision may help."
+                f"The checkpoint of the epoch before, if there is one, is still good; lower learning rates may help."
             )
 
 
@@ -62,6 +62,34 @@ def check_positive(**values: float) -> None:
     for name, value in values.items():
         if not (value > 0 and math.isfinite(value)):
             raise ValueError(f"Expected `{name}` to be positive, but got {value}.")
+
+
+def check_not_negative(**values: float) -> None:
+    """Refuse numbers below zero.
+
+    Args:
+        **values: Numbers by the name of their argument.
+
+    Raises:
+        ValueError: If one is negative or not finite.
+    """
+    for name, value in values.items():
+        if not (value >= 0 and math.isfinite(value)):
+            raise ValueError(f"Expected `{name}` to be zero or more, but got {value}.")
+
+
+def check_below_one(**values: float) -> None:
+    """Refuse numbers that are no share of one.
+
+    Args:
+        **values: Numbers by the name of their argument.
+
+    Raises:
+        ValueError: If one is negative, or one or more.
+    """
+    for name, value in values.items():
+        if not 0 <= value < 1:
+            raise ValueError(f"Expected `{name}` to be zero or more and below one, but got {value}.")
 
 
 def check_precision(precision: str | int | None) -> None:

@@ -31,7 +31,7 @@ from robustnas.strategies import (
     Unperturbed,
 )
 from robustnas.strategies.moment import Purpose
-from robustnas.training.checks import check_positive
+from robustnas.training.checks import check_below_one, check_not_negative, check_positive
 from robustnas.training.module import Module
 from robustnas.training.processes import average, average_buffers
 from robustnas.training.tasks import Task, check_task, loss_of, metrics_of, update
@@ -122,6 +122,9 @@ class SearchModule(Module):
         super().__init__(locals())
         check_task(task, num_classes)
         check_positive(lr=lr, arch_lr=arch_lr)
+        check_not_negative(lr_min=lr_min, weight_decay=weight_decay, clip=clip, arch_weight_decay=arch_weight_decay)
+        check_not_negative(alpha_init=alpha_init)
+        check_below_one(momentum=momentum, drop_path=drop_path, arch_beta1=arch_betas[0], arch_beta2=arch_betas[1])
         self.space = find_space(space)
         self.relaxation, self.perturbation = relaxation, perturbation
         self.gradient, self.selection = gradient, selection

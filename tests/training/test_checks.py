@@ -191,3 +191,20 @@ def test_the_images_are_checked_without_data(tmp_path) -> None:
     with pytest.raises(ValueError, match=r"but got \[1, 3, 8, 8\]"):
         module.check_images(torch.empty(1, 3, 8, 8, device="meta"))
     assert digits().image_shape == (1, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "wanted"),
+    [
+        ("lr", 0.0, "positive"),
+        ("lr_min", -1.0, "zero or more"),
+        ("weight_decay", -1.0, "zero or more"),
+        ("clip", float("nan"), "zero or more"),
+        ("momentum", 1.0, "zero or more and below one"),
+        ("drop_path", 2.0, "zero or more and below one"),
+        ("arch_betas", (0.5, 2.0), "zero or more and below one"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(argument: str, value: Any, wanted: str) -> None:
+    with pytest.raises(ValueError, match=rf"^Expected `\w+` to be {wanted}, but got"):
+        search(**{argument: value})
