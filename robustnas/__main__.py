@@ -11,12 +11,15 @@ import sys
 from collections.abc import Callable, Sequence
 
 COMMANDS = {
-    "quickstart": ("robustnas.quickstart:main", "search on handwritten digits, evaluate what is found, in minutes"),
-    "fit": ("robustnas.cli:main", "run a search, or train a network, as a YAML file says"),
-    "validate": ("robustnas.cli:main", "measure a checkpoint on the selection role"),
-    "test": ("robustnas.cli:main", "measure a checkpoint on the test set"),
-    "evaluate": ("robustnas.evaluate:main", "train the genotype that a run found, and test it"),
-    "draw": ("robustnas.draw:main", "draw the cells of a genotype as SVG or PNG"),
+    "quickstart": (
+        "robustnas.commands.quickstart:main",
+        "search on handwritten digits, evaluate what is found, in minutes",
+    ),
+    "fit": ("robustnas.cli", "run a search, or train a network, as a YAML file says"),
+    "validate": ("robustnas.cli", "measure a checkpoint on the selection role"),
+    "test": ("robustnas.cli", "measure a checkpoint on the test set"),
+    "evaluate": ("robustnas.commands.evaluate", "train the genotype that a run found, and test it"),
+    "draw": ("robustnas.commands.draw", "draw the cells of a genotype as SVG or PNG"),
 }
 
 USAGE = """usage: robustnas COMMAND [OPTIONS]
@@ -59,8 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     if not {"", os.getcwd()} & set(sys.path):
         sys.path.append(os.getcwd())  # where the user's own spaces and data sets lie
-    module, _, function = COMMANDS[words[0]][0].partition(":")
-    command: Callable[[list[str]], object] = getattr(importlib.import_module(module), function)
+    command: Callable[[list[str]], object] = importlib.import_module(COMMANDS[words[0]][0]).main
     try:
         command(words)
     except ValueError as error:

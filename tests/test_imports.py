@@ -30,11 +30,9 @@ LIBRARY = set(ARROWS)
 ARROWS |= {
     "options": set(),
     "cli": LIBRARY | {"options"},
-    "draw": {"spaces", "record", "drawing"},
-    "evaluate": LIBRARY | {"cli"},
-    "quickstart": LIBRARY | {"cli", "evaluate"},
+    "commands": LIBRARY | {"cli", "options"},
     "studies": LIBRARY | {"cli"},
-    "__main__": LIBRARY | {"cli", "studies"},
+    "__main__": LIBRARY | {"cli", "commands", "studies"},
     "variants": LIBRARY,
     "diagnostics": LIBRARY,
 }

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from robustnas import cli
-from robustnas.evaluate import Result, data_of, print_results, train_and_test
+from robustnas.commands.evaluate import Result, data_of, print_results, train_and_test
 from robustnas.networks import ResNet
 from robustnas.record import read_genotype
 
