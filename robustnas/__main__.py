@@ -11,10 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 COMMANDS = {
-    "quickstart": (
-        "robustnas.commands.quickstart:main",
-        "search on handwritten digits, evaluate what is found, in minutes",
-    ),
+    "quickstart": ("robustnas.commands.quickstart", "search on handwritten digits, evaluate what is found"),
     "fit": ("robustnas.cli", "run a search, or train a network, as a YAML file says"),
     "validate": ("robustnas.cli", "measure a checkpoint on the selection role"),
     "test": ("robustnas.cli", "measure a checkpoint on the test set"),

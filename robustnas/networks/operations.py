@@ -220,9 +220,15 @@ def register_operation(name: str, factory: Callable[[int, int, bool], nn.Module]
         ValueError: If the name is taken by another factory, or is no identifier.
     """
     known = _KNOWN.get(name)
-    if name == "none" or not name.isidentifier() or (known is not None and getattr(known, "factory", None) != factory):
+    # A module that is loaded again, or a notebook's cell, brings a new object of the same name.
+    same = isinstance(known, _UserOperation) and _path(known.factory) == _path(factory)
+    if name == "none" or not name.isidentifier() or not (known is None or same):
         raise ValueError(f"Expected `name` to be an identifier that is not in use, but got {name!r}.")
     _KNOWN[name] = _UserOperation(factory)
+
+
+def _path(factory: Callable[[int, int, bool], nn.Module]) -> tuple[str, str]:
+    return getattr(factory, "__module__", ""), getattr(factory, "__qualname__", repr(factory))
 
 
 class _UserOperation:

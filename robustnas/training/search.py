@@ -195,10 +195,9 @@ class SearchModule(Module):
     def arch_step(self, batch: Mapping[str, Batch]) -> None:
         """Move α along the gradient of the loss on the architecture batch."""
         weights = dict(self.supernet.named_parameters())
-        moment = self.moment("arch")
-        problem = Bilevel(
-            lambda weights: self.loss(batch["arch"], self.mixtures(moment), weights),
-            lambda weights: self.loss(batch["weights"], self.mixtures(moment), weights),
+        problem = Bilevel(  # a new moment draws the same numbers, so that all losses of the step see one sample
+            lambda weights: self.loss(batch["arch"], self.mixtures(self.moment("arch")), weights),
+            lambda weights: self.loss(batch["weights"], self.mixtures(self.moment("arch")), weights),
             weights,
             list(self.alphas.values()),
             self._next_weight_step(weights),
