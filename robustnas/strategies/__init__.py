@@ -2,20 +2,30 @@
 
 from robustnas.strategies.gradient import Bilevel, FirstOrder, Gradient, Step, Unrolled, UnrolledByDifferences
 from robustnas.strategies.moment import Moment
+from robustnas.strategies.penalty import EntropyPenalty, LpSparsity, NoPenalty, Penalty
 from robustnas.strategies.perturbation import Perturbation, Unperturbed
 from robustnas.strategies.relaxation import Relaxation, Softmax
 from robustnas.strategies.selection import Selection, Strongest
+from robustnas.strategies.stopping import Never, SkipDominance, Stop, Stopping
 
 __all__ = [
     "Bilevel",
+    "EntropyPenalty",
     "FirstOrder",
     "Gradient",
+    "LpSparsity",
     "Moment",
+    "Never",
+    "NoPenalty",
+    "Penalty",
     "Perturbation",
     "Relaxation",
     "Selection",
+    "SkipDominance",
     "Softmax",
     "Step",
+    "Stop",
+    "Stopping",
     "Strongest",
     "Unperturbed",
     "Unrolled",

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
 import torch
+from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from robustnas.curvature import Hessian
 from robustnas.data.batch import Batch, derived_seed
 from robustnas.networks import Mixture, Supernet
 from robustnas.networks.blocks import Stem
@@ -22,19 +25,25 @@ from robustnas.strategies import (
     FirstOrder,
     Gradient,
     Moment,
+    Never,
+    NoPenalty,
+    Penalty,
     Perturbation,
     Relaxation,
     Selection,
     Softmax,
     Step,
+    Stopping,
     Strongest,
     Unperturbed,
 )
 from robustnas.strategies.moment import Purpose
 from robustnas.training.checks import check_below_one, check_not_negative, check_positive
+from robustnas.training.description import KEY
 from robustnas.training.module import Module
 from robustnas.training.processes import average, average_buffers
 from robustnas.training.tasks import Task, check_task, loss_of, metrics_of, update
+from robustnas.training.watch import Watch
 
 Mixtures = Mapping[str, Mixture]
 
@@ -61,6 +70,9 @@ class SearchModule(Module):
         perturbation: At which mixture the weights are trained.
         gradient: How the validation loss reaches α.
         selection: How the search is rounded to a genotype.
+        penalty: What is added to the loss of α.
+        stopping: When the search stops, and to which epoch it returns.
+        edge_weights: Whether every edge has a learned weight too: β, a softmax over the edges that enter a node.
         lr: Step size of the weights at the start.
         lr_min: Step size that a cosine schedule over the epochs approaches.
         momentum: Momentum of the weights.
@@ -70,6 +82,7 @@ class SearchModule(Module):
         arch_lr: Step size of α.
         arch_betas: Decay rates of Adam's moments for α.
         arch_weight_decay: Weight decay of α, added to its gradient.
+        arch_start: First epoch in which α moves.
         alpha_init: Standard deviation of the initial α, drawn from a normal distribution.
         drop_path: Probability at the last epoch that an edge is dropped for a sample, growing linearly from 0.
         step_order: Whether α or the weights step first.
@@ -100,6 +113,9 @@ class SearchModule(Module):
         perturbation: Perturbation = Unperturbed(),
         gradient: Gradient = FirstOrder(),
         selection: Selection = Strongest(),
+        penalty: Penalty = NoPenalty(),
+        stopping: Stopping = Never(),
+        edge_weights: bool = False,
         lr: float = 0.025,
         lr_min: float = 0.001,
         momentum: float = 0.9,
@@ -109,6 +125,7 @@ class SearchModule(Module):
         arch_lr: float = 3e-4,
         arch_betas: tuple[float, float] = (0.5, 0.999),
         arch_weight_decay: float = 1e-3,
+        arch_start: int = 0,
         alpha_init: float = 1e-3,
         drop_path: float = 0.0,
         step_order: Literal["arch_first", "weights_first"] = "arch_first",
@@ -123,11 +140,12 @@ class SearchModule(Module):
         check_task(task, num_classes)
         check_positive(lr=lr, arch_lr=arch_lr)
         check_not_negative(lr_min=lr_min, weight_decay=weight_decay, clip=clip, arch_weight_decay=arch_weight_decay)
-        check_not_negative(alpha_init=alpha_init)
+        check_not_negative(alpha_init=alpha_init, arch_start=arch_start)
         check_below_one(momentum=momentum, drop_path=drop_path, arch_beta1=arch_betas[0], arch_beta2=arch_betas[1])
         self.space = find_space(space)
         self.relaxation, self.perturbation = relaxation, perturbation
-        self.gradient, self.selection = gradient, selection
+        self.gradient, self.selection, self.penalty = gradient, selection, penalty
+        self.watch, self.arch_start = Watch(stopping), arch_start
         self.lr, self.lr_min, self.momentum, self.nesterov = lr, lr_min, momentum, nesterov
         self.weight_decay, self.clip, self.drop_path, self.step_order = weight_decay, clip, drop_path, step_order
         self.arch_lr, self.arch_betas, self.arch_weight_decay = arch_lr, arch_betas, arch_weight_decay
@@ -141,6 +159,10 @@ class SearchModule(Module):
             self.alphas = nn.ParameterDict(
                 {kind: nn.Parameter(alpha_init * torch.randn(cell.shape)) for kind, cell in self.space.cells.items()}
             )
+            weighed = self.space.cells.items() if edge_weights else ()
+            self.betas = nn.ParameterDict(
+                {kind: nn.Parameter(alpha_init * torch.randn(len(cell.edges))) for kind, cell in weighed}
+            )
         self.loss_of = loss_of(task)
         self.train_metrics = metrics_of(task, num_classes, "train/", persistent=True)
         self.val_metrics = metrics_of(task, num_classes, "val/")
@@ -153,7 +175,27 @@ class SearchModule(Module):
 
     def mixtures(self, moment: Moment) -> dict[str, Mixture]:
         """The mixture of each kind of cell, differentiable in α."""
-        return {kind: self.relaxation.mixture(alpha, moment) for kind, alpha in self.legal_alphas().items()}
+        mixtures = {kind: self.relaxation.mixture(alpha, moment) for kind, alpha in self.legal_alphas().items()}
+        return {kind: replace(mixture, edges=self.edge_weights(kind)) for kind, mixture in mixtures.items()}
+
+    def edge_weights(self, kind: str) -> Tensor | None:
+        """Weights of the edges of a kind of cell, ``[edges]``, which sum to one at each node; ``None`` without β."""
+        if kind not in self.betas:
+            return None
+        cell = self.space.cells[kind]
+        rows = [[row for row, _ in cell.edges_into(node)] for node in cell.nodes]  # edges are sorted by node
+        return torch.cat([self.betas[kind][into].softmax(dim=0) for into in rows])
+
+    def strengths(self) -> dict[str, Tensor]:
+        """How strongly each operation is held, by kind of cell, ``[edges, operations]``."""
+        strengths = {kind: self.relaxation.strength(alpha) for kind, alpha in self.legal_alphas().items()}
+        weights = {kind: self.edge_weights(kind) for kind in strengths}
+        return {kind: s if (w := weights[kind]) is None else s * w[:, None] for kind, s in strengths.items()}
+
+    @property
+    def arch_parameters(self) -> list[Tensor]:
+        """α, and β where there is one."""
+        return [*self.alphas.values(), *self.betas.values()]
 
     def legal_alphas(self) -> dict[str, Tensor]:
         """α by kind of cell, minus infinity where an edge has fewer candidates than others."""
@@ -165,10 +207,9 @@ class SearchModule(Module):
         return alphas
 
     def genotype(self) -> Genotype:
-        """The architecture that selection finds at the present α."""
+        """The architecture that selection finds at the present α, or at that of the epoch a stop returned to."""
         with torch.no_grad():
-            strengths = {kind: self.relaxation.strength(alpha) for kind, alpha in self.legal_alphas().items()}
-            return self.selection.genotype(self.space, strengths)
+            return self.selection.genotype(self.space, self.watch.returned or self.strengths())
 
     def forward(self, images: Tensor) -> Tensor:
         """Outputs of the supernet at the mixture of evaluation, ``[batch, num_classes]``."""
@@ -186,9 +227,12 @@ class SearchModule(Module):
         """One alternating step."""
         torch.manual_seed(derived_seed(self.seed, "own", self.global_step, self.global_rank))
         steps: list[Callable[[Mapping[str, Batch]], None]] = [self.arch_step, self.weight_step]
+        if self.current_epoch < self.arch_start:
+            steps = [self.weight_step]
         for step in steps if self.step_order == "arch_first" else reversed(steps):
             step(batch)
         if self.trainer.is_last_batch:
+            self.look(batch["arch"])
             self.lr_schedulers().step()  # type: ignore[union-attr]
             average_buffers(self.supernet)
 
@@ -196,10 +240,10 @@ class SearchModule(Module):
         """Move α along the gradient of the loss on the architecture batch."""
         weights = dict(self.supernet.named_parameters())
         problem = Bilevel(  # a new moment draws the same numbers, so that all losses of the step see one sample
-            lambda weights: self.loss(batch["arch"], self.mixtures(self.moment("arch")), weights),
+            lambda weights: self.arch_loss(batch["arch"], weights),
             lambda weights: self.loss(batch["weights"], self.mixtures(self.moment("arch")), weights),
             weights,
-            list(self.alphas.values()),
+            self.arch_parameters,
             self._next_weight_step(weights),
             average,
         )
@@ -209,9 +253,36 @@ class SearchModule(Module):
         self.check_loss("architecture", loss)
         self.log_loss("arch", loss, len(batch["arch"].targets))
         optimizer = self.optimizers(use_pl_optimizer=False)[1]  # type: ignore[index]
-        for alpha, gradient in zip(self.alphas.values(), gradients, strict=True):
-            alpha.grad = gradient
+        for parameter, gradient in zip(self.arch_parameters, gradients, strict=True):
+            parameter.grad = gradient
         optimizer.step()
+
+    def arch_loss(self, batch: Batch, weights: Mapping[str, Tensor]) -> Tensor:
+        """The loss of α: that of the supernet on the batch, and the penalty."""
+        moment = self.moment("arch")
+        shares = {kind: self.relaxation.strength(alpha) for kind, alpha in self.legal_alphas().items()}
+        return self.loss(batch, self.mixtures(moment), weights) + self.penalty.of(shares, moment)
+
+    def look(self, batch: Batch) -> None:
+        """Measure what the stopping rule watches, and stop if it says so."""
+        if not self.watch.due(self.current_epoch, self.trainer.max_epochs or 1):
+            return
+        if self.watch.stopping.watches == "curvature":
+            value = self.dominant_eigenvalue(batch)
+        else:
+            value = float(next(iter(self.genotype().count("skip_connect").values())))
+        if (stop := self.watch.add(self.current_epoch, value, self.strengths())) is not None:
+            self.trainer.should_stop = True
+            rank_zero_info(f"Stopped after epoch {stop.detected}; the result is that of epoch {stop.returned}.")
+        self.log(f"arch/{self.watch.stopping.watches}", value, on_step=False, on_epoch=True, batch_size=1)
+
+    def dominant_eigenvalue(self, batch: Batch) -> float:
+        """Largest eigenvalue of the Hessian of α's loss on a batch, its weight decay included, in full precision."""
+        weights = {name: weight.detach() for name, weight in self.supernet.named_parameters()}
+        with still_statistics(self.supernet), torch.random.fork_rng(), self._precision(full=True):
+            hessian = Hessian(self.arch_loss(batch, weights), list(self.alphas.values()))
+            value = torch.tensor(hessian.dominant_eigenvalue() + self.arch_weight_decay, device=self.device)
+        return float(average([value])[0])
 
     def weight_step(self, batch: Mapping[str, Batch]) -> None:
         """Move the weights along the gradient of the loss on the weight batch, at the perturbed mixture."""
@@ -249,7 +320,7 @@ class SearchModule(Module):
             self.supernet.parameters(), self.lr, self.momentum, weight_decay=self.weight_decay, nesterov=self.nesterov
         )
         alphas = torch.optim.Adam(
-            self.alphas.values(), self.arch_lr, self.arch_betas, weight_decay=self.arch_weight_decay
+            self.arch_parameters, self.arch_lr, self.arch_betas, weight_decay=self.arch_weight_decay
         )
         epochs = self.trainer.max_epochs or 1
         return [weights, alphas], [torch.optim.lr_scheduler.CosineAnnealingLR(weights, epochs, self.lr_min)]
@@ -257,6 +328,10 @@ class SearchModule(Module):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         average_buffers(self.supernet)  # in place, and so in the checkpoint
         super().on_save_checkpoint(checkpoint)
+        checkpoint[KEY]["watch"] = self.watch.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.watch.load_state_dict(checkpoint[KEY]["watch"])
 
     def _next_weight_step(self, weights: Mapping[str, Tensor]) -> Step:
         optimizer = self.optimizers(use_pl_optimizer=False)[0]  # type: ignore[index]

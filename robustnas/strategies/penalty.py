@@ -1,0 +1,93 @@
+"""What is added to the loss of α."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from robustnas.strategies.moment import Moment
+
+
+class Penalty(ABC):
+    """A term of the architecture loss that depends on α alone."""
+
+    @abstractmethod
+    def of(self, shares: Mapping[str, Tensor], moment: Moment) -> Tensor:
+        """The penalty.
+
+        Args:
+            shares: Kind of cell to the shares of its operations, ``[edges, operations]``, rows that sum to one.
+            moment: The step it serves.
+
+        Returns:
+            A scalar, differentiable in ``shares``.
+        """
+
+
+@dataclass(frozen=True)
+class NoPenalty(Penalty):
+    """Nothing is added, as in DARTS."""
+
+    def of(self, shares: Mapping[str, Tensor], moment: Moment) -> Tensor:
+        return next(iter(shares.values())).new_zeros(())
+
+
+@dataclass(frozen=True)
+class LpSparsity(Penalty):
+    r"""Mean over edges of :math:`\lambda \sum_k (s_k + \epsilon)^p` with :math:`p < 1`, which is least at the corners.
+
+    Args:
+        weight: λ.
+        power: :math:`p`, between 0 and 1.
+        epsilon: ε, which keeps the gradient of an unused operation finite.
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+
+    weight: float = 0.1
+    power: float = 0.5
+    epsilon: float = 1e-4
+
+    def __post_init__(self) -> None:
+        if not 0 < self.power < 1:
+            raise ValueError(f"Expected `power` to be between 0 and 1, but got {self.power}.")
+        _check_weight(self.weight)
+        if not self.epsilon > 0:
+            raise ValueError(f"Expected `epsilon` to be positive, but got {self.epsilon}.")
+
+    def of(self, shares: Mapping[str, Tensor], moment: Moment) -> Tensor:
+        edges = torch.cat([(share + self.epsilon).pow(self.power).sum(dim=-1) for share in shares.values()])
+        return self.weight * edges.mean()
+
+
+@dataclass(frozen=True)
+class EntropyPenalty(Penalty):
+    r"""Mean over edges of the entropy :math:`-\lambda(t) \sum_k s_k \log s_k`, which pushes a mixture to one operation.
+
+    The weight grows linearly over the epochs, :math:`\lambda(t) = \lambda\, t`, so that the search stays open at first.
+
+    Args:
+        weight: λ, that of the last epoch.
+
+    Raises:
+        ValueError: If the weight is negative.
+    """
+
+    weight: float = 0.1
+
+    def __post_init__(self) -> None:
+        _check_weight(self.weight)
+
+    def of(self, shares: Mapping[str, Tensor], moment: Moment) -> Tensor:
+        edges = torch.cat([-torch.xlogy(share, share).sum(dim=-1) for share in shares.values()])
+        return self.weight * (moment.epoch + 1) / moment.epochs * edges.mean()
+
+
+def _check_weight(weight: float) -> None:
+    if not weight >= 0:
+        raise ValueError(f"Expected `weight` to be zero or more, but got {weight}.")

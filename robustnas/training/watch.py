@@ -1,0 +1,61 @@
+"""What a stopping rule watches during a search, and what it keeps to return to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from robustnas.strategies import Stop, Stopping
+
+
+class Watch:
+    """Measurements at the ends of epochs, with α as it was at each.
+
+    Args:
+        stopping: The rule that is asked after each measurement.
+    """
+
+    def __init__(self, stopping: Stopping) -> None:
+        self.stopping = stopping
+        self.epochs: list[int] = []
+        self.values: list[float] = []
+        self.kept: dict[int, dict[str, Tensor]] = {}
+        self.stop: Stop | None = None
+
+    def due(self, epoch: int, epochs: int) -> bool:
+        """Whether something is measured at the end of an epoch."""
+        return self.stopping.watches != "nothing" and (epoch % self.stopping.every == 0 or epoch == epochs - 1)
+
+    def add(self, epoch: int, value: float, strengths: Mapping[str, Tensor]) -> Stop | None:
+        """Note a measurement and ask the rule.
+
+        Args:
+            epoch: The epoch that ends.
+            value: What was measured.
+            strengths: Kind of cell to the strengths of operations, kept to return to.
+
+        Returns:
+            The decision of the rule, if it is to stop.
+        """
+        self.epochs.append(epoch)
+        self.values.append(value)
+        self.kept[epoch] = {kind: strength.detach().clone() for kind, strength in strengths.items()}
+        self.stop = self.stop or self.stopping.decide(self.epochs, self.values)
+        return self.stop
+
+    @property
+    def returned(self) -> dict[str, Tensor] | None:
+        """Strengths at the epoch that the rule returned to, or ``None`` where it did not stop."""
+        return None if self.stop is None else self.kept[self.stop.returned]
+
+    def state_dict(self) -> dict[str, Any]:
+        """All of it, as what a checkpoint may hold."""
+        stop = None if self.stop is None else list(self.stop)
+        return {"epochs": self.epochs, "values": self.values, "kept": self.kept, "stop": stop}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from :meth:`state_dict`."""
+        self.epochs, self.values, self.kept = list(state["epochs"]), list(state["values"]), dict(state["kept"])
+        self.stop = None if state["stop"] is None else Stop(*state["stop"])
