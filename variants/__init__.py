@@ -1,5 +1,7 @@
 """One final class per paper: DARTS and its robust variants, each a choice of parts."""
 
 from robustnas.variants.darts import DARTS
+from robustnas.variants.gdas import GDAS
+from robustnas.variants.sparsemax_darts import SparsemaxDARTS
 
-__all__ = ["DARTS"]
+__all__ = ["DARTS", "GDAS", "SparsemaxDARTS"]

@@ -51,6 +51,7 @@ class Weights:
     def __init__(self, mixture: Mixture) -> None:
         self.values = mixture.weights()
         self._active = None if mixture.active is None else mixture.active.tolist()
+        self._shifts = mixture.shifts()
 
     def active(self, row: int, column: int) -> bool:
         """Whether an operation is computed."""
@@ -59,6 +60,10 @@ class Weights:
     def of(self, rows: Sequence[int], columns: Sequence[int]) -> Tensor:
         """Weights of some candidates, ``[len(rows)]``."""
         return self.values[list(rows), list(columns)]
+
+    def shift(self, node: Tensor, rows: Sequence[int]) -> Tensor:
+        """The sum at a node with the offsets of the edges that enter it."""
+        return node if self._shifts is None else node + self._shifts[list(rows)].sum().to(node.dtype)
 
 
 class _Leaving(nn.Module):
@@ -156,7 +161,8 @@ class Cell(nn.Module):
         arriving: dict[int, _Sum] = {}
         for source in range(self.space.nodes.stop):
             if source >= self.space.inputs:
-                states.append(self._node(source, arriving, states[0], drop))
+                node = self._node(source, arriving, states[0], drop)
+                states.append(node if weights is None else weights.shift(node, self.rows_into[source]))
             self._leave(source, State(states[source]), weights, arriving)
         output = torch.cat([states[node] for node in self.space.outputs], dim=1)
         if output.requires_grad:

@@ -14,8 +14,8 @@ from robustnas.spaces import CellSpace
 class Mixture:
     r"""How the candidate operations of one kind of cell are weighed.
 
-    The output of edge :math:`e` is :math:`b_e \sum_k a_{ek}\, o_k(x)` with :math:`a` the weights of the
-    operations and :math:`b` those of the edges.
+    The output of edge :math:`e` is :math:`b_e \bigl(\sum_k a_{ek}\, o_k(x) + c_e\bigr)` with :math:`a` the weights
+    of the operations, :math:`b` those of the edges and :math:`c` offsets.
 
     Args:
         operations: Weights :math:`a`, ``[edges, operations]``; rows by node then source, columns in the
@@ -23,11 +23,14 @@ class Mixture:
         edges: Weights :math:`b`, ``[edges]``, or ``None`` for ones.
         active: Boolean ``[edges, operations]`` on the CPU: which operations are computed. Those left out
             must have weight zero. ``None`` computes all but ``none``.
+        offsets: Numbers :math:`c`, ``[edges]``, added to every element of the output of an edge, and never dropped;
+            ``None`` for zeros.
     """
 
     operations: Tensor
     edges: Tensor | None = None
     active: Tensor | None = None
+    offsets: Tensor | None = None
 
     def validate(self, kind: str, cell: CellSpace) -> Mixture:
         """Check the shapes against a kind of cell.
@@ -46,6 +49,7 @@ class Mixture:
             ("operations", self.operations, cell.shape),
             ("edges", self.edges, cell.shape[:1]),
             ("active", self.active, cell.shape),
+            ("offsets", self.offsets, cell.shape[:1]),
         )
         for name, tensor, shape in wanted:
             if tensor is not None and tuple(tensor.shape) != shape:
@@ -58,10 +62,17 @@ class Mixture:
         """Weights of the operations times those of their edges, ``[edges, operations]``."""
         return self.operations if self.edges is None else self.operations * self.edges[:, None]
 
+    def shifts(self) -> Tensor | None:
+        """Offsets times the weights of their edges, ``[edges]``; ``None`` without offsets."""
+        return self.offsets if self.offsets is None or self.edges is None else self.offsets * self.edges
+
     def detach(self) -> Mixture:
         """The same mixture, cut from the graph that made it."""
         return replace(
-            self, operations=self.operations.detach(), edges=None if self.edges is None else self.edges.detach()
+            self,
+            operations=self.operations.detach(),
+            edges=None if self.edges is None else self.edges.detach(),
+            offsets=None if self.offsets is None else self.offsets.detach(),
         )
 
 

@@ -1,11 +1,13 @@
 """How a search decides: one file a question, one frozen class an answer."""
 
 from robustnas.strategies.gradient import Bilevel, FirstOrder, Gradient, Step, Unrolled, UnrolledByDifferences
+from robustnas.strategies.gumbel import GumbelOneHot
 from robustnas.strategies.moment import Moment
 from robustnas.strategies.penalty import EntropyPenalty, LpSparsity, NoPenalty, Penalty
 from robustnas.strategies.perturbation import Perturbation, Unperturbed
 from robustnas.strategies.relaxation import Relaxation, Softmax
 from robustnas.strategies.selection import Selection, Strongest
+from robustnas.strategies.sparsemax import Sparsemax
 from robustnas.strategies.stopping import Never, SkipDominance, Stop, Stopping
 
 __all__ = [
@@ -13,6 +15,7 @@ __all__ = [
     "EntropyPenalty",
     "FirstOrder",
     "Gradient",
+    "GumbelOneHot",
     "LpSparsity",
     "Moment",
     "Never",
@@ -23,6 +26,7 @@ __all__ = [
     "Selection",
     "SkipDominance",
     "Softmax",
+    "Sparsemax",
     "Step",
     "Stop",
     "Stopping",

@@ -127,7 +127,7 @@ class FirstOrder(Gradient):
 
     def of(self, problem: Bilevel) -> tuple[list[Tensor], Tensor]:
         loss = problem.arch_loss(_detached(problem.weights))
-        return problem.average(grad(loss, problem.alphas, materialize_grads=True)), loss.detach()
+        return problem.average(_slope(loss, problem.alphas)), loss.detach()
 
 
 @dataclass(frozen=True)
@@ -185,10 +185,15 @@ class UnrolledByDifferences(Gradient):
 
         def slope_at(distance: Tensor) -> Sequence[Tensor]:
             moved = {name: w.detach() + distance * u for (name, w), u in zip(problem.weights.items(), v, strict=True)}
-            return grad(problem.weight_loss(moved), problem.alphas, materialize_grads=True)
+            return _slope(problem.weight_loss(moved), problem.alphas)
 
         mixed = problem.average([(a - b) / (2 * reach) for a, b in zip(slope_at(reach), slope_at(-reach), strict=True)])
         return [d - problem.step.rate * m for d, m in zip(direct, mixed, strict=True)], loss
+
+
+def _slope(loss: Tensor, alphas: Sequence[Tensor]) -> Sequence[Tensor]:
+    """The gradient by α; zeros where a sampled network passes nothing on, and no α reaches the loss."""
+    return grad(loss, alphas, materialize_grads=True) if loss.requires_grad else [torch.zeros_like(a) for a in alphas]
 
 
 def _at_step(problem: Bilevel, slopes: Sequence[Tensor]) -> tuple[Tensor, list[Tensor], list[Tensor]]:

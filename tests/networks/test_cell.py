@@ -107,6 +107,22 @@ def test_edge_weights_multiply_those_of_the_operations() -> None:
     assert all(gradient.any() for gradient in split)
 
 
+def test_offsets_are_added_to_every_element_of_an_edge() -> None:
+    cell = cell_of(Edge(0, 1, ("skip_connect",)), Edge(0, 2, ("none",)), Edge(1, 2, ("skip_connect",)))
+    images = torch.randn(2, 4, 5, 5, dtype=torch.float64)
+    offsets = torch.tensor([2.0, 3.0, 5.0], dtype=torch.float64, requires_grad=True)
+    edges = torch.tensor([1.0, 10.0, 0.5], dtype=torch.float64)
+    ones = torch.ones(3, 1, dtype=torch.float64)
+    output = cell((images,), Weights(Mixture(ones, edges, offsets=offsets)))
+    torch.testing.assert_close(output, (images + 2 + 5) * 0.5 + 30)
+    slope = torch.randn_like(images)
+    (gradient,) = torch.autograd.grad(output, offsets, slope)
+    torch.testing.assert_close(gradient, slope.sum() * torch.tensor([0.5, 10.0, 0.5], dtype=torch.float64))
+    nothing = torch.zeros(3, 1, dtype=torch.bool)  # an edge counts even if nothing on it is computed
+    output = cell((images,), Weights(Mixture(0 * ones, edges, nothing, offsets)))
+    torch.testing.assert_close(output, torch.full_like(images, 30 + 2.5))
+
+
 def test_drop_path_drops_an_edge_for_whole_samples() -> None:
     cell = cell_of(Edge(0, 1, ("skip_connect", "max_pool_3x3")), Edge(0, 2, ("skip_connect",)), Edge(1, 2, ("none",)))
     weights = Weights(Mixture(torch.tensor([[0.25, 0.5], [0.5, 0], [1.0, 0]])))

@@ -34,6 +34,18 @@ def test_a_detached_mixture_is_cut_from_its_graph() -> None:
     assert not detached.weights().requires_grad
     assert detached.active is active
     assert Mixture(operations).detach().edges is None
+    assert Mixture(operations).detach().offsets is None
+    offsets = Mixture(operations, offsets=edges).detach().offsets
+    assert offsets is not None
+    assert torch.equal(offsets, edges)
+    assert not offsets.requires_grad
+
+
+def test_edge_weights_multiply_offsets() -> None:
+    operations, edges, offsets = torch.rand(14, 8), torch.rand(14), torch.rand(14)
+    assert Mixture(operations, edges).shifts() is None
+    assert Mixture(operations, offsets=offsets).shifts() is offsets
+    assert torch.equal(Mixture(operations, edges, offsets=offsets).shifts(), offsets * edges)
 
 
 @pytest.mark.parametrize(
@@ -44,6 +56,7 @@ def test_a_detached_mixture_is_cut_from_its_graph() -> None:
             r"`operations` of the mixture 'normal' to have shape \(14, 8\), but got \(14, 7\)",
         ),
         (Mixture(torch.rand(14, 8), torch.rand(14, 1)), r"`edges` .* shape \(14,\), but got \(14, 1\)"),
+        (Mixture(torch.rand(14, 8), offsets=torch.ones(8)), r"`offsets` .* shape \(14,\), but got \(8,\)"),
         (Mixture(torch.rand(14, 8), active=torch.ones(8)), r"`active` .* shape \(14, 8\), but got \(8,\)"),
     ],
 )
