@@ -8,10 +8,11 @@ from robustnas.strategies.perturbation import Perturbation, Unperturbed
 from robustnas.strategies.relaxation import Relaxation, Softmax
 from robustnas.strategies.selection import Selection, Strongest
 from robustnas.strategies.sparsemax import Sparsemax
-from robustnas.strategies.stopping import Never, SkipDominance, Stop, Stopping
+from robustnas.strategies.stopping import CurvatureRise, Never, SkipDominance, Stop, Stopping
 
 __all__ = [
     "Bilevel",
+    "CurvatureRise",
     "EntropyPenalty",
     "FirstOrder",
     "Gradient",

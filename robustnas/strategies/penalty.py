@@ -84,8 +84,13 @@ class EntropyPenalty(Penalty):
         _check_weight(self.weight)
 
     def of(self, shares: Mapping[str, Tensor], moment: Moment) -> Tensor:
-        edges = torch.cat([-torch.xlogy(share, share).sum(dim=-1) for share in shares.values()])
+        edges = torch.cat([_entropy(share) for share in shares.values()])
         return self.weight * (moment.epoch + 1) / moment.epochs * edges.mean()
+
+
+def _entropy(share: Tensor) -> Tensor:
+    tiny = torch.finfo(share.dtype).tiny  # keeps the gradient at a share of zero finite, where the logarithm has none
+    return -(share * share.clamp_min(tiny).log()).sum(dim=-1)
 
 
 def _check_weight(weight: float) -> None:

@@ -11,7 +11,7 @@ from robustnas.strategies import Stop, Stopping
 
 
 class Watch:
-    """Measurements at the ends of epochs, with α as it was at each.
+    """Measurements at the ends of epochs, with the strengths of operations as they were at each.
 
     Args:
         stopping: The rule that is asked after each measurement.
@@ -28,13 +28,14 @@ class Watch:
         """Whether something is measured at the end of an epoch."""
         return self.stopping.watches != "nothing" and (epoch % self.stopping.every == 0 or epoch == epochs - 1)
 
-    def add(self, epoch: int, value: float, strengths: Mapping[str, Tensor]) -> Stop | None:
+    def add(self, epoch: int, value: float, strengths: Mapping[str, Tensor], epochs: int | None = None) -> Stop | None:
         """Note a measurement and ask the rule.
 
         Args:
             epoch: The epoch that ends.
             value: What was measured.
             strengths: Kind of cell to the strengths of operations, kept to return to.
+            epochs: Epochs of the whole search, for rules that do not judge the last one.
 
         Returns:
             The decision of the rule, if it is to stop.
@@ -42,7 +43,8 @@ class Watch:
         self.epochs.append(epoch)
         self.values.append(value)
         self.kept[epoch] = {kind: strength.detach().clone() for kind, strength in strengths.items()}
-        self.stop = self.stop or self.stopping.decide(self.epochs, self.values)
+        if self.stop is None and (self.stopping.at_last or epoch + 1 != epochs):
+            self.stop = self.stopping.decide(self.epochs, self.values)
         return self.stop
 
     @property

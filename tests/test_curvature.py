@@ -1,0 +1,250 @@
+"""Products with the Hessian of α's loss, and its dominant eigenvalue, are those of the original."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from golden import check, golden, part, tolerance
+from pytorch_lightning import Callback, Trainer
+from robustnas.variants import DARTS
+from torch import Tensor, nn
+
+from robustnas.curvature import Hessian
+from robustnas.data import Batch
+from robustnas.networks import Mixture, Supernet
+from robustnas.spaces import find_space
+
+CASES = {"hessian_s1": "S1", "hessian_s2": "S2", "hessian_darts": "DARTS"}
+DECAY = 1e-3  # weight decay of α, which the original counts in
+
+
+class Counted(Hessian):
+    """Counts its products."""
+
+    count = 0
+
+    def product(self, vector: Tensor) -> Tensor:
+        self.count += 1
+        return super().product(vector)
+
+
+@cache
+def hessian(name: str) -> tuple[Counted, Tensor, dict[str, Any], dict[str, Any]]:
+    """The Hessian of a case, α in one vector, the reference values and their description."""
+    arrays, meta = golden(name)
+    assert meta["hyperparameters"] == {"arch_weight_decay": DECAY}
+    network = Supernet(find_space(CASES[name]), meta["C"], layers=meta["layers"]).double()
+    network.load_edgewise_state_dict(part(arrays, "w/"))
+    alphas = {kind: arrays[f"alpha/{kind}"].clone().requires_grad_() for kind in ("normal", "reduce")}
+    logits = network(arrays["x_val"], {kind: Mixture(alpha.softmax(dim=1)) for kind, alpha in alphas.items()})
+    loss = nn.functional.cross_entropy(logits, arrays["y_val"])
+    check(loss, arrays["out/loss_val"])
+    alpha = torch.cat([alpha.detach().reshape(-1) for alpha in alphas.values()])
+    return Counted(loss, list(alphas.values())), alpha, arrays, meta
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_gradient_is_that_of_the_original(name: str) -> None:
+    found, alpha, arrays, meta = hessian(name)
+    check(found.gradient + DECAY * alpha, arrays["out/gradient"], **tolerance(meta, "out/gradient"))
+
+
+@pytest.mark.parametrize("name", ["hessian_s1", "hessian_s2"])
+def test_the_whole_hessian_and_its_eigenvalues_are_those_of_the_original(name: str) -> None:
+    found, _, arrays, meta = hessian(name)
+    whole = found.dense() + DECAY * torch.eye(found.size)
+    check(whole, arrays["out/hessian"], **tolerance(meta, "out/hessian"))
+    check(torch.linalg.eigvalsh(whole), arrays["out/eigenvalues"], **tolerance(meta, "out/eigenvalues"))
+    # Adding the same number to all α of an edge changes no mixture: one null direction for each of the 28 edges.
+    rows = torch.eye(28).repeat_interleave(2, dim=1).double() / 2**0.5
+    check((whole @ rows.T), DECAY * rows.T, rtol=0, atol=1e-10)
+    assert int(((torch.linalg.eigvalsh(whole) - DECAY).abs() < 1e-9).sum()) >= 28
+
+
+def test_products_are_those_of_the_original_in_the_space_of_224_alphas() -> None:
+    """The whole matrix takes 224 products; no error in it survives three in random directions."""
+    found, _, arrays, meta = hessian("hessian_darts")
+    assert found.size == 224
+    expected = arrays["out/hessian"] - DECAY * torch.eye(224)
+    for row in (0, 100, 223):
+        check(found.product(torch.eye(224)[row].double()), expected[row], **tolerance(meta, "out/hessian"))
+    for _ in range(3):
+        vector = torch.randn(224).double()
+        check(found.product(vector), expected @ vector, rtol=1e-7, atol=1e-8)
+    edge = torch.zeros(28, 8).double()
+    edge[17] = 1
+    check(found.product(edge.reshape(-1)), torch.zeros(224).double(), rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_tracked_quantity_is_that_of_the_original_in_few_products(name: str) -> None:
+    found, _, arrays, _ = hessian(name)
+    found.count = 0
+    value = found.dominant_eigenvalue() + DECAY
+    assert value == pytest.approx(float(arrays["out/eig_max"]), rel=1e-3)
+    assert found.count <= 15
+    assert found.dominant_eigenvalue() + DECAY == value  # a function of loss and α alone
+
+
+def quadratic(matrix: Tensor, splits: int = 1) -> Counted:
+    """Half of xᵀMx, whose Hessian is M, in one or more parameters."""
+    parameters = [x.clone().requires_grad_() for x in torch.ones(len(matrix), dtype=matrix.dtype).chunk(splits)]
+    x = torch.cat(parameters)
+    return Counted(x @ matrix @ x / 2, parameters)
+
+
+def symmetric(eigenvalues: list[float]) -> Tensor:
+    basis = torch.linalg.qr(torch.randn(len(eigenvalues), len(eigenvalues)).double())[0]
+    return basis @ torch.tensor(eigenvalues).double().diag() @ basis.T
+
+
+def test_products_are_finite_differences_of_the_gradient() -> None:
+    first, second = torch.randn(3, 4).double().requires_grad_(), torch.randn(5).double().requires_grad_()
+
+    def loss() -> Tensor:
+        return (first.softmax(1).prod(0).sum() * second.tanh()).sum() + (second**3).sum() * first[1, 2]
+
+    def gradient() -> Tensor:
+        return torch.cat([g.reshape(-1) for g in torch.autograd.grad(loss(), [first, second])])
+
+    found = Hessian(loss(), [first, second])
+    assert found.size == 17
+    for _ in range(3):
+        vector = torch.randn(17).double()
+        product = found.product(vector)
+        ends = []
+        for sign in (1, -1):
+            step = sign * 1e-5 * vector
+            first.data += step[:12].view(3, 4)
+            second.data += step[12:]
+            ends.append(gradient())
+            first.data -= step[:12].view(3, 4)
+            second.data -= step[12:]
+        check(product, (ends[0] - ends[1]) / 2e-5, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    "eigenvalues",
+    [
+        [3.0],
+        [-2.0],
+        [2.0, -5.0],
+        [-7.0, -3.0, -0.5, -1.0],  # the largest with its sign, not by its size
+        [0.0] * 9 + [-4.0, -1.0, 1e-3],  # small beside the spectrum
+        [0.0] * 20 + [5.0],  # one direction alone
+        [1.0] * 6,
+        [4.0, 4.0, 4.0, 1.0, 0.0, -4.0],
+        [float(k) for k in range(-40, 41)],
+        [1.0, *[1 - 1e-3 * k for k in range(1, 100)]],  # crowded at the top
+    ],
+    ids=str,
+)
+def test_the_largest_eigenvalue_with_its_sign(eigenvalues: list[float]) -> None:
+    found = quadratic(symmetric(eigenvalues), min(2, len(eigenvalues)))
+    assert found.dominant_eigenvalue() == pytest.approx(max(eigenvalues), rel=1e-3)
+    assert found.count <= min(len(eigenvalues), 64)
+
+
+def test_single_precision_ends_as_well() -> None:
+    """Rounding keeps the residual from any tolerance: the iteration ends all the same."""
+    matrix = symmetric([0.0] * 100 + [0.3, 0.1, -0.2]).float()
+    assert quadratic(matrix).dominant_eigenvalue() == pytest.approx(0.3, rel=1e-3)
+    assert quadratic(matrix).dominant_eigenvalue(tolerance=0) == pytest.approx(0.3, rel=1e-5)
+    flat = quadratic(-symmetric([0.0] * 100 + [0.3, 0.1, 0.2]).float())
+    assert abs(flat.dominant_eigenvalue()) < 1e-6
+
+
+def test_the_iteration_ends_with_its_best_estimate_where_products_run_out() -> None:
+    found = quadratic(symmetric([float(k) for k in range(100)]))
+    few = found.dominant_eigenvalue(tolerance=0, most=5)
+    assert found.count == 5
+    assert 60 < few < quadratic(symmetric([float(k) for k in range(100)])).dominant_eigenvalue() <= 99 + 1e-9
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [lambda x: x.sum() * 0, lambda x: x.sum() * 3, lambda x: torch.tensor(2.0), lambda x: (y := x + 0).sum() - y.sum()],
+    ids=["zero", "linear", "constant", "cancelled"],
+)
+def test_a_loss_without_curvature(loss: Any) -> None:
+    x = torch.randn(6).requires_grad_()
+    found = Hessian(loss(x), [x])
+    assert found.dominant_eigenvalue() == 0.0
+    assert torch.equal(found.dense(), torch.zeros(6, 6))
+
+
+def test_parameters_that_the_loss_ignores_count_as_zeros() -> None:
+    x, ignored = torch.tensor([2.0, 3.0]).requires_grad_(), torch.zeros(2).requires_grad_()
+    found = Hessian((x**3).sum(), [ignored, x])
+    assert torch.equal(found.dense(), torch.tensor([0.0, 0.0, 12.0, 18.0]).diag())
+    assert torch.equal(found.gradient, torch.tensor([0.0, 0.0, 12.0, 27.0]))
+    assert not found.gradient.requires_grad
+
+
+def test_a_curvature_that_is_not_finite_is_said_so() -> None:
+    x = torch.tensor([1e-20, 1.0]).requires_grad_()
+    assert np.isnan(Hessian((x**-2).sum(), [x]).dominant_eigenvalue())
+
+
+def test_what_is_no_loss_is_refused() -> None:
+    x = torch.ones(2).requires_grad_()
+    with pytest.raises(ValueError, match=r"Expected `loss` to be a scalar, but got the shape \(2,\)\."):
+        Hessian(x * x, [x])
+    with pytest.raises(ValueError, match=r"Expected `parameters` to hold at least one tensor, but got none\."):
+        Hessian(x.sum(), [])
+
+
+class Look(Callback):
+    """Measures the curvature after the first step, and what that leaves behind."""
+
+    def on_train_batch_end(self, trainer: Trainer, module: DARTS, outputs: Any, batch: Any, batch_idx: int) -> None:
+        def everything() -> dict[str, Any]:
+            state = {name: value.clone() for name, value in module.state_dict().items()}
+            state |= {f"slope of {name}": p.grad.clone() for name, p in module.named_parameters() if p.grad is not None}
+            return state | {"random numbers": torch.get_rng_state()}
+
+        before, modes = everything(), [part.training for part in module.modules()]
+        self.value = module.dominant_eigenvalue(batch["arch"])
+        after = everything()
+        assert before.keys() == after.keys()
+        assert [name for name in before if not torch.equal(before[name], after[name])] == []
+        assert modes == [part.training for part in module.modules()]
+        assert all(part.track_running_stats for part in module.modules() if isinstance(part, nn.BatchNorm2d))
+        self.expected = self.directly(module, batch["arch"])
+
+    def directly(self, module: DARTS, batch: Batch) -> float:
+        """The same by the whole matrix, through another way of the graph."""
+
+        def loss(alpha: Tensor) -> Tensor:
+            logits = module.supernet(batch.images, {"cell": Mixture(alpha.softmax(1))})
+            return nn.functional.cross_entropy(logits, batch.targets)
+
+        alpha = module.alphas["cell"].detach()
+        whole = torch.autograd.functional.hessian(loss, alpha).reshape(alpha.numel(), -1)
+        return float(torch.linalg.eigvalsh(whole).max()) + module.arch_weight_decay
+
+
+def test_a_search_measures_it_without_leaving_a_trace(tmp_path) -> None:
+    from robustnas.data import Digits
+
+    look = Look()
+    module = DARTS(space="NASBench201", channels=4, cells=1, image_channels=1)
+    trainer = Trainer(
+        accelerator="cpu",
+        max_epochs=1,
+        limit_train_batches=1,
+        limit_val_batches=0,
+        callbacks=[look],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=tmp_path,
+    )
+    trainer.fit(module, Digits(batch_size=16, fractions=(0.06, 0.04, 0.04)))
+    assert look.value == pytest.approx(look.expected, rel=2e-3)
+    assert look.value > module.arch_weight_decay

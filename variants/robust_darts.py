@@ -1,0 +1,34 @@
+"""RobustDARTS: stop the search before the loss grows sharp in α, and regularise it (arXiv:1909.09656)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from robustnas.strategies import CurvatureRise, Stopping
+from robustnas.training.search import SearchModule
+
+
+class RobustDARTS(SearchModule):
+    r"""DARTS that watches the curvature of the validation loss in α.
+
+    Where the largest eigenvalue of :math:`\nabla^2_\alpha L_\text{arch}` is high, rounding α to an architecture loses
+    the accuracy that was searched for, and the architecture is often one of skip connections and poolings alone. The
+    eigenvalue rises before that. The search stops at the rise, and its result is the architecture of the epoch before
+    the rise began (the paper's DARTS-ES).
+
+    The paper's other remedy keeps the eigenvalue low by regularising the weights: ``drop_path`` with Cutout (its
+    R-DARTS(DP)) or more ``weight_decay`` (its R-DARTS(L2), 3e-4 to 8.1e-3). There, a search is run at each of four
+    strengths, and the architecture that is best after training is kept. The paper searches with the gradient of second
+    order, ``Unrolled``. Its DARTS-ADA, which goes on from the epoch returned to with more weight decay, is not here.
+
+    Args:
+        stopping: When to stop, and where to return; ``Never`` for regularisation alone.
+        **shared: Arguments of :class:`~robustnas.training.search.SearchModule`.
+
+    Reference:
+        Zela, Elsken, Saikia, Marrakchi, Brox and Hutter, "Understanding and Robustifying Differentiable Architecture
+        Search", ICLR 2020.
+    """
+
+    def __init__(self, stopping: Stopping = CurvatureRise(), **shared: Any) -> None:
+        super().__init__(stopping=stopping, **shared)
