@@ -3,12 +3,18 @@
 from robustnas.strategies.gradient import Bilevel, FirstOrder, Gradient, Step, Unrolled, UnrolledByDifferences
 from robustnas.strategies.moment import Moment
 from robustnas.strategies.penalty import EntropyPenalty, LpSparsity, NoPenalty, Penalty
-from robustnas.strategies.perturbation import Perturbation, Unperturbed
+from robustnas.strategies.perturbation import (
+    AdversarialPerturbation,
+    Perturbation,
+    RandomPerturbation,
+    Unperturbed,
+)
 from robustnas.strategies.relaxation import Relaxation, Softmax
 from robustnas.strategies.selection import Selection, Strongest
 from robustnas.strategies.stopping import Never, SkipDominance, Stop, Stopping
 
 __all__ = [
+    "AdversarialPerturbation",
     "Bilevel",
     "EntropyPenalty",
     "FirstOrder",
@@ -19,6 +25,7 @@ __all__ = [
     "NoPenalty",
     "Penalty",
     "Perturbation",
+    "RandomPerturbation",
     "Relaxation",
     "Selection",
     "SkipDominance",
