@@ -21,11 +21,11 @@ from robustnas.training.processes import FlatStrategy, average, average_buffers
 HERE = Path(__file__).resolve()
 
 
-def run(folder: Path, gradient: str, epochs: int, mode: str = "flat", *checkpoint: Path) -> list[dict[str, Any]]:
+def run(folder: Path, part: str, epochs: int, mode: str = "flat", *checkpoint: Path) -> list[dict[str, Any]]:
     """What each of two processes is left with after a search."""
     folder.mkdir(exist_ok=True)
     paths = os.pathsep.join(map(str, (HERE.parents[2], HERE.parents[1], HERE.parent)))
-    command = [sys.executable, HERE.with_name("worker.py"), folder, gradient, epochs, mode, *checkpoint]
+    command = [sys.executable, HERE.with_name("worker.py"), folder, part, epochs, mode, *checkpoint]
     done = subprocess.run(
         list(map(str, command)),
         env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
@@ -53,6 +53,11 @@ def test_two_processes_hold_one_state(tmp_path) -> None:
     assert first["rows"] == second["rows"]
     assert [row["step"] for row in first["rows"]] == [3, 6]
     assert (tmp_path / "metrics.csv").read_text().count("\n") == 3  # written by one of them
+
+
+def test_two_processes_train_at_one_adversarial_mixture(tmp_path) -> None:
+    """Each has a batch of its own; the attack follows the average of their gradients."""
+    assert differing(*run(tmp_path, "AdversarialPerturbation", 1)) == []
 
 
 @pytest.mark.slow
