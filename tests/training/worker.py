@@ -1,6 +1,6 @@
-"""A search on two processes; each leaves its state: ``worker.py FOLDER PART EPOCHS MODE [CHECKPOINT]``.
+"""A search on two processes; each leaves its state: ``worker.py FOLDER GRADIENT EPOCHS MODE [CHECKPOINT]``.
 
-The part is a gradient or a perturbation. The second process starts with other weights and another α. The mode is ``flat``, or, to see that the comparison of the
+The second process starts with other weights and another α. The mode is ``flat``, or, to see that the comparison of the
 processes can fail, ``apart`` without the first broadcast or ``alone`` without averages.
 """
 
@@ -25,10 +25,8 @@ class Apart(FlatStrategy):
 
 
 torch.set_num_threads(1)
-folder, name, epochs, mode, *checkpoint = sys.argv[1:]
-part = getattr(strategies, name)()
-kind = "gradient" if isinstance(part, strategies.Gradient) else "perturbation"
-module = search("NASBench201", channels=2, drop_path=0.2, **{kind: part})
+folder, gradient, epochs, mode, *checkpoint = sys.argv[1:]
+module = search("NASBench201", channels=2, gradient=getattr(strategies, gradient)(), drop_path=0.2)
 if os.environ.get("LOCAL_RANK") == "1":
     for parameter in module.parameters():
         parameter.data += 0.1
