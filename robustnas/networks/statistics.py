@@ -48,7 +48,8 @@ def evaluating(network: nn.Module) -> Iterator[None]:
         Nothing.
     """
     training = [module for module in network.modules() if module.training]
-    network.eval()
+    for module in training:
+        module.training = False
     try:
         yield
     finally:

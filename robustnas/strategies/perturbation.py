@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -21,7 +22,13 @@ Average = Callable[[Sequence[Tensor]], list[Tensor]]
 
 
 class Perturbation(ABC):
-    """The step from the mixture of α to the mixture at which the weights are trained."""
+    """The step from the mixture of α to the mixture at which the weights are trained.
+
+    Attributes:
+        measures: Whether losses are asked for. Then the network is in evaluation meanwhile.
+    """
+
+    measures: ClassVar[bool] = True
 
     @abstractmethod
     def perturb(
@@ -31,8 +38,8 @@ class Perturbation(ABC):
 
         Args:
             mixtures: Kind of cell to its mixture, cut from the graph of α.
-            loss_at: The loss on the batch of the weight step at given mixtures, a scalar, with the network in
-                evaluation, so that it moves no running statistics and drops no path.
+            loss_at: The loss on the batch of the weight step at given mixtures, a scalar. The network
+                is in evaluation, so that it moves no running statistics and drops no path.
             moment: The step the mixtures serve.
             average: Averages a list of tensors over all processes, each of which has a batch of its own.
 
@@ -44,6 +51,8 @@ class Perturbation(ABC):
 @dataclass(frozen=True)
 class Unperturbed(Perturbation):
     """The weights are trained at the mixture itself, as DARTS does."""
+
+    measures = False
 
     def perturb(
         self, mixtures: Mixtures, loss_at: Callable[[Mixtures], Tensor], moment: Moment, average: Average
@@ -70,6 +79,8 @@ class RandomPerturbation(Perturbation):
     Raises:
         ValueError: If a radius is not between 0 and 1.
     """
+
+    measures = False
 
     radius_start: float = 0.03
     radius_end: float = 0.3

@@ -280,7 +280,7 @@ class SearchModule(Module):
         moment = self.moment("weights")
         clean = {kind: mixture.detach() for kind, mixture in self.mixtures(moment).items()}
         fixed = {name: weight.detach() for name, weight in weights.items()}
-        with evaluating(self.supernet):
+        with evaluating(self.supernet) if self.perturbation.measures else nullcontext():
             loss_at = partial(self.loss, batch["weights"], weights=fixed)
             mixtures = self.perturbation.perturb(clean, loss_at, moment, average)
         loss = self.loss(batch["weights"], mixtures, weights)

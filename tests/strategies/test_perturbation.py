@@ -203,6 +203,18 @@ def test_the_attack_follows_the_average_and_so_does_the_comparison() -> None:
     check(found, 0.25 - 0.1 * slope.expand(2, 4), rtol=1e-5)
 
 
+def test_only_what_asks_for_losses_says_so() -> None:
+    """Tested with losses that fail for those that do not."""
+    assert [part.measures for part in (Perturbation, AdversarialPerturbation, RandomPerturbation)] == [
+        True,
+        True,
+        False,
+    ]
+    perturbed(RandomPerturbation(), {"cell": Mixture(drawn(6, 5))}, unasked)
+    with pytest.raises(AssertionError):
+        perturbed(AdversarialPerturbation(), {"cell": Mixture(drawn(6, 5))}, unasked)
+
+
 def test_the_attack_leaves_no_trace() -> None:
     weight = torch.randn(6, 5, requires_grad=True)
     clean = {"cell": Mixture(drawn(6, 5, dtype=torch.float32))}
