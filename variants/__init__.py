@@ -3,6 +3,7 @@
 from robustnas.variants.darts import DARTS
 from robustnas.variants.gdas import GDAS
 from robustnas.variants.robust_darts import RobustDARTS
+from robustnas.variants.smooth_darts import SmoothDARTS
 from robustnas.variants.sparsemax_darts import SparsemaxDARTS
 
-__all__ = ["DARTS", "GDAS", "RobustDARTS", "SparsemaxDARTS"]
+__all__ = ["DARTS", "GDAS", "RobustDARTS", "SmoothDARTS", "SparsemaxDARTS"]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.utils.checkpoint import checkpoint
 
 from robustnas.networks.blocks import AuxiliaryHead, ResidualBlock, Stem, StemConv, imagenet_stem
@@ -65,14 +66,30 @@ class Skeleton(nn.Module, ABC):
         if not (self.checkpointing and torch.is_grad_enabled()):
             output: Tensor = cell(inputs, weights, drop_path)
             return output
+        # those of a functional call, which is over when the cell computes again
+        given: dict[str, Tensor] = dict(cell.named_parameters())
+        compute = partial(functional_call, cell, given)
         again: Tensor = checkpoint(
-            cell, inputs, weights, drop_path, use_reentrant=False, context_fn=partial(_compute_twice, cell)
+            compute, (inputs, weights, drop_path), use_reentrant=False, context_fn=partial(_compute_twice, cell)
         )
         return again
 
 
+class _Still(AbstractContextManager[None]):
+    """Still statistics that can be entered again: each of several backward passes computes the cell anew."""
+
+    def __init__(self, cell: Cell) -> None:
+        self.cell, self.stack = cell, ExitStack()
+
+    def __enter__(self) -> None:
+        self.stack.enter_context(still_statistics(self.cell))
+
+    def __exit__(self, *error: object) -> None:
+        self.stack.close()
+
+
 def _compute_twice(cell: Cell) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    return nullcontext(), still_statistics(cell)
+    return nullcontext(), _Still(cell)
 
 
 class DARTSSkeleton(Skeleton):

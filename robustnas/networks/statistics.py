@@ -35,3 +35,23 @@ def still_statistics(network: nn.Module) -> Iterator[None]:
             norm.tracking = True
         for batch_norm in plain:
             batch_norm.track_running_stats = True
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Put a network in evaluation for a while, and then every module back in the mode it was in.
+
+    Args:
+        network: The network.
+
+    Yields:
+        Nothing.
+    """
+    training = [module for module in network.modules() if module.training]
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True

@@ -4,13 +4,14 @@ from robustnas.strategies.gradient import Bilevel, FirstOrder, Gradient, Step, U
 from robustnas.strategies.gumbel import GumbelOneHot
 from robustnas.strategies.moment import Moment
 from robustnas.strategies.penalty import EntropyPenalty, LpSparsity, NoPenalty, Penalty
-from robustnas.strategies.perturbation import Perturbation, Unperturbed
+from robustnas.strategies.perturbation import AdversarialPerturbation, Perturbation, RandomPerturbation, Unperturbed
 from robustnas.strategies.relaxation import Relaxation, Softmax
 from robustnas.strategies.selection import Selection, Strongest
 from robustnas.strategies.sparsemax import Sparsemax
 from robustnas.strategies.stopping import CurvatureRise, Never, SkipDominance, Stop, Stopping
 
 __all__ = [
+    "AdversarialPerturbation",
     "Bilevel",
     "CurvatureRise",
     "EntropyPenalty",
@@ -23,6 +24,7 @@ __all__ = [
     "NoPenalty",
     "Penalty",
     "Perturbation",
+    "RandomPerturbation",
     "Relaxation",
     "Selection",
     "SkipDominance",

@@ -18,7 +18,7 @@ from robustnas.data.batch import Batch, derived_seed
 from robustnas.networks import Mixture, Supernet
 from robustnas.networks.blocks import Stem
 from robustnas.networks.bundle import Form
-from robustnas.networks.statistics import still_statistics
+from robustnas.networks.statistics import evaluating, still_statistics
 from robustnas.spaces import Genotype, find_space
 from robustnas.strategies import (
     Bilevel,
@@ -279,8 +279,11 @@ class SearchModule(Module):
         weights = dict(self.supernet.named_parameters())
         moment = self.moment("weights")
         clean = {kind: mixture.detach() for kind, mixture in self.mixtures(moment).items()}
-        loss_at = partial(self.loss, batch["weights"], weights=weights)
-        loss = loss_at(mixtures=self.perturbation.perturb(clean, lambda m: loss_at(mixtures=m), moment))
+        fixed = {name: weight.detach() for name, weight in weights.items()}
+        with evaluating(self.supernet) if self.perturbation.measures else nullcontext():
+            loss_at = partial(self.loss, batch["weights"], weights=fixed)
+            mixtures = self.perturbation.perturb(clean, loss_at, moment, average)
+        loss = self.loss(batch["weights"], mixtures, weights)
         gradients = average(torch.autograd.grad(loss, list(weights.values()), materialize_grads=True))
         self.check_loss("training", loss.detach())
         size = len(batch["weights"].targets)

@@ -60,7 +60,7 @@ def test_unperturbed_gives_back_the_very_mixtures_without_asking_for_a_loss() ->
     def loss_at(_: object) -> torch.Tensor:
         raise AssertionError
 
-    assert Unperturbed().perturb(mixtures, loss_at, MOMENT) is mixtures
+    assert Unperturbed().perturb(mixtures, loss_at, MOMENT, list) is mixtures
 
 
 def test_places_without_a_candidate_have_no_weight_and_no_gradient() -> None:

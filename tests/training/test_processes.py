@@ -16,6 +16,9 @@ import torch.distributed as dist
 from pytorch_lightning.strategies import StrategyRegistry
 from torch import nn
 
+from robustnas.networks import Mixture
+from robustnas.strategies import AdversarialPerturbation, Moment
+from robustnas.strategies.perturbation import Mixtures
 from robustnas.training.processes import FlatStrategy, average, average_buffers
 
 HERE = Path(__file__).resolve()
@@ -133,6 +136,24 @@ def test_buffers_are_averaged_and_counters_left(tmp_path) -> None:
     assert torch.equal(first["running_mean"], second["running_mean"])
     torch.testing.assert_close(first["running_mean"], torch.full((3,), (0.1 + (0.1 * 0.9 + 0.2)) / 2))
     assert [int(buffers["num_batches_tracked"]) for buffers in (first, second)] == [1, 2]
+
+
+def test_an_attack_on_two_processes_is_that_on_both_batches(tmp_path) -> None:
+    """Whichever starts, and although one batch alone leads elsewhere."""
+    targets = [torch.randn(6, 5, generator=torch.Generator().manual_seed(rank)) for rank in range(2)]
+
+    def attacked(*ranks: int) -> torch.Tensor:
+        def loss_at(mixtures: Mixtures) -> torch.Tensor:
+            return torch.stack([(mixtures["cell"].operations - targets[rank]).square().mean() for rank in ranks]).mean()
+
+        moment = Moment("weights", 0, 1, torch.Generator().manual_seed(0))
+        clean = {"cell": Mixture(torch.full((6, 5), 0.2))}
+        return AdversarialPerturbation().perturb(clean, loss_at, moment, average)["cell"].operations
+
+    first, second = in_two(attacked, tmp_path)
+    assert torch.equal(first, second)
+    torch.testing.assert_close(first, attacked(0, 1))
+    assert (attacked(0) - first).abs().max() > 0.01
 
 
 def test_one_process_averages_nothing() -> None:

@@ -12,7 +12,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from robustnas.variants import DARTS
 from runs import differing, digits, fit, rows, search, state
 
-from robustnas.strategies import Unrolled
+from robustnas.strategies import RandomPerturbation, Unrolled
 from robustnas.training.description import load
 from robustnas.training.search import SearchModule
 
@@ -48,6 +48,7 @@ SEARCHES = {
     "two kinds of cell": ("S2", {"channels": 2}),
     "plain": ("NASBench201", {}),
     "second order, drop path": ("NASBench201", {"gradient": Unrolled(), "drop_path": 0.3}),
+    "random mixtures, drop path": ("NASBench201", {"perturbation": RandomPerturbation(), "drop_path": 0.3}),
     "weights first, Nesterov": ("NASBench201", {"step_order": "weights_first", "nesterov": True}),
 }
 PLAIN = "plain"

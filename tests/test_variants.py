@@ -1,0 +1,68 @@
+"""What every variant must do; a new one is tested by being exported."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
+from torch import Tensor
+
+from robustnas import variants
+from robustnas.training.search import SearchModule
+
+sys.path.insert(0, str(Path(__file__).parent / "training"))
+
+from runs import differing, fit, rows, state
+
+VARIANTS = sorted(variants.__all__)
+
+
+def small(name: str, seed: int = 0) -> Any:
+    return getattr(variants, name)(space="NASBench201", channels=4, cells=1, image_channels=1, seed=seed)
+
+
+def moved(module: SearchModule, before: dict[str, Tensor]) -> tuple[list[str], list[str]]:
+    """Names of the parameters of the architecture, and of the weights, that are not what they were."""
+    arch = {id(parameter) for parameter in module.arch_parameters}
+    names = [(id(p) in arch, name) for name, p in module.named_parameters() if not torch.equal(p, before[name])]
+    return [name for of_arch, name in names if of_arch], [name for of_arch, name in names if not of_arch]
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_variant_searches_resumes_and_is_a_function_of_its_seed(tmp_path: Path, name: str) -> None:
+    module = small(name)
+    assert isinstance(module, SearchModule)
+    before = {key: parameter.detach().clone() for key, parameter in module.named_parameters()}
+    saver = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=3, save_top_k=-1)
+    whole = fit(tmp_path / "whole", module, max_epochs=2, callbacks=[saver])
+    end = state(whole)
+
+    arch, weights = moved(module, before)
+    assert len(arch) == len(module.arch_parameters) >= 1
+    assert len(weights) == len(list(module.supernet.parameters()))
+    assert all(tensor.isfinite().all() for key, tensor in end.items() if tensor.is_floating_point()), name
+    held = [[p for group in one.param_groups for p in group["params"]] for one in whole.optimizers]
+    wanted = [list(module.supernet.parameters()), module.arch_parameters]
+    assert [[id(p) for p in found] for found in held] == [[id(p) for p in right] for right in wanted]
+    module.genotype().validate(module.space)
+
+    assert whole.global_step == 10
+    resumed = fit(tmp_path / "resumed", small(name), tmp_path / "step=3.ckpt", max_epochs=2)  # inside the first epoch
+    assert differing(state(resumed), end) == []
+    assert resumed.lightning_module.genotype() == module.genotype()
+
+    torch.manual_seed(1)  # the state of the process does not matter
+    again = fit(tmp_path / "again", small(name), max_epochs=2)
+    assert differing(state(again), end) == []
+    assert rows(again) == rows(whole)
+    other = fit(tmp_path / "other", small(name, seed=1), max_epochs=2)
+    assert {"alphas.cell", "supernet.body.classifier.weight"} <= set(differing(state(other), end))
+
+
+def test_there_are_variants() -> None:
+    assert {"DARTS", "SmoothDARTS"} <= set(VARIANTS)
+    assert all(issubclass(getattr(variants, name), SearchModule) for name in VARIANTS)
