@@ -55,7 +55,9 @@ NEVER = {"torchvision": "its wheel beside a CPU torch breaks even the import of 
 
 BANNED_NAMES = {"utils", "util", "utilities", "helpers", "helper", "common", "misc"}
 BUDGET = {"robustnas": 300, "variants": 100, "diagnostics": 300}
-LONGER: dict[str, str] = {}  # file: the reason why it is over its budget
+LONGER = {  # file: the reason why it is over its budget
+    "robustnas/training/search.py": "half of it declares and documents the arguments, each in its one place",
+}
 
 
 def module_of(path: Path) -> str:

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from torch import Tensor, nn
+from torch import Tensor
 
 from robustnas.networks.blocks import Stem
 from robustnas.networks.bundle import Form
 from robustnas.networks.cell import Candidate, CellOptions
-from robustnas.networks.edgewise import edgewise_slices, read_edgewise, write_edgewise
+from robustnas.networks.edgewise import Edgewise
 from robustnas.networks.supernet import build_skeleton, in_format
 from robustnas.spaces import Genotype, SearchSpace, find_space
 
 
-class DiscreteNetwork(nn.Module):
+class DiscreteNetwork(Edgewise):
     """The network a genotype stands for: only its edges, each with its one operation and weight one.
 
     BatchNorm is affine everywhere and does not follow pooling. With ``drop_path``, the output of an operation
-    that is not an identity is dropped for a sample, and the others are scaled up.
+    that is not an identity is dropped for a sample, and the others are scaled up. A supernet of the same size hands its
+    weights down by ``network.load_edgewise_state_dict(supernet.edgewise_state_dict(), strict=False)``.
 
     Args:
         space: The search space or its name.
@@ -87,30 +86,3 @@ class DiscreteNetwork(nn.Module):
         """Logits of the classifier and, in training, of the auxiliary head where there is one."""
         outputs: tuple[Tensor, Tensor | None] = self.body(in_format(images, self.channels_last), None, drop_path)
         return outputs
-
-    def edgewise_state_dict(self, of: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
-        """Weights and running statistics, edge by edge, named as those of the supernet.
-
-        Args:
-            of: Other tensors under the names of ``state_dict`` to be named edge by edge, such as gradients.
-
-        Returns:
-            Views by names such as ``cells.0.edge.0-2.sep_conv_3x3.dw1``.
-        """
-        tensors = self.body.state_dict() if of is None else {k.removeprefix("body."): v for k, v in of.items()}
-        return read_edgewise(edgewise_slices(self.body), tensors)
-
-    def load_edgewise_state_dict(self, state: Mapping[str, Tensor], strict: bool = True) -> None:
-        """Load weights by their edgewise names; with ``strict=False`` those that the network has.
-
-        A supernet of the same size hands its weights down by
-        ``network.load_edgewise_state_dict(supernet.edgewise_state_dict(), strict=False)``.
-
-        Args:
-            state: Tensors by edgewise name; running statistics may be left out.
-            strict: Whether weights may be neither missing nor unknown.
-
-        Raises:
-            ValueError: If a tensor has another shape, or, if ``strict``, one is missing or unknown.
-        """
-        write_edgewise(edgewise_slices(self.body), self.body, state, strict)

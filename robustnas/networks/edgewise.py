@@ -6,6 +6,7 @@ node 2 of cell 0: the names of the golden data, of inherited weights, and of imp
 
 from __future__ import annotations
 
+from abc import ABC
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
@@ -115,3 +116,37 @@ def write_edgewise(slices: Mapping[str, Slice], network: nn.Module, state: Mappi
                     f"but got {tuple(state[outside].shape)}."
                 )
             target.copy_(state[outside])
+
+
+class Edgewise(nn.Module, ABC):
+    """A network whose weights can be named edge by edge.
+
+    Attributes:
+        body: The network's skeleton, which holds all its weights.
+    """
+
+    body: Skeleton
+
+    def edgewise_state_dict(self, of: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """Weights and running statistics, edge by edge.
+
+        Args:
+            of: Other tensors under the names of ``state_dict`` to be named edge by edge, such as gradients.
+
+        Returns:
+            Views by names such as ``cells.0.edge.0-2.sep_conv_3x3.dw1``.
+        """
+        tensors = self.body.state_dict() if of is None else {k.removeprefix("body."): v for k, v in of.items()}
+        return read_edgewise(edgewise_slices(self.body), tensors)
+
+    def load_edgewise_state_dict(self, state: Mapping[str, Tensor], strict: bool = True) -> None:
+        """Load what :meth:`edgewise_state_dict` returned, or another tool exported under the same names.
+
+        Args:
+            state: Tensors by edgewise name; running statistics may be left out.
+            strict: Whether weights may be neither missing nor unknown; otherwise those are loaded that the network has.
+
+        Raises:
+            ValueError: If a tensor has another shape, or, if ``strict``, one is missing or unknown.
+        """
+        write_edgewise(edgewise_slices(self.body), self.body, state, strict)

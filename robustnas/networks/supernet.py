@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from robustnas.networks.blocks import Stem
 from robustnas.networks.bundle import Form
 from robustnas.networks.cell import Candidate, CellOptions, Weights
 from robustnas.networks.connection import Connection, Full
-from robustnas.networks.edgewise import edgewise_slices, read_edgewise, write_edgewise
+from robustnas.networks.edgewise import Edgewise
 from robustnas.networks.mixture import Mixture
 from robustnas.networks.normalisation import BundleNorm
 from robustnas.networks.skeleton import DARTSSkeleton, NASBench201Skeleton, Skeleton, norms
 from robustnas.spaces import SearchSpace, find_space
 
 
-class Supernet(nn.Module):
+class Supernet(Edgewise):
     r"""All architectures of a space in one network.
 
     Every edge computes :math:`\sum_k a_k\, o_k(x)`, with the weights :math:`a` given at each call. The
@@ -101,30 +101,6 @@ class Supernet(nn.Module):
         weights = {kind: Weights(mixtures[kind].validate(kind, cell)) for kind, cell in self.space.cells.items()}
         logits: Tensor = self.body(in_format(images, self.channels_last), weights, drop_path)[0]
         return logits
-
-    def edgewise_state_dict(self, of: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
-        """Weights and running statistics, edge by edge.
-
-        Args:
-            of: Other tensors under the names of :meth:`state_dict` to be named edge by edge, such as gradients.
-
-        Returns:
-            Views by names such as ``cells.0.edge.0-2.sep_conv_3x3.dw1``.
-        """
-        tensors = self.body.state_dict() if of is None else {k.removeprefix("body."): v for k, v in of.items()}
-        return read_edgewise(edgewise_slices(self.body), tensors)
-
-    def load_edgewise_state_dict(self, state: Mapping[str, Tensor], strict: bool = True) -> None:
-        """Load what :meth:`edgewise_state_dict` returned, or another tool exported under the same names.
-
-        Args:
-            state: Tensors by edgewise name; running statistics may be left out.
-            strict: Whether weights may be neither missing nor unknown.
-
-        Raises:
-            ValueError: If a tensor has another shape, or, if ``strict``, one is missing or unknown.
-        """
-        write_edgewise(edgewise_slices(self.body), self.body, state, strict)
 
 
 def build_skeleton(

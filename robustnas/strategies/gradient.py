@@ -43,6 +43,22 @@ class Step:
     nesterov: bool
     buffers: Weights
 
+    @classmethod
+    def of(cls, optimizer: torch.optim.Optimizer, weights: Weights) -> Step:
+        """The step that an SGD optimiser would take.
+
+        Args:
+            optimizer: It holds all weights in one group.
+            weights: The weights by name.
+
+        Returns:
+            The step.
+        """
+        state = {name: optimizer.state.get(weight, {}).get("momentum_buffer") for name, weight in weights.items()}
+        buffers = {name: buffer for name, buffer in state.items() if buffer is not None}
+        group = optimizer.param_groups[0]
+        return cls(group["lr"], group["momentum"], group["weight_decay"], group["nesterov"], buffers)
+
     @property
     def rate(self) -> float:
         """How far the weights move for a unit of gradient: η, or η (1 + μ) with Nesterov momentum."""

@@ -15,7 +15,7 @@ from torch.func import functional_call
 
 from robustnas.curvature import Hessian
 from robustnas.data.batch import Batch, derived_seed
-from robustnas.networks import Mixture, Supernet
+from robustnas.networks import Connection, Full, Mixture, Supernet
 from robustnas.networks.blocks import Stem
 from robustnas.networks.bundle import Form
 from robustnas.networks.statistics import still_statistics
@@ -38,6 +38,7 @@ from robustnas.strategies import (
     Unperturbed,
 )
 from robustnas.strategies.moment import Purpose
+from robustnas.training import alpha
 from robustnas.training.checks import check_below_one, check_not_negative, check_positive
 from robustnas.training.description import KEY
 from robustnas.training.module import Module
@@ -72,6 +73,7 @@ class SearchModule(Module):
         selection: How the search is rounded to a genotype.
         penalty: What is added to the loss of α.
         stopping: When the search stops, and to which epoch it returns.
+        connection: Which channels take part.
         edge_weights: Whether every edge has a learned weight too: β, a softmax over the edges that enter a node.
         lr: Step size of the weights at the start.
         lr_min: Step size that a cosine schedule over the epochs approaches.
@@ -115,6 +117,7 @@ class SearchModule(Module):
         selection: Selection = Strongest(),
         penalty: Penalty = NoPenalty(),
         stopping: Stopping = Never(),
+        connection: Connection = Full(),
         edge_weights: bool = False,
         lr: float = 0.025,
         lr_min: float = 0.001,
@@ -154,15 +157,9 @@ class SearchModule(Module):
             torch.manual_seed(derived_seed(seed, "initial"))
             self.supernet = Supernet(
                 self.space, channels, layers, cells, num_classes, image_channels, stem, False, batch_statistics, form,
-                channels_last, checkpointing,
+                channels_last, checkpointing, connection,
             )  # fmt: skip
-            self.alphas = nn.ParameterDict(
-                {kind: nn.Parameter(alpha_init * torch.randn(cell.shape)) for kind, cell in self.space.cells.items()}
-            )
-            weighed = self.space.cells.items() if edge_weights else ()
-            self.betas = nn.ParameterDict(
-                {kind: nn.Parameter(alpha_init * torch.randn(len(cell.edges))) for kind, cell in weighed}
-            )
+            self.alphas, self.betas = alpha.initial(self.space, alpha_init, edge_weights)
         self.loss_of = loss_of(task)
         self.train_metrics = metrics_of(task, num_classes, "train/", persistent=True)
         self.val_metrics = metrics_of(task, num_classes, "val/")
@@ -175,22 +172,23 @@ class SearchModule(Module):
 
     def mixtures(self, moment: Moment) -> dict[str, Mixture]:
         """The mixture of each kind of cell, differentiable in α."""
-        mixtures = {kind: self.relaxation.mixture(alpha, moment) for kind, alpha in self.legal_alphas().items()}
+        mixtures = {kind: self.relaxation.mixture(a, moment) for kind, a in self.legal_alphas().items()}
         return {kind: replace(mixture, edges=self.edge_weights(kind)) for kind, mixture in mixtures.items()}
 
     def edge_weights(self, kind: str) -> Tensor | None:
         """Weights of the edges of a kind of cell, ``[edges]``, which sum to one at each node; ``None`` without β."""
         if kind not in self.betas:
             return None
-        cell = self.space.cells[kind]
-        rows = [[row for row, _ in cell.edges_into(node)] for node in cell.nodes]  # edges are sorted by node
-        return torch.cat([self.betas[kind][into].softmax(dim=0) for into in rows])
+        return alpha.edge_weights(self.space.cells[kind], self.betas[kind])
 
     def strengths(self) -> dict[str, Tensor]:
         """How strongly each operation is held, by kind of cell, ``[edges, operations]``."""
-        strengths = {kind: self.relaxation.strength(alpha) for kind, alpha in self.legal_alphas().items()}
-        weights = {kind: self.edge_weights(kind) for kind in strengths}
-        return {kind: s if (w := weights[kind]) is None else s * w[:, None] for kind, s in strengths.items()}
+        weights = {kind: self.edge_weights(kind) for kind in self.space.cells}
+        return {k: s if (w := weights[k]) is None else s * w[:, None] for k, s in self.shares().items()}
+
+    def shares(self) -> dict[str, Tensor]:
+        """Share of each operation in its edge, by kind of cell, ``[edges, operations]``."""
+        return {kind: self.relaxation.strength(a) for kind, a in self.legal_alphas().items()}
 
     @property
     def arch_parameters(self) -> list[Tensor]:
@@ -199,12 +197,7 @@ class SearchModule(Module):
 
     def legal_alphas(self) -> dict[str, Tensor]:
         """α by kind of cell, minus infinity where an edge has fewer candidates than others."""
-        alphas = {}
-        for kind, cell in self.space.cells.items():
-            widths = torch.tensor([len(edge.operations) for edge in cell.edges], device=self.alphas[kind].device)
-            legal = torch.arange(cell.shape[1], device=widths.device) < widths[:, None]
-            alphas[kind] = self.alphas[kind].masked_fill(~legal, -torch.inf)
-        return alphas
+        return alpha.legal(self.space, dict(self.alphas.items()))
 
     def genotype(self) -> Genotype:
         """The architecture that selection finds at the present α, or at that of the epoch a stop returned to."""
@@ -244,7 +237,7 @@ class SearchModule(Module):
             lambda weights: self.loss(batch["weights"], self.mixtures(self.moment("arch")), weights),
             weights,
             self.arch_parameters,
-            self._next_weight_step(weights),
+            Step.of(self.optimizers(use_pl_optimizer=False)[0], weights),  # type: ignore[index]
             average,
         )
         ahead = self.gradient.looks_ahead
@@ -260,8 +253,7 @@ class SearchModule(Module):
     def arch_loss(self, batch: Batch, weights: Mapping[str, Tensor]) -> Tensor:
         """The loss of α: that of the supernet on the batch, and the penalty."""
         moment = self.moment("arch")
-        shares = {kind: self.relaxation.strength(alpha) for kind, alpha in self.legal_alphas().items()}
-        return self.loss(batch, self.mixtures(moment), weights) + self.penalty.of(shares, moment)
+        return self.loss(batch, self.mixtures(moment), weights) + self.penalty.of(self.shares(), moment)
 
     def look(self, batch: Batch) -> None:
         """Measure what the stopping rule watches, and stop if it says so."""
@@ -332,12 +324,6 @@ class SearchModule(Module):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.watch.load_state_dict(checkpoint[KEY]["watch"])
-
-    def _next_weight_step(self, weights: Mapping[str, Tensor]) -> Step:
-        optimizer = self.optimizers(use_pl_optimizer=False)[0]  # type: ignore[index]
-        state = {name: optimizer.state.get(weight, {}).get("momentum_buffer") for name, weight in weights.items()}
-        buffers = {name: buffer for name, buffer in state.items() if buffer is not None}
-        return Step(optimizer.param_groups[0]["lr"], self.momentum, self.weight_decay, self.nesterov, buffers)
 
     def _precision(self, full: bool) -> Any:
         return torch.autocast(self.device.type, enabled=False) if full else nullcontext()

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from robustnas.data import Batch
 from robustnas.spaces import find_space
-from robustnas.strategies import Bilevel, FirstOrder, Gradient, Unrolled, UnrolledByDifferences
+from robustnas.strategies import Bilevel, FirstOrder, Gradient, Step, Unrolled, UnrolledByDifferences
 
 
 class Watch(Callback):
@@ -222,7 +222,7 @@ def test_step_sizes_follow_a_cosine(tmp_path) -> None:
     lrs: list[float] = []
 
     def before(trainer: Trainer, module: DARTS, batch: Any) -> None:
-        assert module._next_weight_step({}).lr == trainer.optimizers[0].param_groups[0]["lr"]
+        assert Step.of(trainer.optimizers[0], {}).lr == trainer.optimizers[0].param_groups[0]["lr"]
         assert trainer.optimizers[1].param_groups[0]["lr"] == 3e-4
         lrs.append(trainer.optimizers[0].param_groups[0]["lr"])
 
