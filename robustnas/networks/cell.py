@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from robustnas.networks.bundle import Bundle, Form, State
 from robustnas.networks.connection import Connection, Full
+from robustnas.networks.layout import lay_gradient_out
 from robustnas.networks.mixture import Mixture
 from robustnas.networks.operations import build_operation
 from robustnas.spaces import CellSpace
@@ -41,7 +41,7 @@ class CellOptions:
     affine: bool = False
     pool_norm: bool = True
     form: Form = "auto"
-    connection: Connection = Full()
+    connection: Connection = field(default=Full())
 
 
 class Weights:
@@ -121,6 +121,7 @@ class Cell(nn.Module):
         self.inputs = len(in_channels)
         self.preprocessed = len(preprocess) > 0
         self.edge = nn.ModuleList()
+        self._sources = {c.source for c in candidates}
         self._leaving: dict[int, list[_Leaving]] = {}
         self.sources_into = {node: {c.row: c.source for c in candidates if c.node == node} for node in space.nodes}
         for source in range(space.nodes.stop):
@@ -166,14 +167,13 @@ class Cell(nn.Module):
             if source >= self.space.inputs:
                 mixed = self._node(source, arriving, states[0], drop)
                 states.append(self._join(source, mixed, bypassing, weights, drop))
+            if source not in self._sources:
+                continue
             entering, bypass = self.connection.split(states[source], self._stride(source))
             if bypass is not None:
                 bypassing[source] = bypass
             self._leave(source, State(entering), weights, arriving)
-        output = torch.cat([states[node] for node in self.space.outputs], dim=1)
-        if output.requires_grad:
-            output.register_hook(partial(_laid_out, _layout(output)))
-        return output
+        return lay_gradient_out(torch.cat([states[node] for node in self.space.outputs], dim=1))
 
     def _leave(self, source: int, state: State, weights: Weights | None, arriving: dict[int, _Sum]) -> None:
         """Compute every operation that leaves a state, and add its output to the sums of its edges."""
@@ -213,16 +213,6 @@ class Cell(nn.Module):
                 bypass = bypassing[source] if edges is None else bypassing[source] * edges[row]
                 total.add(drop(bypass, row))
         return self.connection.join(mixed, None if total.empty else total.value)
-
-
-def _layout(images: Tensor) -> torch.memory_format:
-    last = images.is_contiguous(memory_format=torch.channels_last)
-    return torch.channels_last if last else torch.contiguous_format
-
-
-def _laid_out(layout: torch.memory_format, gradient: Tensor) -> Tensor:
-    """A gradient laid out as the images: BatchNorm takes ten times as long on a CPU where the two differ."""
-    return gradient.contiguous(memory_format=layout)
 
 
 @dataclass(frozen=True)

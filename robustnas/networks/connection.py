@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from robustnas.networks.layout import lay_gradient_out, layout_of
+
 
 class Connection(ABC):
     """An answer to which channels pass through the operations. The others bypass the edge, without a weight of α.
@@ -102,14 +104,15 @@ class PartialChannels(Connection):
     def split(self, images: Tensor, stride: int) -> tuple[Tensor, Tensor | None]:
         if self.k == 1:
             return images, None
-        through = self.through(images.shape[1])
-        entering, rest = images[:, :through], images[:, through:]
-        layout = _layout(images)
+        through, layout = self.through(images.shape[1]), layout_of(images)
+        entering, rest = images.split([through, images.shape[1] - through], dim=1)
         bypass = rest if stride == 1 else F.max_pool2d(rest, stride, stride, ceil_mode=True)
         return entering.contiguous(memory_format=layout), bypass.contiguous(memory_format=layout)
 
     def join(self, mixed: Tensor, bypass: Tensor | None) -> Tensor:
-        return mixed if bypass is None else shuffle(torch.cat([mixed, bypass], dim=1), self.k)
+        if bypass is None:
+            return mixed
+        return shuffle(torch.cat([lay_gradient_out(mixed), lay_gradient_out(bypass)], dim=1), self.k)
 
 
 def shuffle(images: Tensor, groups: int) -> Tensor:
@@ -122,12 +125,8 @@ def shuffle(images: Tensor, groups: int) -> Tensor:
     Returns:
         Images of the same shape and memory format.
     """
-    if _layout(images) == torch.channels_last:
-        last = images.permute(0, 2, 3, 1).unflatten(3, (groups, -1))
-        return last.transpose(3, 4).flatten(3).permute(0, 3, 1, 2)
-    return images.unflatten(1, (groups, -1)).transpose(1, 2).flatten(1, 2)
-
-
-def _layout(images: Tensor) -> torch.memory_format:
-    last = images.is_contiguous(memory_format=torch.channels_last)
-    return torch.channels_last if last else torch.contiguous_format
+    batch, channels, height, width = images.shape
+    if layout_of(images) == torch.channels_last:
+        last = images.permute(0, 2, 3, 1).reshape(batch, height, width, groups, -1)
+        return last.transpose(3, 4).reshape(batch, height, width, channels).permute(0, 3, 1, 2)
+    return images.reshape(batch, groups, -1, height, width).transpose(1, 2).reshape(images.shape)
