@@ -1,9 +1,20 @@
 """How a search space becomes a network."""
 
+from robustnas.networks.connection import Connection, Full, PartialChannels
 from robustnas.networks.discrete import DiscreteNetwork
 from robustnas.networks.mixture import Mixture, one_hot
 from robustnas.networks.operations import register_operation
 from robustnas.networks.resnet import ResNet
 from robustnas.networks.supernet import Supernet
 
-__all__ = ["DiscreteNetwork", "Mixture", "ResNet", "Supernet", "one_hot", "register_operation"]
+__all__ = [
+    "Connection",
+    "DiscreteNetwork",
+    "Full",
+    "Mixture",
+    "PartialChannels",
+    "ResNet",
+    "Supernet",
+    "one_hot",
+    "register_operation",
+]

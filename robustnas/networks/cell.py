@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from robustnas.networks.bundle import Bundle, Form, State
+from robustnas.networks.connection import Connection, Full
+from robustnas.networks.layout import lay_gradient_out
 from robustnas.networks.mixture import Mixture
 from robustnas.networks.operations import build_operation
 from robustnas.spaces import CellSpace
@@ -34,11 +35,13 @@ class CellOptions:
         affine: Whether BatchNorm learns a scale and an offset.
         pool_norm: Whether BatchNorm follows pooling.
         form: Form of the separable convolutions, see :class:`~robustnas.networks.bundle.Bundle`.
+        connection: Which channels take part.
     """
 
     affine: bool = False
     pool_norm: bool = True
     form: Form = "auto"
+    connection: Connection = field(default=Full())
 
 
 class Weights:
@@ -49,7 +52,7 @@ class Weights:
     """
 
     def __init__(self, mixture: Mixture) -> None:
-        self.values = mixture.weights()
+        self.values, self.edges = mixture.weights(), mixture.edges
         self._active = None if mixture.active is None else mixture.active.tolist()
         self._shifts = mixture.shifts()
 
@@ -115,26 +118,31 @@ class Cell(nn.Module):
         options: CellOptions,
     ) -> None:
         super().__init__()
-        self.space, self.channels = space, channels
+        self.space, self.channels, self.connection = space, channels, options.connection
+        self.through = self.connection.through(channels)
         for i, ((name, stride), entering) in enumerate(zip(preprocess, in_channels, strict=False)):
             bundle = Bundle(1, entering, channels, stride, options.affine, options.pool_norm, options.form)
             self.add_module(f"pre{i}", build_operation(name, bundle))
         self.inputs = len(in_channels)
         self.preprocessed = len(preprocess) > 0
         self.edge = nn.ModuleList()
+        self._sources = {c.source for c in candidates}
         self._leaving: dict[int, list[_Leaving]] = {}
-        self.rows_into = {node: [c.row for c in candidates if c.node == node] for node in space.nodes}
+        self.sources_into = {node: {c.row: c.source for c in candidates if c.node == node} for node in space.nodes}
         for source in range(space.nodes.stop):
             for name in dict.fromkeys(c.operation for c in candidates if c.source == source and c.operation != "none"):
                 bundled = [c for c in candidates if (c.source, c.operation) == (source, name)]
-                stride = 2 if space.reduction and source < space.inputs else 1
                 bundle = Bundle(
-                    len(bundled), channels, channels, stride, options.affine, options.pool_norm, options.form
-                )
+                    len(bundled), self.through, self.through, self._stride(source), options.affine, options.pool_norm,
+                    options.form,
+                )  # fmt: skip
                 leaving = _Leaving(name, bundled, bundle)
                 self.edge.append(leaving)
                 self._leaving.setdefault(source, []).append(leaving)
         self._identities = {c.row for c in candidates if self._is_identity(c)}
+
+    def _stride(self, source: int) -> int:
+        return 2 if self.space.reduction and source < self.space.inputs else 1
 
     def _is_identity(self, candidate: Candidate) -> bool:
         return any(candidate in leaving.candidates and leaving.operation.identity for leaving in self.bundles)
@@ -159,15 +167,19 @@ class Cell(nn.Module):
         states = self._preprocess(inputs)
         drop = _Drop(drop_path if self.training else 0.0, set() if weights is not None else self._identities)
         arriving: dict[int, _Sum] = {}
+        bypassing: dict[int, Tensor] = {}
         for source in range(self.space.nodes.stop):
             if source >= self.space.inputs:
-                node = self._node(source, arriving, states[0], drop)
-                states.append(node if weights is None else weights.shift(node, self.rows_into[source]))
-            self._leave(source, State(states[source]), weights, arriving)
-        output = torch.cat([states[node] for node in self.space.outputs], dim=1)
-        if output.requires_grad:
-            output.register_hook(partial(_laid_out, _layout(output)))
-        return output
+                mixed = self._node(source, arriving, states[0], drop)
+                mixed = mixed if weights is None else weights.shift(mixed, self.rows_into[source])
+                states.append(self._join(source, mixed, bypassing, weights, drop))
+            if source not in self._sources:
+                continue
+            entering, bypass = self.connection.split(states[source], self._stride(source))
+            if bypass is not None:
+                bypassing[source] = bypass
+            self._leave(source, State(entering), weights, arriving)
+        return lay_gradient_out(torch.cat([states[node] for node in self.space.outputs], dim=1))
 
     def _leave(self, source: int, state: State, weights: Weights | None, arriving: dict[int, _Sum]) -> None:
         """Compute every operation that leaves a state, and add its output to the sums of its edges."""
@@ -188,37 +200,42 @@ class Cell(nn.Module):
 
     def _node(self, node: int, arriving: dict[int, _Sum], like: Tensor, drop: _Drop) -> Tensor:
         total = _Sum()
-        for row in self.rows_into[node]:
+        for row in self.sources_into[node]:
             if row in arriving:
                 total.add(drop(arriving.pop(row).value, row))
         if total.empty:
             step = 2 if self.space.reduction else 1
-            return torch.zeros_like(like[..., ::step, ::step])
+            return torch.zeros_like(like[:, : self.through, ::step, ::step])
         return total.value
 
-
-def _layout(images: Tensor) -> torch.memory_format:
-    last = images.is_contiguous(memory_format=torch.channels_last)
-    return torch.channels_last if last else torch.contiguous_format
-
-
-def _laid_out(layout: torch.memory_format, gradient: Tensor) -> Tensor:
-    """A gradient laid out as the images: BatchNorm takes ten times as long on a CPU where the two differ."""
-    return gradient.contiguous(memory_format=layout)
+    def _join(
+        self, node: int, mixed: Tensor, bypassing: dict[int, Tensor], weights: Weights | None, drop: _Drop
+    ) -> Tensor:
+        """Put what bypassed the edges of a node beside the sum of their operations."""
+        total = _Sum()
+        for row, source in self.sources_into[node].items():
+            if source in bypassing:
+                edges = None if weights is None else weights.edges
+                bypass = bypassing[source] if edges is None else bypassing[source] * edges[row]
+                total.add(drop(bypass, row))
+        return self.connection.join(mixed, None if total.empty else total.value)
 
 
 @dataclass(frozen=True)
 class _Drop:
-    """Drops the output of an edge for some samples, all its operations at once."""
+    """Drops the output of an edge for some samples: all its operations at once, and what bypasses them."""
 
     probability: float
     spared: set[int]
+    masks: dict[int, Tensor] = field(default_factory=dict)
 
     def __call__(self, output: Tensor, row: int) -> Tensor:
         if self.probability == 0 or row in self.spared:
             return output
-        kept = torch.empty(len(output), 1, 1, 1, device=output.device).bernoulli_(1 - self.probability)
-        return output * (kept / (1 - self.probability)).to(output.dtype)
+        if row not in self.masks:
+            kept = torch.empty(len(output), 1, 1, 1, device=output.device).bernoulli_(1 - self.probability)
+            self.masks[row] = kept / (1 - self.probability)
+        return output * self.masks[row].to(output.dtype)
 
 
 class _Sum:

@@ -10,6 +10,7 @@ from torch import Tensor
 from robustnas.networks.blocks import Stem
 from robustnas.networks.bundle import Form
 from robustnas.networks.cell import Candidate, CellOptions, Weights
+from robustnas.networks.connection import Connection, Full
 from robustnas.networks.edgewise import Edgewise
 from robustnas.networks.mixture import Mixture
 from robustnas.networks.normalisation import BundleNorm
@@ -39,8 +40,10 @@ class Supernet(Edgewise):
         channels_last: Memory format of the images; ``None`` chooses what is fast on the device.
         checkpointing: Whether activations of cells are computed again in the backward pass, to save memory.
 
+        connection: Which channels of a state pass through the operations of an edge.
+
     Raises:
-        ValueError: If an argument does not fit the space.
+        ValueError: If an argument does not fit the space or the connection.
     """
 
     def __init__(
@@ -57,11 +60,12 @@ class Supernet(Edgewise):
         form: Form = "auto",
         channels_last: bool | None = None,
         checkpointing: bool = False,
+        connection: Connection = Full(),
     ) -> None:
         super().__init__()
         self.space = find_space(space)
         self.form, self.channels_last = form, channels_last
-        options = CellOptions(affine, self.space.skeleton == "darts", form)
+        options = CellOptions(affine, self.space.skeleton == "darts", form, connection)
         candidates = {
             kind: [
                 Candidate(row, column, edge.source, edge.node, name)

@@ -15,7 +15,7 @@ from torch.func import functional_call
 
 from robustnas.curvature import Hessian
 from robustnas.data.batch import Batch, derived_seed
-from robustnas.networks import Mixture, Supernet
+from robustnas.networks import Connection, Full, Mixture, Supernet
 from robustnas.networks.blocks import Stem
 from robustnas.networks.bundle import Form
 from robustnas.networks.statistics import evaluating, still_statistics
@@ -73,6 +73,7 @@ class SearchModule(Module):
         selection: How the search is rounded to a genotype.
         penalty: What is added to the loss of α.
         stopping: When the search stops, and to which epoch it returns.
+        connection: Which channels take part.
         edge_weights: Whether every edge has a learned weight too: β, a softmax over the edges that enter a node.
         lr: Step size of the weights at the start.
         lr_min: Step size that a cosine schedule over the epochs approaches.
@@ -116,6 +117,7 @@ class SearchModule(Module):
         selection: Selection = Strongest(),
         penalty: Penalty = NoPenalty(),
         stopping: Stopping = Never(),
+        connection: Connection = Full(),
         edge_weights: bool = False,
         lr: float = 0.025,
         lr_min: float = 0.001,
@@ -155,7 +157,7 @@ class SearchModule(Module):
             torch.manual_seed(derived_seed(seed, "initial"))
             self.supernet = Supernet(
                 self.space, channels, layers, cells, num_classes, image_channels, stem, False, batch_statistics, form,
-                channels_last, checkpointing,
+                channels_last, checkpointing, connection,
             )  # fmt: skip
             self.alphas, self.betas = alpha.initial(self.space, alpha_init, edge_weights)
         self.loss_of = loss_of(task)

@@ -1,0 +1,132 @@
+"""Which channels of a state take part in the mixed operations of an edge."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from robustnas.networks.layout import lay_gradient_out, layout_of
+
+
+class Connection(ABC):
+    """An answer to which channels pass through the operations. The others bypass the edge, without a weight of α.
+
+    What bypasses an edge is linear in the edges and the same for all that leave a state. So a cell sums what
+    passes through and what bypasses by themselves, and joins the two once per node.
+    """
+
+    @abstractmethod
+    def through(self, channels: int) -> int:
+        """How many channels of a state pass through the operations.
+
+        Args:
+            channels: Channels of the state.
+
+        Returns:
+            The channels that operations are built with.
+
+        Raises:
+            ValueError: If the channels cannot be divided so.
+        """
+
+    @abstractmethod
+    def split(self, images: Tensor, stride: int) -> tuple[Tensor, Tensor | None]:
+        """Divide a state.
+
+        Args:
+            images: The state, ``[batch, channels, h, w]``.
+            stride: Step of the edges that leave it.
+
+        Returns:
+            What enters the operations, ``[batch, through, h, w]``, and what bypasses the edges, at the resolution of
+            their outputs, ``[batch, channels - through, ceil(h / stride), ceil(w / stride)]``; ``None`` for nothing.
+        """
+
+    @abstractmethod
+    def join(self, mixed: Tensor, bypass: Tensor | None) -> Tensor:
+        """Put the two parts of a node together.
+
+        Args:
+            mixed: Sum of the mixed operations, ``[batch, through, h, w]``.
+            bypass: Sum of what bypassed the edges, ``[batch, channels - through, h, w]``, or ``None`` for nothing.
+
+        Returns:
+            The node, ``[batch, channels, h, w]``.
+        """
+
+
+@dataclass(frozen=True)
+class Full(Connection):
+    """Every channel passes through the operations, as in DARTS."""
+
+    def through(self, channels: int) -> int:
+        return channels
+
+    def split(self, images: Tensor, stride: int) -> tuple[Tensor, None]:
+        return images, None
+
+    def join(self, mixed: Tensor, bypass: Tensor | None) -> Tensor:
+        return mixed
+
+
+@dataclass(frozen=True)
+class PartialChannels(Connection):
+    r"""The first of every :math:`k` channels passes through the operations, as in PC-DARTS (arXiv:1907.05737).
+
+    Of :math:`C` channels the first :math:`C / k` enter the operations; the others bypass them, max-pooled 2 x 2
+    where the edge halves the resolution. Both are concatenated and shuffled, channel :math:`g C / k + i` to
+    :math:`i k + g`, so that every channel takes its turn from node to node. No channels are drawn at random.
+
+    Args:
+        k: One in how many channels passes through; 1 for all.
+
+    Raises:
+        ValueError: If ``k`` is not positive.
+    """
+
+    k: int = 4
+
+    def __post_init__(self) -> None:
+        if self.k < 1:
+            raise ValueError(f"Expected `k` to be at least 1, but got {self.k}.")
+
+    def through(self, channels: int) -> int:
+        if channels % self.k:
+            raise ValueError(
+                f"Expected `channels` to be divisible by the `k` of `PartialChannels`, {self.k}, but got {channels}."
+            )
+        return channels // self.k
+
+    def split(self, images: Tensor, stride: int) -> tuple[Tensor, Tensor | None]:
+        if self.k == 1:
+            return images, None
+        through, layout = self.through(images.shape[1]), layout_of(images)
+        entering, rest = images.split([through, images.shape[1] - through], dim=1)
+        bypass = rest if stride == 1 else F.max_pool2d(rest, stride, stride, ceil_mode=True)
+        return entering.contiguous(memory_format=layout), bypass.contiguous(memory_format=layout)
+
+    def join(self, mixed: Tensor, bypass: Tensor | None) -> Tensor:
+        if bypass is None:
+            return mixed
+        return shuffle(torch.cat([lay_gradient_out(mixed), lay_gradient_out(bypass)], dim=1), self.k)
+
+
+def shuffle(images: Tensor, groups: int) -> Tensor:
+    """Interleave groups of channels: channel ``g * (channels / groups) + i`` becomes ``i * groups + g``.
+
+    Args:
+        images: ``[batch, channels, h, w]``.
+        groups: How many groups, a divisor of the channels.
+
+    Returns:
+        Images of the same shape and memory format.
+    """
+    batch, channels, height, width = images.shape
+    if layout_of(images) == torch.channels_last:
+        last = images.permute(0, 2, 3, 1).reshape(batch, height, width, groups, -1)
+        return last.transpose(3, 4).reshape(batch, height, width, channels).permute(0, 3, 1, 2)
+    return images.reshape(batch, groups, -1, height, width).transpose(1, 2).reshape(images.shape)
