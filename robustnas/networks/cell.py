@@ -171,7 +171,7 @@ class Cell(nn.Module):
         for source in range(self.space.nodes.stop):
             if source >= self.space.inputs:
                 mixed = self._node(source, arriving, states[0], drop)
-                mixed = mixed if weights is None else weights.shift(mixed, self.rows_into[source])
+                mixed = mixed if weights is None else weights.shift(mixed, list(self.sources_into[source]))
                 states.append(self._join(source, mixed, bypassing, weights, drop))
             if source not in self._sources:
                 continue

@@ -229,6 +229,11 @@ class SearchModule(Module):
             self.lr_schedulers().step()  # type: ignore[union-attr]
             average_buffers(self.supernet)
 
+    def on_train_start(self) -> None:
+        """A search that stopped does not go on when it is resumed."""
+        super().on_train_start()
+        self.trainer.should_stop = self.trainer.should_stop or self.watch.stop is not None
+
     def arch_step(self, batch: Mapping[str, Batch]) -> None:
         """Move α along the gradient of the loss on the architecture batch."""
         weights = dict(self.supernet.named_parameters())
@@ -263,7 +268,7 @@ class SearchModule(Module):
             value = self.dominant_eigenvalue(batch)
         else:
             value = float(next(iter(self.genotype().count("skip_connect").values())))
-        if (stop := self.watch.add(self.current_epoch, value, self.strengths())) is not None:
+        if (stop := self.watch.add(self.current_epoch, value, self.strengths(), self.trainer.max_epochs)) is not None:
             self.trainer.should_stop = True
             rank_zero_info(f"Stopped after epoch {stop.detected}; the result is that of epoch {stop.returned}.")
         self.log(f"arch/{self.watch.stopping.watches}", value, on_step=False, on_epoch=True, batch_size=1)
