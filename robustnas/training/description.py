@@ -10,6 +10,8 @@ import jsonargparse
 import torch
 from pytorch_lightning import LightningModule
 
+from robustnas.spaces import SearchSpace
+
 Module = TypeVar("Module", bound=LightningModule)
 
 KEY = "robustnas"
@@ -92,6 +94,8 @@ def _path(kind: type) -> str:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, SearchSpace):
+        return value.name  # found again if it is a known one, or names its own import path
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         arguments = {
             field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value) if field.init

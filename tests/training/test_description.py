@@ -16,6 +16,7 @@ from robustnas.variants import DARTS
 from runs import fit, search
 
 from robustnas.networks import Mixture
+from robustnas.spaces import NASBench201, SearchSpace
 from robustnas.strategies import FirstOrder, Softmax, Unrolled, UnrolledByDifferences
 from robustnas.training.description import KEY, build, describe, load
 from robustnas.training.search import SearchModule
@@ -205,3 +206,10 @@ def test_a_loaded_search_computes(checkpoint) -> None:
     module = load(checkpoint, SearchModule).eval()
     mixtures = {"cell": Mixture(torch.full((6, 5), 0.2))}
     assert module(torch.randn(2, 1, 8, 8)).shape == module.supernet(torch.randn(2, 1, 8, 8), mixtures).shape == (2, 10)
+
+
+def test_a_space_that_is_given_itself_is_recorded_by_its_name(tmp_path) -> None:
+    space = SearchSpace("MySpace", dict(NASBench201.cells), "nasbench201")
+    module = SearchModule(space=space, channels=4, cells=1)
+    assert module.description["init_args"]["space"] == "MySpace"
+    json.dumps(module.description)
