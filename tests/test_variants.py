@@ -22,7 +22,8 @@ VARIANTS = sorted(variants.__all__)
 
 
 def small(name: str, seed: int = 0) -> Any:
-    return getattr(variants, name)(space="NASBench201", channels=4, cells=1, image_channels=1, seed=seed)
+    shared: dict[str, Any] = {"channels": 4, "cells": 1, "image_channels": 1, "arch_start": 0, "seed": seed}
+    return getattr(variants, name)(space="NASBench201", **shared)
 
 
 def moved(module: SearchModule, before: dict[str, Tensor]) -> tuple[list[str], list[str]]:
