@@ -66,6 +66,22 @@ class Mixture:
         """Offsets times the weights of their edges, ``[edges]``; ``None`` without offsets."""
         return self.offsets if self.offsets is None or self.edges is None else self.offsets * self.edges
 
+    def restricted(self, kept: Tensor) -> Mixture:
+        """The same mixture without some operations.
+
+        Args:
+            kept: Boolean ``[edges, operations]``: which stay; the others get weight zero and are not computed.
+
+        Returns:
+            The mixture; weights are not normalised again.
+        """
+        held = kept.cpu()
+        return replace(
+            self,
+            operations=self.operations.where(kept.to(self.operations.device), 0.0),
+            active=held if self.active is None else self.active & held,
+        )
+
     def detach(self) -> Mixture:
         """The same mixture, cut from the graph that made it."""
         return replace(

@@ -5,6 +5,7 @@ from robustnas.strategies.gumbel import GumbelOneHot
 from robustnas.strategies.moment import Moment
 from robustnas.strategies.penalty import EntropyPenalty, LpSparsity, NoPenalty, Penalty
 from robustnas.strategies.perturbation import AdversarialPerturbation, Perturbation, RandomPerturbation, Unperturbed
+from robustnas.strategies.pruning import NoPruning, Pruning, ShareThreshold
 from robustnas.strategies.relaxation import Relaxation, Softmax
 from robustnas.strategies.selection import Selection, Strongest
 from robustnas.strategies.sparsemax import Sparsemax
@@ -22,11 +23,14 @@ __all__ = [
     "Moment",
     "Never",
     "NoPenalty",
+    "NoPruning",
     "Penalty",
     "Perturbation",
+    "Pruning",
     "RandomPerturbation",
     "Relaxation",
     "Selection",
+    "ShareThreshold",
     "SkipDominance",
     "Softmax",
     "Sparsemax",

@@ -27,6 +27,19 @@ class Penalty(ABC):
             A scalar, differentiable in ``shares``.
         """
 
+    def total(self, loss: Tensor, shares: Mapping[str, Tensor], moment: Moment) -> Tensor:
+        """The loss of α: that of the supernet and the penalty.
+
+        Args:
+            loss: Loss of the supernet, a scalar.
+            shares: As in :meth:`of`.
+            moment: As in :meth:`of`.
+
+        Returns:
+            A scalar.
+        """
+        return loss + self.of(shares, moment)
+
 
 @dataclass(frozen=True)
 class NoPenalty(Penalty):

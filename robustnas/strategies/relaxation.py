@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -12,7 +13,14 @@ from robustnas.strategies.moment import Moment
 
 
 class Relaxation(ABC):
-    """The step from α to a mixture of operations."""
+    """The step from α to a mixture of operations.
+
+    Attributes:
+        rests: Whether the weights of an operation that is not computed rest, instead of moving on by their momentum
+            and weight decay.
+    """
+
+    rests: ClassVar[bool] = False
 
     @abstractmethod
     def mixture(self, alpha: Tensor, moment: Moment) -> Mixture:
@@ -30,6 +38,19 @@ class Relaxation(ABC):
     def strength(self, alpha: Tensor) -> Tensor:
         """How strongly each operation is held, ``[edges, operations]``: what selection compares."""
         return alpha.softmax(dim=-1)
+
+    def settle(self, before: Tensor, after: Tensor, moment: Moment) -> Tensor:
+        """α of one kind of cell after a step, ``[edges, operations]``, put right where the relaxation asks for it.
+
+        Args:
+            before: α at which the mixture of the step was made.
+            after: α that the optimiser moved to.
+            moment: The step; it draws the numbers that the mixture drew.
+
+        Returns:
+            α to go on with.
+        """
+        return after
 
 
 @dataclass(frozen=True)

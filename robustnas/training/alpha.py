@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor, nn
 
@@ -27,14 +25,16 @@ def initial(space: SearchSpace, deviation: float, edge_weights: bool) -> tuple[n
     return nn.ParameterDict(alphas), nn.ParameterDict(betas)
 
 
-def legal(space: SearchSpace, alphas: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """α by kind of cell, minus infinity where an edge has fewer candidates than others."""
-    masked = {}
-    for kind, cell in space.cells.items():
-        widths = torch.tensor([len(edge.operations) for edge in cell.edges], device=alphas[kind].device)
-        columns = torch.arange(cell.shape[1], device=widths.device)
-        masked[kind] = alphas[kind].masked_fill(columns >= widths[:, None], -torch.inf)
-    return masked
+def possible(space: SearchSpace) -> dict[str, Tensor]:
+    """Which columns of α stand for a candidate, by kind of cell: boolean ``[edges, operations]``."""
+    widths = {kind: torch.tensor([[len(edge.operations)] for edge in cell.edges]) for kind, cell in space.cells.items()}
+    return {kind: torch.arange(cell.shape[1]) < widths[kind] for kind, cell in space.cells.items()}
+
+
+def masked(alpha: Tensor, kept: Tensor) -> Tensor:
+    """α of a kind of cell, minus infinity at what is not kept, except on edges that keep nothing."""
+    gone = ~kept & kept.any(dim=-1, keepdim=True)
+    return alpha.masked_fill(gone.to(alpha.device), -torch.inf)
 
 
 def edge_weights(cell: CellSpace, beta: Tensor) -> Tensor:

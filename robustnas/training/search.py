@@ -27,8 +27,10 @@ from robustnas.strategies import (
     Moment,
     Never,
     NoPenalty,
+    NoPruning,
     Penalty,
     Perturbation,
+    Pruning,
     Relaxation,
     Selection,
     Softmax,
@@ -73,6 +75,7 @@ class SearchModule(Module):
         selection: How the search is rounded to a genotype.
         penalty: What is added to the loss of α.
         stopping: When the search stops, and to which epoch it returns.
+        pruning: Which operations leave during the search.
         connection: Which channels take part.
         edge_weights: Whether every edge has a learned weight too: β, a softmax over the edges that enter a node.
         lr: Step size of the weights at the start.
@@ -85,6 +88,7 @@ class SearchModule(Module):
         arch_betas: Decay rates of Adam's moments for α.
         arch_weight_decay: Weight decay of α, added to its gradient.
         arch_start: First epoch in which α moves.
+        arch_every: Steps of the weights for each step of α.
         alpha_init: Standard deviation of the initial α, drawn from a normal distribution.
         drop_path: Probability at the last epoch that an edge is dropped for a sample, growing linearly from 0.
         step_order: Whether α or the weights step first.
@@ -117,6 +121,7 @@ class SearchModule(Module):
         selection: Selection = Strongest(),
         penalty: Penalty = NoPenalty(),
         stopping: Stopping = Never(),
+        pruning: Pruning = NoPruning(),
         connection: Connection = Full(),
         edge_weights: bool = False,
         lr: float = 0.025,
@@ -129,6 +134,7 @@ class SearchModule(Module):
         arch_betas: tuple[float, float] = (0.5, 0.999),
         arch_weight_decay: float = 1e-3,
         arch_start: int = 0,
+        arch_every: int = 1,
         alpha_init: float = 1e-3,
         drop_path: float = 0.0,
         step_order: Literal["arch_first", "weights_first"] = "arch_first",
@@ -141,14 +147,15 @@ class SearchModule(Module):
     ) -> None:
         super().__init__(locals())
         check_task(task, num_classes)
-        check_positive(lr=lr, arch_lr=arch_lr)
+        check_positive(lr=lr, arch_lr=arch_lr, arch_every=arch_every)
         check_not_negative(lr_min=lr_min, weight_decay=weight_decay, clip=clip, arch_weight_decay=arch_weight_decay)
         check_not_negative(alpha_init=alpha_init, arch_start=arch_start)
         check_below_one(momentum=momentum, drop_path=drop_path, arch_beta1=arch_betas[0], arch_beta2=arch_betas[1])
         self.space = find_space(space)
         self.relaxation, self.perturbation = relaxation, perturbation
         self.gradient, self.selection, self.penalty = gradient, selection, penalty
-        self.watch, self.arch_start = Watch(stopping), arch_start
+        self.watch, self.pruning, self.kept = Watch(stopping), pruning, alpha.possible(self.space)
+        self.arch_start, self.arch_every = arch_start, arch_every
         self.lr, self.lr_min, self.momentum, self.nesterov = lr, lr_min, momentum, nesterov
         self.weight_decay, self.clip, self.drop_path, self.step_order = weight_decay, clip, drop_path, step_order
         self.arch_lr, self.arch_betas, self.arch_weight_decay = arch_lr, arch_betas, arch_weight_decay
@@ -173,7 +180,14 @@ class SearchModule(Module):
     def mixtures(self, moment: Moment) -> dict[str, Mixture]:
         """The mixture of each kind of cell, differentiable in α."""
         mixtures = {kind: self.relaxation.mixture(a, moment) for kind, a in self.legal_alphas().items()}
+        if self.pruned:
+            mixtures = {kind: mixture.restricted(self.kept[kind]) for kind, mixture in mixtures.items()}
         return {kind: replace(mixture, edges=self.edge_weights(kind)) for kind, mixture in mixtures.items()}
+
+    @property
+    def pruned(self) -> bool:
+        """Whether any candidate has left."""
+        return any(not torch.equal(self.kept[kind], all_) for kind, all_ in alpha.possible(self.space).items())
 
     def edge_weights(self, kind: str) -> Tensor | None:
         """Weights of the edges of a kind of cell, ``[edges]``, which sum to one at each node; ``None`` without β."""
@@ -187,8 +201,9 @@ class SearchModule(Module):
         return {k: s if (w := weights[k]) is None else s * w[:, None] for k, s in self.shares().items()}
 
     def shares(self) -> dict[str, Tensor]:
-        """Share of each operation in its edge, by kind of cell, ``[edges, operations]``."""
-        return {kind: self.relaxation.strength(a) for kind, a in self.legal_alphas().items()}
+        """Share of each operation in its edge, by kind of cell, ``[edges, operations]``; zero for those that left."""
+        shares = {kind: self.relaxation.strength(a) for kind, a in self.legal_alphas().items()}
+        return {kind: share.where(self.kept[kind].to(share.device), 0.0) for kind, share in shares.items()}
 
     @property
     def arch_parameters(self) -> list[Tensor]:
@@ -196,8 +211,8 @@ class SearchModule(Module):
         return [*self.alphas.values(), *self.betas.values()]
 
     def legal_alphas(self) -> dict[str, Tensor]:
-        """α by kind of cell, minus infinity where an edge has fewer candidates than others."""
-        return alpha.legal(self.space, dict(self.alphas.items()))
+        """α by kind of cell, minus infinity where there is no such candidate, or it has left."""
+        return {kind: alpha.masked(a, self.kept[kind]) for kind, a in self.alphas.items()}
 
     def genotype(self) -> Genotype:
         """The architecture that selection finds at the present α, or at that of the epoch a stop returned to."""
@@ -220,12 +235,13 @@ class SearchModule(Module):
         """One alternating step."""
         torch.manual_seed(derived_seed(self.seed, "own", self.global_step, self.global_rank))
         steps: list[Callable[[Mapping[str, Batch]], None]] = [self.arch_step, self.weight_step]
-        if self.current_epoch < self.arch_start:
+        if self.current_epoch < self.arch_start or (self.global_step + 1) % self.arch_every:
             steps = [self.weight_step]
         for step in steps if self.step_order == "arch_first" else reversed(steps):
             step(batch)
         if self.trainer.is_last_batch:
             self.look(batch["arch"])
+            self.prune()
             self.lr_schedulers().step()  # type: ignore[union-attr]
             average_buffers(self.supernet)
 
@@ -253,12 +269,30 @@ class SearchModule(Module):
         optimizer = self.optimizers(use_pl_optimizer=False)[1]  # type: ignore[index]
         for parameter, gradient in zip(self.arch_parameters, gradients, strict=True):
             parameter.grad = gradient
+        before = {kind: a.detach().clone() for kind, a in self.legal_alphas().items()}
         optimizer.step()
+        self.settle(before)
+
+    @torch.no_grad()
+    def settle(self, before: Mapping[str, Tensor]) -> None:
+        """Let the relaxation put α right after a step."""
+        moment, after = self.moment("arch"), self.legal_alphas()
+        for kind, a in self.alphas.items():
+            settled = self.relaxation.settle(before[kind], after[kind], moment)
+            a.copy_(settled.where(settled.isfinite(), a))
 
     def arch_loss(self, batch: Batch, weights: Mapping[str, Tensor]) -> Tensor:
         """The loss of α: that of the supernet on the batch, and the penalty."""
         moment = self.moment("arch")
-        return self.loss(batch, self.mixtures(moment), weights) + self.penalty.of(self.shares(), moment)
+        return self.penalty.total(self.loss(batch, self.mixtures(moment), weights), self.shares(), moment)
+
+    def prune(self) -> None:
+        """Let operations leave."""
+        shares = {kind: share.detach().cpu() for kind, share in self.shares().items()}
+        self.kept = self.pruning.kept(self.space, shares, self.kept, self.moment("arch"))
+        if self.pruned:
+            left = torch.tensor(sum(int(kept.sum()) for kept in self.kept.values()))
+            self.log("arch/operations", left.float(), on_step=False, on_epoch=True, batch_size=1)
 
     def look(self, batch: Batch) -> None:
         """Measure what the stopping rule watches, and stop if it says so."""
@@ -328,10 +362,11 @@ class SearchModule(Module):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         average_buffers(self.supernet)  # in place, and so in the checkpoint
         super().on_save_checkpoint(checkpoint)
-        checkpoint[KEY]["watch"] = self.watch.state_dict()
+        checkpoint[KEY]["watch"], checkpoint[KEY]["kept"] = self.watch.state_dict(), self.kept
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.watch.load_state_dict(checkpoint[KEY]["watch"])
+        self.kept = dict(checkpoint[KEY]["kept"])
 
     def _precision(self, full: bool) -> Any:
         return torch.autocast(self.device.type, enabled=False) if full else nullcontext()

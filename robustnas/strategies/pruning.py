@@ -1,0 +1,104 @@
+"""Which operations leave during the search."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from robustnas.spaces import CellSpace, SearchSpace
+from robustnas.strategies.moment import Moment
+
+
+class Pruning(ABC):
+    """An answer to which operations leave during the search, asked at the end of each epoch."""
+
+    @abstractmethod
+    def kept(
+        self, space: SearchSpace, shares: Mapping[str, Tensor], kept: Mapping[str, Tensor], moment: Moment
+    ) -> dict[str, Tensor]:
+        """Decide what stays.
+
+        Args:
+            space: The search space.
+            shares: Kind of cell to the shares of its operations, ``[edges, operations]``; zero for those that left.
+            kept: Kind of cell to what stayed so far, boolean ``[edges, operations]``.
+            moment: The end of the epoch.
+
+        Returns:
+            What stays now, a part of ``kept`` in which every edge that has operations keeps one that can be selected.
+        """
+
+
+@dataclass(frozen=True)
+class NoPruning(Pruning):
+    """Every operation stays to the end, as in DARTS."""
+
+    def kept(
+        self, space: SearchSpace, shares: Mapping[str, Tensor], kept: Mapping[str, Tensor], moment: Moment
+    ) -> dict[str, Tensor]:
+        return dict(kept)
+
+
+@dataclass(frozen=True)
+class ShareThreshold(Pruning):
+    r"""Operations whose share falls under a threshold leave: they are masked and no longer computed.
+
+    The threshold grows linearly over the epochs, :math:`\theta(e) = \theta_0 + (\theta_1 - \theta_0)\,
+    (e + 1 - s) / (E - s)` in epoch :math:`e` of :math:`E`, from epoch :math:`s` on. With :math:`\theta_1 \ge 1/2` one
+    operation is left on nearly every edge at the end, so that the supernet becomes the discrete network. On each edge
+    the largest share that can be selected stays. The shares of those that stay are normalised again by the relaxation.
+    ASAP (arXiv:1904.04123) prunes by a threshold during the search likewise, with a schedule of its own.
+
+    Args:
+        threshold_start: :math:`\theta_0`.
+        threshold_end: :math:`\theta_1`.
+        start: Epoch :math:`s`, the first at whose end operations leave.
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+
+    threshold_start: float = 0.0
+    threshold_end: float = 0.5
+    start: int = 0
+
+    def __post_init__(self) -> None:
+        for name, value in (("threshold_start", self.threshold_start), ("threshold_end", self.threshold_end)):
+            if not 0 <= value <= 1:
+                raise ValueError(f"Expected `{name}` to be between 0 and 1, but got {value}.")
+        if self.start < 0:
+            raise ValueError(f"Expected `start` to be zero or more, but got {self.start}.")
+
+    def threshold(self, moment: Moment) -> float:
+        """θ at the end of an epoch."""
+        done = (moment.epoch + 1 - self.start) / max(moment.epochs - self.start, 1)
+        return self.threshold_start + (self.threshold_end - self.threshold_start) * min(done, 1.0)
+
+    def kept(
+        self, space: SearchSpace, shares: Mapping[str, Tensor], kept: Mapping[str, Tensor], moment: Moment
+    ) -> dict[str, Tensor]:
+        if moment.epoch < self.start:
+            return dict(kept)
+        threshold = self.threshold(moment)
+        return {
+            kind: kept[kind] & self._strong(cell, shares[kind], kept[kind], threshold)
+            for kind, cell in space.cells.items()
+        }
+
+    def _strong(self, cell: CellSpace, shares: Tensor, kept: Tensor, threshold: float) -> Tensor:
+        selectable = torch.tensor(
+            [
+                [
+                    k < len(edge.operations) and edge.operations[k] not in cell.never_selected
+                    for k in range(cell.shape[1])
+                ]
+                for edge in cell.edges
+            ],
+            device=shares.device,
+        )
+        best = shares.masked_fill(~(selectable & kept), -1.0).argmax(dim=-1, keepdim=True)
+        return (shares >= threshold).scatter(-1, best, True)
