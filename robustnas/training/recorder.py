@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor
 
 from robustnas.drawing import save_drawing
 from robustnas.environment import environment
@@ -24,6 +25,7 @@ class RunRecorder(Callback):
 
     def __init__(self) -> None:
         self.rows: list[dict[str, float]] = []
+        self._seen: dict[str, Tensor] = {}
         self._since = time.perf_counter()
 
     def state_dict(self) -> dict[str, Any]:
@@ -48,13 +50,17 @@ class RunRecorder(Callback):
                 }
             )
 
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Remember what is there already: what an epoch does not log stays, the same object."""
+        self._seen = dict(trainer.callback_metrics)
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         epoch, run = trainer.current_epoch, Run(_folder(trainer))
         now = time.perf_counter()
         values = {
             name: float(value)
             for name, value in trainer.callback_metrics.items()
-            if "/" in name and not name.endswith(("_step", "_epoch"))
+            if "/" in name and not name.endswith(("_step", "_epoch")) and value is not self._seen.get(name)
         }
         self.rows.append({"epoch": epoch, "step": trainer.global_step, "seconds": now - self._since, **values})
         self._since = now

@@ -1,0 +1,33 @@
+"""How decided α is, and for what."""
+
+from __future__ import annotations
+
+from robustnas.diagnostics.diagnostic import Diagnostic
+from robustnas.diagnostics.probe import Probe
+
+from robustnas.shares import of_shares
+from robustnas.training.search import SearchModule
+
+
+class AlphaShares(Diagnostic):
+    r"""Shares of operations, their entropy, and how clearly they decide.
+
+    With the shares :math:`s_{ek}` of operation :math:`k` on edge :math:`e`, means over edges of
+
+    - ``shares/OP`` and ``shares/parameter_free``: where the mass lies. Skip connections and other operations without
+      parameters gain mass in a collapse (arXiv:1909.09656, arXiv:1911.12126);
+    - ``alpha/entropy``: :math:`-\sum_k s_{ek} \log s_{ek} / \log n_e`, 1 where nothing is decided. Near 1 at the end,
+      rounding is arbitrary; falling early while skip connections gain is how a collapse looks;
+    - ``alpha/effective``: :math:`\exp H_e`, operations that effectively take part;
+    - ``alpha/margin``, ``alpha/edge_margin``: largest minus second largest share, and strength of the last edge kept
+      at a node minus that of the first one dropped;
+    - ``alpha/saturated``: share of edges with :math:`\max_k s_{ek} > 0.95`, where the softmax hardly passes a
+      gradient (arXiv:2210.07998).
+
+    It reads α alone and costs nothing worth counting.
+    """
+
+    free = True
+
+    def measure(self, search: SearchModule, probe: Probe) -> dict[str, float]:
+        return of_shares(search.space, {kind: share.detach().cpu().numpy() for kind, share in search.shares().items()})

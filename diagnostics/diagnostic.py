@@ -1,0 +1,97 @@
+"""What all diagnostics are: measures of a search, taken at the ends of epochs, that look and never touch."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from robustnas.diagnostics.budget import Budget
+from robustnas.diagnostics.probe import Probe
+from robustnas.diagnostics.untouched import untouched
+
+from robustnas.training.search import SearchModule
+
+
+class Diagnostic(Callback, ABC):
+    """A measure of a search.
+
+    It is taken at the end of an epoch, on the first process, from the state that the epoch ended with, and leaves
+    everything as it was. What it returns is logged under its names, lands in ``metrics.csv`` and in TensorBoard. By
+    itself a diagnostic is a callback like any other; :class:`~robustnas.diagnostics.Diagnostics` holds many and gives
+    them one budget.
+
+    Attributes:
+        free: Whether it costs so little that no budget applies: it computes nothing with the network.
+
+    Args:
+        every: Epochs between two measures. The last epoch is measured too.
+        budget: Largest share of the run's time that it may take, which stretches the interval; ``None`` for no limit.
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+
+    free: ClassVar[bool] = False
+
+    def __init__(self, every: int = 1, budget: float | None = 0.03) -> None:
+        if every < 1:
+            raise ValueError(f"Expected `every` to be at least 1, but got {every}.")
+        self.every = every
+        self.budget = Budget(budget)
+        self._probe: Probe | None = None
+
+    @property
+    def name(self) -> str:
+        """Name under which its cost is logged."""
+        return type(self).__name__
+
+    @abstractmethod
+    def measure(self, search: SearchModule, probe: Probe) -> dict[str, float]:
+        """Measure.
+
+        Args:
+            search: The search, in training mode, at the end of an epoch.
+            probe: Samples to measure on.
+
+        Returns:
+            Numbers by the name under which they are logged; empty where there is nothing to say.
+        """
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Time runs from now."""
+        self.budget.start()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Measure, if it is time to."""
+        if isinstance(pl_module, SearchModule) and trainer.is_global_zero:
+            for name, value in self.take(trainer, pl_module).items():
+                pl_module.log(name, value, on_step=False, on_epoch=True, batch_size=1, rank_zero_only=True)
+
+    def take(self, trainer: Trainer, search: SearchModule) -> dict[str, float]:
+        """Measure if it is time to and the budget affords it.
+
+        Args:
+            trainer: Trainer of the search.
+            search: The search.
+
+        Returns:
+            Numbers by name; empty if nothing was measured.
+        """
+        epoch, last = trainer.current_epoch, trainer.current_epoch + 1 == trainer.max_epochs or trainer.should_stop
+        if epoch % self.every and not last:
+            return {}
+        if not (self.free or self.budget.affords(self.name)):
+            return {}
+        if self._probe is None:
+            data: Any = trainer.datamodule  # type: ignore[attr-defined]
+            self._probe = Probe(data, search.device, next(search.supernet.parameters()).dtype)
+        with self.budget.timed(self.name), untouched(search), torch.autocast(search.device.type, enabled=False):
+            return self.measure(search, self._probe)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"budget": self.budget.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.budget.load_state_dict(state_dict["budget"])

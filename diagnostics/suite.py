@@ -1,0 +1,80 @@
+"""All diagnostics at once, under one budget."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.utilities import rank_zero_info
+from robustnas.diagnostics.alpha import AlphaShares
+from robustnas.diagnostics.budget import Budget
+from robustnas.diagnostics.diagnostic import Diagnostic
+from robustnas.diagnostics.generalisation import GeneralisationGap
+from robustnas.diagnostics.genotype import GenotypeChurn
+
+from robustnas.training.search import SearchModule
+
+
+def everything() -> list[Diagnostic]:
+    """One of each diagnostic that every search gets, the cheap ones first."""
+    return [AlphaShares(), GenotypeChurn(), GeneralisationGap()]
+
+
+class Diagnostics(Callback):
+    """Watch a search with many diagnostics that share a budget.
+
+    At the end of the run it says what was measured at what price, and what was left out to stay within the budget.
+
+    Args:
+        measures: Diagnostics; by default those of :func:`everything`. Their own budgets do not count here.
+        budget: Largest share of the run's time that all of them together may take; ``None`` for no limit.
+
+    Raises:
+        ValueError: If the budget is out of range, or two diagnostics are of one class.
+    """
+
+    def __init__(self, measures: Sequence[Diagnostic] | None = None, budget: float | None = 0.03) -> None:
+        self.measures = everything() if measures is None else list(measures)
+        self.budget = Budget(budget)
+        names = [measure.name for measure in self.measures]
+        if len(set(names)) < len(names):
+            raise ValueError(f"Expected `measures` to be of different classes, but got {names}.")
+        for measure in self.measures:
+            measure.budget = self.budget
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Time runs from now."""
+        self.budget.start()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Hand the hook on to diagnostics that look at steps."""
+        for measure in self.measures:
+            measure.on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Measure what is due."""
+        if not isinstance(pl_module, SearchModule):
+            return
+        for measure in self.measures:
+            measure.on_train_epoch_end(trainer, pl_module)
+        if trainer.is_global_zero and self.measures:
+            share = self.budget.spent / max(self.budget.elapsed, 1e-9)
+            pl_module.log("diagnostics/share", share, on_step=False, on_epoch=True, batch_size=1, rank_zero_only=True)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say what it cost."""
+        if isinstance(pl_module, SearchModule) and self.measures:
+            rank_zero_info(self.budget.summary())
+
+    def state_dict(self) -> dict[str, Any]:
+        own = {measure.name: measure.state_dict() for measure in self.measures}
+        return {"budget": self.budget.state_dict(), "measures": own}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        for measure in self.measures:
+            if measure.name in state_dict["measures"]:
+                measure.load_state_dict(state_dict["measures"][measure.name])
+        self.budget.load_state_dict(state_dict["budget"])

@@ -1,0 +1,202 @@
+r"""What the shares of operations, and the genotypes, say about a search: numbers that need nothing else.
+
+Shares are arrays ``[edges, operations]`` with rows that sum to one, such as :math:`\mathrm{softmax}(\alpha)`; columns
+past the candidates of an edge are ignored. Everything is pure, so that a callback that watches a search and a verdict
+on a recorded one say the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from robustnas.spaces import CellSpace, Genotype, SearchSpace
+
+Array = npt.NDArray[Any]
+Shares = Mapping[str, Array]
+
+PARAMETER_FREE = frozenset({"none", "skip_connect", "avg_pool_3x3", "max_pool_3x3", "noise"})
+SATURATED = 0.95  # Λ-DARTS (arXiv:2210.07998) speaks of saturation where a softmax no longer passes a gradient
+
+
+def softmax(space: SearchSpace, alphas: Shares) -> dict[str, Array]:
+    """Shares of operations from α, zero where an edge has no such candidate."""
+    shares = {}
+    for kind, cell in space.cells.items():
+        alpha = np.where(_candidates(cell), np.asarray(alphas[kind], dtype=float), -np.inf)
+        powers = np.exp(alpha - alpha.max(axis=1, keepdims=True))
+        shares[kind] = powers / powers.sum(axis=1, keepdims=True)
+    return shares
+
+
+def entropy(cell: CellSpace, shares: Array) -> Array:
+    r"""Entropy of each edge over that of a uniform one: :math:`-\sum_k s_k \log s_k / \log n`, ``[edges]``."""
+    counts = np.array([len(edge.operations) for edge in cell.edges])
+    normalised: Array = _nats(shares) / np.log(np.maximum(counts, 2))
+    return normalised
+
+
+def effective(shares: Array) -> Array:
+    r"""Effective number of operations of each edge, :math:`\exp(-\sum_k s_k \log s_k)`, ``[edges]``."""
+    return np.exp(_nats(shares))
+
+
+def margin(cell: CellSpace, shares: Array) -> Array:
+    """Largest share of each edge minus its second largest, ``[edges]``; 1 on an edge with a single candidate."""
+    margins = []
+    for edge, row in zip(cell.edges, shares, strict=True):
+        ordered = np.sort(row[: len(edge.operations)])[::-1]
+        margins.append(1.0 if len(ordered) == 1 else ordered[0] - ordered[1])
+    return np.array(margins)
+
+
+def edge_margin(cell: CellSpace, shares: Array) -> Array:
+    """How clearly each node chooses its edges: strength of the last edge kept minus that of the first one dropped.
+
+    The strength of an edge is its largest share that may be selected, as in DARTS.
+
+    Args:
+        cell: The kind of cell.
+        shares: Its shares.
+
+    Returns:
+        One number for each node that drops edges, ``[nodes]`` or shorter.
+    """
+    gaps = []
+    for node in cell.nodes:
+        strengths = sorted((_strength(cell, row, shares) for row, _ in cell.edges_into(node)), reverse=True)
+        if cell.keep is not None and len(strengths) > cell.keep:
+            gaps.append(strengths[cell.keep - 1] - strengths[cell.keep])
+    return np.array(gaps)
+
+
+def operation_shares(cell: CellSpace, shares: Array) -> dict[str, float]:
+    """Mean share of each operation over the edges that have it."""
+    found: dict[str, list[float]] = {}
+    for edge, row in zip(cell.edges, shares, strict=True):
+        for name, share in zip(edge.operations, row, strict=False):
+            found.setdefault(name, []).append(float(share))
+    return {name: float(np.mean(values)) for name, values in found.items()}
+
+
+def parameter_free(cell: CellSpace, shares: Array) -> Array:
+    """Share of operations without parameters on each edge, ``[edges]``: skip connections, poolings, ``none``, noise."""
+    free = np.array(
+        [
+            [k < len(edge.operations) and edge.operations[k] in PARAMETER_FREE for k in range(cell.shape[1])]
+            for edge in cell.edges
+        ]
+    )
+    total: Array = np.where(free, shares, 0.0).sum(axis=1)
+    return total
+
+
+def count(genotype: Genotype, kind: str, operations: frozenset[str] | set[str]) -> int:
+    """Edges of a kind of cell whose operation is one of some."""
+    return sum(choice.operation in operations for choice in genotype.cells[kind])
+
+
+def changed(before: Genotype, after: Genotype) -> float:
+    """Share of the choices of a genotype that another did not have."""
+    old = {(kind, choice) for kind, choices in before.cells.items() for choice in choices}
+    new = [(kind, choice) for kind, choices in after.cells.items() for choice in choices]
+    return sum(choice not in old for choice in new) / len(new)
+
+
+def depth(cell: CellSpace, genotype: Genotype, kind: str) -> int:
+    """Edges on the longest path from an input of the cell to its output; ``none`` carries nothing."""
+    reach = dict.fromkeys(range(cell.inputs), 0)
+    for node in cell.nodes:
+        into = [choice.source for choice in genotype.cells[kind] if choice.node == node and choice.operation != "none"]
+        lengths = [reach[source] + 1 for source in into if source in reach]
+        if lengths:
+            reach[node] = max(lengths)
+    return max((reach.get(output, 0) for output in cell.outputs), default=0)
+
+
+def width(cell: CellSpace, genotype: Genotype, kind: str) -> float:
+    """Share of the nodes of a cell that an input feeds directly: 1 in the widest, shallowest cell."""
+    fed = {choice.node for choice in genotype.cells[kind] if choice.source < cell.inputs and choice.operation != "none"}
+    return len(fed) / len(cell.nodes)
+
+
+def of_shares(space: SearchSpace, shares: Shares) -> dict[str, float]:
+    """Everything that follows from the shares, by the name under which it is logged.
+
+    Args:
+        space: The search space.
+        shares: Kind of cell to shares.
+
+    Returns:
+        ``alpha/...`` and ``shares/...``: means over the edges of the space, and over those of each kind of cell where
+        there are several.
+    """
+    cells = {kind: (cell, np.asarray(shares[kind], dtype=float)) for kind, cell in space.cells.items()}
+    entropies = {kind: entropy(cell, s) for kind, (cell, s) in cells.items()}
+    free = {kind: parameter_free(cell, s) for kind, (cell, s) in cells.items()}
+    values = {
+        "alpha/entropy": _mean(entropies.values()),
+        "alpha/effective": _mean([effective(s) for _, s in cells.values()]),
+        "alpha/margin": _mean([margin(cell, s) for cell, s in cells.values()]),
+        "alpha/saturated": _mean([s.max(axis=1) > SATURATED for _, s in cells.values()]),
+        "shares/parameter_free": _mean(free.values()),
+    }
+    gaps = [edge_margin(cell, s) for cell, s in cells.values()]
+    if any(len(gap) for gap in gaps):
+        values["alpha/edge_margin"] = _mean(gaps)
+    for name in space.operations:
+        held = [
+            row[edge.operations.index(name)]
+            for cell, s in cells.values()
+            for edge, row in zip(cell.edges, s, strict=True)
+            if name in edge.operations
+        ]
+        values[f"shares/{name}"] = float(np.mean(held))
+    for kind, (cell, s) in cells.items():
+        values[f"alpha/entropy_{kind}"] = float(entropies[kind].mean())
+        values[f"shares/parameter_free_{kind}"] = float(free[kind].mean())
+        values |= {f"shares/{name}_{kind}": share for name, share in operation_shares(cell, s).items()}
+    return values
+
+
+def of_genotype(space: SearchSpace, genotype: Genotype, before: Genotype | None = None) -> dict[str, float]:
+    """Everything that follows from a genotype, by the name under which it is logged.
+
+    Args:
+        space: The search space.
+        genotype: The genotype of an epoch.
+        before: That of the epoch before, where there was one.
+
+    Returns:
+        ``genotype/...``: counts and shares for each kind of cell, and the share of choices that changed.
+    """
+    values: dict[str, float] = {}
+    for kind, cell in space.cells.items():
+        values[f"genotype/skips_{kind}"] = count(genotype, kind, {"skip_connect"})
+        values[f"genotype/parameter_free_{kind}"] = count(genotype, kind, PARAMETER_FREE) / len(genotype.cells[kind])
+        values[f"genotype/depth_{kind}"] = depth(cell, genotype, kind)
+        values[f"genotype/width_{kind}"] = width(cell, genotype, kind)
+    if before is not None:
+        values["genotype/changed"] = changed(before, genotype)
+    return values
+
+
+def _candidates(cell: CellSpace) -> Array:
+    return np.arange(cell.shape[1]) < np.array([[len(edge.operations)] for edge in cell.edges])
+
+
+def _nats(shares: Array) -> Array:
+    nats: Array = -(shares * np.log(np.where(shares > 0, shares, 1.0))).sum(axis=1)
+    return nats
+
+
+def _strength(cell: CellSpace, row: int, shares: Array) -> float:
+    edge = cell.edges[row]
+    return max(float(shares[row, k]) for k, name in enumerate(edge.operations) if name not in cell.never_selected)
+
+
+def _mean(parts: Sequence[Array] | Any) -> float:
+    return float(np.concatenate([np.asarray(part, dtype=float) for part in parts]).mean())

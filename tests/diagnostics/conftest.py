@@ -1,0 +1,8 @@
+"""Small searches, as the tests of training have them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "training"))

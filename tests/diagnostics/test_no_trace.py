@@ -1,0 +1,109 @@
+"""Diagnostics look and never touch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
+from robustnas.diagnostics import Diagnostic, Diagnostics, Probe, everything, untouched
+from runs import differing, digits, fit, rows, search, state
+
+from robustnas import diagnostics, variants
+from robustnas.training.search import SearchModule
+
+
+def small(variant: str) -> Any:
+    shared = {"channels": 4, "cells": 1, "image_channels": 1, "arch_start": 0}
+    return getattr(variants, variant)(space="NASBench201", **shared)
+
+
+def unwatched(found: list[dict[str, float]], names: set[str]) -> list[dict[str, float]]:
+    return [{name: value for name, value in row.items() if name in names} for row in found]
+
+
+@pytest.mark.parametrize("variant", sorted(variants.__all__))
+def test_a_watched_search_is_the_same_bit_for_bit(tmp_path: Path, variant: str) -> None:
+    alone = fit(tmp_path / "alone", small(variant), max_epochs=2)
+    after = torch.random.get_rng_state()
+    watching = Diagnostics(everything(), budget=None)
+    watched = fit(tmp_path / "watched", small(variant), max_epochs=2, callbacks=[watching])
+    assert differing(state(watched), state(alone)) == []
+    assert torch.equal(torch.random.get_rng_state(), after)
+    names = set(rows(alone)[0]) | set(rows(alone)[-1])
+    assert unwatched(rows(watched), names) == unwatched(rows(alone), names)
+    assert watched.lightning_module.genotype() == alone.lightning_module.genotype()
+    measured = {measure.name for measure in everything()}
+    assert set(watching.budget.costs) == measured
+
+
+@pytest.mark.parametrize("measure", everything(), ids=lambda measure: measure.name)
+def test_each_by_itself_leaves_no_trace_and_says_something(tmp_path: Path, measure: Diagnostic) -> None:
+    alone = fit(tmp_path / "alone", search("S2"), max_epochs=1)
+    watched = fit(tmp_path / "watched", search("S2"), max_epochs=1, callbacks=[measure])
+    assert differing(state(watched), state(alone)) == []
+    assert set(rows(watched)[0]) > set(rows(alone)[0])
+
+
+def test_a_watched_search_resumes_exactly(tmp_path: Path) -> None:
+    saver = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=7, save_top_k=-1)
+    whole = fit(tmp_path / "whole", max_epochs=2, callbacks=[saver, Diagnostics(budget=None)])
+    resumed = fit(
+        tmp_path / "resumed", search(), tmp_path / "step=7.ckpt", max_epochs=2, callbacks=[Diagnostics(budget=None)]
+    )
+    assert differing(state(resumed), state(whole)) == []
+    timed = ("diagnostics/",)
+    shown = [[{k: v for k, v in row.items() if not k.startswith(timed)} for row in rows(t)] for t in (resumed, whole)]
+    assert shown[0] == shown[1]
+    assert "genotype/changed" in shown[0][1]
+
+
+def test_what_a_measure_may_change_is_put_back() -> None:
+    module = search("S2")
+    module.train()
+    buffers = {name: buffer.clone() for name, buffer in module.supernet.named_buffers()}
+    weight = module.supernet.body.classifier.weight
+    weight.grad = slope = torch.ones_like(weight)
+    before = torch.random.get_rng_state()
+    with pytest.raises(RuntimeError, match="fails"):
+        _fail(module)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert weight.grad is slope
+    assert all(part.training for part in module.modules())
+    assert all(torch.equal(buffer, buffers[name]) for name, buffer in module.supernet.named_buffers())
+
+
+def _fail(module: SearchModule) -> None:
+    with untouched(module):
+        torch.rand(3)
+        module.supernet.body.classifier.weight.grad = None
+        module.eval()
+        for buffer in module.supernet.buffers():
+            buffer.zero_()
+        raise RuntimeError("a measure that fails")
+
+
+def test_the_probe_gives_the_same_samples_each_time_and_never_the_test_role() -> None:
+    data = digits()
+    data.setup("fit")
+    probe = Probe(data, torch.device("cpu"))
+    first = probe.batches("arch", 2)
+    again = Probe(data, torch.device("cpu")).batches("arch", 2)
+    assert len(first) == 2
+    assert all(torch.equal(a.images, b.images) for a, b in zip(first, again, strict=True))
+    assert sum(len(batch.targets) for batch in probe.all("selection")) == len(data.split.indices["selection"])
+    assert probe.measured == "selection"
+    with pytest.raises(ValueError, match="Expected `role` to be weights, arch or selection, but got 'test'"):
+        probe.batches("test", 1)
+
+
+def test_every_diagnostic_is_exported_and_explains_itself() -> None:
+    found = [value for value in vars(diagnostics).values() if isinstance(value, type) and issubclass(value, Diagnostic)]
+    assert {type(measure) for measure in everything()} <= set(found)
+    for kind in found:
+        assert kind.__name__ in diagnostics.__all__
+        assert len((kind.__doc__ or "").split()) > 30
+    assert all(isinstance(measure, Diagnostic) for measure in everything())
+    assert isinstance(small("DARTS"), SearchModule)
