@@ -1,21 +1,29 @@
 """Callbacks that look at a search and never touch it."""
 
+from robustnas.diagnostics.alignment import LayerAlignment
 from robustnas.diagnostics.alpha import AlphaShares
+from robustnas.diagnostics.arch_gradient import ArchGradient
 from robustnas.diagnostics.budget import Budget
 from robustnas.diagnostics.diagnostic import Diagnostic
+from robustnas.diagnostics.gap import DiscretisationGap
 from robustnas.diagnostics.generalisation import GeneralisationGap
 from robustnas.diagnostics.genotype import GenotypeChurn
+from robustnas.diagnostics.gradient_match import GradientMatch
 from robustnas.diagnostics.probe import Probe
 from robustnas.diagnostics.suite import Diagnostics, everything
 from robustnas.diagnostics.untouched import untouched
 
 __all__ = [
     "AlphaShares",
+    "ArchGradient",
     "Budget",
     "Diagnostic",
     "Diagnostics",
+    "DiscretisationGap",
     "GeneralisationGap",
     "GenotypeChurn",
+    "GradientMatch",
+    "LayerAlignment",
     "Probe",
     "everything",
     "untouched",

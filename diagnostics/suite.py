@@ -7,18 +7,30 @@ from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.utilities import rank_zero_info
+from robustnas.diagnostics.alignment import LayerAlignment
 from robustnas.diagnostics.alpha import AlphaShares
+from robustnas.diagnostics.arch_gradient import ArchGradient
 from robustnas.diagnostics.budget import Budget
 from robustnas.diagnostics.diagnostic import Diagnostic
+from robustnas.diagnostics.gap import DiscretisationGap
 from robustnas.diagnostics.generalisation import GeneralisationGap
 from robustnas.diagnostics.genotype import GenotypeChurn
+from robustnas.diagnostics.gradient_match import GradientMatch
 
 from robustnas.training.search import SearchModule
 
 
 def everything() -> list[Diagnostic]:
     """One of each diagnostic that every search gets, the cheap ones first."""
-    return [AlphaShares(), GenotypeChurn(), GeneralisationGap()]
+    return [
+        AlphaShares(),
+        GenotypeChurn(),
+        GeneralisationGap(),
+        ArchGradient(),
+        LayerAlignment(),
+        GradientMatch(),
+        DiscretisationGap(),
+    ]
 
 
 class Diagnostics(Callback):

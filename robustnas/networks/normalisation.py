@@ -32,6 +32,7 @@ class BundleNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(edges, channels)) if affine else None
         self.batch_statistics = False
         self.tracking = True
+        self.momentum = 0.1
 
     def forward(self, x: Tensor, group: Group, scale: Tensor | None = None) -> Tensor:
         """Normalise the edges of a group.
@@ -64,7 +65,7 @@ class BundleNorm(nn.Module):
         mean, var = take(self.running_mean, group), take(self.running_var, group)
         if not self.tracking:
             mean, var = mean.clone(), var.clone()
-        result = F.batch_norm(x, mean.view(-1), var.view(-1), weight, bias, training=True)
+        result = F.batch_norm(x, mean.view(-1), var.view(-1), weight, bias, training=True, momentum=self.momentum)
         if self.tracking and 1 < len(group) < len(self.running_mean):  # a copy was updated, not a view
             self.running_mean[list(group)], self.running_var[list(group)] = mean, var
         return result

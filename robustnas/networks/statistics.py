@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 
+import torch
 from torch import nn
 
 from robustnas.networks.normalisation import BundleNorm
+
+Input = TypeVar("Input")
 
 
 @contextmanager
@@ -55,3 +59,31 @@ def evaluating(network: nn.Module) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
+
+
+@torch.no_grad()
+def recalibrate(network: nn.Module, run: Callable[[Input], object], inputs: Sequence[Input]) -> None:
+    """Set running statistics to the mean of those of some batches, each counting the same.
+
+    Weights that were trained together with others, as those of a discrete network taken out of a supernet, meet other
+    activations than the running statistics remember.
+
+    Args:
+        network: The network; it is left in the mode it was in.
+        run: Passes a batch through the network.
+        inputs: Batches, at least one.
+    """
+    training = [(module, module.training) for module in network.modules()]
+    tracking = [m for m in network.modules() if isinstance(m, (BundleNorm, nn.BatchNorm2d))]
+    momenta = [norm.momentum for norm in tracking]
+    network.train()
+    try:
+        for count, batch in enumerate(inputs, start=1):
+            for norm in tracking:
+                norm.momentum = 1 / count
+            run(batch)
+    finally:
+        for norm, momentum in zip(tracking, momenta, strict=True):
+            norm.momentum = momentum
+        for module, mode in training:
+            module.training = mode

@@ -173,9 +173,13 @@ class SearchModule(Module):
 
     def moment(self, purpose: Purpose) -> Moment:
         """The present moment, with random numbers that all processes share."""
-        epochs = self._trainer.max_epochs if self._trainer is not None else None
         generator = torch.Generator().manual_seed(derived_seed(self.seed, "shared", self.global_step, purpose))
-        return Moment(purpose, self.current_epoch, epochs or 1, generator)
+        return Moment(purpose, self.current_epoch, self.epochs, generator)
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of the whole search, one where no trainer says."""
+        return (self._trainer.max_epochs if self._trainer is not None else None) or 1
 
     def mixtures(self, moment: Moment) -> dict[str, Mixture]:
         """The mixture of each kind of cell, differentiable in α."""
@@ -226,7 +230,7 @@ class SearchModule(Module):
 
     def loss(self, batch: Batch, mixtures: Mixtures, weights: Mapping[str, Tensor]) -> Tensor:
         """Loss on a batch, a scalar, as a function of mixtures and weights."""
-        drop_path = self.drop_path * self.current_epoch / max((self.trainer.max_epochs or 1) - 1, 1)
+        drop_path = self.drop_path * self.current_epoch / max(self.epochs - 1, 1)
         outputs = functional_call(self.supernet, dict(weights), (batch.images, mixtures, drop_path))
         self._outputs = outputs.detach()
         return self.loss_of(outputs, batch.targets)

@@ -1,0 +1,109 @@
+"""Whether the cells of a supernet want the same architecture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import combinations
+from typing import Any
+
+import torch
+from robustnas.diagnostics.diagnostic import Diagnostic
+from robustnas.diagnostics.probe import Probe
+from torch import Tensor, nn
+from torch.autograd import grad
+
+from robustnas.data.batch import Batch
+from robustnas.networks import Mixture
+from robustnas.networks.cell import Cell, Weights
+from robustnas.networks.statistics import still_statistics
+from robustnas.training.search import SearchModule
+
+
+class LayerAlignment(Diagnostic):
+    r"""Mean cosine between the gradients that the cells of a kind send to the α they share (arXiv:2210.07998).
+
+    With :math:`g_l` the part of :math:`\nabla_\alpha L_\text{arch}` that comes through cell :math:`l` of :math:`M`,
+
+    .. math:: \Lambda = \frac{2}{M (M - 1)} \sum_{l < m} \frac{\langle g_l, g_m \rangle}{\|g_l\| \|g_m\|},
+
+    logged as ``gradient/alignment_KIND``. It falls towards zero or below when the last cells decide for all, which is
+    how skip connections win; Λ-DARTS keeps it up. A kind with one cell has none.
+
+    Args:
+        batches: Batches of the role arch, whose gradients are added.
+        every: As for every diagnostic.
+        budget: As for every diagnostic.
+    """
+
+    def __init__(self, batches: int = 1, every: int = 1, budget: float | None = 0.03) -> None:
+        super().__init__(every, budget)
+        if batches < 1:
+            raise ValueError(f"Expected `batches` to be at least 1, but got {batches}.")
+        self.batches = batches
+
+    def measure(self, search: SearchModule, probe: Probe) -> dict[str, float]:
+        totals: dict[str, list[Tensor]] = {}
+        for batch in probe.batches("arch", self.batches):
+            for kind, slopes in by_cell(search, batch).items():
+                before = totals.get(kind, [torch.zeros_like(slope) for slope in slopes])
+                totals[kind] = [t + slope for t, slope in zip(before, slopes, strict=True)]
+        return {f"gradient/alignment_{kind}": _cosine(slopes) for kind, slopes in totals.items() if len(slopes) > 1}
+
+
+def by_cell(search: SearchModule, batch: Batch) -> dict[str, list[Tensor]]:
+    """The gradient of the loss in α through each cell by itself.
+
+    Args:
+        search: The search.
+        batch: Batch to take the loss on.
+
+    Returns:
+        Kind of cell to one gradient for each of its cells, ``[edges, operations]``, in the order of the network. Their
+        sum is the gradient in α.
+    """
+    mixtures = search.mixtures(search.moment("arch"))
+    own: dict[str, list[Tensor]] = {kind: [] for kind in mixtures}
+    weights = {name: weight.detach() for name, weight in search.supernet.named_parameters()}
+    with still_statistics(search.supernet), _own_mixtures(search, mixtures, own):
+        loss = search.loss(batch, mixtures, weights)
+    leaves = [leaf for kind in mixtures for leaf in own[kind]]
+    slopes = iter(grad(loss, leaves, materialize_grads=True) if loss.requires_grad else map(torch.zeros_like, leaves))
+    return {kind: [_in_alpha(search, mixtures, kind, next(slopes)) for _ in own[kind]] for kind in mixtures}
+
+
+@contextmanager
+def _own_mixtures(
+    search: SearchModule, mixtures: Mapping[str, Mixture], own: Mapping[str, list[Tensor]]
+) -> Iterator[None]:
+    """Give every cell weights of operations of its own, which are noted under the kind of the cell."""
+
+    def give(cell: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        inputs, _, *rest = arguments
+        kind = next(kind for kind, space in search.space.cells.items() if space == cell.space)
+        leaf = mixtures[kind].operations.detach().requires_grad_()
+        own[kind].append(leaf)
+        return inputs, Weights(replace(mixtures[kind].detach(), operations=leaf)), *rest
+
+    hooks = [m.register_forward_pre_hook(give) for m in search.supernet.modules() if isinstance(m, Cell)]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _in_alpha(search: SearchModule, mixtures: Mapping[str, Mixture], kind: str, slope: Tensor) -> Tensor:
+    """The gradient in α that follows from one in the weights of operations."""
+    operations, alpha = mixtures[kind].operations, search.alphas[kind]
+    if not operations.requires_grad:
+        return torch.zeros_like(alpha)
+    found: Tensor = grad(operations, alpha, slope, retain_graph=True, materialize_grads=True)[0]
+    return found
+
+
+def _cosine(slopes: list[Tensor]) -> float:
+    units = [slope.flatten() / slope.norm().clamp_min(torch.finfo(slope.dtype).tiny) for slope in slopes]
+    cosines = [float(one @ other) for one, other in combinations(units, 2)]
+    return sum(cosines) / len(cosines)

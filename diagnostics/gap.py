@@ -1,0 +1,98 @@
+"""What rounding costs: the supernet against its own discretisation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from robustnas.diagnostics.diagnostic import Diagnostic
+from robustnas.diagnostics.probe import Probe
+
+from robustnas.data.batch import Batch
+from robustnas.networks import Mixture
+from robustnas.networks.mixture import one_hot
+from robustnas.networks.statistics import evaluating, recalibrate
+from robustnas.spaces import CellSpace, Genotype
+from robustnas.training.search import SearchModule
+
+Mixtures = Mapping[str, Mixture]
+
+
+class DiscretisationGap(Diagnostic):
+    r"""Accuracy and loss of the supernet, and of the same weights at the genotype that the search would return.
+
+    With the mixture :math:`m(\alpha)` of evaluation and the one-hot mixture :math:`m(g)` of the genotype,
+
+    .. math:: \text{gap/accuracy} = A(w, m(\alpha)) - A(w, m(g)), \qquad
+        \text{gap/loss} = L(w, m(g)) - L(w, m(\alpha)),
+
+    so that a positive gap is a loss by rounding. BatchNorm remembers the activations of the mixture, which the discrete
+    network does not have: the gap is given with its statistics measured anew on batches of the role weights, and, as
+    ``..._stale``, with those of the supernet. A search whose discrete accuracy falls to that of guessing has collapsed
+    (arXiv:1909.09656, arXiv:2108.04392); a large gap says that α does not tell what matters.
+
+    Args:
+        batches: Batches of the role selection to measure on, and of the role weights to measure statistics on.
+        every: As for every diagnostic.
+        budget: As for every diagnostic.
+    """
+
+    def __init__(self, batches: int = 8, every: int = 1, budget: float | None = 0.03) -> None:
+        super().__init__(every, budget)
+        if batches < 1:
+            raise ValueError(f"Expected `batches` to be at least 1, but got {batches}.")
+        self.batches = batches
+
+    def measure(self, search: SearchModule, probe: Probe) -> dict[str, float]:
+        batches = probe.batches(probe.measured, self.batches)
+        with torch.no_grad(), evaluating(search.supernet):
+            mixtures = search.mixtures(search.moment("evaluation"))
+            discrete = one_hots(search, search.genotype())
+            supernet, stale = (scores(search, each, batches) for each in (mixtures, discrete))
+            weights = probe.batches("weights", self.batches)
+            recalibrate(search.supernet, lambda batch: search.supernet(batch.images, discrete), weights)
+            fresh = scores(search, discrete, batches)
+        values = {"gap/loss": fresh["loss"] - supernet["loss"], "gap/loss_stale": stale["loss"] - supernet["loss"]}
+        if "accuracy" in supernet:
+            values |= {
+                "gap/accuracy": supernet["accuracy"] - fresh["accuracy"],
+                "gap/accuracy_stale": supernet["accuracy"] - stale["accuracy"],
+                "gap/supernet_accuracy": supernet["accuracy"],
+                "gap/discrete_accuracy": fresh["accuracy"],
+            }
+        return values
+
+
+def one_hots(search: SearchModule, genotype: Genotype) -> dict[str, Mixture]:
+    """The mixtures at which a supernet computes a genotype."""
+    like = next(iter(search.alphas.values()))
+    return {
+        kind: one_hot(cell, _columns(cell, genotype, kind), like.detach()) for kind, cell in search.space.cells.items()
+    }
+
+
+def scores(search: SearchModule, mixtures: Mixtures, batches: list[Batch]) -> dict[str, float]:
+    """Loss on some batches and, in classification, the share of samples that is right, at given mixtures.
+
+    Args:
+        search: The search, its network in the mode to measure in.
+        mixtures: Kind of cell to its mixture.
+        batches: Batches.
+
+    Returns:
+        ``loss`` and, in classification, ``accuracy``.
+    """
+    outputs = [search.supernet(batch.images, mixtures) for batch in batches]
+    sizes = [len(batch.targets) for batch in batches]
+    losses = [float(search.loss_of(o, batch.targets)) for o, batch in zip(outputs, batches, strict=True)]
+    values = {"loss": sum(n * loss for n, loss in zip(sizes, losses, strict=True)) / sum(sizes)}
+    if search.task == "classification":
+        right = [int((o.argmax(1) == batch.targets).sum()) for o, batch in zip(outputs, batches, strict=True)]
+        values["accuracy"] = sum(right) / sum(sizes)
+    return values
+
+
+def _columns(cell: CellSpace, genotype: Genotype, kind: str) -> dict[int, int]:
+    rows = {(edge.source, edge.node): row for row, edge in enumerate(cell.edges)}
+    chosen = {rows[choice.source, choice.node]: choice.operation for choice in genotype.cells[kind]}
+    return {row: cell.edges[row].operations.index(operation) for row, operation in chosen.items()}
