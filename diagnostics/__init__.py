@@ -12,6 +12,7 @@ from robustnas.diagnostics.gradient_match import GradientMatch
 from robustnas.diagnostics.probe import Probe
 from robustnas.diagnostics.suite import Diagnostics, everything
 from robustnas.diagnostics.untouched import untouched
+from robustnas.diagnostics.view import TensorBoardView
 
 __all__ = [
     "AlphaShares",
@@ -25,6 +26,7 @@ __all__ = [
     "GradientMatch",
     "LayerAlignment",
     "Probe",
+    "TensorBoardView",
     "everything",
     "untouched",
 ]

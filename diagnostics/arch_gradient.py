@@ -2,40 +2,56 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+from pytorch_lightning import LightningModule, Trainer
 from robustnas.diagnostics.diagnostic import Diagnostic
 from robustnas.diagnostics.probe import Probe
+from torch import Tensor
 
-from robustnas.networks.statistics import still_statistics
 from robustnas.training.search import SearchModule
 
 
 class ArchGradient(Diagnostic):
-    r"""Norm of the gradient of the validation loss in α, on the same samples at each epoch.
+    r"""Norm of the mean gradient of α over the steps of an epoch.
 
-    ``gradient/alpha_norm`` is :math:`\|\nabla_\alpha L_\text{arch}(w, \alpha)\|_2`, of first order, without weight
-    decay. Curvature alone misleads where α is far from a stationary point; a norm of zero from the start means that α
-    does not reach the loss. One batch is too noisy to judge by, so that several fixed ones are taken together.
+    ``gradient/alpha_norm`` is :math:`\|\frac{1}{n} \sum_i g_i\|_2` with :math:`g_i` the gradients that the search
+    itself computed, of first or second order, without weight decay. Curvature alone misleads where α is far from a stationary
+    point; a norm of zero from the start means that α does not reach the loss. A single batch is too noisy to judge by.
 
-    Args:
-        batches: Batches of the role arch.
-        every: As for every diagnostic.
-        budget: As for every diagnostic.
+    It reads what the search has computed and costs nothing worth counting.
     """
 
-    def __init__(self, batches: int = 4, every: int = 1, budget: float | None = 0.03) -> None:
+    free = True
+
+    def __init__(self, every: int = 1, budget: float | None = 0.03) -> None:
         super().__init__(every, budget)
-        if batches < 1:
-            raise ValueError(f"Expected `batches` to be at least 1, but got {batches}.")
-        self.batches = batches
+        self._total: list[Tensor] = []
+        self._steps = 0
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Add the gradients of the step."""
+        if not isinstance(pl_module, SearchModule):
+            return
+        slopes = [alpha.grad for alpha in pl_module.alphas.values() if alpha.grad is not None]
+        if slopes:
+            before = self._total or [torch.zeros_like(slope) for slope in slopes]
+            self._total = [t + slope for t, slope in zip(before, slopes, strict=True)]
+            self._steps += 1
 
     def measure(self, search: SearchModule, probe: Probe) -> dict[str, float]:
-        weights = {name: weight.detach() for name, weight in search.supernet.named_parameters()}
-        alphas = list(search.alphas.values())
-        total = [torch.zeros_like(alpha) for alpha in alphas]
-        batches = probe.batches("arch", self.batches)
-        with still_statistics(search.supernet):
-            for batch in batches:
-                slopes = torch.autograd.grad(search.arch_loss(batch, weights), alphas, materialize_grads=True)
-                total = [t + slope / len(batches) for t, slope in zip(total, slopes, strict=True)]
-        return {"gradient/alpha_norm": float(torch.stack([t.norm() for t in total]).norm())}
+        total, steps = self._total, self._steps
+        self._total, self._steps = [], 0
+        if not steps:
+            return {}
+        return {"gradient/alpha_norm": float(torch.cat([t.flatten() for t in total]).norm()) / steps}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "total": self._total, "steps": self._steps}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        self._total, self._steps = list(state_dict["total"]), state_dict["steps"]

@@ -11,10 +11,9 @@ from typing import Any
 class Budget:
     r"""A share of the run's time that measures may take together.
 
-    A measure is taken when its last cost still fits: if :math:`s` seconds were spent on measures and :math:`t` have
-    passed, one that cost :math:`c` the last time is taken where :math:`s + c \le` share :math:`\cdot t`. Otherwise it
-    waits for a later epoch, and its interval is stretched by that. What was never measured costs nothing so far, so
-    that every measure is taken once.
+    If :math:`s` seconds were spent on measures and :math:`t` have passed, one that cost :math:`c` the last time is
+    taken where :math:`s + c \le` share :math:`\cdot t`; a third of the share is kept for the last epoch. Otherwise it
+    waits for a later epoch, which stretches its interval. What was never measured counts as :math:`c = 0`.
 
     Args:
         share: The share, or ``None`` for no limit.
@@ -46,10 +45,20 @@ class Budget:
         """Seconds that measures have taken."""
         return sum(sum(costs) for costs in self.costs.values())
 
-    def affords(self, name: str) -> bool:
-        """Whether a measure may be taken now; if not, that is counted."""
-        last = self.costs.get(name, [0.0])[-1]
-        if self.share is None or last == 0 or self.spent + last <= self.share * self.elapsed:
+    def affords(self, name: str, last_epoch: bool = False) -> bool:
+        """Whether a measure may be taken now; if not, that is counted.
+
+        Args:
+            name: The measure.
+            last_epoch: Whether there is no later epoch to wait for.
+
+        Returns:
+            Whether it fits.
+        """
+        if self.share is None:
+            return True
+        limit = self.share * self.elapsed * (1 if last_epoch else 2 / 3)
+        if self.spent + self.costs.get(name, [0.0])[-1] <= limit:
             return True
         self.left_out[name] = self.left_out.get(name, 0) + 1
         return False

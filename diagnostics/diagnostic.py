@@ -82,7 +82,7 @@ class Diagnostic(Callback, ABC):
         epoch, last = trainer.current_epoch, trainer.current_epoch + 1 == trainer.max_epochs or trainer.should_stop
         if epoch % self.every and not last:
             return {}
-        if not (self.free or self.budget.affords(self.name)):
+        if not (self.free or self.budget.affords(self.name, last)):
             return {}
         if self._probe is None:
             data: Any = trainer.datamodule  # type: ignore[attr-defined]

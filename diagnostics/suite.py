@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.utilities import rank_zero_info
+from pytorch_lightning.utilities import rank_zero_only
 from robustnas.diagnostics.alignment import LayerAlignment
 from robustnas.diagnostics.alpha import AlphaShares
 from robustnas.diagnostics.arch_gradient import ArchGradient
@@ -16,6 +16,7 @@ from robustnas.diagnostics.gap import DiscretisationGap
 from robustnas.diagnostics.generalisation import GeneralisationGap
 from robustnas.diagnostics.genotype import GenotypeChurn
 from robustnas.diagnostics.gradient_match import GradientMatch
+from robustnas.diagnostics.view import TensorBoardView
 
 from robustnas.training.search import SearchModule
 
@@ -30,6 +31,7 @@ def everything() -> list[Diagnostic]:
         LayerAlignment(),
         GradientMatch(),
         DiscretisationGap(),
+        TensorBoardView(),
     ]
 
 
@@ -58,6 +60,8 @@ class Diagnostics(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Time runs from now."""
         self.budget.start()
+        for measure in self.measures:
+            measure.on_fit_start(trainer, pl_module)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -70,16 +74,18 @@ class Diagnostics(Callback):
         """Measure what is due."""
         if not isinstance(pl_module, SearchModule):
             return
-        for measure in self.measures:
-            measure.on_train_epoch_end(trainer, pl_module)
+        for measure in sorted(self.measures, key=lambda measure: len(self.budget.costs.get(measure.name, ()))):
+            measure.on_train_epoch_end(trainer, pl_module)  # the one measured least comes first
         if trainer.is_global_zero and self.measures:
             share = self.budget.spent / max(self.budget.elapsed, 1e-9)
             pl_module.log("diagnostics/share", share, on_step=False, on_epoch=True, batch_size=1, rank_zero_only=True)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say what it cost."""
+        """Let each finish, and say what all cost."""
+        for measure in self.measures:
+            measure.on_train_end(trainer, pl_module)
         if isinstance(pl_module, SearchModule) and self.measures:
-            rank_zero_info(self.budget.summary())
+            _say(self.budget.summary())
 
     def state_dict(self) -> dict[str, Any]:
         own = {measure.name: measure.state_dict() for measure in self.measures}
@@ -90,3 +96,8 @@ class Diagnostics(Callback):
             if measure.name in state_dict["measures"]:
                 measure.load_state_dict(state_dict["measures"][measure.name])
         self.budget.load_state_dict(state_dict["budget"])
+
+
+@rank_zero_only
+def _say(text: str) -> None:
+    print(text)

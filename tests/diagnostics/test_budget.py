@@ -24,29 +24,32 @@ def spend(budget: Budget, clock: Clock, name: str, seconds: float) -> None:
 
 
 def test_a_measure_waits_until_it_fits(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock, budget = Clock(monkeypatch), Budget(0.1)
+    clock, budget = Clock(monkeypatch), Budget(0.15)
     budget.start()
-    assert budget.affords("a")  # what was never measured is taken once
+    assert budget.affords("a")  # what was never measured counts as free
     spend(budget, clock, "a", 2)
     assert (budget.spent, budget.elapsed) == (2, 2)
-    clock.now += 37.9  # 4 of 39.9 seconds would be too much
+    assert not budget.affords("b")  # but not while too much is spent
+    clock.now += 37.9  # 4 of 39.9 seconds: above two thirds of the share, below the whole
     assert not budget.affords("a")
+    assert budget.affords("a", last_epoch=True)
     clock.now += 0.2
     assert budget.affords("a")
-    assert budget.left_out == {"a": 1}
+    assert budget.affords("b")
+    assert budget.left_out == {"a": 1, "b": 1}
     assert "a 1 times (2.0 s)" in budget.summary()
-    assert "To stay within 10% of the time, left out: a 1 times." in budget.summary()
+    assert "To stay within 15% of the time, left out: a 1 times, b 1 times." in budget.summary()
 
 
 def test_measures_share_the_budget_and_time_goes_on_after_a_resume(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock, budget = Clock(monkeypatch), Budget(0.5)
+    clock, budget = Clock(monkeypatch), Budget(0.75)
     budget.start()
     spend(budget, clock, "a", 3)
     spend(budget, clock, "b", 1)
     clock.now += 6.1
     assert budget.affords("b")
     assert not budget.affords("a")
-    resumed = Budget(0.5)
+    resumed = Budget(0.75)
     resumed.load_state_dict(budget.state_dict())
     clock.now += 1000  # while nothing ran
     resumed.start()

@@ -1,0 +1,119 @@
+"""The curves of a search, drawn so that a collapse is seen: nothing smoothed, nothing cut off."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Rows = Sequence[Mapping[str, float]]
+
+
+class Panel(NamedTuple):
+    """One chart: what stands above it, and the columns of ``metrics.csv`` that it shows, each with its label."""
+
+    title: str
+    lines: Mapping[str, str]
+    zero_to_one: bool = False
+
+
+PANELS = (
+    Panel("Loss", {"train/loss": "training", "val/loss": "validation"}),
+    Panel("Accuracy", {"gap/supernet_accuracy": "supernet", "gap/discrete_accuracy": "discretised"}, True),
+    Panel(
+        "Share of operations",
+        {
+            "shares/parameter_free": "without parameters",
+            "shares/skip_connect": "skip connections",
+            "shares/none": "none",
+        },
+        True,
+    ),
+    Panel(
+        "Edges without parameters",
+        {
+            "genotype/parameter_free_normal": "normal cell",
+            "genotype/parameter_free_reduce": "reduction cell",
+            "genotype/parameter_free_cell": "cell",
+            "genotype/parameter_free_chain": "chain",
+        },
+        True,
+    ),
+    Panel("Decision", {"alpha/entropy": "entropy of α", "alpha/margin": "margin", "genotype/changed": "changed"}, True),
+    Panel(
+        "Largest eigenvalue of the Hessian in α", {"curvature/max": "validation loss", "arch/curvature": "with decay"}
+    ),
+    Panel(
+        "Agreement of gradients",
+        {
+            "gradient/match": "training with validation",
+            "gradient/alignment_normal": "normal cells",
+            "gradient/alignment_reduce": "reduction cells",
+            "gradient/alignment_cell": "cells",
+        },
+    ),
+    Panel("Generalisation gap", {"generalisation/loss": "loss"}),
+)
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
+
+
+def series(rows: Rows, name: str) -> tuple[list[float], list[float]]:
+    """Epochs and values of a column, those that are missing or not finite left out."""
+    found = [(row["epoch"], row[name]) for row in rows if name in row and math.isfinite(row[name])]
+    return [epoch for epoch, _ in found], [value for _, value in found]
+
+
+def curves_figure(rows: Rows, marks: Mapping[str, int] | None = None, panels: Sequence[Panel] = PANELS) -> Figure:
+    """A figure with one chart for each panel of which something was measured.
+
+    Args:
+        rows: A mapping from column to number for each epoch, ``epoch`` among them.
+        marks: Epochs to mark with a dashed line in every chart, by what is said of them.
+        panels: The charts.
+
+    Returns:
+        The figure, in no window.
+
+    Raises:
+        ValueError: If there is nothing to draw.
+    """
+    from matplotlib.figure import Figure
+
+    shown = [panel for panel in panels if any(series(rows, name)[0] for name in panel.lines)]
+    if not shown:
+        raise ValueError(f"Expected `rows` to hold a column of {[panel.title for panel in panels]}, but got none.")
+    columns = min(2, len(shown))
+    lines = math.ceil(len(shown) / columns)
+    figure = Figure(figsize=(4.6 * columns, 2.5 * lines), layout="constrained")
+    grid: Any = figure.subplots(lines, columns, squeeze=False, sharex=True)
+    for place, axes in enumerate(grid.flat):
+        if place < len(shown):
+            _draw(axes, rows, shown[place], marks or {}, legend_of_marks=place == 0)
+        else:
+            axes.set_axis_off()
+    for axes in grid[-1]:
+        axes.set_xlabel("epoch", size=9)
+    return figure
+
+
+def _draw(axes: Axes, rows: Rows, panel: Panel, marks: Mapping[str, int], legend_of_marks: bool) -> None:
+    for colour, (name, label) in zip(COLOURS, panel.lines.items(), strict=False):
+        epochs, values = series(rows, name)
+        if epochs:
+            axes.plot(epochs, values, ".-", color=colour, label=label, linewidth=1.4, markersize=4)
+    for epoch in marks.values():
+        axes.axvline(epoch, color="#7a7a7a", linestyle="--", linewidth=1)
+    if legend_of_marks:
+        for said, epoch in marks.items():
+            axes.annotate(said, (epoch, 1.0), xycoords=("data", "axes fraction"), size=8, ha="center", va="bottom")
+    if panel.zero_to_one:
+        axes.set_ylim(-0.03, 1.03)
+    axes.set_title(panel.title, size=10, weight="bold", loc="left", pad=12 if legend_of_marks and marks else 6)
+    axes.tick_params(labelsize=8)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(fontsize=8, frameon=False)
