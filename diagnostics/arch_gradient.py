@@ -17,8 +17,8 @@ class ArchGradient(Diagnostic):
     r"""Norm of the mean gradient of α over the steps of an epoch.
 
     ``gradient/alpha_norm`` is :math:`\|\frac{1}{n} \sum_i g_i\|_2` with :math:`g_i` the gradients that the search
-    itself computed, of first or second order, without weight decay. Curvature alone misleads where α is far from a stationary
-    point; a norm of zero from the start means that α does not reach the loss. A single batch is too noisy to judge by.
+    itself computed, of first or second order, without weight decay. Curvature alone misleads where α is far from a
+    stationary point; a norm of zero from the start means that α does not reach the loss. One batch is too noisy.
 
     It reads what the search has computed and costs nothing worth counting.
     """

@@ -39,6 +39,8 @@ class RobustCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--run", type=str | None, default=None, help="Folder of the run (default: new, in runs/).")
+        watching = importlib.import_module("robustnas.diagnostics").Diagnostics  # known by name, like variants
+        parser.add_lightning_class_args(watching, "diagnostics")
         for argument, read in LINKS.items():
             parser.link_arguments("data", f"model.init_args.{argument}", compute_fn=read, apply_on="instantiate")
         for part in ("model", "data"):
