@@ -9,7 +9,6 @@ from robustnas.diagnostics.gap import DiscretisationGap
 from robustnas.diagnostics.generalisation import GeneralisationGap
 from robustnas.diagnostics.genotype import GenotypeChurn
 from robustnas.diagnostics.gradient_match import GradientMatch
-from robustnas.diagnostics.probe import Probe
 from robustnas.diagnostics.suite import Diagnostics, everything
 from robustnas.diagnostics.untouched import untouched
 from robustnas.diagnostics.view import TensorBoardView
@@ -25,7 +24,6 @@ __all__ = [
     "GenotypeChurn",
     "GradientMatch",
     "LayerAlignment",
-    "Probe",
     "TensorBoardView",
     "everything",
     "untouched",

@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 from robustnas.diagnostics.diagnostic import Diagnostic
-from robustnas.diagnostics.probe import Probe
 from torch import Tensor, nn
 from torch.autograd import grad
 
+from robustnas.data import Probe
 from robustnas.data.batch import Batch
 from robustnas.networks import Mixture
 from robustnas.networks.cell import Cell, Weights

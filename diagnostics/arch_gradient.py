@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from pytorch_lightning import LightningModule, Trainer
 from robustnas.diagnostics.diagnostic import Diagnostic
-from robustnas.diagnostics.probe import Probe
 from torch import Tensor
 
+from robustnas.data import Probe
 from robustnas.training.search import SearchModule
 
 

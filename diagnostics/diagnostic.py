@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from robustnas.diagnostics.budget import Budget
-from robustnas.diagnostics.probe import Probe
 from robustnas.diagnostics.untouched import untouched
 
+from robustnas.data import Probe
 from robustnas.training.search import SearchModule
 
 

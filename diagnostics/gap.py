@@ -6,13 +6,12 @@ from collections.abc import Mapping
 
 import torch
 from robustnas.diagnostics.diagnostic import Diagnostic
-from robustnas.diagnostics.probe import Probe
 
+from robustnas.data import Probe
 from robustnas.data.batch import Batch
 from robustnas.networks import Mixture
-from robustnas.networks.mixture import one_hot
+from robustnas.networks.mixture import one_hots
 from robustnas.networks.statistics import evaluating, recalibrate
-from robustnas.spaces import CellSpace, Genotype
 from robustnas.training.search import SearchModule
 
 Mixtures = Mapping[str, Mixture]
@@ -47,7 +46,8 @@ class DiscretisationGap(Diagnostic):
         batches = probe.batches(probe.measured, self.batches)
         with torch.no_grad(), evaluating(search.supernet):
             mixtures = search.mixtures(search.moment("evaluation"))
-            discrete = one_hots(search, search.genotype())
+            like = next(iter(search.alphas.values())).detach()
+            discrete = one_hots(search.space, search.genotype(), like)
             supernet, stale = (scores(search, each, batches) for each in (mixtures, discrete))
             weights = probe.batches("weights", self.batches)
             recalibrate(search.supernet, lambda batch: search.supernet(batch.images, discrete), weights)
@@ -61,14 +61,6 @@ class DiscretisationGap(Diagnostic):
                 "gap/discrete_accuracy": fresh["accuracy"],
             }
         return values
-
-
-def one_hots(search: SearchModule, genotype: Genotype) -> dict[str, Mixture]:
-    """The mixtures at which a supernet computes a genotype."""
-    like = next(iter(search.alphas.values()))
-    return {
-        kind: one_hot(cell, _columns(cell, genotype, kind), like.detach()) for kind, cell in search.space.cells.items()
-    }
 
 
 def scores(search: SearchModule, mixtures: Mixtures, batches: list[Batch]) -> dict[str, float]:
@@ -90,9 +82,3 @@ def scores(search: SearchModule, mixtures: Mixtures, batches: list[Batch]) -> di
         right = [int((o.argmax(1) == batch.targets).sum()) for o, batch in zip(outputs, batches, strict=True)]
         values["accuracy"] = sum(right) / sum(sizes)
     return values
-
-
-def _columns(cell: CellSpace, genotype: Genotype, kind: str) -> dict[int, int]:
-    rows = {(edge.source, edge.node): row for row, edge in enumerate(cell.edges)}
-    chosen = {rows[choice.source, choice.node]: choice.operation for choice in genotype.cells[kind]}
-    return {row: cell.edges[row].operations.index(operation) for row, operation in chosen.items()}

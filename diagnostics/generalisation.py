@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from robustnas.diagnostics.diagnostic import Diagnostic
-from robustnas.diagnostics.probe import Probe
 
+from robustnas.data import Probe
 from robustnas.training.search import SearchModule
 
 

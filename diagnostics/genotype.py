@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from robustnas.diagnostics.diagnostic import Diagnostic
-from robustnas.diagnostics.probe import Probe
 
+from robustnas.data import Probe
 from robustnas.shares import of_genotype
 from robustnas.spaces import Genotype
 from robustnas.training.search import SearchModule

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 from robustnas.diagnostics.diagnostic import Diagnostic
-from robustnas.diagnostics.probe import Probe
 from torch import Tensor
 from torch.autograd import grad
 
+from robustnas.data import Probe
 from robustnas.data.batch import Batch
 from robustnas.networks.cell import Cell
 from robustnas.networks.statistics import still_statistics

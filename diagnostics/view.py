@@ -10,9 +10,9 @@ import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 from robustnas.diagnostics.diagnostic import Diagnostic
-from robustnas.diagnostics.probe import Probe
 
 from robustnas.curves import PANELS, curves_figure
+from robustnas.data import Probe
 from robustnas.drawing import alpha_figure, genotype_figure, render
 from robustnas.record import write_bytes
 from robustnas.training.recorder import RunRecorder

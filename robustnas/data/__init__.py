@@ -9,6 +9,7 @@ from robustnas.data.images import Images
 from robustnas.data.loader import TensorLoader
 from robustnas.data.module import ImageData
 from robustnas.data.parquet import ParquetImages
+from robustnas.data.probe import Probe
 from robustnas.data.splits import Role
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "ImageFolder",
     "Images",
     "ParquetImages",
+    "Probe",
     "Role",
     "TensorLoader",
 ]

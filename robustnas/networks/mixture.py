@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from robustnas.spaces import CellSpace
+from robustnas.spaces import CellSpace, Genotype, SearchSpace
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,3 +107,23 @@ def one_hot(cell: CellSpace, chosen: dict[int, int], like: Tensor) -> Mixture:
     for row, column in chosen.items():
         active[row, column] = True
     return Mixture(active.to(like.device, like.dtype), active=active)
+
+
+def one_hots(space: SearchSpace, genotype: Genotype, like: Tensor) -> dict[str, Mixture]:
+    """The mixtures at which a supernet computes a genotype.
+
+    Args:
+        space: The search space.
+        genotype: A genotype of the space.
+        like: Tensor whose device and type the weights take.
+
+    Returns:
+        Kind of cell to its mixture.
+    """
+    mixtures = {}
+    for kind, cell in space.cells.items():
+        rows = {(edge.source, edge.node): row for row, edge in enumerate(cell.edges)}
+        chosen = {rows[choice.source, choice.node]: choice.operation for choice in genotype.cells[kind]}
+        columns = {row: cell.edges[row].operations.index(operation) for row, operation in chosen.items()}
+        mixtures[kind] = one_hot(cell, columns, like)
+    return mixtures

@@ -6,9 +6,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from robustnas.diagnostics import Budget, Diagnostic, Diagnostics, GenotypeChurn, Probe
+from robustnas.diagnostics import Budget, Diagnostic, Diagnostics, GenotypeChurn
 from runs import fit, rows
 
+from robustnas.data import Probe
 from robustnas.training.search import SearchModule
 
 

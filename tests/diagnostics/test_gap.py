@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from robustnas.diagnostics import DiscretisationGap, Probe
-from robustnas.diagnostics.gap import one_hots, scores
+from robustnas.diagnostics import DiscretisationGap
+from robustnas.diagnostics.gap import scores
 from runs import digits, search
 
+from robustnas.data import Probe
 from robustnas.networks import DiscreteNetwork
+from robustnas.networks.mixture import one_hots
 from robustnas.networks.statistics import evaluating, recalibrate
 
 
@@ -67,7 +69,10 @@ def test_a_decided_search_has_no_gap() -> None:
     with torch.no_grad():
         recalibrate(
             module.supernet,
-            lambda batch: module.supernet(batch.images, one_hots(module, module.genotype())),
+            lambda batch: module.supernet(
+                batch.images,
+                one_hots(module.space, module.genotype(), torch.zeros(1)),
+            ),
             probe.batches("weights", 2),
         )
     values = DiscretisationGap(batches=2).measure(module, probe)
@@ -88,7 +93,7 @@ def test_recalibration_takes_the_mean_of_the_batches_statistics() -> None:
 
 def test_recalibration_of_bundles_is_that_of_plain_norms() -> None:
     module, probe = ready("S2")
-    mixtures = one_hots(module, module.genotype())
+    mixtures = one_hots(module.space, module.genotype(), torch.zeros(1))
     batches = probe.batches("weights", 3)
     with torch.no_grad():
         recalibrate(module.supernet, lambda batch: module.supernet(batch.images, mixtures), batches)

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 import torch
 from pytorch_lightning import Callback
-from robustnas.diagnostics import ArchGradient, GradientMatch, LayerAlignment, Probe
+from robustnas.diagnostics import ArchGradient, GradientMatch, LayerAlignment
 from robustnas.diagnostics.alignment import by_cell
 from robustnas.diagnostics.gradient_match import weights_by_operation
 from robustnas.variants import GDAS
 from runs import digits, fit, rows, search
 
+from robustnas.data import Probe
 from robustnas.networks.cell import Cell, Weights
 from robustnas.networks.statistics import still_statistics
 

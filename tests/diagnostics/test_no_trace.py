@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
-from robustnas.diagnostics import Diagnostic, Diagnostics, Probe, TensorBoardView, everything, untouched
+from robustnas.diagnostics import Diagnostic, Diagnostics, TensorBoardView, everything, untouched
 from runs import differing, digits, fit, rows, search, state
 
 from robustnas import diagnostics, variants
+from robustnas.data import Probe
 from robustnas.training.search import SearchModule
 
 

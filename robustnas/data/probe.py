@@ -1,15 +1,14 @@
-"""The samples that diagnostics measure on."""
+"""The samples that a search is measured on, outside of training."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
-from typing import Any
 
 import torch
 
-from robustnas.data import ImageData
 from robustnas.data.batch import Batch
+from robustnas.data.module import ImageData
 from robustnas.data.splits import Role
 
 
@@ -57,7 +56,7 @@ class Probe:
         """
         if role == "test":
             raise ValueError("Expected `role` to be weights, arch or selection, but got 'test'.")
-        for batch in self._loader(role):
+        for batch in self.data.loader(role):
             moved = self.data.transfer_batch_to_device(batch, self.device, 0)
             ready: Batch = self.data.prepare(moved, augment=False)
             yield ready._replace(images=ready.images.to(self.dtype))
@@ -66,6 +65,3 @@ class Probe:
     def measured(self) -> Role:
         """The role that the supernet's quality is measured on: selection, or arch where there is no such sample."""
         return "selection" if len(self.data.split.indices["selection"]) else "arch"
-
-    def _loader(self, role: Role) -> Any:
-        return self.data.loader(role)

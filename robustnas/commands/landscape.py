@@ -1,0 +1,133 @@
+"""``robustnas landscape``: the loss around the α of a checkpoint."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from robustnas.commands.opened import open_search
+from robustnas.curvature import Hessian, extremes
+from robustnas.data import Batch, Probe
+from robustnas.drawing import render
+from robustnas.landscape import Landscape, landscape_figure, orthonormal, over_plane, random_directions
+from robustnas.networks import Mixture
+from robustnas.networks.mixture import one_hots
+from robustnas.networks.statistics import still_statistics
+from robustnas.record import write_bytes, write_json
+from robustnas.training import SearchModule
+
+
+def main(arguments: list[str]) -> None:
+    """Measure and draw the landscape of a checkpoint.
+
+    Args:
+        arguments: ``landscape`` and its options.
+
+    Raises:
+        ValueError: If the checkpoint is none of a search, its run has no configuration, or an option is wrong.
+    """
+    parser = argparse.ArgumentParser(
+        prog="robustnas landscape",
+        description="Draw the validation loss around the α of a checkpoint: over a plane, and on the way from the "
+        "mixture to the genotype. A bowl is good to round, a cliff is not.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("checkpoint", metavar="CKPT", help="checkpoint of a search, or the folder of its run")
+    parser.add_argument("--directions", choices=("random", "eigenvectors"), default="random", help="of the plane")
+    parser.add_argument("--radius", type=float, default=1.0, help="how far to go in α (default: 1)")
+    parser.add_argument("--steps", type=int, default=11, help="points on an axis, odd (default: 11)")
+    parser.add_argument("--batches", type=int, default=2, help="batches to average the loss over (default: 2)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of random directions (default: 0)")
+    parser.add_argument("-o", "--out", help="folder of the result (default: the run)")
+    options = parser.parse_args(arguments[1:])
+    if options.batches < 1:
+        raise ValueError(f"Expected `--batches` to be at least 1, but got {options.batches}.")
+    search, data, folder = open_search(options.checkpoint)
+    batches = Probe(data, torch.device("cpu")).batches("arch", options.batches)
+    landscape = measure(search, batches, options.directions, options.radius, options.steps, options.seed)
+    out = Path(options.out) if options.out else folder
+    write_json(out / "landscape.json", landscape.to_json())
+    figure = landscape_figure(landscape, f"{type(search).__name__} in {search.space.name}")
+    for form in ("png", "svg"):
+        write_bytes(out / f"landscape.{form}", render(figure, form))  # type: ignore[arg-type]
+    console = Console()
+    console.print(f"Loss at α {landscape.centre:.4f}, at most {landscape.rise:+.4f} within {options.radius:g}")
+    console.print(f"Loss at the genotype {landscape.line[-1]:.4f} ({landscape.line[-1] - landscape.line[0]:+.4f})")
+    console.print(f"Drawn: {out / 'landscape.png'}", soft_wrap=True)
+
+
+def measure(
+    search: SearchModule, batches: list[Batch], directions: str, radius: float, steps: int, seed: int
+) -> Landscape:
+    """The landscape of a search.
+
+    Losses are those of the network in training, with the statistics of each batch, as α's gradient sees them.
+
+    Args:
+        search: The search; its α is put back at the end.
+        batches: What the loss is averaged over.
+        directions: ``random``, or ``eigenvectors`` for those of the two largest eigenvalues of the Hessian in α.
+        radius: How far to go, in units of α.
+        steps: Points on an axis, an odd number.
+        seed: Seed of random directions.
+
+    Returns:
+        The losses.
+    """
+    alphas = list(search.alphas.values())
+    centre = torch.cat([alpha.detach().flatten() for alpha in alphas])
+    search.train()
+    with still_statistics(search.supernet), torch.random.fork_rng():
+        axes = _axes(search, batches[0], directions, centre, seed)
+        try:
+            reach, plane = over_plane(
+                lambda point: _loss_at(search, batches, point), centre, axes[0], axes[1], radius, steps
+            )
+        finally:
+            _put(alphas, centre)
+        share = np.linspace(0, 1, steps)
+        line = np.array([_loss_between(search, batches, float(t)) for t in share])
+    words = "random directions" if directions == "random" else "the top eigenvectors"
+    return Landscape(reach, plane, words, share, line)
+
+
+def _axes(search: SearchModule, batch: Batch, directions: str, centre: Tensor, seed: int) -> list[Tensor]:
+    if directions == "random":
+        return [axis.to(centre) for axis in random_directions(len(centre), seed)]
+    weights = {name: weight.detach() for name, weight in search.supernet.named_parameters()}
+    loss = search.loss(batch, search.mixtures(search.moment("arch")), weights)
+    pairs = extremes(Hessian(loss, list(search.alphas.values())), largest=2)
+    return orthonormal([vector.to(centre) for vector in pairs.vectors])
+
+
+@torch.no_grad()
+def _loss_at(search: SearchModule, batches: list[Batch], point: Tensor) -> float:
+    _put(list(search.alphas.values()), point)
+    return _mean_loss(search, batches, search.mixtures(search.moment("arch")))
+
+
+@torch.no_grad()
+def _loss_between(search: SearchModule, batches: list[Batch], share: float) -> float:
+    mixed = search.mixtures(search.moment("evaluation"))
+    ends = one_hots(search.space, search.genotype(), next(iter(search.alphas.values())))
+    between = {
+        kind: Mixture((1 - share) * mixture.weights() + share * ends[kind].operations)
+        for kind, mixture in mixed.items()
+    }
+    return _mean_loss(search, batches, between)
+
+
+def _mean_loss(search: SearchModule, batches: list[Batch], mixtures: dict[str, Mixture]) -> float:
+    losses = [float(search.loss_of(search.supernet(b.images, mixtures), b.targets)) * len(b.targets) for b in batches]
+    return sum(losses) / sum(len(batch.targets) for batch in batches)
+
+
+@torch.no_grad()
+def _put(alphas: list[Tensor], point: Tensor) -> None:
+    for alpha, part in zip(alphas, point.split([alpha.numel() for alpha in alphas]), strict=True):
+        alpha.copy_(part.view_as(alpha))
