@@ -54,7 +54,7 @@ def main(arguments: list[str]) -> None:
     write_json(out / "landscape.json", landscape.to_json())
     figure = landscape_figure(landscape, f"{type(search).__name__} in {search.space.name}")
     for form in ("png", "svg"):
-        write_bytes(out / f"landscape.{form}", render(figure, form))  # type: ignore[arg-type]
+        write_bytes(out / f"landscape.{form}", render(figure, form))
     console = Console()
     console.print(f"Loss at α {landscape.centre:.4f}, at most {landscape.rise:+.4f} within {options.radius:g}")
     console.print(f"Loss at the genotype {landscape.line[-1]:.4f} ({landscape.line[-1] - landscape.line[0]:+.4f})")
@@ -101,8 +101,8 @@ def _axes(search: SearchModule, batch: Batch, directions: str, centre: Tensor, s
         return [axis.to(centre) for axis in random_directions(len(centre), seed)]
     weights = {name: weight.detach() for name, weight in search.supernet.named_parameters()}
     loss = search.loss(batch, search.mixtures(search.moment("arch")), weights)
-    pairs = extremes(Hessian(loss, list(search.alphas.values())), largest=2)
-    return orthonormal([vector.to(centre) for vector in pairs.vectors])
+    pairs, _ = extremes(Hessian(loss, list(search.alphas.values())), largest=2)
+    return orthonormal([vector.to(centre) for vector in pairs.vectors.T])
 
 
 @torch.no_grad()
