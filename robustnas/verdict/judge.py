@@ -1,0 +1,181 @@
+"""From a history to a verdict: which thresholds are passed, since when, and what follows."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping
+from pathlib import Path
+
+from robustnas.record import Run, write_text
+from robustnas.verdict.history import History
+from robustnas.verdict.measures import Series, avoidable, curvature_rise, measures, skip_share, strongest
+from robustnas.verdict.thresholds import AT_RISK, POINTS, REMEDIES, THRESHOLDS, Remedy, Threshold
+from robustnas.verdict.verdict import Evidence, State, Take, Verdict
+
+COMPARE = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
+ORDER = ("decides", "warns", "hints", "notes")
+TRIES = 4  # remedies named at most
+SETTLED = 0.2  # share of the plan before which a genotype is that of the initial values
+ROBUST_DECAY = 0.0081  # weight decay from which on no recorded run was taken over by skip connections
+
+
+def judge(history: History) -> Verdict:
+    """Judge a search by all that is known of it, also while it runs.
+
+    A search collapsed where more than half of its genotype is without parameters, or where its decided cell guesses;
+    one such sign decides, if it lasts. It is at risk with two hints or one warning, see
+    :data:`~robustnas.verdict.thresholds.THRESHOLDS`. A search that shows collapse at its last epoch but ended with an
+    earlier genotype, free of it, escaped: that is a risk, not a collapse.
+
+    Args:
+        history: The search.
+
+    Returns:
+        The verdict.
+    """
+    found = measures(history)
+    seen = [sign for row in THRESHOLDS if (sign := _sign(row, found.get(row.series, {}), history)) is not None]
+    seen = sorted(_by_outcome(seen, history), key=lambda e: (ORDER.index(e.weight), e.since))
+    state, since = _state(seen)
+    return Verdict(
+        state, since, history.epochs[-1], history.planned, history.finished, tuple(seen),
+        _take(state, seen, history, found), _remedies(seen, history) if state != "healthy" else (),
+        _missing(found, history), history.space.name, history.name,
+    )  # fmt: skip
+
+
+def judge_run(folder: str | Path, space: str | None = None) -> Verdict:
+    """Judge the folder of a run and leave ``verdict.json`` in it.
+
+    Args:
+        folder: The folder.
+        space: Name of the search space; by default the one that the run's genotypes name.
+
+    Returns:
+        The verdict.
+    """
+    verdict = judge(History.of_run(folder, space))
+    write_text(Run(Path(folder)).path / "verdict.json", verdict.to_json())
+    return verdict
+
+
+def _sign(row: Threshold, values: Series, history: History) -> Evidence | None:
+    """The evidence that a row of the table gives, if its threshold is passed long enough."""
+    passes, end = COMPARE[row.comparison], history.epochs[-1]
+    at = [epoch for epoch in sorted(values) if row.before == 1.0 or history.progress(epoch) <= row.before]
+    streak: list[int] = []
+    held: Evidence | None = None
+    hold = 1 if history.finished and row.weight == "decides" else row.hold
+    edges = max(history.kept_edges(kind) for kind in history.plain_kinds)
+    for epoch in at:
+        streak = [*streak, epoch] if passes(values[epoch], row.value) else []
+        judged = history.progress(epoch) >= row.after or (history.finished and epoch == end)
+        if len(streak) >= hold and judged:
+            held = Evidence(row, values[epoch], epoch, streak[0], edges, row.weight)
+            if row.latched:
+                return held
+        elif not row.latched:
+            held = None
+    return held
+
+
+def _by_outcome(seen: list[Evidence], history: History) -> list[Evidence]:
+    """Signs in the genotype of the last epoch, weighed by the one that the search ended with."""
+    final = history.final
+    if final is None:
+        return seen
+    share = max(skip_share(history, final, kind) for kind in history.plain_kinds)
+    free = max(avoidable(history, final, kind) for kind in history.plain_kinds)
+    result = {"skip_domination": share, "parameter_free_domination": free}
+    weighed = []
+    for e in seen:
+        value = result.pop(e.threshold.name, None)
+        escaped = value is not None and not value > e.threshold.value
+        weight = "warns" if escaped else e.weight
+        weighed.append(Evidence(e.threshold, e.value, e.epoch, e.since, e.edges, weight))
+    end, edges = history.epochs[-1], max(history.kept_edges(kind) for kind in history.plain_kinds)
+    for row in THRESHOLDS:  # the result is dominated, the last epoch is not
+        if row.name in result and result[row.name] > row.value:
+            weighed.append(Evidence(row, result[row.name], end, end, edges, row.weight))
+    return weighed
+
+
+def _state(seen: list[Evidence]) -> tuple[State, int | None]:
+    decisive = [e.since for e in seen if e.weight == "decides"]
+    if decisive:
+        return "collapsed", min(decisive)
+    points = 0
+    for e in sorted(seen, key=lambda e: e.since):
+        points += POINTS[e.threshold.weight if e.weight != "warns" else "warns"]
+        if points >= AT_RISK:
+            return "at risk", e.since
+    return "healthy", None
+
+
+def _take(state: State, seen: list[Evidence], history: History, found: Mapping[str, Series]) -> Take:
+    """The genotype to take: the last one of a healthy search, else one from before the signs."""
+    genotypes = dict(history.genotypes)
+    end = history.epochs[-1]
+    if state == "healthy" or not (genotypes or history.alphas):
+        return Take(None if history.finished else end, history.final, "nothing speaks against it")
+
+    def take(epoch: int, why: str) -> Take:
+        known = genotypes.get(epoch) or (strongest(history, history.alphas[epoch]) if epoch in history.alphas else None)
+        return Take(epoch, known, why)
+
+    dominated = {e.threshold.name for e in seen if e.weight == "decides"}
+    if history.final is not None and not dominated & {"skip_domination", "parameter_free_domination"}:
+        share = max(skip_share(history, history.final, kind) for kind in history.plain_kinds)
+        if share <= 0.25 or any(e.weight == "warns" for e in seen):
+            return Take(None, history.final, "it is not dominated by operations without parameters")
+    share, free = found.get("genotype/skip_share", {}), found.get("genotype/avoidable", {})
+    sound = [at for at in share if max(share[at], free.get(at, 0.0)) <= 0.5]
+    risen = [e for e in seen if e.threshold.name == "curvature_rise"]
+    if risen:
+        centre = curvature_rise(history, found)[risen[0].epoch][1]
+        before = [at for at in sound if at <= centre]
+        if before:
+            return take(before[-1], "before the curvature rose")
+    onset = min(e.since for e in seen if e.weight != "notes")
+    early = [at for at in sound if at < onset and history.progress(at) >= SETTLED]
+    if early:
+        return take(early[-1], "the last one before the first sign")
+    if not share:
+        return Take(None if history.finished else end, history.final, "no other is known")
+    settled = [at for at in share if history.progress(at) >= SETTLED] or list(share)
+    best = min(settled, key=lambda at: (share[at], free.get(at, 0.0), -at))
+    return take(best, "the one with the fewest skip connections")
+
+
+def _remedies(seen: list[Evidence], history: History) -> tuple[Remedy, ...]:
+    """What to try, the most direct remedies of the weightiest signs first, without what the search already did."""
+    ranked = [name for e in seen if e.weight != "notes" for name in e.threshold.helps]
+    named = [REMEDIES[name] for name in dict.fromkeys(ranked) if not _in_use(name, history)]
+    return tuple(named[:TRIES])
+
+
+def _in_use(name: str, history: History) -> bool:
+    settings = history.settings
+    if name == "weight_decay":
+        value = settings.get("weight_decay", 0.0)
+        return isinstance(value, int | float) and value >= ROBUST_DECAY
+    if name == "drop_path":
+        return bool(settings.get("drop_path"))
+    parts = [part.get("class_path", "") for part in settings.values() if isinstance(part, dict)]
+    return any(str(path).rpartition(".")[2] == name for path in parts)
+
+
+MISSING = {
+    "curvature": ("curvature/max", "arch/curvature"),
+    "discretisation gap": ("gap/accuracy", "gap/discrete_accuracy"),
+    "overfitting": ("generalisation/accuracy",),
+    "layer alignment": ("gradient/alignment",),
+    "gradient match": ("gradient/match",),
+    "rank correlation": ("ranking/tau",),
+    "α": ("alpha/entropy",),
+    "genotypes": ("genotype/skip_share",),
+}
+
+
+def _missing(found: Mapping[str, Series], history: History) -> tuple[str, ...]:
+    return tuple(name for name, series in MISSING.items() if not any(found.get(one) for one in series))
