@@ -9,10 +9,12 @@ from dataclasses import dataclass
 class Rate:
     """Alarms on runs whose outcome is known: 33 RobustDARTS searches on S1, CIFAR-10.
 
+    Thresholds marked as our own were chosen with these runs in sight, so that their rates are those of the sample.
+
     Args:
         hits: Runs that ended dominated by skip connections, with the alarm.
         dominated: Runs that ended so.
-        false: Other runs with the alarm.
+        false: Other runs with the alarm, at whatever epoch.
         others: Other runs.
         lead: Median of the epochs from the alarm to domination over the hits; negative where it comes after.
     """
@@ -24,8 +26,17 @@ class Rate:
     lead: float | None
 
     def __str__(self) -> str:
-        lead = "" if self.lead is None else f", {self.lead:+g} epochs ahead"
-        return f"{self.hits} of {self.dominated} hit, {self.false} of {self.others} false{lead}"
+        lead = "" if self.lead is None else f", {abs(self.lead):g} epochs {'before' if self.lead >= 0 else 'after'}"
+        return f"recorded runs: {self.hits} of {self.dominated} hit, {self.false} of {self.others} false{lead}"
 
 
-RATES: dict[str, Rate] = {}
+RATES: dict[str, Rate] = {
+    "skip_domination": Rate(9, 9, 0, 24, -2),
+    "parameter_free_domination": Rate(9, 9, 1, 24, -2),
+    "curvature_rise": Rate(9, 9, 14, 24, -5),
+    "skip_rise": Rate(9, 9, 8, 24, -2),
+    "many_skips": Rate(9, 9, 4, 24, 1),
+    "overfitting": Rate(9, 9, 11, 24, -8),
+    "at risk": Rate(9, 9, 9, 24, 1),
+    "collapsed": Rate(9, 9, 1, 24, -2),
+}

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from robustnas.record import Run, write_text
 from robustnas.verdict.history import History
-from robustnas.verdict.measures import Series, avoidable, curvature_rise, measures, skip_share, strongest
+from robustnas.verdict.measures import Series, avoidable, by_chance, curvature_rise, measures, skip_share, strongest
 from robustnas.verdict.thresholds import AT_RISK, POINTS, REMEDIES, THRESHOLDS, Remedy, Threshold
 from robustnas.verdict.verdict import Evidence, State, Take, Verdict
 
@@ -35,7 +36,7 @@ def judge(history: History) -> Verdict:
     """
     found = measures(history)
     seen = [sign for row in THRESHOLDS if (sign := _sign(row, found.get(row.series, {}), history)) is not None]
-    seen = sorted(_by_outcome(seen, history), key=lambda e: (ORDER.index(e.weight), e.since))
+    seen = sorted(_by_outcome(seen, history), key=lambda e: ORDER.index(e.weight))
     state, since = _state(seen)
     return Verdict(
         state, since, history.epochs[-1], history.planned, history.finished, tuple(seen),
@@ -62,16 +63,17 @@ def judge_run(folder: str | Path, space: str | None = None) -> Verdict:
 def _sign(row: Threshold, values: Series, history: History) -> Evidence | None:
     """The evidence that a row of the table gives, if its threshold is passed long enough."""
     passes, end = COMPARE[row.comparison], history.epochs[-1]
+    bound = row.bound(by_chance(history).get(row.series, 0.0))
     at = [epoch for epoch in sorted(values) if row.before == 1.0 or history.progress(epoch) <= row.before]
     streak: list[int] = []
     held: Evidence | None = None
     hold = 1 if history.finished and row.weight == "decides" else row.hold
     edges = max(history.kept_edges(kind) for kind in history.plain_kinds)
     for epoch in at:
-        streak = [*streak, epoch] if passes(values[epoch], row.value) else []
+        streak = [*streak, epoch] if passes(values[epoch], bound) else []
         judged = history.progress(epoch) >= row.after or (history.finished and epoch == end)
         if len(streak) >= hold and judged:
-            held = Evidence(row, values[epoch], epoch, streak[0], edges, row.weight)
+            held = Evidence(row, values[epoch], bound, epoch, streak[0], edges, row.weight)
             if row.latched:
                 return held
         elif not row.latched:
@@ -84,19 +86,19 @@ def _by_outcome(seen: list[Evidence], history: History) -> list[Evidence]:
     final = history.final
     if final is None:
         return seen
-    share = max(skip_share(history, final, kind) for kind in history.plain_kinds)
-    free = max(avoidable(history, final, kind) for kind in history.plain_kinds)
-    result = {"skip_domination": share, "parameter_free_domination": free}
+    result = {
+        "skip_domination": max(skip_share(history, final, kind) for kind in history.plain_kinds),
+        "parameter_free_domination": max(avoidable(history, final, kind) for kind in history.plain_kinds),
+    }
     weighed = []
     for e in seen:
-        value = result.pop(e.threshold.name, None)
-        escaped = value is not None and not value > e.threshold.value
-        weight = "warns" if escaped else e.weight
-        weighed.append(Evidence(e.threshold, e.value, e.epoch, e.since, e.edges, weight))
+        escaped = e.threshold.name in result and not result.pop(e.threshold.name) > e.bound
+        weighed.append(replace(e, weight="warns") if escaped else e)
     end, edges = history.epochs[-1], max(history.kept_edges(kind) for kind in history.plain_kinds)
     for row in THRESHOLDS:  # the result is dominated, the last epoch is not
-        if row.name in result and result[row.name] > row.value:
-            weighed.append(Evidence(row, result[row.name], end, end, edges, row.weight))
+        bound = row.bound(by_chance(history).get(row.series, 0.0))
+        if result.get(row.name, 0.0) > bound:
+            weighed.append(Evidence(row, result[row.name], bound, end, end, edges, row.weight))
     return weighed
 
 
@@ -106,7 +108,7 @@ def _state(seen: list[Evidence]) -> tuple[State, int | None]:
         return "collapsed", min(decisive)
     points = 0
     for e in sorted(seen, key=lambda e: e.since):
-        points += POINTS[e.threshold.weight if e.weight != "warns" else "warns"]
+        points += POINTS[e.weight]
         if points >= AT_RISK:
             return "at risk", e.since
     return "healthy", None
@@ -128,8 +130,8 @@ def _take(state: State, seen: list[Evidence], history: History, found: Mapping[s
         share = max(skip_share(history, history.final, kind) for kind in history.plain_kinds)
         if share <= 0.25 or any(e.weight == "warns" for e in seen):
             return Take(None, history.final, "it is not dominated by operations without parameters")
-    share, free = found.get("genotype/skip_share", {}), found.get("genotype/avoidable", {})
-    sound = [at for at in share if max(share[at], free.get(at, 0.0)) <= 0.5]
+    skips, free = found.get("genotype/skip_share", {}), found.get("genotype/avoidable", {})
+    sound = [at for at in skips if max(skips[at], free.get(at, 0.0)) <= 0.5]
     risen = [e for e in seen if e.threshold.name == "curvature_rise"]
     if risen:
         centre = curvature_rise(history, found)[risen[0].epoch][1]
@@ -140,11 +142,12 @@ def _take(state: State, seen: list[Evidence], history: History, found: Mapping[s
     early = [at for at in sound if at < onset and history.progress(at) >= SETTLED]
     if early:
         return take(early[-1], "the last one before the first sign")
-    if not share:
+    if not skips:
         return Take(None if history.finished else end, history.final, "no other is known")
-    settled = [at for at in share if history.progress(at) >= SETTLED] or list(share)
-    best = min(settled, key=lambda at: (share[at], free.get(at, 0.0), -at))
-    return take(best, "the one with the fewest skip connections")
+    settled = [at for at in skips if history.progress(at) >= SETTLED] or list(skips)
+    best = min(settled, key=lambda at: (skips[at], free.get(at, 0.0), -at))
+    why = "the one with the fewest skip connections"
+    return take(best, why if best in sound else f"{why}, but dominated too: search again")
 
 
 def _remedies(seen: list[Evidence], history: History) -> tuple[Remedy, ...]:

@@ -61,7 +61,9 @@ def measures(history: History) -> dict[str, Series]:
     if uniform < 1:
         found["shares/skip_excess"] = {at: (m - uniform) / (1 - uniform) for at, m in _worst(skips, max).items()}
     found["shares/none"] = _worst([found.get(f"shares/none_{kind}", {}) for kind in history.space.cells], max)
-    found["gradient/alignment"] = _worst([v for name, v in found.items() if name.startswith("gradient/alignment_")], min)
+    found["gradient/alignment"] = _worst(
+        [v for name, v in found.items() if name.startswith("gradient/alignment_")], min
+    )
     found["genotype/skip_rise"] = rise(found.get("genotype/skip_share", {}), RISE, 5)
     found["genotype/churn"] = moving(found.get("genotype/changed", {}), 5)
     found["curvature/rise"] = {at: ratio for at, (ratio, _) in curvature_rise(history, found).items()}
@@ -149,6 +151,20 @@ def avoidable(history: History, genotype: Genotype, kind: str) -> float:
     }
     free = [choice.operation in PARAMETER_FREE for choice in genotype.cells[kind] if choice[:2] in could]
     return sum(free) / len(free) if free else 0.0
+
+
+def by_chance(history: History) -> dict[str, float]:
+    """What a random genotype has of the shares that are counted, the largest over the kinds of cell."""
+    expected = {"genotype/skip_share": 0.0, "genotype/avoidable": 0.0}
+    for kind in history.plain_kinds:
+        cell = history.space.cells[kind]
+        could = [[name for name in edge.operations if name not in cell.never_selected] for edge in cell.edges]
+        choices = [names for names in could if set(names) - PARAMETER_FREE]
+        skips = fmean(names.count("skip_connect") / len(names) for names in could)
+        free = [len(set(names) & PARAMETER_FREE) / len(names) for names in choices]
+        expected["genotype/skip_share"] = max(expected["genotype/skip_share"], skips)
+        expected["genotype/avoidable"] = max(expected["genotype/avoidable"], fmean(free) if free else 0.0)
+    return expected
 
 
 def skip_share(history: History, genotype: Genotype, kind: str) -> float:

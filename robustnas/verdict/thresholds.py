@@ -25,17 +25,20 @@ class Threshold:
         measure: What is measured, in a few words.
         series: Name of the series it is read from, see :mod:`robustnas.verdict.measures`.
         comparison: How the value compares where the sign is seen.
-        value: The threshold. Where ``per_edge`` is true it is a share of the kept edges.
+        value: The threshold.
         weight: ``decides`` that the search collapsed; ``warns`` that it is at risk; ``hints``, two of which warn;
             ``notes`` do not count.
-        source: Paper of the threshold. ``own`` marks one that is ours; a paper behind it shows the effect, not the number.
+        source: Paper of the threshold. With ``own`` the number is ours, and a paper beside it shows the effect.
         words: What the sign means.
         helps: Names of :data:`REMEDIES`, the most direct first.
         hold: Measurements in a row that must show it. A finished search is decided by its last one.
         after: Share of the planned epochs from which on it is judged; a finished search is always judged at its end.
         before: Share of the planned epochs until which it is judged.
         latched: Whether it counts from the first time it is seen, not only while it lasts.
-        per_edge: Whether value and threshold are counts of the kept edges of a cell.
+        unit: ``edges`` where value and threshold are shares of the kept edges and shown as counts of them, ``%`` where
+            they are shown as percentages.
+        chance: What the threshold is where a random genotype has a share :math:`u` of it: at least :math:`u` for
+            ``floor``; for ``halfway``, :math:`(1 + u) / 2` where :math:`u` is above the threshold.
     """
 
     name: str
@@ -51,7 +54,14 @@ class Threshold:
     after: float = 0.0
     before: float = 1.0
     latched: bool = False
-    per_edge: bool = False
+    unit: Literal["", "edges", "%"] = ""
+    chance: Literal["", "floor", "halfway"] = ""
+
+    def bound(self, chance: float) -> float:
+        """The threshold in a space where a random genotype has a share ``chance`` of what is measured."""
+        if self.chance == "floor":
+            return max(self.value, chance)
+        return (1 + chance) / 2 if self.chance == "halfway" and chance > self.value else self.value
 
 
 _COLLAPSE = ("CurvatureRise", "weight_decay", "AdversarialPerturbation", "PartialChannels", "SkipDominance")
@@ -60,13 +70,14 @@ _ROUNDING = ("LargestDrop", "EntropyPenalty", "AdversarialPerturbation")
 
 THRESHOLDS: tuple[Threshold, ...] = (
     Threshold(
-        "skip_domination", "skip connections in the genotype", "genotype/skip_share", ">", 0.5, "decides", ZELA + ", own",
-        "more than half of the kept edges are skip connections", _COLLAPSE, hold=3, after=0.2, per_edge=True,
+        "skip_domination", "skip connections in the genotype", "genotype/skip_share", ">", 0.5, "decides",
+        ZELA + ", own", "most of the kept edges are skip connections",
+        _COLLAPSE, hold=3, after=0.2, unit="edges", chance="halfway",
     ),
     Threshold(
         "parameter_free_domination", "edges without parameters", "genotype/avoidable", ">", 0.5, "decides",
-        ZELA + ", own", "more than half of the edges that could carry parameters do not",
-        _COLLAPSE, hold=3, after=0.2, per_edge=True,
+        ZELA + ", own", "most of the edges that could carry parameters do not",
+        _COLLAPSE, hold=3, after=0.2, unit="%", chance="halfway",
     ),
     Threshold(
         "discrete_at_chance", "discrete accuracy / chance", "gap/over_chance", "<=", 1.2, "decides", ZELA + ", own",
@@ -78,16 +89,17 @@ THRESHOLDS: tuple[Threshold, ...] = (
     ),
     Threshold(
         "skip_rise", "skip connections gained in 10 epochs", "genotype/skip_rise", ">", 0.15, "hints", OWN,
-        "skip connections are taking over", _COLLAPSE, hold=2, per_edge=True,
+        "skip connections are taking over", _COLLAPSE, hold=2, unit="edges",
     ),
     Threshold(
         "many_skips", "skip connections in the genotype", "genotype/skip_share", ">", 0.25, "hints", LIANG,
-        "more skip connections than DARTS+ allows", ("SkipDominance", *_COLLAPSE[:4]), hold=5, after=0.2, per_edge=True,
+        "more than DARTS+ allows, and more than in a random cell", ("SkipDominance", *_COLLAPSE[:4]),
+        hold=3, after=0.2, unit="edges", chance="floor",
     ),
     Threshold(
-        "overfitting", "training minus validation accuracy", "generalisation/smooth", ">", 0.05, "hints", LIANG + ", own",
-        "weights overfit, and operations without weights win", ("weight_decay", "drop_path", "CurvatureRise"),
-        hold=3, after=0.2,
+        "overfitting", "training minus validation accuracy", "generalisation/smooth", ">", 0.05, "hints",
+        LIANG + ", own", "weights overfit, and operations without weights win",
+        ("weight_decay", "drop_path", "CurvatureRise"), hold=3, after=0.2, unit="%",
     ),
     Threshold(
         "skip_mass", "mass of skips over a uniform start", "shares/skip_excess", ">", 0.25, "hints", OWN,
@@ -95,11 +107,11 @@ THRESHOLDS: tuple[Threshold, ...] = (
     ),
     Threshold(
         "gap", "share of accuracy lost by rounding", "gap/lost", ">", 0.5, "hints", DA2S + ", own",
-        "the supernet does not predict the cell it is rounded to", _ROUNDING, hold=2, after=0.8,
+        "the supernet does not predict the cell it is rounded to", _ROUNDING, hold=2, after=0.8, unit="%",
     ),
     Threshold(
         "gap_rise", "rounding gap gained in 10 epochs", "gap/rise", ">", 0.1, "hints", OWN,
-        "rounding costs more and more", _ROUNDING, hold=2, after=0.5,
+        "rounding costs more and more", _ROUNDING, hold=2, after=0.5, unit="%",
     ),
     Threshold(
         "undecided", "entropy of α, 1 is uniform", "alpha/entropy", ">", 0.95, "hints", OWN,
@@ -108,7 +120,7 @@ THRESHOLDS: tuple[Threshold, ...] = (
     Threshold(
         "saturated", "saturated edges, first half", "alpha/saturated", ">", 0.5, "hints", MOVAHEDI + ", own",
         "the softmax decided early, and passes little gradient since", ("arch_lr", "PartialChannels"), hold=2,
-        before=0.5, latched=True,
+        before=0.5, latched=True, unit="%",
     ),
     Threshold(
         "alignment", "alignment of layers' gradients of α", "gradient/alignment", "<", 0.0, "hints", MOVAHEDI,
@@ -129,6 +141,7 @@ THRESHOLDS: tuple[Threshold, ...] = (
     Threshold(
         "unsettled", "choices that change per epoch", "genotype/churn", ">", 0.2, "hints", OWN,
         "the genotype still changes at the end: an accident of the last epoch", ("epochs", "EntropyPenalty"), after=0.8,
+        unit="%",
     ),
     Threshold(
         "frozen", "largest step of α in an epoch", "alpha/moved", "<", 1e-6, "hints", OWN,

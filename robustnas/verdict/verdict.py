@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from robustnas.spaces import Genotype
 from robustnas.verdict.calibration import RATES
-from robustnas.verdict.thresholds import Remedy, Threshold
+from robustnas.verdict.thresholds import Remedy, Threshold, Weight
 
 State = Literal["healthy", "at risk", "collapsed"]
 
@@ -23,30 +23,31 @@ class Evidence:
 
     Args:
         threshold: The row of the table that it passes.
-        value: What was measured; a share of the kept edges where the threshold is one.
+        value: What was measured.
+        bound: The threshold in this space.
         epoch: Epoch of the measurement.
         since: First epoch from which on the sign was there.
-        edges: Kept edges of a cell, where the threshold counts them.
+        edges: Kept edges of a cell.
         weight: What it counts for; a decisive sign that the search escaped from only warns.
     """
 
     threshold: Threshold
     value: float
+    bound: float
     epoch: int
     since: int
     edges: int
-    weight: str
+    weight: Weight
 
     @property
     def shown(self) -> str:
         """The value for people, such as ``7 of 8``."""
-        return f"{self.value * self.edges:.3g} of {self.edges}" if self.threshold.per_edge else f"{self.value:.3g}"
+        return self._figure(self.value) + (f" of {self.edges}" if self.threshold.unit == "edges" else "")
 
     @property
     def limit(self) -> str:
         """The threshold for people, such as ``over 4``."""
-        scale = self.edges if self.threshold.per_edge else 1
-        return f"{WORDS[self.threshold.comparison]} {self.threshold.value * scale:.3g}"
+        return f"{WORDS[self.threshold.comparison]} {self._figure(self.bound)}"
 
     @property
     def rate(self) -> str:
@@ -54,12 +55,17 @@ class Evidence:
         rate = RATES.get(self.threshold.name)
         return str(rate) if rate else "hit rate not measured"
 
+    def _figure(self, value: float) -> str:
+        if self.threshold.unit == "%":
+            return f"{100 * value:.0f} %"
+        return f"{value * self.edges:.2g}" if self.threshold.unit == "edges" else f"{value:.3g}"
+
     def as_data(self) -> dict[str, Any]:
         """Plain values for JSON."""
         row = self.threshold
         return {
             "name": row.name, "measure": row.measure, "series": row.series, "value": self.value,
-            "comparison": row.comparison, "threshold": row.value, "shown": self.shown, "limit": self.limit,
+            "comparison": row.comparison, "threshold": self.bound, "shown": self.shown, "limit": self.limit,
             "epoch": self.epoch, "since": self.since, "weight": self.weight, "source": row.source,
             "words": row.words, "rate": asdict(RATES[row.name]) if row.name in RATES else None,
         }  # fmt: skip
@@ -120,7 +126,8 @@ class Verdict:
 
     def text(self) -> str:
         """For a terminal, at most 80 columns."""
-        lines = [self._head, f"  {self.space}, {self._where}", *([f"  {self.name}"] if self.name else []), ""]
+        known = [f"  {self.space}, {self._where}", *([f"  {self.name}"] if self.name else []), *self._trust]
+        lines = [self._head, *known, ""]
         for e in self.evidence:
             lines += [
                 f"  {e.weight:<8} {e.threshold.measure:<42} {e.shown:>7}  {e.limit}",
@@ -140,7 +147,7 @@ class Verdict:
 
     def markdown(self) -> str:
         """For TensorBoard's text page and reports."""
-        lines = [f"## {self._head[0].upper()}{self._head[1:]}", "", f"{self.space}, {self._where}.", ""]
+        lines = [f"## {self._head[0].upper()}{self._head[1:]}", "", f"{self.space}, {self._where}.", *self._trust, ""]
         if self.evidence:
             lines += ["| | sign | value | threshold | since | source | meaning |", "|---|---|---|---|---|---|---|"]
             lines += [
@@ -184,8 +191,13 @@ class Verdict:
         return f"{end} at epoch {self.epoch}" + (f" of {self.planned} (from 0)" if self.planned else "")
 
     @property
+    def _trust(self) -> list[str]:
+        return [f"  this verdict on {RATES[self.state]}"] if self.state in RATES else []
+
+    @property
     def _seen(self) -> str:
-        return f"no sign of collapse to epoch {self.epoch}"
+        hint = next((f", but {e.threshold.measure} {e.shown}" for e in self.evidence if e.weight == "hints"), "")
+        return f"no sign that decides up to epoch {self.epoch}{hint}" if hint else f"no sign up to epoch {self.epoch}"
 
     @property
     def _taken(self) -> str:
