@@ -1,29 +1,36 @@
-"""How often the verdict's alarms are right on recorded runs, and how early they come.
+r"""How often the verdict's alarms are right on recorded runs, and how early they come.
 
-    python benchmarks/calibrate_verdict.py ../shared/data/robustdarts_runs_s1_cifar10.json.gz
+    python benchmarks/calibrate_verdict.py ../shared/data/robustdarts_runs_s1_cifar10.json.gz \
+        --cells ../shared/data/nas_bench_201.csv.gz
 
 The runs are the RobustDARTS authors' own searches on S1 (automl/RobustDARTS, experiments/search_logs): curvature,
 genotypes and accuracies by epoch. A run counts as taken over where more than half of its final normal cell is skip
 connections. An alarm is raised if the verdict gives the sign after any epoch, while the run is under way or at its end;
 its lead is the number of epochs from then to the one since which skip connections have the majority. The rates are
 printed as the table of ``robustnas/verdict/calibration.py`` has them.
+
+With ``--cells``, what the two signs that decide say of every cell of NAS-Bench-201: how many they name, and how many of
+those are less accurate on CIFAR-10 than the mean and the median cell.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import gzip
 import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
-from robustnas.spaces import S1, Genotype
+from robustnas.shares import PARAMETER_FREE
+from robustnas.spaces import S1, Genotype, NASBench201
 from robustnas.verdict import THRESHOLDS, History, Verdict, judge
 from robustnas.verdict.calibration import Rate
+from robustnas.verdict.measures import by_chance
 
 STATES = ("at risk", "collapsed")
 
@@ -99,11 +106,30 @@ def rates(runs: list[Recorded], raised: list[dict[str, int]]) -> dict[str, Rate]
     return table
 
 
+def cells(path: Path) -> dict[str, tuple[int, float, float]]:
+    """Sign that decides to the cells it names, and the shares of them below the mean and the median accuracy."""
+    with gzip.open(path, "rt", newline="", encoding="utf-8") as file:
+        rows = [(row["arch"], float(row["cifar10_test_200"])) for row in csv.DictReader(file)]
+    accuracies = [accuracy for _, accuracy in rows]
+    lines = fmean(accuracies), median(accuracies)
+    chance = by_chance(History(NASBench201, {}, {0: Genotype.from_nasbench201(rows[0][0])}))
+    counted = {"skip_domination": frozenset({"skip_connect"}), "parameter_free_domination": PARAMETER_FREE}
+    table = {"every cell": (len(rows), *(fmean(value < line for value in accuracies) for line in lines))}
+    for row in THRESHOLDS:
+        if row.name in counted:
+            bound, free = row.bound(chance[row.series]), counted[row.name]
+            named = [a for arch, a in rows if fmean(op in free for op in re.findall(r"(\w+)~", arch)) > bound]
+            table[row.name] = len(named), *(fmean(value < line for value in named) for line in lines)
+    return table
+
+
 def main() -> None:
     """Print the rates and, run by run, when the verdict changed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, help="the recorded runs")
-    runs = recorded(parser.parse_args().runs)
+    parser.add_argument("--cells", type=Path, help="accuracies of the cells of NAS-Bench-201")
+    options = parser.parse_args()
+    runs = recorded(options.runs)
     raised = [alarms(run) for run in runs]
     print("RATES: dict[str, Rate] = {")
     for name, rate in rates(runs, raised).items():
@@ -113,6 +139,10 @@ def main() -> None:
     for run, at in zip(runs, raised, strict=True):
         states = [at.get(state) for state in STATES]
         print(f"{run.name:<42} {run.taken_over!s:>4} {states[0]!s:>4} {states[1]!s:>4}  {judge(run.history).line}")
+    if options.cells:
+        print("\nNAS-Bench-201 | cells | below the mean | below the median")
+        for name, (count, mean, middle) in cells(options.cells).items():
+            print(f"{name:<26} {count:>6} {mean:>6.0%} {middle:>6.0%}")
 
 
 if __name__ == "__main__":

@@ -17,8 +17,8 @@ EPILOG = """exit status:
 histories of other tools, with --space:
   .npz  arrays KIND of shape [epochs, edges, operations], or epoch_0007/KIND of
         shape [edges, operations]; KIND is normal and reduce, or cell
-  .csv  columns epoch, kind, edge, operation, alpha; or epoch and a column for each
-        number, such as normal/0-2/skip_connect
+  .csv  columns epoch, kind, edge, operation, alpha; or epoch and a column for
+        each number, such as normal/0-2/skip_connect
 """
 
 

@@ -26,8 +26,8 @@ class Rate:
     lead: float | None
 
     def __str__(self) -> str:
-        lead = "" if self.lead is None else f", {abs(self.lead):g} epochs {'before' if self.lead >= 0 else 'after'}"
-        return f"recorded runs: {self.hits} of {self.dominated} hit, {self.false} of {self.others} false{lead}"
+        lead = "" if self.lead is None else f", lead {self.lead:+g} epochs"
+        return f"recorded runs: hit {self.hits}/{self.dominated}, false {self.false}/{self.others}{lead}"
 
 
 RATES: dict[str, Rate] = {
