@@ -147,6 +147,24 @@ def test_the_table_of_thresholds_is_sound() -> None:
     assert all(row.source and row.words and row.helps for row in THRESHOLDS)
 
 
+def test_an_undecided_alpha_is_natural_for_gdas() -> None:
+    series = {"alpha/entropy": constant(0.99)}
+    gdas = {"relaxation": {"class_path": "robustnas.strategies.gumbel.GumbelOneHot"}}
+    assert signs(search(series)) == {"undecided": "hints"}
+    assert signs(search(series, settings=gdas)) == {"undecided": "notes"}
+
+
+def test_the_end_of_a_search_is_late_whatever_was_planned() -> None:
+    stopped = {"alpha/entropy": {5: 0.99}, "ranking/tau": {17: 0.1}}
+    assert set(signs(search(stopped, planned=100))) == {"ranking"}
+    assert set(signs(search(stopped, planned=100, running=True))) == set()
+
+
+def test_a_running_search_gives_its_latest_genotype() -> None:
+    take = judge(search(running=True)).take
+    assert (take.epoch, take.genotype) == (19, genotype())
+
+
 def test_what_was_not_measured_is_named() -> None:
     assert judge(search()).missing[:2] == ("curvature", "discretisation gap")
     measured = {"curvature/max": constant(1.0), "gap/accuracy": constant(0.0), "gradient/match": constant(1.0)}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from robustnas.spaces import SearchSpace, find_space
-from robustnas.verdict.history import Array, History
+from robustnas.verdict.history import Array, History, is_measured
 from robustnas.verdict.measures import strongest
 
 LONG = ("epoch", "kind", "edge", "operation", "alpha")
@@ -114,7 +113,7 @@ def _from_csv(
             kind, edge, column = _place(space, parts, where)
             cells[kind][edge, column] = _real(text, where)
         for name in header:
-            if name.count("/") == 1 and row[name] and math.isfinite(value := _real(row[name], where)):
+            if name.count("/") == 1 and row[name] and is_measured(value := _real(row[name], where)):
                 series.setdefault(name, {})[epoch] = value
     return alphas, series
 

@@ -78,8 +78,9 @@ class History:
         return len(cell.edges) if cell.keep is None else cell.keep * len(cell.nodes)
 
     def progress(self, epoch: int) -> float:
-        """Share of the planned epochs that are over after ``epoch``; 1 where the plan is not known."""
-        return min(1.0, (epoch + 1) / self.planned) if self.planned else 1.0
+        """Share of the search that is over after ``epoch``: of its epochs once it ended, of the planned ones before."""
+        whole = self.epochs[-1] + 1 if self.finished or not self.planned else self.planned
+        return min(1.0, (epoch + 1) / whole)
 
     def until(self, epoch: int) -> History:
         """The history as it was after ``epoch``, while the search was running."""
@@ -156,9 +157,14 @@ def read_series(path: Path) -> dict[str, dict[int, float]]:
     return series
 
 
+def is_measured(value: float) -> bool:
+    """Whether a number says anything: it is finite, and no overflow in the making."""
+    return math.isfinite(value) and abs(value) < 1e100
+
+
 def _numbers(row: Mapping[str, str]) -> Iterator[tuple[str, float]]:
     for name, text in row.items():
-        if "/" in name and text and math.isfinite(value := float(text)):
+        if "/" in name and text and is_measured(value := float(text)):
             yield name, value
 
 

@@ -23,10 +23,11 @@ ROBUST_DECAY = 0.0081  # weight decay from which on no recorded run was taken ov
 def judge(history: History) -> Verdict:
     """Judge a search by all that is known of it, also while it runs.
 
-    A search collapsed where more than half of its genotype is without parameters, or where its decided cell guesses;
-    one such sign decides, if it lasts. It is at risk with two hints or one warning, see
+    A search collapsed where most of its genotype is without parameters, or where its decided cell guesses; one such
+    sign decides, if it lasts. It is at risk with two hints or one warning, see
     :data:`~robustnas.verdict.thresholds.THRESHOLDS`. A search that shows collapse at its last epoch but ended with an
-    earlier genotype, free of it, escaped: that is a risk, not a collapse.
+    earlier genotype, free of it, escaped: that is a risk, not a collapse. GDAS leaves α undecided by design, which is
+    only noted.
 
     Args:
         history: The search.
@@ -34,9 +35,11 @@ def judge(history: History) -> Verdict:
     Returns:
         The verdict.
     """
-    found = measures(history)
-    seen = [sign for row in THRESHOLDS if (sign := _sign(row, found.get(row.series, {}), history)) is not None]
-    seen = sorted(_by_outcome(seen, history), key=lambda e: ORDER.index(e.weight))
+    found, chance = measures(history), by_chance(history)
+    bounds = {row.name: row.bound(chance.get(row.series, 0.0)) for row in THRESHOLDS}
+    signs = (_sign(row, bounds[row.name], found.get(row.series, {}), history) for row in THRESHOLDS)
+    seen = [sign for sign in signs if sign is not None]
+    seen = sorted(_by_outcome(seen, bounds, history), key=lambda e: ORDER.index(e.weight))
     state, since = _state(seen)
     return Verdict(
         state, since, history.epochs[-1], history.planned, history.finished, tuple(seen),
@@ -60,10 +63,9 @@ def judge_run(folder: str | Path, space: str | None = None) -> Verdict:
     return verdict
 
 
-def _sign(row: Threshold, values: Series, history: History) -> Evidence | None:
+def _sign(row: Threshold, bound: float, values: Series, history: History) -> Evidence | None:
     """The evidence that a row of the table gives, if its threshold is passed long enough."""
-    passes, end = COMPARE[row.comparison], history.epochs[-1]
-    bound = row.bound(by_chance(history).get(row.series, 0.0))
+    passes = COMPARE[row.comparison]
     at = [epoch for epoch in sorted(values) if row.before == 1.0 or history.progress(epoch) <= row.before]
     streak: list[int] = []
     held: Evidence | None = None
@@ -71,9 +73,9 @@ def _sign(row: Threshold, values: Series, history: History) -> Evidence | None:
     edges = max(history.kept_edges(kind) for kind in history.plain_kinds)
     for epoch in at:
         streak = [*streak, epoch] if passes(values[epoch], bound) else []
-        judged = history.progress(epoch) >= row.after or (history.finished and epoch == end)
-        if len(streak) >= hold and judged:
-            held = Evidence(row, values[epoch], bound, epoch, streak[0], edges, row.weight)
+        if len(streak) >= hold and history.progress(epoch) >= row.after:
+            weight = "notes" if row.name == "undecided" and _in_use("GumbelOneHot", history) else row.weight
+            held = Evidence(row, values[epoch], bound, epoch, streak[0], edges, weight)
             if row.latched:
                 return held
         elif not row.latched:
@@ -81,7 +83,7 @@ def _sign(row: Threshold, values: Series, history: History) -> Evidence | None:
     return held
 
 
-def _by_outcome(seen: list[Evidence], history: History) -> list[Evidence]:
+def _by_outcome(seen: list[Evidence], bounds: Mapping[str, float], history: History) -> list[Evidence]:
     """Signs in the genotype of the last epoch, weighed by the one that the search ended with."""
     final = history.final
     if final is None:
@@ -96,9 +98,8 @@ def _by_outcome(seen: list[Evidence], history: History) -> list[Evidence]:
         weighed.append(replace(e, weight="warns") if escaped else e)
     end, edges = history.epochs[-1], max(history.kept_edges(kind) for kind in history.plain_kinds)
     for row in THRESHOLDS:  # the result is dominated, the last epoch is not
-        bound = row.bound(by_chance(history).get(row.series, 0.0))
-        if result.get(row.name, 0.0) > bound:
-            weighed.append(Evidence(row, result[row.name], bound, end, end, edges, row.weight))
+        if result.get(row.name, 0.0) > bounds[row.name]:
+            weighed.append(Evidence(row, result[row.name], bounds[row.name], end, end, edges, row.weight))
     return weighed
 
 
@@ -118,12 +119,14 @@ def _take(state: State, seen: list[Evidence], history: History, found: Mapping[s
     """The genotype to take: the last one of a healthy search, else one from before the signs."""
     genotypes = dict(history.genotypes)
     end = history.epochs[-1]
-    if state == "healthy" or not (genotypes or history.alphas):
-        return Take(None if history.finished else end, history.final, "nothing speaks against it")
 
     def take(epoch: int, why: str) -> Take:
         known = genotypes.get(epoch) or (strongest(history, history.alphas[epoch]) if epoch in history.alphas else None)
         return Take(epoch, known, why)
+
+    if state == "healthy" or not (genotypes or history.alphas):
+        why = "nothing speaks against it" if state == "healthy" else "no other is known"
+        return Take(None, history.final, why) if history.finished else take(end, why)
 
     dominated = {e.threshold.name for e in seen if e.weight == "decides"}
     if history.final is not None and not dominated & {"skip_domination", "parameter_free_domination"}:

@@ -106,7 +106,7 @@ def curvature_rise(history: History, found: Mapping[str, Series]) -> dict[int, t
         earlier, now = averages[i - first + 1 - LAG], averages[i - first + 1]
         centre = i - LAG - WINDOW // 2
         if centre >= 0 and at[centre] >= start and earlier > 0:
-            rises[at[i]] = now / earlier, at[centre]
+            rises[at[i]] = min(now / earlier, 1e9), at[centre]
     return rises
 
 
