@@ -1,7 +1,6 @@
-r"""How often the verdict's alarms are right on recorded runs, and how early they come.
+"""How often the verdict's alarms are right on recorded runs, and how early they come.
 
-    python benchmarks/calibrate_verdict.py ../shared/data/robustdarts_runs_s1_cifar10.json.gz \
-        --cells ../shared/data/nas_bench_201.csv.gz
+    python benchmarks/calibrate_verdict.py robustdarts_runs_s1_cifar10.json.gz --cells nas_bench_201.csv.gz
 
 The runs are the RobustDARTS authors' own searches on S1 (automl/RobustDARTS, experiments/search_logs): curvature,
 genotypes and accuracies by epoch. A run counts as taken over where more than half of its final normal cell is skip

@@ -1,7 +1,7 @@
 """Is a search healthy, at risk or collapsed: since when, by what evidence, and what to do about it."""
 
 from robustnas.verdict.history import History
-from robustnas.verdict.judge import judge, judge_run
+from robustnas.verdict.judging import judge, judge_run
 from robustnas.verdict.thresholds import THRESHOLDS, Remedy, Threshold
 from robustnas.verdict.verdict import Evidence, Take, Verdict
 

@@ -11,7 +11,7 @@ several kinds of cell that keep the resolution, the worst counts.
 - ``genotype/churn``: mean of ``genotype/changed`` over 5 epochs;
 - ``shares/skip_excess``: :math:`(m - u) / (1 - u)` with the mean share :math:`m` of skips and that of a uniform
   mixture :math:`u`; 0 at the start, 1 where every edge is a skip;
-- ``shares/none``: mean share of ``none``;
+- ``shares/most_none``: mean share of ``none``, in the kind of cell that has most;
 - ``alpha/moved``: largest change of an α since the epoch recorded before;
 - ``curvature/rise``: growth of the averaged curvature, as :class:`~robustnas.strategies.stopping.CurvatureRise` has it;
 - ``gap/over_chance``: accuracy of the discretised supernet over that of guessing, where the supernet itself is at
@@ -60,7 +60,7 @@ def measures(history: History) -> dict[str, Series]:
     uniform = max((_uniform(history, kind, "skip_connect") for kind in history.plain_kinds), default=0.0)
     if uniform < 1:
         found["shares/skip_excess"] = {at: (m - uniform) / (1 - uniform) for at, m in _worst(skips, max).items()}
-    found["shares/none"] = _worst([found.get(f"shares/none_{kind}", {}) for kind in history.space.cells], max)
+    found["shares/most_none"] = _worst([found.get(f"shares/none_{kind}", {}) for kind in history.space.cells], max)
     found["gradient/alignment"] = _worst(
         [v for name, v in found.items() if name.startswith("gradient/alignment_")], min
     )

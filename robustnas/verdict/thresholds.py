@@ -148,7 +148,7 @@ THRESHOLDS: tuple[Threshold, ...] = (
         "α does not move", ("arch_lr", "epochs"), hold=5, after=0.2,
     ),
     Threshold(
-        "none_mass", "mass of `none`", "shares/none", ">", 0.5, "notes", OWN,
+        "none_mass", "mass of `none`", "shares/most_none", ">", 0.5, "notes", OWN,
         "most of the mixture is switched off; shares of the rest are small", ("LargestDrop",),
     ),
 )  # fmt: skip

@@ -37,8 +37,8 @@ def judge(history: History) -> Verdict:
     """
     found, chance = measures(history), by_chance(history)
     bounds = {row.name: row.bound(chance.get(row.series, 0.0)) for row in THRESHOLDS}
-    signs = (_sign(row, bounds[row.name], found.get(row.series, {}), history) for row in THRESHOLDS)
-    seen = [sign for sign in signs if sign is not None]
+    signs = (sign(row, bounds[row.name], found.get(row.series, {}), history) for row in THRESHOLDS)
+    seen = [evidence for evidence in signs if evidence is not None]
     seen = sorted(_by_outcome(seen, bounds, history), key=lambda e: ORDER.index(e.weight))
     state, since = _state(seen)
     return Verdict(
@@ -63,8 +63,18 @@ def judge_run(folder: str | Path, space: str | None = None) -> Verdict:
     return verdict
 
 
-def _sign(row: Threshold, bound: float, values: Series, history: History) -> Evidence | None:
-    """The evidence that a row of the table gives, if its threshold is passed long enough."""
+def sign(row: Threshold, bound: float, values: Series, history: History) -> Evidence | None:
+    """The evidence that a row of the table gives, if its threshold is passed long enough.
+
+    Args:
+        row: The row.
+        bound: Its threshold in the space.
+        values: The series it looks at.
+        history: The search, for how far it is.
+
+    Returns:
+        The evidence as of the last measurement, or of the first for a latched sign; ``None`` if it is not seen.
+    """
     passes = COMPARE[row.comparison]
     at = [epoch for epoch in sorted(values) if row.before == 1.0 or history.progress(epoch) <= row.before]
     streak: list[int] = []
