@@ -154,6 +154,15 @@ def test_an_undecided_alpha_is_natural_for_gdas() -> None:
     assert signs(search(series, settings=gdas)) == {"undecided": "notes"}
 
 
+@pytest.mark.parametrize(("entropy", "state"), [(0.99995, "at risk"), (0.9998, "collapsed")])
+def test_an_alpha_at_its_initial_values_decides_nothing(entropy: float, state: str) -> None:
+    series = {"alpha/entropy": constant(entropy)}
+    assert judge(search(series, taken_over())).state == state
+    verdict = judge(search(series, None, final=skips(6)))
+    assert (verdict.state, verdict.take.epoch, verdict.take.genotype) == (state, 19, genotype())
+    assert judge(search(series, taken_over(), running=True)).state == state
+
+
 def test_the_end_of_a_search_is_late_whatever_was_planned() -> None:
     stopped = {"alpha/entropy": {5: 0.99}, "ranking/tau": {17: 0.1}}
     assert set(signs(search(stopped, planned=100))) == {"ranking"}

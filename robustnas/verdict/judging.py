@@ -10,12 +10,14 @@ from pathlib import Path
 from robustnas.record import Run, write_text
 from robustnas.verdict.history import History
 from robustnas.verdict.measures import Series, avoidable, by_chance, curvature_rise, measures, skip_share, strongest
-from robustnas.verdict.thresholds import AT_RISK, POINTS, REMEDIES, THRESHOLDS, Remedy, Threshold
+from robustnas.verdict.thresholds import AT_RISK, POINTS, REMEDIES, THRESHOLDS, UNTOUCHED, Remedy, Threshold
 from robustnas.verdict.verdict import Evidence, State, Take, Verdict
 
 COMPARE = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
 ORDER = ("decides", "warns", "hints", "notes")
+GENOTYPE = ("skip_domination", "parameter_free_domination")
 TRIES = 4  # remedies named at most
+MAJORITY, FEW = 0.5, 0.25  # shares of the kept edges: collapse, and what DARTS+ allows
 SETTLED = 0.2  # share of the plan before which a genotype is that of the initial values
 ROBUST_DECAY = 0.0081  # weight decay from which on no recorded run was taken over by skip connections
 
@@ -26,8 +28,8 @@ def judge(history: History) -> Verdict:
     A search collapsed where most of its genotype is without parameters, or where its decided cell guesses; one such
     sign decides, if it lasts. It is at risk with two hints or one warning, see
     :data:`~robustnas.verdict.thresholds.THRESHOLDS`. A search that shows collapse at its last epoch but ended with an
-    earlier genotype, free of it, escaped: that is a risk, not a collapse. GDAS leaves α undecided by design, which is
-    only noted.
+    earlier genotype, free of it, escaped, and an α near its initial values decided nothing: both are risks, not
+    collapses. GDAS leaves α undecided by design, which is only noted.
 
     Args:
         history: The search.
@@ -39,7 +41,8 @@ def judge(history: History) -> Verdict:
     bounds = {row.name: row.bound(chance.get(row.series, 0.0)) for row in THRESHOLDS}
     signs = (sign(row, bounds[row.name], found.get(row.series, {}), history) for row in THRESHOLDS)
     seen = [evidence for evidence in signs if evidence is not None]
-    seen = sorted(_by_outcome(seen, bounds, history), key=lambda e: ORDER.index(e.weight))
+    seen = _unless_untouched(_by_outcome(seen, bounds, history), found.get("alpha/entropy", {}))
+    seen = sorted(seen, key=lambda e: ORDER.index(e.weight))
     state, since = _state(seen)
     return Verdict(
         state, since, history.epochs[-1], history.planned, history.finished, tuple(seen),
@@ -113,6 +116,12 @@ def _by_outcome(seen: list[Evidence], bounds: Mapping[str, float], history: Hist
     return weighed
 
 
+def _unless_untouched(seen: list[Evidence], entropy: Series) -> list[Evidence]:
+    """Signs in a genotype of an α that has hardly left its initial values: a risk, not a decision."""
+    early = [e.threshold.name in GENOTYPE and entropy.get(e.epoch, 0.0) > UNTOUCHED for e in seen]
+    return [replace(e, weight="warns") if at_start else e for e, at_start in zip(seen, early, strict=True)]
+
+
 def _state(seen: list[Evidence]) -> tuple[State, int | None]:
     decisive = [e.since for e in seen if e.weight == "decides"]
     if decisive:
@@ -127,40 +136,45 @@ def _state(seen: list[Evidence]) -> tuple[State, int | None]:
 
 def _take(state: State, seen: list[Evidence], history: History, found: Mapping[str, Series]) -> Take:
     """The genotype to take: the last one of a healthy search, else one from before the signs."""
-    genotypes = dict(history.genotypes)
-    end = history.epochs[-1]
+    end, final = history.epochs[-1], history.final
+    if state != "healthy" and final is not None:
+        share = max(skip_share(history, final, kind) for kind in history.plain_kinds)
+        free = max(avoidable(history, final, kind) for kind in history.plain_kinds)
+        escaped = any(e.weight == "warns" for e in seen)
+        if max(share, free) <= MAJORITY and (share <= FEW or escaped):
+            return Take(None, final, "it is not dominated by operations without parameters")
+    if state == "healthy":
+        epoch, why = end, "nothing speaks against it"
+    elif not found.get("genotype/skip_share"):
+        epoch, why = end, "no other is known"
+    else:
+        epoch, why = _sound_epoch(seen, history, found)
+    if epoch == end and final is not None and (state == "healthy" or not history.genotypes):
+        return Take(None, final, why)
+    known = history.genotypes.get(epoch)
+    if known is None and epoch in history.alphas:
+        known = strongest(history, history.alphas[epoch])
+    return Take(epoch, known, why)
 
-    def take(epoch: int, why: str) -> Take:
-        known = genotypes.get(epoch) or (strongest(history, history.alphas[epoch]) if epoch in history.alphas else None)
-        return Take(epoch, known, why)
 
-    if state == "healthy" or not (genotypes or history.alphas):
-        why = "nothing speaks against it" if state == "healthy" else "no other is known"
-        return Take(None, history.final, why) if history.finished else take(end, why)
-
-    dominated = {e.threshold.name for e in seen if e.weight == "decides"}
-    if history.final is not None and not dominated & {"skip_domination", "parameter_free_domination"}:
-        share = max(skip_share(history, history.final, kind) for kind in history.plain_kinds)
-        if share <= 0.25 or any(e.weight == "warns" for e in seen):
-            return Take(None, history.final, "it is not dominated by operations without parameters")
-    skips, free = found.get("genotype/skip_share", {}), found.get("genotype/avoidable", {})
-    sound = [at for at in skips if max(skips[at], free.get(at, 0.0)) <= 0.5]
-    risen = [e for e in seen if e.threshold.name == "curvature_rise"]
+def _sound_epoch(seen: list[Evidence], history: History, found: Mapping[str, Series]) -> tuple[int, str]:
+    """An epoch from before the signs whose genotype is not dominated, and why it is chosen."""
+    skips, free = found["genotype/skip_share"], found.get("genotype/avoidable", {})
+    sound = [at for at in skips if max(skips[at], free.get(at, 0.0)) <= MAJORITY]
+    risen = [e.epoch for e in seen if e.threshold.name == "curvature_rise"]
     if risen:
-        centre = curvature_rise(history, found)[risen[0].epoch][1]
+        centre = curvature_rise(history, found)[risen[0]][1]
         before = [at for at in sound if at <= centre]
         if before:
-            return take(before[-1], "before the curvature rose")
+            return before[-1], "before the curvature rose"
     onset = min(e.since for e in seen if e.weight != "notes")
     early = [at for at in sound if at < onset and history.progress(at) >= SETTLED]
     if early:
-        return take(early[-1], "the last one before the first sign")
-    if not skips:
-        return Take(None if history.finished else end, history.final, "no other is known")
+        return early[-1], "the last one before the first sign"
     settled = [at for at in skips if history.progress(at) >= SETTLED] or list(skips)
     best = min(settled, key=lambda at: (skips[at], free.get(at, 0.0), -at))
     why = "the one with the fewest skip connections"
-    return take(best, why if best in sound else f"{why}, but dominated too: search again")
+    return best, why if best in sound else f"{why}, but dominated too: search again"
 
 
 def _remedies(seen: list[Evidence], history: History) -> tuple[Remedy, ...]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["AT_RISK", "POINTS", "REMEDIES", "THRESHOLDS", "Remedy", "Threshold"]
+__all__ = ["AT_RISK", "POINTS", "REMEDIES", "THRESHOLDS", "UNTOUCHED", "Remedy", "Threshold"]
 
 Weight = Literal["decides", "warns", "hints", "notes"]
 
 POINTS: dict[Weight, int] = {"decides": 2, "warns": 2, "hints": 1, "notes": 0}
+UNTOUCHED = 0.9999  # entropy of α above which a genotype is that of the initial values, and decides nothing
 AT_RISK = 2  # points at which a search is at risk: one warning, or two hints
 
 ZELA, LIANG, MOVAHEDI, YU = "arXiv:1909.09656", "arXiv:1909.06035", "arXiv:2210.07998", "arXiv:1902.08142"
