@@ -93,7 +93,7 @@ THRESHOLDS: tuple[Threshold, ...] = (
         "skip connections are taking over", _COLLAPSE, hold=2, unit="edges",
     ),
     Threshold(
-        "many_skips", "skip connections in the genotype", "genotype/skip_share", ">", 0.25, "hints", LIANG,
+        "many_skips", "skip connections, bound of DARTS+", "genotype/skip_share", ">", 0.25, "hints", LIANG,
         "more than DARTS+ allows, and more than in a random cell", ("SkipDominance", *_COLLAPSE[:4]),
         hold=3, after=0.2, unit="edges", chance="floor",
     ),

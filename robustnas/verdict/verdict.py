@@ -126,7 +126,7 @@ class Verdict:
 
     def text(self) -> str:
         """For a terminal, at most 80 columns."""
-        known = [f"  {self.space}, {self._where}", *([f"  {self.name}"] if self.name else []), *self._trust]
+        known = [f"  {line}" for line in (f"{self.space}, {self._where}", self.name, self._trust) if line]
         lines = [self._head, *known, ""]
         for e in self.evidence:
             lines += [
@@ -147,7 +147,12 @@ class Verdict:
 
     def markdown(self) -> str:
         """For TensorBoard's text page and reports."""
-        lines = [f"## {self._head[0].upper()}{self._head[1:]}", "", f"{self.space}, {self._where}.", *self._trust, ""]
+        lines = [
+            f"## {self._head[0].upper()}{self._head[1:]}",
+            "",
+            f"{self.space}, {self._where}. {self._trust}".rstrip(),
+            "",
+        ]
         if self.evidence:
             lines += ["| | sign | value | threshold | since | source | meaning |", "|---|---|---|---|---|---|---|"]
             lines += [
@@ -191,8 +196,8 @@ class Verdict:
         return f"{end} at epoch {self.epoch}" + (f" of {self.planned} (from 0)" if self.planned else "")
 
     @property
-    def _trust(self) -> list[str]:
-        return [f"  this verdict on {RATES[self.state]}"] if self.state in RATES else []
+    def _trust(self) -> str:
+        return f"This verdict on {RATES[self.state]}" if self.state in RATES else ""
 
     @property
     def _seen(self) -> str:
