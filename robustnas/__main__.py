@@ -17,6 +17,7 @@ COMMANDS = {
     "test": ("robustnas.cli", "measure a checkpoint on the test set"),
     "evaluate": ("robustnas.commands.evaluate", "train the genotype that a run found, and test it"),
     "landscape": ("robustnas.commands.landscape", "draw the loss around the α of a checkpoint"),
+    "diagnose": ("robustnas.commands.diagnose", "say whether a search is healthy, at risk or collapsed, and why"),
     "draw": ("robustnas.commands.draw", "draw the cells of a genotype as SVG or PNG"),
 }
 
@@ -39,7 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: The words after ``robustnas``; those of the process by default.
 
     Returns:
-        The exit status: 0, or 1 after an error that was said in a sentence, or 2 after a wrong command line.
+        The exit status: 0, or 1 after an error that was said in a sentence, or 2 after a wrong command line, or what
+        the command answers with.
 
     Raises:
         ValueError: If one is raised that is no sentence of this library, which is a bug.
@@ -62,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.path.append(os.getcwd())  # where the user's own spaces and data sets lie
     command: Callable[[list[str]], object] = importlib.import_module(COMMANDS[words[0]][0]).main
     try:
-        command(words)
+        status = command(words)
     except ValueError as error:
         if not str(error).startswith("Expected "):  # a sentence of this library; anything else is a bug to be seen
             raise
@@ -73,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"robustnas: Expected to read or write {error.filename}, but got: {error.strerror}.", file=sys.stderr)
         return 1
-    return 0
+    return status if isinstance(status, int) else 0
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ A run is one folder::
       alpha/epoch_0007.npz        α after epoch 7: for each kind of cell one array [edges, operations]
       genotype.svg, genotype.png  its cells, drawn
       metrics.csv                 one row for each epoch: losses, metrics, seconds
-      test.json                   what a test measured, with the number of parameters
+      verdict.json, test.json     what the verdict on the search is; what a test measured, with its parameters
       config.yaml                 the configuration, which ``robustnas fit -c`` takes
       events.out.tfevents.*       the same metrics, and those of single steps, for TensorBoard
       last.ckpt                   the checkpoint a search resumes from, written by the trainer

@@ -1,0 +1,148 @@
+"""How often the verdict's alarms are right on recorded runs, and how early they come.
+
+    python benchmarks/calibrate_verdict.py robustdarts_runs_s1_cifar10.json.gz --cells nas_bench_201.csv.gz
+
+The runs are the RobustDARTS authors' own searches on S1 (automl/RobustDARTS, experiments/search_logs): curvature,
+genotypes and accuracies by epoch. A run counts as taken over where more than half of its final normal cell is skip
+connections. An alarm is raised if the verdict gives the sign after any epoch, while the run is under way or at its end;
+its lead is the number of epochs from then to the one since which skip connections have the majority. The rates are
+printed as the table of ``robustnas/verdict/calibration.py`` has them.
+
+With ``--cells``, what the two signs that decide say of every cell of NAS-Bench-201: how many they name, and how many of
+those are less accurate on CIFAR-10 than the mean and the median cell.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import gzip
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any
+
+from robustnas.shares import PARAMETER_FREE
+from robustnas.spaces import S1, Genotype, NASBench201
+from robustnas.verdict import THRESHOLDS, History, Verdict, judge
+from robustnas.verdict.calibration import Rate
+from robustnas.verdict.measures import by_chance
+
+STATES = ("at risk", "collapsed")
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A recorded run: its name, its settings, its history, and since when skips rule it, if they do at the end."""
+
+    name: str
+    weight_decay: float
+    drop_path: float
+    history: History
+    taken_over: int | None
+
+
+def recorded(path: Path) -> list[Recorded]:
+    """Read the runs."""
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        return [_run(run) for run in json.load(file)["runs"]]
+
+
+def _run(run: dict[str, Any]) -> Recorded:
+    genotypes = dict(enumerate(map(_genotype, run["genotype_per_epoch"])))
+    skips = [genotype.count("skip_connect")["normal"] for genotype in genotypes.values()]
+    since = next((at for at in range(len(skips)) if min(skips[at:]) > 4), None)
+    series = {
+        "curvature/max": dict(zip(run["epochs"], run["dominant_eigenvalue"], strict=True)),
+        "val/top1": {at: value / 100 for at, value in enumerate(run["valid_acc_per_epoch"])},
+        "train/top1": {at: value / 100 for at, value in enumerate(run["train_acc_per_epoch"])},
+    }
+    decay, drop_path = run["weight_decay"], run["drop_path_prob"]
+    name = f"weight decay {decay:g}, drop path {drop_path:g}, seed {run['seed']}"
+    history = History(S1, {}, genotypes, series, len(skips), genotypes[len(skips) - 1], classes=10, name=name)
+    return Recorded(name, decay, drop_path, history, since)
+
+
+def _genotype(text: str) -> Genotype:
+    cells = [re.findall(r"\('(\w+)', (\d+)\)", part) for part in re.split(r"\w+_concat=", text)[:2]]
+    normal, reduce = ([(operation, int(source)) for operation, source in cell] for cell in cells)
+    return Genotype.from_quark0(normal, reduce, "S1")
+
+
+def verdicts(run: Recorded) -> Iterator[tuple[int, Verdict]]:
+    """The verdict after each epoch but the last, and at the end."""
+    for epoch in run.history.epochs[:-1]:
+        yield epoch, judge(run.history.until(epoch))
+    yield run.history.epochs[-1], judge(run.history)
+
+
+def alarms(run: Recorded) -> dict[str, int]:
+    """Name of a sign, or of a state, to the epoch it was first given after."""
+    first: dict[str, int] = {}
+    for epoch, verdict in verdicts(run):
+        names = [evidence.threshold.name for evidence in verdict.evidence]
+        states = STATES[: STATES.index(verdict.state) + 1] if verdict.state in STATES else ()
+        for name in (*names, *states):
+            first.setdefault(name, epoch)
+    return first
+
+
+def rates(runs: list[Recorded], raised: list[dict[str, int]]) -> dict[str, Rate]:
+    """Hits, false alarms and lead of every sign and state that can be seen in these runs."""
+    table = {}
+    for name in (*(row.name for row in THRESHOLDS), *STATES):
+        leads = [
+            run.taken_over - at[name] for run, at in zip(runs, raised, strict=True) if run.taken_over and name in at
+        ]
+        false = sum(name in at for run, at in zip(runs, raised, strict=True) if run.taken_over is None)
+        dominated = sum(run.taken_over is not None for run in runs)
+        if leads or false:
+            lead = float(median(leads)) if leads else None
+            table[name] = Rate(len(leads), dominated, false, len(runs) - dominated, lead)
+    return table
+
+
+def cells(path: Path) -> dict[str, tuple[int, float, float]]:
+    """Sign that decides to the cells it names, and the shares of them below the mean and the median accuracy."""
+    with gzip.open(path, "rt", newline="", encoding="utf-8") as file:
+        rows = [(row["arch"], float(row["cifar10_test_200"])) for row in csv.DictReader(file)]
+    accuracies = [accuracy for _, accuracy in rows]
+    lines = fmean(accuracies), median(accuracies)
+    chance = by_chance(History(NASBench201, {}, {0: Genotype.from_nasbench201(rows[0][0])}))
+    counted = {"skip_domination": frozenset({"skip_connect"}), "parameter_free_domination": PARAMETER_FREE}
+    table = {"every cell": (len(rows), *(fmean(value < line for value in accuracies) for line in lines))}
+    for row in THRESHOLDS:
+        if row.name in counted:
+            bound, free = row.bound(chance[row.series]), counted[row.name]
+            named = [a for arch, a in rows if fmean(op in free for op in re.findall(r"(\w+)~", arch)) > bound]
+            table[row.name] = len(named), *(fmean(value < line for value in named) for line in lines)
+    return table
+
+
+def main() -> None:
+    """Print the rates and, run by run, when the verdict changed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", type=Path, help="the recorded runs")
+    parser.add_argument("--cells", type=Path, help="accuracies of the cells of NAS-Bench-201")
+    options = parser.parse_args()
+    runs = recorded(options.runs)
+    raised = [alarms(run) for run in runs]
+    print("RATES: dict[str, Rate] = {")
+    for name, rate in rates(runs, raised).items():
+        lead = rate.lead if rate.lead is None else f"{rate.lead:g}"
+        print(f'    "{name}": Rate({rate.hits}, {rate.dominated}, {rate.false}, {rate.others}, {lead}),')
+    print("}\n\nrun | skips rule since | at risk first | collapsed first | at the end")
+    for run, at in zip(runs, raised, strict=True):
+        states = [at.get(state) for state in STATES]
+        print(f"{run.name:<42} {run.taken_over!s:>4} {states[0]!s:>4} {states[1]!s:>4}  {judge(run.history).line}")
+    if options.cells:
+        print("\nNAS-Bench-201 | cells | below the mean | below the median")
+        for name, (count, mean, middle) in cells(options.cells).items():
+            print(f"{name:<26} {count:>6} {mean:>6.0%} {middle:>6.0%}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""``robustnas diagnose``: is a search healthy, at risk or collapsed, and why."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from robustnas.verdict import History, Verdict, judge
+from robustnas.verdict.foreign import read_foreign
+
+STATUS = {"healthy": 0, "at risk": 10, "collapsed": 20}
+
+EPILOG = """exit status:
+  0 healthy, 10 at risk, 20 collapsed; 1 where there is nothing to judge,
+  2 after a wrong command line
+
+histories of other tools, with --space:
+  .npz  arrays KIND of shape [epochs, edges, operations], or epoch_0007/KIND of
+        shape [edges, operations]; KIND is normal and reduce, or cell
+  .csv  columns epoch, kind, edge, operation, alpha; or epoch and a column for
+        each number, such as normal/0-2/skip_connect
+"""
+
+
+def main(arguments: list[str]) -> int:
+    """Judge a search.
+
+    Args:
+        arguments: ``diagnose`` and its options.
+
+    Returns:
+        The exit status: 0 healthy, 10 at risk, 20 collapsed.
+    """
+    parser = argparse.ArgumentParser(
+        prog="robustnas diagnose",
+        description="Say whether a search is healthy, at risk or collapsed: since when, by what\n"
+        "evidence, which genotype to take and what to try. The search may be running.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("run", metavar="RUN", help="folder of a search, or the α history of another tool")
+    parser.add_argument("--space", help="search space, by name or import path (default: the one the run names)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    options = parser.parse_args(arguments[1:])
+    verdict = _judge(options.run, options.space)
+    print(verdict.to_json() if options.json else verdict.text(), end="")
+    return STATUS[verdict.state]
+
+
+def _judge(source: str, space: str | None) -> Verdict:
+    if not Path(source).is_file():
+        return judge(History.of_run(source, space))
+    if space is None and Path(source).suffix in (".csv", ".npz"):
+        raise ValueError(f"Expected --space with a history of another tool, such as --space S1 for {source}.")
+    return judge(read_foreign(source, space or "DARTS"))

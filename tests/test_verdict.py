@@ -1,0 +1,272 @@
+"""What a verdict concludes from signs, and how it reads."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+
+import numpy as np
+import pytest
+import torch
+from verdicts import EPOCHS, constant, genotype, search, signs, skips
+
+import robustnas.networks
+import robustnas.strategies
+from robustnas.spaces import DARTS, S1, S3, Genotype, NASBench201, SearchSpace
+from robustnas.strategies import CurvatureRise, Strongest
+from robustnas.training import SearchModule
+from robustnas.verdict import THRESHOLDS, History, Verdict, judge
+from robustnas.verdict.calibration import RATES
+from robustnas.verdict.measures import curvature_rise, measures, shares_of, strongest
+from robustnas.verdict.thresholds import REMEDIES
+
+HINTS = {
+    "alpha/saturated": constant(0.6, 9, 2),
+    "gradient/match": {epoch: -0.1 if epoch >= 12 else 0.5 for epoch in range(EPOCHS)},
+}
+
+
+def taken_over(since: int = 8, epochs: int = EPOCHS) -> dict[int, Genotype]:
+    """One skip connection until an epoch, three in it, seven after it."""
+    return {epoch: skips(1 if epoch < since - 1 else 3 if epoch < since else 7) for epoch in range(epochs)}
+
+
+def test_a_search_without_signs_is_healthy() -> None:
+    verdict = judge(search(classes=10))
+    assert (verdict.state, verdict.since, verdict.evidence, verdict.remedies) == ("healthy", None, (), ())
+    assert verdict.take.epoch is None
+    assert verdict.take.genotype == genotype()
+    assert verdict.line == "healthy: no sign up to epoch 19"
+
+
+def test_one_hint_is_no_risk_and_two_are() -> None:
+    one = judge(search({"alpha/saturated": HINTS["alpha/saturated"]}))
+    assert (one.state, [e.threshold.name for e in one.evidence]) == ("healthy", ["saturated"])
+    two = judge(search(HINTS))
+    assert two.state == "at risk"
+    assert two.since == 12  # the second hint
+    assert {e.threshold.name: e.since for e in two.evidence} == {"saturated": 2, "match": 12}
+
+
+def test_notes_do_not_count() -> None:
+    verdict = judge(search({"alpha/saturated": HINTS["alpha/saturated"], "shares/none_normal": constant(0.9)}))
+    assert (verdict.state, len(verdict.evidence)) == ("healthy", 2)
+
+
+def test_domination_is_collapse_since_it_began() -> None:
+    verdict = judge(search(None, taken_over(since=8)))
+    assert (verdict.state, verdict.since, verdict.epoch) == ("collapsed", 8, 19)
+    assert verdict.evidence[0].threshold.name == "skip_domination"
+    assert (verdict.evidence[0].shown, verdict.evidence[0].limit) == ("7 of 8", "over 4")
+    assert verdict.line == "collapsed since epoch 8: skip connections in the genotype 7 of 8 (over 4)"
+
+
+def test_a_running_search_collapses_at_the_third_epoch_of_domination() -> None:
+    history = search(None, taken_over(since=8))
+    states = {epoch: judge(history.until(epoch)).state for epoch in range(EPOCHS)}
+    assert [epoch for epoch, state in states.items() if state == "collapsed"] == list(range(10, EPOCHS))
+    assert states[8] == "healthy"
+
+
+def test_a_search_that_recovers_is_not_collapsed() -> None:
+    genotypes = taken_over(since=8) | {epoch: skips(1) for epoch in range(14, EPOCHS)}
+    assert judge(search(None, genotypes)).state == "healthy"
+
+
+def test_a_search_that_returned_in_time_escaped() -> None:
+    genotypes = taken_over(since=8)
+    verdict = judge(search(None, genotypes, final=genotypes[5]))
+    assert verdict.state == "at risk"
+    assert {e.threshold.name: e.weight for e in verdict.evidence}["skip_domination"] == "warns"
+    assert (verdict.take.epoch, verdict.take.genotype) == (None, genotypes[5])
+
+
+def test_a_result_that_is_dominated_is_collapse_whatever_the_epochs_were() -> None:
+    verdict = judge(search(None, None, final=skips(6)))
+    assert (verdict.state, verdict.since) == ("collapsed", 19)
+    assert verdict.evidence[0].value == 6 / 8
+
+
+def test_accuracy_at_chance_is_collapse_once_alpha_decided() -> None:
+    gap = {"gap/supernet_accuracy": constant(0.9), "gap/discrete_accuracy": constant(0.11)}
+    assert judge(search(gap, classes=10)).state == "collapsed"
+    assert judge(search({**gap, "alpha/entropy": constant(0.92)}, classes=10)).state == "healthy"
+    assert judge(search({**gap, "gap/supernet_accuracy": constant(0.19)}, classes=10)).state == "healthy"
+    assert judge(search(gap)).state == "healthy"  # chance is not known
+
+
+def test_the_genotype_to_take_is_from_before_the_signs() -> None:
+    genotypes = taken_over(since=8)
+    verdict = judge(search(None, genotypes))
+    assert {e.threshold.name: e.since for e in verdict.evidence}["many_skips"] == 7
+    assert (verdict.take.epoch, verdict.take.genotype) == (6, genotypes[6])
+
+
+def test_the_genotype_to_take_is_from_before_the_curvature_rose() -> None:
+    curvature = {epoch: 1.0 if epoch < 12 else 3.0 for epoch in range(0, EPOCHS, 2)}
+    stop = CurvatureRise(start=4).decide(list(curvature), list(curvature.values()))
+    assert stop is not None
+    verdict = judge(search({"arch/curvature": curvature}, taken_over(since=15)))
+    assert verdict.take.epoch == stop.returned == 4
+
+
+def test_where_every_genotype_is_dominated_the_least_is_taken_with_a_warning() -> None:
+    genotypes = {epoch: skips(6 if epoch == 9 else 8) for epoch in range(EPOCHS)}
+    take = judge(search(None, genotypes)).take
+    assert (take.epoch, take.genotype) == (9, skips(6))
+    assert take.why.endswith("but dominated too: search again")
+
+
+def test_remedies_leave_out_what_the_search_did() -> None:
+    genotypes = taken_over()
+    plain = [remedy.part for remedy in judge(search(None, genotypes)).remedies]
+    assert plain == ["CurvatureRise", "weight_decay", "AdversarialPerturbation", "PartialChannels"]
+    stopping = {"class_path": "robustnas.strategies.stopping.CurvatureRise", "init_args": {}}
+    settings = {"stopping": stopping, "weight_decay": 0.0081}
+    used = [remedy.part for remedy in judge(search(None, genotypes, settings=settings)).remedies]
+    assert used == ["AdversarialPerturbation", "PartialChannels", "SkipDominance"]
+
+
+def test_remedies_are_parts_and_arguments_that_exist() -> None:
+    arguments = set(inspect.signature(SearchModule).parameters)
+    for remedy in REMEDIES.values():
+        option, *part = remedy.setting.split()
+        assert option == "--trainer.max_epochs" or option.removeprefix("--model.") in arguments
+        if part and not part[0][0].isdigit():
+            assert part == [remedy.part]
+            found = hasattr(robustnas.strategies, part[0]) or hasattr(robustnas.networks, part[0])
+            assert found or part[0] == "LargestDrop"  # DARTS-PT
+    assert {name for row in THRESHOLDS for name in row.helps} <= set(REMEDIES)
+
+
+def test_the_table_of_thresholds_is_sound() -> None:
+    names = [row.name for row in THRESHOLDS]
+    assert len(names) == len(set(names))
+    assert set(RATES) <= {*names, "at risk", "collapsed"}
+    assert all(row.source and row.words and row.helps for row in THRESHOLDS)
+
+
+def test_an_undecided_alpha_is_natural_for_gdas() -> None:
+    series = {"alpha/entropy": constant(0.99)}
+    gdas = {"relaxation": {"class_path": "robustnas.strategies.gumbel.GumbelOneHot"}}
+    assert signs(search(series)) == {"undecided": "hints"}
+    assert signs(search(series, settings=gdas)) == {"undecided": "notes"}
+
+
+@pytest.mark.parametrize(("entropy", "state"), [(0.99995, "at risk"), (0.9998, "collapsed")])
+def test_an_alpha_at_its_initial_values_decides_nothing(entropy: float, state: str) -> None:
+    series = {"alpha/entropy": constant(entropy)}
+    assert judge(search(series, taken_over())).state == state
+    verdict = judge(search(series, None, final=skips(6)))
+    assert (verdict.state, verdict.take.epoch, verdict.take.genotype) == (state, 19, genotype())
+    assert judge(search(series, taken_over(), running=True)).state == state
+
+
+def test_the_end_of_a_search_is_late_whatever_was_planned() -> None:
+    stopped = {"alpha/entropy": {5: 0.99}, "ranking/tau": {17: 0.1}}
+    assert set(signs(search(stopped, planned=100))) == {"ranking"}
+    assert set(signs(search(stopped, planned=100, running=True))) == set()
+
+
+def test_a_running_search_gives_its_latest_genotype() -> None:
+    take = judge(search(running=True)).take
+    assert (take.epoch, take.genotype) == (19, genotype())
+
+
+def test_what_was_not_measured_is_named() -> None:
+    assert judge(search()).missing[:2] == ("curvature", "discretisation gap")
+    measured = {"curvature/max": constant(1.0), "gap/accuracy": constant(0.0), "gradient/match": constant(1.0)}
+    left = judge(search(measured)).missing
+    assert left == ("overfitting", "layer alignment", "rank correlation", "α")
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_curvature_rises_where_the_stopping_rule_says(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    values = {epoch: float(v) for epoch, v in zip(range(0, 50, 2), rng.uniform(0.2, 0.5, 25).cumsum(), strict=True)}
+    values |= {epoch: value * (1 if seed % 3 else 0.02) + 0.5 for epoch, value in values.items()}
+    history = search({"curvature/max": {**values, 49: 1e9}}, {epoch: skips(0) for epoch in range(50)}, planned=50)
+    stop = CurvatureRise().decide(list(values), list(values.values()))
+    rises = curvature_rise(history, measures(history))
+    first = next(((at, to) for at, (ratio, to) in rises.items() if ratio > 1.3), None)
+    assert first == (None if stop is None else (stop.detected, stop.returned))
+    assert ("curvature_rise" in signs(history)) == (stop is not None)
+
+
+@pytest.mark.parametrize("space", [DARTS, S1, S3, NASBench201], ids=lambda space: space.name)
+def test_alpha_alone_gives_the_genotypes_that_selection_gives(space: SearchSpace) -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        alpha = {kind: rng.normal(size=cell.shape) for kind, cell in space.cells.items()}
+        history = History(space, {0: alpha})
+        strengths = {kind: torch.from_numpy(values).softmax(dim=-1) for kind, values in alpha.items()}
+        assert strongest(history, alpha) == Strongest().genotype(space, strengths)
+
+
+def test_rows_that_sum_to_one_are_shares() -> None:
+    shares = {kind: np.full(cell.shape, 1 / cell.shape[1]) for kind, cell in DARTS.cells.items()}
+    shares["normal"][0] = np.eye(8)[3]
+    history = History(DARTS, {0: shares})
+    assert shares_of(history, shares)["normal"][0, 3] == 1
+    raw = {kind: values * 1.1 for kind, values in shares.items()}
+    assert shares_of(history, raw)["normal"][0, 3] < 0.31
+
+
+def test_a_history_of_measures_alone_is_judged() -> None:
+    logged = {"genotype/skips_normal": constant(6.0)}
+    verdict = judge(History(DARTS, {}, {}, logged, planned=EPOCHS))
+    assert (verdict.state, verdict.take.genotype) == ("collapsed", None)
+
+
+def test_a_history_knows_its_epochs() -> None:
+    history = search({"curvature/max": {0: 1.0, 19: 2.0}})
+    assert history.epochs == list(range(EPOCHS))
+    assert history.finished
+    before = history.until(7)
+    assert before.epochs == list(range(8))
+    assert not before.finished
+    assert before.series == {"curvature/max": {0: 1.0}}
+    with pytest.raises(ValueError, match=r"^Expected a history to hold at least one finished epoch, but got none\.$"):
+        History(DARTS)
+
+
+@pytest.fixture
+def verdicts() -> list[Verdict]:
+    collapsed = search(HINTS, taken_over(), name="runs/a-very-long-name")
+    return [judge(search()), judge(search(HINTS)), judge(collapsed), judge(collapsed.until(9))]
+
+
+def test_the_text_fits_a_terminal(verdicts: list[Verdict]) -> None:
+    for verdict in verdicts:
+        text = verdict.text()
+        assert max(map(len, text.splitlines())) <= 80
+        assert text.startswith(verdict.state)
+        assert all(e.threshold.measure in text and e.limit in text for e in verdict.evidence)
+        assert all(remedy.setting in text for remedy in verdict.remedies)
+
+
+def test_every_sign_fits_a_terminal(verdicts: list[Verdict]) -> None:
+    evidence = tuple(dataclasses.replace(verdicts[2].evidence[0], threshold=row) for row in THRESHOLDS)
+    text = dataclasses.replace(verdicts[2], evidence=evidence, remedies=tuple(REMEDIES.values())).text()
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_markdown_says_the_same(verdicts: list[Verdict]) -> None:
+    for verdict in verdicts:
+        markdown = verdict.markdown()
+        assert markdown.startswith(f"## {verdict.state.capitalize()}")
+        table = [line for line in markdown.splitlines() if line.startswith("|")]
+        assert len(table) == (len(verdict.evidence) + 2 if verdict.evidence else 0)
+        assert {line.count("|") for line in table} <= {8}
+
+
+def test_json_says_the_same(verdicts: list[Verdict]) -> None:
+    for verdict in verdicts:
+        data = json.loads(verdict.to_json())
+        assert (data["schema"], data["state"], data["since"]) == (1, verdict.state, verdict.since)
+        assert [one["name"] for one in data["evidence"]] == [e.threshold.name for e in verdict.evidence]
+        assert all(one["source"] and one["threshold"] is not None for one in data["evidence"])
+        held = data["take"]["genotype"]
+        taken = None if held is None else Genotype.from_json(json.dumps(held))
+        assert taken == verdict.take.genotype

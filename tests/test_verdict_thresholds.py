@@ -1,0 +1,93 @@
+"""The table of thresholds is the one that was calibrated, and each row is applied as it says."""
+
+from __future__ import annotations
+
+import pytest
+from verdicts import EPOCHS, search
+
+from robustnas.verdict import THRESHOLDS, Threshold
+from robustnas.verdict.judging import sign
+
+# Threshold, comparison, weight, measurements it must hold, share of the search from which and until which it is judged,
+# latched. A change here changes verdicts: measure the rates again, benchmarks/calibrate_verdict.py.
+TABLE = {
+    "skip_domination": (0.5, ">", "decides", 3, 0.2, 1, False),
+    "parameter_free_domination": (0.5, ">", "decides", 3, 0.2, 1, False),
+    "discrete_at_chance": (1.2, "<=", "decides", 2, 0.8, 1, False),
+    "curvature_rise": (1.3, ">", "hints", 1, 0, 1, True),
+    "skip_rise": (0.15, ">", "hints", 2, 0, 1, False),
+    "many_skips": (0.25, ">", "hints", 3, 0.2, 1, False),
+    "overfitting": (0.05, ">", "hints", 3, 0.2, 1, False),
+    "skip_mass": (0.25, ">", "hints", 3, 0, 1, False),
+    "gap": (0.5, ">", "hints", 2, 0.8, 1, False),
+    "gap_rise": (0.1, ">", "hints", 2, 0.5, 1, False),
+    "undecided": (0.95, ">", "hints", 1, 0.8, 1, False),
+    "saturated": (0.5, ">", "hints", 2, 0, 0.5, True),
+    "alignment": (0, "<", "hints", 3, 0, 1, False),
+    "match": (0, "<=", "hints", 3, 0, 1, False),
+    "ranking": (0.2, "<", "hints", 1, 0.8, 1, False),
+    "never_changed": (10, ">=", "hints", 1, 0, 1, False),
+    "unsettled": (0.2, ">", "hints", 1, 0.8, 1, False),
+    "frozen": (1e-6, "<", "hints", 5, 0.2, 1, False),
+    "none_mass": (0.5, ">", "notes", 1, 0, 1, False),
+}
+
+BEYOND = {">": 1e-9, ">=": 0.0, "<": -1e-9, "<=": 0.0}
+rows = pytest.mark.parametrize("row", THRESHOLDS, ids=lambda row: row.name)
+
+
+def beyond(row: Threshold) -> float:
+    """The value nearest to the threshold that counts."""
+    return row.value + BEYOND[row.comparison]
+
+
+def within(row: Threshold) -> float:
+    """The value nearest to the threshold that does not count."""
+    return row.value + {">": 0.0, ">=": -1e-9, "<": 0.0, "<=": 1e-9}[row.comparison]
+
+
+def seen_at(row: Threshold, epochs: list[int], until: int = EPOCHS, finished: bool = False) -> tuple[int, int] | None:
+    """Epochs of the sign and of its start, where only the given epochs are beyond the threshold."""
+    values = {epoch: beyond(row) if epoch in epochs else within(row) for epoch in range(until)}
+    evidence = sign(row, row.value, values, search(running=not finished))
+    return None if evidence is None else (evidence.epoch, evidence.since)
+
+
+def test_the_table_is_the_calibrated_one() -> None:
+    found = {
+        row.name: (row.value, row.comparison, row.weight, row.hold, row.after, row.before, row.latched)
+        for row in THRESHOLDS
+    }
+    assert found == TABLE
+
+
+@rows
+def test_a_sign_must_hold(row: Threshold) -> None:
+    last = int(EPOCHS * row.before) - 1
+    held = list(range(last - row.hold + 1, last + 1))
+    assert seen_at(row, held) == (last, held[0])
+    assert seen_at(row, held[1:]) is None
+
+
+@rows
+def test_a_sign_that_ended_counts_only_if_it_is_latched(row: Threshold) -> None:
+    start = int(EPOCHS * max(row.after, 0.1))
+    held = list(range(start, start + row.hold))
+    assert seen_at(row, held, until=held[-1] + 1) == (held[-1], start)
+    assert seen_at(row, held) == ((held[-1], start) if row.latched else None)
+
+
+@rows
+def test_a_sign_is_judged_in_its_part_of_the_search(row: Threshold) -> None:
+    first = max(int(EPOCHS * row.after) - 1, row.hold - 1)  # the first epoch that is judged
+    assert seen_at(row, list(range(EPOCHS)), until=first + 1) == (first, 0)
+    assert seen_at(row, list(range(EPOCHS)), until=first) is None
+    if row.before < 1:
+        assert seen_at(row, list(range(int(EPOCHS * row.before), EPOCHS))) is None
+
+
+@rows
+def test_the_last_measurement_of_a_finished_search_decides(row: Threshold) -> None:
+    last = EPOCHS - 1
+    enough = row.before == 1 and (row.hold == 1 or row.weight == "decides")
+    assert (seen_at(row, [last], finished=True) is not None) == enough
