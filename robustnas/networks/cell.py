@@ -13,6 +13,7 @@ from robustnas.networks.connection import Connection, Full
 from robustnas.networks.layout import lay_gradient_out
 from robustnas.networks.mixture import Mixture
 from robustnas.networks.operations import build_operation
+from robustnas.networks.probe import Probe, probed
 from robustnas.spaces import CellSpace
 
 
@@ -54,11 +55,17 @@ class Weights:
     def __init__(self, mixture: Mixture) -> None:
         self.values, self.edges = mixture.weights(), mixture.edges
         self._active = None if mixture.active is None else mixture.active.tolist()
+        wanted = mixture.probed is not None and self.values.requires_grad and torch.is_grad_enabled()
+        self._probed = mixture.probed.tolist() if wanted and mixture.probed is not None else None
         self._shifts = mixture.shifts()
 
     def active(self, row: int, column: int) -> bool:
         """Whether an operation is computed."""
         return self._active is None or bool(self._active[row][column])
+
+    def probed(self, row: int, column: int) -> bool:
+        """Whether an operation is computed in the backward pass only."""
+        return self._probed is not None and bool(self._probed[row][column])
 
     def of(self, rows: Sequence[int], columns: Sequence[int]) -> Tensor:
         """Weights of some candidates, ``[len(rows)]``."""
@@ -77,6 +84,8 @@ class _Leaving(nn.Module):
         self.name = name
         self.candidates = tuple(candidates)
         self.operation = build_operation(name, bundle)
+        places = [[self.operation.edgewise(b, i) for b, _ in self.operation.named_buffers()] for i in (0, 1)]
+        self._shares_statistics = bool(places[0]) and places[0] == places[1]
 
     def forward(self, state: State, weights: Weights | None) -> tuple[tuple[int, ...], Tensor] | None:
         group = tuple(
@@ -90,6 +99,16 @@ class _Leaving(nn.Module):
         rows = tuple(candidate.row for candidate in candidates)
         scale = None if weights is None else weights.of(rows, [candidate.column for candidate in candidates])
         return rows, self.operation(state, group, scale)
+
+    def probe(self, weights: Weights) -> Probe | None:
+        """What the backward pass has to compute of this operation."""
+        group = tuple(i for i, one in enumerate(self.candidates) if weights.probed(one.row, one.column))
+        if not group:
+            return None
+        rows, columns = zip(*((self.candidates[i].row, self.candidates[i].column) for i in group), strict=True)
+        moved = self._shares_statistics and any(weights.active(one.row, one.column) for one in self.candidates)
+        given = dict(self.operation.named_parameters())
+        return Probe(self.operation, group, rows, weights.of(rows, columns), given, still=moved)
 
 
 class Cell(nn.Module):
@@ -191,6 +210,20 @@ class Cell(nn.Module):
         for rows, total in bundles.items():
             for row, part in zip(rows, total.value.chunk(len(rows), dim=1), strict=True):
                 arriving.setdefault(row, _Sum()).add(part)
+        if weights is not None:
+            self._probe(source, state, weights, arriving)
+
+    def _probe(self, source: int, state: State, weights: Weights, arriving: dict[int, _Sum]) -> None:
+        """Have the backward pass give a gradient to weights of operations that leave a state but are not computed."""
+        probes = [found for leaving in self._leaving.get(source, []) if (found := leaving.probe(weights)) is not None]
+        stride, outputs = self._stride(source), {}
+        for row in dict.fromkeys(row for probe in probes for row in probe.rows):
+            computed = arriving.pop(row, None)
+            outputs[row] = (
+                torch.zeros_like(state.images[..., ::stride, ::stride]) if computed is None else computed.value
+            )
+        for row, output in probed(state.images, probes, outputs).items():
+            arriving.setdefault(row, _Sum()).add(output)
 
     def _preprocess(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         if not self.preprocessed:
