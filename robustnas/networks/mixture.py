@@ -90,6 +90,7 @@ class Mixture:
             self,
             operations=self.operations.where(kept.to(self.operations.device), 0.0),
             active=held if self.active is None else self.active & held,
+            probed=None if self.probed is None else self.probed & held,
         )
 
     def detach(self) -> Mixture:

@@ -45,6 +45,7 @@ from robustnas.training.checks import check_below_one, check_not_negative, check
 from robustnas.training.description import KEY
 from robustnas.training.module import Module
 from robustnas.training.processes import average, average_buffers
+from robustnas.training.resting import resting
 from robustnas.training.tasks import Task, check_task, loss_of, metrics_of, update
 from robustnas.training.watch import Watch
 
@@ -179,7 +180,11 @@ class SearchModule(Module):
 
     def mixtures(self, moment: Moment) -> dict[str, Mixture]:
         """The mixture of each kind of cell, differentiable in α."""
-        mixtures = {kind: self.relaxation.mixture(a, moment) for kind, a in self.legal_alphas().items()}
+        silent = alpha.silent(self.space)
+        mixtures = {
+            kind: self.relaxation.mixture(a, replace(moment, silent=silent[kind]))
+            for kind, a in self.legal_alphas().items()
+        }
         if self.pruned:
             mixtures = {kind: mixture.restricted(self.kept[kind]) for kind, mixture in mixtures.items()}
         return {kind: replace(mixture, edges=self.edge_weights(kind)) for kind, mixture in mixtures.items()}
@@ -276,9 +281,9 @@ class SearchModule(Module):
     @torch.no_grad()
     def settle(self, before: Mapping[str, Tensor]) -> None:
         """Let the relaxation put α right after a step."""
-        moment, after = self.moment("arch"), self.legal_alphas()
+        moment, after, silent = self.moment("arch"), self.legal_alphas(), alpha.silent(self.space)
         for kind, a in self.alphas.items():
-            settled = self.relaxation.settle(before[kind], after[kind], moment)
+            settled = self.relaxation.settle(before[kind], after[kind], replace(moment, silent=silent[kind]))
             a.copy_(settled.where(settled.isfinite(), a))
 
     def arch_loss(self, batch: Batch, weights: Mapping[str, Tensor]) -> Tensor:
@@ -336,7 +341,9 @@ class SearchModule(Module):
             weight.grad = gradient
         if self.clip > 0:
             nn.utils.clip_grad_norm_(weights.values(), self.clip)
-        self.optimizers()[0].step()  # type: ignore[index]
+        held = self.optimizers(use_pl_optimizer=False)[0]  # type: ignore[index]
+        with resting(self.supernet, mixtures, held) if self.relaxation.rests else nullcontext():
+            self.optimizers()[0].step()  # type: ignore[index]
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Measure the supernet on samples that neither step uses."""
