@@ -1,5 +1,6 @@
 """How a search decides: one file a question, one frozen class an answer."""
 
+from robustnas.strategies.binary import BinaryGates
 from robustnas.strategies.gradient import Bilevel, FirstOrder, Gradient, Step, Unrolled, UnrolledByDifferences
 from robustnas.strategies.gumbel import GumbelOneHot
 from robustnas.strategies.moment import Moment
@@ -14,6 +15,7 @@ from robustnas.strategies.stopping import CurvatureRise, Never, SkipDominance, S
 __all__ = [
     "AdversarialPerturbation",
     "Bilevel",
+    "BinaryGates",
     "CurvatureRise",
     "EntropyPenalty",
     "FirstOrder",
