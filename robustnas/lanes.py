@@ -95,7 +95,7 @@ def wrap(plan: CellPlan) -> list[CellPlan]:
                 plan.lanes[start:end],
                 tuple(node - start for node in plan.outputs) if last else (),
                 plan.first + start,
-            )  # fmt: skip
+            )
         )
     return wrapped
 

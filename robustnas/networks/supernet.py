@@ -67,17 +67,9 @@ class Supernet(Edgewise):
         self.space = find_space(space)
         self.form, self.channels_last = form, channels_last
         options = CellOptions(affine, self.space.skeleton == "darts", form, connection)
-        candidates = {
-            kind: [
-                Candidate(row, column, edge.source, edge.node, name)
-                for row, edge in enumerate(cell.edges)
-                for column, name in enumerate(edge.operations)
-            ]
-            for kind, cell in self.space.cells.items()
-        }
         self.body = build_skeleton(
-            self.space, candidates, channels, layers, cells, num_classes, image_channels, stem, False, options,
-            checkpointing,
+            self.space, all_candidates(self.space), channels, layers, cells, num_classes, image_channels, stem, False,
+            options, checkpointing,
         )  # fmt: skip
         for norm in norms(self.body):
             if isinstance(norm, BundleNorm):
@@ -102,6 +94,18 @@ class Supernet(Edgewise):
         weights = {kind: Weights(mixtures[kind].validate(kind, cell)) for kind, cell in self.space.cells.items()}
         logits: Tensor = self.body(in_format(images, self.channels_last), weights, drop_path)[0]
         return logits
+
+
+def all_candidates(space: SearchSpace) -> dict[str, list[Candidate]]:
+    """Every operation of a space with its place in α, by kind of cell."""
+    return {
+        kind: [
+            Candidate(row, column, edge.source, edge.node, name)
+            for row, edge in enumerate(cell.edges)
+            for column, name in enumerate(edge.operations)
+        ]
+        for kind, cell in space.cells.items()
+    }
 
 
 def build_skeleton(

@@ -2,6 +2,7 @@
 
 from robustnas.strategies.gradient import Bilevel, FirstOrder, Gradient, Step, Unrolled, UnrolledByDifferences
 from robustnas.strategies.gumbel import GumbelOneHot
+from robustnas.strategies.hardware import ExpectedCost
 from robustnas.strategies.moment import Moment
 from robustnas.strategies.penalty import EntropyPenalty, LpSparsity, NoPenalty, Penalty
 from robustnas.strategies.perturbation import AdversarialPerturbation, Perturbation, RandomPerturbation, Unperturbed
@@ -16,6 +17,7 @@ __all__ = [
     "Bilevel",
     "CurvatureRise",
     "EntropyPenalty",
+    "ExpectedCost",
     "FirstOrder",
     "Gradient",
     "GumbelOneHot",
