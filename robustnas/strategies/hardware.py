@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from robustnas.cost import CostTable, Measure, read_table
@@ -114,7 +114,7 @@ class ExpectedCost(Penalty):
     def total(self, loss: Tensor, shares: Mapping[str, Tensor], moment: Moment) -> Tensor:
         if self.form == "linear":
             return super().total(loss, shares, moment)
-        ratio = self.expected(shares).log() / torch.tensor(self.reference).log().item()
+        ratio = self.expected(shares).log() / math.log(self.reference)
         return self.factor * loss * ratio.pow(self.power)
 
     @cached_property
