@@ -36,3 +36,4 @@ def mobile(name: str, blocks: Sequence[int] = (4, 4, 4, 4, 4, 1), operations: tu
 
 
 Mobile = mobile("Mobile")
+MobileSmall = mobile("MobileSmall", (1, 2, 2))  # for images of 8 x 8 pixels or so
