@@ -17,6 +17,7 @@ COMMANDS = {
     "test": ("robustnas.cli", "measure a checkpoint on the test set"),
     "evaluate": ("robustnas.commands.evaluate", "train the genotype that a run found, and test it"),
     "draw": ("robustnas.commands.draw", "draw the cells of a genotype as SVG or PNG"),
+    "profile": ("robustnas.commands.profile", "count and measure what the operations of a search cost here"),
 }
 
 USAGE = """usage: robustnas COMMAND [OPTIONS]

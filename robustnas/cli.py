@@ -112,11 +112,12 @@ class RobustCLI(LightningCLI):
             raise ValueError(f"Expected `trainer` to be one that can run here, but Lightning says: {error}") from error
 
 
-def main(arguments: list[str]) -> RobustCLI:
+def main(arguments: list[str], run: type[RobustCLI] = RobustCLI) -> RobustCLI:
     """Run ``fit``, ``validate`` or ``test``.
 
     Args:
         arguments: The subcommand and its options.
+        run: What is done with them.
 
     Returns:
         What was run, with its ``model``, ``datamodule``, ``trainer`` and ``folder``.
@@ -130,7 +131,7 @@ def main(arguments: list[str]) -> RobustCLI:
     child = "LOCAL_RANK" in os.environ
     exact = {"allow_abbrev": False}  # a misspelt option must not pass for another one
     try:
-        return RobustCLI(
+        return run(
             Module,
             ImageData,
             subclass_mode_model=True,

@@ -31,6 +31,7 @@ GENOTYPES = {
         "0-4 skip_connect, 2-4 sep_conv_5x5, 1-5 avg_pool_3x3, 3-5 dil_conv_3x3"
         for kind in ("normal", "reduce")
     ),
+    "mobile": "Mobile chain: " + ", ".join(f"{k}-{k + 1} mbconv_3x3_3" for k in range(21)),
     "nasbench201": "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|nor_conv_1x1~0|avg_pool_3x3~1|nor_conv_3x3~2|",
 }
 
@@ -45,12 +46,12 @@ def smaller_model(config: dict[str, Any]) -> list[str]:
     place = "--model.init_args"
     if "architecture" in model:
         place, model = f"{place}.architecture.init_args", model["architecture"]["init_args"]
-        skeleton = "nasbench201" if "cells" in model else "darts"
+        skeleton = "nasbench201" if "cells" in model else "darts" if "layers" in model else "mobile"
         options = [f"{place}.genotype={GENOTYPES[skeleton]}"]
     else:
         skeleton, options = find_space(model["space"]).skeleton, []
-    depth = "cells=1" if skeleton == "nasbench201" else "layers=3"
-    return [*options, f"{place}.channels=4", f"{place}.{depth}"]
+    depth = {"nasbench201": [f"{place}.cells=1"], "darts": [f"{place}.layers=3"], "mobile": []}[skeleton]
+    return [*options, f"{place}.channels=4", *depth]
 
 
 class Part:

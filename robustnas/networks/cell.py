@@ -76,7 +76,7 @@ class Weights:
         return node if self._shifts is None else node + self._shifts[list(rows)].sum().to(node.dtype)
 
 
-class _Leaving(nn.Module):
+class Leaving(nn.Module):
     """One operation on all edges that leave a state and carry it."""
 
     def __init__(self, name: str, candidates: Sequence[Candidate], bundle: Bundle) -> None:
@@ -146,7 +146,7 @@ class Cell(nn.Module):
         self.preprocessed = len(preprocess) > 0
         self.edge = nn.ModuleList()
         self._sources = {c.source for c in candidates}
-        self._leaving: dict[int, list[_Leaving]] = {}
+        self._leaving: dict[int, list[Leaving]] = {}
         self.sources_into = {node: {c.row: c.source for c in candidates if c.node == node} for node in space.nodes}
         for source in range(space.nodes.stop):
             for name in dict.fromkeys(c.operation for c in candidates if c.source == source and c.operation != "none"):
@@ -155,7 +155,7 @@ class Cell(nn.Module):
                     len(bundled), self.through, self.through, self._stride(source), options.affine, options.pool_norm,
                     options.form,
                 )  # fmt: skip
-                leaving = _Leaving(name, bundled, bundle)
+                leaving = Leaving(name, bundled, bundle)
                 self.edge.append(leaving)
                 self._leaving.setdefault(source, []).append(leaving)
         self._identities = {c.row for c in candidates if self._is_identity(c)}
@@ -167,9 +167,9 @@ class Cell(nn.Module):
         return any(candidate in leaving.candidates and leaving.operation.identity for leaving in self.bundles)
 
     @property
-    def bundles(self) -> list[_Leaving]:
+    def bundles(self) -> list[Leaving]:
         """Every operation of the cell with its candidates."""
-        return [module for module in self.edge if isinstance(module, _Leaving)]
+        return [module for module in self.edge if isinstance(module, Leaving)]
 
     def forward(self, inputs: Sequence[Tensor], weights: Weights | None, drop_path: float = 0.0) -> Tensor:
         """Compute the cell.
@@ -184,8 +184,8 @@ class Cell(nn.Module):
             The output of the cell.
         """
         states = self._preprocess(inputs)
-        drop = _Drop(drop_path if self.training else 0.0, set() if weights is not None else self._identities)
-        arriving: dict[int, _Sum] = {}
+        drop = Drop(drop_path if self.training else 0.0, set() if weights is not None else self._identities)
+        arriving: dict[int, Sum] = {}
         bypassing: dict[int, Tensor] = {}
         for source in range(self.space.nodes.stop):
             if source >= self.space.inputs:
@@ -200,20 +200,20 @@ class Cell(nn.Module):
             self._leave(source, State(entering), weights, arriving)
         return lay_gradient_out(torch.cat([states[node] for node in self.space.outputs], dim=1))
 
-    def _leave(self, source: int, state: State, weights: Weights | None, arriving: dict[int, _Sum]) -> None:
+    def _leave(self, source: int, state: State, weights: Weights | None, arriving: dict[int, Sum]) -> None:
         """Compute every operation that leaves a state, and add its output to the sums of its edges."""
-        bundles: dict[tuple[int, ...], _Sum] = {}
+        bundles: dict[tuple[int, ...], Sum] = {}
         for leaving in self._leaving.get(source, []):
             if (computed := leaving(state, weights)) is not None:
                 rows, output = computed
-                bundles.setdefault(rows, _Sum()).add(output)
+                bundles.setdefault(rows, Sum()).add(output)
         for rows, total in bundles.items():
             for row, part in zip(rows, total.value.chunk(len(rows), dim=1), strict=True):
-                arriving.setdefault(row, _Sum()).add(part)
+                arriving.setdefault(row, Sum()).add(part)
         if weights is not None:
             self._probe(source, state, weights, arriving)
 
-    def _probe(self, source: int, state: State, weights: Weights, arriving: dict[int, _Sum]) -> None:
+    def _probe(self, source: int, state: State, weights: Weights, arriving: dict[int, Sum]) -> None:
         """Have the backward pass give a gradient to weights of operations that leave a state but are not computed."""
         probes = [found for leaving in self._leaving.get(source, []) if (found := leaving.probe(weights)) is not None]
         stride, outputs = self._stride(source), {}
@@ -223,7 +223,7 @@ class Cell(nn.Module):
                 torch.zeros_like(state.images[..., ::stride, ::stride]) if computed is None else computed.value
             )
         for row, output in probed(state.images, probes, outputs).items():
-            arriving.setdefault(row, _Sum()).add(output)
+            arriving.setdefault(row, Sum()).add(output)
 
     def _preprocess(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         if not self.preprocessed:
@@ -231,8 +231,8 @@ class Cell(nn.Module):
         modules = [self.get_submodule(f"pre{i}") for i in range(self.inputs)]
         return [operation(State(images), (0,), None) for operation, images in zip(modules, inputs, strict=True)]
 
-    def _node(self, node: int, arriving: dict[int, _Sum], like: Tensor, drop: _Drop) -> Tensor:
-        total = _Sum()
+    def _node(self, node: int, arriving: dict[int, Sum], like: Tensor, drop: Drop) -> Tensor:
+        total = Sum()
         for row in self.sources_into[node]:
             if row in arriving:
                 total.add(drop(arriving.pop(row).value, row))
@@ -242,10 +242,10 @@ class Cell(nn.Module):
         return total.value
 
     def _join(
-        self, node: int, mixed: Tensor, bypassing: dict[int, Tensor], weights: Weights | None, drop: _Drop
+        self, node: int, mixed: Tensor, bypassing: dict[int, Tensor], weights: Weights | None, drop: Drop
     ) -> Tensor:
         """Put what bypassed the edges of a node beside the sum of their operations."""
-        total = _Sum()
+        total = Sum()
         for row, source in self.sources_into[node].items():
             if source in bypassing:
                 edges = None if weights is None else weights.edges
@@ -255,7 +255,7 @@ class Cell(nn.Module):
 
 
 @dataclass(frozen=True)
-class _Drop:
+class Drop:
     """Drops the output of an edge for some samples: all its operations at once, and what bypasses them."""
 
     probability: float
@@ -271,7 +271,7 @@ class _Drop:
         return output * self.masks[row].to(output.dtype)
 
 
-class _Sum:
+class Sum:
     """A running sum that changes no tensor but its own."""
 
     def __init__(self) -> None:

@@ -3,6 +3,7 @@
 from robustnas.strategies.binary import BinaryGates
 from robustnas.strategies.gradient import Bilevel, FirstOrder, Gradient, Step, Unrolled, UnrolledByDifferences
 from robustnas.strategies.gumbel import GumbelOneHot
+from robustnas.strategies.hardware import ExpectedCost
 from robustnas.strategies.moment import Moment
 from robustnas.strategies.penalty import EntropyPenalty, LpSparsity, NoPenalty, Penalty
 from robustnas.strategies.perturbation import AdversarialPerturbation, Perturbation, RandomPerturbation, Unperturbed
@@ -18,6 +19,7 @@ __all__ = [
     "BinaryGates",
     "CurvatureRise",
     "EntropyPenalty",
+    "ExpectedCost",
     "FirstOrder",
     "Gradient",
     "GumbelOneHot",
