@@ -9,27 +9,19 @@ import numpy as np
 import pytest
 import torch
 from golden import check, golden, part, tolerance
+from matrices import Counted
 from pytorch_lightning import Callback, Trainer
 from robustnas.variants import DARTS
 from torch import Tensor, nn
 
-from robustnas.curvature import Hessian
+from robustnas.curvature import Hessian, extremes
 from robustnas.data import Batch
 from robustnas.networks import Mixture, Supernet
 from robustnas.spaces import find_space
+from robustnas.spectrum import row_blocks
 
 CASES = {"hessian_s1": "S1", "hessian_s2": "S2", "hessian_darts": "DARTS"}
 DECAY = 1e-3  # weight decay of α, which the original counts in
-
-
-class Counted(Hessian):
-    """Counts its products."""
-
-    count = 0
-
-    def product(self, vector: Tensor) -> Tensor:
-        self.count += 1
-        return super().product(vector)
 
 
 @cache
@@ -90,16 +82,30 @@ def test_the_tracked_quantity_is_that_of_the_original_in_few_products(name: str)
     assert found.dominant_eigenvalue() + DECAY == value  # a function of loss and α alone
 
 
-def quadratic(matrix: Tensor, splits: int = 1) -> Counted:
-    """Half of xᵀMx, whose Hessian is M, in one or more parameters."""
-    parameters = [x.clone().requires_grad_() for x in torch.ones(len(matrix), dtype=matrix.dtype).chunk(splits)]
-    x = torch.cat(parameters)
-    return Counted(x @ matrix @ x / 2, parameters)
+def test_both_ends_of_the_spectrum_are_those_of_the_original() -> None:
+    found, _, arrays, _ = hessian("hessian_s1")
+    expected = arrays["out/eigenvalues"].sort().values - DECAY
+    largest, smallest = extremes(found, 4, 4)
+    assert largest.products < found.size
+    for pairs, values in ((largest, expected.flip(0)[:4]), (smallest, expected[:4])):
+        assert ((pairs.values - values).abs() <= pairs.errors).all()
+        assert torch.allclose(pairs.values, values, rtol=1e-3, atol=0)
 
 
-def symmetric(eigenvalues: list[float]) -> Tensor:
-    basis = torch.linalg.qr(torch.randn(len(eigenvalues), len(eigenvalues)).double())[0]
-    return basis @ torch.tensor(eigenvalues).double().diag() @ basis.T
+@pytest.mark.parametrize("name", ["hessian_s1", "hessian_darts"])
+def test_kinds_of_cells_and_edges_are_blocks_of_the_original(name: str) -> None:
+    found, _, arrays, _ = hessian(name)
+    whole = arrays["out/hessian"] - DECAY * torch.eye(found.size).double()
+    half = found.size // 2
+    largest = extremes(found.part(1))[0]
+    assert float(largest.values) == pytest.approx(float(torch.linalg.eigvalsh(whole[half:, half:])[-1]), rel=1e-3)
+    assert largest.products <= 15
+    width = found.shapes[0][1]
+    edge = slice(half + 5 * width, half + 6 * width)
+    check(found.row(1, 5).dense(), whole[edge, edge], rtol=1e-7, atol=1e-9)
+    normal, reduce = row_blocks(whole, found.shapes)
+    assert normal.shape == reduce.shape == (14, width, width)
+    assert torch.equal(reduce[5], whole[edge, edge])
 
 
 def test_products_are_finite_differences_of_the_gradient() -> None:
@@ -125,44 +131,6 @@ def test_products_are_finite_differences_of_the_gradient() -> None:
             first.data -= step[:12].view(3, 4)
             second.data -= step[12:]
         check(product, (ends[0] - ends[1]) / 2e-5, rtol=1e-6, atol=1e-8)
-
-
-@pytest.mark.parametrize(
-    "eigenvalues",
-    [
-        [3.0],
-        [-2.0],
-        [2.0, -5.0],
-        [-7.0, -3.0, -0.5, -1.0],  # the largest with its sign, not by its size
-        [0.0] * 9 + [-4.0, -1.0, 1e-3],  # small beside the spectrum
-        [0.0] * 20 + [5.0],  # one direction alone
-        [1.0] * 6,
-        [4.0, 4.0, 4.0, 1.0, 0.0, -4.0],
-        [float(k) for k in range(-40, 41)],
-        [1.0, *[1 - 1e-3 * k for k in range(1, 100)]],  # crowded at the top
-    ],
-    ids=str,
-)
-def test_the_largest_eigenvalue_with_its_sign(eigenvalues: list[float]) -> None:
-    found = quadratic(symmetric(eigenvalues), min(2, len(eigenvalues)))
-    assert found.dominant_eigenvalue() == pytest.approx(max(eigenvalues), rel=1e-3)
-    assert found.count <= min(len(eigenvalues), 64)
-
-
-def test_single_precision_ends_as_well() -> None:
-    """Rounding keeps the residual from any tolerance: the iteration ends all the same."""
-    matrix = symmetric([0.0] * 100 + [0.3, 0.1, -0.2]).float()
-    assert quadratic(matrix).dominant_eigenvalue() == pytest.approx(0.3, rel=1e-3)
-    assert quadratic(matrix).dominant_eigenvalue(tolerance=0) == pytest.approx(0.3, rel=1e-5)
-    flat = quadratic(-symmetric([0.0] * 100 + [0.3, 0.1, 0.2]).float())
-    assert abs(flat.dominant_eigenvalue()) < 1e-6
-
-
-def test_the_iteration_ends_with_its_best_estimate_where_products_run_out() -> None:
-    found = quadratic(symmetric([float(k) for k in range(100)]))
-    few = found.dominant_eigenvalue(tolerance=0, most=5)
-    assert found.count == 5
-    assert 60 < few < quadratic(symmetric([float(k) for k in range(100)])).dominant_eigenvalue() <= 99 + 1e-9
 
 
 @pytest.mark.parametrize(
@@ -196,6 +164,17 @@ def test_what_is_no_loss_is_refused() -> None:
         Hessian(x * x, [x])
     with pytest.raises(ValueError, match=r"Expected `parameters` to hold at least one tensor, but got none\."):
         Hessian(x.sum(), [])
+
+
+def test_weight_decay_is_counted_in_only_where_it_is_asked_for() -> None:
+    x = torch.tensor([2.0, -3.0]).requires_grad_()
+    found = Hessian((x**3).sum(), [x], decay=0.5)
+    assert torch.equal(found.dense(), torch.tensor([12.5, -17.5]).diag())
+    assert torch.equal(found.gradient, torch.tensor([13.0, 25.5]))
+    assert torch.equal(Hessian((x**3).sum(), [x]).dense(), torch.tensor([12.0, -18.0]).diag())
+    flat = Hessian(x.sum() * 3, [x], decay=0.5)
+    assert torch.equal(flat.dense(), 0.5 * torch.eye(2))
+    assert flat.dominant_eigenvalue() == pytest.approx(0.5)
 
 
 class Look(Callback):

@@ -16,6 +16,7 @@ ARROWS: dict[str, set[str]] = {
     "spaces": set(),
     "data": set(),
     "curvature": set(),
+    "spectrum": {"curvature"},
     "environment": set(),
     "record": {"spaces", "environment"},
     "verdict": {"spaces"},
