@@ -80,17 +80,20 @@ class Mixture:
         """The same mixture without some operations.
 
         Args:
-            kept: Boolean ``[edges, operations]``: which stay; the others get weight zero and are not computed.
+            kept: Boolean ``[edges, operations]``: which stay; the others get weight zero and are not computed. An edge
+                that keeps none has no offset either.
 
         Returns:
             The mixture; weights are not normalised again.
         """
         held = kept.cpu()
+        edges = kept.any(dim=-1).to(self.operations.device)
         return replace(
             self,
             operations=self.operations.where(kept.to(self.operations.device), 0.0),
             active=held if self.active is None else self.active & held,
             probed=None if self.probed is None else self.probed & held,
+            offsets=None if self.offsets is None else self.offsets.where(edges, 0.0),
         )
 
     def detach(self) -> Mixture:

@@ -1,5 +1,6 @@
 """How a search decides: one file a question, one frozen class an answer."""
 
+from robustnas.strategies.adaptive import RaiseDecay
 from robustnas.strategies.binary import BinaryGates
 from robustnas.strategies.gradient import Bilevel, FirstOrder, Gradient, Step, Unrolled, UnrolledByDifferences
 from robustnas.strategies.gumbel import GumbelOneHot
@@ -31,6 +32,7 @@ __all__ = [
     "Penalty",
     "Perturbation",
     "Pruning",
+    "RaiseDecay",
     "RandomPerturbation",
     "Relaxation",
     "Selection",

@@ -46,8 +46,8 @@ from robustnas.training.description import KEY
 from robustnas.training.module import Module
 from robustnas.training.processes import average, average_buffers
 from robustnas.training.resting import resting
+from robustnas.training.rollback import watch_for
 from robustnas.training.tasks import Task, check_task, loss_of, metrics_of, update
-from robustnas.training.watch import Watch
 
 Mixtures = Mapping[str, Mixture]
 
@@ -155,7 +155,8 @@ class SearchModule(Module):
         self.space = find_space(space)
         self.relaxation, self.perturbation = relaxation, perturbation
         self.gradient, self.selection, self.penalty = gradient, selection, penalty
-        self.watch, self.pruning, self.kept = Watch(stopping), pruning, alpha.possible(self.space)
+        self.watch, self.pruning = watch_for(stopping, weight_decay), pruning
+        self.possible, self.kept = alpha.possible(self.space), alpha.possible(self.space)
         self.arch_start, self.arch_every = arch_start, arch_every
         self.lr, self.lr_min, self.momentum, self.nesterov = lr, lr_min, momentum, nesterov
         self.weight_decay, self.clip, self.drop_path, self.step_order = weight_decay, clip, drop_path, step_order
@@ -192,7 +193,7 @@ class SearchModule(Module):
     @property
     def pruned(self) -> bool:
         """Whether any candidate has left."""
-        return any(not torch.equal(self.kept[kind], all_) for kind, all_ in alpha.possible(self.space).items())
+        return any(not torch.equal(self.kept[kind], candidates) for kind, candidates in self.possible.items())
 
     def edge_weights(self, kind: str) -> Tensor | None:
         """Weights of the edges of a kind of cell, ``[edges]``, which sum to one at each node; ``None`` without β."""
@@ -249,11 +250,17 @@ class SearchModule(Module):
             self.prune()
             self.lr_schedulers().step()  # type: ignore[union-attr]
             average_buffers(self.supernet)
+            self.watch.keep(self)
 
     def on_train_start(self) -> None:
         """A search that stopped does not go on when it is resumed."""
         super().on_train_start()
-        self.trainer.should_stop = self.trainer.should_stop or self.watch.stop is not None
+        self.trainer.should_stop = self.trainer.should_stop or self.watch.over
+        self.watch.go_back(self)
+
+    def on_train_epoch_end(self) -> None:
+        """Go back where the stopping rule says so: after the record of the epoch, before its checkpoint."""
+        self.watch.go_back(self)
 
     def arch_step(self, batch: Mapping[str, Batch]) -> None:
         """Move α along the gradient of the loss on the architecture batch."""
@@ -292,12 +299,14 @@ class SearchModule(Module):
         return self.penalty.total(self.loss(batch, self.mixtures(moment), weights), self.shares(), moment)
 
     def prune(self) -> None:
-        """Let operations leave."""
+        """Let operations leave, as soon as α moves."""
+        if self.pruning == NoPruning():
+            return
         shares = {kind: share.detach().cpu() for kind, share in self.shares().items()}
-        self.kept = self.pruning.kept(self.space, shares, self.kept, self.moment("arch"))
-        if self.pruned:
-            left = torch.tensor(sum(int(kept.sum()) for kept in self.kept.values()))
-            self.log("arch/operations", left.float(), on_step=False, on_epoch=True, batch_size=1)
+        if self.current_epoch >= self.arch_start:
+            self.kept = self.pruning.kept(self.space, shares, self.kept, self.moment("arch"))
+        left = float(sum(int(kept.sum()) for kept in self.kept.values()))
+        self.log("arch/operations", left, on_step=False, on_epoch=True, batch_size=1)
 
     def look(self, batch: Batch) -> None:
         """Measure what the stopping rule watches, and stop if it says so."""
@@ -307,10 +316,12 @@ class SearchModule(Module):
             value = self.dominant_eigenvalue(batch)
         else:
             value = float(next(iter(self.genotype().count("skip_connect").values())))
-        if (stop := self.watch.add(self.current_epoch, value, self.strengths(), self.trainer.max_epochs)) is not None:
+        stop = self.watch.add(self.current_epoch, value, self.strengths(), self.trainer.max_epochs)
+        if stop is not None and self.watch.over:
             self.trainer.should_stop = True
             rank_zero_info(f"Stopped after epoch {stop.detected}; the result is that of epoch {stop.returned}.")
-        self.log(f"arch/{self.watch.stopping.watches}", value, on_step=False, on_epoch=True, batch_size=1)
+        logged = {f"arch/{self.watch.stopping.watches}": value, **self.watch.logged}
+        self.log_dict(logged, on_step=False, on_epoch=True, batch_size=1)
 
     def dominant_eigenvalue(self, batch: Batch) -> float:
         """Largest eigenvalue of the Hessian of α's loss on a batch, its weight decay included, in full precision."""
