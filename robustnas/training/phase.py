@@ -105,9 +105,8 @@ class Phase:
             self._decide(module)
 
     def _begin(self, module: SearchModule) -> None:
+        self.strengths = {kind: strength.cpu().clone() for kind, strength in module.final_strengths().items()}
         self.began = self.searched = module.current_epoch
-        strengths = module.watch.returned or module.strengths()
-        self.strengths = {kind: strength.detach().cpu().clone() for kind, strength in strengths.items()}
         optimizer: Any = module.optimizers(use_pl_optimizer=False)[0]  # type: ignore[index]
         optimizer.state.clear()
         for group in optimizer.param_groups:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import RichProgressBar
 from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm
-from pytorch_lightning.utilities import rank_zero_info
+
+_LOG = logging.getLogger("pytorch_lightning.robustnas")  # Lightning's handler and level, but a name of its own
 
 
 @contextmanager
@@ -47,8 +49,10 @@ def say(trainer: Trainer, sentence: str) -> None:
         sentence: What is to be said.
     """
     bar: Any = trainer.progress_bar_callback
+    if not trainer.is_global_zero:
+        return
     if bar is None or bar.is_disabled:
-        rank_zero_info(sentence)
+        _LOG.info(sentence)
     elif isinstance(bar, RichProgressBar) and bar.progress is not None:
         bar.progress.console.print(sentence, markup=False, highlight=False)
     else:

@@ -226,8 +226,14 @@ class SearchModule(Module):
         """The architecture that selection finds at the present α, or at that of the epoch a stop returned to."""
         if self.phase is not None and self.phase.began is not None:
             return self.phase.genotype()
-        with torch.no_grad():
-            return self.selection.genotype(self.space, self.watch.returned or self.strengths())
+        return self.selection.genotype(self.space, self.final_strengths())
+
+    @torch.no_grad()
+    def final_strengths(self) -> dict[str, Tensor]:
+        """Strengths with which the search ended, or stands: before decisions, and at the epoch a stop returned to."""
+        if self.phase is not None and self.phase.began is not None:
+            return self.phase.strengths
+        return self.watch.returned or self.strengths()
 
     def forward(self, images: Tensor) -> Tensor:
         """Outputs of the supernet at the mixture of evaluation, ``[batch, num_classes]``."""
