@@ -16,6 +16,7 @@ COMMANDS = {
     "validate": ("robustnas.cli", "measure a checkpoint on the selection role"),
     "test": ("robustnas.cli", "measure a checkpoint on the test set"),
     "evaluate": ("robustnas.commands.evaluate", "train the genotype that a run found, and test it"),
+    "select": ("robustnas.commands.select", "read a search by another rule of selection"),
     "draw": ("robustnas.commands.draw", "draw the cells of a genotype as SVG or PNG"),
     "profile": ("robustnas.commands.profile", "count and measure what the operations of a search cost here"),
 }

@@ -158,6 +158,7 @@ def _quiet() -> None:
         logging.getLogger(logger).setLevel(logging.WARNING)
     for said in (
         r"LightningCLI's args parameter",  # the dispatcher hands the arguments on
+        r"The dirpath has changed",  # `robustnas select` goes on from a checkpoint in a folder of its own
         r"Checkpoint directory .* exists and is not empty",  # the configuration lies there already
         r"`isinstance\(treespec, LeafSpec\)`",  # Lightning 2.6 with torch 2.13
         r"The '\w+' does not have many workers",  # data live in memory

@@ -17,6 +17,7 @@ from robustnas.spaces import find_space
 CONFIGS = sorted((Path(__file__).resolve().parents[1] / "configs").glob("*.yaml"))
 TINY = [
     "--trainer.max_epochs=1",
+    "--trainer.max_steps=1",  # a selection may have epochs of its own
     "--trainer.limit_train_batches=1",
     "--trainer.limit_val_batches=1",
     "--trainer.enable_progress_bar=false",

@@ -8,6 +8,7 @@ from robustnas.strategies.hardware import ExpectedCost
 from robustnas.strategies.moment import Moment
 from robustnas.strategies.penalty import EntropyPenalty, LpSparsity, NoPenalty, Penalty
 from robustnas.strategies.perturbation import AdversarialPerturbation, Perturbation, RandomPerturbation, Unperturbed
+from robustnas.strategies.projection import LargestDrop
 from robustnas.strategies.pruning import NoPruning, Pruning, ShareThreshold
 from robustnas.strategies.relaxation import Relaxation, Softmax
 from robustnas.strategies.selection import Selection, Strongest
@@ -24,6 +25,7 @@ __all__ = [
     "FirstOrder",
     "Gradient",
     "GumbelOneHot",
+    "LargestDrop",
     "LpSparsity",
     "Moment",
     "Never",

@@ -35,6 +35,19 @@ class Relaxation(ABC):
             The mixture, differentiable in ``alpha``.
         """
 
+    def expected(self, alpha: Tensor, moment: Moment) -> Mixture:
+        """The mixture at which the supernet is scored without one or another operation.
+
+        Args:
+            alpha: As in :meth:`mixture`.
+            moment: A moment of evaluation.
+
+        Returns:
+            The mixture of evaluation; where that is one sampled operation, the mean over samples, since no other
+            operation could be missed in it.
+        """
+        return self.mixture(alpha, moment)
+
     def strength(self, alpha: Tensor) -> Tensor:
         """How strongly each operation is held, ``[edges, operations]``: what selection compares."""
         return alpha.softmax(dim=-1)

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from pytorch_lightning import Trainer
-from pytorch_lightning.utilities import CombinedLoader, rank_zero_info
+from pytorch_lightning.utilities import CombinedLoader
 from torch import Tensor
 
 from robustnas.strategies import RaiseDecay, Stopping
+from robustnas.training.progress import say
 from robustnas.training.watch import Watch
 
 if TYPE_CHECKING:
@@ -98,16 +99,17 @@ class AdaptiveWatch(Watch):
         if self.early is None:
             self.early = self.kept[stop.returned]
             genotype = search.selection.genotype(search.space, self.early)
-            rank_zero_info(f"Early stopping would have ended after epoch {stop.detected} with {genotype}.")
+            say(search.trainer, f"Early stopping would have ended after epoch {stop.detected} with {genotype}.")
         restore(search, self.states[stop.returned])
         self.stop, self.raised = None, self.raised + 1
         for group in search.trainer.optimizers[0].param_groups:
             group["weight_decay"] = self.decays[self.raised]
         self._forget(stop.returned)
         rewind(search.trainer, stop.detected - stop.returned)
-        rank_zero_info(
+        say(
+            search.trainer,
             f"Back from the end of epoch {stop.detected} to that of epoch {stop.returned}, "
-            f"with weight decay {self.decays[self.raised]:g}."
+            f"with weight decay {self.decays[self.raised]:g}.",
         )
 
     def _forget(self, epoch: int) -> None:

@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any, Literal
 
 import torch
-from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -24,6 +23,7 @@ from robustnas.strategies import (
     Bilevel,
     FirstOrder,
     Gradient,
+    LargestDrop,
     Moment,
     Never,
     NoPenalty,
@@ -44,7 +44,9 @@ from robustnas.training import alpha
 from robustnas.training.checks import check_below_one, check_not_negative, check_positive
 from robustnas.training.description import KEY
 from robustnas.training.module import Module
+from robustnas.training.phase import Phase
 from robustnas.training.processes import average, average_buffers
+from robustnas.training.progress import say
 from robustnas.training.resting import resting
 from robustnas.training.rollback import watch_for
 from robustnas.training.tasks import Task, check_task, loss_of, metrics_of, update
@@ -73,7 +75,7 @@ class SearchModule(Module):
         relaxation: How α becomes weights of operations.
         perturbation: At which mixture the weights are trained.
         gradient: How the validation loss reaches α.
-        selection: How the search is rounded to a genotype.
+        selection: How the search is rounded to a genotype. Some take epochs of their own, after those of the search.
         penalty: What is added to the loss of α.
         stopping: When the search stops, and to which epoch it returns.
         pruning: Which operations leave during the search.
@@ -157,6 +159,7 @@ class SearchModule(Module):
         self.gradient, self.selection, self.penalty = gradient, selection, penalty
         self.watch, self.pruning = watch_for(stopping, weight_decay), pruning
         self.possible, self.kept = alpha.possible(self.space), alpha.possible(self.space)
+        self.phase = Phase(selection, self.space) if isinstance(selection, LargestDrop) else None
         self.arch_start, self.arch_every = arch_start, arch_every
         self.lr, self.lr_min, self.momentum, self.nesterov = lr, lr_min, momentum, nesterov
         self.weight_decay, self.clip, self.drop_path, self.step_order = weight_decay, clip, drop_path, step_order
@@ -175,9 +178,14 @@ class SearchModule(Module):
 
     def moment(self, purpose: Purpose) -> Moment:
         """The present moment, with random numbers that all processes share."""
-        epochs = self._trainer.max_epochs if self._trainer is not None else None
         generator = torch.Generator().manual_seed(derived_seed(self.seed, "shared", self.global_step, purpose))
-        return Moment(purpose, self.current_epoch, epochs or 1, generator)
+        return Moment(purpose, min(self.current_epoch, self.search_epochs), self.search_epochs, generator)
+
+    @property
+    def search_epochs(self) -> int:
+        """Epochs of the search, those of its selection not counted; schedules stay at their end after them."""
+        epochs = self._trainer.max_epochs if self._trainer is not None else None
+        return (self.phase.searched if self.phase is not None else None) or epochs or 1
 
     def mixtures(self, moment: Moment) -> dict[str, Mixture]:
         """The mixture of each kind of cell, differentiable in α."""
@@ -222,8 +230,16 @@ class SearchModule(Module):
 
     def genotype(self) -> Genotype:
         """The architecture that selection finds at the present α, or at that of the epoch a stop returned to."""
-        with torch.no_grad():
-            return self.selection.genotype(self.space, self.watch.returned or self.strengths())
+        if self.phase is not None and self.phase.began is not None:
+            return self.phase.genotype()
+        return self.selection.genotype(self.space, self.final_strengths())
+
+    @torch.no_grad()
+    def final_strengths(self) -> dict[str, Tensor]:
+        """Strengths with which the search ended, or stands: before decisions, and at the epoch a stop returned to."""
+        if self.phase is not None and self.phase.began is not None:
+            return self.phase.strengths
+        return self.watch.returned or self.strengths()
 
     def forward(self, images: Tensor) -> Tensor:
         """Outputs of the supernet at the mixture of evaluation, ``[batch, num_classes]``."""
@@ -232,7 +248,7 @@ class SearchModule(Module):
 
     def loss(self, batch: Batch, mixtures: Mixtures, weights: Mapping[str, Tensor]) -> Tensor:
         """Loss on a batch, a scalar, as a function of mixtures and weights."""
-        drop_path = self.drop_path * self.current_epoch / max((self.trainer.max_epochs or 1) - 1, 1)
+        drop_path = self.drop_path * min(self.current_epoch / max(self.search_epochs - 1, 1), 1.0)
         outputs = functional_call(self.supernet, dict(weights), (batch.images, mixtures, drop_path))
         self._outputs = outputs.detach()
         return self.loss_of(outputs, batch.targets)
@@ -246,17 +262,23 @@ class SearchModule(Module):
         for step in steps if self.step_order == "arch_first" else reversed(steps):
             step(batch)
         if self.trainer.is_last_batch:
-            self.look(batch["arch"])
-            self.prune()
-            self.lr_schedulers().step()  # type: ignore[union-attr]
+            if self.phase is None or self.phase.began is None:
+                self.look(batch["arch"])
+                self.prune()
+                self.lr_schedulers().step()  # type: ignore[union-attr]
             average_buffers(self.supernet)
             self.watch.keep(self)
 
     def on_train_start(self) -> None:
-        """A search that stopped does not go on when it is resumed."""
+        """A search that stopped does not go on when it is resumed, except to select."""
         super().on_train_start()
-        self.trainer.should_stop = self.trainer.should_stop or self.watch.over
+        self.trainer.should_stop = self.trainer.should_stop or (self.watch.over and self.phase is None)
         self.watch.go_back(self)
+
+    def on_train_epoch_start(self) -> None:
+        super().on_train_epoch_start()
+        if self.phase is not None:
+            self.phase.step(self)
 
     def on_train_epoch_end(self) -> None:
         """Go back where the stopping rule says so: after the record of the epoch, before its checkpoint."""
@@ -310,16 +332,17 @@ class SearchModule(Module):
 
     def look(self, batch: Batch) -> None:
         """Measure what the stopping rule watches, and stop if it says so."""
-        if not self.watch.due(self.current_epoch, self.trainer.max_epochs or 1):
+        if not self.watch.due(self.current_epoch, self.search_epochs):
             return
         if self.watch.stopping.watches == "curvature":
             value = self.dominant_eigenvalue(batch)
         else:
             value = float(next(iter(self.genotype().count("skip_connect").values())))
-        stop = self.watch.add(self.current_epoch, value, self.strengths(), self.trainer.max_epochs)
+        stop = self.watch.add(self.current_epoch, value, self.strengths(), self.search_epochs)
         if stop is not None and self.watch.over:
-            self.trainer.should_stop = True
-            rank_zero_info(f"Stopped after epoch {stop.detected}; the result is that of epoch {stop.returned}.")
+            self.trainer.should_stop = self.phase is None
+            follows = f"the result is that of epoch {stop.returned}" if self.phase is None else "selection begins"
+            say(self.trainer, f"Stopped after epoch {stop.detected}; {follows}.")
         logged = {f"arch/{self.watch.stopping.watches}": value, **self.watch.logged}
         self.log_dict(logged, on_step=False, on_epoch=True, batch_size=1)
 
@@ -364,6 +387,15 @@ class SearchModule(Module):
         self.log("val/loss", loss, batch_size=len(batch.targets), sync_dist=True)
         self.log_dict(self.val_metrics, prog_bar=True, batch_size=len(batch.targets))
 
+    def setup(self, stage: str) -> None:
+        super().setup(stage)
+        if self.phase is not None and stage == "fit":
+            self.phase.extend(self.trainer)
+
+    def teardown(self, stage: str) -> None:
+        if self.phase is not None and stage == "fit":
+            self.phase.release(self.trainer)
+
     def check_images(self, images: Tensor) -> None:
         self.supernet.body.check(images)
 
@@ -374,17 +406,21 @@ class SearchModule(Module):
         alphas = torch.optim.Adam(
             self.arch_parameters, self.arch_lr, self.arch_betas, weight_decay=self.arch_weight_decay
         )
-        epochs = self.trainer.max_epochs or 1
-        return [weights, alphas], [torch.optim.lr_scheduler.CosineAnnealingLR(weights, epochs, self.lr_min)]
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(weights, self.search_epochs, self.lr_min)
+        return [weights, alphas], [schedule]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         average_buffers(self.supernet)  # in place, and so in the checkpoint
         super().on_save_checkpoint(checkpoint)
         checkpoint[KEY]["watch"], checkpoint[KEY]["kept"] = self.watch.state_dict(), self.kept
+        if self.phase is not None:
+            checkpoint[KEY]["phase"] = self.phase.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.watch.load_state_dict(checkpoint[KEY]["watch"])
         self.kept = dict(checkpoint[KEY]["kept"])
+        if self.phase is not None:
+            self.phase.load_state_dict(checkpoint[KEY].get("phase"), self._trainer)
 
     def _precision(self, full: bool) -> Any:
         return torch.autocast(self.device.type, enabled=False) if full else nullcontext()
