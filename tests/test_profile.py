@@ -33,7 +33,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_table_is_written_printed_and_read_by_a_search(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    penalty = [f"--model.penalty.{option}" for option in ("table=costs.json", "reference=20000", "measure=flops")]
+    penalty = [f"--model.penalty.{option}" for option in ("table=costs.json", "reference=2e4", "measure=flops")]
     search = ["-c", "search.yaml", "--model.penalty=ExpectedCost", *penalty]
     assert main(["profile", *search, "--device=cpu", "--batch=4", "--repeats=1"]) == 0  # the table is not there yet
     data = json.loads((place / "costs.json").read_text(encoding="utf-8"))
