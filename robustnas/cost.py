@@ -220,8 +220,8 @@ class Profiler:
                 kinds[kind][measure] = tuple(tuple(map(_plain, row)) for row in rows)
             rest[measure] = _plain(self._of_rest(space, measure))
         operations = {kind: tuple(edge.operations for edge in cell.edges) for kind, cell in space.cells.items()}
-        about = {**asdict(replace(self, space=space.name)), "image_shape": list(self.image_shape)}
-        return CostTable(space.name, operations, kinds, rest, about)
+        here = {"image_shape": list(self.image_shape), "threads": torch.get_num_threads()}
+        return CostTable(space.name, operations, kinds, rest, {**asdict(replace(self, space=space.name)), **here})
 
     def _body(self, space: SearchSpace, candidates: Mapping[str, list[Candidate]]) -> Skeleton:
         options = CellOptions(affine=True, pool_norm=False)
@@ -293,7 +293,7 @@ class Profiler:
 
     def _wait(self) -> None:
         if torch.device(self.device).type != "cpu":
-            torch.accelerator.synchronize()
+            torch.accelerator.synchronize(torch.device(self.device))
 
 
 def _plain(value: float) -> float:

@@ -12,6 +12,7 @@ import yaml
 from made import picture, write_folders, write_parquet
 
 from robustnas import cli
+from robustnas.record import read_genotype, write_text
 from robustnas.spaces import find_space
 
 CONFIGS = sorted((Path(__file__).resolve().parents[1] / "configs").glob("*.yaml"))
@@ -41,14 +42,15 @@ def read(path: Path) -> dict[str, Any]:
     return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
-def smaller_model(config: dict[str, Any]) -> list[str]:
+def smaller_model(config: dict[str, Any], folder: Path) -> list[str]:
     """Options that make the network of a configuration small."""
     model = config["model"]["init_args"]
     place = "--model.init_args"
     if "architecture" in model:
         place, model = f"{place}.architecture.init_args", model["architecture"]["init_args"]
         skeleton = "nasbench201" if "cells" in model else "darts" if "layers" in model else "mobile"
-        options = [f"{place}.genotype={GENOTYPES[skeleton]}"]
+        write_text(folder / "genotype.json", read_genotype(GENOTYPES[skeleton]).to_json())
+        options = [f"{place}.genotype={folder / 'genotype.json'}"]
     else:
         skeleton, options = find_space(model["space"]).skeleton, []
     depth = {"nasbench201": [f"{place}.cells=1"], "darts": [f"{place}.layers=3"], "mobile": []}[skeleton]
@@ -95,7 +97,9 @@ def smaller_data(config: dict[str, Any], folder: Path, monkeypatch: pytest.Monke
 def test_every_configuration_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = read(path)
     data = smaller_data(config, tmp_path / "data", monkeypatch)
-    run = cli.main(["fit", "-c", str(path), *data, *smaller_model(config), *TINY, f"--run={tmp_path / 'run'}"])
+    run = cli.main(
+        ["fit", "-c", str(path), *data, *smaller_model(config, tmp_path), *TINY, f"--run={tmp_path / 'run'}"]
+    )
     assert run.trainer.current_epoch == 1
     assert run.trainer.global_step == 1
     assert run.model.training_streams

@@ -33,7 +33,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_table_is_written_printed_and_read_by_a_search(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    penalty = [f"--model.penalty.{option}" for option in ("table=costs.json", "reference=20000", "measure=flops")]
+    penalty = [f"--model.penalty.{option}" for option in ("table=costs.json", "reference=2e4", "measure=flops")]
     search = ["-c", "search.yaml", "--model.penalty=ExpectedCost", *penalty]
     assert main(["profile", *search, "--device=cpu", "--batch=4", "--repeats=1"]) == 0  # the table is not there yet
     data = json.loads((place / "costs.json").read_text(encoding="utf-8"))
@@ -44,7 +44,8 @@ def test_a_table_is_written_printed_and_read_by_a_search(place: Path, capsys: py
         assert table.kinds["cell"][measure] == counted.kinds["cell"][measure]
         assert table.rest[measure] == counted.rest[measure]
     assert all(row[0] == 0 and all(cost > 0 for cost in row[2:]) for row in table.kinds["cell"]["latency"])
-    assert (data["device"], data["about"]["batch"], data["about"]["image_shape"]) == ("cpu", 4, [1, 8, 8])
+    about = data["about"]
+    assert (data["device"], about["batch"], about["image_shape"], about["threads"]) == ("cpu", 4, [1, 8, 8], 1)
     assert {"python", "torch", "robustnas"} <= set(data["versions"])
     assert set(data["units"]) == {"parameters", "flops", "latency"}
     said = capsys.readouterr().out
@@ -66,6 +67,7 @@ def test_options_of_the_search_may_follow(place: Path) -> None:
 WRONG: dict[str, tuple[list[str], str]] = {
     "unknown measure": (["--measure", "time"], "Expected `measures` to be among ['parameters', 'flops', 'latency'], "),
     "no batch": (["--batch=0"], "Expected `batch` and `repeats` to be at least 1, but got 0, 15."),
+    "no threads": (["--threads=0"], "Expected `--threads` to be at least 1, but got 0."),
     "unknown device": (["--device=abacus"], "Expected `--device` to be one that torch can use, but got 'abacus': "),
     "missing device": (["--device=cuda:99"], "Expected `--device` to be one that torch can use, but got 'cuda:99': "),
     "missing configuration": (["-c", "none.yaml"], "Expected `--config` to be a YAML file, but got '"),

@@ -42,6 +42,33 @@ def main(arguments: list[str]) -> None:
     Raises:
         ValueError: If an option is wrong, or the configuration is not that of a search.
     """
+    options, rest = _parser().parse_known_args(arguments[1:])
+    device = _device(options.device)
+    described = cli.main(["fit", "-c", options.config, *rest], _Described)
+    search = described.model
+    if not isinstance(search, SearchModule):
+        raise ValueError(f"Expected `model` to be a search, but got {type(search).__name__}.")
+    given = search.description["init_args"]
+    profiler = Profiler(
+        search.space, tuple(described.datamodule.image_shape), **{name: given[name] for name in SIZES},
+        batch=options.batch, device=device, repeats=options.repeats,
+    )  # fmt: skip
+    if options.threads < 1:
+        raise ValueError(f"Expected `--threads` to be at least 1, but got {options.threads}.")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(options.threads)  # where cores are busy, threads that wait make times hundredfold
+    try:
+        table = profiler.table(options.measure)
+    finally:
+        torch.set_num_threads(threads)
+    where = {name: value for name, value in environment().items() if name in ("versions", "platform", "cpu", "gpus")}
+    write_json(options.out, {**table.to_json(), "device": device, **where})
+    for measure in dict.fromkeys(options.measure):
+        _print(table, search.space, measure)
+    print(f"Table: {options.out}")
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="robustnas profile",
         description="Count parameters and multiply-adds, and measure latency, of every operation of a search, in the "
@@ -53,25 +80,10 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--measure", nargs="+", default=list(UNITS), help=f"what to measure: {', '.join(UNITS)}")
     parser.add_argument("--batch", type=int, default=64, help="images of a batch whose latency is measured")
     parser.add_argument("--device", help="where latency is measured (default: cuda where there is one, else cpu)")
+    parser.add_argument("--threads", type=int, default=1, help="threads of a CPU (default: 1)")
     parser.add_argument("--repeats", type=int, default=15, help="timed runs of an operation, whose median counts")
     parser.add_argument("--out", default="costs.json", metavar="FILE", help="file of the table (default: costs.json)")
-    options, rest = parser.parse_known_args(arguments[1:])
-    device = _device(options.device)
-    described = cli.main(["fit", "-c", options.config, *rest], _Described)
-    search = described.model
-    if not isinstance(search, SearchModule):
-        raise ValueError(f"Expected `model` to be a search, but got {type(search).__name__}.")
-    given = search.description["init_args"]
-    profiler = Profiler(
-        search.space, tuple(described.datamodule.image_shape), **{name: given[name] for name in SIZES},
-        batch=options.batch, device=device, repeats=options.repeats,
-    )  # fmt: skip
-    table = profiler.table(options.measure)
-    where = {name: value for name, value in environment().items() if name in ("versions", "platform", "cpu", "gpus")}
-    write_json(options.out, {**table.to_json(), "device": device, **where})
-    for measure in dict.fromkeys(options.measure):
-        _print(table, search.space, measure)
-    print(f"Table: {options.out}")
+    return parser
 
 
 def _device(name: str | None) -> str:
