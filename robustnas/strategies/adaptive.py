@@ -39,7 +39,6 @@ class RaiseDecay(Stopping):
     rule: CurvatureRise = field(default=CurvatureRise())
     factor: float = 10.0
     most: float = 0.03
-    every: int = field(init=False)
     watches = "curvature"
     at_last = False
 

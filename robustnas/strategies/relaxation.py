@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
 
 from torch import Tensor
 
@@ -20,7 +19,7 @@ class Relaxation(ABC):
             and weight decay.
     """
 
-    rests: ClassVar[bool] = False
+    rests = False
 
     @abstractmethod
     def mixture(self, alpha: Tensor, moment: Moment) -> Mixture:
