@@ -44,32 +44,42 @@ class Killed(Callback):
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("select") / "run"
-    assert main(["fit", *SEARCH, "--trainer.max_epochs=2", f"--run={folder}"]) == 0
+    saver = ["--trainer.callbacks+=ModelCheckpoint", "--trainer.callbacks.every_n_train_steps=3"]
+    inside = [f"--trainer.callbacks.dirpath={folder}", "--trainer.callbacks.filename=inside"]  # the second epoch
+    assert main(["fit", *SEARCH, *saver, *inside, "--trainer.max_epochs=2", f"--run={folder}"]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def decided(searched: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The search, read by the larger drop in the loss; the search is as it was."""
+    folder = tmp_path_factory.mktemp("decided") / "run"
+    before = content(searched)
+    assert main(["select", str(searched / "last.ckpt"), *DROP, "-o", str(folder)]) == 0
+    assert content(searched) == before
     return folder
 
 
 def content(folder: Path) -> dict[str, str]:
-    """Hashes of the files of a run, without folders of selections."""
-    files = [path for path in folder.rglob("*") if path.is_file() and "selected" not in path.parts]
+    """Hashes of the files of a run."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def test_one_search_is_read_by_two_rules(searched: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    before = content(searched)
-    strongest, decided = tmp_path / "strongest", tmp_path / "decided"
+def test_one_search_is_read_by_two_rules(
+    searched: Path, decided: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    strongest = tmp_path / "strongest"
     assert main(["select", str(searched), "-o", str(strongest)]) == 0
     assert Run(strongest).genotype() == Run(searched).genotype()
     assert str(Run(searched).genotype()) in capsys.readouterr().out
     assert {"config.yaml", "genotype.json", "genotype.png", "genotype.svg"} == {p.name for p in strongest.iterdir()}
 
-    assert main(["select", str(searched / "last.ckpt"), *DROP, "-o", str(decided)]) == 0
     decisions = json.loads((decided / "decisions.json").read_text())["decisions"]
     assert [one["epoch"] for one in decisions] == [2, 3, 4, 5, 6, 7]
     found = {tuple(map(int, one["edge"].split("-"))): one["keeps"] for one in decisions}
     genotype = Run(decided).genotype()
     assert {(c.source, c.node): c.operation for c in genotype.cells["cell"]} == found
-    assert str(genotype) in capsys.readouterr().out
-    assert content(searched) == before
     assert (decided / "config.yaml").is_file()
 
     again = tmp_path / "again"  # what was decided hides nothing of the search
@@ -78,25 +88,31 @@ def test_one_search_is_read_by_two_rules(searched: Path, tmp_path: Path, capsys:
 
 
 def test_an_interrupted_selection_goes_on_by_the_same_command(
-    searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    searched: Path, decided: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    assert main(["select", str(searched), *DROP, "-o", str(whole)]) == 0
+    cut = tmp_path / "cut"
     monkeypatch.setitem(sys.modules, "killing", sys.modules[__name__])
     with pytest.raises((KeyboardInterrupt, SystemExit)):
         main(["select", str(searched), *DROP, "-o", str(cut), "--trainer.callbacks+=killing.Killed"])
     assert len(json.loads((cut / "decisions.json").read_text())["decisions"]) == 2
     assert main(["select", str(searched), *DROP, "-o", str(cut)]) == 0
     for name in ("genotype.json", "decisions.json", "genotypes/epoch_0007.json"):
-        assert (cut / name).read_text() == (whole / name).read_text(), name
+        assert (cut / name).read_text() == (decided / name).read_text(), name
+    assert str(Run(decided).genotype()) in capsys.readouterr().out
     assert main(["select", str(searched), *DROP, "-o", str(cut)]) == 0  # a finished one answers at once
-    ends = [torch.load(folder / "last.ckpt", weights_only=True) for folder in (whole, cut)]
+    ends = [torch.load(folder / "last.ckpt", weights_only=True) for folder in (decided, cut)]
     assert all(
         torch.equal(a, b)
         for a, b in zip(
             *([v for k, v in end["state_dict"].items() if k.startswith("supernet")] for end in ends), strict=True
         )
     )
+
+
+def test_a_search_inside_an_epoch_ends_it_and_then_selects(searched: Path, decided: Path, tmp_path: Path) -> None:
+    assert main(["select", str(searched / "inside.ckpt"), *DROP, "-o", str(tmp_path / "other")]) == 0
+    decisions = [(folder / "decisions.json").read_text() for folder in (decided, tmp_path / "other")]
+    assert decisions[0] == decisions[1]
 
 
 def test_the_strongest_of_a_search_that_decided_itself_are_those_before_it_did(searched: Path, tmp_path: Path) -> None:
@@ -165,11 +181,9 @@ def test_a_wrong_command_is_named_in_a_sentence(
 
 
 def test_a_folder_with_another_selection_is_not_continued(
-    searched: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    searched: Path, decided: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = tmp_path / "decided"
-    assert main(["select", str(searched), *DROP, "-o", str(folder)]) == 0
-    capsys.readouterr()
+    folder = decided
     assert main(["select", str(searched), *DROP, "--selection.every=2", "-o", str(folder)]) == 1
     assert capsys.readouterr().err.startswith("robustnas: Expected `--run` to be a new folder, but ")
     assert main(["select", str(folder), *DROP, "-o", str(tmp_path / "more")]) == 1

@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> None:
         "do so in a folder of their own; the same command goes on where they were interrupted.",
         allow_abbrev=False,
         epilog="Options of the rule follow its name, such as --selection.every 1; any option of `robustnas fit` may "
-        "follow, such as --trainer.accelerator cpu. The search is left as it is.",
+        "follow, such as --trainer.accelerator cpu. The search is left as it is, and its callbacks take no part.",
     )
     parser.add_argument("checkpoint", metavar="CKPT", help="checkpoint of a search, or the folder of its run")
     parser.add_argument("--selection", default="Strongest", help="name or import path (default: Strongest)")
@@ -115,7 +115,8 @@ def _train_on(source: Path, folder: Path, module: SearchModule, selection: Selec
         _check_same(started, description, epochs)
     words = ["-c", str(source.parent / "config.yaml"), "--model.init_args.selection", json.dumps(description)]
     words += ["--run", str(folder), "--ckpt_path", str(started if started.is_file() else source)]
-    run = cli.main(["fit", *words, "--trainer.max_epochs", str(epochs), *rest])
+    # Callbacks of the search may write into its folder, or stop it early.
+    run = cli.main(["fit", *words, "--trainer.callbacks=null", "--trainer.max_epochs", str(epochs), *rest])
     found: SearchModule = run.model
     return found.genotype()
 

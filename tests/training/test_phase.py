@@ -69,6 +69,17 @@ class Snapshots(Callback):
             self.momentum[trainer.current_epoch] = bool(trainer.optimizers[0].state)
 
 
+class StopAfter(Callback):
+    """Interrupts a run as a killed process is, after the checkpoint of a step."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
+        if trainer.global_step == self.step:
+            raise RuntimeError("killed")
+
+
 def test_the_schedule_is_that_of_the_papers_runs() -> None:
     def turns(rule: LargestDrop, space: SearchSpace) -> list[int]:
         found = [epoch for epoch in range(rule.epochs(space)) if rule.turn(space, epoch) is not None]
@@ -195,17 +206,6 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-class StopAfter(Callback):
-    """Interrupts a run as a killed process is, after the checkpoint of a step."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
-        if trainer.global_step == self.step:
-            raise RuntimeError("killed")
-
-
 @pytest.mark.parametrize("case", ["plain", pytest.param("drop path, smoothed", marks=pytest.mark.slow)])
 def test_a_phase_that_is_resumed_is_the_undisturbed_one(tmp_path: Path, case: str) -> None:
     whole = briefly(tmp_path / "whole", tiny(**CASES[case]))
@@ -253,6 +253,13 @@ def test_a_stopped_search_selects_at_once(tmp_path: Path) -> None:
     for kind, strength in module.phase.strengths.items():
         assert torch.equal(strength, module.watch.kept[1][kind])
     assert seen.lr[3] == pytest.approx(0.0025)
+    saver = ModelCheckpoint(tmp_path, "last", enable_version_counter=False, every_n_train_steps=3)
+    with pytest.raises(RuntimeError, match="killed"):
+        briefly(tmp_path, tiny(stopping=At(2, 1)), max_epochs=9, callbacks=[saver, StopAfter(10)])
+    resumed = briefly(tmp_path, tiny(stopping=At(2, 1)), tmp_path / "last.ckpt", max_epochs=9)
+    assert differing(state(resumed), state(running)) == []
+    again: Any = resumed.lightning_module
+    assert again.phase.entries == module.phase.entries
 
 
 @dataclass(frozen=True)
