@@ -174,6 +174,7 @@ def test_what_comes_after_the_last_epoch_is_said() -> None:
     assert without_effect(torch.nn.Linear(1, 1), 1) == []
 
 
-def test_a_search_too_short_for_its_method_says_so_and_runs(tmp_path: Path) -> None:
-    with pytest.warns(UserWarning, match=r"^α rests until epoch 2 of 1: the genotype"):
-        fit(tmp_path, small(arch_start=2, image_channels=1), max_epochs=1)
+def test_a_search_too_short_for_its_method_says_so_and_runs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    fit(tmp_path, small(arch_start=2, image_channels=1), max_epochs=1)
+    said = [record.getMessage() for record in caplog.records if record.name.startswith("robustnas")]
+    assert said == ["α rests until epoch 2 of 1: the genotype is that of the random start."]

@@ -7,11 +7,9 @@ from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule, Trainer
-from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 
 from robustnas.data import ImageData
-from robustnas.training.combinations import without_effect
 
 
 class NotFiniteError(ValueError):
@@ -124,8 +122,6 @@ def check_fit(module: LightningModule, trainer: Trainer, stage: str) -> None:
     if stage == "fit" and (trainer.max_epochs is None or trainer.max_epochs < 1):
         raise ValueError(f"Expected `max_epochs` to be at least 1, but got {trainer.max_epochs}.")
     check_precision(trainer.precision)
-    for said in without_effect(module, trainer.max_epochs) if stage == "fit" else ():  # type: ignore[arg-type]
-        rank_zero_warn(said)
     data: Any = getattr(trainer, "datamodule", None)
     if not isinstance(data, ImageData):
         return
