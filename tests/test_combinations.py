@@ -61,7 +61,7 @@ PAIRS: dict[str, tuple[str, dict[str, Any]]] = {
     "SDARTS-RS + pruning": ("SmoothDARTS", {"perturbation": "RandomPerturbation", "pruning": PRUNED}),
 }
 if hasattr(strategies, "LargestDrop"):
-    DROP = {"class_path": "LargestDrop", "init_args": {"tune_epochs": 0}}
+    DROP = {"class_path": "LargestDrop", "init_args": {"every": 1}}
     PAIRS |= {
         "GDAS + LargestDrop": ("GDAS", {"selection": DROP}),
         "PC-DARTS + LargestDrop": ("PCDARTS", {"connection": PARTIAL, "selection": DROP}),
