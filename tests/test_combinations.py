@@ -125,15 +125,12 @@ def test_there_is_nothing_to_perturb_on_one_path(perturbation: Any) -> None:
     small(relaxation=GumbelOneHot(), perturbation=Unperturbed())
 
 
-def test_skips_that_no_genotype_has_cannot_stop_a_search() -> None:
-    with pytest.raises(ValueError, match=r"but got 2, and the normal cell of S4 has 0 at most\.$"):
+def test_skips_cannot_be_counted_where_there_are_none() -> None:
+    with pytest.raises(ValueError, match=r"^Expected `space` to have skip .* got S4, whose cell 'normal' has none\.$"):
         small(space="S4", cells=None, stopping=SkipDominance())
-    with pytest.raises(ValueError, match=r"but got 8, and the normal cell of S2 has 8 at most\.$"):
-        small(space="S2", cells=None, stopping=SkipDominance(most=8))
-    with pytest.raises(ValueError, match=r"but got 6, and the cell cell of NASBench201 has 6 at most\.$"):
-        small(stopping=SkipDominance(most=6))
-    small(space="S2", cells=None, stopping=SkipDominance(most=7))
-    small(stopping=SkipDominance(most=5))
+    for space in ("S1", "S2", "S3"):
+        small(space=space, cells=None, stopping=SkipDominance())
+    small(stopping=SkipDominance(most=6))  # counts, and never stops
 
 
 @pytest.mark.skipif(not hasattr(strategies, "BinaryGates"), reason="there is no `BinaryGates`")

@@ -6,9 +6,10 @@ no effect. Some that may look odd are allowed:
 - β in a space whose nodes keep all edges selects nothing, but still weighs edges while operations are compared.
 - ``Unrolled`` with a sampled relaxation: both losses of a step see one sample, and the gradient is that of the sampled
   network, through the same straight-through derivative.
-- ``CurvatureRise`` with a sampled relaxation measures the Hessian of that derivative's antiderivative at one sample,
+- ``CurvatureRise`` with a sampled relaxation measures the curvature of the straight-through surrogate at one sample,
   which grows like :math:`\tau^{-2}` as the temperature of ``GumbelOneHot`` falls: hold τ, or read it with care.
 - ``Sparsemax`` with a perturbation: only operations in the support are moved.
+- ``SkipDominance`` with a number that no genotype exceeds never stops, but counts.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 import torch
 
 from robustnas.networks import Mixture
-from robustnas.spaces import CellSpace, SearchSpace
+from robustnas.spaces import SearchSpace
 from robustnas.strategies import (
     Gradient,
     Moment,
@@ -63,7 +64,7 @@ def check_parts(
             "derivative is then missing, but got `Unrolled`."
         )
     if isinstance(stopping, SkipDominance):
-        _check_skips(space, stopping.most)
+        _check_skips(space)
 
 
 def without_effect(module: Any, epochs: int) -> list[str]:
@@ -100,16 +101,10 @@ def _one_path(space: SearchSpace, relaxation: Relaxation) -> bool:
     return active is not None and active.shape[-1] > 1 and bool((active.sum(dim=-1) <= 1).all())
 
 
-def _check_skips(space: SearchSpace, most: int) -> None:
+def _check_skips(space: SearchSpace) -> None:
     kind, cell = next(iter(space.cells.items()))
-    if most >= (possible := sum(_skips_into(cell, node) for node in cell.nodes)):
+    if all("skip_connect" not in edge.operations for edge in cell.edges):
         raise ValueError(
-            f"Expected `most` of `SkipDominance` to be a number of skip connections that a cell can exceed, but got "
-            f"{most}, and the {kind} cell of {space.name} has {possible} at most."
+            f"Expected `space` to have skip connections beside `SkipDominance`, which counts them, but got "
+            f"{space.name}, whose cell {kind!r} has none."
         )
-
-
-def _skips_into(cell: CellSpace, node: int) -> int:
-    """How many edges into a node a genotype can make skip connections."""
-    edges = [edge for _, edge in cell.edges_into(node) if "skip_connect" in edge.operations]
-    return len(edges) if cell.keep is None else min(len(edges), cell.keep)
