@@ -16,6 +16,8 @@ from robustnas.record import read_genotype, write_text
 from robustnas.spaces import find_space
 
 CONFIGS = sorted((Path(__file__).resolve().parents[1] / "configs").glob("*.yaml"))
+OVERLAYS = sorted((CONFIGS[0].parent / "spaces").glob("*.yaml"))
+UNDER = {"s1": "cifar10_robust_darts", "s2": "cifar10_smooth_darts", "s3": "cifar10_pc_darts", "s4": "cifar10_gdas"}
 TINY = [
     "--trainer.max_epochs=1",
     "--trainer.max_steps=1",  # a selection may have epochs of its own
@@ -109,7 +111,36 @@ def test_every_configuration_runs(path: Path, tmp_path: Path, monkeypatch: pytes
     assert "train/loss" in (tmp_path / "run" / "metrics.csv").read_text(encoding="utf-8").splitlines()[0]
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", OVERLAYS, ids=lambda path: path.stem)
+def test_a_space_is_laid_over_a_search(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    under = path.parents[1] / f"{UNDER[path.stem]}.yaml"
+    laid = {**read(under)["model"]["init_args"], **read(path)["model"]["init_args"]}
+    config = {"model": {"init_args": laid}, "data": read(under)["data"]}
+    words = [*smaller_data(config, tmp_path / "data", monkeypatch), *smaller_model(config), *TINY]
+    run = cli.main(["fit", "-c", str(under), "-c", str(path), *words, f"--run={tmp_path / 'run'}"])
+    assert run.model.space.name == path.stem.upper() == find_space(laid["space"]).name
+    assert type(run.model).__name__ == read(under)["model"]["class_path"].rpartition(".")[2]
+    assert run.model.genotype().space == path.stem.upper()
+    parts = {name: value for name, value in laid.items() if isinstance(value, dict)}
+    held = run.model.description["init_args"]
+    for name, part in parts.items():  # what the overlay does not name stays
+        assert part["init_args"].items() <= held[name]["init_args"].items()
+
+
+def test_spaces_replace_what_every_search_names() -> None:
+    """So that nothing of the space below shines through."""
+    searches = [read(path)["model"]["init_args"] for path in CONFIGS if path.stem.startswith("cifar10_")]
+    searches = [given for given in searches if find_space(given["space"]).skeleton == "darts"]
+    assert len(searches) >= 7
+    assert {path.stem for path in OVERLAYS} == set(UNDER)
+    for path in OVERLAYS:
+        assert list(read(path)) == ["model"]
+        overlay = read(path)["model"]["init_args"]
+        assert list(overlay) == ["space", "channels", "layers"]
+        assert all(overlay.keys() <= given.keys() for given in searches)
+
+
+@pytest.mark.parametrize("path", [*CONFIGS, *OVERLAYS], ids=lambda path: path.stem)
 def test_every_configuration_is_short_and_says_what_it_is_for(path: Path) -> None:
     lines = path.read_text(encoding="utf-8").splitlines()
     assert len(lines) <= 30

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -94,7 +94,7 @@ class BinaryGates(Relaxation):
         ValueError: If the mode is unknown.
     """
 
-    rests: ClassVar[bool] = True
+    rests = True
 
     mode: Mode = "two"
     skip_update_at_zero: bool = True
