@@ -15,14 +15,9 @@ Example:
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import re
 import statistics
-import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +29,12 @@ from torch.profiler import ProfilerActivity, profile
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
+from measure import Step, batch, depth, elsewhere, parser, peak_memory, provenance, seconds, write  # noqa: E402
 from references import ReferenceSupernet  # noqa: E402
 
 from robustnas.networks import Mixture, Supernet  # noqa: E402
 from robustnas.spaces import find_space  # noqa: E402
 
-Step = Callable[[Tensor, Tensor], None]
 NETWORKS = ("reference", "bundled")
 COMPUTES_NOTHING = re.compile(  # views, allocations and questions
     r"aten::(_nnpack_available|_reshape_alias|_unsafe_view|alias|as_strided_?|chunk|contiguous|detach|empty\w*|expand|"
@@ -51,14 +46,12 @@ COMPUTES_NOTHING = re.compile(  # views, allocations and questions
 def make_step(which: str, options: argparse.Namespace) -> Step:
     """The step of one of the two networks, as a function of a batch."""
     space = find_space(options.space)
-    name = "layers" if space.skeleton == "darts" else "cells"
-    depth = {} if options.layers is None else {name: options.layers}
     alphas = {
         kind: (1e-3 * torch.randn(cell.shape)).to(options.device).requires_grad_() for kind, cell in space.cells.items()
     }
     if which == "reference":
-        return reference_step(ReferenceSupernet(space, options.channels, **depth).to(options.device), alphas)
-    network = Supernet(space, options.channels, **depth).to(options.device)
+        return reference_step(ReferenceSupernet(space, options.channels, **depth(options)).to(options.device), alphas)
+    network = Supernet(space, options.channels, **depth(options)).to(options.device)
     return bundled_step(network, alphas, torch.device(options.device).type, options.precision == "bf16")
 
 
@@ -92,25 +85,6 @@ def bundled_step(network: Supernet, alphas: dict[str, Tensor], device: str, bf16
     return step
 
 
-def batch(options: argparse.Namespace, size: int) -> tuple[Tensor, Tensor]:
-    """Noise and labels, on the device."""
-    images = torch.randn(size, 3, options.image_size, options.image_size)
-    return images.to(options.device), torch.randint(10, (size,)).to(options.device)
-
-
-def seconds(step: Step, images: Tensor, labels: Tensor) -> float:
-    """Processor time of a step on a CPU, wall time on a GPU."""
-    if not images.is_cuda:
-        start = time.process_time()
-        step(images, labels)
-        return time.process_time() - start
-    torch.cuda.synchronize()
-    start = time.perf_counter()
-    step(images, labels)
-    torch.cuda.synchronize()
-    return time.perf_counter() - start
-
-
 def kernels(step: Step, images: Tensor, labels: Tensor) -> int:
     """Kernels that a step starts: on a GPU those launched, on a CPU operators that compute and call no other."""
     activities = [ProfilerActivity.CUDA] if images.is_cuda else [ProfilerActivity.CPU]
@@ -128,33 +102,6 @@ def kernels(step: Step, images: Tensor, labels: Tensor) -> int:
     return sum(count(event) for event in events if event.cpu_parent is None)
 
 
-def status(field: str) -> int:
-    """Bytes of an entry of ``/proc/self/status``."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))
-
-
-def peak_memory(step: Step, options: argparse.Namespace) -> int:
-    """Bytes that a step needs at its peak above the idle process; in a fresh process, since CPUs only keep the peak."""
-    step(*batch(options, 2))
-    images, labels = batch(options, options.batch)
-    if images.is_cuda:
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
-        idle = torch.cuda.memory_allocated()
-        step(images, labels)
-        return torch.cuda.max_memory_allocated() - idle
-    idle = status("VmRSS")
-    step(images, labels)
-    return status("VmHWM") - idle
-
-
-def peak_memory_elsewhere(which: str) -> int:
-    """:func:`peak_memory` of a network, measured by a process of its own."""
-    command = [sys.executable, __file__, *sys.argv[1:], "--memory-of", which]
-    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
-
-
 def compare(options: argparse.Namespace) -> dict[str, Any]:
     """Times, memory and kernels of both networks, and their ratios."""
     steps = {which: make_step(which, options) for which in NETWORKS}
@@ -164,7 +111,7 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
     for _ in range(options.repeats):
         for which, step in steps.items():
             times[which].append(seconds(step, images, labels))
-    memory = {which: peak_memory_elsewhere(which) for which in NETWORKS}
+    memory = {which: elsewhere("--memory-of", which) for which in NETWORKS}
     pairs = zip(times["reference"], times["bundled"], strict=True)
     return {
         "time_ratio": statistics.median(slow / fast for slow, fast in pairs),
@@ -173,20 +120,8 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
         "seconds_per_step": times,
         "peak_memory_bytes": memory,
         "kernels_per_pass": counted,
-        "settings": {name: value for name, value in vars(options).items() if name not in {"json", "memory_of"}},
-        "command": " ".join(["python", "benchmarks/search_step.py", *sys.argv[1:]]),
-        "versions": {"python": platform.python_version(), "torch": torch.__version__},
-        "device": torch.cuda.get_device_name() if images.is_cuda else processor(),
+        **provenance(options, "memory_of"),
     }
-
-
-def processor() -> str:
-    """Name of the CPU and what it can do with short numbers."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
-    flags = next((line.split() for line in lines if line.startswith("flags")), [])
-    return f"{name} ({', '.join(flag for flag in ('avx512f', 'avx512_bf16', 'amx_bf16') if flag in flags) or 'plain'})"
 
 
 def table(found: dict[str, Any]) -> str:
@@ -203,19 +138,9 @@ def table(found: dict[str, Any]) -> str:
 
 def parse() -> argparse.Namespace:
     """The arguments of the command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--space", default="DARTS", help="name of the search space")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of the bundled network")
-    parser.add_argument("--channels", "-C", type=int, default=16)
-    parser.add_argument("--layers", type=int, help="cells; in NAS-Bench-201 those of a stage")
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--image-size", type=int, default=32)
-    parser.add_argument("--repeats", type=int, default=5, help="pairs of steps")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--json", type=Path, help="file for ratios and raw figures")
-    parser.add_argument("--memory-of", choices=NETWORKS, help=argparse.SUPPRESS)
-    return parser.parse_args()
+    arguments = parser(__doc__, "the bundled network")
+    arguments.add_argument("--memory-of", choices=NETWORKS, help=argparse.SUPPRESS)
+    return arguments.parse_args()
 
 
 def main() -> None:
@@ -228,9 +153,7 @@ def main() -> None:
         return
     found = compare(options)
     print(table(found))
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(found, indent=1) + "\n")
+    write(found, options.json)
 
 
 if __name__ == "__main__":

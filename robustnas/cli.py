@@ -27,6 +27,7 @@ from robustnas.training.description import KEY
 from robustnas.training.module import Module
 
 LINKS = {"num_classes": lambda data: data.num_classes, "image_channels": lambda data: data.image_shape[0]}
+NAMED = ("robustnas.variants", "robustnas.diagnostics")  # rooms whose classes a YAML file can name shortly
 LINKS["task"] = lambda data: data.task
 
 
@@ -39,8 +40,7 @@ class RobustCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--run", type=str | None, default=None, help="Folder of the run (default: new, in runs/).")
-        watching = importlib.import_module("robustnas.diagnostics").Diagnostics  # known by name, like variants
-        parser.add_lightning_class_args(watching, "diagnostics")
+        parser.add_lightning_class_args(importlib.import_module(NAMED[1]).Diagnostics, "diagnostics")
         for argument, read in LINKS.items():
             parser.link_arguments("data", f"model.init_args.{argument}", compute_fn=read, apply_on="instantiate")
         for part in ("model", "data"):
@@ -114,11 +114,12 @@ class RobustCLI(LightningCLI):
             raise ValueError(f"Expected `trainer` to be one that can run here, but Lightning says: {error}") from error
 
 
-def main(arguments: list[str]) -> RobustCLI:
+def main(arguments: list[str], run: type[RobustCLI] = RobustCLI) -> RobustCLI:
     """Run ``fit``, ``validate`` or ``test``.
 
     Args:
         arguments: The subcommand and its options.
+        run: What is done with them.
 
     Returns:
         What was run, with its ``model``, ``datamodule``, ``trainer`` and ``folder``.
@@ -127,12 +128,12 @@ def main(arguments: list[str]) -> RobustCLI:
         ValueError: If an option is unknown or wrong, or the run cannot start.
     """
     _quiet()
-    for name in ("robustnas.variants", "robustnas.diagnostics"):  # so that YAML files can name their classes shortly
+    for name in NAMED:
         importlib.import_module(name)
     child = "LOCAL_RANK" in os.environ
     exact = {"allow_abbrev": False}  # a misspelt option must not pass for another one
     try:
-        return RobustCLI(
+        return run(
             Module,
             ImageData,
             subclass_mode_model=True,
@@ -159,6 +160,7 @@ def _quiet() -> None:
         logging.getLogger(logger).setLevel(logging.WARNING)
     for said in (
         r"LightningCLI's args parameter",  # the dispatcher hands the arguments on
+        r"The dirpath has changed",  # `robustnas select` goes on from a checkpoint in a folder of its own
         r"Checkpoint directory .* exists and is not empty",  # the configuration lies there already
         r"`isinstance\(treespec, LeafSpec\)`",  # Lightning 2.6 with torch 2.13
         r"The '\w+' does not have many workers",  # data live in memory

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from robustnas.lanes import CellPlan, colour_of, label_of, plan_cells, shorten, to_dot
+from robustnas.lanes import CellPlan, colour_of, label_of, plan_cells, shorten, to_dot, wrap
 from robustnas.spaces import CellSpace, Genotype, SearchSpace
 
 if TYPE_CHECKING:
@@ -83,7 +83,8 @@ def genotype_figure(genotype: Genotype, space: SearchSpace | None = None) -> Fig
     """A figure with the cells of a genotype, one below the other.
 
     States stand in a row, inputs first and the output last. An edge to the next state is a straight line; any other
-    has a lane of its own above, the shorter below the longer, so that no two labels can meet.
+    has a lane of its own above, the shorter below the longer, so that no two labels can meet. A long chain goes on in
+    further rows.
 
     Args:
         genotype: What to draw.
@@ -94,10 +95,13 @@ def genotype_figure(genotype: Genotype, space: SearchSpace | None = None) -> Fig
     """
     from matplotlib.figure import Figure
 
-    plans = list(plan_cells(genotype, space).values())
+    plans = [row for plan in plan_cells(genotype, space).values() for row in wrap(plan)]
     longest = max((len(label_of(choice.operation)) for plan in plans for choice in plan.choices), default=0)
     pitch = _BOX_WIDTH + 0.078 * longest + 0.32
-    heights = [_TITLE + _LANE * (max(plan.lanes, default=0) + 0.8) + _BOX_HEIGHT + _BELOW for plan in plans]
+    heights = [
+        (_TITLE if plan.title else 0.0) + _LANE * (max(plan.lanes, default=0) + 0.8) + _BOX_HEIGHT + _BELOW
+        for plan in plans
+    ]
     width, top = 2 * _MARGIN + pitch * max((plan.states for plan in plans), default=1), sum(heights, 0.1)
     figure = Figure(figsize=(width, top))
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(0, top))
@@ -142,11 +146,13 @@ def _draw_states(axes: Axes, plan: CellPlan, pitch: float, bottom: float) -> Non
         for node in plan.outputs:
             x, bus = _MARGIN + pitch * node, bottom - 0.25
             _draw_arrow(axes, [(x, bottom), (x, bus), (end, bus), (end, bottom)], _PALE)
-    for state in range(plan.states + 1):
+    for state in range(plan.states + bool(plan.outputs)):
         x, fill = _MARGIN + pitch * state, "white" if plan.inputs <= state < plan.states else "#e9eef3"
         corner, style = (x - _BOX_WIDTH / 2, bottom), f"round,pad=0,rounding_size={_BOX_HEIGHT / 3}"
         axes.add_patch(FancyBboxPatch(corner, _BOX_WIDTH, _BOX_HEIGHT, style, facecolor=fill, edgecolor=_INK, zorder=3))
-        axes.text(x, middle, "output" if state == plan.states else str(state), size=10, color=_INK, **_CENTRED)
+        axes.text(
+            x, middle, "output" if state == plan.states else str(plan.first + state), size=10, color=_INK, **_CENTRED
+        )
     for state in range(min(plan.inputs, plan.states)):
         name = "input" if plan.inputs == 1 else f"cell k−{plan.inputs - state}"
         axes.text(_MARGIN + pitch * state, bottom - 0.15, name, size=9, color="#666666", **_CENTRED)
@@ -213,7 +219,8 @@ def alpha_figure(shares: Iterable[Iterable[float]], cell: CellSpace, title: str)
     axes.set(xlim=(0, len(cell.edges)), ylim=(len(labels), 0))
     axes.set_yticks(np.arange(len(labels)) + 0.5, labels, size=9)
     turned = 90 if len(cell.edges) > 7 else 0
-    axes.set_xticks(np.arange(len(cell.edges)) + 0.5, [edge.name for edge in cell.edges], size=9, rotation=turned)
+    shown = range(0, len(cell.edges), -(-len(cell.edges) // 16))  # as many names as have room
+    axes.set_xticks(np.array(shown) + 0.5, [cell.edges[k].name for k in shown], size=9, rotation=turned)
     axes.tick_params(length=0, pad=3)
     axes.spines[:].set_visible(False)
     title = shorten(title, int(width / 0.088))

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from robustnas.spaces import Choice, Genotype, SearchSpace, find_space
 
 _COLOURS = {"skip": "#0072b2", "pool": "#b26f00", "conv": "#00805e", "none": "#7d7d7d", "noise": "#b0568c"}
 _OTHER = "#5b4fa0"
-_TITLES = {"normal": "Normal cell", "reduce": "Reduction cell", "cell": "Cell"}
+_TITLES = {"normal": "Normal cell", "reduce": "Reduction cell", "cell": "Cell", "chain": "Chain"}
 _SHORT = {"skip_connect": "skip", "max_pool_3x3": "max pool", "avg_pool_3x3": "avg pool"}
 _LONGEST = 24
+_EDGES_IN_A_ROW = 7
 
 
 class CellPlan(NamedTuple):
-    """What is drawn of one cell: its states are numbered, inputs first; lane 0 is a straight line."""
+    """What is drawn of one cell: its states are numbered, inputs first; lane 0 is a straight line.
+
+    Part of a chain that goes on in another row has ``first``, the number of its first state, or no outputs.
+    """
 
     title: str
     inputs: int
@@ -24,6 +29,7 @@ class CellPlan(NamedTuple):
     choices: tuple[Choice, ...]
     lanes: tuple[int, ...]
     outputs: tuple[int, ...]
+    first: int = 0
 
     def ports(self, state: int) -> list[int]:
         """Edges that touch ``state`` from above, left to right, in such an order that nested lanes do not cross."""
@@ -63,6 +69,37 @@ def plan_cells(genotype: Genotype, space: SearchSpace | None = None) -> dict[str
     return plans
 
 
+def wrap(plan: CellPlan) -> list[CellPlan]:
+    """A long chain in rows of at most seven edges; any other plan as it is.
+
+    Args:
+        plan: What is drawn of a cell.
+
+    Returns:
+        The rows. One that is not the first begins with the state that ends the row before.
+    """
+    if len(plan.choices) <= _EDGES_IN_A_ROW or any(plan.lanes) or len(plan.choices) != plan.states - 1:
+        return [plan]
+    rows = -(-len(plan.choices) // _EDGES_IN_A_ROW)
+    ends = [round(len(plan.choices) * row / rows) for row in range(rows + 1)]
+    wrapped = []
+    for start, end in pairwise(ends):
+        last = end == ends[-1]
+        choices = tuple(Choice(s - start, node - start, name) for s, node, name in plan.choices[start:end])
+        wrapped.append(
+            CellPlan(
+                "" if start else plan.title,
+                0 if start else plan.inputs,
+                len(choices) + 1,
+                choices,
+                plan.lanes[start:end],
+                tuple(node - start for node in plan.outputs) if last else (),
+                plan.first + start,
+            )
+        )
+    return wrapped
+
+
 def assign_lanes(choices: Sequence[Choice]) -> tuple[int, ...]:
     """The lane of each edge, above every shorter edge that it overlaps.
 
@@ -87,6 +124,8 @@ def colour_of(operation: str) -> str:
 
 def label_of(operation: str) -> str:
     """A short name, ``sep 3×3`` for ``sep_conv_3x3``, of at most 24 characters."""
+    if bottleneck := re.fullmatch(r"mbconv_(\d+)x(\d+)_(\d+)", operation):
+        return f"MBConv{bottleneck[3]} {bottleneck[1]}×{bottleneck[2]}"
     conv = re.fullmatch(r"(sep|dil|nor)_conv_(\d+)x(\d+)", operation)
     if conv:
         return f"{'conv' if conv[1] == 'nor' else conv[1]} {conv[2]}×{conv[3]}"

@@ -109,7 +109,9 @@ def _hint(close: list[str], otherwise: str) -> str:
 def _classes() -> list[str]:
     """Names of the classes that a YAML file can give without their modules."""
     modules = (sys.modules.get(f"robustnas.{name}") for name in ("variants", "training", "data", "strategies"))
-    return sorted({name for module in modules for name, value in vars(module).items() if inspect.isclass(value)})
+    return sorted(
+        {name for module in modules if module for name, value in vars(module).items() if inspect.isclass(value)}
+    )
 
 
 def _arguments(path: str) -> set[str]:

@@ -8,6 +8,7 @@ A run is one folder::
       genotypes/epoch_0007.json   the genotype after epoch 7, in the same form
       alpha/epoch_0007.npz        α after epoch 7: for each kind of cell one array [edges, operations]
       genotype.svg, genotype.png  its cells, drawn
+      decisions.json              {"schema": 1, "decisions": [...]}: of a selection that decides step by step
       metrics.csv                 one row for each epoch: losses, metrics, seconds
       verdict.json, test.json     what the verdict on the search is; what a test measured, with its parameters
       config.yaml                 the configuration, which ``robustnas fit -c`` takes
@@ -41,7 +42,6 @@ from robustnas.spaces import Genotype
 __all__ = ["Run", "environment", "read_genotype", "read_json", "write_bytes", "write_json", "write_text"]
 
 SCHEMA = 1
-
 Array = npt.NDArray[Any]
 
 

@@ -21,7 +21,7 @@ FOUND = [*EVALUATION, "--model.architecture=Found", "--model.architecture.cells=
 GENOTYPE = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|nor_conv_1x1~0|avg_pool_3x3~1|nor_conv_3x3~2|"
 
 ROWS: dict[str, tuple[Sequence[str], str]] = {
-    "unknown command": (["serach"], "Expected a command among quickstart, fit, validate, test, evaluate, draw, but"),
+    "unknown command": (["serach"], "Expected a command among quickstart, fit, validate, test, evaluate, "),
     "nothing to fit": (["fit"], "Expected `data` and `model` to be given, but got none."),
     "missing configuration": (["fit", "-c", "none.yaml"], "Expected `--config` to be a YAML file, but got '"),
     "configuration is a folder": (["fit", "-c", "empty"], "Expected `--config` to be a YAML file, but got '"),

@@ -12,11 +12,15 @@ import yaml
 from made import picture, write_folders, write_parquet
 
 from robustnas import cli
+from robustnas.record import read_genotype, write_text
 from robustnas.spaces import find_space
 
 CONFIGS = sorted((Path(__file__).resolve().parents[1] / "configs").glob("*.yaml"))
+OVERLAYS = sorted((CONFIGS[0].parent / "spaces").glob("*.yaml"))
+UNDER = {"s1": "cifar10_robust_darts", "s2": "cifar10_smooth_darts", "s3": "cifar10_pc_darts", "s4": "cifar10_gdas"}
 TINY = [
     "--trainer.max_epochs=1",
+    "--trainer.max_steps=1",  # a selection may have epochs of its own
     "--trainer.limit_train_batches=1",
     "--trainer.limit_val_batches=1",
     "--trainer.enable_progress_bar=false",
@@ -31,6 +35,7 @@ GENOTYPES = {
         "0-4 skip_connect, 2-4 sep_conv_5x5, 1-5 avg_pool_3x3, 3-5 dil_conv_3x3"
         for kind in ("normal", "reduce")
     ),
+    "mobile": "Mobile chain: " + ", ".join(f"{k}-{k + 1} mbconv_3x3_3" for k in range(21)),
     "nasbench201": "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|nor_conv_1x1~0|avg_pool_3x3~1|nor_conv_3x3~2|",
 }
 
@@ -39,18 +44,19 @@ def read(path: Path) -> dict[str, Any]:
     return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
-def smaller_model(config: dict[str, Any]) -> list[str]:
+def smaller_model(config: dict[str, Any], folder: Path) -> list[str]:
     """Options that make the network of a configuration small."""
     model = config["model"]["init_args"]
     place = "--model.init_args"
     if "architecture" in model:
         place, model = f"{place}.architecture.init_args", model["architecture"]["init_args"]
-        skeleton = "nasbench201" if "cells" in model else "darts"
-        options = [f"{place}.genotype={GENOTYPES[skeleton]}"]
+        skeleton = "nasbench201" if "cells" in model else "darts" if "layers" in model else "mobile"
+        write_text(folder / "genotype.json", read_genotype(GENOTYPES[skeleton]).to_json())
+        options = [f"{place}.genotype={folder / 'genotype.json'}"]
     else:
         skeleton, options = find_space(model["space"]).skeleton, []
-    depth = "cells=1" if skeleton == "nasbench201" else "layers=3"
-    return [*options, f"{place}.channels=4", f"{place}.{depth}"]
+    depth = {"nasbench201": [f"{place}.cells=1"], "darts": [f"{place}.layers=3"], "mobile": []}[skeleton]
+    return [*options, f"{place}.channels=4", *depth]
 
 
 class Part:
@@ -93,7 +99,9 @@ def smaller_data(config: dict[str, Any], folder: Path, monkeypatch: pytest.Monke
 def test_every_configuration_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = read(path)
     data = smaller_data(config, tmp_path / "data", monkeypatch)
-    run = cli.main(["fit", "-c", str(path), *data, *smaller_model(config), *TINY, f"--run={tmp_path / 'run'}"])
+    run = cli.main(
+        ["fit", "-c", str(path), *data, *smaller_model(config, tmp_path), *TINY, f"--run={tmp_path / 'run'}"]
+    )
     assert run.trainer.current_epoch == 1
     assert run.trainer.global_step == 1
     assert run.model.training_streams
@@ -103,7 +111,36 @@ def test_every_configuration_runs(path: Path, tmp_path: Path, monkeypatch: pytes
     assert "train/loss" in (tmp_path / "run" / "metrics.csv").read_text(encoding="utf-8").splitlines()[0]
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", OVERLAYS, ids=lambda path: path.stem)
+def test_a_space_is_laid_over_a_search(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    under = path.parents[1] / f"{UNDER[path.stem]}.yaml"
+    laid = {**read(under)["model"]["init_args"], **read(path)["model"]["init_args"]}
+    config = {"model": {"init_args": laid}, "data": read(under)["data"]}
+    words = [*smaller_data(config, tmp_path / "data", monkeypatch), *smaller_model(config), *TINY]
+    run = cli.main(["fit", "-c", str(under), "-c", str(path), *words, f"--run={tmp_path / 'run'}"])
+    assert run.model.space.name == path.stem.upper() == find_space(laid["space"]).name
+    assert type(run.model).__name__ == read(under)["model"]["class_path"].rpartition(".")[2]
+    assert run.model.genotype().space == path.stem.upper()
+    parts = {name: value for name, value in laid.items() if isinstance(value, dict)}
+    held = run.model.description["init_args"]
+    for name, part in parts.items():  # what the overlay does not name stays
+        assert part["init_args"].items() <= held[name]["init_args"].items()
+
+
+def test_spaces_replace_what_every_search_names() -> None:
+    """So that nothing of the space below shines through."""
+    searches = [read(path)["model"]["init_args"] for path in CONFIGS if path.stem.startswith("cifar10_")]
+    searches = [given for given in searches if find_space(given["space"]).skeleton == "darts"]
+    assert len(searches) >= 7
+    assert {path.stem for path in OVERLAYS} == set(UNDER)
+    for path in OVERLAYS:
+        assert list(read(path)) == ["model"]
+        overlay = read(path)["model"]["init_args"]
+        assert list(overlay) == ["space", "channels", "layers"]
+        assert all(overlay.keys() <= given.keys() for given in searches)
+
+
+@pytest.mark.parametrize("path", [*CONFIGS, *OVERLAYS], ids=lambda path: path.stem)
 def test_every_configuration_is_short_and_says_what_it_is_for(path: Path) -> None:
     lines = path.read_text(encoding="utf-8").splitlines()
     assert len(lines) <= 30

@@ -27,7 +27,7 @@ ARROWS: dict[str, set[str]] = {
     "drawing": {"spaces", "lanes"},
     "networks": {"spaces"},
     "cost": {"networks", "spaces"},
-    "strategies": {"networks", "spaces"},
+    "strategies": {"networks", "spaces", "cost"},
     "training": {"strategies", "networks", "spaces", "data", "record", "environment", "drawing", "curvature"},
 }
 LIBRARY = set(ARROWS)

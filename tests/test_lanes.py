@@ -5,8 +5,8 @@ from itertools import combinations
 
 import pytest
 
-from robustnas.lanes import assign_lanes, colour_of, label_of, plan_cells, to_dot
-from robustnas.spaces import DARTS, S2, Choice, Genotype, NASBench201, SearchSpace, complete_cell
+from robustnas.lanes import CellPlan, assign_lanes, colour_of, label_of, plan_cells, to_dot, wrap
+from robustnas.spaces import DARTS, S2, Choice, Genotype, Mobile, NASBench201, SearchSpace, complete_cell
 
 SKIP, SEP = "skip_connect", "sep_conv_3x3"
 
@@ -99,3 +99,30 @@ def test_dot_quotes_names() -> None:
     text = to_dot(Genotype("Mine", {'a "b"': (Choice(0, 1, 'c"\\'),)}))
     assert r'label="a \"b\""' in text
     assert r'label="c\"\\"' in text
+
+
+def test_a_long_chain_goes_on_in_further_rows() -> None:
+    choices = tuple(Choice(edge.source, edge.node, edge.operations[-1]) for _, edge in Mobile)
+    plan = plan_cells(Genotype("Mobile", {"chain": choices}))["chain"]
+    rows = wrap(plan)
+    assert [(row.title, row.first, row.states, row.inputs) for row in rows] == [
+        ("Chain", 0, 8, 1),
+        ("", 7, 8, 0),
+        ("", 14, 8, 0),
+    ]
+    assert [row.outputs for row in rows] == [(), (), (7,)]
+    again = [Choice(s + row.first, n + row.first, name) for row in rows for s, n, name in row.choices]
+    assert tuple(again) == choices
+
+
+def test_other_cells_stay_in_one_row() -> None:
+    straight = tuple(Choice(k, k + 1, SEP) for k in range(8))
+    short = CellPlan("Chain", 1, 8, straight[:7], (0,) * 7, (7,))
+    jumping = CellPlan("Cell", 1, 9, (*straight, Choice(0, 2, SKIP)), (*(0,) * 8, 1), (8,))
+    for plan in (short, jumping):
+        assert wrap(plan) == [plan]
+
+
+def test_names_of_mobile_blocks_are_short() -> None:
+    assert label_of("mbconv_7x7_3") == "MBConv3 7×7"
+    assert colour_of("mbconv_7x7_3") == colour_of(SEP)

@@ -18,11 +18,13 @@ class RobustDARTS(SearchModule):
 
     The paper's other remedy keeps the eigenvalue low by regularising the weights: ``drop_path`` with Cutout (its
     R-DARTS(DP)) or more ``weight_decay`` (its R-DARTS(L2), 3e-4 to 8.1e-3). There, a search is run at each of four
-    strengths, and the architecture that is best after training is kept. The paper searches with the gradient of second
-    order, ``Unrolled``. Its DARTS-ADA, which goes on from the epoch returned to with more weight decay, is not here.
+    strengths, and the architecture that is best after training is kept. Its DARTS-ADA needs one search: with
+    ``RaiseDecay`` it does not end at the rise, but goes on from the epoch returned to with more weight decay. The
+    paper searches with the gradient of second order, ``Unrolled``.
 
     Args:
-        stopping: When to stop, and where to return; ``Never`` for regularisation alone.
+        stopping: When to stop, and where to return; ``RaiseDecay`` to go on from there, ``Never`` for regularisation
+            alone.
         **shared: Arguments of :class:`~robustnas.training.search.SearchModule`.
 
     Reference:

@@ -125,10 +125,16 @@ class Operation(nn.Module, ABC):
 
     Args:
         bundle: Where the operation stands.
+
+    Attributes:
+        parameter_free: Whether it has no weights, those of BatchNorm aside.
+        identity: Whether it hands on what it gets.
+        widens: Whether other channels may leave than enter.
     """
 
     parameter_free = False
     identity = False
+    widens = True
 
     def __init__(self, bundle: Bundle) -> None:
         super().__init__()

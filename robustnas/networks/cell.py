@@ -13,6 +13,7 @@ from robustnas.networks.connection import Connection, Full
 from robustnas.networks.layout import lay_gradient_out
 from robustnas.networks.mixture import Mixture
 from robustnas.networks.operations import build_operation
+from robustnas.networks.probe import Probe, probed
 from robustnas.spaces import CellSpace
 
 
@@ -54,11 +55,17 @@ class Weights:
     def __init__(self, mixture: Mixture) -> None:
         self.values, self.edges = mixture.weights(), mixture.edges
         self._active = None if mixture.active is None else mixture.active.tolist()
+        wanted = mixture.probed is not None and self.values.requires_grad and torch.is_grad_enabled()
+        self._probed = mixture.probed.tolist() if wanted and mixture.probed is not None else None
         self._shifts = mixture.shifts()
 
     def active(self, row: int, column: int) -> bool:
         """Whether an operation is computed."""
         return self._active is None or bool(self._active[row][column])
+
+    def probed(self, row: int, column: int) -> bool:
+        """Whether an operation is computed in the backward pass only."""
+        return self._probed is not None and bool(self._probed[row][column])
 
     def of(self, rows: Sequence[int], columns: Sequence[int]) -> Tensor:
         """Weights of some candidates, ``[len(rows)]``."""
@@ -69,7 +76,7 @@ class Weights:
         return node if self._shifts is None else node + self._shifts[list(rows)].sum().to(node.dtype)
 
 
-class _Leaving(nn.Module):
+class Leaving(nn.Module):
     """One operation on all edges that leave a state and carry it."""
 
     def __init__(self, name: str, candidates: Sequence[Candidate], bundle: Bundle) -> None:
@@ -77,6 +84,8 @@ class _Leaving(nn.Module):
         self.name = name
         self.candidates = tuple(candidates)
         self.operation = build_operation(name, bundle)
+        places = [[self.operation.edgewise(b, i) for b, _ in self.operation.named_buffers()] for i in (0, 1)]
+        self._shares_statistics = bool(places[0]) and places[0] == places[1]
 
     def forward(self, state: State, weights: Weights | None) -> tuple[tuple[int, ...], Tensor] | None:
         group = tuple(
@@ -90,6 +99,16 @@ class _Leaving(nn.Module):
         rows = tuple(candidate.row for candidate in candidates)
         scale = None if weights is None else weights.of(rows, [candidate.column for candidate in candidates])
         return rows, self.operation(state, group, scale)
+
+    def probe(self, weights: Weights) -> Probe | None:
+        """What the backward pass has to compute of this operation."""
+        group = tuple(i for i, one in enumerate(self.candidates) if weights.probed(one.row, one.column))
+        if not group:
+            return None
+        rows, columns = zip(*((self.candidates[i].row, self.candidates[i].column) for i in group), strict=True)
+        moved = self._shares_statistics and any(weights.active(one.row, one.column) for one in self.candidates)
+        given = dict(self.operation.named_parameters())
+        return Probe(self.operation, group, rows, weights.of(rows, columns), given, still=moved)
 
 
 class Cell(nn.Module):
@@ -127,7 +146,7 @@ class Cell(nn.Module):
         self.preprocessed = len(preprocess) > 0
         self.edge = nn.ModuleList()
         self._sources = {c.source for c in candidates}
-        self._leaving: dict[int, list[_Leaving]] = {}
+        self._leaving: dict[int, list[Leaving]] = {}
         self.sources_into = {node: {c.row: c.source for c in candidates if c.node == node} for node in space.nodes}
         for source in range(space.nodes.stop):
             for name in dict.fromkeys(c.operation for c in candidates if c.source == source and c.operation != "none"):
@@ -136,7 +155,7 @@ class Cell(nn.Module):
                     len(bundled), self.through, self.through, self._stride(source), options.affine, options.pool_norm,
                     options.form,
                 )  # fmt: skip
-                leaving = _Leaving(name, bundled, bundle)
+                leaving = Leaving(name, bundled, bundle)
                 self.edge.append(leaving)
                 self._leaving.setdefault(source, []).append(leaving)
         self._identities = {c.row for c in candidates if self._is_identity(c)}
@@ -148,9 +167,9 @@ class Cell(nn.Module):
         return any(candidate in leaving.candidates and leaving.operation.identity for leaving in self.bundles)
 
     @property
-    def bundles(self) -> list[_Leaving]:
+    def bundles(self) -> list[Leaving]:
         """Every operation of the cell with its candidates."""
-        return [module for module in self.edge if isinstance(module, _Leaving)]
+        return [module for module in self.edge if isinstance(module, Leaving)]
 
     def forward(self, inputs: Sequence[Tensor], weights: Weights | None, drop_path: float = 0.0) -> Tensor:
         """Compute the cell.
@@ -165,8 +184,8 @@ class Cell(nn.Module):
             The output of the cell.
         """
         states = self._preprocess(inputs)
-        drop = _Drop(drop_path if self.training else 0.0, set() if weights is not None else self._identities)
-        arriving: dict[int, _Sum] = {}
+        drop = Drop(drop_path if self.training else 0.0, set() if weights is not None else self._identities)
+        arriving: dict[int, Sum] = {}
         bypassing: dict[int, Tensor] = {}
         for source in range(self.space.nodes.stop):
             if source >= self.space.inputs:
@@ -181,16 +200,30 @@ class Cell(nn.Module):
             self._leave(source, State(entering), weights, arriving)
         return lay_gradient_out(torch.cat([states[node] for node in self.space.outputs], dim=1))
 
-    def _leave(self, source: int, state: State, weights: Weights | None, arriving: dict[int, _Sum]) -> None:
+    def _leave(self, source: int, state: State, weights: Weights | None, arriving: dict[int, Sum]) -> None:
         """Compute every operation that leaves a state, and add its output to the sums of its edges."""
-        bundles: dict[tuple[int, ...], _Sum] = {}
+        bundles: dict[tuple[int, ...], Sum] = {}
         for leaving in self._leaving.get(source, []):
             if (computed := leaving(state, weights)) is not None:
                 rows, output = computed
-                bundles.setdefault(rows, _Sum()).add(output)
+                bundles.setdefault(rows, Sum()).add(output)
         for rows, total in bundles.items():
             for row, part in zip(rows, total.value.chunk(len(rows), dim=1), strict=True):
-                arriving.setdefault(row, _Sum()).add(part)
+                arriving.setdefault(row, Sum()).add(part)
+        if weights is not None:
+            self._probe(source, state, weights, arriving)
+
+    def _probe(self, source: int, state: State, weights: Weights, arriving: dict[int, Sum]) -> None:
+        """Have the backward pass give a gradient to weights of operations that leave a state but are not computed."""
+        probes = [found for leaving in self._leaving.get(source, []) if (found := leaving.probe(weights)) is not None]
+        stride, outputs = self._stride(source), {}
+        for row in dict.fromkeys(row for probe in probes for row in probe.rows):
+            computed = arriving.pop(row, None)
+            outputs[row] = (
+                torch.zeros_like(state.images[..., ::stride, ::stride]) if computed is None else computed.value
+            )
+        for row, output in probed(state.images, probes, outputs).items():
+            arriving.setdefault(row, Sum()).add(output)
 
     def _preprocess(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         if not self.preprocessed:
@@ -198,8 +231,8 @@ class Cell(nn.Module):
         modules = [self.get_submodule(f"pre{i}") for i in range(self.inputs)]
         return [operation(State(images), (0,), None) for operation, images in zip(modules, inputs, strict=True)]
 
-    def _node(self, node: int, arriving: dict[int, _Sum], like: Tensor, drop: _Drop) -> Tensor:
-        total = _Sum()
+    def _node(self, node: int, arriving: dict[int, Sum], like: Tensor, drop: Drop) -> Tensor:
+        total = Sum()
         for row in self.sources_into[node]:
             if row in arriving:
                 total.add(drop(arriving.pop(row).value, row))
@@ -209,10 +242,10 @@ class Cell(nn.Module):
         return total.value
 
     def _join(
-        self, node: int, mixed: Tensor, bypassing: dict[int, Tensor], weights: Weights | None, drop: _Drop
+        self, node: int, mixed: Tensor, bypassing: dict[int, Tensor], weights: Weights | None, drop: Drop
     ) -> Tensor:
         """Put what bypassed the edges of a node beside the sum of their operations."""
-        total = _Sum()
+        total = Sum()
         for row, source in self.sources_into[node].items():
             if source in bypassing:
                 edges = None if weights is None else weights.edges
@@ -222,7 +255,7 @@ class Cell(nn.Module):
 
 
 @dataclass(frozen=True)
-class _Drop:
+class Drop:
     """Drops the output of an edge for some samples: all its operations at once, and what bypasses them."""
 
     probability: float
@@ -238,7 +271,7 @@ class _Drop:
         return output * self.masks[row].to(output.dtype)
 
 
-class _Sum:
+class Sum:
     """A running sum that changes no tensor but its own."""
 
     def __init__(self) -> None:

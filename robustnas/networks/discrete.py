@@ -22,12 +22,13 @@ class DiscreteNetwork(Edgewise):
     Args:
         space: The search space or its name.
         genotype: The architecture.
-        channels: Channels of the first cells (36 for CIFAR-10, 48 for ImageNet in the DARTS paper).
+        channels: Channels of the first cells (36 for CIFAR-10, 48 for ImageNet in the DARTS paper), or of the first
+            convolution in mobile spaces (32 in the ProxylessNAS paper).
         layers: Number of cells, in spaces with the DARTS skeleton (default 8).
         cells: Cells of each of the three stages, in NAS-Bench-201 (default 5).
         num_classes: Outputs of the classifier.
         image_channels: Channels of the images.
-        stem: ``cifar``, or ``imagenet`` to divide the resolution by 8 first (DARTS skeleton only).
+        stem: ``cifar``, or ``imagenet`` for large images (DARTS and mobile skeletons only).
         auxiliary: Whether an auxiliary head looks at the cell at two thirds of the depth.
         form: How separable convolutions are computed: ``separable``, ``dense``, or ``auto`` by device,
             precision and channels.

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from robustnas.networks.blocks import ResidualBlock
 from robustnas.networks.bundle import Operation
 from robustnas.networks.cell import Cell
+from robustnas.networks.mobile import Block
 from robustnas.networks.skeleton import Skeleton
 
 
@@ -30,8 +31,10 @@ def edgewise_slices(skeleton: Skeleton) -> dict[str, Slice]:
     """Edgewise name of every weight and running statistic of a network, with the place where it lies."""
     slices: dict[str, Slice] = {}
     for prefix, module in skeleton.named_modules():
-        if isinstance(module, Cell):
+        if isinstance(module, Cell | Block):
             slices.update(_of_cell(prefix, module))
+        elif isinstance(module, Operation) and "." not in prefix:
+            slices.update(_of_operation(module, 0, prefix, prefix))
     stacked = {slice_.name for slice_ in slices.values()}
     for name in skeleton.state_dict():
         if name not in stacked and not name.endswith("num_batches_tracked"):
@@ -39,7 +42,7 @@ def edgewise_slices(skeleton: Skeleton) -> dict[str, Slice]:
     return slices
 
 
-def _of_cell(prefix: str, cell: Cell) -> Iterator[tuple[str, Slice]]:
+def _of_cell(prefix: str, cell: Cell | Block) -> Iterator[tuple[str, Slice]]:
     for i, bundle in enumerate(cell.bundles):
         for position, candidate in enumerate(bundle.candidates):
             edge = f"{prefix}.edge.{candidate.source}-{candidate.node}.{candidate.operation}"

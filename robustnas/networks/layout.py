@@ -35,5 +35,5 @@ def lay_gradient_out(images: Tensor) -> Tensor:
     return images
 
 
-def _laid_out(layout: torch.memory_format, gradient: Tensor) -> Tensor:
-    return gradient.contiguous(memory_format=layout)
+def _laid_out(layout: torch.memory_format, gradient: Tensor | None) -> Tensor | None:
+    return None if gradient is None else gradient.contiguous(memory_format=layout)  # none if all that follows is probed

@@ -25,12 +25,16 @@ class Mixture:
             must have weight zero. ``None`` computes all but ``none``.
         offsets: Numbers :math:`c`, ``[edges]``, added to every element of the output of an edge, and never dropped;
             ``None`` for zeros.
+        probed: Boolean ``[edges, operations]`` on the CPU: which of the operations that are not computed, and whose
+            weights are zero, give their weights a gradient all the same. They are computed in the backward pass, one
+            bundle after the other, and nothing of them is held in memory. ``None`` for none of them.
     """
 
     operations: Tensor
     edges: Tensor | None = None
     active: Tensor | None = None
     offsets: Tensor | None = None
+    probed: Tensor | None = None
 
     def validate(self, kind: str, cell: CellSpace) -> Mixture:
         """Check the shapes against a kind of cell.
@@ -43,19 +47,25 @@ class Mixture:
             The mixture itself.
 
         Raises:
-            ValueError: If a tensor has another shape than the cell wants.
+            ValueError: If a tensor has another shape than the cell wants, or an operation is computed and probed.
         """
         wanted: tuple[tuple[str, Tensor | None, tuple[int, ...]], ...] = (
             ("operations", self.operations, cell.shape),
             ("edges", self.edges, cell.shape[:1]),
             ("active", self.active, cell.shape),
             ("offsets", self.offsets, cell.shape[:1]),
+            ("probed", self.probed, cell.shape),
         )
         for name, tensor, shape in wanted:
             if tensor is not None and tuple(tensor.shape) != shape:
                 raise ValueError(
                     f"Expected `{name}` of the mixture {kind!r} to have shape {shape}, but got {tuple(tensor.shape)}."
                 )
+        if self.probed is not None and (self.active is None or bool((self.probed & self.active).any())):
+            raise ValueError(
+                f"Expected `probed` of the mixture {kind!r} to hold no operation that is computed, but got some that "
+                "`active` holds too."
+            )
         return self
 
     def weights(self) -> Tensor:
@@ -70,16 +80,20 @@ class Mixture:
         """The same mixture without some operations.
 
         Args:
-            kept: Boolean ``[edges, operations]``: which stay; the others get weight zero and are not computed.
+            kept: Boolean ``[edges, operations]``: which stay; the others get weight zero and are not computed. An edge
+                that keeps none has no offset either.
 
         Returns:
             The mixture; weights are not normalised again.
         """
         held = kept.cpu()
+        edges = kept.any(dim=-1).to(self.operations.device)
         return replace(
             self,
             operations=self.operations.where(kept.to(self.operations.device), 0.0),
             active=held if self.active is None else self.active & held,
+            probed=None if self.probed is None else self.probed & held,
+            offsets=None if self.offsets is None else self.offsets.where(edges, 0.0),
         )
 
     def detach(self) -> Mixture:
@@ -89,6 +103,7 @@ class Mixture:
             operations=self.operations.detach(),
             edges=None if self.edges is None else self.edges.detach(),
             offsets=None if self.offsets is None else self.offsets.detach(),
+            probed=None,
         )
 
 

@@ -19,17 +19,19 @@ class BundleNorm(nn.Module):
         edges: Edges of the bundle.
         channels: Channels of one edge.
         affine: Whether :math:`\gamma` and :math:`\beta` are learned; they are 1 and 0 otherwise.
+        eps: :math:`\epsilon`.
     """
 
     running_mean: Tensor
     running_var: Tensor
 
-    def __init__(self, edges: int, channels: int, affine: bool) -> None:
+    def __init__(self, edges: int, channels: int, affine: bool, eps: float = 1e-5) -> None:
         super().__init__()
         self.register_buffer("running_mean", torch.zeros(edges, channels))
         self.register_buffer("running_var", torch.ones(edges, channels))
         self.weight = nn.Parameter(torch.ones(edges, channels)) if affine else None
         self.bias = nn.Parameter(torch.zeros(edges, channels)) if affine else None
+        self.eps = eps
         self.batch_statistics = False
         self.tracking = True
         self.momentum = 0.1
@@ -49,9 +51,9 @@ class BundleNorm(nn.Module):
         if self.training:
             return self._with_batch_statistics(x, group, weight, bias)
         if self.batch_statistics:
-            return F.batch_norm(x, None, None, weight, bias, training=True)
+            return F.batch_norm(x, None, None, weight, bias, training=True, eps=self.eps)
         mean, var = self.running_mean[list(group)].flatten(), self.running_var[list(group)].flatten()
-        return F.batch_norm(x, mean, var, weight, bias)
+        return F.batch_norm(x, mean, var, weight, bias, eps=self.eps)
 
     def _scale(self, group: Group, scale: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
         channels = self.running_mean.shape[1]
@@ -65,7 +67,9 @@ class BundleNorm(nn.Module):
         mean, var = take(self.running_mean, group), take(self.running_var, group)
         if not self.tracking:
             mean, var = mean.clone(), var.clone()
-        result = F.batch_norm(x, mean.view(-1), var.view(-1), weight, bias, training=True, momentum=self.momentum)
+        result = F.batch_norm(
+            x, mean.view(-1), var.view(-1), weight, bias, training=True, momentum=self.momentum, eps=self.eps
+        )
         if self.tracking and 1 < len(group) < len(self.running_mean):  # a copy was updated, not a view
             self.running_mean[list(group)], self.running_var[list(group)] = mean, var
         return result

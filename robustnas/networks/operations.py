@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from robustnas.networks.bundle import Bundle, Operation, State, separable, spread
 from robustnas.networks.depthwise import depthwise_conv, from_phases
+from robustnas.networks.mbconv import MBConv
 from robustnas.networks.normalisation import BundleNorm, Group, take
 
 
@@ -94,6 +95,7 @@ class Identity(Operation):
     """The skip connection of stride 1."""
 
     parameter_free = identity = True
+    widens = False
 
     def forward(self, state: State, group: Group, scale: Tensor | None) -> Tensor:
         return spread(state.images, len(group), scale)
@@ -125,6 +127,7 @@ class Pool(Operation):
     """3 x 3 pooling, then BatchNorm where the bundle asks for it; the same for all edges, so computed once."""
 
     parameter_free = True
+    widens = False
 
     def __init__(self, bundle: Bundle, kind: Literal["max", "avg"]) -> None:
         super().__init__(bundle)
@@ -161,6 +164,8 @@ class Modules(Operation):
         bundle: Where the operation stands.
         factory: Makes the module of one edge from ``(channels, stride, affine)``.
     """
+
+    widens = False
 
     def __init__(self, bundle: Bundle, factory: Callable[[int, int, bool], nn.Module]) -> None:
         super().__init__(bundle)
@@ -205,6 +210,7 @@ _KNOWN: dict[str, Callable[[Bundle], Operation]] = {
     "conv_7x1_1x7": FactorisedConv,
     "nor_conv_1x1": partial(ReluConv, size=1),
     "nor_conv_3x3": partial(ReluConv, size=3),
+    **{f"mbconv_{k}x{k}_{e}": partial(MBConv, size=k, expansion=e) for k in (3, 5, 7) for e in (3, 6)},
 }
 
 

@@ -61,7 +61,7 @@ class Skeleton(nn.Module, ABC):
                 f"their size by {self.shrink}, but got {images.shape[-2]} x {images.shape[-1]}."
             )
 
-    def run(self, cell: Cell, inputs: Sequence[Tensor], weights: Weights | None, drop_path: float) -> Tensor:
+    def run(self, cell: nn.Module, inputs: Sequence[Tensor], weights: Weights | None, drop_path: float) -> Tensor:
         """Compute a cell, keeping its activations or not."""
         if not (self.checkpointing and torch.is_grad_enabled()):
             output: Tensor = cell(inputs, weights, drop_path)
@@ -78,7 +78,7 @@ class Skeleton(nn.Module, ABC):
 class _Still(AbstractContextManager[None]):
     """Still statistics that can be entered again: each of several backward passes computes the cell anew."""
 
-    def __init__(self, cell: Cell) -> None:
+    def __init__(self, cell: nn.Module) -> None:
         self.cell, self.stack = cell, ExitStack()
 
     def __enter__(self) -> None:
@@ -88,7 +88,7 @@ class _Still(AbstractContextManager[None]):
         self.stack.close()
 
 
-def _compute_twice(cell: Cell) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+def _compute_twice(cell: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
     return nullcontext(), _Still(cell)
 
 
@@ -154,7 +154,7 @@ class DARTSSkeleton(Skeleton):
             s1 = self.stem1(s0)
         auxiliary = None
         for k, (cell, kind) in enumerate(zip(self.cells, self.kinds, strict=True)):
-            s0, s1 = s1, self.run(cell, (s0, s1), None if weights is None else weights[kind], drop_path)  # type: ignore[arg-type]
+            s0, s1 = s1, self.run(cell, (s0, s1), None if weights is None else weights[kind], drop_path)
             if k == self.auxiliary_at and self.training:
                 auxiliary = self.auxiliary(s1)
         return self.classifier(s1.mean(dim=(2, 3))), auxiliary
@@ -214,7 +214,7 @@ class NASBench201Skeleton(Skeleton):
             if k in self.res:
                 x = self.res[k](x)
             else:
-                x = self.run(self.cells[k], (x,), None if weights is None else weights["cell"], drop_path)  # type: ignore[arg-type]
+                x = self.run(self.cells[k], (x,), None if weights is None else weights["cell"], drop_path)
         features: Tensor = F.relu(self.lastact.bn(x)).mean(dim=(2, 3))  # type: ignore[operator]
         return features
 

@@ -13,6 +13,7 @@ from robustnas.networks.cell import Candidate, CellOptions, Weights
 from robustnas.networks.connection import Connection, Full
 from robustnas.networks.edgewise import Edgewise
 from robustnas.networks.mixture import Mixture
+from robustnas.networks.mobile import MobileSkeleton
 from robustnas.networks.normalisation import BundleNorm
 from robustnas.networks.skeleton import DARTSSkeleton, NASBench201Skeleton, Skeleton, norms
 from robustnas.spaces import SearchSpace, find_space
@@ -27,13 +28,13 @@ class Supernet(Edgewise):
 
     Args:
         space: The search space or its name.
-        channels: Channels of the first cells.
+        channels: Channels of the first cells, or of the first convolution in mobile spaces.
         layers: Number of cells, in spaces with the DARTS skeleton (default 8).
         cells: Cells of each of the three stages, in NAS-Bench-201 (default 5).
         num_classes: Outputs of the classifier.
         image_channels: Channels of the images.
-        stem: ``cifar``, or ``imagenet`` to divide the resolution by 8 first (DARTS skeleton only).
-        affine: Whether BatchNorm inside cells learns a scale and an offset.
+        stem: ``cifar``, or ``imagenet`` for large images (DARTS and mobile skeletons only).
+        affine: Whether BatchNorm inside cells learns a scale and an offset; in mobile spaces it always does.
         batch_statistics: Whether evaluation normalises by the batch, not by running statistics.
         form: How separable convolutions are computed: ``separable``, ``dense``, or ``auto`` by device,
             precision and channels.
@@ -66,17 +67,9 @@ class Supernet(Edgewise):
         self.space = find_space(space)
         self.form, self.channels_last = form, channels_last
         options = CellOptions(affine, self.space.skeleton == "darts", form, connection)
-        candidates = {
-            kind: [
-                Candidate(row, column, edge.source, edge.node, name)
-                for row, edge in enumerate(cell.edges)
-                for column, name in enumerate(edge.operations)
-            ]
-            for kind, cell in self.space.cells.items()
-        }
         self.body = build_skeleton(
-            self.space, candidates, channels, layers, cells, num_classes, image_channels, stem, False, options,
-            checkpointing,
+            self.space, all_candidates(self.space), channels, layers, cells, num_classes, image_channels, stem, False,
+            options, checkpointing,
         )  # fmt: skip
         for norm in norms(self.body):
             if isinstance(norm, BundleNorm):
@@ -101,6 +94,18 @@ class Supernet(Edgewise):
         weights = {kind: Weights(mixtures[kind].validate(kind, cell)) for kind, cell in self.space.cells.items()}
         logits: Tensor = self.body(in_format(images, self.channels_last), weights, drop_path)[0]
         return logits
+
+
+def all_candidates(space: SearchSpace) -> dict[str, list[Candidate]]:
+    """Every operation of a space with its place in α, by kind of cell."""
+    return {
+        kind: [
+            Candidate(row, column, edge.source, edge.node, name)
+            for row, edge in enumerate(cell.edges)
+            for column, name in enumerate(edge.operations)
+        ]
+        for kind, cell in space.cells.items()
+    }
 
 
 def build_skeleton(
@@ -140,6 +145,15 @@ def build_skeleton(
     for name, value in (("channels", channels), ("num_classes", num_classes), ("image_channels", image_channels)):
         if value < 1:
             raise ValueError(f"Expected `{name}` to be at least 1, but got {value}.")
+    if space.skeleton == "mobile":
+        for name, depth in (("layers", layers), ("cells", cells)):
+            if depth is not None:
+                raise ValueError(f"Expected the space {space.name} to set the depth, but got `{name}` = {depth}.")
+        if auxiliary:
+            raise ValueError(f"Expected no `auxiliary` head in the space {space.name}.")
+        return MobileSkeleton(
+            space, candidates, channels, num_classes, image_channels, stem, options, checkpointing
+        )  # fmt: skip
     depth, other = (layers, cells) if space.skeleton == "darts" else (cells, layers)
     if other is not None:
         wanted, wrong = ("layers", "cells") if space.skeleton == "darts" else ("cells", "layers")

@@ -3,6 +3,7 @@
 from robustnas.spaces.darts import DARTS, S1, S2, S3, S4, DARTSWithoutNone, darts_like
 from robustnas.spaces.find import find_space
 from robustnas.spaces.genotype import Choice, Genotype
+from robustnas.spaces.mobile import Mobile, MobileSmall, mobile
 from robustnas.spaces.nasbench201 import NASBench201
 from robustnas.spaces.space import CellSpace, Edge, SearchSpace, complete_cell
 
@@ -17,9 +18,12 @@ __all__ = [
     "DARTSWithoutNone",
     "Edge",
     "Genotype",
+    "Mobile",
+    "MobileSmall",
     "NASBench201",
     "SearchSpace",
     "complete_cell",
     "darts_like",
     "find_space",
+    "mobile",
 ]

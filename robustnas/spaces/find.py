@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib
 
 from robustnas.spaces.darts import DARTS, S1, S2, S3, S4, DARTSWithoutNone
+from robustnas.spaces.mobile import Mobile, MobileSmall
 from robustnas.spaces.nasbench201 import NASBench201
 from robustnas.spaces.space import SearchSpace
 
-KNOWN = {space.name: space for space in (DARTS, DARTSWithoutNone, S1, S2, S3, S4, NASBench201)}
+KNOWN = {space.name: space for space in (DARTS, DARTSWithoutNone, S1, S2, S3, S4, NASBench201, Mobile, MobileSmall)}
 
 
 def find_space(space: str | SearchSpace) -> SearchSpace:

@@ -9,7 +9,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Literal
 
-Skeleton = Literal["darts", "nasbench201"]
+Skeleton = Literal["darts", "nasbench201", "mobile"]
 
 
 @dataclass(frozen=True)
@@ -129,21 +129,30 @@ class SearchSpace:
         name: Name that genotypes carry, without spaces.
         cells: Kind of cell to its space: ``normal`` and ``reduce``, or ``cell`` where there is one kind.
         skeleton: ``darts`` stacks cells that see the two before them, with reduction cells at one and two
-            thirds of the depth; ``nasbench201`` stacks three stages joined by residual blocks.
+            thirds of the depth; ``nasbench201`` stacks three stages joined by residual blocks; ``mobile`` is one
+            chain of blocks, each an edge of the kind ``chain``.
+        stages: Blocks of each stage of the ``mobile`` skeleton, and nothing in the others. The first block of a stage
+            changes the shape of the images; the others add their input to their output, so that ``none`` skips them.
 
     Raises:
-        ValueError: If the name has spaces or the skeleton does not fit the kinds of cell.
+        ValueError: If the name has spaces or the skeleton does not fit the kinds of cell or the stages.
     """
 
     name: str
     cells: Mapping[str, CellSpace]
     skeleton: Skeleton = "darts"
+    stages: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "cells", MappingProxyType(dict(self.cells)))
+        object.__setattr__(self, "stages", tuple(self.stages))
         if not re.fullmatch(r"\S+", self.name):
             raise ValueError(f"Expected `name` to be a name without spaces, but got {self.name!r}.")
-        wanted = {"darts": {"normal": (2, False), "reduce": (2, True)}, "nasbench201": {"cell": (1, False)}}
+        wanted = {
+            "darts": {"normal": (2, False), "reduce": (2, True)},
+            "nasbench201": {"cell": (1, False)},
+            "mobile": {"chain": (1, False)},
+        }
         if self.skeleton not in wanted:
             raise ValueError(f"Expected `skeleton` to be one of {sorted(wanted)}, but got {self.skeleton!r}.")
         found = {kind: (cell.inputs, cell.reduction) for kind, cell in self.cells.items()}
@@ -155,12 +164,16 @@ class SearchSpace:
         outputs = next(iter(self.cells.values())).outputs
         if self.skeleton == "nasbench201" and len(outputs) != 1:
             raise ValueError(f"Expected `cells` of the skeleton 'nasbench201' to have one output, but got {outputs}.")
+        if self.skeleton == "mobile":
+            _check_chain(self.cells["chain"], self.stages)
+        elif self.stages:
+            raise ValueError(f"Expected no `stages` with the skeleton {self.skeleton!r}, but got {self.stages}.")
 
     def __reduce__(self) -> tuple[object, ...]:
-        return SearchSpace, (self.name, dict(self.cells), self.skeleton)
+        return SearchSpace, (self.name, dict(self.cells), self.skeleton, self.stages)
 
     def __hash__(self) -> int:
-        return hash((self.name, frozenset(self.cells.items()), self.skeleton))
+        return hash((self.name, frozenset(self.cells.items()), self.skeleton, self.stages))
 
     @cached_property
     def operations(self) -> tuple[str, ...]:
@@ -170,6 +183,23 @@ class SearchSpace:
     def __iter__(self) -> Iterator[tuple[str, Edge]]:
         """Every edge with its kind of cell, in the order of α."""
         return ((kind, edge) for kind, cell in self.cells.items() for edge in cell.edges)
+
+
+def _check_chain(cell: CellSpace, stages: tuple[int, ...]) -> None:
+    count = len(cell.edges)
+    if cell.outputs != (count,) or any((edge.source, edge.node) != (k, k + 1) for k, edge in enumerate(cell.edges)):
+        raise ValueError(
+            f"Expected `edges` of a chain to be 0-1, 1-2, ... with the last node as the one output, "
+            f"but got {[edge.name for edge in cell.edges]} and {cell.outputs}."
+        )
+    if sum(stages) != count or min(stages, default=0) < 1:
+        raise ValueError(f"Expected `stages` to be positive and to sum up to {count} edges, but got {stages}.")
+    for first in (sum(stages[:k]) for k in range(len(stages))):
+        if "none" in cell.edges[first].operations:
+            raise ValueError(
+                f"Expected no `none` on {cell.edges[first].name}, where a stage of the chain starts and nothing "
+                f"bypasses the operations, but got {cell.edges[first].operations}."
+            )
 
 
 def complete_cell(

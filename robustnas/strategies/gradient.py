@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, TypeAlias
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -105,7 +105,7 @@ class Gradient(ABC):
             of BatchNorm stay still, and the search computes in full precision.
     """
 
-    looks_ahead: ClassVar[bool] = True
+    looks_ahead = True
 
     @abstractmethod
     def of(self, problem: Bilevel) -> tuple[list[Tensor], Tensor]:

@@ -108,6 +108,9 @@ class GumbelOneHot(Relaxation):
         sample = straight_through(alpha, gumbel_noise(alpha, moment.generator), self.tau(moment))
         return one_path(sample.chosen, sample.hard, self.ghost_gradient and moment.purpose == "arch")
 
+    def expected(self, alpha: Tensor, moment: Moment) -> Mixture:
+        return Mixture(self.strength(alpha))
+
     def tau(self, moment: Moment) -> float:
         """The temperature of an epoch."""
         progress = min(moment.epoch / max(moment.epochs - 1, 1), 1.0)  # validation after the search counts one more

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 Purpose = Literal["arch", "weights", "evaluation"]
 
@@ -19,9 +20,12 @@ class Moment:
         epoch: Number of the epoch, from 0.
         epochs: Epochs of the whole search.
         generator: Source of random numbers, the same on every process and a function of seed and step alone.
+        silent: Which operations of the kind of cell that is asked about give nothing, those called ``none``; boolean
+            ``[edges, operations]`` on the CPU, or ``None`` where that is not said.
     """
 
     purpose: Purpose
     epoch: int
     epochs: int
     generator: torch.Generator
+    silent: Tensor | None = None

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from robustnas.spaces import SearchSpace
 from robustnas.strategies.moment import Moment
 
 
@@ -39,6 +40,13 @@ class Penalty(ABC):
             A scalar.
         """
         return loss + self.of(shares, moment)
+
+    def check(self, space: SearchSpace) -> None:  # noqa: B027
+        """Refuse, before a search starts, what cannot be penalised; by default nothing.
+
+        Args:
+            space: The search space.
+        """
 
 
 @dataclass(frozen=True)

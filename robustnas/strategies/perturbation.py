@@ -9,7 +9,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -28,7 +27,7 @@ class Perturbation(ABC):
         measures: Whether losses are asked for. Then the network is in evaluation meanwhile.
     """
 
-    measures: ClassVar[bool] = True
+    measures = True
 
     @abstractmethod
     def perturb(

@@ -2,115 +2,132 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Literal, NamedTuple
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from robustnas.spaces import CellSpace, Choice, Genotype, SearchSpace
-
-
-class Score(NamedTuple):
-    """How the supernet does at some weights of operations.
-
-    Attributes:
-        accuracy: The larger the better.
-        loss: The smaller the better.
-    """
-
-    accuracy: float
-    loss: float
-
-
-Weights = Mapping[str, Tensor]
-Evaluate = Callable[[Weights], Score]
+from robustnas.spaces import CellSpace, Genotype, SearchSpace
+from robustnas.strategies.decisions import Decision, Decisions, Evaluate, Score, Weights, crowded
+from robustnas.strategies.selection import Selection, Strongest
 
 
 @dataclass(frozen=True)
-class Decisions:
-    """What has been decided so far.
-
-    Args:
-        operations: Kind of cell to the column chosen on each decided edge, by row.
-        dropped: Kind of cell to the rows of edges that were dropped.
-        nodes: Kind of cell to the nodes whose edges are decided.
-    """
-
-    operations: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
-    dropped: Mapping[str, frozenset[int]] = field(default_factory=dict)
-    nodes: Mapping[str, frozenset[int]] = field(default_factory=dict)
-
-    def apply(self, weights: Weights) -> dict[str, Tensor]:
-        """Weights of operations with the decisions: a one on what was chosen, zeros on what was dropped.
-
-        Args:
-            weights: Kind of cell to weights ``[edges, operations]``.
-
-        Returns:
-            New weights; rows that are not decided keep their values and their graph.
-        """
-        return {kind: self._apply(kind, weight) for kind, weight in weights.items()}
-
-    def _apply(self, kind: str, weight: Tensor) -> Tensor:
-        decided, fixed = torch.zeros(len(weight), 1, dtype=torch.bool), torch.zeros(weight.shape)
-        for row, column in self.operations.get(kind, {}).items():
-            decided[row] = True
-            fixed[row, column] = 1.0
-        for row in self.dropped.get(kind, ()):
-            decided[row] = True
-            fixed[row] = 0.0
-        return torch.where(decided.to(weight.device), fixed.to(weight.device, weight.dtype), weight)
-
-    def with_operation(self, kind: str, row: int, column: int) -> Decisions:
-        """The decisions and one more, for an operation."""
-        chosen = {**self.operations.get(kind, {}), row: column}
-        return replace(self, operations={**self.operations, kind: chosen})
-
-    def with_node(self, kind: str, node: int, dropped: frozenset[int]) -> Decisions:
-        """The decisions and one more, for the edges of a node."""
-        return replace(
-            self,
-            dropped={**self.dropped, kind: self.dropped.get(kind, frozenset()) | dropped},
-            nodes={**self.nodes, kind: self.nodes.get(kind, frozenset()) | {node}},
-        )
-
-    def genotype(self, space: SearchSpace) -> Genotype:
-        """The architecture, once all is decided.
-
-        Args:
-            space: The search space.
-
-        Returns:
-            The genotype.
-        """
-        return Genotype(space.name, {kind: self._cell(kind, cell) for kind, cell in space.cells.items()})
-
-    def _cell(self, kind: str, cell: CellSpace) -> tuple[Choice, ...]:
-        gone = self.dropped.get(kind, frozenset())
-        kept = [(row, edge) for row, edge in enumerate(cell.edges) if row not in gone]
-        return tuple(Choice(edge.source, edge.node, edge.operations[self.operations[kind][row]]) for row, edge in kept)
-
-
-@dataclass(frozen=True)
-class LargestDrop:
+class LargestDrop(Selection):
     r"""Keep on each edge the operation without which the supernet does worst, then at each node the edges likewise.
+
+    Selection is a phase of training after the search: there is a decision for one random edge of each kind of cell,
+    then ``every`` epochs of search at the decisions so far, then the next. When all edges have an operation, each
+    random node drops the edges that it does best without. With :math:`d` decisions, of the edges and of the nodes that
+    have too many of them, and :math:`T` = ``every``, the phase takes :math:`T (d - 1) + 1` epochs (81 in the DARTS
+    space, with :math:`T = 5`); where nodes keep all edges, the last decision is an epoch early, as in the original
+    code for NAS-Bench-201 (25).
 
     To score an operation its weight is set to zero, all else left as it is and not normalised again; to score an edge
     its whole row. Ties keep the first operation, and drop the last edge.
 
     Args:
         criterion: ``accuracy`` as in the paper's runs, or ``loss``.
+        every: Epochs of training after a decision.
+        lr: Step size of the weights in the phase, constant; by default a tenth of the search's.
+        batch_statistics: Whether scores are taken with the statistics of each batch, as in the original code, or with
+            running statistics, which are those of the supernet with all operations.
         restore_dropped: Whether edges that a node has already dropped count again while its next is chosen, as
             in the original code; otherwise they stay away.
+
+    Raises:
+        ValueError: If an argument is out of range.
     """
 
     criterion: Literal["accuracy", "loss"] = "accuracy"
+    every: int = 5
+    lr: float | None = None
+    batch_statistics: bool = True
     restore_dropped: bool = True
 
+    def __post_init__(self) -> None:
+        if self.criterion not in ("accuracy", "loss"):
+            raise ValueError(f"Expected `criterion` to be 'accuracy' or 'loss', but got {self.criterion!r}.")
+        if self.every < 1:
+            raise ValueError(f"Expected `every` to be at least 1, but got {self.every}.")
+        if self.lr is not None and not (self.lr > 0 and math.isfinite(self.lr)):
+            raise ValueError(f"Expected `lr` to be positive, but got {self.lr}.")
+
+    def genotype(self, space: SearchSpace, strengths: Mapping[str, Tensor]) -> Genotype:
+        """The strongest operations: what holds before anything is decided."""
+        return Strongest().genotype(space, strengths)
+
+    def epochs(self, space: SearchSpace) -> int:
+        edges, nodes = _turns(space)
+        last = self.every * (edges + nodes - 1)
+        return last + 1 if nodes else max(last, edges)
+
+    def turn(self, space: SearchSpace, epoch: int) -> int | None:
+        """Which decision falls at the start of an epoch.
+
+        Args:
+            space: The search space.
+            epoch: The epoch, counted from the start of the phase.
+
+        Returns:
+            The number of the decision, from 0, or ``None``.
+        """
+        turns, last = sum(_turns(space)), self.epochs(space) - 1
+        return {min(self.every * turn, last): turn for turn in range(turns)}.get(epoch)
+
+    def decide(
+        self,
+        space: SearchSpace,
+        decisions: Decisions,
+        kept: Weights,
+        weights: Weights,
+        evaluate: Evaluate,
+        generator: torch.Generator,
+    ) -> tuple[Decisions, list[Decision]]:
+        """Decide one random edge of each kind of cell, or one random node where all edges are decided.
+
+        Nodes wait for the edges of all kinds.
+
+        Args:
+            space: The search space.
+            decisions: What was decided before.
+            kept: Kind of cell to the operations that can be chosen, boolean ``[edges, operations]``.
+            weights: Kind of cell to weights of operations.
+            evaluate: Measures the supernet at weights.
+            generator: Source of random numbers.
+
+        Returns:
+            All decisions, and those that are new.
+        """
+        new: list[Decision] = []
+        nodes_turn = not any(decisions.open_edges(kind, cell) for kind, cell in space.cells.items())
+        for kind, cell in space.cells.items():
+            left = decisions.open_nodes(kind, cell) if nodes_turn else decisions.open_edges(kind, cell)
+            if not left:
+                continue
+            chosen = left[int(torch.randint(len(left), (1,), generator=generator))]
+            present = decisions.apply(weights)
+            if nodes_turn:
+                rounds, dropped = self._rounds(cell, kind, chosen, present, evaluate)
+                decisions = decisions.with_node(kind, chosen, frozenset(dropped))
+                new.append(Decision(kind, None, None, chosen, frozenset(dropped), rounds))
+            else:
+                column, scores = self.operation(cell, kind, chosen, present, evaluate, kept[kind][chosen])
+                decisions = decisions.with_operation(kind, chosen, column)
+                new.append(Decision(kind, chosen, column, None, frozenset(), [scores]))
+        return decisions, new
+
     def operation(
-        self, cell: CellSpace, kind: str, row: int, weights: Weights, evaluate: Evaluate
+        self,
+        cell: CellSpace,
+        kind: str,
+        row: int,
+        weights: Weights,
+        evaluate: Evaluate,
+        kept: Tensor | None = None,
     ) -> tuple[int, dict[int, Score]]:
         """Choose the operation of an edge.
 
@@ -120,17 +137,20 @@ class LargestDrop:
             row: Row of the edge.
             weights: Weights of operations, with all earlier decisions.
             evaluate: Measures the supernet at weights.
+            kept: Which operations of the edge can be chosen, boolean ``[operations]``; all by default.
 
         Returns:
-            The column, and the score without each operation that may be selected.
+            The column, and the score without each operation that may be selected; none where only one may be.
         """
         names = cell.edges[row].operations
+        allowed = [k for k, name in enumerate(names) if name not in cell.never_selected and (kept is None or kept[k])]
+        if len(allowed) == 1:
+            return allowed[0], {}
         scores: dict[int, Score] = {}
-        for column, name in enumerate(names):
-            if name not in cell.never_selected:
-                without = weights[kind].clone()
-                without[row, column] = 0.0
-                scores[column] = evaluate({**weights, kind: without})
+        for column in allowed:
+            without = weights[kind].clone()
+            without[row, column] = 0.0
+            scores[column] = evaluate({**weights, kind: without})
         return min(scores, key=lambda column: (self._goodness(scores[column]), column)), scores
 
     def edges(
@@ -148,16 +168,22 @@ class LargestDrop:
         Returns:
             Rows of the dropped edges, and every score in the order it was taken.
         """
+        rounds, dropped = self._rounds(cell, kind, node, weights, evaluate)
+        return frozenset(dropped), [score for scores in rounds for score in scores.values()]
+
+    def _rounds(
+        self, cell: CellSpace, kind: str, node: int, weights: Weights, evaluate: Evaluate
+    ) -> tuple[list[dict[int, Score]], list[int]]:
         left = [row for row, _ in cell.edges_into(node)]
         dropped: list[int] = []
-        taken: list[Score] = []
+        rounds: list[dict[int, Score]] = []
         while cell.keep is not None and len(left) > cell.keep:
             scores = {row: self._without(kind, row, dropped, weights, evaluate) for row in left}
-            taken += scores.values()
+            rounds.append(scores)
             weakest = max(left, key=lambda row: (self._goodness(scores[row]), row))
             left.remove(weakest)
             dropped.append(weakest)
-        return frozenset(dropped), taken
+        return rounds, dropped
 
     def _without(self, kind: str, row: int, dropped: list[int], weights: Weights, evaluate: Evaluate) -> Score:
         without = weights[kind].clone()
@@ -166,3 +192,9 @@ class LargestDrop:
 
     def _goodness(self, score: Score) -> float:
         return score.accuracy if self.criterion == "accuracy" else -score.loss
+
+
+def _turns(space: SearchSpace) -> tuple[int, int]:
+    """Decisions of edges, and of nodes, one for each kind of cell at a time."""
+    cells = space.cells.values()
+    return max(len(cell.edges) for cell in cells), max(len(crowded(cell)) for cell in cells)

@@ -48,10 +48,13 @@ class ShareThreshold(Pruning):
     r"""Operations whose share falls under a threshold leave: they are masked and no longer computed.
 
     The threshold grows linearly over the epochs, :math:`\theta(e) = \theta_0 + (\theta_1 - \theta_0)\,
-    (e + 1 - s) / (E - s)` in epoch :math:`e` of :math:`E`, from epoch :math:`s` on. With :math:`\theta_1 \ge 1/2` one
-    operation is left on nearly every edge at the end, so that the supernet becomes the discrete network. On each edge
-    the largest share that can be selected stays. The shares of those that stay are normalised again by the relaxation.
-    ASAP (arXiv:1904.04123) prunes by a threshold during the search likewise, with a schedule of its own.
+    (e + 1 - s) / (E - s)` at the end of epoch :math:`e` of :math:`E`, from epoch :math:`s` on, and not before α moves
+    (``arch_start``). Who left never returns, and the relaxation normalises the shares of the others again. On each edge
+    the largest share that can be selected stays. With :math:`\theta_1 \ge 1/2` no edge ends with two operations that
+    can be selected, unless both have one half; with 1 every edge ends with one, and the supernet of NAS-Bench-201 is
+    then the discrete network. In DARTS spaces what is left to selection is which edges stay. Beside ``Sparsemax``, an
+    operation that is dead at the end of an epoch leaves at once. ASAP (arXiv:1904.04123) prunes by a threshold during
+    the search likewise, with a schedule of its own.
 
     Args:
         threshold_start: :math:`\theta_0`.
@@ -90,15 +93,10 @@ class ShareThreshold(Pruning):
         }
 
     def _strong(self, cell: CellSpace, shares: Tensor, kept: Tensor, threshold: float) -> Tensor:
-        selectable = torch.tensor(
-            [
-                [
-                    k < len(edge.operations) and edge.operations[k] not in cell.never_selected
-                    for k in range(cell.shape[1])
-                ]
-                for edge in cell.edges
-            ],
-            device=shares.device,
-        )
-        best = shares.masked_fill(~(selectable & kept), -1.0).argmax(dim=-1, keepdim=True)
-        return (shares >= threshold).scatter(-1, best, True)
+        """What reaches the threshold, and on each edge the largest share; of those that can be selected, if any is."""
+        selectable = torch.zeros_like(kept)
+        for row, edge in enumerate(cell.edges):
+            for column, name in enumerate(edge.operations):
+                selectable[row, column] = name not in cell.never_selected
+        ranked = shares.masked_fill(~selectable, -1.0).masked_fill(~kept, -2.0)
+        return (shares >= threshold).scatter(-1, ranked.argmax(dim=-1, keepdim=True), True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
 
 from torch import Tensor
 
@@ -20,7 +19,7 @@ class Relaxation(ABC):
             and weight decay.
     """
 
-    rests: ClassVar[bool] = False
+    rests = False
 
     @abstractmethod
     def mixture(self, alpha: Tensor, moment: Moment) -> Mixture:
@@ -34,6 +33,19 @@ class Relaxation(ABC):
         Returns:
             The mixture, differentiable in ``alpha``.
         """
+
+    def expected(self, alpha: Tensor, moment: Moment) -> Mixture:
+        """The mixture at which the supernet is scored without one or another operation.
+
+        Args:
+            alpha: As in :meth:`mixture`.
+            moment: A moment of evaluation.
+
+        Returns:
+            The mixture of evaluation; where that is one sampled operation, the mean over samples, since no other
+            operation could be missed in it.
+        """
+        return self.mixture(alpha, moment)
 
     def strength(self, alpha: Tensor) -> Tensor:
         """How strongly each operation is held, ``[edges, operations]``: what selection compares."""

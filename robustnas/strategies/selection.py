@@ -26,6 +26,17 @@ class Selection(ABC):
             A genotype of the space.
         """
 
+    def epochs(self, space: SearchSpace) -> int:
+        """Epochs of training that it takes after those of the search.
+
+        Args:
+            space: The search space.
+
+        Returns:
+            Their number.
+        """
+        return 0
+
 
 @dataclass(frozen=True)
 class Strongest(Selection):

@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple
+from typing import NamedTuple
 
 
 class Stop(NamedTuple):
@@ -26,13 +26,13 @@ class Stopping(ABC):
 
     Attributes:
         watches: ``curvature`` is the dominant eigenvalue of the Hessian of the architecture loss in α, ``skips`` the
-            number of skip connections in the normal cell of the genotype.
+            number of skip connections in the normal cell of the genotype, ``nothing`` is not measured.
         every: Epochs between two measurements. The last epoch is measured too.
         at_last: Whether the rule is asked at the last epoch, where only a return to an earlier one is left to decide.
     """
 
-    watches: ClassVar[Literal["nothing", "curvature", "skips"]]
-    at_last: ClassVar[bool] = True
+    watches = "nothing"
+    at_last = True
     every: int
 
     @abstractmethod

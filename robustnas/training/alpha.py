@@ -31,6 +31,15 @@ def possible(space: SearchSpace) -> dict[str, Tensor]:
     return {kind: torch.arange(cell.shape[1]) < widths[kind] for kind, cell in space.cells.items()}
 
 
+def silent(space: SearchSpace) -> dict[str, Tensor]:
+    """Which candidates are called ``none`` and give nothing, by kind of cell: boolean ``[edges, operations]``."""
+    found = {kind: torch.zeros(cell.shape, dtype=torch.bool) for kind, cell in space.cells.items()}
+    for kind, cell in space.cells.items():
+        for row, edge in enumerate(cell.edges):
+            found[kind][row, : len(edge.operations)] = torch.tensor([name == "none" for name in edge.operations])
+    return found
+
+
 def masked(alpha: Tensor, kept: Tensor) -> Tensor:
     """α of a kind of cell, minus infinity at what is not kept, except on edges that keep nothing."""
     gone = ~kept & kept.any(dim=-1, keepdim=True)

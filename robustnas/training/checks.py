@@ -117,11 +117,14 @@ def check_fit(module: LightningModule, trainer: Trainer, stage: str) -> None:
         stage: ``fit``, ``validate``, ``test`` or ``predict``.
 
     Raises:
-        ValueError: If there are no epochs, if precision is too low for α, or if the data do not fit the network.
+        ValueError: If there are no epochs, if precision is too low for α, or if the data do not fit the network or the
+            penalty the space.
     """
     if stage == "fit" and (trainer.max_epochs is None or trainer.max_epochs < 1):
         raise ValueError(f"Expected `max_epochs` to be at least 1, but got {trainer.max_epochs}.")
     check_precision(trainer.precision)
+    if stage == "fit" and (penalty := getattr(module, "penalty", None)) is not None:
+        penalty.check(module.space)
     data: Any = getattr(trainer, "datamodule", None)
     if not isinstance(data, ImageData):
         return

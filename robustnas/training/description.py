@@ -27,7 +27,7 @@ def describe(module: LightningModule, arguments: dict[str, Any]) -> dict[str, An
     Returns:
         Plain values only: dicts, lists, strings, numbers.
     """
-    return {"class_path": _path(type(module)), "init_args": {name: _plain(value) for name, value in arguments.items()}}
+    return {"class_path": _path(type(module)), "init_args": {name: plain(value) for name, value in arguments.items()}}
 
 
 def build(description: dict[str, Any], base: type[Module]) -> Module:
@@ -93,20 +93,19 @@ def _path(kind: type) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """An argument as dicts, lists, strings and numbers: parts as ``class_path`` and ``init_args``, spaces by name."""
     if isinstance(value, SearchSpace):
         return value.name  # found again if it is a known one, or names its own import path
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        arguments = {
-            field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value) if field.init
-        }
+        arguments = {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value) if field.init}
         return (
             {"class_path": _path(type(value)), "init_args": arguments}
             if arguments
             else {"class_path": _path(type(value))}
         )
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     return str(value) if isinstance(value, Path) else value

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 from pytorch_lightning import Callback, LightningModule
+from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 from typing_extensions import Self
 
 from robustnas.data import Role
 from robustnas.training.checks import Finite, check_fit
+from robustnas.training.combinations import without_effect
 from robustnas.training.description import KEY, describe, load
 from robustnas.training.recorder import RunRecorder
 from robustnas.training.tasks import SampleMean
+
+_LOG = logging.getLogger(__name__)
 
 
 class Module(LightningModule, ABC):
@@ -83,6 +88,8 @@ class Module(LightningModule, ABC):
 
     def setup(self, stage: str) -> None:
         check_fit(self, self.trainer, stage)
+        for said in without_effect(self, self.trainer.max_epochs or 1) if stage == "fit" else ():
+            rank_zero_only(_LOG.warning)(said)
 
     def configure_callbacks(self) -> list[Callback]:
         """A run leaves its record, whoever starts it."""

@@ -13,14 +13,15 @@ from torch import Tensor
 
 from robustnas.drawing import save_drawing
 from robustnas.environment import environment
-from robustnas.record import Run, write_json, write_text
+from robustnas.record import SCHEMA, Run, write_json, write_text
 
 
 class RunRecorder(Callback):
     """Writes the record of a run into the folder of its logger, file by file whole or not at all.
 
-    ``manifest.json`` at the start; after each epoch the genotype, α and one row of ``metrics.csv``; at the end
-    the final genotype. The rows travel in the checkpoint, so that a resumed run has those of before.
+    ``manifest.json`` at the start; after each epoch the genotype, α and one row of ``metrics.csv``, and
+    ``decisions.json`` once selection has begun to decide; at the end the final genotype. The rows travel in the
+    checkpoint, so that a resumed run has those of before.
     """
 
     def __init__(self) -> None:
@@ -71,6 +72,8 @@ class RunRecorder(Callback):
         if hasattr(search, "alphas"):
             run.write_alpha(epoch, {kind: alpha.detach().cpu().numpy() for kind, alpha in search.alphas.items()})
             run.write_genotype(search.genotype(), epoch)
+        if (phase := getattr(search, "phase", None)) is not None and phase.entries:
+            write_json(run.path / "decisions.json", {"schema": SCHEMA, "decisions": phase.entries})
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         search: Any = pl_module

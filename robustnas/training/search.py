@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any, Literal
 
 import torch
-from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -24,6 +23,7 @@ from robustnas.strategies import (
     Bilevel,
     FirstOrder,
     Gradient,
+    LargestDrop,
     Moment,
     Never,
     NoPenalty,
@@ -42,11 +42,15 @@ from robustnas.strategies import (
 from robustnas.strategies.moment import Purpose
 from robustnas.training import alpha
 from robustnas.training.checks import check_below_one, check_not_negative, check_positive
+from robustnas.training.combinations import check_parts
 from robustnas.training.description import KEY
 from robustnas.training.module import Module
+from robustnas.training.phase import Phase
 from robustnas.training.processes import average, average_buffers
+from robustnas.training.progress import say
+from robustnas.training.resting import resting
+from robustnas.training.rollback import watch_for
 from robustnas.training.tasks import Task, check_task, loss_of, metrics_of, update
-from robustnas.training.watch import Watch
 
 Mixtures = Mapping[str, Mixture]
 
@@ -72,7 +76,7 @@ class SearchModule(Module):
         relaxation: How α becomes weights of operations.
         perturbation: At which mixture the weights are trained.
         gradient: How the validation loss reaches α.
-        selection: How the search is rounded to a genotype.
+        selection: How the search is rounded to a genotype. Some take epochs of their own, after those of the search.
         penalty: What is added to the loss of α.
         stopping: When the search stops, and to which epoch it returns.
         pruning: Which operations leave during the search.
@@ -152,9 +156,12 @@ class SearchModule(Module):
         check_not_negative(alpha_init=alpha_init, arch_start=arch_start)
         check_below_one(momentum=momentum, drop_path=drop_path, arch_beta1=arch_betas[0], arch_beta2=arch_betas[1])
         self.space = find_space(space)
+        check_parts(self.space, relaxation, perturbation, gradient, stopping)
         self.relaxation, self.perturbation = relaxation, perturbation
         self.gradient, self.selection, self.penalty = gradient, selection, penalty
-        self.watch, self.pruning, self.kept = Watch(stopping), pruning, alpha.possible(self.space)
+        self.watch, self.pruning = watch_for(stopping, weight_decay), pruning
+        self.possible, self.kept = alpha.possible(self.space), alpha.possible(self.space)
+        self.phase = Phase(selection, self.space) if isinstance(selection, LargestDrop) else None
         self.arch_start, self.arch_every = arch_start, arch_every
         self.lr, self.lr_min, self.momentum, self.nesterov = lr, lr_min, momentum, nesterov
         self.weight_decay, self.clip, self.drop_path, self.step_order = weight_decay, clip, drop_path, step_order
@@ -174,16 +181,21 @@ class SearchModule(Module):
     def moment(self, purpose: Purpose) -> Moment:
         """The present moment, with random numbers that all processes share."""
         generator = torch.Generator().manual_seed(derived_seed(self.seed, "shared", self.global_step, purpose))
-        return Moment(purpose, self.current_epoch, self.epochs, generator)
+        return Moment(purpose, min(self.current_epoch, self.search_epochs), self.search_epochs, generator)
 
     @property
-    def epochs(self) -> int:
-        """Epochs of the whole search, one where no trainer says."""
-        return (self._trainer.max_epochs if self._trainer is not None else None) or 1
+    def search_epochs(self) -> int:
+        """Epochs of the search, those of its selection not counted; schedules stay at their end after them."""
+        epochs = self._trainer.max_epochs if self._trainer is not None else None
+        return (self.phase.searched if self.phase is not None else None) or epochs or 1
 
     def mixtures(self, moment: Moment) -> dict[str, Mixture]:
         """The mixture of each kind of cell, differentiable in α."""
-        mixtures = {kind: self.relaxation.mixture(a, moment) for kind, a in self.legal_alphas().items()}
+        silent = alpha.silent(self.space)
+        mixtures = {
+            kind: self.relaxation.mixture(a, replace(moment, silent=silent[kind]))
+            for kind, a in self.legal_alphas().items()
+        }
         if self.pruned:
             mixtures = {kind: mixture.restricted(self.kept[kind]) for kind, mixture in mixtures.items()}
         return {kind: replace(mixture, edges=self.edge_weights(kind)) for kind, mixture in mixtures.items()}
@@ -191,7 +203,7 @@ class SearchModule(Module):
     @property
     def pruned(self) -> bool:
         """Whether any candidate has left."""
-        return any(not torch.equal(self.kept[kind], all_) for kind, all_ in alpha.possible(self.space).items())
+        return any(not torch.equal(self.kept[kind], candidates) for kind, candidates in self.possible.items())
 
     def edge_weights(self, kind: str) -> Tensor | None:
         """Weights of the edges of a kind of cell, ``[edges]``, which sum to one at each node; ``None`` without β."""
@@ -220,8 +232,16 @@ class SearchModule(Module):
 
     def genotype(self) -> Genotype:
         """The architecture that selection finds at the present α, or at that of the epoch a stop returned to."""
-        with torch.no_grad():
-            return self.selection.genotype(self.space, self.watch.returned or self.strengths())
+        if self.phase is not None and self.phase.began is not None:
+            return self.phase.genotype()
+        return self.selection.genotype(self.space, self.final_strengths())
+
+    @torch.no_grad()
+    def final_strengths(self) -> dict[str, Tensor]:
+        """Strengths with which the search ended, or stands: before decisions, and at the epoch a stop returned to."""
+        if self.phase is not None and self.phase.began is not None:
+            return self.phase.strengths
+        return self.watch.returned or self.strengths()
 
     def forward(self, images: Tensor) -> Tensor:
         """Outputs of the supernet at the mixture of evaluation, ``[batch, num_classes]``."""
@@ -230,7 +250,7 @@ class SearchModule(Module):
 
     def loss(self, batch: Batch, mixtures: Mixtures, weights: Mapping[str, Tensor]) -> Tensor:
         """Loss on a batch, a scalar, as a function of mixtures and weights."""
-        drop_path = self.drop_path * self.current_epoch / max(self.epochs - 1, 1)
+        drop_path = self.drop_path * min(self.current_epoch / max(self.search_epochs - 1, 1), 1.0)
         outputs = functional_call(self.supernet, dict(weights), (batch.images, mixtures, drop_path))
         self._outputs = outputs.detach()
         return self.loss_of(outputs, batch.targets)
@@ -244,15 +264,27 @@ class SearchModule(Module):
         for step in steps if self.step_order == "arch_first" else reversed(steps):
             step(batch)
         if self.trainer.is_last_batch:
-            self.look(batch["arch"])
-            self.prune()
-            self.lr_schedulers().step()  # type: ignore[union-attr]
+            if self.phase is None or self.phase.began is None:
+                self.look(batch["arch"])
+                self.prune()
+                self.lr_schedulers().step()  # type: ignore[union-attr]
             average_buffers(self.supernet)
+            self.watch.keep(self)
 
     def on_train_start(self) -> None:
-        """A search that stopped does not go on when it is resumed."""
+        """A search that stopped does not go on when it is resumed, except to select."""
         super().on_train_start()
-        self.trainer.should_stop = self.trainer.should_stop or self.watch.stop is not None
+        self.trainer.should_stop = self.trainer.should_stop or (self.watch.over and self.phase is None)
+        self.watch.go_back(self)
+
+    def on_train_epoch_start(self) -> None:
+        super().on_train_epoch_start()
+        if self.phase is not None:
+            self.phase.step(self)
+
+    def on_train_epoch_end(self) -> None:
+        """Go back where the stopping rule says so: after the record of the epoch, before its checkpoint."""
+        self.watch.go_back(self)
 
     def arch_step(self, batch: Mapping[str, Batch]) -> None:
         """Move α along the gradient of the loss on the architecture batch."""
@@ -280,9 +312,9 @@ class SearchModule(Module):
     @torch.no_grad()
     def settle(self, before: Mapping[str, Tensor]) -> None:
         """Let the relaxation put α right after a step."""
-        moment, after = self.moment("arch"), self.legal_alphas()
+        moment, after, silent = self.moment("arch"), self.legal_alphas(), alpha.silent(self.space)
         for kind, a in self.alphas.items():
-            settled = self.relaxation.settle(before[kind], after[kind], moment)
+            settled = self.relaxation.settle(before[kind], after[kind], replace(moment, silent=silent[kind]))
             a.copy_(settled.where(settled.isfinite(), a))
 
     def arch_loss(self, batch: Batch, weights: Mapping[str, Tensor]) -> Tensor:
@@ -291,25 +323,30 @@ class SearchModule(Module):
         return self.penalty.total(self.loss(batch, self.mixtures(moment), weights), self.shares(), moment)
 
     def prune(self) -> None:
-        """Let operations leave."""
+        """Let operations leave, as soon as α moves."""
+        if self.pruning == NoPruning():
+            return
         shares = {kind: share.detach().cpu() for kind, share in self.shares().items()}
-        self.kept = self.pruning.kept(self.space, shares, self.kept, self.moment("arch"))
-        if self.pruned:
-            left = torch.tensor(sum(int(kept.sum()) for kept in self.kept.values()))
-            self.log("arch/operations", left.float(), on_step=False, on_epoch=True, batch_size=1)
+        if self.current_epoch >= self.arch_start:
+            self.kept = self.pruning.kept(self.space, shares, self.kept, self.moment("arch"))
+        left = float(sum(int(kept.sum()) for kept in self.kept.values()))
+        self.log("arch/operations", left, on_step=False, on_epoch=True, batch_size=1)
 
     def look(self, batch: Batch) -> None:
         """Measure what the stopping rule watches, and stop if it says so."""
-        if not self.watch.due(self.current_epoch, self.trainer.max_epochs or 1):
+        if not self.watch.due(self.current_epoch, self.search_epochs):
             return
         if self.watch.stopping.watches == "curvature":
             value = self.dominant_eigenvalue(batch)
         else:
             value = float(next(iter(self.genotype().count("skip_connect").values())))
-        if (stop := self.watch.add(self.current_epoch, value, self.strengths(), self.trainer.max_epochs)) is not None:
-            self.trainer.should_stop = True
-            rank_zero_info(f"Stopped after epoch {stop.detected}; the result is that of epoch {stop.returned}.")
-        self.log(f"arch/{self.watch.stopping.watches}", value, on_step=False, on_epoch=True, batch_size=1)
+        stop = self.watch.add(self.current_epoch, value, self.strengths(), self.search_epochs)
+        if stop is not None and self.watch.over:
+            self.trainer.should_stop = self.phase is None
+            follows = f"the result is that of epoch {stop.returned}" if self.phase is None else "selection begins"
+            say(self.trainer, f"Stopped after epoch {stop.detected}; {follows}.")
+        logged = {f"arch/{self.watch.stopping.watches}": value, **self.watch.logged}
+        self.log_dict(logged, on_step=False, on_epoch=True, batch_size=1)
 
     def dominant_eigenvalue(self, batch: Batch) -> float:
         """Largest eigenvalue of the Hessian of α's loss on a batch, its weight decay included, in full precision."""
@@ -340,7 +377,9 @@ class SearchModule(Module):
             weight.grad = gradient
         if self.clip > 0:
             nn.utils.clip_grad_norm_(weights.values(), self.clip)
-        self.optimizers()[0].step()  # type: ignore[index]
+        held = self.optimizers(use_pl_optimizer=False)[0]  # type: ignore[index]
+        with resting(self.supernet, mixtures, held) if self.relaxation.rests else nullcontext():
+            self.optimizers()[0].step()  # type: ignore[index]
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Measure the supernet on samples that neither step uses."""
@@ -349,6 +388,15 @@ class SearchModule(Module):
         loss = self.loss_of(outputs, batch.targets)
         self.log("val/loss", loss, batch_size=len(batch.targets), sync_dist=True)
         self.log_dict(self.val_metrics, prog_bar=True, batch_size=len(batch.targets))
+
+    def setup(self, stage: str) -> None:
+        super().setup(stage)
+        if self.phase is not None and stage == "fit":
+            self.phase.extend(self.trainer)
+
+    def teardown(self, stage: str) -> None:
+        if self.phase is not None and stage == "fit":
+            self.phase.release(self.trainer)
 
     def check_images(self, images: Tensor) -> None:
         self.supernet.body.check(images)
@@ -360,17 +408,21 @@ class SearchModule(Module):
         alphas = torch.optim.Adam(
             self.arch_parameters, self.arch_lr, self.arch_betas, weight_decay=self.arch_weight_decay
         )
-        epochs = self.trainer.max_epochs or 1
-        return [weights, alphas], [torch.optim.lr_scheduler.CosineAnnealingLR(weights, epochs, self.lr_min)]
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(weights, self.search_epochs, self.lr_min)
+        return [weights, alphas], [schedule]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         average_buffers(self.supernet)  # in place, and so in the checkpoint
         super().on_save_checkpoint(checkpoint)
         checkpoint[KEY]["watch"], checkpoint[KEY]["kept"] = self.watch.state_dict(), self.kept
+        if self.phase is not None:
+            checkpoint[KEY]["phase"] = self.phase.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.watch.load_state_dict(checkpoint[KEY]["watch"])
         self.kept = dict(checkpoint[KEY]["kept"])
+        if self.phase is not None:
+            self.phase.load_state_dict(checkpoint[KEY].get("phase"), self._trainer)
 
     def _precision(self, full: bool) -> Any:
         return torch.autocast(self.device.type, enabled=False) if full else nullcontext()

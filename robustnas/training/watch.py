@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from robustnas.strategies import Stop, Stopping
+
+if TYPE_CHECKING:
+    from robustnas.training.search import SearchModule
 
 
 class Watch:
@@ -43,9 +46,30 @@ class Watch:
         self.epochs.append(epoch)
         self.values.append(value)
         self.kept[epoch] = {kind: strength.detach().clone() for kind, strength in strengths.items()}
-        if self.stop is None and (self.stopping.at_last or epoch + 1 != epochs):
+        if self.stop is None and self.acts and (self.stopping.at_last or epoch + 1 != epochs):
             self.stop = self.stopping.decide(self.epochs, self.values)
         return self.stop
+
+    @property
+    def acts(self) -> bool:
+        """Whether the rule is still asked."""
+        return True
+
+    @property
+    def over(self) -> bool:
+        """Whether the search ends by the decision of the rule."""
+        return self.stop is not None
+
+    @property
+    def logged(self) -> dict[str, float]:
+        """What is logged beside a measurement."""
+        return {}
+
+    def keep(self, search: SearchModule) -> None:
+        """Keep, at the end of an epoch's last step, what it takes to return to it; here the strengths are enough."""
+
+    def go_back(self, search: SearchModule) -> None:
+        """Return to an earlier epoch to go on from there; here the search ends instead."""
 
     @property
     def returned(self) -> dict[str, Tensor] | None:

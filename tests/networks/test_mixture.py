@@ -41,6 +41,19 @@ def test_a_detached_mixture_is_cut_from_its_graph() -> None:
     assert not offsets.requires_grad
 
 
+def test_what_is_probed_is_restricted_too_and_gone_where_nothing_is_derived() -> None:
+    active = torch.eye(14, 8, dtype=torch.bool)
+    mixture = Mixture(torch.rand(14, 8), active=active, probed=~active)
+    kept = torch.rand(14, 8) < 0.5
+    restricted = mixture.restricted(kept)
+    assert restricted.active is not None
+    assert restricted.probed is not None
+    assert torch.equal(restricted.active, active & kept)
+    assert torch.equal(restricted.probed, ~active & kept)
+    assert mixture.detach().probed is None
+    assert mixture.validate("normal", CELL) is mixture
+
+
 def test_edge_weights_multiply_offsets() -> None:
     operations, edges, offsets = torch.rand(14, 8), torch.rand(14), torch.rand(14)
     assert Mixture(operations, edges).shifts() is None
@@ -58,6 +71,12 @@ def test_edge_weights_multiply_offsets() -> None:
         (Mixture(torch.rand(14, 8), torch.rand(14, 1)), r"`edges` .* shape \(14,\), but got \(14, 1\)"),
         (Mixture(torch.rand(14, 8), offsets=torch.ones(8)), r"`offsets` .* shape \(14,\), but got \(8,\)"),
         (Mixture(torch.rand(14, 8), active=torch.ones(8)), r"`active` .* shape \(14, 8\), but got \(8,\)"),
+        (Mixture(torch.rand(14, 8), probed=torch.ones(8)), r"`probed` .* shape \(14, 8\), but got \(8,\)"),
+        (
+            Mixture(torch.rand(14, 8), active=torch.ones(14, 8).bool(), probed=torch.eye(14, 8).bool()),
+            "`probed` of the mixture 'normal' to hold no operation that is computed",
+        ),
+        (Mixture(torch.rand(14, 8), probed=torch.eye(14, 8).bool()), "`probed` .* to hold no operation that is comp"),
     ],
 )
 def test_shapes_are_checked(mixture: Mixture, message: str) -> None:

@@ -2,10 +2,25 @@ from __future__ import annotations
 
 import pytest
 
-from robustnas.spaces import DARTS, S1, S2, S3, S4, DARTSWithoutNone, NASBench201, SearchSpace, darts_like, find_space
+from robustnas.spaces import (
+    DARTS,
+    S1,
+    S2,
+    S3,
+    S4,
+    DARTSWithoutNone,
+    Mobile,
+    MobileSmall,
+    NASBench201,
+    SearchSpace,
+    darts_like,
+    find_space,
+)
+
+KNOWN = [DARTS, DARTSWithoutNone, S1, S2, S3, S4, NASBench201, Mobile, MobileSmall]
 
 
-@pytest.mark.parametrize("space", [DARTS, DARTSWithoutNone, S1, S2, S3, S4, NASBench201], ids=lambda space: space.name)
+@pytest.mark.parametrize("space", KNOWN, ids=lambda space: space.name)
 def test_a_name_or_a_space_gives_the_space(space: SearchSpace) -> None:
     assert find_space(space.name) is space
     assert find_space(space) is space
@@ -27,5 +42,7 @@ def test_an_import_path_gives_the_space_of_a_users_module(
     ["S5", "", "no_such_module.SPACE", "robustnas.spaces.S9", "robustnas.spaces.Genotype", ".spaces.S1", "robustnas."],
 )
 def test_anything_else_is_refused_with_the_list_of_names(path: str) -> None:
-    with pytest.raises(ValueError, match=r"Expected `space` to be one of \['DARTS', .*'NASBench201'\]"):
+    with pytest.raises(
+        ValueError, match=r"Expected `space` to be one of \['DARTS', .*'NASBench201', 'Mobile', 'MobileSmall'\]"
+    ):
         find_space(path)

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from robustnas.networks import Mixture, Supernet
 from robustnas.spaces import DARTS, DARTSWithoutNone, Genotype, NASBench201
-from robustnas.strategies.projection import Decisions, Evaluate, LargestDrop, Score
+from robustnas.strategies.decisions import Decisions, Evaluate, Score
+from robustnas.strategies.projection import LargestDrop
 
 CRITERIA = {"acc": "accuracy", "loss": "loss"}
 

@@ -72,6 +72,17 @@ def test_two_processes_resume_as_if_not_interrupted(tmp_path, gradient: str) -> 
 
 
 @pytest.mark.slow
+def test_two_processes_take_the_same_decisions_on_all_samples(tmp_path) -> None:
+    first, second = run(tmp_path, "FirstOrder", 1, "select")
+    assert differing(first, second) == []
+    assert len(first["decided"]) == 6
+    assert first["decided"] == second["decided"]
+    resumed = run(tmp_path / "from 8", "FirstOrder", 1, "select", tmp_path / "step=8.ckpt")
+    assert differing(resumed[0], first) == []
+    assert resumed[1]["decided"] == first["decided"]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["apart", "alone"])
 def test_processes_without_broadcast_or_averages_differ(tmp_path, mode: str) -> None:
     assert "alphas.cell" in differing(*run(tmp_path, "FirstOrder", 1, mode))

@@ -1,7 +1,8 @@
 """A search on two processes; each leaves its state: ``worker.py FOLDER GRADIENT EPOCHS MODE [CHECKPOINT]``.
 
 The second process starts with other weights and another α. The mode is ``flat``, or, to see that the comparison of the
-processes can fail, ``apart`` without the first broadcast or ``alone`` without averages.
+processes can fail, ``apart`` without the first broadcast or ``alone`` without averages; ``select`` is ``flat`` with
+a selection that decides in epochs of its own.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ class Apart(FlatStrategy):
 
 torch.set_num_threads(1)
 folder, gradient, epochs, mode, *checkpoint = sys.argv[1:]
-module = search("NASBench201", channels=2, gradient=getattr(strategies, gradient)(), drop_path=0.2)
+parts = {"selection": strategies.LargestDrop("loss", every=1)} if mode == "select" else {}
+module = search("NASBench201", channels=2, gradient=getattr(strategies, gradient)(), drop_path=0.2, **parts)
 if os.environ.get("LOCAL_RANK") == "1":
     for parameter in module.parameters():
         parameter.data += 0.1
@@ -42,4 +44,7 @@ running = fit(
     max_epochs=int(epochs),
     callbacks=[ModelCheckpoint(folder, "{step}", every_n_train_steps=2, save_top_k=-1)],
 )
-torch.save({"state": state(running), "rows": rows(running)}, Path(folder) / f"rank{running.global_rank}.pt")
+decided = module.phase.entries if module.phase else []
+torch.save(
+    {"state": state(running), "rows": rows(running), "decided": decided}, Path(folder) / f"rank{running.global_rank}.pt"
+)

@@ -1,0 +1,117 @@
+"""``robustnas profile``: what the operations of a search cost, as a table that ``ExpectedCost`` reads."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import torch
+from pytorch_lightning import Trainer
+from rich.console import Console
+from rich.table import Table
+
+from robustnas import cli
+from robustnas.cost import UNITS, CostTable, Measure, Profiler
+from robustnas.lanes import label_of
+from robustnas.record import environment, write_json
+from robustnas.spaces import SearchSpace
+from robustnas.training import SearchModule
+
+SIZES = ("channels", "layers", "cells", "num_classes", "stem")
+
+
+class _Described(cli.RobustCLI):
+    """The search and the data of a configuration, without a run."""
+
+    def before_instantiate_classes(self) -> None:
+        """There is no folder to make."""
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        return Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Nothing is run."""
+
+
+def main(arguments: list[str]) -> None:
+    """Write a cost table and print it.
+
+    Args:
+        arguments: ``profile`` and its options.
+
+    Raises:
+        ValueError: If an option is wrong, or the configuration is not that of a search.
+    """
+    options, rest = _parser().parse_known_args(arguments[1:])
+    device = _device(options.device)
+    described = cli.main(["fit", "-c", options.config, *rest], _Described)
+    search = described.model
+    if not isinstance(search, SearchModule):
+        raise ValueError(f"Expected `model` to be a search, but got {type(search).__name__}.")
+    given = search.description["init_args"]
+    profiler = Profiler(
+        search.space, tuple(described.datamodule.image_shape), **{name: given[name] for name in SIZES},
+        batch=options.batch, device=device, repeats=options.repeats,
+    )  # fmt: skip
+    if options.threads < 1:
+        raise ValueError(f"Expected `--threads` to be at least 1, but got {options.threads}.")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(options.threads)  # where cores are busy, threads that wait make times hundredfold
+    try:
+        table = profiler.table(options.measure)
+    finally:
+        torch.set_num_threads(threads)
+    where = {name: value for name, value in environment().items() if name in ("versions", "platform", "cpu", "gpus")}
+    write_json(options.out, {**table.to_json(), "device": device, **where})
+    for measure in dict.fromkeys(options.measure):
+        _print(table, search.space, measure)
+    print(f"Table: {options.out}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="robustnas profile",
+        description="Count parameters and multiply-adds, and measure latency, of every operation of a search, in the "
+        "network that its configuration describes and for images like those of its data.",
+        allow_abbrev=False,
+        epilog="Any option of `robustnas fit` may follow, such as --model.channels 36.",
+    )
+    parser.add_argument("-c", "--config", required=True, help="YAML of the search")
+    parser.add_argument("--measure", nargs="+", default=list(UNITS), help=f"what to measure: {', '.join(UNITS)}")
+    parser.add_argument("--batch", type=int, default=64, help="images of a batch whose latency is measured")
+    parser.add_argument("--device", help="where latency is measured (default: cuda where there is one, else cpu)")
+    parser.add_argument("--threads", type=int, default=1, help="threads of a CPU (default: 1)")
+    parser.add_argument("--repeats", type=int, default=15, help="timed runs of an operation, whose median counts")
+    parser.add_argument("--out", default="costs.json", metavar="FILE", help="file of the table (default: costs.json)")
+    return parser
+
+
+def _device(name: str | None) -> str:
+    name = name or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # a torch without CUDA asserts
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"Expected `--device` to be one that torch can use, but got {name!r}: {reason}") from error
+    return name
+
+
+def _print(table: CostTable, space: SearchSpace, measure: Measure) -> None:
+    console = Console()
+    console.print(f"\n{measure}, in {UNITS[measure]}", style="bold")
+    for kind, cell in space.cells.items():
+        names = list(dict.fromkeys(name for edge in cell.edges for name in edge.operations))
+        shown = Table(title=kind, title_justify="left")
+        shown.add_column("edge")
+        for name in names:
+            shown.add_column(label_of(name), justify="right")
+        for edge, row in zip(cell.edges, table.kinds[kind][measure], strict=True):
+            costs = dict(zip(edge.operations, row, strict=True))
+            shown.add_row(edge.name, *(_figure(costs[name]) if name in costs else "" for name in names))
+        console.print(shown)
+    mean = sum(sum(row) / len(row) for costs in table.kinds.values() for row in costs[measure])
+    print(f"The rest: {_figure(table.rest[measure])}. Expected at equal shares: {_figure(mean + table.rest[measure])}.")
+
+
+def _figure(cost: float) -> str:
+    return f"{cost:,}" if isinstance(cost, int) else f"{cost:,.3f}"

@@ -1,0 +1,300 @@
+"""What the operations of a space cost: parameters, multiply-adds, and time on a device.
+
+FLOPs are multiply-adds of convolutions and linear layers for one image, the convention of papers on mobile networks: a
+product and the addition after it count as one. BatchNorm, activations, poolings and sums are not counted.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from statistics import median
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from robustnas.networks.blocks import Stem
+from robustnas.networks.bundle import Bundle, State
+from robustnas.networks.cell import Candidate, CellOptions, Leaving
+from robustnas.networks.operations import build_operation
+from robustnas.networks.skeleton import Skeleton
+from robustnas.networks.supernet import all_candidates, build_skeleton, in_format
+from robustnas.spaces import Genotype, SearchSpace, find_space
+
+SCHEMA = 1
+Measure = Literal["parameters", "flops", "latency"]
+UNITS: Mapping[Measure, str] = {
+    "parameters": "weights",
+    "flops": "multiply-adds for an image",
+    "latency": "milliseconds for a batch",
+}
+
+Rows = tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True)
+class CostTable:
+    """What each operation costs on each edge, summed over the cells of its kind, and the rest of the network.
+
+    Args:
+        space: Name of the search space.
+        operations: Kind of cell to the operations of its edges.
+        kinds: Kind of cell to its costs by measure, ``[edges][operations of the edge]``.
+        rest: What the network without operations costs, by measure.
+        about: What was measured and where, in JSON's types.
+    """
+
+    space: str
+    operations: Mapping[str, tuple[tuple[str, ...], ...]]
+    kinds: Mapping[str, Mapping[str, Rows]]
+    rest: Mapping[str, float]
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    def cost(self, genotype: Genotype, measure: Measure, space: SearchSpace | None = None) -> float:
+        """What the discrete network of a genotype costs: its operations and the rest.
+
+        Args:
+            genotype: The architecture.
+            measure: Which cost.
+            space: The space; by default the one that the genotype names.
+
+        Returns:
+            The cost, in the unit of ``UNITS``; a latency is the sum of those of the parts.
+
+        Raises:
+            ValueError: If the table lacks the measure, or the genotype is of another space.
+        """
+        space = space or find_space(genotype.space)
+        self.check(space, measure)
+        genotype.validate(space)
+        total = self.rest[measure]
+        for kind, choices in genotype.cells.items():
+            for source, node, operation in choices:
+                row = space.cells[kind].row(source, node) or 0
+                total += self.kinds[kind][measure][row][self.operations[kind][row].index(operation)]
+        return total
+
+    def check(self, space: SearchSpace, measure: Measure) -> None:
+        """Refuse a space that the table is not of, and a measure that it does not hold.
+
+        Args:
+            space: The space.
+            measure: Which cost.
+
+        Raises:
+            ValueError: If the table is of another space, or lacks the measure.
+        """
+        found = {kind: tuple(edge.operations for edge in cell.edges) for kind, cell in space.cells.items()}
+        if self.space != space.name or self.operations != found:
+            raise ValueError(f"Expected a cost table of {space.name} as it is now, but got one of {self.space}.")
+        if measure not in self.rest:
+            raise ValueError(f"Expected a cost table that holds {measure!r}, but got one of {list(self.rest)}.")
+
+    def to_json(self) -> dict[str, Any]:
+        """The table in JSON's types, with a schema version; :func:`read_table` reads it back."""
+        return {"schema": SCHEMA, **asdict(self), "units": {m: unit for m, unit in UNITS.items() if m in self.rest}}
+
+
+def read_table(path: str | Path) -> CostTable:
+    """Read a table that ``robustnas profile`` wrote.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The table.
+
+    Raises:
+        ValueError: If there is no such file, or it holds no table.
+    """
+    try:
+        data = json.loads(Path(path).read_text(encoding="utf-8"))
+        if not isinstance(data, dict) or data.get("schema") != SCHEMA:
+            raise ValueError(f"no cost table of schema version {SCHEMA}")
+        return _checked(data)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or " ".join(str(error).split())
+        raise ValueError(
+            f"Expected {path} to be a cost table that `robustnas profile` wrote, but reading it fails: "
+            f"{type(error).__name__}: {reason}"
+        ) from error
+
+
+def _checked(data: Mapping[str, Any]) -> CostTable:
+    operations = {kind: tuple(map(tuple, rows)) for kind, rows in data["operations"].items()}
+    rest = {measure: _number(value) for measure, value in data["rest"].items()}
+    kinds = {
+        kind: {measure: tuple(tuple(map(_number, row)) for row in data["kinds"][kind][measure]) for measure in rest}
+        for kind in operations
+    }
+    for kind, costs in kinds.items():
+        for measure, rows in costs.items():
+            if [len(row) for row in rows] != [len(row) for row in operations[kind]]:
+                raise ValueError(f"{measure} of {kind!r} and its operations differ in shape")
+    return CostTable(str(data["space"]), operations, kinds, rest, data.get("about", {}))
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not (value >= 0 and math.isfinite(value)):
+        raise ValueError(f"{value!r} is no cost")
+    return value
+
+
+class _Place(NamedTuple):
+    """An operation of one cell: its place in the table, and what decides its cost."""
+
+    kind: str
+    row: int
+    column: int
+    name: str
+    bundle: Bundle
+    size: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Profiler:
+    """Counts and measures the discrete networks of a space.
+
+    Args:
+        space: The search space or its name.
+        image_shape: Channels, height and width of the images.
+        channels: Channels of the first cells.
+        layers: Number of cells, in spaces with the DARTS skeleton (default 8).
+        cells: Cells of each of the three stages, in NAS-Bench-201 (default 5).
+        num_classes: Outputs of the classifier.
+        stem: ``cifar`` or ``imagenet``.
+        batch: Images of a batch whose latency is measured.
+        device: Where latency is measured.
+        repeats: Timed runs of an operation, after a third as many that are not; their median counts.
+
+    Raises:
+        ValueError: If a number is not positive.
+    """
+
+    space: SearchSpace | str
+    image_shape: tuple[int, int, int] = (3, 32, 32)
+    channels: int = 16
+    layers: int | None = None
+    cells: int | None = None
+    num_classes: int = 10
+    stem: Stem = "cifar"
+    batch: int = 64
+    device: str = "cpu"
+    repeats: int = 15
+
+    def __post_init__(self) -> None:
+        if min(self.batch, self.repeats) < 1:
+            raise ValueError(f"Expected `batch` and `repeats` to be at least 1, but got {self.batch}, {self.repeats}.")
+
+    def table(self, measures: Sequence[Measure] = ("parameters", "flops")) -> CostTable:
+        """Fill a table.
+
+        Args:
+            measures: What to count or measure.
+
+        Returns:
+            The table.
+
+        Raises:
+            ValueError: If a measure is unknown, or the network cannot be built for the images.
+        """
+        space = find_space(self.space)
+        if not measures or any(measure not in UNITS for measure in measures):
+            raise ValueError(f"Expected `measures` to be among {list(UNITS)}, but got {list(measures)}.")
+        places = self._places(space)
+        kinds: dict[str, dict[str, Rows]] = {kind: {} for kind in space.cells}
+        rest: dict[str, float] = {}
+        for measure in dict.fromkeys(measures):
+            known: dict[tuple[object, ...], float] = {}
+            sums = {kind: [[0.0] * len(edge.operations) for edge in c.edges] for kind, c in space.cells.items()}
+            for place in places:
+                if (key := place[3:]) not in known:
+                    known[key] = self._of_operation(place, measure)
+                sums[place.kind][place.row][place.column] += known[key]
+            for kind, rows in sums.items():
+                kinds[kind][measure] = tuple(tuple(map(_plain, row)) for row in rows)
+            rest[measure] = _plain(self._of_rest(space, measure))
+        operations = {kind: tuple(edge.operations for edge in cell.edges) for kind, cell in space.cells.items()}
+        here = {"image_shape": list(self.image_shape), "threads": torch.get_num_threads()}
+        return CostTable(space.name, operations, kinds, rest, {**asdict(replace(self, space=space.name)), **here})
+
+    def _body(self, space: SearchSpace, candidates: Mapping[str, list[Candidate]]) -> Skeleton:
+        options = CellOptions(affine=True, pool_norm=False)
+        return build_skeleton(
+            space, candidates, self.channels, self.layers, self.cells, self.num_classes, self.image_shape[0], self.stem,
+            False, options, False,
+        )  # fmt: skip
+
+    def _places(self, space: SearchSpace) -> list[_Place]:
+        """Every operation of every cell, with the size of the images that enter it."""
+        candidates, places = all_candidates(space), list[_Place]()
+        with torch.device("meta"):
+            body = self._body(space, candidates).eval()
+        kinds = {id(c): kind for kind, listed in candidates.items() for c in listed}  # equal ones stand in many kinds
+
+        def look(leaving: torch.nn.Module, inputs: tuple[Any, ...]) -> None:
+            assert isinstance(leaving, Leaving)
+            height, width = inputs[0].images.shape[-2:]
+            for c in leaving.candidates:
+                one = replace(leaving.operation.bundle, edges=1)
+                places.append(_Place(kinds[id(c)], c.row, c.column, c.operation, one, (height, width)))
+
+        for module in body.modules():
+            if isinstance(module, Leaving):
+                module.register_forward_pre_hook(look)
+        with torch.no_grad():
+            body(torch.empty(1, *self.image_shape, device="meta"), None)
+        return places
+
+    def _of_operation(self, place: _Place, measure: Measure) -> float:
+        counted = replace(place.bundle, form="separable")  # kernels that are multiplied out would count as one
+        bundle = place.bundle if measure == "latency" else counted
+        shape = (bundle.channels, *place.size)
+        return self._of(
+            measure, lambda: build_operation(place.name, bundle), shape, lambda o, images: o(State(images), (0,), None)
+        )
+
+    def _of_rest(self, space: SearchSpace, measure: Measure) -> float:
+        nothing: dict[str, list[Candidate]] = {kind: [] for kind in space.cells}
+        return self._of(
+            measure, lambda: self._body(space, nothing), self.image_shape, lambda body, images: body(images, None)
+        )
+
+    @torch.no_grad()
+    def _of(self, measure: Measure, make: Callable[[], Any], shape: Sequence[int], run: Callable[..., Any]) -> float:
+        """What a module costs that ``make`` makes and ``run`` calls with images of a shape."""
+        device = self.device if measure == "latency" else "meta"
+        with torch.device(device):
+            module = make().eval()
+        if measure == "parameters":
+            return int(sum(parameter.numel() for parameter in module.parameters()))
+        if measure == "latency":
+            images = in_format(torch.rand(self.batch, *shape, device=device), None)
+            return self._milliseconds(lambda: run(module, images))
+        with FlopCounterMode(display=False) as counter:
+            run(module, torch.empty(1, *shape, device=device))
+        return int(counter.get_total_flops()) // 2
+
+    def _milliseconds(self, run: Callable[[], object]) -> float:
+        seconds = []
+        for k in range(-(self.repeats // 3 + 1), self.repeats):
+            self._wait()
+            start = time.perf_counter()
+            run()
+            self._wait()
+            if k >= 0:
+                seconds.append(time.perf_counter() - start)
+        return 1000 * median(seconds)
+
+    def _wait(self) -> None:
+        if torch.device(self.device).type != "cpu":
+            torch.accelerator.synchronize(torch.device(self.device))
+
+
+def _plain(value: float) -> float:
+    return int(value) if value == int(value) else value

@@ -1,0 +1,185 @@
+"""The skeleton of ProxylessNAS: a chain of blocks between a stem and a wide 1 x 1 convolution."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from math import prod
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from robustnas.networks.blocks import Stem
+from robustnas.networks.bundle import Bundle, State
+from robustnas.networks.cell import Candidate, CellOptions, Drop, Leaving, Sum, Weights
+from robustnas.networks.connection import Full
+from robustnas.networks.mbconv import EPSILON, MBConv
+from robustnas.networks.skeleton import Candidates, Skeleton
+from robustnas.spaces import SearchSpace
+
+WIDTHS = (32, 16, 24, 40, 80, 96, 192, 320, 1280)  # stem, first block, stages, last convolution
+STRIDES: Mapping[Stem, tuple[int, ...]] = {"imagenet": (2, 2, 2, 2, 1, 2, 1), "cifar": (1, 1, 2, 2, 1, 2, 1)}
+
+
+class Block(nn.Module):
+    """One edge of the chain: the sum of its operations and, where the shape stays the same, of its input.
+
+    Args:
+        candidates: Operations of the edge.
+        before: Channels that enter.
+        after: Channels that leave.
+        stride: Step of the operations.
+        residual: Whether the input is added to the output.
+        options: How operations are built.
+
+    Raises:
+        ValueError: If an operation cannot change the number of channels, but should.
+
+    Shapes:
+        Input ``[batch, before, h, w]``; output ``[batch, after, ceil(h / stride), ceil(w / stride)]``.
+    """
+
+    def __init__(
+        self,
+        candidates: Sequence[Candidate],
+        before: int,
+        after: int,
+        stride: int,
+        residual: bool,
+        options: CellOptions,
+    ) -> None:
+        super().__init__()
+        self.after, self.stride, self.residual = after, stride, residual
+        self.rows = sorted({candidate.row for candidate in candidates})
+        self.edge = nn.ModuleList()
+        bundle = Bundle(1, before, after, stride, options.affine, options.pool_norm, options.form)
+        for candidate in candidates:
+            if candidate.operation == "none":
+                continue
+            leaving = Leaving(candidate.operation, [candidate], bundle)
+            if before != after and not leaving.operation.widens:
+                raise ValueError(
+                    f"Expected the operations of {candidate.source}-{candidate.node}, where a stage starts, to turn "
+                    f"{before} channels into {after}, but got {candidate.operation!r}, which cannot."
+                )
+            self.edge.append(leaving)
+
+    @property
+    def bundles(self) -> list[Leaving]:
+        """Every operation with its candidate."""
+        return [module for module in self.edge if isinstance(module, Leaving)]
+
+    def forward(self, inputs: Sequence[Tensor], weights: Weights | None, drop_path: float = 0.0) -> Tensor:
+        """Compute the block.
+
+        Args:
+            inputs: The images, alone in a sequence.
+            weights: Weights of the candidates, or ``None`` for ones.
+            drop_path: In training, probability that a block is dropped for a sample, if its input goes on without it.
+
+        Returns:
+            The output of the block.
+        """
+        (images,) = inputs
+        state, total = State(images), Sum()
+        for leaving in self.bundles:
+            if (computed := leaving(state, weights)) is not None:
+                total.add(computed[1])
+        if total.empty:
+            height, width = (-(-size // self.stride) for size in images.shape[-2:])
+            mixed = images.new_zeros(len(images), self.after, height, width)
+        else:
+            mixed = total.value
+        if self.residual:
+            mixed = Drop(drop_path if self.training else 0.0, set())(mixed, 0)
+        if weights is not None:
+            mixed = weights.shift(mixed, self.rows)
+        return images + mixed if self.residual else mixed
+
+
+class MobileSkeleton(Skeleton):
+    """A convolution, a fixed block, the searched blocks in stages, a wide 1 x 1 convolution, and the classifier.
+
+    BatchNorm learns a scale and an offset in the search too, as in the original, where one path is sampled at a time.
+    With the stem ``imagenet`` the strides are the paper's, which divide the resolution by 32. With ``cifar`` the
+    first convolution and the first stage keep it, and the other strides divide it by 8: what is done to MobileNetV2,
+    which has the same strides, in the widely used networks for CIFAR-10 of github.com/kuangliu/pytorch-cifar.
+
+    Args:
+        space: The search space.
+        candidates: Operations of the chain.
+        channels: Channels that leave the first convolution. All widths are scaled by ``channels / widths[0]`` and
+            rounded to multiples of 8, the last one only if it grows. The paper has 32.
+        num_classes: Outputs of the classifier.
+        image_channels: Channels of the images.
+        stem: Which strides.
+        options: How operations are built.
+        checkpointing: Whether activations of blocks are computed again in the backward pass.
+        widths: Channels of the first convolution, the fixed block, each stage and the last convolution.
+
+    Raises:
+        ValueError: If only some channels take part, or an operation cannot change the number of channels.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        candidates: Candidates,
+        channels: int,
+        num_classes: int,
+        image_channels: int = 3,
+        stem: Stem = "cifar",
+        options: CellOptions = CellOptions(),
+        checkpointing: bool = False,
+        widths: Sequence[int] = WIDTHS,
+    ) -> None:
+        super().__init__(image_channels, checkpointing)
+        if options.connection != Full():
+            raise ValueError(
+                f"Expected `connection` to be `Full` in the space {space.name}, whose blocks change the number of "
+                f"channels, so that none can bypass them, but got {options.connection}."
+            )
+        options, scale = replace(options, affine=True, pool_norm=False), channels / widths[0]
+        before, first, *stages = (rounded(scale * width) for width in widths[:-1])
+        last = rounded(max(scale, 1.0) * widths[-1])
+        start, *strides = STRIDES[stem][: len(space.stages) + 1]
+        self.shrink = start * prod(strides)
+        self.stem = _ConvNorm(image_channels, before, 3, start)
+        self.first = MBConv(Bundle(1, before, first, affine=True), size=3, expansion=1)
+        self.cells = nn.ModuleList()
+        before, edges = first, iter(space.cells["chain"].edges)
+        for blocks, after, stride in zip(space.stages, stages, strides, strict=False):
+            for k in range(blocks):
+                edge = next(edges)
+                on_edge = [c for c in candidates["chain"] if (c.source, c.node) == (edge.source, edge.node)]
+                self.cells.append(Block(on_edge, before, after, stride if k == 0 else 1, k > 0, options))
+                before = after
+        self.mix = _ConvNorm(before, last, 1, 1)
+        self.classifier = nn.Linear(last, num_classes)
+
+    def forward(
+        self, images: Tensor, weights: Mapping[str, Weights] | None, drop_path: float = 0.0
+    ) -> tuple[Tensor, Tensor | None]:
+        self.check(images)
+        x = self.first(State(self.stem(images)), (0,), None)
+        for block in self.cells:
+            x = self.run(block, (x,), None if weights is None else weights["chain"], drop_path)
+        return self.classifier(self.mix(x).mean(dim=(2, 3))), None
+
+
+class _ConvNorm(nn.Module):
+    """Convolution, BatchNorm, ReLU6."""
+
+    def __init__(self, before: int, after: int, size: int, stride: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(before, after, size, stride, size // 2, bias=False)
+        self.bn = nn.BatchNorm2d(after, eps=EPSILON)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return F.relu6(self.bn(self.conv(images)), inplace=True)
+
+
+def rounded(width: float) -> int:
+    """The nearest multiple of 8, at least 8, and the next one where that would lose more than a tenth."""
+    nearest = max(8, int(width + 4) // 8 * 8)
+    return nearest + 8 if nearest < 0.9 * width else nearest

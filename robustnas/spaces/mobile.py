@@ -1,0 +1,39 @@
+"""The space of ProxylessNAS (arXiv:1812.00332): a chain of mobile blocks, each with its kernel and its expansion."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from robustnas.spaces.space import CellSpace, Edge, SearchSpace
+
+MBCONVS = ("mbconv_3x3_3", "mbconv_3x3_6", "mbconv_5x5_3", "mbconv_5x5_6", "mbconv_7x7_3", "mbconv_7x7_6")
+
+
+def mobile(name: str, blocks: Sequence[int] = (4, 4, 4, 4, 4, 1), operations: tuple[str, ...] = MBCONVS) -> SearchSpace:
+    """A chain of blocks in stages, each block with an operation of its own.
+
+    The operation ``mbconv_5x5_6``, a depthwise 5 x 5 convolution on six times the channels, is ``5x5_MBConv6`` in the
+    original code, and ``none`` its ``Zero``. The first block of a stage widens the images, and may halve their
+    size; all others add their input to their output, and can be ``none``, which drops the block: so depth is searched.
+
+    Args:
+        name: Name of the space.
+        blocks: Blocks of each stage, for one to six stages. The paper has 21 in six.
+        operations: Operations that every block chooses from, without ``none``.
+
+    Returns:
+        The space: one kind ``chain``, whose edge from k to k + 1 is block k.
+
+    Raises:
+        ValueError: If there are no stages, or more than six.
+    """
+    if not 1 <= len(blocks) <= 6:
+        raise ValueError(f"Expected `blocks` to list one to six stages, but got {len(blocks)}.")
+    starts = {sum(blocks[:k]) for k in range(len(blocks))}
+    edges = [Edge(k, k + 1, operations if k in starts else (*operations, "none")) for k in range(sum(blocks))]
+    chain = CellSpace(inputs=1, edges=tuple(edges), outputs=(len(edges),))
+    return SearchSpace(name, {"chain": chain}, "mobile", tuple(blocks))
+
+
+Mobile = mobile("Mobile")
+MobileSmall = mobile("MobileSmall", (1, 2, 2))  # for images of 8 x 8 pixels or so

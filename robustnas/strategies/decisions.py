@@ -1,0 +1,156 @@
+"""What a selection that decides step by step has decided so far."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from robustnas.spaces import CellSpace, Choice, Genotype, SearchSpace
+
+
+class Score(NamedTuple):
+    """How the supernet does at some weights of operations.
+
+    Attributes:
+        accuracy: The larger the better.
+        loss: The smaller the better.
+    """
+
+    accuracy: float
+    loss: float
+
+
+Weights = Mapping[str, Tensor]
+Evaluate = Callable[[Weights], Score]
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """What has been decided so far.
+
+    Args:
+        operations: Kind of cell to the column chosen on each decided edge, by row.
+        dropped: Kind of cell to the rows of edges that were dropped.
+        nodes: Kind of cell to the nodes whose edges are decided.
+    """
+
+    operations: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
+    dropped: Mapping[str, frozenset[int]] = field(default_factory=dict)
+    nodes: Mapping[str, frozenset[int]] = field(default_factory=dict)
+
+    def apply(self, weights: Weights) -> dict[str, Tensor]:
+        """Weights of operations with the decisions: a one on what was chosen, zeros on what was dropped.
+
+        Args:
+            weights: Kind of cell to weights ``[edges, operations]``.
+
+        Returns:
+            New weights; rows that are not decided keep their values and their graph.
+        """
+        return {kind: self._apply(kind, weight) for kind, weight in weights.items()}
+
+    def _apply(self, kind: str, weight: Tensor) -> Tensor:
+        decided, fixed = torch.zeros(len(weight), 1, dtype=torch.bool), torch.zeros(weight.shape)
+        for row, column in self.operations.get(kind, {}).items():
+            decided[row] = True
+            fixed[row, column] = 1.0
+        for row in self.dropped.get(kind, ()):
+            decided[row] = True
+            fixed[row] = 0.0
+        return torch.where(decided.to(weight.device), fixed.to(weight.device, weight.dtype), weight)
+
+    def with_operation(self, kind: str, row: int, column: int) -> Decisions:
+        """The decisions and one more, for an operation."""
+        chosen = {**self.operations.get(kind, {}), row: column}
+        return replace(self, operations={**self.operations, kind: chosen})
+
+    def with_node(self, kind: str, node: int, dropped: frozenset[int]) -> Decisions:
+        """The decisions and one more, for the edges of a node."""
+        return replace(
+            self,
+            dropped={**self.dropped, kind: self.dropped.get(kind, frozenset()) | dropped},
+            nodes={**self.nodes, kind: self.nodes.get(kind, frozenset()) | {node}},
+        )
+
+    def kept(self, kept: Weights) -> dict[str, Tensor]:
+        """What is still computed.
+
+        Args:
+            kept: Kind of cell to what would be without decisions, boolean ``[edges, operations]``.
+
+        Returns:
+            The same with one operation on a decided edge, and none on one that was dropped.
+        """
+        return {kind: weight > 0 for kind, weight in self.apply({k: stay.float() for k, stay in kept.items()}).items()}
+
+    def restrict(self, strengths: Weights) -> dict[str, Tensor]:
+        """Strengths that only what agrees with the decisions can win.
+
+        Args:
+            strengths: Kind of cell to strengths of operations, zero or more, ``[edges, operations]``.
+
+        Returns:
+            The same, with -1 on all that was decided against: an edge counts as strong as what was decided on it.
+        """
+        agreeing = self.kept(
+            {kind: torch.ones_like(strength, dtype=torch.bool) for kind, strength in strengths.items()}
+        )
+        return {kind: strength.where(agreeing[kind], -1.0) for kind, strength in strengths.items()}
+
+    def complete(self, space: SearchSpace) -> bool:
+        """Whether nothing is left to decide."""
+        return not any(self.open_edges(k, cell) or self.open_nodes(k, cell) for k, cell in space.cells.items())
+
+    def open_edges(self, kind: str, cell: CellSpace) -> list[int]:
+        """Rows of the edges whose operation is not decided."""
+        return [row for row in range(len(cell.edges)) if row not in self.operations.get(kind, {})]
+
+    def open_nodes(self, kind: str, cell: CellSpace) -> list[int]:
+        """Nodes with more edges than the cell keeps that are not decided."""
+        return [node for node in crowded(cell) if node not in self.nodes.get(kind, frozenset())]
+
+    def genotype(self, space: SearchSpace) -> Genotype:
+        """The architecture, once all is decided.
+
+        Args:
+            space: The search space.
+
+        Returns:
+            The genotype.
+        """
+        return Genotype(space.name, {kind: self._cell(kind, cell) for kind, cell in space.cells.items()})
+
+    def _cell(self, kind: str, cell: CellSpace) -> tuple[Choice, ...]:
+        gone = self.dropped.get(kind, frozenset())
+        kept = [(row, edge) for row, edge in enumerate(cell.edges) if row not in gone]
+        return tuple(Choice(edge.source, edge.node, edge.operations[self.operations[kind][row]]) for row, edge in kept)
+
+
+def crowded(cell: CellSpace) -> list[int]:
+    """Nodes with more edges than the cell keeps."""
+    return [node for node in cell.nodes if cell.keep is not None and len(cell.edges_into(node)) > cell.keep]
+
+
+class Decision(NamedTuple):
+    """One decision, and what it rests on.
+
+    Attributes:
+        kind: Kind of cell.
+        row: The edge that was decided, or ``None`` for the edges of a node.
+        column: The operation chosen on it.
+        node: The node that was decided, or ``None`` for an edge.
+        dropped: Rows of the edges that the node drops.
+        rounds: The score without each column, or, for a node, one round for each edge it drops, with the score
+            without each row.
+    """
+
+    kind: str
+    row: int | None
+    column: int | None
+    node: int | None
+    dropped: frozenset[int]
+    rounds: list[dict[int, Score]]

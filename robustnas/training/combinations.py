@@ -1,0 +1,110 @@
+r"""Which parts make no sense together.
+
+Parts answer independent questions, and nearly all answers go together. What is refused here would train for hours to
+no effect. Some that may look odd are allowed:
+
+- β in a space whose nodes keep all edges selects nothing, but still weighs edges while operations are compared.
+- ``Unrolled`` with a sampled relaxation: both losses of a step see one sample, and the gradient is that of the sampled
+  network, through the same straight-through derivative.
+- ``CurvatureRise`` with a sampled relaxation measures the curvature of the straight-through surrogate at one sample,
+  which grows like :math:`\tau^{-2}` as the temperature of ``GumbelOneHot`` falls: hold τ, or read it with care.
+- ``Sparsemax`` with a perturbation: only operations in the support are moved.
+- ``SkipDominance`` with a number that no genotype exceeds never stops, but counts.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from robustnas.networks import Mixture
+from robustnas.spaces import SearchSpace
+from robustnas.strategies import (
+    Gradient,
+    Moment,
+    Perturbation,
+    Relaxation,
+    ShareThreshold,
+    SkipDominance,
+    Stopping,
+    Strongest,
+    Unperturbed,
+    Unrolled,
+)
+from robustnas.strategies.moment import Purpose
+from robustnas.training import alpha
+
+
+def check_parts(
+    space: SearchSpace, relaxation: Relaxation, perturbation: Perturbation, gradient: Gradient, stopping: Stopping
+) -> None:
+    """Refuse parts that have nothing to do beside the others.
+
+    Args:
+        space: The search space.
+        relaxation: How α becomes weights of operations.
+        perturbation: At which mixture the weights are trained.
+        gradient: How the validation loss reaches α.
+        stopping: When the search stops.
+
+    Raises:
+        ValueError: If two of them make no sense together.
+    """
+    if not isinstance(perturbation, Unperturbed) and _one_path(space, relaxation):
+        raise ValueError(
+            f"Expected `perturbation` to be `Unperturbed` beside the relaxation `{type(relaxation).__name__}`, whose "
+            "weight step computes one operation of each edge with weight one, so that there is nothing to perturb, "
+            f"but got `{type(perturbation).__name__}`."
+        )
+    if isinstance(gradient, Unrolled) and getattr(_sample(space, relaxation, "arch"), "probed", None) is not None:
+        raise ValueError(
+            "Expected `gradient` to be `FirstOrder` or `UnrolledByDifferences` beside a relaxation that leaves "
+            f"operations out of the forward pass, as `{type(relaxation).__name__}` does here, since their second "
+            "derivative is then missing, but got `Unrolled`."
+        )
+    if isinstance(stopping, SkipDominance):
+        _check_skips(space)
+
+
+def without_effect(module: Any, epochs: int) -> list[str]:
+    """What never happens in a search of so few epochs, a sentence each.
+
+    That is no error: such runs are trials, or keep α on purpose for a selection that does not read it.
+
+    Args:
+        module: A search, or another module, of which nothing is said.
+        epochs: Epochs of the search.
+
+    Returns:
+        The sentences.
+    """
+    said = []
+    start, pruning = getattr(module, "arch_start", 0), getattr(module, "pruning", None)
+    if start >= epochs and isinstance(module.selection, Strongest):
+        said.append(f"α rests until epoch {start} of {epochs}: the genotype is that of the random start.")
+    if isinstance(pruning, ShareThreshold) and pruning.start >= epochs:
+        said.append(f"Pruning starts at epoch {pruning.start} of {epochs}: no operation leaves.")
+    return said
+
+
+def _sample(space: SearchSpace, relaxation: Relaxation, purpose: Purpose) -> Mixture:
+    """A mixture of the first kind of cell, at an α of zeros."""
+    kind, cell = next(iter(space.cells.items()))
+    start = alpha.masked(torch.zeros(cell.shape), alpha.possible(space)[kind])
+    return relaxation.mixture(start, Moment(purpose, 0, 1, torch.Generator().manual_seed(0)))
+
+
+def _one_path(space: SearchSpace, relaxation: Relaxation) -> bool:
+    """Whether a weight step computes no more than one operation of each edge, where there are several."""
+    active = _sample(space, relaxation, "weights").active
+    return active is not None and active.shape[-1] > 1 and bool((active.sum(dim=-1) <= 1).all())
+
+
+def _check_skips(space: SearchSpace) -> None:
+    kind, cell = next(iter(space.cells.items()))
+    if all("skip_connect" not in edge.operations for edge in cell.edges):
+        raise ValueError(
+            f"Expected `space` to have skip connections beside `SkipDominance`, which counts them, but got "
+            f"{space.name}, whose cell {kind!r} has none."
+        )

@@ -1,0 +1,83 @@
+"""Weights of operations that a step left out stay as they are: neither momentum nor weight decay moves them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from robustnas.networks import Mixture, Supernet
+from robustnas.networks.cell import Cell, Weights
+
+Slices = list[int]
+
+
+@contextmanager
+def resting(supernet: Supernet, mixtures: Mapping[str, Mixture], optimizer: torch.optim.Optimizer) -> Iterator[None]:
+    """Have the optimiser step inside leave alone whatever belongs only to operations that were not computed.
+
+    A parameter none of whose operations were computed loses its gradient, so that the optimiser passes it over. Where
+    only some slices of a parameter rest, they and what the optimiser holds of them are put back after the step; what
+    it did not hold before becomes zero there, which for SGD is the momentum of a weight that never moved.
+
+    Args:
+        supernet: The network, with gradients.
+        mixtures: Kind of cell to the mixture of the step.
+        optimizer: The optimiser of its weights.
+
+    Yields:
+        Nothing.
+    """
+    parts: list[tuple[nn.Parameter, Slices]] = []
+    for parameter, slices in _at_rest(supernet, mixtures):
+        if slices is None:
+            parameter.grad = None
+        else:
+            parts.append((parameter, slices))
+    before = [_read(parameter, slices, optimizer) for parameter, slices in parts]
+    yield
+    with torch.no_grad():
+        for (parameter, slices), (value, held) in zip(parts, before, strict=True):
+            parameter[slices] = value
+            for name, tensor in _held(parameter, optimizer).items():
+                tensor[slices] = held.get(name, torch.zeros_like(value))
+
+
+def _read(
+    parameter: nn.Parameter, slices: Slices, optimizer: torch.optim.Optimizer
+) -> tuple[Tensor, dict[str, Tensor]]:
+    held = {name: tensor[slices] for name, tensor in _held(parameter, optimizer).items()}
+    return parameter.detach()[slices], held  # an index by a list makes copies
+
+
+def _held(parameter: nn.Parameter, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """What the optimiser holds of every element of a parameter, such as its momentum."""
+    state = optimizer.state.get(parameter, {})
+    return {name: x for name, x in state.items() if isinstance(x, Tensor) and x.shape == parameter.shape}
+
+
+def _at_rest(supernet: Supernet, mixtures: Mapping[str, Mixture]) -> Iterator[tuple[nn.Parameter, Slices | None]]:
+    """Parameters of operations that were not computed, with the slices that rest; ``None`` for all of them."""
+    cells = supernet.space.cells
+    weights = {kind: Weights(mixture) for kind, mixture in mixtures.items()}
+    for cell in supernet.modules():
+        if isinstance(cell, Cell):
+            kind = next(kind for kind in cells if cells[kind] is cell.space)
+            yield from _in_cell(cell, weights[kind])
+
+
+def _in_cell(cell: Cell, weights: Weights) -> Iterator[tuple[nn.Parameter, Slices | None]]:
+    for bundle in cell.bundles:
+        computed = [weights.active(one.row, one.column) for one in bundle.candidates]
+        if all(computed):
+            continue
+        for name, parameter in bundle.operation.named_parameters():
+            places = [bundle.operation.edgewise(name, position) for position in range(len(computed))]
+            used = {place[1] for place, now in zip(places, computed, strict=True) if place is not None and now}
+            slices = {place[1] for place in places if place is not None} - used
+            if not used:
+                yield parameter, None
+            elif slices:
+                yield parameter, [index for index in slices if index is not None]

@@ -1,0 +1,124 @@
+"""How the supernet does at given weights of operations, on samples that neither step uses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+
+import torch
+from pytorch_lightning import Trainer
+from torch import Tensor
+
+from robustnas.data import ImageData, Role
+from robustnas.data.batch import Batch, derived_seed
+from robustnas.networks.statistics import evaluating, still_statistics
+from robustnas.strategies.decisions import Score
+from robustnas.training.processes import average
+from robustnas.training.tasks import Task, loss_of
+
+Outputs = Callable[[Tensor], Tensor]
+
+
+class Scoring:
+    """Measures a network on every sample of the role ``selection``, or of ``arch`` where that is empty.
+
+    Samples are not augmented. They come in batches of nearly equal size and in a random order that is the same for
+    all scores: with statistics of the batch, a data set that is sorted by class would be measured class by class.
+
+    Args:
+        trainer: The trainer, with its data module. Its ``limit_val_batches`` counts.
+        network: The network that is measured.
+        task: What it predicts.
+        batch_statistics: Whether it normalises by the statistics of each batch, or by running statistics.
+        seed: Seed of the order, and of everything that operations draw.
+
+    Raises:
+        ValueError: If the data are not those of this library, which know their roles.
+    """
+
+    def __init__(
+        self, trainer: Trainer, network: torch.nn.Module, task: Task, batch_statistics: bool, seed: int
+    ) -> None:
+        self.trainer, self.network, self.task = trainer, network, task
+        self.batch_statistics, self.seed = batch_statistics, seed
+        self.data = image_data(trainer)
+        self.loss = loss_of(task)
+        role: Role = "selection" if len(self.data.split.indices["selection"]) else "arch"
+        self.images, indices = self.data.split.part(role), self.data.split.union(role)
+        order = torch.randperm(len(indices), generator=torch.Generator().manual_seed(derived_seed(seed, "scoring")))
+        own = indices[order][trainer.global_rank :: trainer.world_size]
+        count = -(-len(own) // self.data.eval_batch_size)
+        limit = trainer.limit_val_batches
+        most = limit if isinstance(limit, int) else int(limit * count)
+        self.places = own.tensor_split(count)[: max(most, 1)] if count else ()
+
+    @torch.no_grad()
+    def __call__(self, outputs_of: Outputs) -> Score:
+        """Measure.
+
+        Args:
+            outputs_of: Outputs of the network for a batch of images.
+
+        Returns:
+            Accuracy, that of single labels where there are several, or the negative squared error in regression; and
+            the loss. Both are averaged over the samples of all processes.
+        """
+        sums = torch.zeros(3, dtype=torch.float64)
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices), self._mode(), self.trainer.precision_plugin.val_step_context():
+            torch.manual_seed(derived_seed(self.seed, "drawn"))  # operations may draw
+            for batch in self._batches():
+                outputs = outputs_of(batch.images)
+                size = len(batch.targets)
+                loss = float(self.loss(outputs, batch.targets))
+                sums += torch.tensor([size, size * self._goodness(outputs, batch.targets, loss), size * loss])
+        size, good, loss = average([sums.to(self.device)])[0].tolist()
+        return Score(-math.inf if math.isnan(good) else good / size, math.inf if math.isnan(loss) else loss / size)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return self.trainer.strategy.root_device
+
+    def _batches(self) -> Iterator[Batch]:
+        for chosen in self.places:
+            batch = Batch(self.images.pixels[chosen], self.images.targets[chosen], torch.tensor(0))
+            batch = self.data.prepare(self.data.transfer_batch_to_device(batch, self.device, 0), augment=False)
+            yield batch._replace(images=self.trainer.precision_plugin.convert_input(batch.images))
+
+    def _mode(self) -> AbstractContextManager[None]:
+        return still_statistics(self.network) if self.batch_statistics else evaluating(self.network)
+
+    def _goodness(self, outputs: Tensor, targets: Tensor, loss: float) -> float:
+        if self.task == "classification":
+            return float((outputs.argmax(dim=-1) == targets).double().mean())
+        if self.task == "multilabel":
+            return float(((outputs > 0) == (targets > 0.5)).double().mean())
+        return -loss
+
+
+def image_data(trainer: Trainer) -> ImageData:
+    """The data module of a trainer.
+
+    Args:
+        trainer: The trainer.
+
+    Returns:
+        Its data module.
+
+    Raises:
+        ValueError: If it is none of this library's.
+    """
+    data = getattr(trainer, "datamodule", None)
+    if not isinstance(data, ImageData):
+        raise ValueError(
+            f"Expected `datamodule` to be an ImageData, on whose role selection LargestDrop scores operations, "
+            f"but got {type(data).__name__}."
+        )
+    return data
+
+
+def score_as_json(score: Score) -> Mapping[str, float | None]:
+    """A score as JSON can hold it: what is not finite is ``None``."""
+    return {name: value if math.isfinite(value) else None for name, value in score._asdict().items()}

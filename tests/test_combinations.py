@@ -1,0 +1,177 @@
+"""Parts of several papers in one search, from YAML; and those that make no sense together."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from robustnas import cli, strategies
+from robustnas.__main__ import main
+from robustnas.strategies import (
+    AdversarialPerturbation,
+    GumbelOneHot,
+    RandomPerturbation,
+    ShareThreshold,
+    SkipDominance,
+    Softmax,
+    Sparsemax,
+    Strongest,
+    Unperturbed,
+    Unrolled,
+)
+from robustnas.strategies.selection import Selection
+from robustnas.training import SearchModule
+from robustnas.training.combinations import without_effect
+
+sys.path.insert(0, str(Path(__file__).parent / "training"))
+
+from runs import fit
+
+PARTIAL = {"class_path": "robustnas.networks.PartialChannels", "init_args": {"k": 2}}
+CURVATURE = {"class_path": "CurvatureRise", "init_args": {"window": 1, "lag": 1, "start": 0, "every": 1}}
+ADVERSARIAL = {"class_path": "AdversarialPerturbation", "init_args": {"steps": 2}}
+PRUNED = {"class_path": "ShareThreshold", "init_args": {"threshold_end": 0.5}}
+
+# Pairs beyond the papers: a variant, and what else it is asked to be. Names of classes as a user writes them.
+PAIRS: dict[str, tuple[str, dict[str, Any]]] = {
+    "PC-DARTS + SDARTS-ADV": ("PCDARTS", {"connection": PARTIAL, "perturbation": ADVERSARIAL}),
+    "PC-DARTS + GDAS": ("PCDARTS", {"connection": PARTIAL, "relaxation": "GumbelOneHot"}),
+    "PC-DARTS + Sparsemax": ("PCDARTS", {"connection": PARTIAL, "relaxation": "Sparsemax"}),
+    "PC-DARTS + second order": ("PCDARTS", {"connection": PARTIAL, "gradient": "Unrolled"}),
+    "PC-DARTS + CurvatureRise": ("PCDARTS", {"connection": PARTIAL, "stopping": CURVATURE}),
+    "GDAS + second order": ("GDAS", {"gradient": "Unrolled"}),
+    "GDAS + second order by differences": ("GDAS", {"gradient": "UnrolledByDifferences"}),
+    "GDAS + entropy": ("GDAS", {"penalty": "EntropyPenalty"}),
+    "GDAS + SkipDominance": ("GDAS", {"stopping": "SkipDominance"}),
+    "GDAS + CurvatureRise": ("GDAS", {"stopping": CURVATURE}),
+    "GDAS + edge weights": ("GDAS", {"edge_weights": True}),
+    "GDAS + pruning": ("GDAS", {"pruning": PRUNED}),
+    "Sparsemax + CurvatureRise": ("SparsemaxDARTS", {"stopping": CURVATURE}),
+    "Sparsemax + SDARTS-RS": ("SparsemaxDARTS", {"perturbation": "RandomPerturbation"}),
+    "Sparsemax + sparsity": ("SparsemaxDARTS", {"penalty": "LpSparsity"}),
+    "Sparsemax + second order": ("SparsemaxDARTS", {"gradient": "Unrolled"}),
+    "SDARTS-ADV + CurvatureRise": ("SmoothDARTS", {"perturbation": ADVERSARIAL, "stopping": CURVATURE}),
+    "SDARTS-RS + second order": ("SmoothDARTS", {"perturbation": "RandomPerturbation", "gradient": "Unrolled"}),
+    "RobustDARTS + sparsity + drop path": ("RobustDARTS", {"penalty": "LpSparsity", "drop_path": 0.2}),
+    "SDARTS-RS + pruning": ("SmoothDARTS", {"perturbation": "RandomPerturbation", "pruning": PRUNED}),
+}
+if hasattr(strategies, "LargestDrop"):
+    DROP = {"class_path": "LargestDrop", "init_args": {"every": 1}}
+    PAIRS |= {
+        "GDAS + LargestDrop": ("GDAS", {"selection": DROP}),
+        "PC-DARTS + LargestDrop": ("PCDARTS", {"connection": PARTIAL, "selection": DROP}),
+    }
+if hasattr(strategies, "BinaryGates"):
+    PAIRS |= {
+        "ProxylessNAS + CurvatureRise": ("ProxylessNAS", {"stopping": CURVATURE, "arch_every": 1}),
+        "ProxylessNAS + PC-DARTS": ("ProxylessNAS", {"connection": PARTIAL, "arch_every": 1}),
+    }
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_a_combination_beyond_the_papers_runs_from_yaml(tmp_path: Path, name: str) -> None:
+    variant, parts = PAIRS[name]
+    size = {"space": "NASBench201", "channels": 4, "cells": 1, "arch_start": 0, "alpha_init": 0.0}
+    config = {
+        "model": {"class_path": variant, "init_args": {**size, **parts}},
+        "data": {"class_path": "Digits", "init_args": {"batch_size": 8}},
+        "trainer": {
+            "max_epochs": 2,
+            "limit_train_batches": 2,
+            "limit_val_batches": 1,
+            "enable_progress_bar": False,
+            "accelerator": "cpu",
+        },
+    }
+    path = tmp_path / "mixed.yaml"
+    path.write_text(yaml.safe_dump(config), encoding="utf-8")
+    run = cli.main(["fit", "-c", str(path), f"--run={tmp_path / 'run'}"])
+    search: Any = run.model
+    assert run.trainer.global_step >= 4
+    assert all(parameter.isfinite().all() for parameter in search.parameters())
+    moved = [bool((parameter != 0).any()) for parameter in search.arch_parameters]
+    assert moved == [True] * (2 if search.betas else 1)  # from zero, where no weight decay moves it
+    search.genotype().validate(search.space)
+    for part, given in parts.items():
+        wanted = given["class_path"].rpartition(".")[2] if isinstance(given, dict) else given
+        assert not isinstance(wanted, str) or type(_held(search, part)).__name__ == wanted
+
+
+def _held(search: Any, part: str) -> object:
+    held = {"stopping": lambda: search.watch.stopping, "connection": lambda: next(_connections(search))}
+    return held.get(part, lambda: getattr(search, part))()
+
+
+def _connections(search: Any) -> Any:
+    return (module.connection for module in search.supernet.modules() if hasattr(module, "connection"))
+
+
+def small(**options: Any) -> SearchModule:
+    space = {"space": "NASBench201", "cells": 1} | options
+    return SearchModule(**{"channels": 4, **({"layers": 3} if space["space"] != "NASBench201" else {}), **space})
+
+
+@pytest.mark.parametrize("perturbation", [RandomPerturbation(), AdversarialPerturbation()])
+def test_there_is_nothing_to_perturb_on_one_path(perturbation: Any) -> None:
+    with pytest.raises(ValueError, match=r"^Expected `perturbation` to be `Unperturbed` beside the relaxation `Gumbel"):
+        small(relaxation=GumbelOneHot(), perturbation=perturbation)
+    for relaxation in (Softmax(), Sparsemax()):
+        small(relaxation=relaxation, perturbation=perturbation)
+    small(relaxation=GumbelOneHot(), perturbation=Unperturbed())
+
+
+def test_skips_cannot_be_counted_where_there_are_none() -> None:
+    with pytest.raises(ValueError, match=r"^Expected `space` to have skip .* got S4, whose cell 'normal' has none\.$"):
+        small(space="S4", cells=None, stopping=SkipDominance())
+    for space in ("S1", "S2", "S3"):
+        small(space=space, cells=None, stopping=SkipDominance())
+    small(stopping=SkipDominance(most=6))  # counts, and never stops
+
+
+@pytest.mark.skipif(not hasattr(strategies, "BinaryGates"), reason="there is no `BinaryGates`")
+def test_operations_left_out_have_no_second_derivative() -> None:
+    gates: Any = strategies.BinaryGates  # type: ignore[attr-defined]
+    with pytest.raises(ValueError, match=r"^Expected `gradient` to be `FirstOrder` or .* but got `Unrolled`\.$"):
+        small(relaxation=gates("full_v2"), gradient=Unrolled())
+    small(relaxation=gates("full"), gradient=Unrolled())
+    with pytest.raises(ValueError, match="nothing to perturb"):
+        small(relaxation=gates(), perturbation=RandomPerturbation())
+
+
+def test_a_combination_is_refused_before_anything_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--model=GDAS", "--model.space=NASBench201", "--model.perturbation=RandomPerturbation", "--data=Digits"]
+    assert main(["fit", *options, f"--run={tmp_path / 'run'}"]) == 1
+    said = capsys.readouterr().err.strip()
+    assert said.startswith("robustnas: Expected `perturbation` to be `Unperturbed`")
+    assert "\n" not in said
+    assert not (tmp_path / "run").exists()
+
+
+class Blind(Selection):
+    """A selection that does not read α."""
+
+    def genotype(self, space: Any, strengths: Any) -> Any:
+        return Strongest().genotype(space, {kind: torch.ones_like(held) for kind, held in strengths.items()})
+
+
+def test_what_comes_after_the_last_epoch_is_said() -> None:
+    search = small(arch_start=3, pruning=ShareThreshold(start=3))
+    assert without_effect(search, 4) == []
+    rests = "α rests until epoch 3 of 3: the genotype is that of the random start."
+    stays = "Pruning starts at epoch 3 of 3: no operation leaves."
+    assert without_effect(search, 3) == [rests, stays]
+    assert without_effect(small(arch_start=3, selection=Blind()), 3) == []
+    assert without_effect(torch.nn.Linear(1, 1), 1) == []
+
+
+def test_a_search_too_short_for_its_method_says_so_and_runs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    fit(tmp_path, small(arch_start=2, image_channels=1), max_epochs=1)
+    said = [record.getMessage() for record in caplog.records if record.name.startswith("robustnas")]
+    assert said == ["α rests until epoch 2 of 1: the genotype is that of the random start."]
