@@ -4,6 +4,7 @@ from robustnas.diagnostics.alignment import LayerAlignment
 from robustnas.diagnostics.alpha import AlphaShares
 from robustnas.diagnostics.arch_gradient import ArchGradient
 from robustnas.diagnostics.budget import Budget
+from robustnas.diagnostics.curvature import Curvature
 from robustnas.diagnostics.diagnostic import Diagnostic
 from robustnas.diagnostics.gap import DiscretisationGap
 from robustnas.diagnostics.generalisation import GeneralisationGap
@@ -17,6 +18,7 @@ __all__ = [
     "AlphaShares",
     "ArchGradient",
     "Budget",
+    "Curvature",
     "Diagnostic",
     "Diagnostics",
     "DiscretisationGap",

@@ -11,14 +11,16 @@ from robustnas.diagnostics.alignment import LayerAlignment
 from robustnas.diagnostics.alpha import AlphaShares
 from robustnas.diagnostics.arch_gradient import ArchGradient
 from robustnas.diagnostics.budget import Budget
+from robustnas.diagnostics.curvature import Curvature
 from robustnas.diagnostics.diagnostic import Diagnostic
 from robustnas.diagnostics.gap import DiscretisationGap
 from robustnas.diagnostics.generalisation import GeneralisationGap
 from robustnas.diagnostics.genotype import GenotypeChurn
 from robustnas.diagnostics.gradient_match import GradientMatch
-from robustnas.diagnostics.view import TensorBoardView
+from robustnas.diagnostics.view import TensorBoardView, tensorboard
 
 from robustnas.training.search import SearchModule
+from robustnas.verdict import judge_run
 
 
 def everything() -> list[Diagnostic]:
@@ -30,6 +32,7 @@ def everything() -> list[Diagnostic]:
         ArchGradient(),
         LayerAlignment(),
         GradientMatch(),
+        Curvature(),
         DiscretisationGap(),
         TensorBoardView(),
     ]
@@ -86,6 +89,14 @@ class Diagnostics(Callback):
             measure.on_train_end(trainer, pl_module)
         if isinstance(pl_module, SearchModule) and self.measures:
             _say(self.budget.summary())
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Judge the search by its record, which is complete now."""
+        if isinstance(pl_module, SearchModule) and trainer.is_global_zero and self.measures:
+            verdict = judge_run(trainer.log_dir or trainer.default_root_dir, pl_module.space)
+            if (writer := tensorboard(trainer)) is not None:
+                writer.add_text("verdict", verdict.markdown(), trainer.global_step)
+            _say(verdict.line)
 
     def state_dict(self) -> dict[str, Any]:
         own = {measure.name: measure.state_dict() for measure in self.measures}

@@ -51,7 +51,7 @@ class TensorBoardView(Diagnostic):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Lay out the page of charts, and name what is compared between runs."""
         super().on_fit_start(trainer, pl_module)
-        if (writer := _writer(trainer)) is None or not isinstance(pl_module, SearchModule):
+        if (writer := tensorboard(trainer)) is None or not isinstance(pl_module, SearchModule):
             return
         charts = {panel.title: ["Multiline", [f"^{name}$" for name in panel.lines]] for panel in PANELS}
         writer.add_custom_scalars({"Is it collapsing?": charts})
@@ -59,7 +59,7 @@ class TensorBoardView(Diagnostic):
         logger.log_hyperparams(flat(pl_module.description), dict.fromkeys(FINAL, float("nan")))
 
     def measure(self, search: SearchModule, probe: Probe) -> dict[str, float]:
-        if (writer := _writer(search.trainer)) is None:
+        if (writer := tensorboard(search.trainer)) is None:
             return {}
         step = search.trainer.global_step
         for kind, share in search.shares().items():
@@ -82,7 +82,7 @@ class TensorBoardView(Diagnostic):
             folder = Path(trainer.log_dir or trainer.default_root_dir)
             write_bytes(folder / "curves.png", render(figure, "png"))
             write_bytes(folder / "curves.svg", render(figure, "svg"))
-            if (writer := _writer(trainer)) is not None:
+            if (writer := tensorboard(trainer)) is not None:
                 writer.add_image("curves", _pixels(figure), trainer.global_step)
                 final = {name: _last(rows, source) for name, source in FINAL.items()}
                 trainer.logger.log_metrics({name: value for name, value in final.items() if value is not None})  # type: ignore[union-attr]
@@ -110,7 +110,7 @@ def flat(description: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def _writer(trainer: Trainer) -> Any:
+def tensorboard(trainer: Trainer) -> Any:
     """TensorBoard's writer, or ``None`` where the run logs elsewhere."""
     logger = next((logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)), None)
     return None if logger is None else logger.experiment

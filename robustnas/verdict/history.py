@@ -95,12 +95,12 @@ class History:
         )  # fmt: skip
 
     @classmethod
-    def of_run(cls, folder: str | Path, space: str | None = None) -> History:
+    def of_run(cls, folder: str | Path, space: SearchSpace | str | None = None) -> History:
         """Read the folder of a run, finished or not, with diagnostics or without.
 
         Args:
             folder: The folder.
-            space: Name of the search space; by default the one that the run's genotypes name.
+            space: The search space or its name; by default the one that the run's genotypes name.
 
         Returns:
             The history.
@@ -116,7 +116,7 @@ class History:
         settings = _section(_section(manifest, "module"), "init_args")
         known = [genotype.space for genotype in (*genotypes.values(), *([final] if final else []))]
         named = space or next(iter(known), None) or settings.get("space")
-        if not isinstance(named, str):
+        if not isinstance(named, (str, SearchSpace)):
             raise ValueError(f"Expected {run.path} to name its search space, but it does not; give --space.")
         planned, classes = manifest.get("epochs"), _section(manifest, "data").get("classes")
         return cls(

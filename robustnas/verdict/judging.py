@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from robustnas.record import Run, write_text
+from robustnas.spaces import SearchSpace
 from robustnas.verdict.history import History
 from robustnas.verdict.measures import Series, avoidable, by_chance, curvature_rise, measures, skip_share, strongest
 from robustnas.verdict.thresholds import AT_RISK, POINTS, REMEDIES, THRESHOLDS, UNTOUCHED, Remedy, Threshold
@@ -51,12 +52,12 @@ def judge(history: History) -> Verdict:
     )  # fmt: skip
 
 
-def judge_run(folder: str | Path, space: str | None = None) -> Verdict:
+def judge_run(folder: str | Path, space: SearchSpace | str | None = None) -> Verdict:
     """Judge the folder of a run and leave ``verdict.json`` in it.
 
     Args:
         folder: The folder.
-        space: Name of the search space; by default the one that the run's genotypes name.
+        space: The search space or its name; by default the one that the run's genotypes name.
 
     Returns:
         The verdict.
