@@ -149,6 +149,9 @@ class BinaryGates(Relaxation):
             looked_at = torch.where(silent.any(dim=-1, keepdim=True), alone.looked_at, looked_at)
         return Draw(looked_at, chosen)
 
+    def expected(self, alpha: Tensor, moment: Moment) -> Mixture:
+        return Mixture(self.strength(alpha))
+
     def settle(self, before: Tensor, after: Tensor, moment: Moment) -> Tensor:
         return rescaled(before, after, self.draw(before, moment).looked_at) if self.mode == "two" else after
 
