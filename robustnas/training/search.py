@@ -156,7 +156,7 @@ class SearchModule(Module):
         check_not_negative(alpha_init=alpha_init, arch_start=arch_start)
         check_below_one(momentum=momentum, drop_path=drop_path, arch_beta1=arch_betas[0], arch_beta2=arch_betas[1])
         self.space = find_space(space)
-        check_parts(self.space, relaxation, perturbation, gradient, stopping)
+        check_parts(self.space, relaxation, perturbation, stopping)
         self.relaxation, self.perturbation = relaxation, perturbation
         self.gradient, self.selection, self.penalty = gradient, selection, penalty
         self.watch, self.pruning = watch_for(stopping, weight_decay), pruning
