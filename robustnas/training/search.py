@@ -96,7 +96,7 @@ class SearchModule(Module):
         alpha_init: Standard deviation of the initial α, drawn from a normal distribution.
         drop_path: Probability at the last epoch that an edge is dropped for a sample, growing linearly from 0.
         step_order: Whether α or the weights step first.
-        stem: ``cifar``, or ``imagenet`` to divide the resolution by 8 first.
+        stem: ``cifar``, or ``imagenet`` to divide the resolution first, by 8 in the spaces of DARTS.
         batch_statistics: Whether evaluation normalises by the batch, not by running statistics.
         form: How the supernet computes separable convolutions.
         channels_last: Memory format of the images; ``None`` chooses what is fast on the device.
