@@ -46,7 +46,7 @@ from robustnas.training.combinations import check_parts
 from robustnas.training.description import KEY
 from robustnas.training.module import Module
 from robustnas.training.phase import Phase
-from robustnas.training.processes import average, average_buffers
+from robustnas.training.processes import Averaged, average, average_buffers
 from robustnas.training.progress import say
 from robustnas.training.resting import resting
 from robustnas.training.rollback import watch_for
@@ -349,12 +349,11 @@ class SearchModule(Module):
         self.log_dict(logged, on_step=False, on_epoch=True, batch_size=1)
 
     def dominant_eigenvalue(self, batch: Batch) -> float:
-        """Largest eigenvalue of the Hessian of α's loss on a batch, its weight decay included, in full precision."""
+        """Largest eigenvalue of the Hessian of α's loss on the batches of all processes, its weight decay included."""
         weights = {name: weight.detach() for name, weight in self.supernet.named_parameters()}
         with still_statistics(self.supernet), torch.random.fork_rng(), self._precision(full=True):
             hessian = Hessian(self.arch_loss(batch, weights), list(self.alphas.values()))
-            value = torch.tensor(hessian.dominant_eigenvalue() + self.arch_weight_decay, device=self.device)
-        return float(average([value])[0])
+            return Averaged(hessian).dominant_eigenvalue() + self.arch_weight_decay
 
     def weight_step(self, batch: Mapping[str, Batch]) -> None:
         """Move the weights along the gradient of the loss on the weight batch, at the perturbed mixture."""
