@@ -10,10 +10,11 @@ import pytest
 import torch
 import yaml
 
-from robustnas import cli, strategies
+from robustnas import cli
 from robustnas.__main__ import main
 from robustnas.strategies import (
     AdversarialPerturbation,
+    BinaryGates,
     GumbelOneHot,
     RandomPerturbation,
     ShareThreshold,
@@ -35,6 +36,7 @@ from runs import fit
 PARTIAL = {"class_path": "robustnas.networks.PartialChannels", "init_args": {"k": 2}}
 CURVATURE = {"class_path": "CurvatureRise", "init_args": {"window": 1, "lag": 1, "start": 0, "every": 1}}
 ADVERSARIAL = {"class_path": "AdversarialPerturbation", "init_args": {"steps": 2}}
+DROP = {"class_path": "LargestDrop", "init_args": {"every": 1}}
 PRUNED = {"class_path": "ShareThreshold", "init_args": {"threshold_end": 0.5}}
 
 # Pairs beyond the papers: a variant, and what else it is asked to be. Names of classes as a user writes them.
@@ -59,18 +61,12 @@ PAIRS: dict[str, tuple[str, dict[str, Any]]] = {
     "SDARTS-RS + second order": ("SmoothDARTS", {"perturbation": "RandomPerturbation", "gradient": "Unrolled"}),
     "RobustDARTS + sparsity + drop path": ("RobustDARTS", {"penalty": "LpSparsity", "drop_path": 0.2}),
     "SDARTS-RS + pruning": ("SmoothDARTS", {"perturbation": "RandomPerturbation", "pruning": PRUNED}),
+    "GDAS + LargestDrop": ("GDAS", {"selection": DROP}),
+    "ProxylessNAS + LargestDrop": ("ProxylessNAS", {"selection": DROP, "arch_every": 1}),
+    "PC-DARTS + LargestDrop": ("PCDARTS", {"connection": PARTIAL, "selection": DROP}),
+    "ProxylessNAS + CurvatureRise": ("ProxylessNAS", {"stopping": CURVATURE, "arch_every": 1}),
+    "ProxylessNAS + PC-DARTS": ("ProxylessNAS", {"connection": PARTIAL, "arch_every": 1}),
 }
-if hasattr(strategies, "LargestDrop"):
-    DROP = {"class_path": "LargestDrop", "init_args": {"every": 1}}
-    PAIRS |= {
-        "GDAS + LargestDrop": ("GDAS", {"selection": DROP}),
-        "PC-DARTS + LargestDrop": ("PCDARTS", {"connection": PARTIAL, "selection": DROP}),
-    }
-if hasattr(strategies, "BinaryGates"):
-    PAIRS |= {
-        "ProxylessNAS + CurvatureRise": ("ProxylessNAS", {"stopping": CURVATURE, "arch_every": 1}),
-        "ProxylessNAS + PC-DARTS": ("ProxylessNAS", {"connection": PARTIAL, "arch_every": 1}),
-    }
 
 
 @pytest.mark.parametrize("name", PAIRS)
@@ -133,14 +129,11 @@ def test_skips_cannot_be_counted_where_there_are_none() -> None:
     small(stopping=SkipDominance(most=6))  # counts, and never stops
 
 
-@pytest.mark.skipif(not hasattr(strategies, "BinaryGates"), reason="there is no `BinaryGates`")
-def test_operations_left_out_have_no_second_derivative() -> None:
-    gates: Any = strategies.BinaryGates  # type: ignore[attr-defined]
-    with pytest.raises(ValueError, match=r"^Expected `gradient` to be `FirstOrder` or .* but got `Unrolled`\.$"):
-        small(relaxation=gates("full_v2"), gradient=Unrolled())
-    small(relaxation=gates("full"), gradient=Unrolled())
+def test_one_path_of_gates_is_not_perturbed_either() -> None:
     with pytest.raises(ValueError, match="nothing to perturb"):
-        small(relaxation=gates(), perturbation=RandomPerturbation())
+        small(relaxation=BinaryGates(), perturbation=RandomPerturbation())
+    for mode in ("two", "full", "full_v2"):
+        small(relaxation=BinaryGates(mode), gradient=Unrolled())
 
 
 def test_a_combination_is_refused_before_anything_is_written(

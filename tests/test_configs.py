@@ -116,7 +116,7 @@ def test_a_space_is_laid_over_a_search(path: Path, tmp_path: Path, monkeypatch: 
     under = path.parents[1] / f"{UNDER[path.stem]}.yaml"
     laid = {**read(under)["model"]["init_args"], **read(path)["model"]["init_args"]}
     config = {"model": {"init_args": laid}, "data": read(under)["data"]}
-    words = [*smaller_data(config, tmp_path / "data", monkeypatch), *smaller_model(config), *TINY]
+    words = [*smaller_data(config, tmp_path / "data", monkeypatch), *smaller_model(config, tmp_path), *TINY]
     run = cli.main(["fit", "-c", str(under), "-c", str(path), *words, f"--run={tmp_path / 'run'}"])
     assert run.model.space.name == path.stem.upper() == find_space(laid["space"]).name
     assert type(run.model).__name__ == read(under)["model"]["class_path"].rpartition(".")[2]

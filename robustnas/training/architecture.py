@@ -43,7 +43,7 @@ class Found(Architecture):
         channels: Channels of the first cells: 36 for CIFAR-10 and 48 for ImageNet in the DARTS paper.
         layers: Number of cells, in spaces with the DARTS skeleton (default 8; 20 and 14 in the paper).
         cells: Cells of each of the three stages, in NAS-Bench-201 (default 5).
-        stem: ``cifar``, or ``imagenet`` to divide the resolution by 8 first.
+        stem: ``cifar``, or ``imagenet`` to divide the resolution first, by 8 in the spaces of DARTS.
         auxiliary: Whether an auxiliary head takes part in training.
         inherit_from: Checkpoint of a search whose supernet, of the same size, hands its weights down.
     """

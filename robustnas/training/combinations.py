@@ -18,10 +18,8 @@ from typing import Any
 
 import torch
 
-from robustnas.networks import Mixture
 from robustnas.spaces import SearchSpace
 from robustnas.strategies import (
-    Gradient,
     Moment,
     Perturbation,
     Relaxation,
@@ -30,22 +28,17 @@ from robustnas.strategies import (
     Stopping,
     Strongest,
     Unperturbed,
-    Unrolled,
 )
-from robustnas.strategies.moment import Purpose
 from robustnas.training import alpha
 
 
-def check_parts(
-    space: SearchSpace, relaxation: Relaxation, perturbation: Perturbation, gradient: Gradient, stopping: Stopping
-) -> None:
+def check_parts(space: SearchSpace, relaxation: Relaxation, perturbation: Perturbation, stopping: Stopping) -> None:
     """Refuse parts that have nothing to do beside the others.
 
     Args:
         space: The search space.
         relaxation: How α becomes weights of operations.
         perturbation: At which mixture the weights are trained.
-        gradient: How the validation loss reaches α.
         stopping: When the search stops.
 
     Raises:
@@ -56,12 +49,6 @@ def check_parts(
             f"Expected `perturbation` to be `Unperturbed` beside the relaxation `{type(relaxation).__name__}`, whose "
             "weight step computes one operation of each edge with weight one, so that there is nothing to perturb, "
             f"but got `{type(perturbation).__name__}`."
-        )
-    if isinstance(gradient, Unrolled) and getattr(_sample(space, relaxation, "arch"), "probed", None) is not None:
-        raise ValueError(
-            "Expected `gradient` to be `FirstOrder` or `UnrolledByDifferences` beside a relaxation that leaves "
-            f"operations out of the forward pass, as `{type(relaxation).__name__}` does here, since their second "
-            "derivative is then missing, but got `Unrolled`."
         )
     if isinstance(stopping, SkipDominance):
         _check_skips(space)
@@ -88,16 +75,11 @@ def without_effect(module: Any, epochs: int) -> list[str]:
     return said
 
 
-def _sample(space: SearchSpace, relaxation: Relaxation, purpose: Purpose) -> Mixture:
-    """A mixture of the first kind of cell, at an α of zeros."""
-    kind, cell = next(iter(space.cells.items()))
-    start = alpha.masked(torch.zeros(cell.shape), alpha.possible(space)[kind])
-    return relaxation.mixture(start, Moment(purpose, 0, 1, torch.Generator().manual_seed(0)))
-
-
 def _one_path(space: SearchSpace, relaxation: Relaxation) -> bool:
     """Whether a weight step computes no more than one operation of each edge, where there are several."""
-    active = _sample(space, relaxation, "weights").active
+    kind, cell = next(iter(space.cells.items()))
+    start = alpha.masked(torch.zeros(cell.shape), alpha.possible(space)[kind])
+    active = relaxation.mixture(start, Moment("weights", 0, 1, torch.Generator().manual_seed(0))).active
     return active is not None and active.shape[-1] > 1 and bool((active.sum(dim=-1) <= 1).all())
 
 

@@ -9,6 +9,8 @@ import torch.distributed as dist
 from pytorch_lightning.strategies import DDPStrategy, StrategyRegistry
 from torch import Tensor, nn
 
+from robustnas.curvature import Operator
+
 
 def average(tensors: Sequence[Tensor]) -> list[Tensor]:
     """Average tensors over all processes, in one collective for each of their types.
@@ -31,6 +33,21 @@ def average(tensors: Sequence[Tensor]) -> list[Tensor]:
         for i, part in zip(places, parts, strict=True):
             averaged[i] = part.view_as(tensors[i])
     return averaged
+
+
+class Averaged(Operator):
+    """The mean of the matrices that the processes hold, known by averages of their products.
+
+    Args:
+        own: The matrix of this process. All processes must multiply by the same vectors.
+    """
+
+    def __init__(self, own: Operator) -> None:
+        super().__init__(own.size, own.like)
+        self.own = own
+
+    def product(self, vector: Tensor) -> Tensor:
+        return average([self.own.product(vector)])[0]
 
 
 def average_buffers(module: nn.Module) -> None:

@@ -46,7 +46,7 @@ from robustnas.training.combinations import check_parts
 from robustnas.training.description import KEY
 from robustnas.training.module import Module
 from robustnas.training.phase import Phase
-from robustnas.training.processes import average, average_buffers
+from robustnas.training.processes import Averaged, average, average_buffers
 from robustnas.training.progress import say
 from robustnas.training.resting import resting
 from robustnas.training.rollback import watch_for
@@ -96,7 +96,7 @@ class SearchModule(Module):
         alpha_init: Standard deviation of the initial α, drawn from a normal distribution.
         drop_path: Probability at the last epoch that an edge is dropped for a sample, growing linearly from 0.
         step_order: Whether α or the weights step first.
-        stem: ``cifar``, or ``imagenet`` to divide the resolution by 8 first.
+        stem: ``cifar``, or ``imagenet`` to divide the resolution first, by 8 in the spaces of DARTS.
         batch_statistics: Whether evaluation normalises by the batch, not by running statistics.
         form: How the supernet computes separable convolutions.
         channels_last: Memory format of the images; ``None`` chooses what is fast on the device.
@@ -156,7 +156,7 @@ class SearchModule(Module):
         check_not_negative(alpha_init=alpha_init, arch_start=arch_start)
         check_below_one(momentum=momentum, drop_path=drop_path, arch_beta1=arch_betas[0], arch_beta2=arch_betas[1])
         self.space = find_space(space)
-        check_parts(self.space, relaxation, perturbation, gradient, stopping)
+        check_parts(self.space, relaxation, perturbation, stopping)
         self.relaxation, self.perturbation = relaxation, perturbation
         self.gradient, self.selection, self.penalty = gradient, selection, penalty
         self.watch, self.pruning = watch_for(stopping, weight_decay), pruning
@@ -349,12 +349,11 @@ class SearchModule(Module):
         self.log_dict(logged, on_step=False, on_epoch=True, batch_size=1)
 
     def dominant_eigenvalue(self, batch: Batch) -> float:
-        """Largest eigenvalue of the Hessian of α's loss on a batch, its weight decay included, in full precision."""
+        """Largest eigenvalue of the Hessian of α's loss on the batches of all processes, its weight decay included."""
         weights = {name: weight.detach() for name, weight in self.supernet.named_parameters()}
         with still_statistics(self.supernet), torch.random.fork_rng(), self._precision(full=True):
             hessian = Hessian(self.arch_loss(batch, weights), list(self.alphas.values()))
-            value = torch.tensor(hessian.dominant_eigenvalue() + self.arch_weight_decay, device=self.device)
-        return float(average([value])[0])
+            return Averaged(hessian).dominant_eigenvalue() + self.arch_weight_decay
 
     def weight_step(self, batch: Mapping[str, Batch]) -> None:
         """Move the weights along the gradient of the loss on the weight batch, at the perturbed mixture."""

@@ -39,7 +39,8 @@ def close(scores: list[Score], arrays: Mapping[str, Any], where: str, index: Any
     torch.testing.assert_close(accuracies, arrays[where.format("acc")][index], rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("short", ["loss", pytest.param("acc", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("short", ["loss", "acc"])
 def test_darts_space_is_projected_as_the_original_does(short: str) -> None:
     arrays, _ = golden("darts_pt")
     evaluate = evaluator(arrays, Supernet(DARTSWithoutNone, channels=4, layers=3).double())

@@ -16,10 +16,11 @@ import torch.distributed as dist
 from pytorch_lightning.strategies import StrategyRegistry
 from torch import nn
 
+from robustnas.curvature import Hessian
 from robustnas.networks import Mixture
 from robustnas.strategies import AdversarialPerturbation, Moment
 from robustnas.strategies.perturbation import Mixtures
-from robustnas.training.processes import FlatStrategy, average, average_buffers
+from robustnas.training.processes import Averaged, FlatStrategy, average, average_buffers
 
 HERE = Path(__file__).resolve()
 
@@ -165,6 +166,24 @@ def test_an_attack_on_two_processes_is_that_on_both_batches(tmp_path) -> None:
     assert torch.equal(first, second)
     torch.testing.assert_close(first, attacked(0, 1))
     assert (attacked(0) - first).abs().max() > 0.01
+
+
+def test_the_eigenvalue_of_two_processes_is_that_of_the_mean_of_their_matrices(tmp_path) -> None:
+    """Which is smaller than the mean of their eigenvalues."""
+
+    def hessian(*ranks: int) -> Hessian:
+        halves = [torch.randn(6, 6, generator=torch.Generator().manual_seed(rank)).double() for rank in ranks]
+        matrix = torch.stack([half + half.T for half in halves]).mean(0)
+        point = torch.zeros(6, dtype=torch.float64, requires_grad=True)
+        return Hessian(point @ matrix @ point / 2, [point])
+
+    def value(operator: Any) -> torch.Tensor:
+        return torch.tensor(operator.dominant_eigenvalue(), dtype=torch.float64)
+
+    first, second = in_two(lambda rank: value(Averaged(hessian(rank))), tmp_path)
+    assert torch.equal(first, second)
+    torch.testing.assert_close(first, value(hessian(0, 1)), rtol=1e-6, atol=0)
+    assert first < (value(hessian(0)) + value(hessian(1))) / 2 - 0.1
 
 
 def test_one_process_averages_nothing() -> None:
