@@ -93,6 +93,8 @@ def nice(low: float, high: float, count: int) -> list[float]:
 def tick_labels(ticks: Sequence[float]) -> list[str]:
     """Numbers with as many digits as tell neighbours apart."""
     step, largest = ticks[1] - ticks[0], max(abs(ticks[0]), abs(ticks[-1]))
+    if largest < 1e5 and step > 1e-5:
+        return [f"{tick + 0.0:.{max(0, -math.floor(math.log10(step) + 1e-9))}f}" for tick in ticks]
     digits = math.floor(math.log10(largest)) - math.floor(math.log10(step) + 1e-9) + 1
     return [f"{0.0 if abs(tick) < step / 2 else tick:.{max(digits, 1)}g}" for tick in ticks]
 
@@ -158,7 +160,7 @@ def _frame(
     epoch: int, shares: npt.NDArray[Any], cell: CellSpace, names: Sequence[str], top: float, title: str
 ) -> Markup:
     labels = [shorten(label_of(name), 14) for name in names]
-    left, size = 8 + 4.9 * max(map(len, labels)), 11
+    left, size = 8 + 5.7 * max(map(len, labels)), 11
     wide = max(size, 150 // len(cell.edges))
     shades: dict[int, list[str]] = {}
     dots, winners = [], []

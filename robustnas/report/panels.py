@@ -143,7 +143,10 @@ def _shown(run: Material) -> set[str]:
     for lines in of_pages:
         names |= set(lines)
     names -= {f"shares/{operation}" for operation in run.history.space.operations}  # stand with the others too
-    names |= {"curvature/trace", "curvature/negative", *(f"curvature/max_{kind}" for kind in run.history.space.cells)}
+    kinds = list(run.history.space.cells)
+    names |= {"curvature/trace", "curvature/negative", *(f"curvature/max_{kind}" for kind in kinds)}
+    if len(kinds) == 1:  # what is said of the only kind of cell is said already
+        names |= {name for name in run.found if name.removesuffix(f"_{kinds[0]}") in run.found.keys() - {name}}
     if run.quality:
         name = run.quality[0].removeprefix("val/")
         names |= {f"train/{name}", f"val/{name}"}

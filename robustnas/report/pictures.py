@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
@@ -16,6 +17,7 @@ from robustnas.spaces import Choice, Genotype
 from robustnas.verdict.measures import shares_of
 
 FRAMES, DRAWINGS = 8, 6
+BROAD = 650  # points, from which on a drawing has a row of its own
 T = TypeVar("T")
 
 
@@ -58,10 +60,13 @@ def drawings(run: Material) -> Markup:
 
 
 def _drawing(name: str, genotype: Genotype, run: Material) -> Markup:
-    source = base64.b64encode(draw_genotype(genotype, run.history.space).encode()).decode()
+    drawn = draw_genotype(genotype, run.history.space)
+    points = re.search(r'<svg[^>]* width="([\d.]+)pt"', drawn)
+    broad = points is not None and float(points[1]) > BROAD
+    source = base64.b64encode(drawn.encode()).decode()
     picture = tag("img", src=f"data:image/svg+xml;base64,{source}", alt=f"{name}: {genotype}")
     scroll = tag("div", picture, class_="scroll", tabindex="0", role="region", aria_label=name)
-    return tag("figure", tag("figcaption", name), scroll, class_="drawing")
+    return tag("figure", tag("figcaption", name), scroll, class_="drawing broad" if broad else "drawing")
 
 
 def genotype_table(run: Material) -> Markup:

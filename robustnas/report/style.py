@@ -74,15 +74,16 @@ svg text { font: 10px system-ui, sans-serif; fill: var(--soft); }
 .drawings { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 500px), 1fr)); gap: 12px 24px; }
 .drawing .scroll { background: #fff; border: 1px solid var(--line); border-radius: 6px; padding: 6px; }
 .drawing img { display: block; width: 100%; min-width: 520px; max-width: 760px; height: auto; }
+.drawing.broad { grid-column: 1 / -1; } .broad img { min-width: 820px; max-width: 1100px; }
+.missing code { white-space: nowrap; }
 @media (max-width: 600px) { main { padding: 10px 12px 32px; } .legend li { font-size: .85rem; }
   .facts { grid-template-columns: repeat(auto-fill, minmax(140px, 1fr)); } thead th { white-space: normal; } }
 @media print { body { font-size: 10.5pt; } main { max-width: none; padding: 0; } a { color: inherit; }
   article + article { break-before: page; } h2, h3, h4, caption { break-after: avoid; }
   figure.chart, .drawing, tr, .facts div, pre { break-inside: avoid; } .scroll { overflow: visible; }
   .charts { grid-template-columns: repeat(2, 1fr); } .charts.small { grid-template-columns: repeat(3, 1fr); }
-  .drawings { grid-template-columns: 1fr; } .drawing img { min-width: 0; max-width: 100%; }
-  table { font-size: 8pt; } td, .wide td:nth-child(n+4), .evidence td:nth-child(-n+5) { white-space: nowrap; }
-.evidence td:nth-child(n+6) { min-width: 0; }
+  .drawings { grid-template-columns: 1fr; } .drawing img, .broad img { min-width: 0; max-width: 100%; }
+  table { font-size: 8pt; } td, .wide td:nth-child(n+4), .evidence td:nth-child(n+6) { min-width: 0; }
   .wide mark, .wide span { white-space: normal; } details { display: none; }
   * { -webkit-print-color-adjust: exact; print-color-adjust: exact; } }
 """
