@@ -71,7 +71,16 @@ def chart(
         if first <= epoch <= last:
             at, end = x(epoch), "end" if x(epoch) > WIDTH / 2 else "start"
             parts.append(tag("line", x1=_n(at), x2=_n(at), y1=TOP - 4, y2=HEIGHT - BOTTOM, class_="mark"))
-            parts.append(tag("text", said, x=_n(at), y=TOP - 6 + 11 * k, text_anchor=end, class_="said"))
+            parts.append(
+                tag(
+                    "text",
+                    said,
+                    x=_n(at + (3 if end == "start" else -3)),
+                    y=TOP - 6 + 11 * k,
+                    text_anchor=end,
+                    class_="said",
+                )
+            )
     parts += [_curve(k, line, x, y) for k, line in shown.items()]
     svg = tag("svg", *parts, viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img", aria_label=_spoken(title, [*shown.values()]))
     keys = (tag("li", tag("i", class_=_colour(k)), line.label) for k, line in shown.items())

@@ -17,7 +17,7 @@ from robustnas.spaces import Choice, Genotype
 from robustnas.verdict.measures import shares_of
 
 FRAMES, DRAWINGS = 8, 6
-BROAD = 650  # points, from which on a drawing has a row of its own
+BROAD = 800  # points, from which on a drawing has a row of its own
 T = TypeVar("T")
 
 
