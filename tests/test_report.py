@@ -21,7 +21,7 @@ from robustnas.__main__ import main
 from robustnas.record import Run, write_json, write_text
 from robustnas.report import report
 from robustnas.report.charts import Line, chart, film, nice, tick_labels
-from robustnas.report.markup import Markup, tag, text
+from robustnas.report.markup import Markup, duration, tag, text
 from robustnas.report.page import short_names
 from robustnas.report.panels import place
 from robustnas.report.pictures import spread, stretches
@@ -273,6 +273,14 @@ def test_several_runs_are_compared_first(tmp_path: Path) -> None:
     assert page.texts["h3"] == SECTIONS * 2
 
 
+def test_of_many_runs_a_colour_is_a_variant(tmp_path: Path) -> None:
+    folders = [write_run(tmp_path / f"r{k}", "NASBench201" if k == 8 else "DARTS", epochs=2) for k in range(9)]
+    page = page_of(*folders)
+    assert page.texts["ul"][0] == "DARTS, DARTSDARTS, NASBench201"
+    lines = [given["class"] for given in page.named("path") if "line" in (given["class"] or "")][:9]
+    assert lines == ["line c0"] * 8 + ["line c1"]
+
+
 def test_names_are_as_short_as_tells_runs_apart() -> None:
     def names(*paths: str) -> list[str]:
         return short_names([Path(path) for path in paths])
@@ -334,6 +342,14 @@ def test_genotypes_are_told_once_as_long_as_they_stay() -> None:
     ]  # fmt: skip
     assert spread(range(3), 8) == [0, 1, 2]
     assert spread(range(50), 8) == [0, 7, 14, 21, 28, 35, 42, 49]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.04, "0.0 s"), (59.9, "59.9 s"), (63, "1 min 03 s"), (3600, "1 h 00 min"), (86399, "24 h 00 min")],
+)
+def test_times_read_well(seconds: float, said: str) -> None:
+    assert duration(seconds) == said
 
 
 def test_text_is_escaped_once() -> None:

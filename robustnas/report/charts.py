@@ -19,10 +19,11 @@ WIDTH, HEIGHT, TOP, BOTTOM = 360, 190, 16, 22
 
 
 class Line(NamedTuple):
-    """A series with what is said of it."""
+    """A series with what is said of it; lines of one group have one colour and one entry in the legend."""
 
     label: str
     values: Mapping[int, float]
+    group: str | None = None
 
 
 def chart(
@@ -45,10 +46,11 @@ def chart(
         A figure, empty if nothing was measured.
     """
     given = list(lines)
-    shown = {number: line for number, line in enumerate(given) if line.values}
+    groups = {name: number for number, name in enumerate(dict.fromkeys(line.group or line.label for line in given))}
+    shown = [line for line in given if line.values]
     if not shown:
         return Markup()
-    values = [value for line in shown.values() for value in line.values.values()]
+    values = [value for line in shown for value in line.values.values()]
     ticks = nice(min([0.0, *values]), max([1.0, *values]), 5) if unit else nice(min(values), max(values), 4)
     low, high = ticks[0], ticks[-1]
     first, last = span
@@ -81,9 +83,10 @@ def chart(
                     class_="said",
                 )
             )
-    parts += [_curve(k, line, x, y) for k, line in shown.items()]
-    svg = tag("svg", *parts, viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img", aria_label=_spoken(title, [*shown.values()]))
-    keys = (tag("li", tag("i", class_=_colour(k)), line.label) for k, line in shown.items())
+    parts += [_curve(groups[line.group or line.label], line, x, y) for line in shown]
+    svg = tag("svg", *parts, viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img", aria_label=_spoken(title, shown))
+    named = dict.fromkeys(line.group or line.label for line in shown)
+    keys = (tag("li", tag("i", class_=_colour(groups[name])), name) for name in named)
     legend = tag("ul", *keys, class_="legend") if len(given) > 1 else ""
     return tag("figure", tag("figcaption", title), svg, legend, class_="chart")
 

@@ -86,8 +86,10 @@ def duration(seconds: float) -> str:
     """A time for people, such as ``1 h 05 min``."""
     if seconds < 60:
         return f"{seconds:.1f} s"
+    if seconds < 3600:
+        return f"{round(seconds) // 60} min {round(seconds) % 60:02} s"
     minutes = round(seconds / 60)
-    return f"{round(seconds)} s ({minutes} min)" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+    return f"{minutes // 60} h {minutes % 60:02} min"
 
 
 def percent(share: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from robustnas.report.charts import Line, chart
+from robustnas.report.charts import COLOURS, Line, chart
 from robustnas.report.markup import Markup, duration, figure, join, percent, table, tag, text
 from robustnas.report.material import Material, part
 from robustnas.report.sections import badge, run_sections, share_or_figure
@@ -82,19 +82,24 @@ def _comparison(runs: Sequence[Material], names: Sequence[str]) -> Markup:
         "validation: the supernet's metric after the last epoch. rounded: its accuracy with the same weights after "
         "rounding. test: the network trained from scratch. skips: share of the kept edges, in the cell that has most. "
         "λ max: largest eigenvalue of the Hessian in α, last measured."
+        + (" In the charts a colour is a variant in a space." if len(runs) > COLOURS else "")
     )
     charts, span = [], (min(run.span[0] for run in runs), max(run.span[1] for run in runs))
     for title, series in HEADLINES.items():
         lines = []
         for run, name in zip(runs, names, strict=True):
             found = next((run.found[one] for one in series if run.found.get(one)), {})
-            lines.append(Line(name, found))
+            lines.append(Line(name, found, _kind(run) if len(runs) > COLOURS else None))
         if any(line.values for line in lines):
             charts.append(chart(title, lines, span, unit=title in ZERO_TO_ONE))
     return tag(
-        "article", tag("h2", "Runs side by side"), table("All runs", head, rows), tag("p", said, class_="note"),
+        "article", tag("h2", "Runs side by side"), table("All runs", head, rows, "runs"), tag("p", said, class_="note"),
         tag("div", *charts, class_="charts"), id="comparison",
     )  # fmt: skip
+
+
+def _kind(run: Material) -> str:
+    return f"{run.variant or 'not known'}, {run.history.space.name}"
 
 
 def _row(run: Material, name: str, link: str) -> list[object]:

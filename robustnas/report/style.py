@@ -47,6 +47,7 @@ tbody th { font-weight: 600; }
 td { min-width: 3.5em; } .wide td:nth-child(n+4) { min-width: 24em; }
 .wide mark, .wide span { white-space: nowrap; } .evidence td:nth-child(-n+5) { white-space: nowrap; }
 .evidence td:nth-child(n+6) { min-width: 13em; }
+.runs td, .runs th { white-space: nowrap; min-width: 0; padding-right: .55rem; }
 mark { background: var(--mark); color: inherit; border-radius: 3px; }
 figure { margin: 0; min-width: 0; } figcaption { font-size: .85rem; }
 ul.legend, ul.film { list-style: none; margin: 0; padding: 0; }
@@ -84,7 +85,7 @@ svg text { font: 10px system-ui, sans-serif; fill: var(--soft); }
   .charts { grid-template-columns: repeat(2, 1fr); } .charts.small { grid-template-columns: repeat(3, 1fr); }
   .drawings { grid-template-columns: 1fr; } .drawing img, .broad img { min-width: 0; max-width: 100%; }
   table { font-size: 8pt; } td, .wide td:nth-child(n+4), .evidence td:nth-child(n+6) { min-width: 0; }
-  .wide mark, .wide span { white-space: normal; } details { display: none; }
+  .wide mark, .wide span, .runs td, .runs th { white-space: normal; } details { display: none; }
   * { -webkit-print-color-adjust: exact; print-color-adjust: exact; } }
 """
 STYLE += "".join(f".c{k} {{ stroke: var(--c{k}); }} .legend .c{k} {{ border-color: var(--c{k}); }}\n" for k in range(8))
