@@ -18,6 +18,7 @@ COMMANDS = {
     "evaluate": ("robustnas.commands.evaluate", "train the genotype that a run found, and test it"),
     "landscape": ("robustnas.commands.landscape", "draw the loss around the α of a checkpoint"),
     "diagnose": ("robustnas.commands.diagnose", "say whether a search is healthy, at risk or collapsed, and why"),
+    "report": ("robustnas.commands.report", "write one HTML file about a search, or several side by side"),
     "select": ("robustnas.commands.select", "read a search by another rule of selection"),
     "draw": ("robustnas.commands.draw", "draw the cells of a genotype as SVG or PNG"),
     "profile": ("robustnas.commands.profile", "count and measure what the operations of a search cost here"),

@@ -25,6 +25,7 @@ ARROWS: dict[str, set[str]] = {
     "verdict": {"spaces", "shares", "record"},
     "lanes": {"spaces"},
     "drawing": {"spaces", "lanes"},
+    "report": {"record", "verdict", "drawing", "curves", "shares", "spaces", "lanes"},
     "networks": {"spaces"},
     "cost": {"networks", "spaces"},
     "strategies": {"networks", "spaces", "cost"},
@@ -56,6 +57,7 @@ LIGHT: dict[str, set[str]] = {
     "landscape": LIGHTNING,
     "verdict": HEAVY,
     "drawing": LIGHTNING,
+    "report": HEAVY,
     "__main__": HEAVY,
 }
 NEVER = {"torchvision": "its wheel beside a CPU torch breaks even the import of Lightning"}

@@ -1,0 +1,423 @@
+"""``robustnas report``: one file that needs nothing else, says all that a run holds, and lets no run bring markup."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from verdicts import genotype, skips
+
+from robustnas.__main__ import main
+from robustnas.record import Run, write_json, write_text
+from robustnas.report import report
+from robustnas.report.charts import Line, chart, film, nice, tick_labels
+from robustnas.report.markup import Markup, duration, tag, text
+from robustnas.report.page import short_names
+from robustnas.report.panels import place
+from robustnas.report.pictures import spread, stretches
+from robustnas.spaces import DARTS, Genotype, find_space
+
+ROOT = Path(__file__).resolve().parents[1]
+VOID = {"img", "meta"}
+HOSTILE = '<script>alert("x")</script>\'"><img src=x onerror=alert(1)>&amp;'
+SECTIONS = ["Summary", "Verdict", "Curves", "Film strip of α", "Genotypes", "Spectrum over time", "Discretisation gap",
+    "Data", "How it came about", "Reproduce"]  # fmt: skip
+Output = pytest.CaptureFixture[str]
+
+
+class Page(HTMLParser):
+    """What a page holds, with every element that is not closed, or closed by another."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.faults: list[str] = []
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: dict[str, list[str]] = {}
+        self.feed(source)
+        self.close()
+        self.faults += [f"<{name}> is never closed" for name in self.open]
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+            self.texts.setdefault(tag, []).append("")
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        if not self.open or self.open.pop() != tag:
+            self.faults.append(f"</{tag}> in the wrong place, line {self.getpos()[0]}")
+
+    def handle_data(self, data: str) -> None:
+        for name in set(self.open):
+            self.texts[name][-1] += data
+
+    @property
+    def all(self) -> str:
+        """All text that is read, pictures' included."""
+        said = [
+            value or "" for _, given in self.elements for name, value in given.items() if name in ("alt", "aria-label")
+        ]
+        return " ".join([*self.texts.get("body", []), *said])
+
+    def named(self, name: str) -> list[dict[str, str | None]]:
+        return [given for one, given in self.elements if one == name]
+
+
+def write_run(
+    folder: Path, space: str = "DARTS", epochs: int = 5, logged: bool = True, finished: bool = True, **manifest: Any
+) -> Path:
+    """The folder of a search whose genotype changes once, with diagnostics or without."""
+    run, rng = Run(folder), np.random.default_rng(0)
+    cells = find_space(space).cells
+    roles = {"weights": {"size": 647, "sha256": "f8ff" * 16, "class_counts": {"a": 300, "b": 347}}}
+    described = {"source": "Digits", "task": "classification", "classes": ["a", "b"], "roles": roles}
+    module = {"class_path": "robustnas.variants.darts.DARTS", "init_args": {"space": space, "seed": 3, "arch_lr": 0.03}}
+    data = {"epochs": 6, "data": described, "module": module, "versions": {"torch": "2.13.0"}, **manifest}
+    run.write_manifest(data)
+    for epoch in range(epochs):
+        run.write_genotype(made(space, epoch > 1), epoch)
+        run.write_alpha(epoch, {kind: rng.normal(size=cell.shape) for kind, cell in cells.items()})
+    more = ",gap/accuracy,curvature/max,curvature/min,custom/thing" if logged else ""
+    rows = "".join(
+        f"{k},{10 * k},1.25,{2.5 - k / 8},0.{k}375" + (f",0.0{k},{7.5 + k},-0.25,{k}" if logged else "") + "\n"
+        for k in range(epochs)
+    )
+    write_text(folder / "metrics.csv", f"epoch,step,seconds,val/loss,val/top1{more}\n{rows}")
+    write_text(folder / "config.yaml", "model: {class_path: robustnas.variants.DARTS}\n")
+    if finished:
+        run.write_genotype(made(space, epochs > 2))
+    return folder
+
+
+def made(space: str, late: bool) -> Genotype:
+    """A genotype of any space, one of two."""
+    if space in ("DARTS", "NASBench201"):
+        return skips(int(late), space)
+    cells = []
+    for kind, cell in find_space(space).cells.items():
+        edges = [edge for node in cell.nodes for _, edge in cell.edges_into(node)[: cell.keep or None]]
+        names = [edge.operations[int(late and k == 1)] for k, edge in enumerate(edges)]
+        cells.append(f"{kind}: " + ", ".join(f"{e.name} {name}" for e, name in zip(edges, names, strict=True)))
+    return Genotype.from_text(f"{space} {' | '.join(cells)}")
+
+
+def page_of(*folders: Path) -> Page:
+    page = Page(report(folders))
+    assert page.faults == []
+    return page
+
+
+def test_a_page_has_all_sections_of_a_run_and_its_numbers(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "mine")
+    write_json(folder / "evaluation" / "test.json", {"parameters": 12345, "test/top1": 0.876, "test/loss": 0.5})
+    page = page_of(folder)
+    assert page.texts["h3"] == SECTIONS
+    assert page.texts["h2"][0].startswith("mine ")
+    summary = dict(zip(page.texts["dt"][:8], page.texts["dd"][:8], strict=True))
+    assert (summary["variant"], summary["space"], summary["data"]) == ("DARTS", "DARTS", "Digits")
+    assert summary["epochs"] == "5 of 6, finished"
+    assert summary["time"] == "6.2 s"
+    assert summary["supernet, top-1 accuracy on validation"] == "43.8 %"
+    assert summary["trained from scratch, test/top1"] == "87.6 %"
+    assert summary["verdict"] == "healthy"
+    for said in ("2.13.0", "f8ff" * 16, "647", "300 to 347", "0.03", str(skips(1)), f"robustnas evaluate {folder}"):
+        assert said in page.all
+    assert "validation from 2.5 in epoch 0 to 2 in epoch 4" in page.all
+    assert "largest from 7.5 in epoch 0 to 11.5 in epoch 4" in page.all
+    assert "custom/thing" in page.all
+
+
+def test_the_page_says_what_the_verdict_says(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "bad", epochs=0)
+    run = Run(folder)
+    for epoch in range(6):
+        run.write_genotype(genotype(*["skip_connect"] * (1 if epoch < 2 else 8)), epoch)
+    run.write_genotype(genotype(*["skip_connect"] * 8))
+    page = page_of(folder)
+    assert "collapsed" in page.texts["strong"]
+    evidence = page.texts["table"][0]
+    assert "skip connections in the genotype8 of 8over 4" in evidence
+    assert "arXiv:1909.09656" in evidence
+    assert "since epoch 2" in page.all
+    assert any("--model." in said for said in page.texts["li"])
+
+
+def test_the_file_needs_nothing_else(tmp_path: Path) -> None:
+    source = report([write_run(tmp_path / "mine")])
+    page = Page(source)
+    assert not re.search(r"https?:|//[a-z]|url\(|@import", source.partition("<body>")[2].replace('src="data:', ""))
+    assert {"script", "link", "iframe", "object", "embed", "base", "form"} & {
+        name for name, _ in page.elements
+    } == set()
+    for _, given in page.elements:
+        assert not [name for name in given if name.startswith("on")]
+        for name in ("src", "href", "xlink:href"):
+            assert (given.get(name) or "#").startswith(("#", "data:image/svg+xml;base64,"))
+    policy = [given["content"] for given in page.named("meta") if "http-equiv" in given]
+    assert policy == ["default-src 'none'; style-src 'unsafe-inline'; img-src data:"]
+    assert "@media print" in source
+    assert "prefers-color-scheme: dark" in source
+    assert "width=device-width" in source
+
+
+def test_every_figure_has_words(tmp_path: Path) -> None:
+    page = page_of(write_run(tmp_path / "mine"))
+    assert len(page.named("img")) == 2
+    for image in page.named("img"):
+        assert "DARTS normal: 0-2" in (image["alt"] or "")
+        drawing = base64.b64decode((image["src"] or "").partition(",")[2])
+        assert ElementTree.fromstring(drawing).tag.endswith("svg")
+    for svg in page.named("svg"):
+        assert svg["role"] == "img"
+        assert len(svg["aria-label"] or "") > 10
+        assert re.fullmatch(r"0 0 [\d.]+ [\d.]+", svg["viewbox"] or "")
+
+
+def test_the_same_runs_give_the_same_bytes(tmp_path: Path) -> None:
+    folders = [write_run(tmp_path / "a"), write_run(tmp_path / "b", "NASBench201")]
+    assert report(folders) == report(folders)
+    given = [*map(str, folders)]
+    code = f"from robustnas.report import report; import sys; sys.stdout.buffer.write(report({given}).encode())"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, timeout=60, check=True)
+    assert done.stdout.decode() == report(folders)
+
+
+def test_nothing_in_a_run_becomes_markup(tmp_path: Path) -> None:
+    named = "".join(letter for letter in HOSTILE if letter != "/")
+    roles = {HOSTILE: {"size": HOSTILE, "sha256": HOSTILE, "class_counts": {HOSTILE: 3}}}
+    module = {"class_path": f"x.{HOSTILE}", "init_args": {"space": "DARTS", HOSTILE: {"class_path": HOSTILE}}}
+    described = {"source": HOSTILE, "classes": [HOSTILE, "b"], "roles": roles, "task": HOSTILE}
+    environment = dict.fromkeys(("started", "platform", "precision", "memory_bytes"), HOSTILE)
+    more = {
+        "data": described,
+        "module": module,
+        "versions": {HOSTILE: HOSTILE},
+        "command": [HOSTILE],
+        "gpus": [HOSTILE],
+    }
+    git = {"robustnas": {"commit": HOSTILE, "dirty": HOSTILE}}
+    folder = write_run(tmp_path / named, **more, **environment, git=git, cpu={"model": HOSTILE, "cores": HOSTILE})
+    lines = (folder / "metrics.csv").read_text(encoding="utf-8").splitlines()
+    quoted = f'"evil/{HOSTILE.replace(chr(34), chr(34) * 2)}"'
+    write_text(folder / "metrics.csv", "".join(f"{line},{k if k else quoted}\n" for k, line in enumerate(lines)))
+    write_text(folder / "config.yaml", f"a: {HOSTILE}\x00\x1b\n")
+    write_json(folder / "evaluation" / "test.json", {f"test/{HOSTILE}": 1.0})
+    page = page_of(folder, write_run(tmp_path / "b"))
+    assert page.all.count(HOSTILE) > 15
+    assert named in page.texts["h2"][1]
+    assert {"script"} & {name for name, _ in page.elements} == set()
+    assert not [given for _, given in page.elements if given.get("src") == "x" or "onerror" in given]
+    assert "\x00" not in page.all
+
+
+@pytest.mark.parametrize("space", ["DARTS", "S1", "NASBench201", "MobileSmall"])
+@pytest.mark.parametrize("finished", [True, False])
+def test_every_space_finished_or_running_without_diagnostics(tmp_path: Path, space: str, finished: bool) -> None:
+    page = page_of(write_run(tmp_path / "mine", space, logged=False, finished=finished))
+    assert page.texts["h3"] == SECTIONS
+    assert ("still running or stopped" in page.all) is not finished
+    assert "The curvature was not measured." in page.all
+    assert "What rounding costs was not measured." in page.all
+    assert "Decision: entropy of α from" in page.all  # follows from α
+    assert ("Entropy of α, by cell: normal from" in page.all) is ("normal" in find_space(space).cells)
+    frames = [svg for svg in page.named("svg") if "Largest:" in (svg["aria-label"] or "")]
+    assert len(frames) == 5 * len(find_space(space).cells)
+
+
+def test_a_run_may_lack_nearly_everything(tmp_path: Path) -> None:
+    Run(tmp_path / "bare").write_genotype(skips(2), 0)
+    page = page_of(tmp_path / "bare")
+    for said in ("α was not recorded.", "The run has no manifest.", "does not say which data", "no config.yaml"):
+        assert said in page.all
+
+
+@pytest.mark.parametrize("value", [None, [], {}, "x", 5, True, [None], {"a": None}])
+def test_a_manifest_of_another_form_is_no_error(tmp_path: Path, value: Any) -> None:
+    keys = ("data", "module", "versions", "git", "cpu", "gpus", "memory_bytes", "command", "epochs", "started")
+    folder = write_run(tmp_path / "mine")
+    Run(folder).write_manifest(dict.fromkeys(keys, value))
+    page_of(folder)
+    inner = {key: dict.fromkeys(("roles", "classes", "init_args", "class_path", "robustnas", "image_shape"), value)
+        for key in keys if key != "epochs"}  # fmt: skip
+    Run(folder).write_manifest(inner)
+    page_of(folder)
+
+
+def test_several_runs_are_compared_first(tmp_path: Path) -> None:
+    folders = [write_run(tmp_path / "x" / "run"), write_run(tmp_path / "y" / "run", "NASBench201", logged=False)]
+    page = page_of(*folders)
+    assert page.texts["h2"][0] == "Runs side by side"
+    table = page.texts["tbody"][0]
+    assert page.texts["th"][14:15] == ["x/run"]
+    assert "NASBench201" in table
+    assert "43.8 %" in table
+    assert "11.5" in table
+    assert [given["href"] for given in page.named("a")] == ["#run-1", "#run-2"]
+    assert {given.get("id") for given in page.named("article")} == {"comparison", "run-1", "run-2"}
+    both = next(svg["aria-label"] for svg in page.named("svg"))
+    assert both == "Loss on validation: " + "; ".join(f"{n}/run from 2.5 in epoch 0 to 2 in epoch 4" for n in "xy")
+    assert page.texts["h3"] == SECTIONS * 2
+
+
+def test_of_many_runs_a_colour_is_a_variant(tmp_path: Path) -> None:
+    folders = [write_run(tmp_path / f"r{k}", "NASBench201" if k == 8 else "DARTS", epochs=2) for k in range(9)]
+    page = page_of(*folders)
+    assert page.texts["ul"][0] == "DARTS, DARTSDARTS, NASBench201"
+    lines = [given["class"] for given in page.named("path") if "line" in (given["class"] or "")][:9]
+    assert lines == ["line c0"] * 8 + ["line c1"]
+
+
+def test_names_are_as_short_as_tells_runs_apart() -> None:
+    def names(*paths: str) -> list[str]:
+        return short_names([Path(path) for path in paths])
+
+    assert names("/a/b") == ["b"]
+    assert names("/a/b", "/a/c") == ["b", "c"]
+    assert names("/x/a/b", "/y/a/b") == ["x/a/b", "y/a/b"]
+    assert names("/a/b", "/a/b", "/a/c") == ["b", "b (2)", "c"]
+
+
+@pytest.mark.parametrize(
+    ("low", "high"),
+    [(0, 1), (4.99982, 4.99991), (1e-9, 3e-7), (-123456, 3e6), (0, 0), (5, 5), (1e99, 1.5e99), (-2, -2)],
+)
+def test_ticks_enclose_the_values_and_read_differently(low: float, high: float) -> None:
+    ticks = nice(low, high, 4)
+    assert ticks[0] <= low + 1e-9 * abs(low)
+    assert ticks[-1] >= high - 1e-9 * abs(high)
+    assert 2 <= len(ticks) <= 8
+    assert len(set(tick_labels(ticks))) == len(ticks)
+    assert [float(label) for label in tick_labels(ticks)] == pytest.approx(ticks, rel=1e-3, abs=1e-3 * (high - low))
+
+
+def test_a_curve_goes_through_its_points() -> None:
+    drawn = Page(chart("T", [Line("a", {0: 0.0, 2: 1.0, 4: 0.5}), Line("b", {}), Line("c", {2: 1.0})], (0, 4)))
+    paths = [given for given in drawn.named("path") if "line" in (given["class"] or "")]
+    assert [given["class"] for given in paths] == ["line c0", "line c2"]  # the empty one leaves its colour free
+    points = [tuple(map(float, pair.split())) for pair in (paths[0]["d"] or "")[1:].split("L")]
+    assert points[1][0] - points[0][0] == pytest.approx(points[2][0] - points[1][0], abs=0.2)
+    assert points[0][1] - points[2][1] == pytest.approx((points[0][1] - points[1][1]) / 2, abs=0.2)
+    assert chart("T", [Line("a", {})], (0, 4)) == ""
+
+
+def test_a_frame_shows_the_share_and_marks_what_can_be_selected() -> None:
+    cell = DARTS.cells["normal"]
+    shares = np.full(cell.shape, 0.0)
+    shares[:, 0], shares[:, 3] = 0.6, 0.4  # `none` is never selected
+    drawn = Page(film({7: shares}, cell, "normal"))
+    (svg,) = drawn.named("svg")
+    assert (svg["aria-label"] or "").startswith("normal, epoch 7. Largest: 0-2 skip_connect, 1-2 skip_connect")
+    shades = {given["class"]: (given["d"] or "").count("M") for given in drawn.named("path")}
+    assert (shades["s16"], shades["s11"], shades["s0"], shades["best"]) == (14, 14, 84, 14)
+
+
+def test_series_of_one_measure_share_a_chart() -> None:
+    assert place("genotype/skips_normal", DARTS) == ("genotype/skips", "normal")
+    assert place("shares/skip_connect_reduce", DARTS) == ("Shares, reduce", "skip_connect")
+    assert place("shares/parameter_free_reduce", DARTS) == ("shares/parameter_free", "reduce")
+    assert place("shares/none", DARTS) == ("Shares, all cells", "none")
+    assert place("gradient/match_sep_conv_3x3", DARTS) == ("gradient/match", "sep_conv_3x3")
+    assert place("diagnostics/seconds_Curvature", DARTS) == ("diagnostics/seconds", "Curvature")
+    assert place("train/top5", DARTS) == ("top5", "training")
+    assert place("mine/own", DARTS) == ("mine/own", "own")
+
+
+def test_genotypes_are_told_once_as_long_as_they_stay() -> None:
+    assert stretches({0: skips(1), 1: skips(1), 2: skips(2), 3: skips(1)}) == [
+        (0, 1, skips(1)), (2, 2, skips(2)), (3, 3, skips(1)),
+    ]  # fmt: skip
+    assert spread(range(3), 8) == [0, 1, 2]
+    assert spread(range(50), 8) == [0, 7, 14, 21, 28, 35, 42, 49]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.04, "0.0 s"), (59.9, "59.9 s"), (63, "1 min 03 s"), (3600, "1 h 00 min"), (86399, "24 h 00 min")],
+)
+def test_times_read_well(seconds: float, said: str) -> None:
+    assert duration(seconds) == said
+
+
+def test_text_is_escaped_once() -> None:
+    assert text("a<b>&\"'") == "a&lt;b&gt;&amp;&quot;&#x27;"
+    assert text(Markup("<b>")) == "<b>"
+    assert tag("td", "<", tag("i", "&"), class_='"', data_x=None) == '<td class="&quot;">&lt;<i>&amp;</i></td>'
+    assert text("a\x00\ud800b") == "a\N{REPLACEMENT CHARACTER}?b"
+
+
+def test_the_command_writes_the_file_without_torch(tmp_path: Path, capsys: Output) -> None:
+    folder, out = write_run(tmp_path / "mine"), tmp_path / "deep" / "r.html"
+    assert main(["report", str(folder), "-o", str(out)]) == 0
+    assert capsys.readouterr().out == f"{out}\n"
+    assert out.read_text(encoding="utf-8") == report([folder])
+    code = (
+        "import sys; from robustnas.__main__ import main; "
+        f"main(['report', {str(folder)!r}, '-o', {str(out)!r}]); "
+        "assert not {'torch', 'pytorch_lightning', 'lightning_fabric'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, timeout=60, check=True)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (shutil.rmtree, "there is no folder"),
+        (lambda run: [shutil.rmtree(run / "alpha"), shutil.rmtree(run / "genotypes"), (run / "genotype.json").unlink()],
+            "has not finished an epoch"),
+        (lambda run: write_text(run / "manifest.json", '{"schema": 1, '), "manifest.json` to be JSON"),
+        (lambda run: write_text(run / "genotype.json", "{}"), "genotype"),
+        (lambda run: (run / "alpha" / "epoch_0001.npz").write_bytes(b"PK\x03\x04"), "epoch_0001.npz` to hold arrays"),
+        (lambda run: Run(run).write_alpha(1, {"normal": np.zeros((3, 2))}), "in epoch 1"),
+        (lambda run: write_text(run / "metrics.csv", "epoch,val/loss\n0,1\n1\n"), "metrics.csv"),
+        (lambda run: write_text(run / "metrics.csv", "epoch,seconds,val/loss\n0,soon,1\n"), "seconds"),
+        (lambda run: write_text(run / "evaluation" / "test.json", "[1]"), "test.json"),
+        (lambda run: write_text(run / "evaluation" / "test.json", "{"), "test.json"),
+    ],
+)  # fmt: skip
+def test_bad_runs_are_refused_in_a_sentence(tmp_path: Path, capsys: Output, spoil: Any, said: str) -> None:
+    good, bad = write_run(tmp_path / "good"), write_run(tmp_path / "bad")
+    spoil(bad)
+    out = tmp_path / "r.html"
+    assert main(["report", str(good), str(bad), "-o", str(out)]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("robustnas: Expected ")
+    assert said in error
+    assert error.count("\n") == 1
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("out", ["r.pdf", "folder.html", "r"])
+def test_only_html_is_written(tmp_path: Path, capsys: Output, out: str) -> None:
+    (tmp_path / "folder.html").mkdir()
+    assert main(["report", str(write_run(tmp_path / "mine")), "-o", str(tmp_path / out)]) == 1
+    assert "Expected --out to be a file ending in .html" in capsys.readouterr().err
+
+
+def test_a_wrong_command_line_shows_usage(capsys: Output) -> None:
+    with pytest.raises(SystemExit) as error:
+        main(["report"])
+    assert error.value.code == 2
+    assert "usage: robustnas report" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="Expected `folders` to name at least one run"):
+        report([])
+
+
+def test_json_of_the_manifest_is_there_whole(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "mine")
+    page = page_of(folder)
+    held = next(said for said in page.texts["pre"] if said.startswith("{"))
+    assert json.loads(held) == Run(folder).manifest
