@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
@@ -33,7 +33,7 @@ class Diagnostic(Callback, ABC):
         ValueError: If an argument is out of range.
     """
 
-    free: ClassVar[bool] = False
+    free: bool = False
 
     def __init__(self, every: int = 1, budget: float | None = 0.03) -> None:
         if every < 1:

@@ -11,12 +11,14 @@ from robustnas.diagnostics.alignment import LayerAlignment
 from robustnas.diagnostics.alpha import AlphaShares
 from robustnas.diagnostics.arch_gradient import ArchGradient
 from robustnas.diagnostics.budget import Budget
+from robustnas.diagnostics.cost import GenotypeCost
 from robustnas.diagnostics.curvature import Curvature
 from robustnas.diagnostics.diagnostic import Diagnostic
 from robustnas.diagnostics.gap import DiscretisationGap
 from robustnas.diagnostics.generalisation import GeneralisationGap
 from robustnas.diagnostics.genotype import GenotypeChurn
 from robustnas.diagnostics.gradient_match import GradientMatch
+from robustnas.diagnostics.implicit import ImplicitShare
 from robustnas.diagnostics.view import TensorBoardView, tensorboard
 
 from robustnas.training.search import SearchModule
@@ -34,6 +36,8 @@ def everything() -> list[Diagnostic]:
         GradientMatch(),
         Curvature(),
         DiscretisationGap(),
+        ImplicitShare(),
+        GenotypeCost(),
         TensorBoardView(),
     ]
 
