@@ -4,12 +4,15 @@ from robustnas.diagnostics.alignment import LayerAlignment
 from robustnas.diagnostics.alpha import AlphaShares
 from robustnas.diagnostics.arch_gradient import ArchGradient
 from robustnas.diagnostics.budget import Budget
+from robustnas.diagnostics.cost import GenotypeCost
 from robustnas.diagnostics.curvature import Curvature
 from robustnas.diagnostics.diagnostic import Diagnostic
 from robustnas.diagnostics.gap import DiscretisationGap
 from robustnas.diagnostics.generalisation import GeneralisationGap
 from robustnas.diagnostics.genotype import GenotypeChurn
 from robustnas.diagnostics.gradient_match import GradientMatch
+from robustnas.diagnostics.implicit import ImplicitShare
+from robustnas.diagnostics.ranking import SupernetRanking
 from robustnas.diagnostics.suite import Diagnostics, everything
 from robustnas.diagnostics.untouched import untouched
 from robustnas.diagnostics.view import TensorBoardView
@@ -24,8 +27,11 @@ __all__ = [
     "DiscretisationGap",
     "GeneralisationGap",
     "GenotypeChurn",
+    "GenotypeCost",
     "GradientMatch",
+    "ImplicitShare",
     "LayerAlignment",
+    "SupernetRanking",
     "TensorBoardView",
     "everything",
     "untouched",

@@ -19,8 +19,9 @@ class Curvature(Diagnostic):
       about to lose by rounding what it found; RobustDARTS stops there;
     - ``curvature/min``: the smallest one, negative where α is no minimum;
     - ``curvature/max_KIND``: the largest one of the block of a kind of cell, which says which cell sharpens;
-    - with ``spectrum``, ``curvature/trace``, ``curvature/negative`` (share of negative eigenvalues) and
-      ``curvature/quantile_25``, ``_50``, ``_75`` of all eigenvalues, from the dense matrix: one product for each α.
+    - with ``spectrum``, ``curvature/trace``, ``curvature/negative`` (share of negative eigenvalues; a softmax has a
+      zero for each edge, whose rounding does not count) and ``curvature/quantile_25``, ``_50``, ``_75`` of all
+      eigenvalues, from the dense matrix: one product for each α.
 
     The Hessian is that of the loss of α with its penalty and without weight decay (``arch/curvature``, which a stopping
     rule watches, has it), in float32 or better, on the first samples of the role arch without augmentation, normalised
@@ -78,7 +79,7 @@ class Curvature(Diagnostic):
             "curvature/max": float(found.max()),
             "curvature/min": float(found.min()),
             "curvature/trace": float(found.sum()),
-            "curvature/negative": float((found < 0).double().mean()),
+            "curvature/negative": float((found < -1e-5 * found.abs().max()).double().mean()),
         }
         for share in (25, 50, 75):
             values[f"curvature/quantile_{share}"] = float(torch.quantile(found, share / 100))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
@@ -33,7 +33,7 @@ class Diagnostic(Callback, ABC):
         ValueError: If an argument is out of range.
     """
 
-    free: ClassVar[bool] = False
+    free: bool = False
 
     def __init__(self, every: int = 1, budget: float | None = 0.03) -> None:
         if every < 1:
@@ -65,9 +65,10 @@ class Diagnostic(Callback, ABC):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measure, if it is time to."""
+        trainer.callback_metrics  # noqa: B018 - all processes together bring what is logged up to date
         if isinstance(pl_module, SearchModule) and trainer.is_global_zero:
             for name, value in self.take(trainer, pl_module).items():
-                pl_module.log(name, value, on_step=False, on_epoch=True, batch_size=1, rank_zero_only=True)
+                log(pl_module, name, value)
 
     def take(self, trainer: Trainer, search: SearchModule) -> dict[str, float]:
         """Measure if it is time to and the budget affords it.
@@ -95,3 +96,15 @@ class Diagnostic(Callback, ABC):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.budget.load_state_dict(state_dict["budget"])
+
+
+def log(search: SearchModule, name: str, value: float) -> None:
+    """Log a number of the first process at the end of the epoch.
+
+    Args:
+        search: The search.
+        name: Under which name.
+        value: The number.
+    """
+    # `sync_dist` does nothing here but keep Lightning from advising it for each number
+    search.log(name, value, on_step=False, on_epoch=True, batch_size=1, sync_dist=True, rank_zero_only=True)

@@ -11,12 +11,14 @@ from robustnas.diagnostics.alignment import LayerAlignment
 from robustnas.diagnostics.alpha import AlphaShares
 from robustnas.diagnostics.arch_gradient import ArchGradient
 from robustnas.diagnostics.budget import Budget
+from robustnas.diagnostics.cost import GenotypeCost
 from robustnas.diagnostics.curvature import Curvature
-from robustnas.diagnostics.diagnostic import Diagnostic
+from robustnas.diagnostics.diagnostic import Diagnostic, log
 from robustnas.diagnostics.gap import DiscretisationGap
 from robustnas.diagnostics.generalisation import GeneralisationGap
 from robustnas.diagnostics.genotype import GenotypeChurn
 from robustnas.diagnostics.gradient_match import GradientMatch
+from robustnas.diagnostics.implicit import ImplicitShare
 from robustnas.diagnostics.view import TensorBoardView, tensorboard
 
 from robustnas.training.search import SearchModule
@@ -34,6 +36,8 @@ def everything() -> list[Diagnostic]:
         GradientMatch(),
         Curvature(),
         DiscretisationGap(),
+        ImplicitShare(),
+        GenotypeCost(),
         TensorBoardView(),
     ]
 
@@ -81,7 +85,7 @@ class Diagnostics(Callback):
             measure.on_train_epoch_end(trainer, pl_module)  # the one measured least comes first
         if trainer.is_global_zero and self.measures:
             share = self.budget.spent / max(self.budget.elapsed, 1e-9)
-            pl_module.log("diagnostics/share", share, on_step=False, on_epoch=True, batch_size=1, rank_zero_only=True)
+            log(pl_module, "diagnostics/share", share)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let each finish, and say what all cost."""
@@ -92,8 +96,9 @@ class Diagnostics(Callback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Judge the search by its record, which is complete now."""
+        folder = trainer.log_dir or trainer.default_root_dir  # asked by all processes, which wait for each other in it
         if isinstance(pl_module, SearchModule) and trainer.is_global_zero and self.measures:
-            verdict = judge_run(trainer.log_dir or trainer.default_root_dir, pl_module.space)
+            verdict = judge_run(folder, pl_module.space)
             if (writer := tensorboard(trainer)) is not None:
                 writer.add_text("verdict", verdict.markdown(), trainer.global_step)
             _say(verdict.line)

@@ -72,6 +72,7 @@ class TensorBoardView(Diagnostic):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the headline curves, and the final figures."""
+        folder = Path(trainer.log_dir or trainer.default_root_dir)  # asked by all processes, which wait in it
         if not (isinstance(pl_module, SearchModule) and trainer.is_global_zero):
             return
         rows = next((callback.rows for callback in trainer.callbacks if isinstance(callback, RunRecorder)), [])  # type: ignore[attr-defined]
@@ -79,7 +80,6 @@ class TensorBoardView(Diagnostic):
             return
         with self.budget.timed(self.name):
             figure = curves_figure(rows)
-            folder = Path(trainer.log_dir or trainer.default_root_dir)
             write_bytes(folder / "curves.png", render(figure, "png"))
             write_bytes(folder / "curves.svg", render(figure, "svg"))
             if (writer := tensorboard(trainer)) is not None:

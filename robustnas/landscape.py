@@ -94,10 +94,10 @@ def over_plane(
         The distances ``[steps]`` and the losses ``[steps, steps]``.
 
     Raises:
-        ValueError: If the radius is not positive, or the number of points even or below three.
+        ValueError: If the radius is not positive and finite, or the number of points even or below three.
     """
-    if not radius > 0:
-        raise ValueError(f"Expected `radius` to be positive, but got {radius}.")
+    if not 0 < radius < float("inf"):
+        raise ValueError(f"Expected `radius` to be positive and finite, but got {radius}.")
     if steps < 3 or steps % 2 == 0:
         raise ValueError(f"Expected `steps` to be an odd number from 3 on, but got {steps}.")
     reach = np.linspace(-radius, radius, steps)

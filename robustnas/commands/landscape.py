@@ -115,11 +115,18 @@ def _loss_at(search: SearchModule, batches: list[Batch], point: Tensor) -> float
 def _loss_between(search: SearchModule, batches: list[Batch], share: float) -> float:
     mixed = search.mixtures(search.moment("evaluation"))
     ends = one_hots(search.space, search.genotype(), next(iter(search.alphas.values())))
-    between = {
-        kind: Mixture((1 - share) * mixture.weights() + share * ends[kind].operations)
-        for kind, mixture in mixed.items()
-    }
+    between = {kind: _between(mixture, ends[kind].operations, share) for kind, mixture in mixed.items()}
     return _mean_loss(search, batches, between)
+
+
+def _between(mixture: Mixture, end: Tensor, share: float) -> Mixture:
+    """A mixture on the way to a discrete cell, whose edges all have the weight one."""
+    edges, offsets = mixture.edges, mixture.offsets
+    return Mixture(  # edges by themselves, since they weigh what bypasses the operations too
+        (1 - share) * mixture.operations + share * end,
+        None if edges is None else (1 - share) * edges + share,
+        offsets=None if offsets is None else (1 - share) * offsets,
+    )
 
 
 def _mean_loss(search: SearchModule, batches: list[Batch], mixtures: dict[str, Mixture]) -> float:

@@ -286,10 +286,17 @@ class SearchModule(Module):
         """Go back where the stopping rule says so: after the record of the epoch, before its checkpoint."""
         self.watch.go_back(self)
 
-    def arch_step(self, batch: Mapping[str, Batch]) -> None:
-        """Move α along the gradient of the loss on the architecture batch."""
+    def problem(self, batch: Mapping[str, Batch]) -> Bilevel:
+        """The two losses of the search at its current state, as its gradient sees them.
+
+        Args:
+            batch: A batch for each of the roles ``arch`` and ``weights``.
+
+        Returns:
+            The problem, for a search that has begun: its optimisers are in use.
+        """
         weights = dict(self.supernet.named_parameters())
-        problem = Bilevel(  # a new moment draws the same numbers, so that all losses of the step see one sample
+        return Bilevel(  # a new moment draws the same numbers, so that all losses of the step see one sample
             lambda weights: self.arch_loss(batch["arch"], weights),
             lambda weights: self.loss(batch["weights"], self.mixtures(self.moment("arch")), weights),
             weights,
@@ -297,6 +304,10 @@ class SearchModule(Module):
             Step.of(self.optimizers(use_pl_optimizer=False)[0], weights),  # type: ignore[index]
             average,
         )
+
+    def arch_step(self, batch: Mapping[str, Batch]) -> None:
+        """Move α along the gradient of the loss on the architecture batch."""
+        problem = self.problem(batch)
         ahead = self.gradient.looks_ahead
         with still_statistics(self.supernet) if ahead else nullcontext(), self._precision(full=ahead):
             gradients, loss = self.gradient.of(problem)

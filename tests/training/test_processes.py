@@ -84,6 +84,21 @@ def test_two_processes_take_the_same_decisions_on_all_samples(tmp_path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("gradient", ["FirstOrder", "Unrolled"])
+def test_two_processes_that_are_watched_go_where_they_would_go_alone(tmp_path, gradient: str) -> None:
+    """Only the first one measures, and never waits for the other in a measure."""
+    alone = run(tmp_path / "alone", gradient, 2)
+    first, second = run(tmp_path / "watched", gradient, 2, "watched")
+    assert differing(first, second) == []
+    assert differing(first, alone[0]) == []
+    for watched, plain in zip(first["rows"], alone[0]["rows"], strict=True):
+        assert {name: watched[name] for name in plain} == plain
+        assert {"curvature/max", "gap/loss", "gradient/implicit_share", "genotype/flops"} <= set(watched)
+        assert {"generalisation/loss", "diagnostics/share"} <= set(watched)
+    assert (tmp_path / "watched/curves.png").is_file()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["apart", "alone"])
 def test_processes_without_broadcast_or_averages_differ(tmp_path, mode: str) -> None:
     assert "alphas.cell" in differing(*run(tmp_path, "FirstOrder", 1, mode))

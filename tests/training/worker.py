@@ -2,7 +2,7 @@
 
 The second process starts with other weights and another α. The mode is ``flat``, or, to see that the comparison of the
 processes can fail, ``apart`` without the first broadcast or ``alone`` without averages; ``select`` is ``flat`` with
-a selection that decides in epochs of its own.
+a selection that decides in epochs of its own, ``watched`` with all diagnostics.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
+from robustnas.diagnostics import Diagnostics, ImplicitShare, everything
 from runs import digits, fit, rows, search, state
 
 from robustnas import strategies
@@ -34,6 +35,10 @@ if os.environ.get("LOCAL_RANK") == "1":
         parameter.data += 0.1
 if mode == "alone":
     searching.average = list
+watching = []
+if mode == "watched":
+    own = ImplicitShare(always=True, differences=True)
+    watching = [Diagnostics([own, *(one for one in everything() if one.name != own.name)], budget=None)]
 running = fit(
     Path(folder),
     module,
@@ -42,7 +47,7 @@ running = fit(
     devices=2,
     strategy=Apart() if mode == "apart" else "flat",
     max_epochs=int(epochs),
-    callbacks=[ModelCheckpoint(folder, "{step}", every_n_train_steps=2, save_top_k=-1)],
+    callbacks=[ModelCheckpoint(folder, "{step}", every_n_train_steps=2, save_top_k=-1), *watching],
 )
 decided = module.phase.entries if module.phase else []
 torch.save(

@@ -1,0 +1,177 @@
+"""Whether the supernet ranks architectures as training them does."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import math
+import random
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from pytorch_lightning import LightningModule, Trainer
+from robustnas.diagnostics.diagnostic import Diagnostic
+from robustnas.diagnostics.gap import scores
+
+from robustnas.data import Probe
+from robustnas.networks.mixture import one_hots
+from robustnas.networks.statistics import evaluating, recalibrate
+from robustnas.spaces import Genotype, SearchSpace
+from robustnas.training.search import SearchModule
+
+
+class Known(NamedTuple):
+    """An architecture and how good it is when it is trained by itself; higher is better."""
+
+    genotype: Genotype
+    accuracy: float
+
+
+class SupernetRanking(Diagnostic):
+    r"""Rank correlation between the supernet's opinion of architectures and what they reach when trained alone.
+
+    For a random sample of architectures, the same in every epoch, ``ranking/tau`` is Kendall's
+
+    .. math:: \tau_b = \frac{P - Q}{\sqrt{(P + Q + T)(P + Q + U)}}
+
+    between the accuracy of the supernet's own weights at the one-hot mixture of each, BatchNorm measured anew, and the
+    accuracy that a table knows: :math:`P` pairs agree, :math:`Q` disagree, :math:`T` and :math:`U` are tied in one of
+    the two. Below 0.2 at the end, the supernet cannot tell good from bad, and neither can a selection that asks it
+    (arXiv:1902.08142). Without classes, minus the loss takes the place of the supernet's accuracy.
+
+    The table is a CSV file, also gzipped, with a row for each architecture: as in NAS-Bench-201's strings, as the one
+    line that a genotype prints, or as its JSON. It is no part of the default diagnostics, since few spaces have one.
+
+    Args:
+        table: The file.
+        accuracy: Its column of accuracies, or of whatever else is better the higher it is.
+        architecture: Its column of architectures.
+        architectures: How many to sample.
+        batches: Batches of the role selection to measure on, and of the role weights to measure statistics on.
+        seed: Seed of the sample.
+        every: As for every diagnostic.
+        budget: As for every diagnostic.
+
+    Raises:
+        ValueError: If a number is out of range, or the table does not hold what it should.
+    """
+
+    def __init__(
+        self,
+        table: str | Path,
+        accuracy: str,
+        architecture: str = "arch",
+        architectures: int = 20,
+        batches: int = 2,
+        seed: int = 0,
+        every: int = 1,
+        budget: float | None = 0.03,
+    ) -> None:
+        super().__init__(every, budget)
+        if architectures < 2:
+            raise ValueError(f"Expected `architectures` to be at least 2, but got {architectures}.")
+        if batches < 1:
+            raise ValueError(f"Expected `batches` to be at least 1, but got {batches}.")
+        self.table, self.batches = Path(table), batches
+        known = read_column(self.table, architecture, accuracy)
+        if len(known) < architectures:
+            raise ValueError(
+                f"Expected {self.table} to hold at least {architectures} architectures with a number in {accuracy!r}, "
+                f"but got {len(known)}."
+            )
+        self.sample = random.Random(seed).sample(known, architectures)
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse a table of another space before anything is trained."""
+        super().on_fit_start(trainer, pl_module)
+        if isinstance(pl_module, SearchModule):
+            self.known(pl_module.space)
+
+    def known(self, space: SearchSpace) -> list[Known]:
+        """The sample, as architectures of a space.
+
+        Args:
+            space: The space of the search.
+
+        Returns:
+            Each architecture with its accuracy.
+
+        Raises:
+            ValueError: If one is none of the space.
+        """
+        return [Known(self._read(text, space), accuracy) for text, accuracy in self.sample]
+
+    def _read(self, text: str, space: SearchSpace) -> Genotype:
+        try:
+            if text.startswith("|"):
+                return Genotype.from_nasbench201(text, space.name).validate(space)
+            return (Genotype.from_json if text.startswith("{") else Genotype.from_text)(text).validate(space)
+        except ValueError as error:
+            raise ValueError(
+                f"Expected {self.table} to hold architectures of {space.name}, but got {text!r}: {error}"
+            ) from error
+
+    def measure(self, search: SearchModule, probe: Probe) -> dict[str, float]:
+        from scipy.stats import kendalltau
+
+        known = self.known(search.space)
+        inherited = [quality(search, probe, one.genotype, self.batches) for one in known]
+        tau = float(kendalltau(inherited, [one.accuracy for one in known]).statistic)
+        return {} if math.isnan(tau) else {"ranking/tau": tau}  # all the same on one side
+
+
+@torch.no_grad()
+def quality(search: SearchModule, probe: Probe, genotype: Genotype, batches: int) -> float:
+    """How good an architecture is with the weights of the supernet.
+
+    Args:
+        search: The search; running statistics of its network are those of the architecture afterwards.
+        probe: Samples.
+        genotype: The architecture.
+        batches: Batches to measure on, and to measure statistics on.
+
+    Returns:
+        The share of samples that is right, or, without classes, minus the loss.
+    """
+    like = next(iter(search.alphas.values())).detach()
+    mixtures = one_hots(search.space, genotype, like)
+    with evaluating(search.supernet):
+        weights = probe.batches("weights", batches)
+        recalibrate(search.supernet, lambda batch: search.supernet(batch.images, mixtures), weights)
+        found = scores(search, mixtures, probe.batches(probe.measured, batches))
+    return float(found["accuracy"]) if "accuracy" in found else -float(found["loss"])
+
+
+def read_column(path: Path, architecture: str, accuracy: str) -> list[tuple[str, float]]:
+    """Architectures of a table with their accuracies.
+
+    Args:
+        path: A CSV file with a line of names, gzipped if its name ends in ``.gz``.
+        architecture: Column of architectures.
+        accuracy: Column of accuracies; rows without one are left out.
+
+    Returns:
+        A pair for each row.
+
+    Raises:
+        ValueError: If the file cannot be read, or lacks a column.
+    """
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
+            rows = csv.DictReader(file)
+            names = list(rows.fieldnames or [])
+            if missing := [name for name in (architecture, accuracy) if name not in names]:
+                raise ValueError(f"Expected {path} to have the column {missing[0]!r}, but got {names}.")
+            pairs = [((row[architecture] or "").strip(), _number(row[accuracy])) for row in rows]
+    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise ValueError(f"Expected `table` to be a CSV file, but reading {path} fails: {reason}") from error
+    return [(text, value) for text, value in pairs if text and math.isfinite(value)]
+
+
+def _number(text: str | None) -> float:
+    try:
+        return float(text or "nan")
+    except ValueError:
+        return math.nan

@@ -1,0 +1,160 @@
+"""The ranking of the supernet, against tables that are made for the purpose."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from robustnas.diagnostics import SupernetRanking
+from robustnas.diagnostics.ranking import quality
+from runs import differing, digits, fit, rows, search, state
+from scipy.stats import kendalltau
+
+from robustnas.data import Probe
+from robustnas.networks import DiscreteNetwork
+from robustnas.networks.statistics import recalibrate
+from robustnas.spaces import Choice, Genotype, NASBench201, SearchSpace
+
+REAL = Path(__file__).resolve().parents[2] / "../shared/data/nas_bench_201.csv.gz"
+
+
+def ready(space: str = "NASBench201", **options: Any) -> tuple[Any, Probe]:
+    data = digits()
+    data.setup("fit")
+    module = search(space, channels=2, **options)
+    module.train()
+    return module, Probe(data, torch.device("cpu"))
+
+
+def drawn(space: SearchSpace, count: int) -> list[Genotype]:
+    """Different architectures of a space."""
+    draw, found = random.Random(3), dict[Genotype, None]()
+    while len(found) < count:
+        cells = {}
+        for kind, cell in space.cells.items():
+            entering = [[edge for _, edge in cell.edges_into(node)] for node in cell.nodes]
+            kept = [edge for edges in entering for edge in draw.sample(edges, cell.keep or len(edges))]
+            names = [[name for name in edge.operations if name not in cell.never_selected] for edge in kept]
+            cells[kind] = tuple(Choice(e.source, e.node, draw.choice(n)) for e, n in zip(kept, names, strict=True))
+        found[Genotype(space.name, cells)] = None
+    return list(found)
+
+
+def write(path: Path, found: list[tuple[str, Any]], names: tuple[str, str] = ("arch", "accuracy")) -> Path:
+    with gzip.open(path, "wt", encoding="utf-8") if path.suffix == ".gz" else path.open("w", encoding="utf-8") as file:
+        csv.writer(file).writerows([("index", *names), *((k, *row) for k, row in enumerate(found))])
+    return path
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_table_of_the_supernets_own_opinion_agrees_or_disagrees_entirely(tmp_path: Path, sign: int) -> None:
+    module, probe = ready()
+    table = [(one.to_nasbench201(), sign * quality(module, probe, one, 4)) for one in drawn(module.space, 10)]
+    assert len({accuracy for _, accuracy in table}) > 4
+    measure = SupernetRanking(write(tmp_path / "table.csv.gz", table), "accuracy", architectures=10, batches=4)
+    assert measure.measure(module, probe) == {"ranking/tau": pytest.approx(sign)}
+
+
+def test_between_them_it_is_that_of_the_pairs(tmp_path: Path) -> None:
+    module, probe = ready()
+    found = drawn(module.space, 8)
+    table = write(tmp_path / "table.csv", [(one.to_nasbench201(), k) for k, one in enumerate(found)])
+    values = SupernetRanking(table, "accuracy", architectures=8, batches=1).measure(module, probe)
+    own = [quality(module, probe, one, 1) for one in found]
+    assert values == {"ranking/tau": pytest.approx(kendalltau(own, range(8)).statistic)}
+    assert -1 < values["ranking/tau"] < 1
+
+
+def test_the_opinion_is_the_accuracy_of_the_discrete_network_with_the_same_weights() -> None:
+    module, probe = ready()
+    genotype = drawn(module.space, 1)[0]
+    discrete = DiscreteNetwork("NASBench201", genotype, channels=2, cells=1, num_classes=10, image_channels=1)
+    discrete.load_edgewise_state_dict(module.supernet.edgewise_state_dict(), strict=False)
+    recalibrate(discrete, lambda batch: discrete(batch.images), probe.batches("weights", 2))
+    discrete.eval()
+    batches = probe.batches("selection", 2)
+    with torch.no_grad():
+        right = sum(int((discrete(batch.images).argmax(1) == batch.targets).sum()) for batch in batches)
+    assert quality(module, probe, genotype, 2) == pytest.approx(right / sum(len(batch.targets) for batch in batches))
+
+
+@pytest.mark.parametrize("form", [str, Genotype.to_json], ids=["line", "JSON"])
+def test_architectures_of_other_spaces_are_read(tmp_path: Path, form: Callable[[Genotype], str]) -> None:
+    module, probe = ready("S2")
+    found = drawn(module.space, 3)
+    table = write(tmp_path / "mine.csv", [(form(one), k) for k, one in enumerate(found)], ("cells", "score"))
+    measure = SupernetRanking(table, "score", "cells", architectures=3, batches=1)
+    assert sorted(measure.known(module.space), key=lambda one: one.accuracy) == list(
+        zip(found, range(3), strict=True)  # rows in the order of the table
+    )
+    assert set(measure.measure(module, probe)) <= {"ranking/tau"}
+
+
+def test_the_sample_follows_the_seed_and_leaves_out_what_is_not_known(tmp_path: Path) -> None:
+    found = [one.to_nasbench201() for one in drawn(NASBench201, 12)]
+    gaps: list[Any] = ["", "nan", "?", *range(9)]
+    table = write(tmp_path / "table.csv", list(zip(found, gaps, strict=True)))
+    samples = [SupernetRanking(table, "accuracy", architectures=5, seed=seed).sample for seed in (0, 0, 1)]
+    assert samples[0] == samples[1] != samples[2]
+    assert {text for text, _ in SupernetRanking(table, "accuracy", architectures=9).sample} == set(found[3:])
+    with pytest.raises(ValueError, match="at least 10 architectures with a number in 'accuracy', but got 9"):
+        SupernetRanking(table, "accuracy", architectures=10)
+
+
+def test_where_all_are_equal_there_is_no_rank(tmp_path: Path) -> None:
+    module, probe = ready()
+    table = write(tmp_path / "table.csv", [(one.to_nasbench201(), 90.0) for one in drawn(module.space, 3)])
+    assert SupernetRanking(table, "accuracy", architectures=3, batches=1).measure(module, probe) == {}
+
+
+def test_a_search_is_ranked_and_not_touched(tmp_path: Path) -> None:
+    table = write(tmp_path / "t.csv", [(one.to_nasbench201(), k) for k, one in enumerate(drawn(NASBench201, 4))])
+    alone = fit(tmp_path / "alone", max_epochs=2)
+    measure = SupernetRanking(table, "accuracy", architectures=4, batches=1, budget=None)
+    watched = fit(tmp_path / "watched", max_epochs=2, callbacks=[measure])
+    assert differing(state(watched), state(alone)) == []
+    assert all(-1 <= row["ranking/tau"] <= 1 for row in rows(watched))
+
+
+def test_a_table_of_another_space_is_refused_before_training(tmp_path: Path) -> None:
+    table = write(tmp_path / "t.csv", [(one.to_nasbench201(), k) for k, one in enumerate(drawn(NASBench201, 2))])
+    measure = SupernetRanking(table, "accuracy", architectures=2)
+    with pytest.raises(ValueError, match=r"Expected .*t\.csv to hold architectures of S2, but got '\|"):
+        fit(tmp_path, search("S2"), max_epochs=1, callbacks=[measure])
+    assert not (tmp_path / "metrics.csv").exists()
+
+
+def test_tables_that_are_none(tmp_path: Path) -> None:
+    table = write(tmp_path / "t.csv", [("|a|", 1.0)])
+    with pytest.raises(ValueError, match=r"to have the column 'top1', but got \['index', 'arch', 'accuracy'\]"):
+        SupernetRanking(table, "top1")
+    with pytest.raises(ValueError, match="to have the column 'genotype', but got"):
+        SupernetRanking(table, "accuracy", "genotype")
+    with pytest.raises(ValueError, match=r"Expected `table` to be a CSV file, but reading .* fails: No such file"):
+        SupernetRanking(tmp_path / "none.csv", "accuracy")
+    (tmp_path / "none.csv.gz").write_bytes(b"no gzip")
+    (tmp_path / "cut.csv.gz").write_bytes(gzip.compress(table.read_bytes())[:-12])
+    (tmp_path / "empty.csv").touch()
+    (tmp_path / "image.csv").write_bytes(b"\xff\xd8\x00")
+    for name in ("none.csv.gz", "cut.csv.gz", "image.csv"):
+        with pytest.raises(ValueError, match="Expected `table` to be a CSV file, but reading"):
+            SupernetRanking(tmp_path / name, "accuracy")
+    with pytest.raises(ValueError, match=r"to have the column 'arch', but got \[\]"):
+        SupernetRanking(tmp_path / "empty.csv", "accuracy")
+    for option in ({"architectures": 1}, {"batches": 0}):
+        with pytest.raises(ValueError, match=f"Expected `{next(iter(option))}` to be at least"):
+            SupernetRanking(table, "accuracy", **option)
+
+
+def test_the_benchmarks_own_table_is_read() -> None:
+    if not REAL.is_file():
+        pytest.skip("no benchmark table: nas_bench_201.csv.gz is not in ../shared/data")
+    known = SupernetRanking(REAL, "cifar10_valid_12", architectures=50).known(NASBench201)
+    assert len({one.genotype for one in known}) == 50
+    assert all(5 < one.accuracy < 95 for one in known)

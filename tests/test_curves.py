@@ -1,0 +1,125 @@
+"""The curves of a search: what is drawn, what is left out, and the same bytes each time."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from typing import Any
+
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+from robustnas.curves import COLOURS, PANELS, Panel, curves_figure, series
+from robustnas.drawing import render
+
+EVERYTHING = sorted({name for panel in PANELS for name in panel.lines})
+
+
+def table(*names: str, epochs: int = 4) -> list[dict[str, float]]:
+    return [{"epoch": epoch, **dict.fromkeys(names, 0.1 * epoch + 0.2)} for epoch in range(epochs)]
+
+
+def titles(figure: Any) -> list[str]:
+    return [axes.get_title(loc="left") for axes in figure.axes if axes.axison]
+
+
+def labels(axes: Any) -> list[str]:
+    return [text.get_text() for text in axes.get_legend().get_texts()]
+
+
+def test_everything_measured_is_drawn() -> None:
+    figure = curves_figure(table(*EVERYTHING))
+    assert titles(figure) == [panel.title for panel in PANELS]
+    for axes, panel in zip(figure.axes, PANELS, strict=True):
+        assert labels(axes) == list(panel.lines.values())
+        assert [tuple(line.get_xdata()) for line in axes.lines] == [(0, 1, 2, 3)] * len(panel.lines)
+        assert len({line.get_color() for line in axes.lines}) == len(panel.lines)  # none is hidden by another's colour
+    assert max(len(panel.lines) for panel in PANELS) <= len(COLOURS)  # zip would drop the others
+
+
+def test_panels_and_lines_without_data_are_left_out() -> None:
+    figure = curves_figure(table("train/loss", "gap/discrete_accuracy", "curvature/max"))
+    assert titles(figure) == ["Loss", "Accuracy", "Largest eigenvalue of the Hessian in α"]
+    assert [labels(axes) for axes in figure.axes if axes.axison] == [["training"], ["discretised"], ["validation loss"]]
+    assert len(figure.axes) == 4  # the last place of the grid is blank
+    one = curves_figure(table("alpha/margin"))
+    assert titles(one) == ["Decision"]
+    assert one.get_figwidth() < figure.get_figwidth()
+
+
+def test_gaps_and_numbers_that_are_none_are_left_out_and_nothing_is_smoothed() -> None:
+    values = {0: 1.0, 1: math.nan, 2: 900.0, 3: math.inf, 5: -3.0}
+    rows: list[dict[str, float]] = [
+        {"epoch": epoch, **({"curvature/max": values[epoch]} if epoch in values else {})} for epoch in range(6)
+    ]
+    assert series(rows, "curvature/max") == ([0, 2, 5], [1.0, 900.0, -3.0])
+    (axes,) = curves_figure(rows).axes
+    assert axes.lines[0].get_ydata() == pytest.approx([1.0, 900.0, -3.0])
+    low, high = axes.get_ylim()
+    assert low < -3
+    assert high > 900  # an outlier is what a collapse looks like
+    with pytest.raises(ValueError, match="Expected `rows` to hold a column of"):
+        curves_figure([{"epoch": 0, "curvature/max": math.nan}])
+
+
+def test_shares_are_drawn_from_zero_to_one() -> None:
+    shares, loss = curves_figure(table("shares/skip_connect", "val/loss", epochs=2)).axes[::-1]
+    assert shares.get_ylim() == (-0.03, 1.03)
+    assert loss.get_ylim()[1] < 0.5
+
+
+def test_marks_stand_in_every_chart_and_are_named_once() -> None:
+    figure = curves_figure(table("train/loss", "alpha/entropy"), {"collapsed": 2, "take this": 1})
+    for axes in figure.axes:
+        dashed = [line for line in axes.lines if line.get_linestyle() == "--"]
+        assert sorted(line.get_xdata()[0] for line in dashed) == [1, 2]
+    said = [[text.get_text() for text in axes.texts] for axes in figure.axes]
+    assert said == [["collapsed", "take this"], []]
+
+
+def test_panels_of_ones_own() -> None:
+    panel = Panel("Mine", {"mine/number": "a number"})
+    figure = curves_figure(table("mine/number", "train/loss"), panels=[panel])
+    assert titles(figure) == ["Mine"]
+    assert labels(figure.axes[0]) == ["a number"]
+
+
+def test_what_is_said_fits_into_the_figure() -> None:
+    figure = curves_figure(table(*EVERYTHING), {"collapsed": 3})
+    FigureCanvasAgg(figure).draw()
+    for axes in figure.axes:
+        for text in (axes.title, axes._left_title, axes.xaxis.label, *axes.texts, *axes.get_legend().get_texts()):
+            box = text.get_window_extent()
+            if text.get_text():
+                assert figure.bbox.x0 <= box.x0 <= box.x1 <= figure.bbox.x1, text
+                assert figure.bbox.y0 <= box.y0 <= box.y1 <= figure.bbox.y1, text
+
+
+@pytest.mark.parametrize("rows", [[], [{"epoch": 0.0, "unknown": 1.0}]])
+def test_nothing_to_draw_is_an_error(rows: list[dict[str, float]]) -> None:
+    with pytest.raises(
+        ValueError, match=r"Expected `rows` to hold a column of \['Loss', 'Accuracy', .*\], but got none"
+    ):
+        curves_figure(rows)
+
+
+@pytest.mark.parametrize("form", ["png", "svg"])
+def test_the_same_rows_give_the_same_bytes(form: str) -> None:
+    drawn = [render(curves_figure(table("train/loss", "alpha/entropy"), {"here": 1}), form) for _ in range(2)]
+    assert drawn[0] == drawn[1]
+    assert drawn[0] != render(curves_figure(table("train/loss", "alpha/entropy"), {"here": 2}), form)
+    if form == "svg":
+        assert ET.fromstring(drawn[0]).tag.endswith("svg")
+
+
+def test_matplotlib_is_loaded_where_something_is_drawn() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys, robustnas.curves; print('matplotlib' in sys.modules)"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout.strip() == "False"
