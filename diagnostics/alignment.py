@@ -37,6 +37,8 @@ class LayerAlignment(Diagnostic):
         budget: As for every diagnostic.
     """
 
+    steps = 0.5
+
     def __init__(self, batches: int = 1, every: int = 1, budget: float | None = 0.03) -> None:
         super().__init__(every, budget)
         if batches < 1:

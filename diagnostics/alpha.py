@@ -24,10 +24,24 @@ class AlphaShares(Diagnostic):
     - ``alpha/saturated``: share of edges with :math:`\max_k s_{ek} > 0.95`, where the softmax hardly passes a
       gradient (arXiv:2210.07998).
 
-    It reads α alone and costs nothing worth counting.
+    It reads α alone and costs nothing worth counting. ``shares/OP_KIND`` is left to ``metrics.csv``: TensorBoard shows
+    it as histograms and heat maps.
     """
 
     free = True
 
     def measure(self, search: SearchModule, probe: Probe) -> dict[str, float]:
         return of_shares(search.space, {kind: share.detach().cpu().numpy() for kind, share in search.shares().items()})
+
+    def log_value(self, search: SearchModule, name: str, value: float) -> None:
+        detail = name.startswith("shares/") and name.endswith(tuple(f"_{kind}" for kind in search.space.cells))
+        shown = not detail or name.startswith("shares/parameter_free")
+        search.log(
+            name,
+            value,
+            on_step=False,
+            on_epoch=True,
+            batch_size=1,
+            rank_zero_only=True,
+            logger=None if shown else False,
+        )

@@ -30,6 +30,8 @@ class GradientMatch(Diagnostic):
         budget: As for every diagnostic.
     """
 
+    steps = 1.2
+
     def __init__(self, batches: int = 1, every: int = 1, budget: float | None = 0.03) -> None:
         super().__init__(every, budget)
         if batches < 1:
