@@ -14,7 +14,7 @@ class Budget:
     Of :math:`t` seconds so far, the part :math:`f` of the run, measures have taken :math:`s`. One that costs :math:`c`
     is taken where
 
-    .. math:: s + c \le \text{share} \cdot t - f K \quad (f < 1), \quad s + c \le \text{share} \cdot t - e \quad (f = 1),
+    .. math:: s + c \le \text{share} \cdot t - f K \;\; (f < 1), \qquad s + c \le \text{share} \cdot t - e \;\; (f = 1),
 
     with :math:`e` for what is written at the end in any case, and :math:`K` for the last epoch, at which nothing can
     wait any more: :math:`e` and the cost of all measures once, but at most nine tenths of the share of the whole run,

@@ -38,12 +38,12 @@ class Curvature(Diagnostic):
         budget: As for every diagnostic.
     """
 
-    steps = 2.0
+    steps = 1.6
 
     def __init__(
         self,
         samples: int = 16,
-        tolerance: float = 0.15,
+        tolerance: float = 0.2,
         smallest: bool = False,
         kinds: bool = False,
         spectrum: bool = False,

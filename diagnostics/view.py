@@ -31,8 +31,8 @@ class TensorBoardView(Diagnostic):
     """Pictures, histograms and a page of charts for TensorBoard, and the headline curves as PNG and SVG.
 
     - *Custom scalars*, "Is it collapsing?": the charts of :data:`~robustnas.curves.PANELS`;
-    - *Images*: shares of operations as heat maps, the cells of the present genotype, and at the end the charts
-      of :data:`~robustnas.curves.HEADLINES`;
+    - *Images*: shares of operations as heat maps, the cells of the present genotype, and at the end, if
+      the budget allows it, the charts of :data:`~robustnas.curves.HEADLINES`;
     - *Histograms*: shares of operations;
     - *HParams*: what the search is made of, see :func:`columns`, beside the last values of :data:`COMPARED`;
     - ``curves.png`` and ``curves.svg`` in the folder of the run, at the end: TensorBoard smooths curves and hides
@@ -48,7 +48,7 @@ class TensorBoardView(Diagnostic):
 
     def expect(self, trainer: Trainer) -> None:
         """Drawing takes as long for any network."""
-        self.budget.estimates[self.name] = 0.3 if tensorboard(trainer) is not None else 0.0
+        self.budget.estimates[self.name] = 0.25 if tensorboard(trainer) is not None else 0.0
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Lay out the page of charts, and name what is compared between runs."""
@@ -88,7 +88,10 @@ class TensorBoardView(Diagnostic):
             figure = curves_figure(rows)
             write_bytes(folder / "curves.png", render(figure, "png", 120))
             write_bytes(folder / "curves.svg", render(figure, "svg"))
-            if (writer := tensorboard(trainer)) is not None:
+        self.budget.ending, self.budget.estimates["curves, small"] = 0.0, self.budget.cost("curves") / 3
+        writer = tensorboard(trainer)
+        if writer is not None and self.budget.affords("curves, small", 1):
+            with self.budget.timed("curves, small"):
                 card = curves_figure(rows, panels=measured(rows, HEADLINES) or PANELS, columns=1)
                 writer.add_image("curves", _pixels(card, 100), last_step(trainer))
 

@@ -126,7 +126,7 @@ def _draw(axes: Axes, rows: Rows, panel: Panel, marks: Mapping[str, int], legend
     axes.set_title(panel.title, size=10, weight="bold", loc="left", pad=12 if legend_of_marks and marks else 6)
     axes.tick_params(labelsize=8)
     axes.locator_params(axis="x", nbins=5, integer=True)
-    axes.locator_params(axis="y", nbins=5)
+    axes.locator_params(axis="y", nbins=4)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(fontsize=8, frameon=False)
