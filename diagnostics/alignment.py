@@ -37,6 +37,8 @@ class LayerAlignment(Diagnostic):
         budget: As for every diagnostic.
     """
 
+    steps = 0.5
+
     def __init__(self, batches: int = 1, every: int = 1, budget: float | None = 0.03) -> None:
         super().__init__(every, budget)
         if batches < 1:
@@ -69,7 +71,8 @@ def by_cell(search: SearchModule, batch: Batch) -> dict[str, list[Tensor]]:
     with still_statistics(search.supernet), _own_mixtures(search, mixtures, own):
         loss = search.loss(batch, mixtures, weights)
     leaves = [leaf for kind in mixtures for leaf in own[kind]]
-    slopes = iter(grad(loss, leaves, materialize_grads=True) if loss.requires_grad else map(torch.zeros_like, leaves))
+    reached = bool(leaves) and loss.requires_grad
+    slopes = iter(grad(loss, leaves, materialize_grads=True) if reached else map(torch.zeros_like, leaves))
     return {kind: [_in_alpha(search, mixtures, kind, next(slopes)) for _ in own[kind]] for kind in mixtures}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from robustnas.diagnostics.diagnostic import Diagnostic
+from robustnas.diagnostics.diagnostic import Diagnostic, log
 
 from robustnas.data import Probe
 from robustnas.shares import of_shares
@@ -24,10 +24,16 @@ class AlphaShares(Diagnostic):
     - ``alpha/saturated``: share of edges with :math:`\max_k s_{ek} > 0.95`, where the softmax hardly passes a
       gradient (arXiv:2210.07998).
 
-    It reads α alone and costs nothing worth counting.
+    It reads α alone and costs nothing worth counting. ``shares/OP_KIND`` is left to ``metrics.csv``: TensorBoard shows
+    it as histograms and heat maps.
     """
 
     free = True
 
     def measure(self, search: SearchModule, probe: Probe) -> dict[str, float]:
         return of_shares(search.space, {kind: share.detach().cpu().numpy() for kind, share in search.shares().items()})
+
+    def log_value(self, search: SearchModule, name: str, value: float) -> None:
+        detail = name.startswith("shares/") and name.endswith(tuple(f"_{kind}" for kind in search.space.cells))
+        shown = not detail or name.startswith("shares/parameter_free")
+        log(search, name, value, logger=None if shown else False)

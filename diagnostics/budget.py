@@ -11,12 +11,22 @@ from typing import Any
 class Budget:
     r"""A share of the run's time that measures may take together.
 
-    If :math:`s` seconds were spent on measures and :math:`t` have passed, one that cost :math:`c` the last time is
-    taken where :math:`s + c \le` share :math:`\cdot t`; a third of the share is kept for the last epoch. Otherwise it
-    waits for a later epoch, which stretches its interval. What was never measured counts as :math:`c = 0`.
+    Of :math:`t` seconds so far, the part :math:`f` of the run, measures have taken :math:`s`. One that costs :math:`c`
+    is taken where
+
+    .. math:: s + c \le \text{share} \cdot t - f K \;\; (f < 1), \qquad s + c \le \text{share} \cdot t - e \;\; (f = 1),
+
+    with :math:`e` for what is written at the end in any case, and :math:`K` for the last epoch, at which nothing can
+    wait any more: :math:`e` and the cost of all measures once, but at most nine tenths of the share of the whole run,
+    and without those that would not fit into it alone. What does not fit waits for a later epoch, which stretches its
+    interval. A cost is that of the last time, and before the first time an estimate.
 
     Args:
         share: The share, or ``None`` for no limit.
+
+    Attributes:
+        estimates: Seconds that measures may cost, by name, for those that were never taken.
+        ending: Seconds :math:`e` that the end of the run costs.
 
     Raises:
         ValueError: If the share is not between 0 and 1.
@@ -27,6 +37,8 @@ class Budget:
             raise ValueError(f"Expected `budget` to be between 0 and 1 or null, but got {share}.")
         self.share = share
         self.costs: dict[str, list[float]] = {}
+        self.estimates: dict[str, float] = {}
+        self.ending = 0.0
         self.left_out: dict[str, int] = {}
         self._before = 0.0
         self._started: float | None = None
@@ -45,20 +57,27 @@ class Budget:
         """Seconds that measures have taken."""
         return sum(sum(costs) for costs in self.costs.values())
 
-    def affords(self, name: str, last_epoch: bool = False) -> bool:
+    def cost(self, name: str) -> float:
+        """Seconds that a measure will take: as many as the last time, or as estimated."""
+        return self.costs[name][-1] if name in self.costs else self.estimates.get(name, 0.0)
+
+    def affords(self, name: str, done: float | None) -> bool:
         """Whether a measure may be taken now; if not, that is counted.
 
         Args:
             name: The measure.
-            last_epoch: Whether there is no later epoch to wait for.
+            done: The part of the run that is over: 1 at its last epoch, ``None`` where that is not known.
 
         Returns:
             Whether it fits.
         """
         if self.share is None:
             return True
-        limit = self.share * self.elapsed * (1 if last_epoch else 2 / 3)
-        if self.spent + self.costs.get(name, [0.0])[-1] <= limit:
+        allowed, done = self.share * self.elapsed, 0.5 if done is None else done
+        costs = (self.cost(each) for each in {*self.costs, *self.estimates})
+        once = self.ending + sum(cost for cost in costs if self.ending + cost <= allowed / done)
+        kept = self.ending if done >= 1 else min(done * once, 0.9 * allowed)
+        if self.spent + self.cost(name) <= allowed - kept:
             return True
         self.left_out[name] = self.left_out.get(name, 0) + 1
         return False
@@ -71,15 +90,18 @@ class Budget:
         self.costs.setdefault(name, []).append(time.perf_counter() - begin)
 
     def summary(self) -> str:
-        """What was measured how often, at what price, and what was left out, in one paragraph."""
-        taken = ", ".join(
-            f"{name} {len(costs)} times ({sum(costs):.1f} s)" for name, costs in sorted(self.costs.items())
-        )
-        text = f"Diagnostics took {self.spent:.1f} s of {self.elapsed:.1f} s: {taken or 'none'}."
-        if self.left_out:
-            left = ", ".join(f"{name} {count} times" for name, count in sorted(self.left_out.items()))
-            text += f" To stay within {self.share:.0%} of the time, left out: {left}."
-        return text
+        """What was measured how often, at what price, and what was left out: a table of at most 80 columns."""
+        share = f", {self.spent / self.elapsed:.1%}" if self.elapsed else ""
+        limit = "" if self.share is None else f" (budget: {self.share:.1%})"
+        lines = [f"Diagnostics took {self.spent:.1f} s of {self.elapsed:.1f} s{share}{limit}."]
+        priced = {name: sum(costs) for name, costs in self.costs.items() if sum(costs) >= 0.05}
+        names = sorted({**priced, **self.left_out}, key=lambda name: -priced.get(name, 0.0))
+        width = max(map(len, names), default=0)
+        for name in names:
+            taken, left = len(self.costs.get(name, ())), self.left_out.get(name, 0)
+            line = f"  {name:{width}}  {priced.get(name, 0.0):6.1f} s  taken {times(taken):<9}"
+            lines.append((line + (f"  left out {times(left)} to save time" if left else "")).rstrip())
+        return "\n".join(lines)
 
     def state_dict(self) -> dict[str, Any]:
         """All of it, as what a checkpoint may hold."""
@@ -90,3 +112,8 @@ class Budget:
         self._before = state["elapsed"]
         self.costs = {name: list(costs) for name, costs in state["costs"].items()}
         self.left_out = dict(state["left_out"])
+
+
+def times(count: int) -> str:
+    """How often, in words, such as ``once`` or ``3 times``."""
+    return {0: "never", 1: "once", 2: "twice"}.get(count, f"{count} times")

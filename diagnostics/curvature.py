@@ -17,7 +17,7 @@ class Curvature(Diagnostic):
 
     - ``curvature/max``: the largest one. A search whose smoothed value grows by more than 1.3 within eight epochs is
       about to lose by rounding what it found; RobustDARTS stops there;
-    - ``curvature/min``: the smallest one, negative where α is no minimum;
+    - ``curvature/min``: with ``smallest``, the smallest one, negative where α is no minimum;
     - ``curvature/max_KIND``: the largest one of the block of a kind of cell, which says which cell sharpens;
     - with ``spectrum``, ``curvature/trace``, ``curvature/negative`` (share of negative eigenvalues; a softmax has a
       zero for each edge, whose rounding does not count) and ``curvature/quantile_25``, ``_50``, ``_75`` of all
@@ -30,17 +30,22 @@ class Curvature(Diagnostic):
 
     Args:
         samples: How many samples the loss is taken on.
-        tolerance: Relative accuracy at which the search for an eigenvalue ends.
+        tolerance: Residual, relative to the eigenvalue, at which the search for it ends. Its error is usually about the
+            square of it.
+        smallest: Whether the smallest one is searched for too, which takes about as many products again.
         kinds: Whether blocks of kinds of cell are measured too, where there are several.
         spectrum: Whether all eigenvalues are computed.
         every: As for every diagnostic.
         budget: As for every diagnostic.
     """
 
+    steps = 1.6
+
     def __init__(
         self,
-        samples: int = 32,
-        tolerance: float = 1e-2,
+        samples: int = 16,
+        tolerance: float = 0.2,
+        smallest: bool = False,
         kinds: bool = False,
         spectrum: bool = False,
         every: int = 1,
@@ -51,7 +56,8 @@ class Curvature(Diagnostic):
             raise ValueError(f"Expected `samples` to be at least 2, but got {samples}.")
         if not 0 < tolerance < 1:
             raise ValueError(f"Expected `tolerance` to be between 0 and 1, but got {tolerance}.")
-        self.samples, self.tolerance, self.kinds, self.spectrum = samples, tolerance, kinds, spectrum
+        self.samples, self.tolerance = samples, tolerance
+        self.smallest, self.kinds, self.spectrum = smallest, kinds, spectrum
 
     def measure(self, search: SearchModule, probe: Probe) -> dict[str, float]:
         weights = {name: weight.detach() for name, weight in search.supernet.named_parameters()}
@@ -60,8 +66,10 @@ class Curvature(Diagnostic):
         hessian = Hessian(loss, list(search.alphas.values()))
         if self.spectrum:
             return self._whole(hessian, list(search.alphas))
-        largest, smallest = extremes(hessian, 1, 1, self.tolerance, block=1)
-        values = {"curvature/max": float(largest.values[0]), "curvature/min": float(smallest.values[0])}
+        largest, smallest = extremes(hessian, 1, int(self.smallest), self.tolerance, block=1)
+        values = {"curvature/max": float(largest.values[0])}
+        if self.smallest:
+            values["curvature/min"] = float(smallest.values[0])
         if self.kinds and len(search.alphas) > 1:
             for place, kind in enumerate(search.alphas):
                 largest, _ = extremes(hessian.part(place), 1, 0, self.tolerance, block=1)

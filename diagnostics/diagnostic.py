@@ -24,6 +24,7 @@ class Diagnostic(Callback, ABC):
 
     Attributes:
         free: Whether it costs so little that no budget applies: it computes nothing with the network.
+        steps: What it costs, about, in steps of the search: the estimate before it is taken for the first time.
 
     Args:
         every: Epochs between two measures. The last epoch is measured too.
@@ -34,6 +35,7 @@ class Diagnostic(Callback, ABC):
     """
 
     free: bool = False
+    steps: float = 1.0
 
     def __init__(self, every: int = 1, budget: float | None = 0.03) -> None:
         if every < 1:
@@ -68,7 +70,11 @@ class Diagnostic(Callback, ABC):
         trainer.callback_metrics  # noqa: B018 - all processes together bring what is logged up to date
         if isinstance(pl_module, SearchModule) and trainer.is_global_zero:
             for name, value in self.take(trainer, pl_module).items():
-                log(pl_module, name, value)
+                self.log_value(pl_module, name, value)
+
+    def log_value(self, search: SearchModule, name: str, value: float) -> None:
+        """Log a number: for ``metrics.csv``, and for the logger of the run."""
+        log(search, name, value)
 
     def take(self, trainer: Trainer, search: SearchModule) -> dict[str, float]:
         """Measure if it is time to and the budget affords it.
@@ -80,16 +86,23 @@ class Diagnostic(Callback, ABC):
         Returns:
             Numbers by name; empty if nothing was measured.
         """
-        epoch, last = trainer.current_epoch, trainer.current_epoch + 1 == trainer.max_epochs or trainer.should_stop
-        if epoch % self.every and not last:
+        epoch, done = trainer.current_epoch, part_done(trainer, search)
+        if epoch % self.every and done != 1:
             return {}
-        if not (self.free or self.budget.affords(self.name, last)):
+        self.expect(trainer)
+        if not (self.free or self.budget.affords(self.name, done)):
             return {}
         if self._probe is None:
             data: Any = trainer.datamodule  # type: ignore[attr-defined]
             self._probe = Probe(data, search.device, next(search.supernet.parameters()).dtype)
         with self.budget.timed(self.name), untouched(search), torch.autocast(search.device.type, enabled=False):
             return self.measure(search, self._probe)
+
+    def expect(self, trainer: Trainer) -> None:
+        """Estimate what it will cost, from the time of the steps so far."""
+        if not self.free:
+            seconds = (self.budget.elapsed - self.budget.spent) / max(trainer.global_step, 1)
+            self.budget.estimates[self.name] = self.steps * seconds
 
     def state_dict(self) -> dict[str, Any]:
         return {"budget": self.budget.state_dict()}
@@ -98,13 +111,32 @@ class Diagnostic(Callback, ABC):
         self.budget.load_state_dict(state_dict["budget"])
 
 
-def log(search: SearchModule, name: str, value: float) -> None:
+def log(search: SearchModule, name: str, value: float, logger: bool | None = None) -> None:
     """Log a number of the first process at the end of the epoch.
 
     Args:
         search: The search.
         name: Under which name.
         value: The number.
+        logger: Whether it goes to the logger of the run too, as by default.
     """
     # `sync_dist` does nothing here but keep Lightning from advising it for each number
-    search.log(name, value, on_step=False, on_epoch=True, batch_size=1, sync_dist=True, rank_zero_only=True)
+    how: dict[str, Any] = {"on_step": False, "on_epoch": True, "batch_size": 1, "sync_dist": True}
+    search.log(name, value, logger=logger, rank_zero_only=True, **how)
+
+
+def part_done(trainer: Trainer, search: SearchModule) -> float | None:
+    """How much of a run is over at the end of an epoch.
+
+    Args:
+        trainer: Trainer of the search.
+        search: The search.
+
+    Returns:
+        A part of the epochs; 1 at the last one, whether planned or stopped at, and at the last one of the search where
+        selection takes epochs of its own after it; ``None`` where the number of epochs is open.
+    """
+    epochs = trainer.max_epochs
+    if trainer.should_stop or trainer.current_epoch + 1 in (epochs, search.search_epochs):
+        return 1.0
+    return (trainer.current_epoch + 1) / epochs if epochs is not None and epochs > 0 else None

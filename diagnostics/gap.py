@@ -36,7 +36,9 @@ class DiscretisationGap(Diagnostic):
         budget: As for every diagnostic.
     """
 
-    def __init__(self, batches: int = 4, every: int = 1, budget: float | None = 0.03) -> None:
+    steps = 0.8
+
+    def __init__(self, batches: int = 2, every: int = 1, budget: float | None = 0.03) -> None:
         super().__init__(every, budget)
         if batches < 1:
             raise ValueError(f"Expected `batches` to be at least 1, but got {batches}.")

@@ -30,6 +30,8 @@ class GradientMatch(Diagnostic):
         budget: As for every diagnostic.
     """
 
+    steps = 1.2
+
     def __init__(self, batches: int = 1, every: int = 1, budget: float | None = 0.03) -> None:
         super().__init__(every, budget)
         if batches < 1:
@@ -38,11 +40,12 @@ class GradientMatch(Diagnostic):
 
     def measure(self, search: SearchModule, probe: Probe) -> dict[str, float]:
         groups = weights_by_operation(search)
+        if not groups:
+            return {}
         train, validation = (_slopes(search, probe.batches(role, self.batches), groups) for role in ("weights", "arch"))
         values = {f"gradient/match_{name}": _cosine(train[name], validation[name]) for name in groups}
-        if groups:
-            every = [torch.cat([slopes[name] for name in groups]) for slopes in (train, validation)]
-            values["gradient/match"] = _cosine(*every)
+        every = [torch.cat([slopes[name] for name in groups]) for slopes in (train, validation)]
+        values["gradient/match"] = _cosine(*every)
         return {name: value for name, value in values.items() if value is not None}
 
 

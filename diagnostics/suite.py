@@ -19,26 +19,27 @@ from robustnas.diagnostics.generalisation import GeneralisationGap
 from robustnas.diagnostics.genotype import GenotypeChurn
 from robustnas.diagnostics.gradient_match import GradientMatch
 from robustnas.diagnostics.implicit import ImplicitShare
-from robustnas.diagnostics.view import TensorBoardView, tensorboard
+from robustnas.diagnostics.view import TensorBoardView, last_step, tensorboard
 
+from robustnas.training.recorder import run_folder
 from robustnas.training.search import SearchModule
 from robustnas.verdict import judge_run
 
 
 def everything() -> list[Diagnostic]:
-    """One of each diagnostic that every search gets, the cheap ones first."""
+    """One of each diagnostic that every search gets: those that cost nothing, then the weightiest first."""
     return [
         AlphaShares(),
         GenotypeChurn(),
         GeneralisationGap(),
         ArchGradient(),
-        LayerAlignment(),
-        GradientMatch(),
-        Curvature(),
+        GenotypeCost(),
         DiscretisationGap(),
         ImplicitShare(),
-        GenotypeCost(),
+        Curvature(),
         TensorBoardView(),
+        GradientMatch(),
+        LayerAlignment(),
     ]
 
 
@@ -65,7 +66,9 @@ class Diagnostics(Callback):
             measure.budget = self.budget
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Time runs from now."""
+        """Time runs from now. What is a callback of the trainer by itself too is left to that one."""
+        alone = {type(callback) for callback in trainer.callbacks}  # type: ignore[attr-defined]
+        self.measures = [measure for measure in self.measures if type(measure) not in alone]
         self.budget.start()
         for measure in self.measures:
             measure.on_fit_start(trainer, pl_module)
@@ -81,6 +84,8 @@ class Diagnostics(Callback):
         """Measure what is due."""
         if not isinstance(pl_module, SearchModule):
             return
+        for measure in self.measures:
+            measure.expect(trainer)
         for measure in sorted(self.measures, key=lambda measure: len(self.budget.costs.get(measure.name, ()))):
             measure.on_train_epoch_end(trainer, pl_module)  # the one measured least comes first
         if trainer.is_global_zero and self.measures:
@@ -96,11 +101,11 @@ class Diagnostics(Callback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Judge the search by its record, which is complete now."""
-        folder = trainer.log_dir or trainer.default_root_dir  # asked by all processes, which wait for each other in it
+        folder = run_folder(trainer)  # processes wait for each other here
         if isinstance(pl_module, SearchModule) and trainer.is_global_zero and self.measures:
             verdict = judge_run(folder, pl_module.space)
             if (writer := tensorboard(trainer)) is not None:
-                writer.add_text("verdict", verdict.markdown(), trainer.global_step)
+                writer.add_text("verdict", verdict.markdown(), last_step(trainer))
             _say(verdict.line)
 
     def state_dict(self) -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,34 +11,32 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 from robustnas.diagnostics.diagnostic import Diagnostic
 
-from robustnas.curves import PANELS, curves_figure
+from robustnas.curves import HEADLINES, PANELS, curves_figure, measured
 from robustnas.data import Probe
 from robustnas.drawing import alpha_figure, genotype_figure, render
 from robustnas.record import write_bytes
-from robustnas.training.recorder import RunRecorder
+from robustnas.training.description import plain
+from robustnas.training.recorder import RunRecorder, run_folder
 from robustnas.training.search import SearchModule
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-FINAL = {  # what the HParams page compares: its name there, and where it is logged
-    "hp/validation_accuracy": "val/top1",
-    "hp/discrete_accuracy": "gap/discrete_accuracy",
-    "hp/parameter_free": "shares/parameter_free",
-    "hp/curvature": "curvature/max",
-    "hp/entropy": "alpha/entropy",
-}
+COMPARED = ("val/top1", "gap/discrete_accuracy", "shares/parameter_free", "alpha/entropy", "curvature/max")
+ALWAYS = ("space", "channels", "lr", "arch_lr", "arch_weight_decay", "seed")
+NEVER = ("num_classes", "image_channels", "task", "form", "channels_last", "checkpointing")
 
 
 class TensorBoardView(Diagnostic):
     """Pictures, histograms and a page of charts for TensorBoard, and the headline curves as PNG and SVG.
 
-    - the page *Custom scalars*, "Is it collapsing?": the charts of :data:`~robustnas.curves.PANELS`;
-    - *Images*: shares of operations as heat maps, and the cells of the present genotype;
+    - *Custom scalars*, "Is it collapsing?": the charts of :data:`~robustnas.curves.PANELS`;
+    - *Images*: shares of operations as heat maps, the cells of the present genotype, and at the end, if
+      the budget allows it, the charts of :data:`~robustnas.curves.HEADLINES`;
     - *Histograms*: shares of operations;
-    - *HParams*: the parts of the search beside its final figures;
+    - *HParams*: what the search is made of, see :func:`columns`, beside the last values of :data:`COMPARED`;
     - ``curves.png`` and ``curves.svg`` in the folder of the run, at the end: TensorBoard smooths curves and hides
-      outliers by default, which are what a collapse looks like.
+      outliers by default, which are what a collapse looks like. They are written whatever the logger is.
 
     Args:
         every: Epochs between two sets of pictures. The last epoch has one too.
@@ -48,44 +46,74 @@ class TensorBoardView(Diagnostic):
     def __init__(self, every: int = 5, budget: float | None = 0.03) -> None:
         super().__init__(every, budget)
 
+    def expect(self, trainer: Trainer) -> None:
+        """Drawing takes as long for any network."""
+        self.budget.estimates[self.name] = 0.25 if tensorboard(trainer) is not None else 0.0
+
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Lay out the page of charts, and name what is compared between runs."""
         super().on_fit_start(trainer, pl_module)
-        if (writer := tensorboard(trainer)) is None or not isinstance(pl_module, SearchModule):
+        if not isinstance(pl_module, SearchModule):
             return
+        self.budget.ending = 0.5  # for the curves
+        if (writer := tensorboard(trainer)) is None or not trainer.is_global_zero:
+            return
+        from torch.utils.tensorboard.summary import hparams
+
         charts = {panel.title: ["Multiline", [f"^{name}$" for name in panel.lines]] for panel in PANELS}
         writer.add_custom_scalars({"Is it collapsing?": charts})
-        logger: Any = trainer.logger
-        logger.log_hyperparams(flat(pl_module.description), dict.fromkeys(FINAL, float("nan")))
+        for summary in hparams(columns(pl_module.description), dict.fromkeys(COMPARED, 0.0)):
+            writer.file_writer.add_summary(summary)  # metrics are the scalars of those names: nothing to fill in
 
     def measure(self, search: SearchModule, probe: Probe) -> dict[str, float]:
         if (writer := tensorboard(search.trainer)) is None:
             return {}
-        step = search.trainer.global_step
+        step = last_step(search.trainer)
         for kind, share in search.shares().items():
             cell = search.space.cells[kind]
             title = f"{kind} cell, epoch {search.current_epoch}"
-            writer.add_image(f"shares/{kind}", _pixels(alpha_figure(share.tolist(), cell, title)), step)
+            writer.add_image(f"heatmap/{kind}", _pixels(alpha_figure(share.tolist(), cell, title), 100), step)
             writer.add_histogram(f"shares/{kind}", share.detach(), step)
-        writer.add_image("genotype", _pixels(genotype_figure(search.genotype(), search.space)), step)
+        writer.add_image("genotype", _pixels(genotype_figure(search.genotype(), search.space), 75), step)
         return {}
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the headline curves, and the final figures."""
-        folder = Path(trainer.log_dir or trainer.default_root_dir)  # asked by all processes, which wait in it
-        if not (isinstance(pl_module, SearchModule) and trainer.is_global_zero):
+        """Write the headline curves."""
+        folder = run_folder(trainer)  # processes wait for each other here
+        recorders = [callback for callback in trainer.callbacks if isinstance(callback, RunRecorder)]  # type: ignore[attr-defined]
+        rows = next((recorder.rows for recorder in recorders), [])
+        if not (isinstance(pl_module, SearchModule) and trainer.is_global_zero and rows):
             return
-        rows = next((callback.rows for callback in trainer.callbacks if isinstance(callback, RunRecorder)), [])  # type: ignore[attr-defined]
-        if not rows:
-            return
-        with self.budget.timed(self.name):
+        with self.budget.timed("curves"):
             figure = curves_figure(rows)
-            write_bytes(folder / "curves.png", render(figure, "png"))
+            write_bytes(folder / "curves.png", render(figure, "png", 120))
             write_bytes(folder / "curves.svg", render(figure, "svg"))
-            if (writer := tensorboard(trainer)) is not None:
-                writer.add_image("curves", _pixels(figure), trainer.global_step)
-                final = {name: _last(rows, source) for name, source in FINAL.items()}
-                trainer.logger.log_metrics({name: value for name, value in final.items() if value is not None})  # type: ignore[union-attr]
+        self.budget.ending, self.budget.estimates["curves, small"] = 0.0, self.budget.cost("curves") / 3
+        writer = tensorboard(trainer)
+        if writer is not None and self.budget.affords("curves, small", 1):
+            with self.budget.timed("curves, small"):
+                card = curves_figure(rows, panels=measured(rows, HEADLINES) or PANELS, columns=1)
+                writer.add_image("curves", _pixels(card, 100), last_step(trainer))
+
+
+def columns(description: Mapping[str, Any]) -> dict[str, Any]:
+    """What a search is made of, as columns of a table of searches.
+
+    Args:
+        description: ``class_path`` and ``init_args`` of a search.
+
+    Returns:
+        The method, what is always worth a column, and all that differs from the defaults of
+        :class:`~robustnas.training.SearchModule`; what does not change the search is left out.
+    """
+    defaults = inspect.signature(SearchModule).parameters
+    arguments = description.get("init_args", {})
+    usual = {name: plain(defaults[name].default) for name in arguments if name in defaults}
+    shown = {
+        n: v for n, v in arguments.items() if n in ALWAYS or (n not in NEVER and (n not in usual or v != usual[n]))
+    }
+    found = flat({**description, "init_args": shown})
+    return {"Method": found.pop("method"), **found}  # the page sorts by name, capitals first
 
 
 def flat(description: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -116,17 +144,18 @@ def tensorboard(trainer: Trainer) -> Any:
     return None if logger is None else logger.experiment
 
 
-def _pixels(figure: Figure) -> torch.Tensor:
-    """A figure as an image, ``[3, height, width]`` in bytes."""
+def last_step(trainer: Trainer) -> int:
+    """The step under which the figures of an epoch that ends are logged, which count from 0."""
+    return max(trainer.global_step - 1, 0)
+
+
+def _pixels(figure: Figure, dpi: int) -> torch.Tensor:
+    """A figure as an image, ``[3, height, width]`` in bytes; cards of TensorBoard are some 350 pixels wide."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    figure.set_dpi(150)
+    figure.set_dpi(dpi)
     canvas: Any = FigureCanvasAgg(figure)
     canvas.draw()
     width, height = canvas.get_width_height()
     rgba = torch.frombuffer(bytearray(canvas.buffer_rgba()), dtype=torch.uint8).reshape(height, width, 4)
     return rgba[..., :3].permute(2, 0, 1)
-
-
-def _last(rows: list[dict[str, float]], name: str) -> float | None:
-    return next((row[name] for row in reversed(rows) if name in row), None)

@@ -23,7 +23,7 @@ class Panel(NamedTuple):
 
 PANELS = (
     Panel("Loss", {"train/loss": "training", "val/loss": "validation"}),
-    Panel("Accuracy", {"gap/supernet_accuracy": "supernet", "gap/discrete_accuracy": "discretised"}, True),
+    Panel("Accuracy", {"val/top1": "supernet", "gap/discrete_accuracy": "discretised"}, True),
     Panel(
         "Share of operations",
         {
@@ -44,9 +44,7 @@ PANELS = (
         True,
     ),
     Panel("Decision", {"alpha/entropy": "entropy of α", "alpha/margin": "margin", "genotype/changed": "changed"}, True),
-    Panel(
-        "Largest eigenvalue of the Hessian in α", {"curvature/max": "validation loss", "arch/curvature": "with decay"}
-    ),
+    Panel("Largest Hessian eigenvalue in α", {"curvature/max": "validation loss", "arch/curvature": "with decay"}),
     Panel(
         "Agreement of gradients",
         {
@@ -58,6 +56,7 @@ PANELS = (
     ),
     Panel("Generalisation gap", {"generalisation/loss": "loss"}),
 )
+HEADLINES = tuple(PANELS[place] for place in (1, 3, 5))  # what a collapse is seen in first
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
 
 
@@ -67,13 +66,21 @@ def series(rows: Rows, name: str) -> tuple[list[float], list[float]]:
     return [epoch for epoch, _ in found], [value for _, value in found]
 
 
-def curves_figure(rows: Rows, marks: Mapping[str, int] | None = None, panels: Sequence[Panel] = PANELS) -> Figure:
+def measured(rows: Rows, panels: Sequence[Panel] = PANELS) -> list[Panel]:
+    """Those charts of which something was measured."""
+    return [panel for panel in panels if any(series(rows, name)[0] for name in panel.lines)]
+
+
+def curves_figure(
+    rows: Rows, marks: Mapping[str, int] | None = None, panels: Sequence[Panel] = PANELS, columns: int = 2
+) -> Figure:
     """A figure with one chart for each panel of which something was measured.
 
     Args:
         rows: A mapping from column to number for each epoch, ``epoch`` among them.
         marks: Epochs to mark with a dashed line in every chart, by what is said of them.
         panels: The charts.
+        columns: Charts side by side.
 
     Returns:
         The figure, in no window.
@@ -83,19 +90,23 @@ def curves_figure(rows: Rows, marks: Mapping[str, int] | None = None, panels: Se
     """
     from matplotlib.figure import Figure
 
-    shown = [panel for panel in panels if any(series(rows, name)[0] for name in panel.lines)]
+    shown = measured(rows, panels)
     if not shown:
         raise ValueError(f"Expected `rows` to hold a column of {[panel.title for panel in panels]}, but got none.")
-    columns = min(2, len(shown))
+    columns = min(columns, len(shown))
     lines = math.ceil(len(shown) / columns)
-    figure = Figure(figsize=(4.6 * columns, 2.5 * lines), layout="constrained")
+    width, height = (4.6 if columns > 1 else 3.6) * columns, 2.5 * lines  # inches
+    figure = Figure(figsize=(width, height))
     grid: Any = figure.subplots(lines, columns, squeeze=False, sharex=True)
+    between = {"hspace": 0.27, "wspace": 0.2}  # fixed: a layout that is searched for draws all once more
+    figure.subplots_adjust(0.65 / width, 0.45 / height, 1 - 0.12 / width, 1 - 0.38 / height, **between)
     for place, axes in enumerate(grid.flat):
         if place < len(shown):
             _draw(axes, rows, shown[place], marks or {}, legend_of_marks=place == 0)
         else:
             axes.set_axis_off()
-    for axes in grid[-1]:
+    for axes in list(grid.flat)[: len(shown)][-columns:]:
+        axes.tick_params(labelbottom=True)
         axes.set_xlabel("epoch", size=9)
     return figure
 
@@ -114,6 +125,8 @@ def _draw(axes: Axes, rows: Rows, panel: Panel, marks: Mapping[str, int], legend
         axes.set_ylim(-0.03, 1.03)
     axes.set_title(panel.title, size=10, weight="bold", loc="left", pad=12 if legend_of_marks and marks else 6)
     axes.tick_params(labelsize=8)
+    axes.locator_params(axis="x", nbins=5, integer=True)
+    axes.locator_params(axis="y", nbins=4)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(fontsize=8, frameon=False)

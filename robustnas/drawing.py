@@ -60,12 +60,13 @@ def save_drawing(genotype: Genotype, path: str | Path, space: SearchSpace | None
     Path(path).write_bytes(data)
 
 
-def render(figure: Figure, form: Literal["svg", "png"]) -> bytes:
+def render(figure: Figure, form: Literal["svg", "png"], dpi: int = 200) -> bytes:
     """A figure as the bytes of a file; the same figure always gives the same bytes.
 
     Args:
         figure: What to write.
-        form: ``svg``, with text as text, or ``png``, at 200 dots per inch.
+        form: ``svg``, with text as text, or ``png``.
+        dpi: Dots per inch of the latter.
 
     Returns:
         The file's content.
@@ -75,7 +76,7 @@ def render(figure: Figure, form: Literal["svg", "png"]) -> bytes:
     metadata = {"Date": None, "Creator": "robustnas"} if form == "svg" else {"Software": None}
     buffer = io.BytesIO()
     with mpl.rc_context({"svg.hashsalt": "robustnas", "svg.fonttype": "none", "savefig.bbox": None}):
-        figure.savefig(buffer, format=form, dpi=200, metadata=metadata, facecolor="white")
+        figure.savefig(buffer, format=form, dpi=dpi, metadata=metadata, facecolor="white")
     return buffer.getvalue()
 
 

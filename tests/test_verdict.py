@@ -258,7 +258,7 @@ def test_markdown_says_the_same(verdicts: list[Verdict]) -> None:
         assert markdown.startswith(f"## {verdict.state.capitalize()}")
         table = [line for line in markdown.splitlines() if line.startswith("|")]
         assert len(table) == (len(verdict.evidence) + 2 if verdict.evidence else 0)
-        assert {line.count("|") for line in table} <= {8}
+        assert {line.count("|") for line in table} <= {4}
 
 
 def test_json_says_the_same(verdicts: list[Verdict]) -> None:

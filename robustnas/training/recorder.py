@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.loggers import CSVLogger
 from torch import Tensor
 
 from robustnas.drawing import save_drawing
@@ -38,7 +39,7 @@ class RunRecorder(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._since = time.perf_counter()
         data: Any = getattr(trainer, "datamodule", None)
-        described, run = data.describe() if hasattr(data, "describe") else None, Run(_folder(trainer))
+        described, run = data.describe() if hasattr(data, "describe") else None, Run(run_folder(trainer))
         if trainer.is_global_zero:
             run.write_manifest(
                 {
@@ -56,7 +57,7 @@ class RunRecorder(Callback):
         self._seen = dict(trainer.callback_metrics)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        epoch, run = trainer.current_epoch, Run(_folder(trainer))
+        epoch, run = trainer.current_epoch, Run(run_folder(trainer))
         now = time.perf_counter()
         values = {
             name: float(value)
@@ -77,7 +78,7 @@ class RunRecorder(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         search: Any = pl_module
-        run = Run(_folder(trainer))
+        run = Run(run_folder(trainer))
         if trainer.is_global_zero and hasattr(search, "alphas"):
             genotype = search.genotype()
             run.write_genotype(genotype)
@@ -85,16 +86,36 @@ class RunRecorder(Callback):
                 save_drawing(genotype, run.path / name, search.space)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        folder = _folder(trainer)
+        folder = run_folder(trainer)
         measured = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
         count = sum(parameter.numel() for parameter in pl_module.parameters())
         if trainer.is_global_zero:
             write_json(folder / "test.json", {"parameters": count, **measured})
 
 
-def _folder(trainer: Trainer) -> Path:
-    """The folder of the run. As with metrics, all processes must ask: they wait for each other in it."""
-    return Path(trainer.log_dir or trainer.default_root_dir)
+def run_folder(trainer: Trainer) -> Path:
+    """The folder of a run: that of its logger, except a CSVLogger, whose ``metrics.csv`` would be in the way.
+
+    All processes must ask: they wait for each other in it.
+
+    Args:
+        trainer: Trainer of the run.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ValueError: If a CSVLogger writes into the folder all the same.
+    """
+    folder = Path(trainer.log_dir or trainer.default_root_dir)
+    if isinstance(trainer.logger, CSVLogger):
+        theirs, folder = folder, Path(trainer.default_root_dir)
+        if theirs.resolve() == folder.resolve():
+            raise ValueError(
+                f"Expected `logger` to write into a folder of its own, but CSVLogger and the record of the run both "
+                f"write metrics.csv into {folder}; give it a `name`."
+            )
+    return folder
 
 
 def _as_csv(rows: list[dict[str, float]]) -> str:

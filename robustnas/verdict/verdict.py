@@ -154,10 +154,10 @@ class Verdict:
             "",
         ]
         if self.evidence:
-            lines += ["| | sign | value | threshold | since | source | meaning |", "|---|---|---|---|---|---|---|"]
+            lines += ["| sign | measured | meaning |", "|---|---|---|"]  # few columns: TensorBoard breaks words
             lines += [
-                f"| {e.weight} | {e.threshold.measure} | {e.shown} | {e.limit} | {e.since} | {e.threshold.source}; "
-                f"{e.rate} | {e.threshold.words} |"
+                f"| **{e.weight}**: {e.threshold.measure} | {e.shown} ({e.limit}) since epoch {e.since} | "
+                f"{e.threshold.words} ({e.threshold.source}; {e.rate}) |"
                 for e in self.evidence
             ]
         else:

@@ -25,21 +25,38 @@ def spend(budget: Budget, clock: Clock, name: str, seconds: float) -> None:
 
 
 def test_a_measure_waits_until_it_fits(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock, budget = Clock(monkeypatch), Budget(0.15)
+    clock, budget = Clock(monkeypatch), Budget(0.1)
     budget.start()
-    assert budget.affords("a")  # what was never measured counts as free
     spend(budget, clock, "a", 2)
     assert (budget.spent, budget.elapsed) == (2, 2)
-    assert not budget.affords("b")  # but not while too much is spent
-    clock.now += 37.9  # 4 of 39.9 seconds: above two thirds of the share, below the whole
-    assert not budget.affords("a")
-    assert budget.affords("a", last_epoch=True)
-    clock.now += 0.2
-    assert budget.affords("a")
-    assert budget.affords("b")
-    assert budget.left_out == {"a": 1, "b": 1}
-    assert "a 1 times (2.0 s)" in budget.summary()
-    assert "To stay within 15% of the time, left out: a 1 times, b 1 times." in budget.summary()
+    assert not budget.affords("a", 0.1)
+    clock.now += 48  # 5 of 50 seconds may be spent, and what half of the last epoch costs is kept
+    assert budget.affords("a", 0.5)
+    spend(budget, clock, "a", 1.0)
+    assert budget.affords("b", 1)
+    spend(budget, clock, "a", 1.5)
+    assert not budget.affords("a", 0.5)
+    assert not budget.affords("a", 1)  # 4.5 and 1.5 of 5.25 seconds
+    clock.now += 8
+    assert not budget.affords("a", 0.5)  # 6 of 6.05, of which 0.75 are kept
+    assert budget.affords("a", 1)
+    assert budget.left_out == {"a": 4}
+
+
+def test_the_last_epoch_keeps_room_for_every_measure_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, budget = Clock(monkeypatch), Budget(0.1)
+    budget.start()
+    budget.estimates, budget.ending = {"a": 1.0, "b": 2.0, "never": 1000.0}, 0.5
+    clock.now += 50
+    assert budget.affords("a", 0.5)  # 1 of 5, of which 1.75 are kept: the run will have 10
+    spend(budget, clock, "a", 3.0)  # three times the estimate
+    assert not budget.affords("b", 0.5)
+    clock.now += 47
+    assert budget.affords("b", 1)  # 3 and 2 of 10, of which 0.5 are kept
+    spend(budget, clock, "b", 2.0)
+    assert budget.affords("a", 1)
+    assert not budget.affords("never", 1)
+    assert budget.affords("b", None)  # counts as half way: 5 and 2 of 10.2, of which 2.75 are kept
 
 
 def test_measures_share_the_budget_and_time_goes_on_after_a_resume(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,21 +64,35 @@ def test_measures_share_the_budget_and_time_goes_on_after_a_resume(monkeypatch: 
     budget.start()
     spend(budget, clock, "a", 3)
     spend(budget, clock, "b", 1)
-    clock.now += 6.1
-    assert budget.affords("b")
-    assert not budget.affords("a")
+    clock.now += 2
+    assert budget.affords("b", 1) is False
     resumed = Budget(0.75)
     resumed.load_state_dict(budget.state_dict())
     clock.now += 1000  # while nothing ran
     resumed.start()
-    assert (resumed.spent, resumed.elapsed) == (4, pytest.approx(10.1))
-    assert resumed.left_out == {"a": 1}
+    assert (resumed.spent, resumed.elapsed) == (4, pytest.approx(6))
+    assert (resumed.cost("a"), resumed.left_out) == (3, {"b": 1})
+
+
+def test_the_summary_is_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, budget = Clock(monkeypatch), Budget(0.05)
+    budget.start()
+    for name, seconds in (("Curvature", 2.0), ("DiscretisationGap", 0.5), ("DiscretisationGap", 0.5), ("Free", 0.0)):
+        spend(budget, clock, name, seconds)
+    clock.now += 97
+    budget.left_out = {"Curvature": 9, "GradientMatch": 1}
+    assert budget.summary().splitlines() == [
+        "Diagnostics took 3.0 s of 100.0 s, 3.0% (budget: 5.0%).",
+        "  Curvature             2.0 s  taken once       left out 9 times to save time",
+        "  DiscretisationGap     1.0 s  taken twice",
+        "  GradientMatch         0.0 s  taken never      left out once to save time",
+    ]
 
 
 def test_no_limit_is_none_and_others_are_shares() -> None:
     budget = Budget(None)
     budget.costs["a"] = [1e9]
-    assert budget.affords("a")
+    assert budget.affords("a", 0.1)
     for wrong in (-0.1, 1.5):
         with pytest.raises(ValueError, match=r"Expected `budget` to be between 0 and 1 or null, but got"):
             Budget(wrong)

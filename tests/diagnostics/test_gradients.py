@@ -161,6 +161,15 @@ def test_operations_that_were_not_drawn_have_no_match() -> None:
 
 
 @pytest.mark.parametrize("kind", [LayerAlignment, GradientMatch])
+def test_a_chain_of_blocks_has_no_cells_to_compare(kind: Any) -> None:
+    data = digits()
+    data.setup("fit")
+    module = GDAS(space="MobileSmall", channels=8, image_channels=1)
+    module.train()
+    assert kind().measure(module, Probe(data, torch.device("cpu"))) == {}
+
+
+@pytest.mark.parametrize("kind", [LayerAlignment, GradientMatch])
 def test_bad_arguments(kind: Any) -> None:
     with pytest.raises(ValueError, match="Expected `batches` to be at least 1, but got 0"):
         kind(batches=0)

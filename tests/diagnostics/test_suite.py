@@ -1,0 +1,101 @@
+"""All diagnostics together, as a search on the command line has them."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from pytorch_lightning.loggers import CSVLogger
+from robustnas.diagnostics import AlphaShares, Diagnostics, GenotypeChurn
+from runs import fit, rows, search
+
+from robustnas.__main__ import main
+
+QUIET = ["--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu", "--trainer.max_epochs=1"]
+DATA = ["--data=Digits", "--data.batch_size=16", "--data.fractions=[0.06, 0.04, 0.04]"]
+SEARCH = ["fit", "--model=DARTS", "--model.space=NASBench201", "--model.cells=1", "--model.channels=2", *DATA, *QUIET]
+
+
+def metrics(folder: Path) -> list[dict[str, str]]:
+    with (folder / "metrics.csv").open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_search_ends_with_its_price_and_its_verdict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*SEARCH, f"--run={tmp_path}", "--diagnostics.budget=null"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    verdict = json.loads((tmp_path / "verdict.json").read_text(encoding="utf-8"))
+    assert any(line.startswith(verdict["state"]) for line in said)
+    start = next(place for place, line in enumerate(said) if line.startswith("Diagnostics took "))
+    assert any("Curvature" in line and "taken once" in line for line in said[start:])
+    assert max(map(len, said[start : start + 8])) <= 100
+    (row,) = metrics(tmp_path)
+    assert {"alpha/entropy", "curvature/max", "gap/loss", "genotype/skips_cell", "diagnostics/share"} <= row.keys()
+    assert (tmp_path / "curves.png").is_file()
+
+
+def test_no_measures_say_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*SEARCH, f"--run={tmp_path}", "--diagnostics.measures=[]"]) == 0
+    assert "Diagnostics" not in capsys.readouterr().out
+    assert not (tmp_path / "verdict.json").exists()
+    assert not (tmp_path / "curves.png").exists()
+    assert not [name for name in metrics(tmp_path)[0] if name.startswith(("alpha/", "diagnostics/", "gap/"))]
+
+
+def test_a_wrong_budget_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*SEARCH, f"--run={tmp_path}", "--diagnostics.budget=7"]) == 1
+    said = capsys.readouterr().err
+    assert "Expected `budget` to be between 0 and 1 or null, but got 7" in said
+    assert "Traceback" not in said
+
+
+def test_help_names_the_options(capsys: pytest.CaptureFixture[str]) -> None:
+    with contextlib.suppress(SystemExit):
+        main(["fit", "--help"])
+    said = capsys.readouterr().out
+    assert "--diagnostics.measures" in said
+    assert "--diagnostics.budget" in said
+
+
+def test_an_evaluation_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    network = {"class_path": "robustnas.training.ResNet", "init_args": {"channels": 2, "blocks": 1}}
+    model = ["--model=EvaluationModule", f"--model.architecture={json.dumps(network)}"]
+    assert main(["fit", *model, *DATA, *QUIET, f"--run={tmp_path}"]) == 0
+    assert "Diagnostics" not in capsys.readouterr().out
+    assert not (tmp_path / "verdict.json").exists()
+    assert not (tmp_path / "curves.png").exists()
+    assert not [name for name in metrics(tmp_path)[0] if name.startswith("diagnostics")]
+
+
+@pytest.mark.parametrize("logger", ["true", "false", "CSVLogger"])
+def test_a_diagnostic_of_the_trainer_is_in_the_row_of_its_epoch(tmp_path: Path, logger: str) -> None:
+    config, run = tmp_path / "own.yaml", tmp_path / "run"
+    own = {"class_path": "robustnas.diagnostics.DiscretisationGap", "init_args": {"batches": 1, "budget": None}}
+    where = {"class_path": "CSVLogger", "init_args": {"save_dir": str(run), "name": "csv"}}
+    trainer = {"callbacks": [own], "logger": where if logger == "CSVLogger" else logger == "true"}
+    config.write_text(yaml.safe_dump({"trainer": trainer}), encoding="utf-8")
+    options = ["-c", str(config), *SEARCH[1:], "--trainer.max_epochs=2", "--diagnostics.budget=0"]
+    assert main(["fit", *options, f"--run={run}"]) == 0
+    found = metrics(run)
+    assert [row["epoch"] for row in found] == ["0", "1"]
+    assert all(row["gap/loss"] and row["alpha/entropy"] for row in found)
+    assert "curvature/max" not in found[0]  # nothing may be spent
+    assert (run / "curves.png").is_file()
+    assert bool(list(run.glob("events*"))) == (logger == "true")
+
+
+def test_what_the_trainer_measures_itself_is_not_measured_twice(tmp_path: Path) -> None:
+    watching, own = Diagnostics([AlphaShares(), GenotypeChurn()], budget=None), AlphaShares()
+    running = fit(tmp_path, search(), max_epochs=1, callbacks=[own, watching])
+    assert [measure.name for measure in watching.measures] == ["GenotypeChurn"]
+    assert {"alpha/entropy", "genotype/skips_cell"} <= rows(running)[0].keys()
+    assert len(own.budget.costs["AlphaShares"]) == 1
+
+
+def test_a_table_that_would_overwrite_the_record_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"Expected `logger` to write into a folder of its own, but CSVLogger"):
+        fit(tmp_path, search(), max_epochs=1, logger=CSVLogger(tmp_path, "", ""))
