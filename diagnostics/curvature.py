@@ -39,7 +39,7 @@ class Curvature(Diagnostic):
         budget: As for every diagnostic.
     """
 
-    steps = 1.6
+    steps = 2.0
 
     def __init__(
         self,
