@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,14 @@ from runs import differing, digits, fit, rows, search, state
 
 from robustnas import diagnostics, variants
 from robustnas.data import Probe
-from robustnas.strategies import Unrolled
+from robustnas.strategies import CurvatureRise, LargestDrop, RaiseDecay, ShareThreshold, Unrolled
 from robustnas.training.search import SearchModule
 
 
-def small(variant: str) -> Any:
+def small(variant: str, **options: Any) -> Any:
     shared = {"channels": 4, "cells": 1, "image_channels": 1, "arch_start": 0}
-    return getattr(variants, variant)(space="NASBench201", **shared)
+    quick = {"selection": LargestDrop("accuracy", every=1)} if variant == "DARTSPT" else {}  # 7 epochs in place of 27
+    return getattr(variants, variant)(space="NASBench201", **{**shared, **quick, **options})
 
 
 def without(kind: type[Diagnostic]) -> list[Diagnostic]:
@@ -30,19 +32,48 @@ def unwatched(found: list[dict[str, float]], names: set[str]) -> list[dict[str, 
     return [{name: value for name, value in row.items() if name in names} for row in found]
 
 
-@pytest.mark.parametrize("variant", sorted(variants.__all__))
-def test_a_watched_search_is_the_same_bit_for_bit(tmp_path: Path, variant: str) -> None:
-    alone = fit(tmp_path / "alone", small(variant), max_epochs=2)
+def compare(folder: Path, make: Callable[[], SearchModule], epochs: int = 2) -> list[dict[str, float]]:
+    """Run a search alone and watched, and see that nothing differs but what is measured, which is returned."""
+    alone = fit(folder / "alone", make(), max_epochs=epochs)
     after = torch.random.get_rng_state()
     watching = Diagnostics([*without(ImplicitShare), ImplicitShare(always=True, differences=True)], budget=None)
-    watched = fit(tmp_path / "watched", small(variant), max_epochs=2, callbacks=[watching])
+    watched = fit(folder / "watched", make(), max_epochs=epochs, callbacks=[watching])
     assert differing(state(watched), state(alone)) == []
     assert torch.equal(torch.random.get_rng_state(), after)
     names = set(rows(alone)[0]) | set(rows(alone)[-1])
     assert unwatched(rows(watched), names) == unwatched(rows(alone), names)
     assert watched.lightning_module.genotype() == alone.lightning_module.genotype()
-    measured = {measure.name for measure in everything()}
-    assert set(watching.budget.costs) == measured
+    assert set(watching.budget.costs) == {measure.name for measure in everything()}
+    return rows(watched)
+
+
+@pytest.mark.parametrize("variant", sorted(variants.__all__))
+def test_a_watched_search_is_the_same_bit_for_bit(tmp_path: Path, variant: str) -> None:
+    compare(tmp_path, lambda: small(variant))
+
+
+class Rising(variants.RobustDARTS):
+    """Its curvature rises in the fourth epoch, and after the return no more."""
+
+    def dominant_eigenvalue(self, batch: Any) -> float:
+        return 9.0 if self.current_epoch == 3 and self.watch.raised == 0 else 1.0
+
+
+BACK = RaiseDecay(CurvatureRise(window=1, lag=2, start=0, every=1))
+SITUATIONS: dict[str, Callable[[], SearchModule]] = {
+    "α waits": lambda: small("ProxylessNAS", arch_start=1),
+    "goes back": lambda: Rising(space="NASBench201", channels=4, cells=1, image_channels=1, stopping=BACK),
+    "prunes": lambda: search(pruning=ShareThreshold(0.0, 1.0), alpha_init=0.3, arch_lr=0.03),
+    "drops paths, second order": lambda: search(gradient=Unrolled(), drop_path=0.3),
+    "edge weights, second order": lambda: small("PCDARTS", gradient=Unrolled()),
+}
+
+
+@pytest.mark.parametrize("name", SITUATIONS)
+def test_nor_is_one_touched_in_situations_of_its_own(tmp_path: Path, name: str) -> None:
+    found = compare(tmp_path, SITUATIONS[name], epochs=5 if name == "goes back" else 2)
+    assert [row["epoch"] for row in found] == ([0, 1, 2, 3, 2, 3, 4] if name == "goes back" else [0, 1])
+    assert all("gap/loss" in row for row in found)
 
 
 @pytest.mark.parametrize("measure", everything(), ids=lambda measure: measure.name)
