@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
-from robustnas.diagnostics import Diagnostic, Diagnostics, TensorBoardView, everything, untouched
+from robustnas.diagnostics import Budget, Diagnostic, Diagnostics, TensorBoardView, everything, untouched
 from runs import differing, digits, fit, rows, search, state
 
 from robustnas import diagnostics, variants
@@ -37,11 +37,12 @@ def test_a_watched_search_is_the_same_bit_for_bit(tmp_path: Path, variant: str) 
     assert unwatched(rows(watched), names) == unwatched(rows(alone), names)
     assert watched.lightning_module.genotype() == alone.lightning_module.genotype()
     measured = {measure.name for measure in everything()}
-    assert set(watching.budget.costs) == measured
+    assert set(watching.budget.costs) == {*measured, "curves"}
 
 
 @pytest.mark.parametrize("measure", everything(), ids=lambda measure: measure.name)
 def test_each_by_itself_leaves_no_trace_and_says_something(tmp_path: Path, measure: Diagnostic) -> None:
+    measure.budget = Budget(None)
     alone = fit(tmp_path / "alone", search("S2"), max_epochs=1)
     watched = fit(tmp_path / "watched", search("S2"), max_epochs=1, callbacks=[measure])
     assert differing(state(watched), state(alone)) == []
