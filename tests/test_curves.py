@@ -41,7 +41,7 @@ def test_everything_measured_is_drawn() -> None:
 
 def test_panels_and_lines_without_data_are_left_out() -> None:
     figure = curves_figure(table("train/loss", "gap/discrete_accuracy", "curvature/max"))
-    assert titles(figure) == ["Loss", "Accuracy", "Largest eigenvalue of the Hessian in α"]
+    assert titles(figure) == ["Loss", "Accuracy", "Largest Hessian eigenvalue in α"]
     assert [labels(axes) for axes in figure.axes if axes.axison] == [["training"], ["discretised"], ["validation loss"]]
     assert len(figure.axes) == 4  # the last place of the grid is blank
     one = curves_figure(table("alpha/margin"))

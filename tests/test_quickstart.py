@@ -25,7 +25,16 @@ from robustnas.record import Run, read_genotype
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMON = {"config.yaml", "last.ckpt", "manifest.json", "metrics.csv"}
-SEARCHED = COMMON | {"alpha", "genotype.json", "genotype.png", "genotype.svg", "genotypes"}
+SEARCHED = COMMON | {
+    "alpha",
+    "curves.png",
+    "curves.svg",
+    "verdict.json",
+    "genotype.json",
+    "genotype.png",
+    "genotype.svg",
+    "genotypes",
+}
 NAMES = {"search": SEARCHED, "evaluation": COMMON | {"test.json"}, "resnet": COMMON | {"test.json"}}
 
 
