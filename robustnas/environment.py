@@ -6,6 +6,7 @@ import contextlib
 import os
 import platform
 import re
+import shutil
 import subprocess
 import sys
 from datetime import datetime, timezone
@@ -14,6 +15,27 @@ from pathlib import Path
 from typing import Any
 
 from robustnas import __version__
+
+# Package: the oldest version pyproject.toml admits, and the one of constraints.txt, the newest that was tested.
+TESTED = {
+    "torch": ("2.6", "2.13.0"),
+    "pytorch-lightning": ("2.5", "2.6.6"),
+    "torchmetrics": ("1.5", "1.9.0"),
+    "tensorboard": ("2.18", "2.21.0"),
+    "jsonargparse": ("4.35", "4.53.0"),
+    "numpy": ("1.26", "2.4.6"),
+    "scipy": ("1.11.3", "1.17.1"),
+    "scikit-learn": ("1.4", "1.9.1"),
+    "pillow": ("10.3", "13.0.0"),
+    "pyarrow": ("15", "26.0.1"),
+    "matplotlib": ("3.8", "3.11.2"),
+    "rich": ("13.9", "15.0.0"),
+}
+EXTRAS = {  # extra: the packages it brings
+    "hf": ("datasets",),
+    "ray": ("ray",),
+    "dev": ("pytest", "pytest-timeout", "ruff", "mypy", "pre-commit", "types-PyYAML"),
+}
 
 
 def environment() -> dict[str, Any]:
@@ -49,6 +71,71 @@ def environment() -> dict[str, Any]:
             "working_directory": _repository(Path.cwd()),
         },
     }
+
+
+def versions() -> dict[str, str | None]:
+    """Version of each package of :data:`TESTED`, and of ``torchvision``; ``None`` where it is not installed."""
+    return {name: _version(name) for name in (*TESTED, "torchvision")}
+
+
+def missing(extra: str) -> list[str]:
+    """Packages of an extra that are not installed."""
+    return [name for name in EXTRAS[extra] if _version(name) is None]
+
+
+def usable_cores() -> int:
+    """CPU cores this process may keep busy: those it is bound to, or fewer if a container allots less time."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota, period = [*_group("cpu.max").split(), "", ""][:2]
+    if not quota:
+        quota, period = _group("cpu/cpu.cfs_quota_us"), _group("cpu/cpu.cfs_period_us")
+    if quota.isdigit() and period.isdigit() and int(period) > 0:
+        cores = min(cores, max(1, -(-int(quota) // int(period))))
+    return cores
+
+
+def memory() -> dict[str, int | None]:
+    """Bytes of main memory in all and available, that a container may use (``limit``), and of ``/dev/shm``."""
+    available = None
+    with contextlib.suppress(OSError):
+        found = re.search(r"^MemAvailable:\s*(\d+) kB", Path("/proc/meminfo").read_text(encoding="utf-8"), re.MULTILINE)
+        available = int(found[1]) * 1024 if found else None
+    limit = _group("memory.max") or _group("memory/memory.limit_in_bytes")
+    total = _memory()
+    bounded = limit.isdigit() and (total is None or int(limit) < total)
+    shared = shutil.disk_usage("/dev/shm").total if Path("/dev/shm").is_dir() else None
+    return {"total": total, "available": available, "limit": int(limit) if bounded else None, "shared": shared}
+
+
+def _group(name: str) -> str:
+    """What the control group of this process says under a name, empty where there is none."""
+    with contextlib.suppress(OSError):
+        return (Path("/sys/fs/cgroup") / name).read_text(encoding="utf-8").strip()
+    return ""
+
+
+def accelerators() -> dict[str, Any]:
+    """What torch computes on beside the CPU: ``gpus`` with bytes of memory, ``cuda``, ``driver`` and ``mps``.
+
+    Returns:
+        ``gpus`` is a list of ``name``, ``memory_bytes`` and ``free_bytes``; ``driver`` is known without torch too.
+    """
+    with contextlib.suppress(OSError):
+        text = Path("/proc/driver/nvidia/version").read_text(encoding="utf-8")
+        driver = re.search(r"\s(\d+\.\d+(?:\.\d+)*)\s", text)
+        return {**_of_torch(), "driver": driver[1] if driver else "unknown"}
+    return {**_of_torch(), "driver": None}
+
+
+def _of_torch() -> dict[str, Any]:
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return {"gpus": [], "cuda": None, "mps": False}
+    gpus = []
+    for index, name in enumerate(_gpus()):
+        free, total = torch.cuda.mem_get_info(index)
+        gpus.append({"name": name, "memory_bytes": total, "free_bytes": free})
+    return {"gpus": gpus, "cuda": torch.version.cuda, "mps": bool(torch.backends.mps.is_available())}
 
 
 def _version(package: str) -> str | None:

@@ -1,0 +1,234 @@
+"""``robustnas doctor``: what a search would find on this machine, what is known to be trouble, and a self-test."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import re
+import shutil
+import textwrap
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+from robustnas.commands.selftest import Outcome, run_checks
+from robustnas.environment import (
+    EXTRAS,
+    TESTED,
+    accelerators,
+    environment,
+    memory,
+    missing,
+    usable_cores,
+    versions,
+)
+
+WIDTH = 100
+GIB = 2**30
+LITTLE_DISK, LITTLE_SHARED = 2 * GIB, 64 * 2**20  # 64 MiB is what a container gets unless it asks for more
+
+
+def main(arguments: list[str]) -> int:
+    """Print versions, devices, memory, extras and warnings, and try the library out.
+
+    Args:
+        arguments: ``doctor`` and its options.
+
+    Returns:
+        0 if all is well, warnings or not; 1 if a package the library needs is missing or too old, or a check failed.
+    """
+    parser = argparse.ArgumentParser(
+        prog="robustnas doctor",
+        allow_abbrev=False,
+        description="Print versions, devices, memory and extras, say in words what is known to be trouble, and run a "
+        "self-test of seconds: a tiny search and its resume, the hypergradient, a genotype, two processes. The exit "
+        "status is 1 if something failed.",
+    )
+    parser.add_argument("--no-test", action="store_true", help="look only, without the self-test")
+    parser.add_argument("--json", action="store_true", help="print one JSON object for programs")
+    options = parser.parse_args(arguments[1:])
+    found = examine()
+    outcomes = iter(()) if options.no_test else run_checks()
+    if not options.json:
+        for line in report(found):
+            print(line)
+        outcomes = _told(outcomes)
+    checks = list(outcomes)
+    well = not found["errors"] and all(check.passed for check in checks)
+    if options.json:
+        tested = None if options.no_test else [vars(check) for check in checks]
+        print(json.dumps({**found, "checks": tested, "well": well}, indent=2))
+    else:
+        print("\nAll well." if well else "\nSomething is wrong: see the lines with FAIL.")
+    return 0 if well else 1
+
+
+def examine() -> dict[str, Any]:
+    """Facts about this installation and machine, with what follows from them.
+
+    Returns:
+        What JSON can hold: the facts of :func:`~robustnas.environment.environment`, ``threads``, ``memory``, ``disk``,
+        ``accelerators``, ``extras`` (the missing packages of each), ``warnings`` and ``errors`` (sentences).
+    """
+    errors, threads = [], None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import torch
+
+            threads = torch.get_num_threads()
+            devices = accelerators()
+    except Exception as error:  # a broken torch has many ways to say so, and the rest is still to be told
+        errors.append(f"Expected torch to be usable, but got {type(error).__name__}: {' '.join(str(error).split())}")
+        devices = {"gpus": [], "cuda": None, "mps": False, "driver": None}
+    found = environment()
+    facts = {
+        **{name: found[name] for name in ("platform", "cpu", "git")},
+        "versions": {**found["versions"], **versions()},
+        "threads": {"usable_cores": usable_cores(), "torch": threads, "OMP_NUM_THREADS": os.getenv("OMP_NUM_THREADS")},
+        "memory": memory(),
+        "disk": _disk(),
+        "accelerators": devices,
+        "extras": {extra: missing(extra) for extra in EXTRAS},
+    }
+    errors += [sentence for name in TESTED if (sentence := _too_old(name, facts["versions"][name]))]
+    return {**facts, "warnings": list(_warnings(facts)), "errors": errors}
+
+
+def _disk() -> dict[str, Any]:
+    with contextlib.suppress(OSError):
+        return {"folder": os.getcwd(), "free": shutil.disk_usage(os.getcwd()).free}
+    return {"folder": None, "free": None}
+
+
+def _too_old(name: str, version: str | None) -> str | None:
+    oldest, tested = TESTED[name]
+    if version is None:
+        return f"Expected {name} {oldest} or newer, but got none: pip install {name}=={tested}"
+    if _number(version) < _number(oldest):
+        return f"Expected {name} {oldest} or newer, but got {version}: pip install -U {name}"
+    return None
+
+
+def _warnings(facts: dict[str, Any]) -> Iterator[str]:
+    """Known troubles that these facts announce."""
+    known, devices, threads = facts["versions"], facts["accelerators"], facts["threads"]
+    for name, (_, tested) in TESTED.items():
+        version = known[name]
+        if version is not None and _number(version)[:2] > _number(tested)[:2]:
+            yield f"{name} {version} is newer than {tested}, the newest that robustnas was tested with."
+    torch = known["torch"] or ""
+    if known["torchvision"] and "+cpu" in torch and "+cpu" not in known["torchvision"]:
+        yield (
+            f"torchvision {known['torchvision']} was not built for torch {torch}: beside a torch for the CPU it breaks "
+            "the import of pytorch_lightning. robustnas does not need it: pip uninstall torchvision."
+        )
+    cores = threads["usable_cores"]
+    wanted = threads["OMP_NUM_THREADS"] or ""
+    for who, number in (("torch would use", threads["torch"]), ("OMP_NUM_THREADS asks for", _whole(wanted))):
+        if number is not None and number > cores:
+            yield (
+                f"{who} {number} threads, but this process may use {cores} of the machine's cores: threads that wait "
+                f"for one another make a search many times slower. Remedy: export OMP_NUM_THREADS={cores}."
+            )
+    if devices["driver"] and not devices["gpus"] and torch:
+        yield (
+            f"There is an NVIDIA driver ({devices['driver']}), but torch {torch} sees no GPU: it was built for the "
+            "CPU, or for a newer driver, or CUDA_VISIBLE_DEVICES hides them."
+        )
+    shared, free = facts["memory"]["shared"], facts["disk"]["free"]
+    if shared is not None and shared <= LITTLE_SHARED:
+        yield (
+            f"/dev/shm has {_bytes(shared)}, through which processes on several GPUs exchange tensors; in a container, "
+            "start it with --shm-size=1g or more."
+        )
+    if free is not None and free < LITTLE_DISK:
+        yield f"There is {_bytes(free)} left on the disk of this folder, where runs and checkpoints go."
+
+
+def report(found: dict[str, Any]) -> Iterator[str]:
+    """The facts in lines of at most 100 columns.
+
+    Args:
+        found: What :func:`examine` found.
+
+    Yields:
+        Line after line.
+    """
+    yield "Versions"
+    commit = found["git"]["robustnas"]
+    from_commit = f", commit {commit['commit'][:12]}{' with changes' if commit['dirty'] else ''}" if commit else ""
+    for name, version in found["versions"].items():
+        own = from_commit if name == "robustnas" else ""
+        span = f"   ({TESTED[name][0]} to {TESTED[name][1]})" if name in TESTED else ""
+        yield from _row(name, f"{version or 'not installed'}{own}{span}")
+    yield "\nMachine"
+    for name, says in _machine(found):
+        yield from _row(name, says)
+    yield "\nExtras"
+    for extra, absent in found["extras"].items():
+        remedy = f'without {", ".join(absent)}: pip install -e ".[{extra}]" in a checkout' if absent else "present"
+        yield from _row(extra, remedy)
+    for title, kind in (("Warnings", "warnings"), ("FAIL", "errors")):
+        if found[kind]:
+            yield f"\n{title}"
+        for sentence in found[kind]:
+            yield from _wrapped(sentence, "  - ", "    ")
+
+
+def _machine(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    cpu, threads, memory, devices = (found[name] for name in ("cpu", "threads", "memory", "accelerators"))
+    yield "system", found["platform"]
+    yield "CPU", f"{cpu['model'] or 'unknown'}; {threads['usable_cores']} of {cpu['cores']} cores for this process"
+    yield "threads", f"torch {threads['torch'] or 'unknown'}, OMP_NUM_THREADS {threads['OMP_NUM_THREADS'] or 'not set'}"
+    for index, gpu in enumerate(devices["gpus"]):
+        yield f"GPU {index}", f"{gpu['name']}, {_bytes(gpu['memory_bytes'])}, of it {_bytes(gpu['free_bytes'])} free"
+    if not devices["gpus"]:
+        yield "GPU", "none"
+    driver = f"driver {devices['driver'] or 'none'}"
+    yield "CUDA", f"{devices['cuda'] or 'not in this torch'}, {driver}; MPS {'yes' if devices['mps'] else 'no'}"
+    bound = f"; this container may use {_bytes(memory['limit'])}" if memory["limit"] else ""
+    yield "memory", f"{_bytes(memory['total'])}, of it {_bytes(memory['available'])} available{bound}"
+    yield "/dev/shm", _bytes(memory["shared"]) if memory["shared"] is not None else "none"
+    yield "disk", f"{_bytes(found['disk']['free'])} free in {found['disk']['folder'] or 'a folder that is gone'}"
+
+
+def _told(outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
+    """Pass outcomes on, a line on the screen for each."""
+    title = "\nSelf-test"
+    for outcome in outcomes:
+        if title:
+            print(title)
+            title = ""
+        head = f"  {'pass' if outcome.passed else 'FAIL'} {outcome.seconds:5.1f} s  {outcome.name}: "
+        for line in _wrapped(outcome.says, head, " " * 16):
+            print(line, flush=True)
+        yield outcome
+
+
+def _row(name: str, says: str) -> list[str]:
+    return _wrapped(says, f"  {name:<18} ", " " * 21)
+
+
+def _wrapped(text: str, first: str, following: str) -> list[str]:
+    return textwrap.wrap(
+        text, WIDTH, initial_indent=first, subsequent_indent=following, break_on_hyphens=False
+    ) or [first.rstrip()]  # fmt: skip
+
+
+def _number(version: str) -> tuple[int, ...]:
+    """The numbers a version begins with: ``2.13.0+cpu`` is ``(2, 13, 0)``."""
+    found = re.match(r"\d+(?:\.\d+)*", version)
+    return tuple(map(int, found[0].split("."))) if found else ()
+
+
+def _whole(text: str) -> int | None:
+    return int(text) if text.isdecimal() else None
+
+
+def _bytes(count: int | None) -> str:
+    if count is None:
+        return "unknown"
+    return f"{count / GIB:.1f} GiB" if count >= GIB / 10 else f"{count / 2**20:.0f} MiB"
