@@ -34,7 +34,7 @@ TESTED = {
 EXTRAS = {  # extra: the packages it brings
     "hf": ("datasets",),
     "ray": ("ray",),
-    "dev": ("pytest", "pytest-timeout", "ruff", "mypy", "pre-commit", "types-PyYAML"),
+    "dev": ("pytest", "pytest-xdist", "pytest-timeout", "ruff", "mypy", "pre-commit", "types-PyYAML"),
 }
 
 
