@@ -41,6 +41,8 @@ class Curvature(Diagnostic):
 
     steps = 2.0
 
+    on = "the loss of α with its penalty and without its weight decay; first samples of the role arch, not augmented"
+
     def __init__(
         self,
         samples: int = 16,

@@ -25,6 +25,7 @@ class Diagnostic(Callback, ABC):
     Attributes:
         free: Whether it costs so little that no budget applies: it computes nothing with the network.
         steps: What it costs, about, in steps of the search: the estimate before it is taken for the first time.
+        on: What it is taken on, in words, for the manifest of the run.
 
     Args:
         every: Epochs between two measures. The last epoch is measured too.
@@ -36,6 +37,7 @@ class Diagnostic(Callback, ABC):
 
     free: bool = False
     steps: float = 1.0
+    on: str = "what the search has computed"
 
     def __init__(self, every: int = 1, budget: float | None = 0.03) -> None:
         if every < 1:
@@ -48,6 +50,12 @@ class Diagnostic(Callback, ABC):
     def name(self) -> str:
         """Name under which its cost is logged."""
         return type(self).__name__
+
+    def describe(self) -> dict[str, Any]:
+        """Its choices, for the manifest of the run."""
+        chosen = {name: value for name, value in vars(self).items() if not name.startswith("_") and name != "free"}
+        plain = {name: value for name, value in chosen.items() if isinstance(value, (bool, int, float, str))}
+        return {"measure": self.name, "on": self.on, **plain}
 
     @abstractmethod
     def measure(self, search: SearchModule, probe: Probe) -> dict[str, float]:

@@ -46,6 +46,8 @@ class ImplicitShare(Diagnostic):
         ValueError: If the radius is not positive.
     """
 
+    on = "first batches of weights and arch, not augmented, normalised by their own statistics"
+
     def __init__(
         self,
         always: bool = False,

@@ -65,6 +65,10 @@ class Diagnostics(Callback):
         for measure in self.measures:
             measure.budget = self.budget
 
+    def describe(self) -> dict[str, Any]:
+        """Budget and choices of all measures, for the manifest of the run."""
+        return {"budget": self.budget.share, "measures": [measure.describe() for measure in self.measures]}
+
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Time runs from now. What is a callback of the trainer by itself too is left to that one."""
         alone = {type(callback) for callback in trainer.callbacks}  # type: ignore[attr-defined]

@@ -40,6 +40,7 @@ class RunRecorder(Callback):
         self._since = time.perf_counter()
         data: Any = getattr(trainer, "datamodule", None)
         described, run = data.describe() if hasattr(data, "describe") else None, Run(run_folder(trainer))
+        callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
         if trainer.is_global_zero:
             run.write_manifest(
                 {
@@ -49,6 +50,7 @@ class RunRecorder(Callback):
                     "epochs": trainer.max_epochs,
                     "precision": str(trainer.precision),
                     "processes": trainer.world_size,
+                    "watched": [callback.describe() for callback in callbacks if hasattr(callback, "describe")],
                 }
             )
 

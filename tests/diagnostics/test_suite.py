@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 import yaml
 from pytorch_lightning.loggers import CSVLogger
-from robustnas.diagnostics import AlphaShares, Diagnostics, GenotypeChurn
+from robustnas.diagnostics import AlphaShares, Curvature, Diagnostics, GenotypeChurn
 from runs import fit, rows, search
 
 from robustnas.__main__ import main
+from robustnas.record import Run
 
 QUIET = ["--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu", "--trainer.max_epochs=1"]
 DATA = ["--data=Digits", "--data.batch_size=16", "--data.fractions=[0.06, 0.04, 0.04]"]
@@ -99,3 +100,17 @@ def test_what_the_trainer_measures_itself_is_not_measured_twice(tmp_path: Path) 
 def test_a_table_that_would_overwrite_the_record_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"Expected `logger` to write into a folder of its own, but CSVLogger"):
         fit(tmp_path, search(), max_epochs=1, logger=CSVLogger(tmp_path, "", ""))
+
+
+def test_the_manifest_says_what_was_measured_on_what(tmp_path: Path) -> None:
+    fit(tmp_path, max_epochs=1, limit_train_batches=1, callbacks=[Diagnostics([Curvature(samples=4)], budget=0.5)])
+    (watched,) = Run(tmp_path).manifest["watched"]
+    assert watched["budget"] == 0.5
+    (measure,) = watched["measures"]
+    assert (measure["measure"], measure["samples"], measure["tolerance"]) == ("Curvature", 4, 0.2)
+    assert "without its weight decay" in measure["on"]
+    alone = fit(tmp_path / "alone", max_epochs=1, limit_train_batches=1, callbacks=[GenotypeChurn(every=3)])
+    assert Run(tmp_path / "alone").manifest["watched"] == [
+        {"measure": "GenotypeChurn", "on": "what the search has computed", "every": 3}
+    ]
+    assert alone.global_step == 1
