@@ -38,7 +38,6 @@ class LayerAlignment(Diagnostic):
     """
 
     steps = 0.5
-
     on = "first batches of the role arch, not augmented, normalised by their own statistics"
 
     def __init__(self, batches: int = 1, every: int = 1, budget: float | None = 0.03) -> None:

@@ -40,7 +40,6 @@ class Curvature(Diagnostic):
     """
 
     steps = 2.0
-
     on = "the loss of α with its penalty and without its weight decay; first samples of the role arch, not augmented"
 
     def __init__(

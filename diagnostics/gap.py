@@ -37,7 +37,6 @@ class DiscretisationGap(Diagnostic):
     """
 
     steps = 0.8
-
     on = "first batches of the role selection; BatchNorm stale, and measured anew on batches of weights"
 
     def __init__(self, batches: int = 2, every: int = 1, budget: float | None = 0.03) -> None:

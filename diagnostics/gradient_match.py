@@ -31,7 +31,6 @@ class GradientMatch(Diagnostic):
     """
 
     steps = 1.2
-
     on = "first batches of weights and arch, not augmented, normalised by their own statistics"
 
     def __init__(self, batches: int = 1, every: int = 1, budget: float | None = 0.03) -> None:
