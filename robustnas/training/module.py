@@ -15,9 +15,10 @@ from torchmetrics import Metric, MetricCollection
 from typing_extensions import Self
 
 from robustnas.data import Role
-from robustnas.training.checks import Finite, check_fit
+from robustnas.training.checks import check_fit
 from robustnas.training.combinations import without_effect
 from robustnas.training.description import KEY, describe, load
+from robustnas.training.finite import Finite
 from robustnas.training.recorder import RunRecorder
 from robustnas.training.tasks import SampleMean
 

@@ -17,8 +17,9 @@ from torch.utils.data import DataLoader
 from robustnas.data import Batch, Images
 from robustnas.data.module import ImageData
 from robustnas.spaces import Genotype
-from robustnas.training.checks import Finite, NotFiniteError, check_fit, check_positive
+from robustnas.training.checks import check_fit, check_positive
 from robustnas.training.description import load
+from robustnas.training.finite import Finite, NotFiniteError
 from robustnas.training.search import SearchModule
 
 
