@@ -5,12 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
-import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from robustnas.diagnostics.budget import Budget
 from robustnas.diagnostics.untouched import untouched
 
 from robustnas.data import Probe
+from robustnas.precision import full_precision
 from robustnas.training.search import SearchModule
 
 
@@ -103,7 +103,7 @@ class Diagnostic(Callback, ABC):
         if self._probe is None:
             data: Any = trainer.datamodule  # type: ignore[attr-defined]
             self._probe = Probe(data, search.device, next(search.supernet.parameters()).dtype)
-        with self.budget.timed(self.name), untouched(search), torch.autocast(search.device.type, enabled=False):
+        with self.budget.timed(self.name), untouched(search), full_precision(search.device.type):
             return self.measure(search, self._probe)
 
     def expect(self, trainer: Trainer) -> None:
