@@ -45,6 +45,7 @@ from robustnas.strategies.moment import Purpose
 from robustnas.training import alpha
 from robustnas.training.checks import check_below_one, check_not_negative, check_positive
 from robustnas.training.combinations import check_parts
+from robustnas.training.compilation import check_compilable, compile_cells
 from robustnas.training.description import KEY
 from robustnas.training.finite import Unreached, norm_of, rows_of
 from robustnas.training.module import Module
@@ -104,6 +105,7 @@ class SearchModule(Module):
         form: How the supernet computes separable convolutions.
         channels_last: Memory format of the images; ``None`` chooses what is fast on the device.
         checkpointing: Whether activations of cells are computed again in the backward pass, to save memory.
+        compile_cells: Whether cells are compiled by ``torch.compile``, which takes minutes at the start.
         seed: Seed of the initial weights, of α, and of everything drawn during the search.
 
     Raises:
@@ -150,6 +152,7 @@ class SearchModule(Module):
         form: Form = "auto",
         channels_last: bool | None = None,
         checkpointing: bool = False,
+        compile_cells: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__(locals())
@@ -160,6 +163,9 @@ class SearchModule(Module):
         check_below_one(momentum=momentum, drop_path=drop_path, arch_beta1=arch_betas[0], arch_beta2=arch_betas[1])
         self.space = find_space(space)
         check_parts(self.space, relaxation, perturbation, stopping)
+        if compile_cells:
+            check_compilable(self.space, relaxation, drop_path)
+        self.compile_cells = compile_cells
         self.relaxation, self.perturbation = relaxation, perturbation
         self.gradient, self.selection, self.penalty = gradient, selection, penalty
         self.watch, self.pruning = watch_for(stopping, weight_decay), pruning
@@ -387,8 +393,8 @@ class SearchModule(Module):
             loss_at = partial(self.loss, batch["weights"], weights=fixed)
             mixtures = self.perturbation.perturb(clean, loss_at, moment, average)
         loss = self.loss(batch["weights"], mixtures, weights)
-        gradients = torch.autograd.grad(loss, list(weights.values()), materialize_grads=True)
-        *gradients, shared = average([*gradients, loss.detach()])
+        slopes = torch.autograd.grad(loss, list(weights.values()), materialize_grads=True)
+        *gradients, shared = average([*slopes, loss.detach()])
         self.check("training loss", shared)
         size = len(batch["weights"].targets)
         update(self.train_metrics, self.task, self._outputs, batch["weights"].targets)
@@ -415,6 +421,8 @@ class SearchModule(Module):
 
     def setup(self, stage: str) -> None:
         super().setup(stage)
+        if self.compile_cells:
+            compile_cells(self.supernet, self.trainer.strategy.root_device)
         if self.phase is not None and stage == "fit":
             self.phase.extend(self.trainer)
 
