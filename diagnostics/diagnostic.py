@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -11,6 +12,7 @@ from robustnas.diagnostics.untouched import untouched
 
 from robustnas.data import Probe
 from robustnas.precision import full_precision
+from robustnas.training.progress import say
 from robustnas.training.search import SearchModule
 
 
@@ -45,6 +47,7 @@ class Diagnostic(Callback, ABC):
         self.every = every
         self.budget = Budget(budget)
         self._probe: Probe | None = None
+        self._not_finite: set[str] = set()
 
     @property
     def name(self) -> str:
@@ -104,7 +107,12 @@ class Diagnostic(Callback, ABC):
             data: Any = trainer.datamodule  # type: ignore[attr-defined]
             self._probe = Probe(data, search.device, next(search.supernet.parameters()).dtype)
         with self.budget.timed(self.name), untouched(search), full_precision(search.device.type):
-            return self.measure(search, self._probe)
+            found = self.measure(search, self._probe)
+        bad = {name: value for name, value in found.items() if not math.isfinite(value)}
+        for name in sorted(bad.keys() - self._not_finite):
+            say(trainer, f"{name} after epoch {epoch} is {bad[name]}, and left out; so it will be whenever it is.")
+        self._not_finite |= bad.keys()
+        return {name: value for name, value in found.items() if name not in bad}
 
     def expect(self, trainer: Trainer) -> None:
         """Estimate what it will cost, from the time of the steps so far."""

@@ -95,11 +95,10 @@ class RobustCLI(LightningCLI):
     def before_fit(self) -> None:
         """Refuse what the trainer would, but before it leaves anything in the folder."""
         self.before_validate()
+        self.datamodule.trainer = self.trainer  # for the number of processes
         self.datamodule.setup("fit")
         run = {"max_epochs": self.trainer.max_epochs, "precision": self.trainer.precision}
         check_fit(self.model, SimpleNamespace(**run, datamodule=self.datamodule), "fit")  # type: ignore[arg-type]
-        for stream, roles in self.model.training_streams.items():
-            self.datamodule.loader(*roles, training=True, stream=stream)
 
     def before_validate(self) -> None:
         if (checkpoint := self.config[self.subcommand].ckpt_path) is not None:
