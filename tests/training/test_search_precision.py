@@ -23,6 +23,7 @@ SECOND = {"second order": Unrolled(), "second order, by differences": UnrolledBy
 def short(folder: Path, name: str, precision: str) -> tuple[Any, float]:
     """A search of three steps, and its first training loss."""
     module = search(gradient=SECOND[name]) if name in SECOND else small(name)
+    module.arch_every = 1
     before = {kind: alpha.detach().clone() for kind, alpha in module.alphas.items()}
     losses: list[float] = []
     log = module.log_loss
