@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import Any
 
-import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from robustnas.diagnostics.budget import Budget
 from robustnas.diagnostics.untouched import untouched
 
 from robustnas.data import Probe
+from robustnas.precision import full_precision
+from robustnas.training.progress import say
 from robustnas.training.search import SearchModule
 
 
@@ -45,6 +47,7 @@ class Diagnostic(Callback, ABC):
         self.every = every
         self.budget = Budget(budget)
         self._probe: Probe | None = None
+        self._not_finite: set[str] = set()
 
     @property
     def name(self) -> str:
@@ -103,8 +106,13 @@ class Diagnostic(Callback, ABC):
         if self._probe is None:
             data: Any = trainer.datamodule  # type: ignore[attr-defined]
             self._probe = Probe(data, search.device, next(search.supernet.parameters()).dtype)
-        with self.budget.timed(self.name), untouched(search), torch.autocast(search.device.type, enabled=False):
-            return self.measure(search, self._probe)
+        with self.budget.timed(self.name), untouched(search), full_precision(search.device.type):
+            found = self.measure(search, self._probe)
+        bad = {name: value for name, value in found.items() if not math.isfinite(value)}
+        for name in sorted(bad.keys() - self._not_finite):
+            say(trainer, f"{name} after epoch {epoch} is {bad[name]}, and left out; so it will be whenever it is.")
+        self._not_finite |= bad.keys()
+        return {name: value for name, value in found.items() if name not in bad}
 
     def expect(self, trainer: Trainer) -> None:
         """Estimate what it will cost, from the time of the steps so far."""

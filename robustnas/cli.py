@@ -6,6 +6,7 @@ import importlib
 import logging
 import os
 import warnings
+from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +22,7 @@ from pytorch_lightning.utilities.model_helpers import is_overridden
 
 from robustnas.data import ImageData
 from robustnas.options import explain, own_sentence
+from robustnas.precision import Matmul, matmul_precision
 from robustnas.training import SearchModule
 from robustnas.training.checks import check_fit, check_precision
 from robustnas.training.description import KEY
@@ -38,8 +40,19 @@ class RobustCLI(LightningCLI):
     ``seed_everything``. A run has a folder: ``--run``, or a new one under ``runs/``.
     """
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        with ExitStack() as self.precision:  # a setting of the process, which another run in it may not want
+            super().__init__(*args, **options)
+
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--run", type=str | None, default=None, help="Folder of the run (default: new, in runs/).")
+        parser.add_argument(
+            "--matmul_precision",
+            type=Matmul | None,
+            default=None,
+            help="How float32 is multiplied: highest in full, high with TF32 on GPUs, medium with bfloat16 on CPUs too "
+            "(default: as torch does, with TF32 in convolutions on GPUs).",
+        )
         parser.add_lightning_class_args(importlib.import_module(NAMED[1]).Diagnostics, "diagnostics")
         for argument, read in LINKS.items():
             parser.link_arguments("data", f"model.init_args.{argument}", compute_fn=read, apply_on="instantiate")
@@ -52,6 +65,7 @@ class RobustCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         config, fitting = self.config[self.subcommand], self.subcommand == "fit"
         check_precision(config.trainer.precision)
+        self.precision.enter_context(matmul_precision(config.matmul_precision))
         checkpoint = config.get("ckpt_path")
         folder = config.run or os.environ.get("ROBUSTNAS_RUN")
         if folder is None and checkpoint not in (None, "last"):
@@ -81,11 +95,10 @@ class RobustCLI(LightningCLI):
     def before_fit(self) -> None:
         """Refuse what the trainer would, but before it leaves anything in the folder."""
         self.before_validate()
+        self.datamodule.trainer = self.trainer  # for the number of processes
         self.datamodule.setup("fit")
         run = {"max_epochs": self.trainer.max_epochs, "precision": self.trainer.precision}
         check_fit(self.model, SimpleNamespace(**run, datamodule=self.datamodule), "fit")  # type: ignore[arg-type]
-        for stream, roles in self.model.training_streams.items():
-            self.datamodule.loader(*roles, training=True, stream=stream)
 
     def before_validate(self) -> None:
         if (checkpoint := self.config[self.subcommand].ckpt_path) is not None:

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.autograd import grad
 
+from robustnas.precision import full_precision
+
 FULL = (torch.float32, torch.float64)
 
 
@@ -69,14 +71,13 @@ class Hessian(Operator):
     other values: compare those of one sample, or take the :class:`~robustnas.spectrum.Mean` of several.
 
     Args:
-        loss: A scalar whose graph can be derived twice, computed outside of autocast.
+        loss: A scalar whose graph can be derived twice, computed in full precision.
         parameters: θ, leaves of that graph.
         decay: Weight decay λ of the parameters, which adds to the gradient :math:`\lambda\theta` and to every
             eigenvalue λ. RobustDARTS counts that of α in; the loss alone does not.
 
     Raises:
-        ValueError: If the loss is no scalar, has half precision or was computed without gradients, or there are no
-            parameters.
+        ValueError: If the loss is no scalar, in half precision or without a graph, or there are no parameters.
     """
 
     def __init__(self, loss: Tensor, parameters: Sequence[Tensor], decay: float = 0.0) -> None:
@@ -92,7 +93,7 @@ class Hessian(Operator):
             raise ValueError("Expected `loss` to have a graph, but got one computed while gradients are disabled.")
         slopes: Sequence[Tensor] = [torch.zeros_like(parameter) for parameter in self.parameters]
         if loss.requires_grad:
-            with torch.autocast(loss.device.type, enabled=False):
+            with full_precision(loss.device.type):
                 slopes = grad(loss, self.parameters, create_graph=True, materialize_grads=True)
         self._slope = torch.cat([slope.reshape(-1) for slope in slopes])
         super().__init__(len(self._slope), self._slope)
@@ -107,7 +108,7 @@ class Hessian(Operator):
     ) -> Hessian:
         """The Hessian of a function of the parameters, in full precision whatever surrounds the call.
 
-        The function is called once, with copies of the parameters, outside of autocast and with gradients, also where
+        The function is called once, with copies of the parameters, in full precision, and with gradients, also where
         the caller has disabled them. Whatever else it uses must have the type too: weights, running statistics, images.
 
         Args:
@@ -127,7 +128,7 @@ class Hessian(Operator):
         with torch.inference_mode(False), torch.enable_grad():
             leaves = [parameter.detach().to(dtype, copy=True).requires_grad_() for parameter in parameters]
             device = leaves[0].device.type if leaves else "cpu"
-            with torch.autocast(device, enabled=False):
+            with full_precision(device):
                 return cls(function(leaves), leaves, decay)
 
     @property
@@ -146,7 +147,7 @@ class Hessian(Operator):
     def product(self, vector: Tensor) -> Tensor:
         if not self._slope.requires_grad:  # the gradient is constant, or the loss does not depend on θ
             return self.decay * vector
-        with torch.autocast(vector.device.type, enabled=False):
+        with full_precision(vector.device.type):
             found = grad(self._slope, self.parameters, vector, retain_graph=True, materialize_grads=True)
         product = torch.cat([part.reshape(-1) for part in found])
         return product + self.decay * vector if self.decay else product
@@ -158,8 +159,7 @@ class Hessian(Operator):
 
     def row(self, place: int, row: int) -> Block:
         """The block of one row of one parameter, such as α of one edge."""
-        indices = self.part(place).indices
-        return Block(self, indices.view(len(self.parameters[place]), -1)[row])
+        return Block(self, self.part(place).indices.view(len(self.parameters[place]), -1)[row])
 
 
 class Block(Operator):
@@ -200,8 +200,8 @@ class Eigenpairs(NamedTuple):
 class Krylov:
     r"""An orthonormal basis :math:`Q` of the space of :math:`v, Hv, H^2v, \dots` for random :math:`v`, and :math:`HQ`.
 
-    Every new vector is made orthogonal to all before, which for so few costs nothing; where the space ends, closed
-    under :math:`H`, a random vector goes on. Basis and products are in float64 on the CPU.
+    Every new vector is made orthogonal to all before; where the space ends, closed under :math:`H`, a random vector
+    goes on. Basis and products are in float64 on the CPU.
 
     Args:
         operator: :math:`H`.

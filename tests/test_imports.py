@@ -15,7 +15,8 @@ ARROWS: dict[str, set[str]] = {
     "__init__": set(),
     "spaces": set(),
     "data": set(),
-    "curvature": set(),
+    "precision": set(),
+    "curvature": {"precision"},
     "spectrum": {"curvature"},
     "environment": set(),
     "record": {"spaces", "environment"},
@@ -29,7 +30,17 @@ ARROWS: dict[str, set[str]] = {
     "networks": {"spaces"},
     "cost": {"networks", "spaces"},
     "strategies": {"networks", "spaces", "cost"},
-    "training": {"strategies", "networks", "spaces", "data", "record", "environment", "drawing", "curvature"},
+    "training": {
+        "strategies",
+        "networks",
+        "spaces",
+        "data",
+        "record",
+        "environment",
+        "drawing",
+        "curvature",
+        "precision",
+    },
 }
 LIBRARY = set(ARROWS)
 ARROWS |= {

@@ -18,6 +18,7 @@ from robustnas.landscape import Landscape, landscape_figure, orthonormal, over_p
 from robustnas.networks import Mixture
 from robustnas.networks.mixture import one_hots
 from robustnas.networks.statistics import still_statistics
+from robustnas.precision import full_precision
 from robustnas.record import write_bytes, write_json
 from robustnas.training import SearchModule
 
@@ -82,7 +83,7 @@ def measure(
     alphas = list(search.alphas.values())
     centre = torch.cat([alpha.detach().flatten() for alpha in alphas])
     search.train()
-    with still_statistics(search.supernet), torch.random.fork_rng():
+    with still_statistics(search.supernet), torch.random.fork_rng(), full_precision(search.device.type):
         axes = _axes(search, batches[0], directions, centre, seed)
         try:
             reach, plane = over_plane(

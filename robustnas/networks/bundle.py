@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Literal
 
 import torch
@@ -26,12 +25,15 @@ class State:
 
     def __init__(self, images: Tensor) -> None:
         self.images = images
+        self._relu: Tensor | None = None  # a cached property would hold a lock, which torch.compile cannot trace
         self._for_edges: dict[tuple[int, int], Tensor] = {}
 
-    @cached_property
+    @property
     def relu(self) -> Tensor:
         """The images after a ReLU."""
-        return F.relu(self.images)
+        if self._relu is None:
+            self._relu = F.relu(self.images)
+        return self._relu
 
     def for_edges(self, edges: int) -> Tensor:
         """The images after a ReLU, once for every edge, ``[batch, edges * channels, h, w]``."""

@@ -215,7 +215,10 @@ class Cell(nn.Module):
 
     def _probe(self, source: int, state: State, weights: Weights, arriving: dict[int, Sum]) -> None:
         """Have the backward pass give a gradient to weights of operations that leave a state but are not computed."""
-        probes = [found for leaving in self._leaving.get(source, []) if (found := leaving.probe(weights)) is not None]
+        asked = [leaving.probe(weights) for leaving in self._leaving.get(source, [])]
+        probes = [probe for probe in asked if probe is not None]
+        if not probes:
+            return
         stride, outputs = self._stride(source), {}
         for row in dict.fromkeys(row for probe in probes for row in probe.rows):
             computed = arriving.pop(row, None)

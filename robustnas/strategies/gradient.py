@@ -115,7 +115,7 @@ class Gradient(ABC):
             problem: The losses and the state of the search.
 
         Returns:
-            One gradient for each of ``problem.alphas``, averaged over processes, and the architecture loss.
+            One gradient for each of ``problem.alphas``, and the architecture loss, both averaged over processes.
         """
 
 
@@ -127,7 +127,8 @@ class FirstOrder(Gradient):
 
     def of(self, problem: Bilevel) -> tuple[list[Tensor], Tensor]:
         loss = problem.arch_loss(_detached(problem.weights))
-        return problem.average(_slope(loss, problem.alphas)), loss.detach()
+        *slopes, shared = problem.average([*_slope(loss, problem.alphas), loss.detach()])
+        return slopes, shared
 
 
 @dataclass(frozen=True)
@@ -201,9 +202,9 @@ def _at_step(problem: Bilevel, slopes: Sequence[Tensor]) -> tuple[Tensor, list[T
     moved = {name: weight.requires_grad_() for name, weight in problem.step.take(problem.weights, slopes).items()}
     loss = problem.arch_loss(moved)
     found = grad(loss, [*problem.alphas, *moved.values()], materialize_grads=True)
-    averaged = problem.average(found)
+    *averaged, shared = problem.average([*found, loss.detach()])
     count = len(problem.alphas)
-    return loss.detach(), averaged[:count], averaged[count:]
+    return shared, averaged[:count], averaged[count:]
 
 
 def _detached(weights: Weights) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""What is refused before training starts, and what stops it."""
+"""What is refused before training starts."""
 
 from __future__ import annotations
 
@@ -7,47 +7,11 @@ from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule, Trainer
-from torch import Tensor
 
 from robustnas.data import ImageData
-
-
-class NotFiniteError(ValueError):
-    """A loss became infinite or undefined."""
-
-
-class Finite:
-    """Stops a run at a loss that is not finite, naming the step.
-
-    Reading a number from a GPU makes it wait, so there the first bad step is remembered on the device and read every
-    50 steps and at the last batch of an epoch, before a checkpoint is written.
-    """
-
-    def __init__(self) -> None:
-        self._bad: Tensor | None = None
-
-    def check(self, name: str, loss: Tensor, step: int, epoch: int, last: bool) -> None:
-        """Look at a loss.
-
-        Args:
-            name: Which loss, for the error.
-            loss: A scalar.
-            step: Number of the step.
-            epoch: Number of the epoch.
-            last: Whether the epoch ends with this step.
-
-        Raises:
-            NotFiniteError: If a loss was not finite at this step, or at one not looked at before.
-        """
-        if self._bad is None:
-            self._bad = torch.full((), math.inf, device=loss.device)
-        now = torch.where(loss.isfinite(), math.inf, torch.full_like(self._bad, float(step)))
-        self._bad = torch.minimum(self._bad, now)
-        if (last or loss.is_cpu or step % 50 == 0) and math.isfinite(first := self._bad.item()):
-            raise NotFiniteError(
-                f"Expected a finite {name} loss, but got one that is not at step {int(first)} (epoch {epoch}). "
-                f"The checkpoint of the epoch before, if there is one, is still good; lower learning rates may help."
-            )
+from robustnas.networks import Mixture
+from robustnas.networks.statistics import still_statistics
+from robustnas.precision import full_precision
 
 
 def check_positive(**values: float) -> None:
@@ -117,8 +81,8 @@ def check_fit(module: LightningModule, trainer: Trainer, stage: str) -> None:
         stage: ``fit``, ``validate``, ``test`` or ``predict``.
 
     Raises:
-        ValueError: If there are no epochs, if precision is too low for α, or if the data do not fit the network or the
-            penalty the space.
+        ValueError: If there are no epochs, if precision is too low for α, if the data do not fit the network or the
+            penalty the space, or if there are too few samples for a batch on each process.
     """
     if stage == "fit" and (trainer.max_epochs is None or trainer.max_epochs < 1):
         raise ValueError(f"Expected `max_epochs` to be at least 1, but got {trainer.max_epochs}.")
@@ -135,3 +99,51 @@ def check_fit(module: LightningModule, trainer: Trainer, stage: str) -> None:
             raise ValueError(f"Expected `{argument}` to be {value!r}, as in the data, but got {arguments[argument]!r}.")
     check_images: Any = module.check_images
     check_images(torch.empty(1, *data.image_shape, device="meta"))
+    if stage == "fit":
+        for stream, roles in module.training_streams.items():  # type: ignore[union-attr, operator]
+            data.loader(*roles, training=True, stream=stream)
+        check_single_samples(module, data)
+
+
+def check_single_samples(module: Any, data: ImageData) -> None:
+    """Refuse batches of one sample where BatchNorm would have one value for each channel, and nothing to compare with.
+
+    Args:
+        module: A search or an evaluation.
+        data: Its data.
+
+    Raises:
+        ValueError: If such a batch will come.
+    """
+    if data.batch_size == 1 and _fails_alone(module, data):
+        raise ValueError(
+            f"Expected `batch_size` to be at least 2, since images of {data.image_shape[1]} x {data.image_shape[2]} "
+            "shrink to one pixel, where BatchNorm has nothing to normalise one sample by, but got 1."
+        )
+    samples, size = len(data.split.indices["selection"]), data.eval_batch_size
+    processes = data.trainer.world_size if data.trainer else 1
+    own = {len(range(rank, samples, processes)) for rank in range(processes)}
+    by_batch = module.description["init_args"].get("batch_statistics", False)
+    if by_batch and any(count and (count - 1) % size == 0 for count in own) and _fails_alone(module, data):
+        raise ValueError(
+            f"Expected `eval_batch_size` to leave no batch of one sample beside `batch_statistics`, since images "
+            f"shrink to one pixel, but got {size} for {samples} samples of selection."
+        )
+
+
+@torch.no_grad()
+def _fails_alone(module: Any, data: ImageData) -> bool:
+    """Whether a network in training cannot take a single sample."""
+    images = torch.zeros(1, *data.image_shape, device=module.device, dtype=module.dtype)
+    try:
+        with torch.random.fork_rng(devices=[]), still_statistics(module), full_precision(module.device.type):
+            if hasattr(module, "supernet"):
+                mixtures = {kind: Mixture(torch.ones_like(alpha)) for kind, alpha in module.alphas.items()}
+                module.supernet(images, mixtures)
+            else:
+                module.network.with_auxiliary(images, 0.0)
+    except ValueError as error:
+        if "more than 1 value per channel" in str(error):
+            return True
+        raise
+    return False

@@ -11,7 +11,9 @@ from robustnas.data import Role
 from robustnas.data.batch import Batch, derived_seed
 from robustnas.training.architecture import Architecture
 from robustnas.training.checks import check_below_one, check_not_negative, check_positive
+from robustnas.training.finite import norm_of
 from robustnas.training.module import Module
+from robustnas.training.processes import average
 from robustnas.training.tasks import Task, check_task, loss_of, metrics_of, update
 
 
@@ -92,7 +94,7 @@ class EvaluationModule(Module):
         loss = self.train_loss(outputs, batch.targets)
         if auxiliary is not None:
             loss = loss + self.auxiliary_weight * self.train_loss(auxiliary, batch.targets)
-        self.check_loss("training", loss.detach())
+        self.check("training loss", average([loss.detach()])[0])  # processes must stop together
         update(self.train_metrics, self.task, outputs, batch.targets)
         self.log_loss("train", loss, len(batch.targets))
         self.log("loss", loss.detach(), prog_bar=True, logger=False, on_epoch=False, batch_size=len(batch.targets))
@@ -123,8 +125,11 @@ class EvaluationModule(Module):
         return [optimizer], [schedule]
 
     def configure_gradient_clipping(self, *args: Any, **kwargs: Any) -> None:
+        held = {name: w.grad for name, w in self.network.named_parameters() if w.grad is not None}
+        norm = norm_of(held.values())
+        self.check("gradient of the weights", norm, held.items)
         if self.clip > 0:
-            nn.utils.clip_grad_norm_(self.network.parameters(), self.clip)
+            nn.utils.clip_grads_with_norm_(self.network.parameters(), self.clip, norm)
 
     def check_images(self, images: Tensor) -> None:
         if body := getattr(self.network, "body", None):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,9 +15,10 @@ from torchmetrics import Metric, MetricCollection
 from typing_extensions import Self
 
 from robustnas.data import Role
-from robustnas.training.checks import Finite, check_fit
+from robustnas.training.checks import check_fit
 from robustnas.training.combinations import without_effect
 from robustnas.training.description import KEY, describe, load
+from robustnas.training.finite import Finite, Named, check_saved, norm_of
 from robustnas.training.recorder import RunRecorder
 from robustnas.training.tasks import SampleMean
 
@@ -45,7 +46,7 @@ class Module(LightningModule, ABC):
         super().__init__()
         given = {name: value for name, value in arguments.items() if name not in ("self", "__class__")}
         self.description = describe(self, given)
-        self.finite = Finite()
+        self.finite, self._step = Finite(), 0
         self.means = MetricCollection({f"{name}/loss": SampleMean() for name in self.losses}, compute_groups=False)
 
     @abstractmethod
@@ -59,14 +60,23 @@ class Module(LightningModule, ABC):
             ValueError: If they have other channels, or are too small.
         """
 
-    def check_loss(self, name: str, loss: Tensor) -> None:
-        """Stop the run at a loss that is not finite.
+    def check(self, name: str, value: Tensor, parts: Callable[[], Named] = tuple) -> None:
+        """Stop the run at a number that is not finite.
 
         Args:
-            name: Which loss, for the error.
-            loss: A scalar.
+            name: Which one, for the error.
+            value: A scalar, the same on all processes.
+            parts: What it was computed of, by name.
         """
-        self.finite.check(name, loss, self.global_step, self.current_epoch, self.trainer.is_last_batch)
+        self.finite.check(name, value, self._step, self.current_epoch, self.trainer.is_last_batch, parts)
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        """Number the step: the trainer's own number grows in the middle of it."""
+        self._step = self.global_step
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Stop the run where a step has led out of the finite numbers, before anything is written."""
+        self.check("state after the step", norm_of(self.parameters()), self.named_parameters)
 
     def log_loss(self, name: str, loss: Tensor, size: int) -> None:
         """Log a loss at its step and, averaged over samples and processes, at the end of the epoch.
@@ -102,6 +112,7 @@ class Module(LightningModule, ABC):
             self.means.reset()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        check_saved(self, checkpoint.get("optimizer_states", ()))
         checkpoint[KEY] = {"module": self.description}
         state = checkpoint["state_dict"]
         for path, metric in self.named_modules():

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from robustnas.drawing import save_drawing
 from robustnas.environment import environment
+from robustnas.precision import settings
 from robustnas.record import SCHEMA, Run, write_json, write_text
 
 
@@ -49,6 +50,7 @@ class RunRecorder(Callback):
                     "data": described,
                     "epochs": trainer.max_epochs,
                     "precision": str(trainer.precision),
+                    "float32": settings(),
                     "processes": trainer.world_size,
                     "watched": [callback.describe() for callback in callbacks if hasattr(callback, "describe")],
                 }

@@ -13,6 +13,7 @@ from torch import Tensor
 from robustnas.data import ImageData, Role
 from robustnas.data.batch import Batch, derived_seed
 from robustnas.networks.statistics import evaluating, still_statistics
+from robustnas.precision import full_precision
 from robustnas.strategies.decisions import Score
 from robustnas.training.processes import average
 from robustnas.training.tasks import Task, loss_of
@@ -25,6 +26,7 @@ class Scoring:
 
     Samples are not augmented. They come in batches of nearly equal size and in a random order that is the same for
     all scores: with statistics of the batch, a data set that is sorted by class would be measured class by class.
+    Scores are taken in full precision, whatever that of the trainer is.
 
     Args:
         trainer: The trainer, with its data module. Its ``limit_val_batches`` counts.
@@ -66,7 +68,8 @@ class Scoring:
         """
         sums = torch.zeros(3, dtype=torch.float64)
         devices = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices), self._mode(), self.trainer.precision_plugin.val_step_context():
+        of_trainer = self.trainer.precision_plugin.val_step_context()
+        with torch.random.fork_rng(devices), self._mode(), of_trainer, full_precision(self.device.type):
             torch.manual_seed(derived_seed(self.seed, "drawn"))  # operations may draw
             for batch in self._batches():
                 outputs = outputs_of(batch.images)

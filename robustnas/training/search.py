@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
@@ -18,6 +19,7 @@ from robustnas.networks import Connection, Full, Mixture, Supernet
 from robustnas.networks.blocks import Stem
 from robustnas.networks.bundle import Form
 from robustnas.networks.statistics import evaluating, still_statistics
+from robustnas.precision import full_precision
 from robustnas.spaces import Genotype, find_space
 from robustnas.strategies import (
     Bilevel,
@@ -43,7 +45,9 @@ from robustnas.strategies.moment import Purpose
 from robustnas.training import alpha
 from robustnas.training.checks import check_below_one, check_not_negative, check_positive
 from robustnas.training.combinations import check_parts
+from robustnas.training.compilation import check_compilable, compile_cells
 from robustnas.training.description import KEY
+from robustnas.training.finite import Unreached, norm_of, rows_of
 from robustnas.training.module import Module
 from robustnas.training.phase import Phase
 from robustnas.training.processes import Averaged, average, average_buffers
@@ -101,6 +105,7 @@ class SearchModule(Module):
         form: How the supernet computes separable convolutions.
         channels_last: Memory format of the images; ``None`` chooses what is fast on the device.
         checkpointing: Whether activations of cells are computed again in the backward pass, to save memory.
+        compile_cells: Whether cells are compiled by ``torch.compile``, which takes minutes at the start.
         seed: Seed of the initial weights, of α, and of everything drawn during the search.
 
     Raises:
@@ -147,6 +152,7 @@ class SearchModule(Module):
         form: Form = "auto",
         channels_last: bool | None = None,
         checkpointing: bool = False,
+        compile_cells: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__(locals())
@@ -157,12 +163,15 @@ class SearchModule(Module):
         check_below_one(momentum=momentum, drop_path=drop_path, arch_beta1=arch_betas[0], arch_beta2=arch_betas[1])
         self.space = find_space(space)
         check_parts(self.space, relaxation, perturbation, stopping)
+        if compile_cells:
+            check_compilable(self.space, relaxation, drop_path)
+        self.compile_cells = compile_cells
         self.relaxation, self.perturbation = relaxation, perturbation
         self.gradient, self.selection, self.penalty = gradient, selection, penalty
         self.watch, self.pruning = watch_for(stopping, weight_decay), pruning
         self.possible, self.kept = alpha.possible(self.space), alpha.possible(self.space)
         self.phase = Phase(selection, self.space) if isinstance(selection, LargestDrop) else None
-        self.arch_start, self.arch_every = arch_start, arch_every
+        self.arch_start, self.arch_every, self.unreached = arch_start, arch_every, Unreached(self.space)
         self.lr, self.lr_min, self.momentum, self.nesterov = lr, lr_min, momentum, nesterov
         self.weight_decay, self.clip, self.drop_path, self.step_order = weight_decay, clip, drop_path, step_order
         self.arch_lr, self.arch_betas, self.arch_weight_decay = arch_lr, arch_betas, arch_weight_decay
@@ -266,6 +275,8 @@ class SearchModule(Module):
         if self.trainer.is_last_batch:
             if self.phase is None or self.phase.began is None:
                 self.look(batch["arch"])
+                for sentence in self.unreached.sentences(self.kept):
+                    say(self.trainer, sentence)
                 self.prune()
                 self.lr_schedulers().step()  # type: ignore[union-attr]
             average_buffers(self.supernet)
@@ -311,7 +322,10 @@ class SearchModule(Module):
         ahead = self.gradient.looks_ahead
         with still_statistics(self.supernet) if ahead else nullcontext(), self._precision(full=ahead):
             gradients, loss = self.gradient.of(problem)
-        self.check_loss("architecture", loss)
+        self.check("architecture loss", loss)
+        slopes = dict(zip(self.alphas, gradients, strict=False))
+        self.check("gradient of α", norm_of(gradients), lambda: rows_of(self.space, slopes))
+        self.unreached.note(slopes)
         self.log_loss("arch", loss, len(batch["arch"].targets))
         optimizer = self.optimizers(use_pl_optimizer=False)[1]  # type: ignore[index]
         for parameter, gradient in zip(self.arch_parameters, gradients, strict=True):
@@ -349,6 +363,9 @@ class SearchModule(Module):
             return
         if self.watch.stopping.watches == "curvature":
             value = self.dominant_eigenvalue(batch)
+            if not math.isfinite(value):
+                say(self.trainer, f"The curvature after epoch {self.current_epoch} is {value}, and does not count.")
+                return
         else:
             value = float(next(iter(self.genotype().count("skip_connect").values())))
         stop = self.watch.add(self.current_epoch, value, self.strengths(), self.search_epochs)
@@ -376,8 +393,9 @@ class SearchModule(Module):
             loss_at = partial(self.loss, batch["weights"], weights=fixed)
             mixtures = self.perturbation.perturb(clean, loss_at, moment, average)
         loss = self.loss(batch["weights"], mixtures, weights)
-        gradients = average(torch.autograd.grad(loss, list(weights.values()), materialize_grads=True))
-        self.check_loss("training", loss.detach())
+        slopes = torch.autograd.grad(loss, list(weights.values()), materialize_grads=True)
+        *gradients, shared = average([*slopes, loss.detach()])
+        self.check("training loss", shared)
         size = len(batch["weights"].targets)
         update(self.train_metrics, self.task, self._outputs, batch["weights"].targets)
         self.log_loss("train", loss, size)
@@ -385,8 +403,10 @@ class SearchModule(Module):
         self.log_dict(self.train_metrics, on_step=False, on_epoch=True, batch_size=size)
         for weight, gradient in zip(weights.values(), gradients, strict=True):
             weight.grad = gradient
+        norm = norm_of(gradients)
+        self.check("gradient of the weights", norm, lambda: zip(weights, gradients, strict=True))
         if self.clip > 0:
-            nn.utils.clip_grad_norm_(weights.values(), self.clip)
+            nn.utils.clip_grads_with_norm_(weights.values(), self.clip, norm)
         held = self.optimizers(use_pl_optimizer=False)[0]  # type: ignore[index]
         with resting(self.supernet, mixtures, held) if self.relaxation.rests else nullcontext():
             self.optimizers()[0].step()  # type: ignore[index]
@@ -401,6 +421,8 @@ class SearchModule(Module):
 
     def setup(self, stage: str) -> None:
         super().setup(stage)
+        if self.compile_cells:
+            compile_cells(self.supernet, self.trainer.strategy.root_device)
         if self.phase is not None and stage == "fit":
             self.phase.extend(self.trainer)
 
@@ -435,4 +457,4 @@ class SearchModule(Module):
             self.phase.load_state_dict(checkpoint[KEY].get("phase"), self._trainer)
 
     def _precision(self, full: bool) -> Any:
-        return torch.autocast(self.device.type, enabled=False) if full else nullcontext()
+        return full_precision(self.device.type) if full else nullcontext()

@@ -17,8 +17,9 @@ from torch.utils.data import DataLoader
 from robustnas.data import Batch, Images
 from robustnas.data.module import ImageData
 from robustnas.spaces import Genotype
-from robustnas.training.checks import Finite, NotFiniteError, check_fit, check_positive
+from robustnas.training.checks import check_fit, check_positive
 from robustnas.training.description import load
+from robustnas.training.finite import Finite, NotFiniteError
 from robustnas.training.search import SearchModule
 
 
@@ -162,9 +163,9 @@ def test_alpha_and_weights_are_as_before_the_undefined_step(tmp_path) -> None:
 
 def test_finite_names_the_first_bad_step() -> None:
     finite = Finite()
-    finite.check("training", torch.tensor(1.0), 3, 0, False)
+    finite.check("training loss", torch.tensor(1.0), 3, 0, False)
     with pytest.raises(NotFiniteError, match=r"a finite training loss, but got one that is not at step 4 \(epoch 2\)"):
-        finite.check("training", torch.tensor(float("inf")), 4, 2, False)
+        finite.check("training loss", torch.tensor(float("inf")), 4, 2, False)
 
 
 class Elsewhere(torch.Tensor):
@@ -180,9 +181,9 @@ def test_on_devices_that_are_slow_to_read_the_first_bad_step_is_remembered(later
     finite = Finite()
     for step in range(8):
         value = float("nan") if step in (5, 6) else 1.0
-        finite.check("training", torch.tensor(value).as_subclass(Elsewhere), step + 1, 0, False)
+        finite.check("training loss", torch.tensor(value).as_subclass(Elsewhere), step + 1, 0, False)
     with pytest.raises(NotFiniteError, match="at step 6 "):
-        finite.check("training", torch.tensor(1.0).as_subclass(Elsewhere), later, 0, last)
+        finite.check("training loss", torch.tensor(1.0).as_subclass(Elsewhere), later, 0, last)
 
 
 def test_the_images_are_checked_without_data(tmp_path) -> None:

@@ -1,0 +1,84 @@
+"""Cells compiled by ``torch.compile``."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+from typing import Any
+
+import torch
+from torch import nn
+
+from robustnas.networks.cell import Cell
+from robustnas.spaces import SearchSpace
+from robustnas.strategies import Moment, Relaxation
+from robustnas.training import alpha
+
+BACKEND = "inductor"
+GRAPHS = 64  # kinds of cells, widths and resolutions, each for steps of α, of the weights, and evaluation
+
+
+def check_compilable(space: SearchSpace, relaxation: Relaxation, drop_path: float) -> None:
+    """Refuse to compile cells that would have to be compiled again and again.
+
+    Args:
+        space: The search space.
+        relaxation: How α becomes weights of operations.
+        drop_path: Probability at the last epoch that an edge is dropped.
+
+    Raises:
+        ValueError: If other operations are computed in every step, or the probability changes with the epoch.
+    """
+    kind, cell = next(iter(space.cells.items()))
+    start = alpha.masked(torch.zeros(cell.shape), alpha.possible(space)[kind])
+    if relaxation.mixture(start, Moment("weights", 0, 1, torch.Generator().manual_seed(0))).active is not None:
+        raise ValueError(
+            f"Expected `compile_cells` to be false beside the relaxation `{type(relaxation).__name__}`, which chooses "
+            "in every step which operations are computed, so that cells would be compiled anew each time, but got true."
+        )
+    if drop_path:
+        raise ValueError(
+            f"Expected `drop_path` to be 0 beside `compile_cells`, since it changes with every epoch and cells would "
+            f"be compiled anew each time, but got {drop_path}."
+        )
+
+
+def compile_cells(network: nn.Module, device: torch.device) -> None:
+    """Compile every cell of a network, when it is first computed in a mode.
+
+    Weights, names and state are as before. Inside :func:`~robustnas.precision.full_precision` the cells run uncompiled.
+
+    Args:
+        network: The network.
+        device: Where it will compute.
+
+    Raises:
+        ValueError: If what torch compiles with is missing.
+    """
+    check_compiler(device)
+    import torch._dynamo as dynamo  # takes seconds
+
+    config: Any = dynamo.config
+    config.recompile_limit = max(config.recompile_limit, GRAPHS)  # all cells count together
+    for module in network.modules():
+        if isinstance(module, Cell):
+            module.compile(backend=BACKEND, dynamic=False)
+
+
+def check_compiler(device: torch.device) -> None:
+    """Refuse to compile where the compiler that torch needs is missing.
+
+    Args:
+        device: Where the network will compute.
+
+    Raises:
+        ValueError: If there is no C++ compiler, or on a GPU no Triton.
+    """
+    wanted = [os.environ["CXX"]] if os.environ.get("CXX") else ["g++", "clang++", "c++"]
+    if not any(shutil.which(name) for name in wanted):
+        raise ValueError(
+            f"Expected a C++ compiler for `compile_cells`, but got none: there is no {' or '.join(wanted)}."
+        )
+    if device.type == "cuda" and importlib.util.find_spec("triton") is None:
+        raise ValueError("Expected Triton for `compile_cells` on a GPU, but got none: pip install triton.")

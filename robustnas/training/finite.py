@@ -1,0 +1,184 @@
+"""What stops a run in the middle: numbers that are not finite; and what is said of an α that no gradient reaches."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from robustnas.spaces import SearchSpace
+from robustnas.training.processes import average
+
+Named = Iterable[tuple[str, Tensor]]
+
+
+class NotFiniteError(ValueError):
+    """A number became infinite or undefined."""
+
+
+class Finite:
+    """Stops a run at a number that is not finite, naming it and the step.
+
+    Reading a number from a GPU makes it wait, so there the first bad step is remembered on the device and read every
+    50 steps and at the last batch of an epoch, before a checkpoint is written. All processes must show the same
+    numbers, so that they stop together.
+    """
+
+    def __init__(self) -> None:
+        self._bad: dict[str, Tensor] = {}
+
+    def check(
+        self, name: str, value: Tensor, step: int, epoch: int, last: bool, parts: Callable[[], Named] = tuple
+    ) -> None:
+        """Look at a number.
+
+        Args:
+            name: Which one, for the error.
+            value: A scalar: a loss, or a norm, which is not finite where one of its elements is not.
+            step: Number of the step.
+            epoch: Number of the epoch.
+            last: Whether the epoch ends with this step.
+            parts: What it was computed of, by name; asked when an error is to say which is not finite.
+
+        Raises:
+            NotFiniteError: If a number was not finite at this step, or at one not looked at before.
+        """
+        held = self._bad.get(name)
+        if held is None:
+            held = torch.full((), math.inf, device=value.device)
+        self._bad[name] = held.minimum(torch.where(value.isfinite(), math.inf, torch.full_like(held, float(step))))
+        if not (last or value.is_cpu or step % 50 == 0):
+            return
+        firsts = dict(zip(self._bad, torch.stack(list(self._bad.values())).tolist(), strict=True))
+        first = min(firsts.values())
+        if math.isfinite(first):
+            worst = next(name for name, bad in firsts.items() if bad == first)
+            part = first_bad(parts()) if (worst, first) == (name, step) else None
+            raise NotFiniteError(
+                f"Expected a finite {worst}, but got one that is not at step {int(first)} (epoch {epoch})"
+                f"{f', in {part}' if part else ''}. "
+                f"The checkpoint of the epoch before, if there is one, is still good; lower learning rates may help."
+            )
+
+
+def first_bad(parts: Named) -> str | None:
+    """Name of the first tensor with an element that is not finite.
+
+    Args:
+        parts: Tensors by name.
+
+    Returns:
+        The name, or ``None``.
+    """
+    return next((name for name, tensor in parts if not bool(tensor.isfinite().all())), None)
+
+
+def rows_of(space: SearchSpace, alphas: Mapping[str, Tensor]) -> Named:
+    """The rows of α, or of its gradient, by the edge they belong to.
+
+    Args:
+        space: The search space.
+        alphas: Kind of cell to ``[edges, operations]``.
+
+    Yields:
+        A name such as ``α of the cell normal, edge 0-2``, and the row, ``[operations]``.
+    """
+    for kind, alpha in alphas.items():
+        for edge, row in zip(space.cells[kind].edges, alpha, strict=True):
+            yield f"α of the cell {kind}, edge {edge.name}", row
+
+
+def norm_of(tensors: Iterable[Tensor]) -> Tensor:
+    """The norm of all elements of some tensors, a scalar.
+
+    Args:
+        tensors: The tensors.
+
+    Returns:
+        The norm. It is not finite where an element is not, nor where the norm exceeds what its type can hold.
+    """
+    return nn.utils.get_total_norm([tensor.detach() for tensor in tensors])
+
+
+def check_saved(module: nn.Module, optimizers: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse to write a state that is not finite over a good one.
+
+    Args:
+        module: Whose parameters and buffers are to be saved.
+        optimizers: States of its optimisers, as a checkpoint holds them.
+
+    Raises:
+        NotFiniteError: If a number of them is not finite, on any process, in which case all raise.
+    """
+    states = [*module.named_parameters(), *module.named_buffers()]
+    for place, optimizer in enumerate(optimizers):
+        for index, held in optimizer["state"].items():
+            states += [(f"optimiser {place}, {name} of parameter {index}", value) for name, value in held.items()]
+    found = [(name, value) for name, value in states if isinstance(value, Tensor) and value.is_floating_point()]
+    if not found:
+        return
+    device = found[0][1].device
+    good = torch.stack([value.detach().isfinite().all().to(device) for _, value in found])
+    if average([good.logical_not().any().float()])[0].item() > 0:
+        bad = [name for (name, _), well in zip(found, good.tolist(), strict=True) if not well]
+        raise NotFiniteError(
+            f"Expected a finite state to save, but got one that is not in {bad[0] if bad else 'another process'}; "
+            f"no checkpoint was written, and the one before, if there is one, is still good."
+        )
+
+
+class Unreached:
+    """Says once of each row of α that no gradient has reached it for long: then nothing is learnt about its edge.
+
+    Rows with fewer than two candidates left have nothing to choose, and are not counted.
+
+    Args:
+        space: The search space.
+        patience: Steps of α without gradient after which a row is named.
+    """
+
+    def __init__(self, space: SearchSpace, patience: int = 50) -> None:
+        self.space, self.patience = space, patience
+        self._steps = 0
+        self._last: dict[str, Tensor] = {}
+        self._said: set[tuple[str, int]] = set()
+
+    @torch.no_grad()
+    def note(self, gradients: Mapping[str, Tensor]) -> None:
+        """Look at the gradient of a step, without reading it.
+
+        Args:
+            gradients: Kind of cell to the gradient of α, ``[edges, operations]``.
+        """
+        self._steps += 1
+        for kind, gradient in gradients.items():
+            last = self._last.get(kind)
+            if last is None:
+                last = torch.zeros(len(gradient), device=gradient.device)  # float32 counts to 16 million
+            self._last[kind] = last.where((gradient == 0).all(dim=-1), float(self._steps))
+
+    def sentences(self, kept: Mapping[str, Tensor]) -> list[str]:
+        """What is to be said now; each row is named once.
+
+        Args:
+            kept: Kind of cell to the operations that can still be chosen, boolean ``[edges, operations]``.
+
+        Returns:
+            A sentence for each row.
+        """
+        said = []
+        for kind, last in self._last.items():
+            names, open_ = [edge.name for edge in self.space.cells[kind].edges], kept[kind].sum(dim=-1) > 1
+            for row, step in enumerate(last.tolist()):
+                still = self._steps - int(step)
+                if still < self.patience or not open_[row] or (kind, row) in self._said:
+                    continue
+                self._said.add((kind, row))
+                said.append(
+                    f"α of the cell {kind}, edge {names[row]}, had no gradient in the last {still} of {self._steps} "
+                    f"architecture steps: nothing is being learnt about this edge."
+                )
+        return said
