@@ -13,6 +13,7 @@ from pytorch_lightning.callbacks import Checkpoint
 from robustnas.training.description import KEY
 from robustnas.training.events import Events, settle
 from robustnas.training.interruption import Interruption
+from robustnas.training.position import steps_over
 from robustnas.whole import keep, writing
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
@@ -53,8 +54,8 @@ class LastCheckpoint(Checkpoint):
     """Keeps ``last.ckpt``, from which a run goes on as if it had not been interrupted.
 
     It is written after each epoch, after every so many steps inside an epoch, and when the run is asked to end, see
-    :class:`~robustnas.training.interruption.Interruption`: at the next step, or with the epoch where that step is its
-    last. The one at the end of training comes last of all files, so that a run killed before does the rest again.
+    :class:`~robustnas.training.interruption.Interruption`: at the next step, or in the validation. The one at the end
+    of training comes last of all files, so that a run that is killed before does the rest again.
 
     Args:
         folder: Where it lies.
@@ -81,13 +82,17 @@ class LastCheckpoint(Checkpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save inside an epoch; after its last step the checkpoint of the epoch follows."""
+        """Save inside an epoch; after its last step the checkpoint of the epoch follows soon."""
         asked = self.interruption.agreed(trainer)
-        if trainer.is_last_batch:
-            return
-        if asked or (self.every and trainer.global_step % self.every == 0):
+        if asked or (self.every and trainer.global_step % self.every == 0 and not trainer.is_last_batch):
             self._save(trainer, epoch=False)
         if asked:
+            self.interruption.end(trainer, self.path)
+
+    def on_validation_batch_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:
+        """End in the validation of an epoch, too; several processes have not the same number of batches there."""
+        if self.interruption.asked and trainer.world_size == 1 and steps_over(trainer):
+            self._save(trainer, epoch=False)
             self.interruption.end(trainer, self.path)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -65,10 +65,10 @@ def settle(trainer: Trainer, epoch: bool) -> None:
     loggers = [logger for logger in trainer.loggers if isinstance(logger, Events)]
     if not loggers:
         return
-    metrics = dict(trainer._logger_connector.metrics["log"])  # sums over all processes, so all must ask
-    due = epoch or trainer.should_stop or trainer.global_step % trainer.log_every_n_steps == 0
+    due = trainer.training and (epoch or trainer.should_stop or trainer.global_step % trainer.log_every_n_steps == 0)
+    metrics = dict(trainer._logger_connector.metrics["log"]) if due else {}  # summed over processes: all must ask
     for logger in loggers:
-        if metrics and due:
+        if metrics:
             numbers = {name: float(value) for name, value in metrics.items()}
             logger.log_metrics({**numbers, "epoch": trainer.current_epoch}, max(trainer.global_step - 1, 0))
         if trainer.is_global_zero:
