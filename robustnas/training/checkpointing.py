@@ -11,7 +11,7 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 
 from robustnas.training.description import KEY
-from robustnas.training.events import Events, settle
+from robustnas.training.events import Events, flush, settle
 from robustnas.training.interruption import Interruption
 from robustnas.training.position import steps_over
 from robustnas.whole import keep, writing
@@ -70,29 +70,43 @@ class LastCheckpoint(Checkpoint):
             raise ValueError(f"Expected `checkpoint_every` to be 0 or a number of steps, but got {every}.")
         self.path, self.every = Path(folder) / LAST, every
         self.interruption = Interruption()
+        self._logged: dict[str, float] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"logged": self._logged}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._logged = dict(state_dict["logged"])
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Heed signals from now on; what an interrupted run logged after its checkpoint is void."""
         self.interruption.install(trainer)
-        if trainer.ckpt_path is not None and Path(trainer.ckpt_path).parent.resolve() == self.path.parent.resolve():
-            for logger in trainer.loggers:
-                if isinstance(logger, Events):
-                    logger.go_on(trainer.global_step)
+        if trainer.ckpt_path is None or Path(trainer.ckpt_path).parent.resolve() != self.path.parent.resolve():
+            return
+        step, again = trainer.global_step, getattr(pl_module, "resumed", {}).get("validation", False)
+        for logger in trainer.loggers:
+            if isinstance(logger, Events):
+                logger.go_on(step - 1 if again else step)  # a validation logs at the step before it
+                if again:
+                    logger.log_metrics(self._logged, step - 1)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save inside an epoch; after its last step the checkpoint of the epoch follows soon."""
         asked = self.interruption.agreed(trainer)
+        if trainer.is_last_batch:
+            self._logged = settle(trainer, epoch=False)
         if asked or (self.every and trainer.global_step % self.every == 0 and not trainer.is_last_batch):
-            self._save(trainer, epoch=False)
+            settle(trainer, epoch=False)
+            self._save(trainer)
         if asked:
             self.interruption.end(trainer, self.path)
 
     def on_validation_batch_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:
         """End in the validation of an epoch, too; several processes have not the same number of batches there."""
         if self.interruption.asked and trainer.world_size == 1 and steps_over(trainer):
-            self._save(trainer, epoch=False)
+            self._save(trainer)
             self.interruption.end(trainer, self.path)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -100,22 +114,23 @@ class LastCheckpoint(Checkpoint):
         asked = self.interruption.agreed(trainer)
         if _ends(trainer):
             return
-        self._save(trainer, epoch=True)
+        settle(trainer, epoch=True)
+        self._save(trainer)
         if asked:
             self.interruption.end(trainer, self.path)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the result."""
-        self._save(trainer, epoch=False)
+        self._save(trainer)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Go no further where the run was asked to end: to no test, and to no other run."""
         if self.interruption.agreed(trainer):
             self.interruption.end(trainer, self.path, over=True)
 
-    def _save(self, trainer: Trainer, epoch: bool) -> None:
+    def _save(self, trainer: Trainer) -> None:
         if not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            settle(trainer, epoch)
+            flush(trainer)
             trainer.save_checkpoint(self.path, weights_only=False)
 
 

@@ -55,21 +55,32 @@ class Events(TensorBoardLogger):
         writer.add_event(Event(step=step, session_log=SessionLog(status=SessionLog.START)))
 
 
-def settle(trainer: Trainer, epoch: bool) -> None:
+def settle(trainer: Trainer, epoch: bool) -> dict[str, float]:
     """Log all figures up to now and force them to disk; all processes together.
 
     Args:
         trainer: The trainer, after a step or an epoch, before a checkpoint.
         epoch: Whether an epoch ends.
+
+    Returns:
+        What was logged.
     """
     loggers = [logger for logger in trainer.loggers if isinstance(logger, Events)]
     if not loggers:
-        return
-    due = trainer.training and (epoch or trainer.should_stop or trainer.global_step % trainer.log_every_n_steps == 0)
-    metrics = dict(trainer._logger_connector.metrics["log"]) if due else {}  # summed over processes: all must ask
+        return {}
+    numbers: dict[str, float] = {}
+    if epoch or trainer.should_stop or trainer.global_step % trainer.log_every_n_steps == 0:
+        metrics = trainer._logger_connector.metrics["log"]  # summed over processes: all must ask
+        numbers = {name: float(value) for name, value in metrics.items()} | {"epoch": float(trainer.current_epoch)}
     for logger in loggers:
-        if metrics:
-            numbers = {name: float(value) for name, value in metrics.items()}
-            logger.log_metrics({**numbers, "epoch": trainer.current_epoch}, max(trainer.global_step - 1, 0))
-        if trainer.is_global_zero:
+        if numbers:
+            logger.log_metrics(numbers, max(trainer.global_step - 1, 0))
+    flush(trainer)
+    return numbers
+
+
+def flush(trainer: Trainer) -> None:
+    """Force to disk what was logged."""
+    for logger in trainer.loggers:
+        if isinstance(logger, Events) and trainer.is_global_zero:
             logger.save()
