@@ -44,8 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: The words after ``robustnas``; those of the process by default.
 
     Returns:
-        The exit status: 0, or 1 after an error that was said in a sentence, or 2 after a wrong command line, or what
-        the command answers with.
+        The exit status: 0, or 1 after an error that was said in a sentence, or 2 after a wrong command line, or
+        130 after Ctrl-C, or what the command answers with.
 
     Raises:
         ValueError: If one is raised that is no sentence of this library, which is a bug.
@@ -79,6 +79,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"robustnas: Expected to read or write {error.filename}, but got: {error.strerror}.", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("\nrobustnas: Ended by SIGINT.", file=sys.stderr)
+        return 130
     return status if isinstance(status, int) else 0
 
 

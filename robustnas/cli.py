@@ -6,27 +6,30 @@ import importlib
 import logging
 import os
 import warnings
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import torch
 from jsonargparse import ArgumentError
+from lightning_fabric.plugins import CheckpointIO
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Trainer
-from pytorch_lightning.callbacks import ModelCheckpoint
-from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
-from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.utilities.model_helpers import is_overridden
 
 from robustnas.data import ImageData
+from robustnas.folder import first_process, held, starting_point
 from robustnas.options import explain, own_sentence
 from robustnas.precision import Matmul, matmul_precision
 from robustnas.training import SearchModule
+from robustnas.training.checkpointing import LastCheckpoint, WholeCheckpoints, check_checkpoint, readable
 from robustnas.training.checks import check_fit, check_precision
-from robustnas.training.description import KEY
+from robustnas.training.events import Events
 from robustnas.training.module import Module
+from robustnas.training.recorder import run_folder
+from robustnas.whole import write_text
 
 LINKS = {"num_classes": lambda data: data.num_classes, "image_channels": lambda data: data.image_shape[0]}
 NAMED = ("robustnas.variants", "robustnas.diagnostics")  # rooms whose classes a YAML file can name shortly
@@ -53,6 +56,7 @@ class RobustCLI(LightningCLI):
             help="How float32 is multiplied: highest in full, high with TF32 on GPUs, medium with bfloat16 on CPUs too "
             "(default: as torch does, with TF32 in convolutions on GPUs).",
         )
+        parser.add_argument("--checkpoint_every", type=int, default=0, help="Steps between checkpoints in an epoch.")
         parser.add_lightning_class_args(importlib.import_module(NAMED[1]).Diagnostics, "diagnostics")
         for argument, read in LINKS.items():
             parser.link_arguments("data", f"model.init_args.{argument}", compute_fn=read, apply_on="instantiate")
@@ -68,29 +72,29 @@ class RobustCLI(LightningCLI):
         self.precision.enter_context(matmul_precision(config.matmul_precision))
         checkpoint = config.get("ckpt_path")
         folder = config.run or os.environ.get("ROBUSTNAS_RUN")
-        if folder is None and checkpoint not in (None, "last"):
+        if folder is None and checkpoint not in (None, "last", "auto"):
             folder = str(Path(checkpoint).parent)
-        if folder is None and checkpoint == "last":
+        if folder is None and checkpoint is not None:
             raise ValueError("Expected `--run` to name the run whose last checkpoint is meant, but got none.")
         if checkpoint is None and not fitting:
             raise ValueError("Expected `--ckpt_path` to name the checkpoint to measure, but got none.")
-        if folder is None:
-            folder = _new_folder(config)
-        elif fitting and checkpoint is None and "LOCAL_RANK" not in os.environ and _holds_run(Path(folder)):
-            raise ValueError(
-                f"Expected `--run` to be a new folder, but {folder} holds a run; "
-                f"`--ckpt_path last` continues it, another folder starts anew."
-            )
-        os.environ["ROBUSTNAS_RUN"] = folder  # the processes that Lightning starts share the folder
-        self.folder = Path(folder)
-        if checkpoint == "last":
-            config.ckpt_path = checkpoint = str(self.folder / "last.ckpt")
-        last = ModelCheckpoint(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False)
-        self.trainer_defaults["callbacks"] = [last]
-        if not fitting:
+        self.folder = Path(folder or _new_folder(config))
+        os.environ["ROBUSTNAS_RUN"] = str(self.folder)  # the processes that Lightning starts share the folder
+        self.asked, self.checkpoint = checkpoint, starting_point(self.folder, checkpoint, readable, writes=fitting)
+        config.ckpt_path = None if self.checkpoint is None else str(self.checkpoint)
+        if self.checkpoint is not None and not self.checkpoint.is_file():
+            raise ValueError(f"Expected `--ckpt_path` to be a checkpoint, but there is no file {self.checkpoint}.")
+        if fitting:
+            self.trainer_defaults["callbacks"] = [LastCheckpoint(self.folder, config.checkpoint_every)]
+        else:
             self.save_config_callback = None  # the folder keeps the configuration that trained
-        if checkpoint is not None and not Path(checkpoint).is_file():
-            raise ValueError(f"Expected `--ckpt_path` to be a checkpoint, but there is no file {checkpoint}.")
+
+    def fit(self, **arguments: Any) -> None:
+        """Train, in a folder that nobody else writes to."""
+        with held(self.folder) if first_process() else nullcontext():
+            if first_process() and self.checkpoint is None:
+                starting_point(self.folder, self.asked, readable)  # still free, now that nobody else can take it
+            self.trainer.fit(**arguments)
 
     def before_fit(self) -> None:
         """Refuse what the trainer would, but before it leaves anything in the folder."""
@@ -101,8 +105,8 @@ class RobustCLI(LightningCLI):
         check_fit(self.model, SimpleNamespace(**run, datamodule=self.datamodule), "fit")  # type: ignore[arg-type]
 
     def before_validate(self) -> None:
-        if (checkpoint := self.config[self.subcommand].ckpt_path) is not None:
-            _check_checkpoint(checkpoint, self.model)
+        if self.checkpoint is not None:
+            check_checkpoint(self.checkpoint, self.model)
 
     def before_test(self) -> None:
         self.before_validate()
@@ -118,7 +122,11 @@ class RobustCLI(LightningCLI):
         kwargs.setdefault("use_distributed_sampler", False)  # the loaders know their process themselves
         if config.logger in (None, True):
             folder = self.folder.absolute()
-            kwargs.setdefault("logger", _Events(folder.parent, folder.name, "", default_hp_metric=False))
+            kwargs.setdefault("logger", Events(folder.parent, folder.name, "", default_hp_metric=False))
+        plugins = self.config_init[self.subcommand].trainer.plugins or []
+        plugins = plugins if isinstance(plugins, list) else [plugins]
+        if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
+            kwargs.setdefault("plugins", [*plugins, WholeCheckpoints()])
         if isinstance(self.model, SearchModule) and config.strategy == "auto" and _processes(config) > 1:
             kwargs.setdefault("strategy", "flat")
         try:
@@ -153,7 +161,7 @@ def main(arguments: list[str], run: type[RobustCLI] = RobustCLI) -> RobustCLI:
             subclass_mode_data=True,
             auto_configure_optimizers=False,
             seed_everything_default=0,
-            save_config_kwargs={"overwrite": True},
+            save_config_callback=SaveConfig,
             parser_kwargs={"exit_on_error": False, **exact, **{name: dict(exact) for name in RobustCLI.subcommands()}},
             trainer_defaults={"enable_model_summary": False},
             args=arguments,
@@ -173,8 +181,6 @@ def _quiet() -> None:
         logging.getLogger(logger).setLevel(logging.WARNING)
     for said in (
         r"LightningCLI's args parameter",  # the dispatcher hands the arguments on
-        r"The dirpath has changed",  # `robustnas select` goes on from a checkpoint in a folder of its own
-        r"Checkpoint directory .* exists and is not empty",  # the configuration lies there already
         r"`isinstance\(treespec, LeafSpec\)`",  # Lightning 2.6 with torch 2.13
         r"The '\w+' does not have many workers",  # data live in memory
         r"The number of training batches",  # small data have few batches
@@ -183,11 +189,17 @@ def _quiet() -> None:
         warnings.filterwarnings("ignore", said)
 
 
-class _Events(TensorBoardLogger):
-    """Curves for TensorBoard; ``config.yaml`` holds what its ``hparams.yaml`` would."""
+class SaveConfig(SaveConfigCallback):
+    """Writes ``config.yaml``, whole or not at all, without the checkpoint where that is one of the run itself."""
 
-    def save(self) -> None:
-        self.experiment.flush()
+    def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
+        folder = run_folder(trainer)  # processes wait for each other here
+        if trainer.is_global_zero and not self.already_saved:
+            config = self.config.clone()
+            if config.ckpt_path is not None and folder.resolve() in Path(config.ckpt_path).resolve().parents:
+                config.ckpt_path = None
+            write_text(folder / self.config_filename, self.parser.dump(config, skip_none=False))
+        self.already_saved = True
 
 
 def new_folder(name: str) -> Path:
@@ -213,39 +225,10 @@ def _new_folder(config: Any) -> str:
     )
 
 
-def _check_checkpoint(path: str, model: Module) -> None:
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        weights, held = checkpoint["state_dict"], str(checkpoint[KEY]["module"]["class_path"])
-    except Exception as error:  # a damaged file can raise nearly anything
-        reason = " ".join([f"{type(error).__name__}:", *str(error).splitlines()[:1]])
-        raise ValueError(
-            f"Expected `--ckpt_path` to be a checkpoint of robustnas, but reading {path} fails with {reason}"
-        ) from error
-    name = type(model).__name__
-    if held.rpartition(".")[2] != name:
-        held = held.rpartition(".")[2]
-        raise ValueError(
-            f"Expected `--ckpt_path` to hold a search or evaluation by {name}, but {path} holds one by {held}."
-        )
-    own = model.state_dict()
-    shapes = [{key: getattr(value, "shape", None) for key, value in state.items()} for state in (own, weights)]
-    other = [key for key in {**own, **weights} if shapes[0].get(key, 0) != shapes[1].get(key, 0)]
-    if other:
-        raise ValueError(
-            f"Expected `--ckpt_path` to hold the network that the options describe, but {path} holds another one, "
-            f"which differs in {other[0]}; the config.yaml beside it describes it."
-        )
-
-
 def _seed(value: bool | int) -> int:
     if isinstance(value, bool) or not 0 <= value < 2**32:
         raise ValueError(f"Expected `seed_everything` to be a number from 0 to {2**32 - 1}, but got {value}.")
     return value
-
-
-def _holds_run(folder: Path) -> bool:
-    return any((folder / name).exists() for name in ("manifest.json", "config.yaml", "last.ckpt"))
 
 
 def _processes(config: Any) -> int:

@@ -11,6 +11,7 @@ import numpy as np
 
 from robustnas.lanes import CellPlan, colour_of, label_of, plan_cells, shorten, to_dot, wrap
 from robustnas.spaces import CellSpace, Genotype, SearchSpace
+from robustnas.whole import write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,7 +58,7 @@ def save_drawing(genotype: Genotype, path: str | Path, space: SearchSpace | None
         data = render(genotype_figure(genotype, space), "svg" if suffix == ".svg" else "png")
     else:
         raise ValueError(f"Expected `path` to end in .svg, .png or .dot, but got {str(path)!r}.")
-    Path(path).write_bytes(data)
+    write_bytes(path, data)
 
 
 def render(figure: Figure, form: Literal["svg", "png"], dpi: int = 200) -> bytes:

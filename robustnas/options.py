@@ -8,7 +8,7 @@ import inspect
 import re
 import sys
 
-WORDS = ("ckpt_path", "config", "data", "diagnostics", "model", "run", "seed_everything", "trainer")
+WORDS = ("checkpoint_every", "ckpt_path", "config", "data", "diagnostics", "model", "run", "seed_everything", "trainer")
 
 
 def explain(message: str) -> str:

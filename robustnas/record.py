@@ -13,7 +13,7 @@ A run is one folder::
       verdict.json, test.json     what the verdict on the search is; what a test measured, with its parameters
       config.yaml                 the configuration, which ``robustnas fit -c`` takes
       events.out.tfevents.*       the same metrics, and those of single steps, for TensorBoard
-      last.ckpt                   the checkpoint a search resumes from, written by the trainer
+      last.ckpt, previous.ckpt    the checkpoint a search resumes from, and the one before it
 
 All text is UTF-8. Nothing here executes code from a file: JSON, and arrays without pickles. A file that cannot be
 read gives a ``ValueError`` that names it and says what is wrong with it.
@@ -21,12 +21,10 @@ read gives a ``ValueError`` that names it and says what is wrong with it.
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import os
 import re
-import secrets
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -38,46 +36,12 @@ import numpy.typing as npt
 
 from robustnas.environment import environment
 from robustnas.spaces import Genotype
+from robustnas.whole import write_bytes, write_text
 
 __all__ = ["Run", "environment", "read_genotype", "read_json", "write_bytes", "write_json", "write_text"]
 
 SCHEMA = 1
 Array = npt.NDArray[Any]
-
-
-def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write a file so that whoever reads ``path`` finds the old content or the new, whole, also after a crash.
-
-    The bytes go to a hidden file in the same folder, are forced to disk, and the file then takes the name. Folders
-    that are missing are made.
-
-    Args:
-        path: The file.
-        data: Its content.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    hidden = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with hidden.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(hidden, path)
-    except BaseException:
-        hidden.unlink(missing_ok=True)
-        raise
-    with contextlib.suppress(OSError):  # the name reaches the disk too, where a folder can be opened
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-
-def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write a text file in UTF-8 as :func:`write_bytes` does, line ends as given."""
-    write_bytes(path, text.encode("utf-8"))
 
 
 def write_json(path: str | os.PathLike[str], data: Any) -> None:

@@ -100,6 +100,7 @@ def test_a_search_leaves_exactly_the_documented_files(whole: Path) -> None:
             "last.ckpt",
             "manifest.json",
             "metrics.csv",
+            "previous.ckpt",
             "verdict.json",
         ]
     )

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import json
 import os
-import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -16,9 +15,11 @@ import numpy as np
 import torch
 
 from robustnas.data.images import Images, Task
+from robustnas.whole import clean, writing
 
 FOLDER = ".robustnas"  # name of the default cache folder
 SCHEMA = 1
+DAY = 86400.0  # seconds after which an unfinished file is one that a kill left
 
 
 def fingerprint(files: list[tuple[str, Path]], options: dict[str, Any]) -> str:
@@ -101,20 +102,13 @@ def _read(path: Path, mark: str) -> Images | None:
 
 
 def _write(path: Path, mark: str, images: Images) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            np.savez(
-                file,
-                mark=np.array(mark),
-                pixels=images.pixels.numpy(),
-                targets=images.targets.numpy(),
-                task=np.array(images.task),
-                classes=np.array(images.classes),
-            )
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
+    clean(path.parent, age=DAY)  # another run may be writing there
+    with writing(path) as file:
+        np.savez(
+            file,
+            mark=np.array(mark),
+            pixels=images.pixels.numpy(),
+            targets=images.targets.numpy(),
+            task=np.array(images.task),
+            classes=np.array(images.classes),
+        )

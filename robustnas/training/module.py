@@ -19,6 +19,7 @@ from robustnas.training.checks import check_fit
 from robustnas.training.combinations import without_effect
 from robustnas.training.description import KEY, describe, load
 from robustnas.training.finite import Finite, Named, check_saved, norm_of
+from robustnas.training.position import of_each_process, settle_position
 from robustnas.training.recorder import RunRecorder
 from robustnas.training.tasks import SampleMean
 
@@ -35,6 +36,8 @@ class Module(LightningModule, ABC):
         description: Class and arguments as plain data, which every checkpoint carries.
         training_streams: Name of each stream of training batches to the roles it draws from.
         losses: Names of the losses it descends.
+        numbers: What was logged of the present epoch as a whole.
+        resumed: Where in its epoch the checkpoint stood that is gone on from, until the epoch ends.
         train_metrics: How well the training batches of an epoch were predicted, part of every checkpoint.
     """
 
@@ -47,6 +50,8 @@ class Module(LightningModule, ABC):
         given = {name: value for name, value in arguments.items() if name not in ("self", "__class__")}
         self.description = describe(self, given)
         self.finite, self._step = Finite(), 0
+        self.numbers: dict[str, float] = {}
+        self.resumed: dict[str, Any] = {}
         self.means = MetricCollection({f"{name}/loss": SampleMean() for name in self.losses}, compute_groups=False)
 
     @abstractmethod
@@ -91,10 +96,20 @@ class Module(LightningModule, ABC):
         self.log(f"{name}/loss_step", loss.detach(), on_step=True, on_epoch=False, batch_size=size)
         self.log(f"{name}/loss", mean, on_step=False, on_epoch=True, batch_size=size)
 
+    def log_numbers(self, numbers: Mapping[str, float]) -> None:
+        """Log what describes an epoch as a whole, at its last step.
+
+        Args:
+            numbers: Numbers by name.
+        """
+        self.numbers = {**self.numbers, **numbers}
+        self.log_dict(dict(numbers), on_step=False, on_epoch=True, batch_size=1)
+
     def on_train_epoch_start(self) -> None:
         """Count anew; Lightning does not call this when it continues inside an epoch."""
         self.train_metrics.reset()
         self.means.reset()
+        self.numbers, self.resumed = {}, {}
 
     def setup(self, stage: str) -> None:
         check_fit(self, self.trainer, stage)
@@ -106,14 +121,30 @@ class Module(LightningModule, ABC):
         return [RunRecorder()]
 
     def on_train_start(self) -> None:
-        """Continue on one process what a checkpoint counted on all."""
-        if self.global_rank > 0:
+        """Go on where each process was; with another number of them, one continues what was counted on all."""
+        processes = self.resumed.get("processes", [])
+        if self.trainer.world_size == len(processes):
+            self.load_state_dict(processes[self.global_rank], strict=False)
+        elif self.global_rank > 0:
             self.train_metrics.reset()
             self.means.reset()
+        if self.resumed.get("validation"):  # no step follows that would log them
+            for metrics in (self.train_metrics, self.means):
+                for metric in metrics.values(copy_state=False):
+                    metric._update_count = 1  # what it holds was counted, before the interruption
+                self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=1)
+            self.log_numbers(self.numbers)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.resumed = dict(checkpoint[KEY].get("position", {}))
+        self.numbers = dict(self.resumed.get("numbers", {}))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         check_saved(self, checkpoint.get("optimizer_states", ()))
-        checkpoint[KEY] = {"module": self.description}
+        position = {"numbers": self.numbers, "processes": of_each_process(self)}
+        if self._trainer is not None:
+            position["validation"] = settle_position(self.trainer, checkpoint)
+        checkpoint[KEY] = {"module": self.description, "position": position}
         state = checkpoint["state_dict"]
         for path, metric in self.named_modules():
             if isinstance(metric, Metric):

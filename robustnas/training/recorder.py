@@ -21,9 +21,9 @@ from robustnas.record import SCHEMA, Run, write_json, write_text
 class RunRecorder(Callback):
     """Writes the record of a run into the folder of its logger, file by file whole or not at all.
 
-    ``manifest.json`` at the start; after each epoch the genotype, α and one row of ``metrics.csv``, and
-    ``decisions.json`` once selection has begun to decide; at the end the final genotype. The rows travel in the
-    checkpoint, so that a resumed run has those of before.
+    ``manifest.json`` at the start, where each continuation is noted; after each epoch the genotype, α and one row of
+    ``metrics.csv``, and ``decisions.json`` once selection has begun to decide; at the end the final genotype. The rows
+    travel in the checkpoint, so that a resumed run has those of before.
     """
 
     def __init__(self) -> None:
@@ -42,19 +42,18 @@ class RunRecorder(Callback):
         data: Any = getattr(trainer, "datamodule", None)
         described, run = data.describe() if hasattr(data, "describe") else None, Run(run_folder(trainer))
         callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+        manifest = {
+            **environment(),
+            "module": getattr(pl_module, "description", None),
+            "data": described,
+            "epochs": trainer.max_epochs,
+            "precision": str(trainer.precision),
+            "float32": settings(),
+            "processes": trainer.world_size,
+            "watched": [callback.describe() for callback in callbacks if hasattr(callback, "describe")],
+        }
         if trainer.is_global_zero:
-            run.write_manifest(
-                {
-                    **environment(),
-                    "module": getattr(pl_module, "description", None),
-                    "data": described,
-                    "epochs": trainer.max_epochs,
-                    "precision": str(trainer.precision),
-                    "float32": settings(),
-                    "processes": trainer.world_size,
-                    "watched": [callback.describe() for callback in callbacks if hasattr(callback, "describe")],
-                }
-            )
+            run.write_manifest({**manifest, **_begun(run, trainer.ckpt_path, manifest)})
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Remember what is there already: what an epoch does not log stays, the same object."""
@@ -95,6 +94,19 @@ class RunRecorder(Callback):
         count = sum(parameter.numel() for parameter in pl_module.parameters())
         if trainer.is_global_zero:
             write_json(folder / "test.json", {"parameters": count, **measured})
+
+
+def _begun(run: Run, checkpoint: Any, manifest: dict[str, Any]) -> dict[str, Any]:
+    """When and how a run was started that goes on in its own folder, and when and how it was continued."""
+    if checkpoint is None or Path(checkpoint).parent.resolve() != run.path.resolve():
+        return {}
+    names = ("started", "command")
+    try:
+        before = run.manifest
+    except ValueError:
+        return {}
+    continued = [*before.get("continued", ()), {name: manifest[name] for name in names}]
+    return {**{name: before.get(name) for name in names}, "continued": continued}
 
 
 def run_folder(trainer: Trainer) -> Path:

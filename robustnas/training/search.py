@@ -285,8 +285,18 @@ class SearchModule(Module):
     def on_train_start(self) -> None:
         """A search that stopped does not go on when it is resumed, except to select."""
         super().on_train_start()
-        self.trainer.should_stop = self.trainer.should_stop or (self.watch.over and self.phase is None)
+        if not self.resumed.get("validation"):
+            self.heed()
         self.watch.go_back(self)
+
+    def heed(self) -> None:
+        """End the training if the stopping rule has decided so, and no selection follows."""
+        self.trainer.should_stop = self.trainer.should_stop or (self.watch.over and self.phase is None)
+
+    def on_validation_start(self) -> None:
+        """Heed a decision at the last step of an epoch that is gone on from."""
+        if not self.trainer.sanity_checking:
+            self.heed()
 
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()
@@ -355,7 +365,7 @@ class SearchModule(Module):
         if self.current_epoch >= self.arch_start:
             self.kept = self.pruning.kept(self.space, shares, self.kept, self.moment("arch"))
         left = float(sum(int(kept.sum()) for kept in self.kept.values()))
-        self.log("arch/operations", left, on_step=False, on_epoch=True, batch_size=1)
+        self.log_numbers({"arch/operations": left})
 
     def look(self, batch: Batch) -> None:
         """Measure what the stopping rule watches, and stop if it says so."""
@@ -373,8 +383,7 @@ class SearchModule(Module):
             self.trainer.should_stop = self.phase is None
             follows = f"the result is that of epoch {stop.returned}" if self.phase is None else "selection begins"
             say(self.trainer, f"Stopped after epoch {stop.detected}; {follows}.")
-        logged = {f"arch/{self.watch.stopping.watches}": value, **self.watch.logged}
-        self.log_dict(logged, on_step=False, on_epoch=True, batch_size=1)
+        self.log_numbers({f"arch/{self.watch.stopping.watches}": value, **self.watch.logged})
 
     def dominant_eigenvalue(self, batch: Batch) -> float:
         """Largest eigenvalue of the Hessian of α's loss on the batches of all processes, its weight decay included."""
@@ -444,13 +453,15 @@ class SearchModule(Module):
         return [weights, alphas], [schedule]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        average_buffers(self.supernet)  # in place, and so in the checkpoint
         super().on_save_checkpoint(checkpoint)
+        buffers = {f"supernet.{name}": b for name, b in self.supernet.named_buffers() if b.is_floating_point()}
+        checkpoint["state_dict"].update(zip(buffers, average(list(buffers.values())), strict=True))
         checkpoint[KEY]["watch"], checkpoint[KEY]["kept"] = self.watch.state_dict(), self.kept
         if self.phase is not None:
             checkpoint[KEY]["phase"] = self.phase.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
         self.watch.load_state_dict(checkpoint[KEY]["watch"])
         self.kept = dict(checkpoint[KEY]["kept"])
         if self.phase is not None:

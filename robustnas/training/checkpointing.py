@@ -1,0 +1,198 @@
+"""When a run is saved, how its checkpoints are written, and which can be gone on from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric.plugins import TorchCheckpointIO
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import Checkpoint
+
+from robustnas.training.description import KEY
+from robustnas.training.events import Events, flush, settle
+from robustnas.training.interruption import Interruption
+from robustnas.training.position import steps_over
+from robustnas.whole import keep, writing
+
+LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Checkpoints that are written whole or not at all; the one before ``last.ckpt`` stays as ``previous.ckpt``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._good: set[Path] = set()
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write a checkpoint.
+
+        Args:
+            checkpoint: What it holds.
+            path: The file, or an address that Lightning can write to.
+            storage_options: Lightning's own.
+        """
+        if "://" in str(path) or storage_options is not None:
+            super().save_checkpoint(checkpoint, path, storage_options)
+            return
+        path = Path(path)
+        with writing(path) as file:
+            torch.save(checkpoint, file)
+            if path.name == LAST and path.resolve() in self._good:  # a damaged one must not replace the one before
+                keep(path, PREVIOUS)
+        self._good.add(path.resolve())
+
+    def load_checkpoint(self, path: Any, *args: Any, **options: Any) -> dict[str, Any]:
+        checkpoint: dict[str, Any] = super().load_checkpoint(path, *args, **options)
+        self._good.add(Path(path).resolve())
+        return checkpoint
+
+
+class LastCheckpoint(Checkpoint):
+    """Keeps ``last.ckpt``, from which a run goes on as if it had not been interrupted.
+
+    It is written after each epoch, after every so many steps inside an epoch, and when the run is asked to end, see
+    :class:`~robustnas.training.interruption.Interruption`: at the next step, or in the validation. The one at the end
+    of training comes last of all files, so that a run that is killed before does the rest again.
+
+    Args:
+        folder: Where it lies.
+        every: Steps between two checkpoints inside an epoch; 0 for none.
+
+    Raises:
+        ValueError: If ``every`` is negative.
+    """
+
+    def __init__(self, folder: str | Path, every: int = 0) -> None:
+        if every < 0:
+            raise ValueError(f"Expected `checkpoint_every` to be 0 or a number of steps, but got {every}.")
+        self.path, self.every = Path(folder) / LAST, every
+        self.interruption = Interruption()
+        self._logged: dict[str, float] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"logged": self._logged}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._logged = dict(state_dict["logged"])
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Heed signals from now on; what an interrupted run logged after its checkpoint is void."""
+        self.interruption.install(trainer)
+        if trainer.ckpt_path is None or Path(trainer.ckpt_path).parent.resolve() != self.path.parent.resolve():
+            return
+        step, again = trainer.global_step, getattr(pl_module, "resumed", {}).get("validation", False)
+        for logger in trainer.loggers:
+            if isinstance(logger, Events):
+                logger.go_on(step - 1 if again else step)  # a validation logs at the step before it
+                if again:
+                    logger.log_metrics(self._logged, step - 1)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save inside an epoch; after its last step the checkpoint of the epoch follows soon."""
+        asked = self.interruption.agreed(trainer)
+        if trainer.is_last_batch:
+            self._logged = settle(trainer, epoch=False)
+        if asked or (self.every and trainer.global_step % self.every == 0 and not trainer.is_last_batch):
+            settle(trainer, epoch=False)
+            self._save(trainer)
+        if asked:
+            self.interruption.end(trainer, self.path)
+
+    def on_validation_batch_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:
+        """End in the validation of an epoch, too; several processes have not the same number of batches there."""
+        if self.interruption.asked and trainer.world_size == 1 and steps_over(trainer):
+            self._save(trainer)
+            self.interruption.end(trainer, self.path)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save the epoch; after the last one the end follows."""
+        asked = self.interruption.agreed(trainer)
+        if _ends(trainer):
+            return
+        settle(trainer, epoch=True)
+        self._save(trainer)
+        if asked:
+            self.interruption.end(trainer, self.path)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save the result."""
+        self._save(trainer)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Go no further where the run was asked to end: to no test, and to no other run."""
+        if self.interruption.agreed(trainer):
+            self.interruption.end(trainer, self.path, over=True)
+
+    def _save(self, trainer: Trainer) -> None:
+        if not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            flush(trainer)
+            trainer.save_checkpoint(self.path, weights_only=False)
+
+
+def _ends(trainer: Trainer) -> bool:
+    """Whether training is over after this epoch."""
+    loop: Any = trainer.fit_loop
+    epochs, steps = loop.max_epochs or -1, trainer.max_steps
+    return bool(
+        -1 < epochs <= loop.epoch_progress.current.processed
+        or -1 < steps <= trainer.global_step
+        or (trainer.should_stop and loop._can_stop_early)
+    )
+
+
+def readable(path: Path) -> bool:
+    """Whether a checkpoint is whole and one of this library."""
+    return fault(path) is None
+
+
+def fault(path: Path) -> str | None:
+    """What is wrong with a checkpoint, or ``None``; nothing in it is executed."""
+    try:
+        read(path)
+    except Exception as error:  # a damaged file can raise nearly anything
+        return " ".join([f"{type(error).__name__}:", *str(error).splitlines()[:1]])
+    return None
+
+
+def read(path: Path) -> tuple[dict[str, Any], str]:
+    """State and class path of the module that a checkpoint holds."""
+    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    return checkpoint["state_dict"], str(checkpoint[KEY]["module"]["class_path"])
+
+
+def check_checkpoint(path: str | Path, module: torch.nn.Module) -> None:
+    """Refuse a checkpoint that cannot be gone on from.
+
+    Args:
+        path: The checkpoint.
+        module: The search or evaluation that is to go on.
+
+    Raises:
+        ValueError: If it is damaged, or of another module; the one before it is offered, if that is whole.
+    """
+    if (reason := fault(Path(path))) is not None:
+        before = Path(path).with_name(PREVIOUS)
+        offered = Path(path).name == LAST and before.is_file() and readable(before)
+        hint = f"; the one before it is whole: `--ckpt_path {before}`" if offered else ""
+        raise ValueError(
+            f"Expected `--ckpt_path` to be a checkpoint of robustnas, but reading {path} fails with {reason}{hint}"
+        )
+    (weights, held), name = read(Path(path)), type(module).__name__
+    if held.rpartition(".")[2] != name:
+        held = held.rpartition(".")[2]
+        raise ValueError(
+            f"Expected `--ckpt_path` to hold a search or evaluation by {name}, but {path} holds one by {held}."
+        )
+    own = module.state_dict()
+    shapes = [{key: getattr(value, "shape", None) for key, value in state.items()} for state in (own, weights)]
+    other = [key for key in {**own, **weights} if shapes[0].get(key, 0) != shapes[1].get(key, 0)]
+    if other:
+        raise ValueError(
+            f"Expected `--ckpt_path` to hold the network that the options describe, but {path} holds another one, "
+            f"which differs in {other[0]}; the config.yaml beside it describes it."
+        )
