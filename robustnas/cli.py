@@ -20,11 +20,12 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities.model_helpers import is_overridden
 
 from robustnas.data import ImageData
-from robustnas.options import explain, own_sentence
+from robustnas.options import CommandLineError, check_configs, explain, own_sentence
 from robustnas.training import SearchModule
 from robustnas.training.checks import check_fit, check_precision
 from robustnas.training.description import KEY
 from robustnas.training.module import Module
+from robustnas.trust import only_trusted
 
 LINKS = {"num_classes": lambda data: data.num_classes, "image_channels": lambda data: data.image_shape[0]}
 NAMED = ("robustnas.variants", "robustnas.diagnostics")  # rooms whose classes a YAML file can name shortly
@@ -114,6 +115,7 @@ class RobustCLI(LightningCLI):
             raise ValueError(f"Expected `trainer` to be one that can run here, but Lightning says: {error}") from error
 
 
+@only_trusted()
 def main(arguments: list[str], run: type[RobustCLI] = RobustCLI) -> RobustCLI:
     """Run ``fit``, ``validate`` or ``test``.
 
@@ -125,7 +127,8 @@ def main(arguments: list[str], run: type[RobustCLI] = RobustCLI) -> RobustCLI:
         What was run, with its ``model``, ``datamodule``, ``trainer`` and ``folder``.
 
     Raises:
-        ValueError: If an option is unknown or wrong, or the run cannot start.
+        CommandLineError: If an option is unknown or wrong.
+        ValueError: If the run cannot start.
     """
     _quiet()
     for name in NAMED:
@@ -133,6 +136,7 @@ def main(arguments: list[str], run: type[RobustCLI] = RobustCLI) -> RobustCLI:
     child = "LOCAL_RANK" in os.environ
     exact = {"allow_abbrev": False}  # a misspelt option must not pass for another one
     try:
+        check_configs(arguments)
         return run(
             Module,
             ImageData,
@@ -146,7 +150,7 @@ def main(arguments: list[str], run: type[RobustCLI] = RobustCLI) -> RobustCLI:
             args=arguments,
         )
     except ArgumentError as error:
-        raise ValueError(explain(str(error))) from error
+        raise CommandLineError(explain(str(error))) from error
     except ValueError as error:
         raise ValueError(own_sentence(str(error)) or str(error)) from error
     finally:

@@ -2,13 +2,70 @@
 
 from __future__ import annotations
 
+import argparse
 import difflib
 import importlib
 import inspect
 import re
 import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from robustnas.trust import read_yaml, refusal
 
 WORDS = ("ckpt_path", "config", "data", "diagnostics", "model", "run", "seed_everything", "trainer")
+
+
+class CommandLineError(ValueError):
+    """A command line, or a configuration, that does not fit the options of its command."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser of options that says what is wrong in one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        """Refuse a command line.
+
+        Args:
+            message: What argparse says.
+
+        Raises:
+            CommandLineError: Always, in one sentence.
+        """
+        raise CommandLineError(self._sentence(message))
+
+    def _sentence(self, message: str) -> str:
+        if unknown := re.search(r"unrecognized arguments: ([^\s=]+)", message):
+            close = difflib.get_close_matches(unknown[1], list(self._option_string_actions), n=1)
+            return f"Expected an option of `{self.prog}`, but got `{unknown[1]}`" + _hint(close, "; see --help.")
+        if wrong := re.search(r"argument (?:-\w/)?([\w-]+): invalid (\w+) value: (.*)", message):
+            return f"Expected `{wrong[1]}` to be {wrong[2]}, but got {wrong[3]}."
+        if wrong := re.search(r"argument (?:-\w/)?([\w-]+): invalid choice: (\S+) \(choose from (.*)\)", message):
+            return f"Expected `{wrong[1]}` to be one of {wrong[3]}, but got {wrong[2]}."
+        if wrong := re.search(r"argument (?:-\w/)?([\w-]+): expected (at least one|one) argument", message):
+            return f"Expected `{wrong[1]}` to have a value, but got none."
+        return explain(message)
+
+
+def check_configs(words: Sequence[str]) -> None:
+    """Refuse configurations that are no YAML, or stand for more than one could hold, before they are parsed.
+
+    Args:
+        words: The command line. Files that are missing are left to its parser.
+
+    Raises:
+        CommandLineError: If one is refused.
+    """
+    for number, word in enumerate(words):
+        option, equals, value = word.partition("=")
+        if option in ("-c", "--config"):
+            path = Path(value if equals else "".join(words[number + 1 : number + 2]))
+            try:
+                if path.is_file():
+                    read_yaml(path)
+            except (OSError, ValueError) as error:
+                raise CommandLineError(str(error)) from error
 
 
 def explain(message: str) -> str:
@@ -21,12 +78,19 @@ def explain(message: str) -> str:
         A sentence that names the option, what was expected, and what came.
     """
     return (
-        own_sentence(message)
+        _of_trust(message)
+        or own_sentence(message)
         or _of_name(message)
         or _of_config(message)
         or _of_value(message)
         or f"Expected options that make sense, but got: {' '.join(message.split())}"
     )
+
+
+def _of_trust(message: str) -> str | None:
+    """The name that may not be imported."""
+    denied = re.search(r"Importing '([\w.]+)' is not allowed", message)
+    return refusal(denied[1]) if denied else None
 
 
 def own_sentence(message: str) -> str | None:

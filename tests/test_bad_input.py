@@ -25,7 +25,10 @@ ROWS: dict[str, tuple[Sequence[str], str]] = {
     "nothing to fit": (["fit"], "Expected `data` and `model` to be given, but got none."),
     "missing configuration": (["fit", "-c", "none.yaml"], "Expected `--config` to be a YAML file, but got '"),
     "configuration is a folder": (["fit", "-c", "empty"], "Expected `--config` to be a YAML file, but got '"),
-    "malformed YAML": (["fit", "-c", "malformed.yaml"], "Expected `--config` to be YAML, but got text that fails: "),
+    "malformed YAML": (
+        ["fit", "-c", "malformed.yaml"],
+        "Expected malformed.yaml to be a configuration in YAML, but reading it fails: ",
+    ),
     "YAML without options": (["fit", "-c", "list.yaml"], "Expected `--config` to be a YAML file of options with "),
     "misspelt section": (
         ["fit", "-c", "section.yaml"],
@@ -175,7 +178,7 @@ ROWS: dict[str, tuple[Sequence[str], str]] = {
     "evaluate an empty folder": (["evaluate", "empty"], "Expected `empty` to hold genotype.json, which a finished"),
     "evaluate without configuration": (
         ["evaluate", "bare"],
-        "Expected bare/config.yaml to be the configuration of a run with `model`, but reading it fails: [Errno 2] No",
+        "Expected bare/config.yaml to be a configuration in YAML, but reading it fails: No such file or directory.",
     ),
     "draw an unknown form": (
         ["draw", GENOTYPE, "--out=cells.gif"],

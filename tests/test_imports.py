@@ -13,31 +13,32 @@ ROOT = Path(__file__).resolve().parents[1]
 # Room: the rooms it may import. A room is a module or package of robustnas; its own parts may import each other.
 ARROWS: dict[str, set[str]] = {
     "__init__": set(),
-    "spaces": set(),
+    "trust": set(),
+    "spaces": {"trust"},
     "data": set(),
     "curvature": set(),
     "spectrum": {"curvature"},
     "environment": set(),
-    "record": {"spaces", "environment"},
+    "record": {"spaces", "environment", "trust"},
     "shares": {"spaces"},
     "curves": set(),
     "landscape": set(),
-    "verdict": {"spaces", "shares", "record"},
+    "verdict": {"spaces", "shares", "record", "trust"},
     "lanes": {"spaces"},
     "drawing": {"spaces", "lanes"},
     "report": {"record", "verdict", "drawing", "curves", "shares", "spaces", "lanes"},
     "networks": {"spaces"},
     "cost": {"networks", "spaces"},
     "strategies": {"networks", "spaces", "cost"},
-    "training": {"strategies", "networks", "spaces", "data", "record", "environment", "drawing", "curvature"},
+    "training": {"strategies", "networks", "spaces", "data", "record", "environment", "drawing", "curvature", "trust"},
 }
 LIBRARY = set(ARROWS)
 ARROWS |= {
-    "options": set(),
+    "options": {"trust"},
     "cli": LIBRARY | {"options"},
     "commands": LIBRARY | {"cli", "options"},
     "studies": LIBRARY | {"cli"},
-    "__main__": LIBRARY | {"cli", "commands", "studies"},
+    "__main__": LIBRARY | {"cli", "commands", "studies", "options"},
     "variants": LIBRARY,
     "diagnostics": LIBRARY,
 }
@@ -49,6 +50,7 @@ HEAVY = LIGHTNING | {"torch"}
 # Room: what it must not import when it is loaded, so that the command answers at once.
 LIGHT: dict[str, set[str]] = {
     "__init__": HEAVY,
+    "trust": HEAVY,
     "spaces": HEAVY,
     "environment": HEAVY,
     "record": HEAVY,

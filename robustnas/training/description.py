@@ -11,6 +11,7 @@ import torch
 from pytorch_lightning import LightningModule
 
 from robustnas.spaces import SearchSpace
+from robustnas.trust import only_trusted
 
 Module = TypeVar("Module", bound=LightningModule)
 
@@ -46,7 +47,8 @@ def build(description: dict[str, Any], base: type[Module]) -> Module:
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(base, "module")
     try:
-        built: Module = parser.instantiate_classes(parser.parse_object({"module": description})).module
+        with only_trusted():
+            built: Module = parser.instantiate_classes(parser.parse_object({"module": description})).module
     except (jsonargparse.ArgumentError, ImportError) as error:
         raise ValueError(
             f"Expected the checkpoint to describe a {base.__name__}, but got one that fails: {error}"
