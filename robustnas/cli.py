@@ -20,12 +20,14 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities.model_helpers import is_overridden
 
 from robustnas.data import ImageData
-from robustnas.options import CommandLineError, check_configs, explain, own_sentence
+from robustnas.environment import check_variables
+from robustnas.options import CommandLineError, check_words, explain
 from robustnas.training import SearchModule
-from robustnas.training.checks import check_fit, check_precision
+from robustnas.training.checks import check_fit, check_precision, check_trainer
+from robustnas.training.contents import check_contents
 from robustnas.training.description import KEY
 from robustnas.training.module import Module
-from robustnas.trust import only_trusted
+from robustnas.trust import only_trusted, own_sentence
 
 LINKS = {"num_classes": lambda data: data.num_classes, "image_channels": lambda data: data.image_shape[0]}
 NAMED = ("robustnas.variants", "robustnas.diagnostics")  # rooms whose classes a YAML file can name shortly
@@ -52,6 +54,8 @@ class RobustCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         config, fitting = self.config[self.subcommand], self.subcommand == "fit"
+        if not hasattr(config.trainer, "precision"):
+            raise CommandLineError(f"Expected `trainer` to be options with their values, but got {config.trainer}.")
         check_precision(config.trainer.precision)
         checkpoint = config.get("ckpt_path")
         folder = config.run or os.environ.get("ROBUSTNAS_RUN")
@@ -82,6 +86,7 @@ class RobustCLI(LightningCLI):
     def before_fit(self) -> None:
         """Refuse what the trainer would, but before it leaves anything in the folder."""
         self.before_validate()
+        check_trainer(self.trainer)
         self.datamodule.setup("fit")
         run = {"max_epochs": self.trainer.max_epochs, "precision": self.trainer.precision}
         check_fit(self.model, SimpleNamespace(**run, datamodule=self.datamodule), "fit")  # type: ignore[arg-type]
@@ -111,8 +116,14 @@ class RobustCLI(LightningCLI):
             kwargs.setdefault("strategy", "flat")
         try:
             return super().instantiate_trainer(**kwargs)
-        except (ValueError, MisconfigurationException) as error:
-            raise ValueError(f"Expected `trainer` to be one that can run here, but Lightning says: {error}") from error
+        except (ValueError, TypeError, MisconfigurationException) as error:
+            raise _of_trainer(error) from error
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        try:
+            super()._run_subcommand(subcommand)
+        except MisconfigurationException as error:
+            raise _of_trainer(error) from error
 
 
 @only_trusted()
@@ -133,10 +144,11 @@ def main(arguments: list[str], run: type[RobustCLI] = RobustCLI) -> RobustCLI:
     _quiet()
     for name in NAMED:
         importlib.import_module(name)
+    check_variables()
     child = "LOCAL_RANK" in os.environ
     exact = {"allow_abbrev": False}  # a misspelt option must not pass for another one
     try:
-        check_configs(arguments)
+        check_words(arguments)
         return run(
             Module,
             ImageData,
@@ -204,6 +216,13 @@ def _new_folder(config: Any) -> str:
     )
 
 
+def _of_trainer(error: Exception) -> ValueError:
+    says = " ".join(str(error).split())
+    return ValueError(
+        own_sentence(says) or f"Expected `trainer` to be one that can run here, but Lightning says: {says}"
+    )
+
+
 def _check_checkpoint(path: str, model: Module) -> None:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
@@ -219,6 +238,7 @@ def _check_checkpoint(path: str, model: Module) -> None:
         raise ValueError(
             f"Expected `--ckpt_path` to hold a search or evaluation by {name}, but {path} holds one by {held}."
         )
+    check_contents(checkpoint, path)
     own = model.state_dict()
     shapes = [{key: getattr(value, "shape", None) for key, value in state.items()} for state in (own, weights)]
     other = [key for key in {**own, **weights} if shapes[0].get(key, 0) != shapes[1].get(key, 0)]

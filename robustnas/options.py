@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from robustnas.trust import read_yaml, refusal
+from robustnas.trust import own_sentence, read_yaml
 
 WORDS = ("ckpt_path", "config", "data", "diagnostics", "model", "run", "seed_everything", "trainer")
 
@@ -36,7 +36,7 @@ class Parser(argparse.ArgumentParser):
         raise CommandLineError(self._sentence(message))
 
     def _sentence(self, message: str) -> str:
-        if unknown := re.search(r"unrecognized arguments: ([^\s=]+)", message):
+        if unknown := re.search(r"unrecognized arguments: ([^\s=]*)", message):
             close = difflib.get_close_matches(unknown[1], list(self._option_string_actions), n=1)
             return f"Expected an option of `{self.prog}`, but got `{unknown[1]}`" + _hint(close, "; see --help.")
         if wrong := re.search(r"argument (?:-\w/)?([\w-]+): invalid (\w+) value: (.*)", message):
@@ -48,8 +48,8 @@ class Parser(argparse.ArgumentParser):
         return explain(message)
 
 
-def check_configs(words: Sequence[str]) -> None:
-    """Refuse configurations that are no YAML, or stand for more than one could hold, before they are parsed.
+def check_words(words: Sequence[str]) -> None:
+    """Refuse a nameless run, and configurations that are no YAML or stand for too much, before they are parsed.
 
     Args:
         words: The command line. Files that are missing are left to its parser.
@@ -59,6 +59,8 @@ def check_configs(words: Sequence[str]) -> None:
     """
     for number, word in enumerate(words):
         option, equals, value = word.partition("=")
+        if word == "--run=":
+            raise CommandLineError("Expected `--run` to name a folder, but got ''.")
         if option in ("-c", "--config"):
             path = Path(value if equals else "".join(words[number + 1 : number + 2]))
             try:
@@ -78,25 +80,12 @@ def explain(message: str) -> str:
         A sentence that names the option, what was expected, and what came.
     """
     return (
-        _of_trust(message)
-        or own_sentence(message)
+        own_sentence(message)
         or _of_name(message)
         or _of_config(message)
         or _of_value(message)
         or f"Expected options that make sense, but got: {' '.join(message.split())}"
     )
-
-
-def _of_trust(message: str) -> str | None:
-    """The name that may not be imported."""
-    denied = re.search(r"Importing '([\w.]+)' is not allowed", message)
-    return refusal(denied[1]) if denied else None
-
-
-def own_sentence(message: str) -> str | None:
-    """The sentence of this library that an error of the parser wraps, or ``None``."""
-    found = re.search(r"Expected (?!an? <class|a dot import|a path)(?=[^\n]*but ).*", message)
-    return found[0] if found else None
 
 
 def _of_name(message: str) -> str | None:
@@ -151,6 +140,13 @@ def _of_value(message: str) -> str | None:
     literals = re.findall(r"Expected an? (?:typing\.)?Literal\[(.*?)\]", message)
     if literals and not kinds:
         return f"Expected `{keys[-1]}` to be one of {', '.join(literals)}, but got {values[-1]!r}."
+    if keys[-1] == "genotype":
+        return (
+            "Expected `genotype` to be a genotype in one line, a JSON file or a run folder, but got what YAML takes for "
+            f"a mapping, {values[-1]}; a second pair of quotes makes it text."
+        )
+    if keys[-1] in ("model", "data"):
+        return f"Expected `{keys[-1]}` to be a class, by name or as class_path and init_args, but got {values[-1]}."
     several = re.search(r"Expected (an? (?:tuple|list) with [^.\n]*)", message)
     wanted = " or ".join(dict.fromkeys(kinds[-1:] if len(keys) > 1 else kinds))
     wanted = wanted or (several[1] if several else "of another type")

@@ -90,6 +90,14 @@ def refusal(path: str) -> str:
     )
 
 
+def own_sentence(message: str) -> str | None:
+    """The sentence of this library that an error of the parser wraps, or ``None``."""
+    if denied := re.search(r"Importing '([\w.]+)' is not allowed", message):
+        return refusal(denied[1])
+    found = re.search(r"Expected (?!an? <class|a dot import|a path)(?=[^\n]*but ).*", message)
+    return found[0] if found else None
+
+
 @contextlib.contextmanager
 def trusting(words: Sequence[str]) -> Iterator[list[str]]:
     """Trust what a command line names, as long as its command runs.

@@ -128,9 +128,9 @@ def _searched(source: Path) -> int:
     try:
         progress = torch.load(source, map_location="cpu", weights_only=True)["loops"]["fit_loop"]["epoch_progress"]
         return int(progress["current"]["ready"])
-    except KeyError as error:
+    except (KeyError, TypeError) as error:
         raise ValueError(
-            f"Expected {source} to be a checkpoint to go on from, but got one without {error.args[0]!r}."
+            f"Expected {source} to be a checkpoint to go on from, but got one without its progress."
         ) from error
 
 
