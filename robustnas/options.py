@@ -142,8 +142,7 @@ def _of_value(message: str) -> str | None:
         return f"Expected `{keys[-1]}` to be one of {', '.join(literals)}, but got {values[-1]!r}."
     if keys[-1] == "genotype":
         return (
-            "Expected `genotype` to be a genotype in one line, a JSON file or a run folder, but got what YAML takes for "
-            f"a mapping, {values[-1]}; a second pair of quotes makes it text."
+            f"Expected `genotype` to be a file, a run folder or a line that YAML reads as text, but got {values[-1]}."
         )
     if keys[-1] in ("model", "data"):
         return f"Expected `{keys[-1]}` to be a class, by name or as class_path and init_args, but got {values[-1]}."
