@@ -79,7 +79,7 @@ CALLBACK = {"class_path": "LambdaCallback", "init_args": {"on_fit_start": "evil.
 SYSTEM = {"class_path": "LambdaCallback", "init_args": {"on_fit_start": "os.abort"}}
 FIT = ["fit", "-c", "bad/config.yaml", "--run=new"]
 NAMES: dict[str, tuple[Callable[[Path], object], list[str], str]] = {
-    "class of a checkpoint": (lambda f: checkpoint(f, lambda m: m.update(class_path="evil.S")), ["landscape"], "evil.S"),
+    "a checkpoint's class": (lambda f: checkpoint(f, lambda m: m.update(class_path="evil.S")), ["landscape"], "evil.S"),
     "space of a checkpoint": (lambda f: checkpoint(f, lambda m: m["init_args"].update(space=EVIL)), ["select"], EVIL),
     "part of a checkpoint": (
         lambda f: checkpoint(f, lambda m: m["init_args"].update(penalty="evil.P")), ["select"], "evil.P"
