@@ -10,6 +10,9 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
+from robustnas.options import CommandLineError
+from robustnas.trust import trusting
+
 COMMANDS = {
     "quickstart": ("robustnas.commands.quickstart", "search on handwritten digits, evaluate what is found"),
     "fit": ("robustnas.cli", "run a search, or train a network, as a YAML file says"),
@@ -34,6 +37,7 @@ commands:
 
   robustnas COMMAND --help    options of a command
   robustnas --version         the version
+  --trust MODULE              with any command: files may name classes and spaces of MODULE
 """
 
 
@@ -49,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Raises:
         ValueError: If one is raised that is no sentence of this library, which is a bug.
-        OSError: If one is raised that names no file, likewise.
+        OSError: If one is raised that gives no reason, likewise.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help", "help"):
@@ -66,18 +70,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     if not {"", os.getcwd()} & set(sys.path):
         sys.path.append(os.getcwd())  # where the user's own spaces and data sets lie
-    command: Callable[[list[str]], object] = importlib.import_module(COMMANDS[words[0]][0]).main
     try:
-        status = command(words)
+        with trusting(words) as words:
+            command: Callable[[list[str]], object] = importlib.import_module(COMMANDS[words[0]][0]).main
+            status = command(words)
     except ValueError as error:
         if not str(error).startswith("Expected "):  # a sentence of this library; anything else is a bug to be seen
             raise
         print(f"robustnas: {error}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, CommandLineError) else 1
     except OSError as error:
-        if error.filename is None:
+        if error.strerror is None:
             raise
-        print(f"robustnas: Expected to read or write {error.filename}, but got: {error.strerror}.", file=sys.stderr)
+        place = "its files" if error.filename is None else error.filename  # a full disk names none
+        print(f"robustnas: Expected to read or write {place}, but got: {error.strerror}.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nrobustnas: Ended by SIGINT.", file=sys.stderr)

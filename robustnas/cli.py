@@ -20,15 +20,17 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveCon
 from pytorch_lightning.utilities.model_helpers import is_overridden
 
 from robustnas.data import ImageData
+from robustnas.environment import check_variables
 from robustnas.folder import first_process, held, starting_point
-from robustnas.options import explain, own_sentence
+from robustnas.options import CommandLineError, check_words, explain
 from robustnas.precision import Matmul, matmul_precision
 from robustnas.training import SearchModule
 from robustnas.training.checkpointing import LastCheckpoint, WholeCheckpoints, check_checkpoint, readable
-from robustnas.training.checks import check_fit, check_precision
+from robustnas.training.checks import check_fit, check_precision, check_trainer
 from robustnas.training.events import Events
 from robustnas.training.module import Module
 from robustnas.training.recorder import run_folder
+from robustnas.trust import only_trusted, own_sentence
 from robustnas.whole import write_text
 
 LINKS = {"num_classes": lambda data: data.num_classes, "image_channels": lambda data: data.image_shape[0]}
@@ -68,6 +70,8 @@ class RobustCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         config, fitting = self.config[self.subcommand], self.subcommand == "fit"
+        if not hasattr(config.trainer, "precision"):
+            raise CommandLineError(f"Expected `trainer` to be options with their values, but got {config.trainer}.")
         check_precision(config.trainer.precision)
         self.precision.enter_context(matmul_precision(config.matmul_precision))
         checkpoint = config.get("ckpt_path")
@@ -100,6 +104,7 @@ class RobustCLI(LightningCLI):
         """Refuse what the trainer would, but before it leaves anything in the folder."""
         self.before_validate()
         self.datamodule.trainer = self.trainer  # for the number of processes
+        check_trainer(self.trainer)
         self.datamodule.setup("fit")
         run = {"max_epochs": self.trainer.max_epochs, "precision": self.trainer.precision}
         check_fit(self.model, SimpleNamespace(**run, datamodule=self.datamodule), "fit")  # type: ignore[arg-type]
@@ -131,10 +136,17 @@ class RobustCLI(LightningCLI):
             kwargs.setdefault("strategy", "flat")
         try:
             return super().instantiate_trainer(**kwargs)
-        except (ValueError, MisconfigurationException) as error:
-            raise ValueError(f"Expected `trainer` to be one that can run here, but Lightning says: {error}") from error
+        except (ValueError, TypeError, MisconfigurationException) as error:
+            raise _of_trainer(error) from error
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        try:
+            super()._run_subcommand(subcommand)
+        except MisconfigurationException as error:
+            raise _of_trainer(error) from error
 
 
+@only_trusted()
 def main(arguments: list[str], run: type[RobustCLI] = RobustCLI) -> RobustCLI:
     """Run ``fit``, ``validate`` or ``test``.
 
@@ -146,14 +158,17 @@ def main(arguments: list[str], run: type[RobustCLI] = RobustCLI) -> RobustCLI:
         What was run, with its ``model``, ``datamodule``, ``trainer`` and ``folder``.
 
     Raises:
-        ValueError: If an option is unknown or wrong, or the run cannot start.
+        CommandLineError: If an option is unknown or wrong.
+        ValueError: If the run cannot start.
     """
     _quiet()
     for name in NAMED:
         importlib.import_module(name)
+    check_variables()
     child = "LOCAL_RANK" in os.environ
     exact = {"allow_abbrev": False}  # a misspelt option must not pass for another one
     try:
+        check_words(arguments)
         return run(
             Module,
             ImageData,
@@ -167,7 +182,7 @@ def main(arguments: list[str], run: type[RobustCLI] = RobustCLI) -> RobustCLI:
             args=arguments,
         )
     except ArgumentError as error:
-        raise ValueError(explain(str(error))) from error
+        raise CommandLineError(explain(str(error))) from error
     except ValueError as error:
         raise ValueError(own_sentence(str(error)) or str(error)) from error
     finally:
@@ -222,6 +237,13 @@ def _new_folder(config: Any) -> str:
         raise ValueError("Expected `--run` to name the folder of a run of many processes, but got none.")
     return str(
         new_folder("-".join(str(config[part].class_path).rpartition(".")[2].lower() for part in ("model", "data")))
+    )
+
+
+def _of_trainer(error: Exception) -> ValueError:
+    says = " ".join(str(error).split())
+    return ValueError(
+        own_sentence(says) or f"Expected `trainer` to be one that can run here, but Lightning says: {says}"
     )
 
 

@@ -117,7 +117,7 @@ def read_table(path: str | Path) -> CostTable:
         if not isinstance(data, dict) or data.get("schema") != SCHEMA:
             raise ValueError(f"no cost table of schema version {SCHEMA}")
         return _checked(data)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or " ".join(str(error).split())
         raise ValueError(
             f"Expected {path} to be a cost table that `robustnas profile` wrote, but reading it fails: "

@@ -22,7 +22,7 @@ TESTED = {
     "pytorch-lightning": ("2.5", "2.6.6"),
     "torchmetrics": ("1.5", "1.9.0"),
     "tensorboard": ("2.18", "2.21.0"),
-    "jsonargparse": ("4.35", "4.53.0"),
+    "jsonargparse": ("4.53", "4.53.0"),
     "numpy": ("1.26", "2.4.6"),
     "scipy": ("1.11.3", "1.17.1"),
     "scikit-learn": ("1.4", "1.9.1"),
@@ -36,6 +36,10 @@ EXTRAS = {  # extra: the packages it brings
     "ray": ("ray",),
     "dev": ("pytest", "pytest-xdist", "pytest-timeout", "ruff", "mypy", "pre-commit", "types-PyYAML"),
 }
+COUNTS = (  # what launchers set, and all that asks for processes reads as numbers
+    "GROUP_RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_PORT", "NODE_RANK", "RANK", "SLURM_LOCALID",
+    "SLURM_NODEID", "SLURM_NTASKS", "SLURM_PROCID", "WORLD_SIZE",
+)  # fmt: skip
 
 
 def environment() -> dict[str, Any]:
@@ -188,3 +192,16 @@ def _git(folder: Path, *arguments: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.decode("utf-8", "replace").strip() if done.returncode == 0 else None
+
+
+def check_variables() -> None:
+    """Refuse environment variables that would end a run of many processes far from where they are set.
+
+    Raises:
+        ValueError: If one that is to be a whole number is none, or ``ROBUSTNAS_RUN`` is empty.
+    """
+    for name in COUNTS:
+        if not (value := os.environ.get(name, "0")).isdecimal():
+            raise ValueError(f"Expected the environment variable `{name}` to be a whole number, but got {value!r}.")
+    if os.environ.get("ROBUSTNAS_RUN") == "":
+        raise ValueError("Expected the environment variable `ROBUSTNAS_RUN` to name a folder, but got ''.")

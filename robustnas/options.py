@@ -2,13 +2,72 @@
 
 from __future__ import annotations
 
+import argparse
 import difflib
 import importlib
 import inspect
 import re
 import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from robustnas.trust import own_sentence, read_yaml
 
 WORDS = ("checkpoint_every", "ckpt_path", "config", "data", "diagnostics", "model", "run", "seed_everything", "trainer")
+
+
+class CommandLineError(ValueError):
+    """A command line, or a configuration, that does not fit the options of its command."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser of options that says what is wrong in one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        """Refuse a command line.
+
+        Args:
+            message: What argparse says.
+
+        Raises:
+            CommandLineError: Always, in one sentence.
+        """
+        raise CommandLineError(self._sentence(message))
+
+    def _sentence(self, message: str) -> str:
+        if unknown := re.search(r"unrecognized arguments: ([^\s=]*)", message):
+            close = difflib.get_close_matches(unknown[1], list(self._option_string_actions), n=1)
+            return f"Expected an option of `{self.prog}`, but got `{unknown[1]}`" + _hint(close, "; see --help.")
+        if wrong := re.search(r"argument (?:-\w/)?([\w-]+): invalid (\w+) value: (.*)", message):
+            return f"Expected `{wrong[1]}` to be {wrong[2]}, but got {wrong[3]}."
+        if wrong := re.search(r"argument (?:-\w/)?([\w-]+): invalid choice: (\S+) \(choose from (.*)\)", message):
+            return f"Expected `{wrong[1]}` to be one of {wrong[3]}, but got {wrong[2]}."
+        if wrong := re.search(r"argument (?:-\w/)?([\w-]+): expected (at least one|one) argument", message):
+            return f"Expected `{wrong[1]}` to have a value, but got none."
+        return explain(message)
+
+
+def check_words(words: Sequence[str]) -> None:
+    """Refuse a nameless run, and configurations that are no YAML or stand for too much, before they are parsed.
+
+    Args:
+        words: The command line. Files that are missing are left to its parser.
+
+    Raises:
+        CommandLineError: If one is refused.
+    """
+    for number, word in enumerate(words):
+        option, equals, value = word.partition("=")
+        if word == "--run=":
+            raise CommandLineError("Expected `--run` to name a folder, but got ''.")
+        if option in ("-c", "--config"):
+            path = Path(value if equals else "".join(words[number + 1 : number + 2]))
+            try:
+                if path.is_file():
+                    read_yaml(path)
+            except (OSError, ValueError) as error:
+                raise CommandLineError(str(error)) from error
 
 
 def explain(message: str) -> str:
@@ -27,12 +86,6 @@ def explain(message: str) -> str:
         or _of_value(message)
         or f"Expected options that make sense, but got: {' '.join(message.split())}"
     )
-
-
-def own_sentence(message: str) -> str | None:
-    """The sentence of this library that an error of the parser wraps, or ``None``."""
-    found = re.search(r"Expected (?!an? <class|a dot import|a path)(?=[^\n]*but ).*", message)
-    return found[0] if found else None
 
 
 def _of_name(message: str) -> str | None:
@@ -87,6 +140,12 @@ def _of_value(message: str) -> str | None:
     literals = re.findall(r"Expected an? (?:typing\.)?Literal\[(.*?)\]", message)
     if literals and not kinds:
         return f"Expected `{keys[-1]}` to be one of {', '.join(literals)}, but got {values[-1]!r}."
+    if keys[-1] == "genotype":
+        return (
+            f"Expected `genotype` to be a file, a run folder or a line that YAML reads as text, but got {values[-1]}."
+        )
+    if keys[-1] in ("model", "data"):
+        return f"Expected `{keys[-1]}` to be a class, by name or as class_path and init_args, but got {values[-1]}."
     several = re.search(r"Expected (an? (?:tuple|list) with [^.\n]*)", message)
     wanted = " or ".join(dict.fromkeys(kinds[-1:] if len(keys) > 1 else kinds))
     wanted = wanted or (several[1] if several else "of another type")

@@ -36,6 +36,7 @@ import numpy.typing as npt
 
 from robustnas.environment import environment
 from robustnas.spaces import Genotype
+from robustnas.trust import check_size, read_arrays
 from robustnas.whole import write_bytes, write_text
 
 __all__ = ["Run", "environment", "read_genotype", "read_json", "write_bytes", "write_json", "write_text"]
@@ -86,6 +87,8 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     except json.JSONDecodeError as error:
         early = error.pos >= len(error.doc.rstrip()) or error.msg.startswith("Unterminated")
         got = f"{'a truncated file' if early else 'text that is not JSON'}: {error}" if data else "an empty file"
+    except ValueError:
+        got = "a number of thousands of digits"
     raise ValueError(f"Expected `{os.fspath(path)}` to be JSON, but got {got}.")
 
 
@@ -246,6 +249,7 @@ def _epoch_name(folder: str, epoch: int, ending: str) -> str:
 
 def _read_bytes(path: Path) -> bytes:
     try:
+        check_size(path)
         return path.read_bytes()
     except OSError as error:
         got = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
@@ -255,10 +259,6 @@ def _read_bytes(path: Path) -> bytes:
 def _read_arrays(path: Path) -> dict[str, Array]:
     data = _read_bytes(path)
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            return {
-                name.removesuffix(".npy"): np.lib.format.read_array(io.BytesIO(archive.read(name)), allow_pickle=False)
-                for name in archive.namelist()
-            }
+        return read_arrays(data)
     except Exception as error:  # a damaged archive fails in any of a dozen ways
         raise ValueError(f"Expected `{path}` to hold arrays, but got a file that fails: {error}.") from error

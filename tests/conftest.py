@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 
 torch.set_num_threads(1)
+os.environ["ROBUSTNAS_TRUST"] = "tests"  # command lines name classes of test modules under other names
 
 
 @pytest.fixture(autouse=True)

@@ -13,19 +13,20 @@ ROOT = Path(__file__).resolve().parents[1]
 # Room: the rooms it may import. A room is a module or package of robustnas; its own parts may import each other.
 ARROWS: dict[str, set[str]] = {
     "__init__": set(),
-    "spaces": set(),
+    "trust": set(),
+    "spaces": {"trust"},
     "data": {"whole"},
     "precision": set(),
     "curvature": {"precision"},
     "spectrum": {"curvature"},
     "environment": set(),
     "whole": set(),
-    "record": {"spaces", "environment", "whole"},
+    "record": {"spaces", "environment", "whole", "trust"},
     "folder": {"record", "whole"},
     "shares": {"spaces"},
     "curves": set(),
     "landscape": set(),
-    "verdict": {"spaces", "shares", "record"},
+    "verdict": {"spaces", "shares", "record", "trust"},
     "lanes": {"spaces"},
     "drawing": {"spaces", "lanes", "whole"},
     "report": {"record", "verdict", "drawing", "curves", "shares", "spaces", "lanes"},
@@ -43,15 +44,16 @@ ARROWS: dict[str, set[str]] = {
         "curvature",
         "precision",
         "whole",
+        "trust",
     },
 }
 LIBRARY = set(ARROWS)
 ARROWS |= {
-    "options": set(),
+    "options": {"trust"},
     "cli": LIBRARY | {"options"},
     "commands": LIBRARY | {"cli", "options"},
     "studies": LIBRARY | {"cli"},
-    "__main__": LIBRARY | {"cli", "commands", "studies"},
+    "__main__": LIBRARY | {"cli", "commands", "studies", "options"},
     "variants": LIBRARY,
     "diagnostics": LIBRARY,
 }
@@ -63,6 +65,7 @@ HEAVY = LIGHTNING | {"torch"}
 # Room: what it must not import when it is loaded, so that the command answers at once.
 LIGHT: dict[str, set[str]] = {
     "__init__": HEAVY,
+    "trust": HEAVY,
     "spaces": HEAVY,
     "environment": HEAVY,
     "whole": HEAVY,

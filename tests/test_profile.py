@@ -90,7 +90,7 @@ def test_wrong_input_is_named(case: str, place: Path, capsys: pytest.CaptureFixt
     evaluation = "model:\n  class_path: EvaluationModule\n  init_args:\n    architecture: ResNet\ndata: Digits\n"
     (place / "evaluation.yaml").write_text(evaluation, encoding="utf-8")
     config = [] if "-c" in words else ["-c", "search.yaml"]
-    assert main(["profile", *config, *words]) == 1
+    assert main(["profile", *config, *words]) in (1, 2)
     caught = capsys.readouterr()
     (line,) = [line for line in caught.err.splitlines() if line.strip()]
     assert line.startswith(f"robustnas: {beginning}"), line

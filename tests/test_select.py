@@ -165,7 +165,7 @@ def wrong(searched: Path, tmp_path: Path) -> dict[str, tuple[list[str], str]]:
         "the same folder": ([run, "-o", run], "Expected `--run` to be another folder than that of the search, but got"),
         "no configuration": (
             [str(alone), *DROP],
-            f"Expected {alone}/config.yaml to be the configuration of a run with",
+            f"Expected {alone}/config.yaml to be a configuration in YAML, but reading it fails: No such file",
         ),
     }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from robustnas.options import Parser
 from robustnas.verdict import History, Verdict, judge
 from robustnas.verdict.foreign import read_foreign
 
@@ -31,7 +32,7 @@ def main(arguments: list[str]) -> int:
     Returns:
         The exit status: 0 healthy, 10 at risk, 20 collapsed.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="robustnas diagnose",
         description="Say whether a search is healthy, at risk or collapsed: since when, by what\n"
         "evidence, which genotype to take and what to try. The search may be running.",

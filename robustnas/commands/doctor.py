@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import os
@@ -24,6 +23,7 @@ from robustnas.environment import (
     usable_cores,
     versions,
 )
+from robustnas.options import Parser
 
 WIDTH = 100
 GIB = 2**30
@@ -39,7 +39,7 @@ def main(arguments: list[str]) -> int:
     Returns:
         0 if all is well, warnings or not; 1 if a package the library needs is missing or too old, or a check failed.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="robustnas doctor",
         allow_abbrev=False,
         description="Print versions, devices, memory and extras, say in words what is known to be trouble, and run a "

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
-
 from robustnas.drawing import save_drawing
+from robustnas.options import Parser
 from robustnas.record import read_genotype
 from robustnas.spaces import find_space
 
@@ -18,9 +17,7 @@ def main(arguments: list[str]) -> None:
     Raises:
         ValueError: If there is no such genotype, or the ending of a file is unknown.
     """
-    parser = argparse.ArgumentParser(
-        prog="robustnas draw", description="Draw the cells of a genotype.", allow_abbrev=False
-    )
+    parser = Parser(prog="robustnas draw", description="Draw the cells of a genotype.", allow_abbrev=False)
     parser.add_argument("genotype", help="a genotype in one line, a NAS-Bench-201 string, a JSON file, or a run folder")
     parser.add_argument(
         "--out", action="append", metavar="FILE", help="file ending in .svg, .png or .dot (default: genotype.svg)"

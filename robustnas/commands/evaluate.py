@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
 from dataclasses import dataclass
@@ -10,13 +9,14 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rich.console import Console
 from rich.table import Table
 
 from robustnas import cli
+from robustnas.options import Parser
 from robustnas.record import read_genotype
 from robustnas.spaces import find_space
+from robustnas.trust import read_yaml
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def main(arguments: list[str]) -> None:
     Raises:
         ValueError: If the run holds no genotype or no configuration, or an option is wrong.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="robustnas evaluate",
         description="Train the genotype that a run found from scratch on the run's data, and test it.",
         allow_abbrev=False,
@@ -59,7 +59,7 @@ def main(arguments: list[str]) -> None:
     options, rest = parser.parse_known_args(arguments[1:])
     folder = Path(options.folder)
     genotype = read_genotype(str(folder))
-    space = _section(folder, "model").get("init_args", {}).get("space") or genotype.space
+    space = str(_section(folder, "model")["init_args"].get("space") or genotype.space)
     config = options.config or str(files("robustnas.configs") / f"evaluate_{find_space(space).skeleton}.yaml")
     architecture = "--model.init_args.architecture.init_args"
     words = ["-c", config, f"{architecture}.genotype", str(folder), f"{architecture}.space", space]
@@ -82,20 +82,18 @@ def data_of(folder: Path) -> dict[str, Any]:
         ValueError: If the folder holds no configuration with data.
     """
     data = _section(folder, "data")
-    data.get("init_args", {}).pop("seed", None)
+    data["init_args"].pop("seed", None)
     return data
 
 
 def _section(folder: Path, name: str) -> dict[str, Any]:
     path = folder / "config.yaml"
-    try:
-        section = yaml.safe_load(path.read_text(encoding="utf-8"))[name]
-        return {"class_path": section["class_path"], **section}
-    except (OSError, yaml.YAMLError, TypeError, KeyError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(
-            f"Expected {path} to be the configuration of a run with `{name}`, but reading it fails: {reason}"
-        ) from error
+    content = read_yaml(path)
+    section = content.get(name) if isinstance(content, dict) else None
+    section = {"init_args": {}, **section} if isinstance(section, dict) else {}
+    if not isinstance(section.get("class_path"), str) or not isinstance(section["init_args"], dict):
+        raise ValueError(f"Expected {path} to be the configuration of a run with `{name}`, but it has no class of it.")
+    return section
 
 
 def train_and_test(name: str, words: list[str]) -> Result:

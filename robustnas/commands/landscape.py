@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from robustnas.landscape import Landscape, landscape_figure, orthonormal, over_p
 from robustnas.networks import Mixture
 from robustnas.networks.mixture import one_hots
 from robustnas.networks.statistics import still_statistics
+from robustnas.options import Parser
 from robustnas.precision import full_precision
 from robustnas.record import write_bytes, write_json
 from robustnas.training import SearchModule
@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> None:
     Raises:
         ValueError: If the checkpoint is none of a search, its run has no configuration, or an option is wrong.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="robustnas landscape",
         description="Draw the validation loss around the α of a checkpoint: over a plane, and on the way from the "
         "mixture to the genotype. A bowl is good to round, a cliff is not.",

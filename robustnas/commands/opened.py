@@ -11,6 +11,7 @@ from robustnas.data import ImageData
 from robustnas.options import explain
 from robustnas.record import Run
 from robustnas.training import SearchModule, load
+from robustnas.trust import only_trusted
 
 
 def open_search(checkpoint: str) -> tuple[SearchModule, ImageData, Path]:
@@ -31,7 +32,8 @@ def open_search(checkpoint: str) -> tuple[SearchModule, ImageData, Path]:
     parser = jsonargparse.ArgumentParser(exit_on_error=False, allow_abbrev=False)
     parser.add_subclass_arguments(ImageData, "data")
     try:
-        data: ImageData = parser.instantiate_classes(parser.parse_object({"data": data_of(path.parent)})).data
+        with only_trusted():
+            data: ImageData = parser.instantiate_classes(parser.parse_object({"data": data_of(path.parent)})).data
     except (jsonargparse.ArgumentError, ValueError) as error:
         raise ValueError(explain(str(error))) from error
     data.setup("fit")

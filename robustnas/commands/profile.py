@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from rich.table import Table
 from robustnas import cli
 from robustnas.cost import UNITS, CostTable, Measure, Profiler
 from robustnas.lanes import label_of
+from robustnas.options import Parser
 from robustnas.record import environment, write_json
 from robustnas.spaces import SearchSpace
 from robustnas.training import SearchModule
@@ -68,8 +68,8 @@ def main(arguments: list[str]) -> None:
     print(f"Table: {options.out}")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="robustnas profile",
         description="Count parameters and multiply-adds, and measure latency, of every operation of a search, in the "
         "network that its configuration describes and for images like those of its data.",

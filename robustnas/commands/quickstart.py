@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
 from importlib.resources import files
@@ -13,6 +12,7 @@ import torch
 from robustnas import cli
 from robustnas.commands.evaluate import Result, data_of, print_results, train_and_test
 from robustnas.networks import ResNet
+from robustnas.options import Parser
 from robustnas.record import read_genotype
 
 
@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> None:
     Raises:
         ValueError: If an option is wrong.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="robustnas quickstart",
         allow_abbrev=False,
         description="Search with DARTS on scikit-learn's handwritten digits, then train the found network and a "

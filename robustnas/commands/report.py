@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
+from robustnas.options import Parser
 from robustnas.record import write_text
 from robustnas.report import report
 
@@ -18,7 +18,7 @@ def main(arguments: list[str]) -> None:
     Raises:
         ValueError: If a folder is no run, or the file is to be no HTML.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="robustnas report",
         description="Write one HTML file about searches, finished or running: verdict, curves, α, genotypes, spectrum, "
         "gap, data and commands. It needs no server and no network, and reads well on a phone and in print.",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,13 @@ import torch
 from robustnas import cli
 from robustnas.commands.evaluate import data_of
 from robustnas.drawing import save_drawing
-from robustnas.options import explain
+from robustnas.options import Parser, explain
 from robustnas.record import Run, write_text
 from robustnas.spaces import Genotype
 from robustnas.strategies import Selection
 from robustnas.training import SearchModule, load
 from robustnas.training.description import plain
+from robustnas.trust import only_trusted
 
 
 def main(arguments: list[str]) -> None:
@@ -31,7 +31,7 @@ def main(arguments: list[str]) -> None:
         ValueError: If the checkpoint is none of a search, its run has no configuration, an option is wrong, or the
             folder holds something else.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="robustnas select",
         description="Read a finished or running search by a rule of selection. Rules that train on, like LargestDrop, "
         "do so in a folder of their own; the same command goes on where they were interrupted.",
@@ -80,7 +80,9 @@ def _selection(name: str, words: list[str]) -> Selection:
     parser = jsonargparse.ArgumentParser(exit_on_error=False, allow_abbrev=False)
     parser.add_subclass_arguments(Selection, "selection")
     try:
-        selection: Selection = parser.instantiate_classes(parser.parse_args([f"--selection={name}", *words])).selection
+        with only_trusted():
+            options = parser.parse_args([f"--selection={name}", *words])
+            selection: Selection = parser.instantiate_classes(options).selection
     except (jsonargparse.ArgumentError, ValueError) as error:
         raise ValueError(explain(str(error))) from error
     return selection
@@ -126,9 +128,9 @@ def _searched(source: Path) -> int:
     try:
         progress = torch.load(source, map_location="cpu", weights_only=True)["loops"]["fit_loop"]["epoch_progress"]
         return int(progress["current"]["ready"])
-    except KeyError as error:
+    except (KeyError, TypeError) as error:
         raise ValueError(
-            f"Expected {source} to be a checkpoint to go on from, but got one without {error.args[0]!r}."
+            f"Expected {source} to be a checkpoint to go on from, but got one without its progress."
         ) from error
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import sys
 
 from robustnas.spaces.darts import DARTS, S1, S2, S3, S4, DARTSWithoutNone
 from robustnas.spaces.mobile import Mobile, MobileSmall
 from robustnas.spaces.nasbench201 import NASBench201
 from robustnas.spaces.space import SearchSpace
+from robustnas.trust import is_trusted, refusal
 
 KNOWN = {space.name: space for space in (DARTS, DARTSWithoutNone, S1, S2, S3, S4, NASBench201, Mobile, MobileSmall)}
 
@@ -17,22 +19,25 @@ def find_space(space: str | SearchSpace) -> SearchSpace:
 
     Args:
         space: A space itself, the name of one that comes with robustnas, or the import path of one in a
-            module of the user's own, such as ``my_package.my_module.SPACE``.
+            module of the user's own, such as ``my_package.my_module.SPACE``. The module must be imported already,
+            or one that the user trusts, see :mod:`robustnas.trust`.
 
     Returns:
         The space.
 
     Raises:
-        ValueError: If no space of that name can be found.
+        ValueError: If no space of that name can be found, or finding it would run code that is not trusted.
     """
     if isinstance(space, SearchSpace):
         return space
     if space in KNOWN:
         return KNOWN[space]
     module, _, attribute = space.rpartition(".")
+    if module and module not in sys.modules and not is_trusted(space):
+        raise ValueError(refusal(space))
     try:
         found = getattr(importlib.import_module(module), attribute) if module else None
-    except (ImportError, AttributeError, TypeError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise ValueError(
             f"Expected `space` to be one of {list(KNOWN)} or an import path, but {space!r} fails: {error}."
         ) from error

@@ -159,6 +159,8 @@ class Genotype:
             data = json.loads(text)
         except json.JSONDecodeError as error:
             raise ValueError(f"Expected `genotype` to be JSON, but got text that fails at {error}.") from error
+        except (ValueError, RecursionError) as error:
+            raise ValueError("Expected `genotype` to be JSON, but got text that nests or counts too far.") from error
         if not isinstance(data, dict) or data.get("schema") != SCHEMA:
             got = data.get("schema") if isinstance(data, dict) else type(data).__name__
             raise ValueError(f"Expected `genotype` JSON to have schema version {SCHEMA}, but got {got!r}.")

@@ -10,6 +10,7 @@ from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 
+from robustnas.training.contents import check_contents
 from robustnas.training.description import KEY
 from robustnas.training.events import Events, flush, settle
 from robustnas.training.interruption import Interruption
@@ -160,9 +161,9 @@ def fault(path: Path) -> str | None:
 
 
 def read(path: Path) -> tuple[dict[str, Any], str]:
-    """State and class path of the module that a checkpoint holds."""
+    """A checkpoint, and the class path of the module that it holds."""
     checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    return checkpoint["state_dict"], str(checkpoint[KEY]["module"]["class_path"])
+    return checkpoint, str(checkpoint[KEY]["module"]["class_path"])
 
 
 def check_checkpoint(path: str | Path, module: torch.nn.Module) -> None:
@@ -182,13 +183,14 @@ def check_checkpoint(path: str | Path, module: torch.nn.Module) -> None:
         raise ValueError(
             f"Expected `--ckpt_path` to be a checkpoint of robustnas, but reading {path} fails with {reason}{hint}"
         )
-    (weights, held), name = read(Path(path)), type(module).__name__
+    (checkpoint, held), name = read(Path(path)), type(module).__name__
     if held.rpartition(".")[2] != name:
         held = held.rpartition(".")[2]
         raise ValueError(
             f"Expected `--ckpt_path` to hold a search or evaluation by {name}, but {path} holds one by {held}."
         )
-    own = module.state_dict()
+    check_contents(checkpoint, str(path))
+    own, weights = module.state_dict(), checkpoint["state_dict"]
     shapes = [{key: getattr(value, "shape", None) for key, value in state.items()} for state in (own, weights)]
     other = [key for key in {**own, **weights} if shapes[0].get(key, 0) != shapes[1].get(key, 0)]
     if other:

@@ -72,6 +72,38 @@ def check_precision(precision: str | int | None) -> None:
         )
 
 
+def check_momentum(momentum: float, nesterov: bool) -> None:
+    """Refuse momenta that stochastic gradient descent cannot have.
+
+    Args:
+        momentum: Momentum.
+        nesterov: Whether it is Nesterov's.
+
+    Raises:
+        ValueError: If it is negative, one or more, or zero where Nesterov's looks ahead by it.
+    """
+    check_below_one(momentum=momentum)
+    if nesterov and momentum == 0:
+        raise ValueError("Expected `momentum` to be positive with `nesterov`, but got 0.")
+
+
+def check_trainer(trainer: Trainer) -> None:
+    """Refuse options of the trainer with which nothing would be trained.
+
+    Args:
+        trainer: The trainer.
+
+    Raises:
+        ValueError: If an epoch would have no batches, or validation is to come every zero epochs or batches.
+    """
+    if trainer.limit_train_batches == 0:
+        raise ValueError("Expected `limit_train_batches` to leave at least one batch, but got 0.")
+    for name in ("check_val_every_n_epoch", "val_check_interval"):
+        every = getattr(trainer, name)
+        if isinstance(every, int | float) and every <= 0:
+            raise ValueError(f"Expected `{name}` to be positive, but got {every}.")
+
+
 def check_fit(module: LightningModule, trainer: Trainer, stage: str) -> None:
     """Refuse a run that cannot work, before it starts.
 

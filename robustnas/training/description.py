@@ -11,6 +11,8 @@ import torch
 from pytorch_lightning import LightningModule
 
 from robustnas.spaces import SearchSpace
+from robustnas.training.contents import check_finite
+from robustnas.trust import only_trusted, own_sentence
 
 Module = TypeVar("Module", bound=LightningModule)
 
@@ -46,10 +48,12 @@ def build(description: dict[str, Any], base: type[Module]) -> Module:
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(base, "module")
     try:
-        built: Module = parser.instantiate_classes(parser.parse_object({"module": description})).module
-    except (jsonargparse.ArgumentError, ImportError) as error:
+        with only_trusted():
+            built: Module = parser.instantiate_classes(parser.parse_object({"module": description})).module
+    except (jsonargparse.ArgumentError, ImportError, ValueError, TypeError) as error:
+        reason = own_sentence(str(error)) or " ".join(str(error).split())
         raise ValueError(
-            f"Expected the checkpoint to describe a {base.__name__}, but got one that fails: {error}"
+            f"Expected the checkpoint to describe a {base.__name__}, but got one that fails: {reason}"
         ) from error
     return built
 
@@ -77,6 +81,7 @@ def load(path: str | Path, base: type[Module]) -> Module:
             f"Expected {path} to be a checkpoint of robustnas, but reading it fails: {_reason(error)}"
         ) from error
     module = build(description, base)
+    check_finite(checkpoint.get("state_dict") or {}, str(path))
     try:
         module.on_load_checkpoint(checkpoint)
         module.load_state_dict(checkpoint["state_dict"])

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from robustnas.data import Role
 from robustnas.data.batch import Batch, derived_seed
 from robustnas.training.architecture import Architecture
-from robustnas.training.checks import check_below_one, check_not_negative, check_positive
+from robustnas.training.checks import check_below_one, check_momentum, check_not_negative, check_positive
 from robustnas.training.finite import norm_of
 from robustnas.training.module import Module
 from robustnas.training.processes import average
@@ -67,7 +67,8 @@ class EvaluationModule(Module):
         check_task(task, num_classes)
         check_positive(lr=lr)
         check_not_negative(lr_min=lr_min, weight_decay=weight_decay, clip=clip, auxiliary_weight=auxiliary_weight)
-        check_below_one(momentum=momentum, drop_path=drop_path, label_smoothing=label_smoothing)
+        check_momentum(momentum, nesterov)
+        check_below_one(drop_path=drop_path, label_smoothing=label_smoothing)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derived_seed(seed, "initial"))
             self.network = architecture.build(num_classes, image_channels)

@@ -43,7 +43,7 @@ from robustnas.strategies import (
 )
 from robustnas.strategies.moment import Purpose
 from robustnas.training import alpha
-from robustnas.training.checks import check_below_one, check_not_negative, check_positive
+from robustnas.training.checks import check_below_one, check_momentum, check_not_negative, check_positive
 from robustnas.training.combinations import check_parts
 from robustnas.training.compilation import check_compilable, compile_cells
 from robustnas.training.description import KEY
@@ -160,7 +160,8 @@ class SearchModule(Module):
         check_positive(lr=lr, arch_lr=arch_lr, arch_every=arch_every)
         check_not_negative(lr_min=lr_min, weight_decay=weight_decay, clip=clip, arch_weight_decay=arch_weight_decay)
         check_not_negative(alpha_init=alpha_init, arch_start=arch_start)
-        check_below_one(momentum=momentum, drop_path=drop_path, arch_beta1=arch_betas[0], arch_beta2=arch_betas[1])
+        check_momentum(momentum, nesterov)
+        check_below_one(drop_path=drop_path, arch_beta1=arch_betas[0], arch_beta2=arch_betas[1])
         self.space = find_space(space)
         check_parts(self.space, relaxation, perturbation, stopping)
         if compile_cells:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from robustnas.spaces import SearchSpace, find_space
+from robustnas.trust import check_size, read_arrays
 from robustnas.verdict.history import Array, History, is_measured
 from robustnas.verdict.measures import strongest
 
@@ -61,6 +62,7 @@ def read_foreign(path: str | Path, space: str | SearchSpace) -> History:
 
 def _bytes(path: Path) -> bytes:
     try:
+        check_size(path)
         return path.read_bytes()
     except OSError as error:
         got = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
@@ -69,8 +71,7 @@ def _bytes(path: Path) -> bytes:
 
 def _from_npz(path: Path, data: bytes) -> dict[int, dict[str, Array]]:
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        arrays = read_arrays(data)
     except Exception as error:  # a damaged archive fails in any of a dozen ways
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"Expected {path} to hold arrays, but reading it fails: {reason}") from error

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from robustnas.spaces import (
@@ -34,15 +36,28 @@ def test_an_import_path_gives_the_space_of_a_users_module(
         "from robustnas.spaces import darts_like\nSMALL = darts_like('Small', ('skip_connect', 'sep_conv_3x3'))\n"
     )
     monkeypatch.syspath_prepend(folder)
+    with pytest.raises(ValueError, match="would run code of the module my_space"):
+        find_space("my_space.SMALL")
+    assert "my_space" not in sys.modules
+    monkeypatch.setenv("ROBUSTNAS_TRUST", "other,my_space")
     assert find_space("my_space.SMALL") == darts_like("Small", ("skip_connect", "sep_conv_3x3"))
 
 
 @pytest.mark.parametrize(
     "path",
-    ["S5", "", "no_such_module.SPACE", "robustnas.spaces.S9", "robustnas.spaces.Genotype", ".spaces.S1", "robustnas."],
+    ["S5", "", "robustnas.spaces.S9", "robustnas.spaces.Genotype", "robustnas."],
 )
 def test_anything_else_is_refused_with_the_list_of_names(path: str) -> None:
     with pytest.raises(
         ValueError, match=r"Expected `space` to be one of \['DARTS', .*'NASBench201', 'Mobile', 'MobileSmall'\]"
     ):
+        find_space(path)
+
+
+@pytest.mark.parametrize("path", ["no_such_module.SPACE", ".spaces.S1"])
+def test_a_module_that_is_not_there_is_named(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match=f"Expected names of robustnas, .* but got '{path}'"):
+        find_space(path)
+    monkeypatch.setenv("ROBUSTNAS_TRUST", "no_such_module")
+    with pytest.raises(ValueError, match="Expected "):
         find_space(path)

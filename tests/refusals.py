@@ -1,0 +1,43 @@
+"""Command lines that are refused, and what is common to all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from robustnas.__main__ import main
+from robustnas.training import EvaluationModule, SearchModule
+
+QUIET = ["--trainer.max_epochs=1", "--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu"]
+MODEL = ["--model=DARTS", "--model.space=NASBench201", "--model.cells=1", "--model.channels=2"]
+DATA = ["--data=Digits", "--data.batch_size=16", "--data.fractions=[0.06, 0.04, 0.04]"]
+SEARCH = ["fit", *MODEL, *DATA, *QUIET]
+EVALUATION = ["fit", "--model=EvaluationModule", *DATA, *QUIET]
+FOUND = [*EVALUATION, "--model.architecture=Found", "--model.architecture.cells=1"]
+GENOTYPE = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|nor_conv_1x1~0|avg_pool_3x3~1|nor_conv_3x3~2|"
+
+
+def said(words: Sequence[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """The one sentence that a command refuses with."""
+    assert main(list(words)) in (1, 2)
+    caught = capsys.readouterr()
+    assert "Traceback" not in caught.err + caught.out
+    (line,) = [line for line in caught.err.splitlines() if line.strip()]
+    assert line.startswith("robustnas: ")
+    return line.removeprefix("robustnas: ")
+
+
+def trained(folder: Path) -> list[Path]:
+    return [path for name in ("last.ckpt", "metrics.csv", "alpha", "events*") for path in folder.rglob(name)]
+
+
+def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a step of training fail the test."""
+
+    def step(*_: object) -> None:
+        pytest.fail("a step was trained")
+
+    for module in (SearchModule, EvaluationModule):
+        monkeypatch.setattr(module, "training_step", step)

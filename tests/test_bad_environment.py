@@ -1,0 +1,111 @@
+"""Environment variables, folders and machines on which nothing can run get one sentence."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+from refusals import DATA, MODEL, QUIET, SEARCH, said, trained, untrained
+
+TORCHRUN = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "GROUP_RANK": "0", "LOCAL_WORLD_SIZE": "2"}
+NUMBER = "Expected the environment variable `{}` to be a whole number, but got "
+TRAINER = "Expected `trainer` to be one that can run here, but Lightning says: "
+ROWS: dict[str, tuple[Mapping[str, str], Sequence[str], str]] = {
+    "a rank that is a word": ({"LOCAL_RANK": "first"}, [], NUMBER.format("LOCAL_RANK")),
+    "a rank below zero": ({"RANK": "-1"}, [], NUMBER.format("RANK")),
+    "a size that is a word": ({"WORLD_SIZE": "two"}, [], NUMBER.format("WORLD_SIZE")),
+    "a port that is a word": ({"MASTER_PORT": "http"}, [], NUMBER.format("MASTER_PORT")),
+    "a SLURM rank that is a word": ({"SLURM_PROCID": "x"}, [], NUMBER.format("SLURM_PROCID")),
+    "SLURM tasks that are a fraction": ({"SLURM_NTASKS": "1.5"}, [], NUMBER.format("SLURM_NTASKS")),
+    "a process of many without folder": (TORCHRUN, [], "Expected `--run` to name the folder of a run of many processe"),
+    "a run that is a file": ({"ROBUSTNAS_RUN": "file"}, [], "Expected to read or write "),
+    "a run without name": ({"ROBUSTNAS_RUN": ""}, [], "Expected the environment variable `ROBUSTNAS_RUN` to name a fo"),
+    "trust in no module": ({"ROBUSTNAS_TRUST": "a-b"}, [], "Expected `ROBUSTNAS_TRUST` to be names of modules, such a"),
+    "a folder below a file": ({}, ["--run=file/run"], "Expected to read or write "),
+    "a folder that cannot be made": ({}, ["--run=/proc/none/run"], "Expected to read or write /proc/none"),
+    "a GPU where there is none": ({"CUDA_VISIBLE_DEVICES": ""}, ["--trainer.accelerator=gpu"], TRAINER + "No supporte"),
+    "CUDA where there is none": ({"CUDA_VISIBLE_DEVICES": ""}, ["--trainer.accelerator=cuda"], TRAINER + "`CUDAAccel"),
+    "devices that are a word": ({}, ["--trainer.devices=some"], TRAINER + "`devices` selected with `CPUAccelerator`"),
+    "no nodes": ({}, ["--trainer.num_nodes=0"], TRAINER + "`num_nodes` must be a positive integer, but got 0."),
+    "an unknown strategy": ({}, ["--trainer.strategy=magic"], TRAINER + "You selected an invalid strategy name"),
+    "no batches": ({}, ["--trainer.limit_train_batches=0"], "Expected `limit_train_batches` to leave at least one bat"),
+    "never to validate": ({}, ["--trainer.check_val_every_n_epoch=0"], "Expected `check_val_every_n_epoch` to be posi"),
+    "clipping by the trainer": ({}, ["--trainer.gradient_clip_val=1"], TRAINER + "Automatic gradient clipping is not"),
+    "accumulation": ({}, ["--trainer.accumulate_grad_batches=2"], TRAINER + "Automatic gradient accumulation is not"),
+    "Nesterov without momentum": ({}, ["--model.nesterov=true", "--model.momentum=0"], "Expected `momentum` to be pos"),
+    "a run without a name": ({}, ["--run="], "Expected `--run` to name a folder, but got ''."),
+    "trust without a module": ({}, ["--trust"], "Expected `--trust` to be names of modules, such as my_space, but got"),
+    "trust in the parser": ({}, ["--trust=jsonargparse"], "Expected `--trust` to be names of modules, such as my_spac"),
+    "a genotype read as YAML": (
+        {},
+        ["--model=EvaluationModule", "--model.architecture=Found", "--model.architecture.genotype=S1 cell: 0-1 none"],
+        "Expected `genotype` to be a file, a run folder or a line that YAML reads as text, but got",
+    ),
+}  # fmt: skip
+COMMANDS: dict[str, tuple[Sequence[str], str]] = {
+    "nothing to evaluate": (["evaluate"], "Expected `RUN` to be given, but got none."),
+    "nothing to draw": (["draw"], "Expected `genotype` to be given, but got none."),
+    "nothing to profile": (["profile"], "Expected `-c/--config` to be given, but got none."),
+    "a misspelt option": (
+        ["report", "x", "--ot=y"],
+        "Expected an option of `robustnas report`, but got `--ot`; did you m",
+    ),
+    "a stray word": (["doctor", "now"], "Expected an option of `robustnas doctor`, but got `now`; see --help."),
+    "a word for a number": (["landscape", "x", "--steps=many"], "Expected `--steps` to be int, but got 'many'."),
+    "an option without value": (["diagnose", "x", "--space"], "Expected `--space` to have a value, but got none."),
+    "a seed that is a word": (["quickstart", "--seed=x"], "Expected `--seed` to be int, but got 'x'."),
+    "a seed below zero": (
+        ["quickstart", "--seed=-1"],
+        "Expected `seed_everything` to be a number from 0 to 4294967295",
+    ),
+    "a checkpoint that is not there": (
+        ["select", "none"],
+        "Expected `path` to be a checkpoint, but there is no file none.",
+    ),
+    "a run that is not there": (
+        ["report", "none"],
+        "Expected RUN to be the folder of a search, but there is no folder none.",
+    ),
+    "a zero byte": (["diagnose", "a\0b"], "Expected RUN to be the folder of a search, but there is no folder a"),
+}
+
+
+@pytest.mark.parametrize("case", ROWS)
+def test_nothing_starts_where_it_cannot_run(
+    case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    untrained(monkeypatch)
+    Path("file").write_text("")
+    variables, words, beginning = ROWS[case]
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    search = ["fit", *DATA, *QUIET] if any("--model=" in word for word in words) else SEARCH
+    sentence = said([*search, *words], capsys)
+    assert sentence.startswith(beginning), sentence
+    assert trained(tmp_path) == []
+
+
+@pytest.mark.parametrize("case", COMMANDS)
+def test_every_command_says_what_is_wrong_in_a_sentence(
+    case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    untrained(monkeypatch)
+    words, beginning = COMMANDS[case]
+    sentence = said(words, capsys)
+    assert sentence.startswith(beginning), sentence
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() == 0 if hasattr(os, "geteuid") else True, reason="nothing is unwritable to root")
+def test_a_folder_that_cannot_be_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    untrained(monkeypatch)
+    tmp_path.chmod(0o500)
+    assert said(["fit", *MODEL, *DATA, *QUIET, f"--run={tmp_path / 'run'}"], capsys).startswith(
+        "Expected to read or write "
+    )

@@ -1,0 +1,206 @@
+"""Files in which something is wrong, handed to every command that reads them, get one sentence."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from refusals import QUIET, SEARCH, said, trained, untrained
+
+from robustnas.__main__ import main
+
+FIT = [*QUIET[1:], "--trainer.max_epochs=2"]
+CKPT = "Expected bad/last.ckpt to hold "
+
+CONFIGS: dict[str, tuple[str | bytes, str]] = {
+    "nested too deeply": ("[" * 5000, "be a configuration in YAML, but reading it fails: it nests too deeply"),
+    "aliases that explode": (
+        "a: &a [1,1,1,1,1,1,1,1,1]\n"
+        + "".join(f"{c}: &{c} [{','.join(['*' + p] * 9)}]\n" for p, c in zip("abcdef", "bcdefg", strict=True)),
+        "be a configuration in YAML, but reading it fails: aliases that stand for more than 100,000 values.",
+    ),
+    "a mapping in itself": (
+        "model: &m\n  init_args: *m\n",
+        "be a configuration in YAML, but reading it fails: it nests",
+    ),
+    "a date that is none": (
+        "model: 2001-99-99\n",
+        "be a configuration in YAML, but reading it fails: month must be in",
+    ),
+    "tabs": ("model:\n\tclass_path: DARTS\n", "be a configuration in YAML, but reading it fails: while scanning for"),
+    "zero bytes": ("model: \0", "be a configuration in YAML, but reading it fails: unacceptable character #x0000"),
+    "another encoding": (
+        "# \u00e9\n".encode("latin-1"),
+        "be a configuration in YAML, but reading it fails: 'utf-8' codec",
+    ),
+    "nothing": ("", "`--config` to be a YAML file of options with their values, but got ''."),
+    "no model": ("model: null\ndata: Digits\n", "`model` to be given, but got none."),
+    "a number for a model": (
+        "model: 3\ndata: Digits\n",
+        "`model` to be a class, by name or as class_path and init_args",
+    ),
+    "a list for a model": ("model: [DARTS]\ndata: Digits\n", "`model` to be a class, by name or as class_path and "),
+    "a model without class": ("model: {init_args: {}}\ndata: Digits\n", "`model` to be a class, by name or as class_"),
+    "a list for the trainer": (
+        "model: DARTS\ndata: Digits\ntrainer: [1]\n",
+        "`trainer` to be options with their values",
+    ),
+    "an unknown callback": (
+        "model: DARTS\ndata: Digits\ntrainer: {callbacks: Nope}\n",
+        "`trainer.callbacks` to be the name",
+    ),
+}
+
+Change = Callable[[dict[str, Any]], object]
+CHECKPOINTS: dict[str, tuple[Change, str]] = {
+    "no loops": (
+        lambda c: c.pop("loops"),
+        "Expected bad/last.ckpt to hold `loops` to go on from, a dict, but got none.",
+    ),
+    "loops of another type": (lambda c: c.update(loops=[1]), f"{CKPT}`loops` to go on from, a dict, but got a list."),
+    "no training in the loops": (lambda c: c["loops"].pop("fit_loop"), f"{CKPT}the progress of a training in `loops`"),
+    "callbacks of another type": (
+        lambda c: c.update(callbacks=[1]),
+        f"{CKPT}`callbacks` to go on from, a dict, but got",
+    ),
+    "no optimisers": (lambda c: c.pop("optimizer_states"), f"{CKPT}`optimizer_states` to go on from, a list, but got"),
+    "an optimiser too few": (lambda c: c["optimizer_states"].pop(), f"{CKPT}the states of 2 optimisers, but got 1."),
+    "no version": (
+        lambda c: c.pop("pytorch-lightning_version"),
+        f"{CKPT}`pytorch-lightning_version` to go on from, a ",
+    ),
+    "undefined α": (
+        lambda c: c["state_dict"]["alphas.cell"].fill_(torch.nan),
+        f"{CKPT}finite numbers, but got others in",
+    ),
+    "no description": (
+        lambda c: c.update(robustnas=None),
+        "Expected `--ckpt_path` to be a checkpoint of robustnas, but",
+    ),
+    "no weights": (
+        lambda c: c.pop("state_dict"),
+        "Expected `--ckpt_path` to be a checkpoint of robustnas, but reading",
+    ),
+}
+
+
+def _archive(path: Path) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("cell.npy", "w") as member:
+        for _ in range(257):
+            member.write(bytes(2**20))
+
+
+def _config(change: Change) -> Callable[[Path], object]:
+    def write(folder: Path) -> None:
+        content = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+        change(content)
+        (folder / "config.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+
+    return write
+
+
+def _json(name: str, change: Change) -> Callable[[Path], object]:
+    def write(folder: Path) -> None:
+        content = json.loads((folder / name).read_text(encoding="utf-8"))
+        change(content)
+        (folder / name).write_text(json.dumps(content), encoding="utf-8")
+
+    return write
+
+
+def _text(name: str, text: str) -> Callable[[Path], object]:
+    return lambda folder: (folder / name).write_text(text, encoding="utf-8")
+
+
+EVALUATE, DRAW, DIAGNOSE = ["evaluate", "bad", *QUIET], ["draw", "bad"], ["diagnose", "bad"]
+REPORT, LANDSCAPE, SELECT = ["report", "bad"], ["landscape", "bad"], ["select", "bad", "-o", "out"]
+RUNS: dict[str, tuple[Callable[[Path], object], Sequence[str], str]] = {
+    "JSON too deep": (_text("genotype.json", "[" * 100_000), DRAW, "`bad/genotype.json` to be JSON, but got JSON that"),
+    "a number too long": (_text("genotype.json", "1" * 5000), EVALUATE, "`bad/genotype.json` to be JSON, but got a nu"),
+    "a genotype without cells": (_json("genotype.json", lambda g: g.update(cells={})), DIAGNOSE, "`genotype` to have "),
+    "a genotype of no space": (_json("genotype.json", lambda g: g.update(space=3)), DRAW, "`bad/genotype.json` to hol"),
+    "an unknown operation": (
+        _json("genotype.json", lambda g: g["cells"]["cell"][0].__setitem__(1, "magic")), REPORT, "edge 0-1 of the cell "
+    ),
+    "a manifest that is a list": (_text("manifest.json", "[1]"), DIAGNOSE, "`bad/manifest.json` to be an object of sc"),
+    "an archive too large": (lambda f: _archive(f / "alpha/epoch_0000.npz"), DIAGNOSE, "`bad/alpha/epoch_0000.npz` to"),
+    "metrics that are words": (_text("metrics.csv", "epoch,a/b\nx,y\n"), REPORT, "bad/metrics.csv to hold one row of "),
+    "metrics without epochs": (_text("metrics.csv", "a/b\n1\n"), REPORT, "bad/metrics.csv to have a column `epoch`"),
+    "data left out": (_config(lambda c: c.pop("data")), LANDSCAPE, "bad/config.yaml to be the configuration of a run "),
+    "data without options": (_config(lambda c: c["data"].update(init_args=3)), EVALUATE, "bad/config.yaml to be the c"),
+    "an unknown option of data": (_config(lambda c: c["data"]["init_args"].update(siz=1)), LANDSCAPE, "an option of D"),
+    "a checkpoint that is a folder": (
+        lambda f: ((f / "last.ckpt").unlink(), (f / "last.ckpt").mkdir()), SELECT, "`path` to be a checkpoint, but ther"
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("files") / "good"
+    short = ["--trainer.limit_train_batches=1", "--trainer.limit_val_batches=1", "--diagnostics.budget=0.001"]
+    assert main([*SEARCH, *short, f"--run={folder}"]) == 0
+    return folder
+
+
+@pytest.fixture
+def bad(good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of a good run, in the current folder, in which something is to be spoilt."""
+    monkeypatch.chdir(tmp_path)
+    untrained(monkeypatch)
+    return Path(shutil.copytree(good, "bad"))
+
+
+@pytest.mark.parametrize("case", CONFIGS)
+def test_a_wrong_configuration(
+    case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    untrained(monkeypatch)
+    content, says = CONFIGS[case]
+    Path("bad.yaml").write_bytes(content if isinstance(content, bytes) else content.encode())
+    sentence = said(["fit", "-c", "bad.yaml"], capsys)
+    assert sentence.startswith("Expected bad.yaml to " + says if says.startswith("be ") else f"Expected {says}"), (
+        sentence
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.yaml"]
+
+
+@pytest.mark.parametrize("case", CHECKPOINTS)
+def test_a_wrong_checkpoint(case: str, bad: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    change, says = CHECKPOINTS[case]
+    content = torch.load(bad / "last.ckpt", weights_only=True)
+    change(content)
+    torch.save(content, bad / "last.ckpt")
+    files = sorted(Path().rglob("*"))
+    for command in ("fit", "validate"):
+        sentence = said([command, "-c", "bad/config.yaml", "--ckpt_path=bad/last.ckpt", *FIT], capsys)
+        assert sentence.startswith(says), sentence
+    assert sorted(Path().rglob("*")) == files
+
+
+@pytest.mark.parametrize("case", RUNS)
+def test_a_wrong_run_folder(case: str, bad: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    change, words, says = RUNS[case]
+    change(bad)
+    before = trained(Path())
+    sentence = said(words, capsys)
+    assert sentence.startswith(f"Expected {says}"), sentence
+    assert trained(Path()) == before
+
+
+def test_a_selection_needs_the_progress_of_its_search(bad: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = torch.load(bad / "last.ckpt", weights_only=True)
+    torch.save({**content, "loops": None}, bad / "last.ckpt")
+    sentence = said(["select", "bad", "--selection=LargestDrop", "-o", "out"], capsys)
+    assert sentence.startswith(
+        "Expected bad/last.ckpt to be a checkpoint to go on from, but got one without its progress"
+    )
+    assert not Path("out").exists()
