@@ -18,6 +18,8 @@ from robustnas.data import Role
 from robustnas.training.checks import Finite, check_fit
 from robustnas.training.combinations import without_effect
 from robustnas.training.description import KEY, describe, load
+from robustnas.training.identity import check_start
+from robustnas.training.processes import average
 from robustnas.training.recorder import RunRecorder
 from robustnas.training.tasks import SampleMean
 
@@ -60,13 +62,15 @@ class Module(LightningModule, ABC):
         """
 
     def check_loss(self, name: str, loss: Tensor) -> None:
-        """Stop the run at a loss that is not finite.
+        """Stop the run, on all its processes, at a loss that is not finite on one of them.
 
         Args:
             name: Which loss, for the error.
             loss: A scalar.
         """
-        self.finite.check(name, loss, self.global_step, self.current_epoch, self.trainer.is_last_batch)
+        self.finite.check(
+            name, average([loss.detach()])[0], self.global_step, self.current_epoch, self.trainer.is_last_batch
+        )
 
     def log_loss(self, name: str, loss: Tensor, size: int) -> None:
         """Log a loss at its step and, averaged over samples and processes, at the end of the epoch.
@@ -88,6 +92,7 @@ class Module(LightningModule, ABC):
 
     def setup(self, stage: str) -> None:
         check_fit(self, self.trainer, stage)
+        check_start(self)
         for said in without_effect(self, self.trainer.max_epochs or 1) if stage == "fit" else ():
             rank_zero_only(_LOG.warning)(said)
 

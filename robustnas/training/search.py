@@ -44,6 +44,7 @@ from robustnas.training import alpha
 from robustnas.training.checks import check_below_one, check_not_negative, check_positive
 from robustnas.training.combinations import check_parts
 from robustnas.training.description import KEY
+from robustnas.training.identity import check_identity
 from robustnas.training.module import Module
 from robustnas.training.phase import Phase
 from robustnas.training.processes import Averaged, average, average_buffers
@@ -270,6 +271,7 @@ class SearchModule(Module):
                 self.lr_schedulers().step()  # type: ignore[union-attr]
             average_buffers(self.supernet)
             self.watch.keep(self)
+        check_identity(self)
 
     def on_train_start(self) -> None:
         """A search that stopped does not go on when it is resumed, except to select."""
