@@ -162,7 +162,8 @@ def check_identity(search: SearchModule) -> None:
     if not several() or not (last or step % EVERY == 0):
         return
     if found := differences(everything(search) if last else architecture(search)):
-        more = f" and in {len(found) - 1} other tensors" if len(found) > 1 else ""
+        others = len(found) - 1
+        more = f" and in {others} other tensor{'s' if others > 1 else ''}" if others else ""
         raise NotIdenticalError(
             f"Expected all processes to hold the same `{found[0].name}`, bit for bit, but got other numbers in it on "
             f"{_ranks(found[0].ranks)}{more} at step {step} (epoch {search.current_epoch}). The checkpoint of the "

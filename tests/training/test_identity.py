@@ -90,31 +90,33 @@ def test_one_process_compares_nothing() -> None:
     assert differences({"a": torch.ones(2)}) == []
 
 
-def sabotaged(place: str, step: int, rank: int) -> Any:
-    """A change of one bit in a search of the second process after a step."""
+def sabotaged(places: str, step: int, rank: int) -> Any:
+    """A change of one bit, in each of some tensors, in a search of the second process after a step."""
     whole = identity.check_identity
 
     def changed(module: Any) -> None:
+        stem = module.supernet.body.stem
+        weight_optimizer, arch_optimizer = module.trainer.optimizers
         if rank == 1 and module.global_step == step:
-            optimizers = module.trainer.optimizers
-            tensor = {
+            tensors = {
                 "alphas.cell": module.alphas["cell"],
-                "supernet.body.stem.conv.weight": module.supernet.body.stem.conv.weight,
-                "SGD.supernet.body.stem.conv.weight.momentum_buffer": optimizers[0].state[
-                    module.supernet.body.stem.conv.weight
-                ]["momentum_buffer"],
-                "Adam.alphas.cell.exp_avg": optimizers[1].state[module.alphas["cell"]]["exp_avg"],
-                "supernet.body.stem.bn.running_mean": module.supernet.body.stem.bn.running_mean,
+                "supernet.body.stem.conv.weight": stem.conv.weight,
+                "SGD.supernet.body.stem.conv.weight.momentum_buffer": weight_optimizer.state[stem.conv.weight][
+                    "momentum_buffer"
+                ],
+                "Adam.alphas.cell.exp_avg": arch_optimizer.state[module.alphas["cell"]]["exp_avg"],
+                "supernet.body.stem.bn.running_mean": stem.bn.running_mean,
                 "kept.cell": module.kept["cell"],
-            }[place]
-            tensor.detach().view(-1)[:1].view(torch.uint8)[0] ^= 1
+            }
+            for place in places.split():
+                tensors[place].detach().view(-1)[:1].view(torch.uint8)[0] ^= 1
         whole(module)
 
     return changed
 
 
 PLACES = [  # what changes, after which step, how often α is compared, when it is seen
-    ("alphas.cell", 3, 4, 4, ""), ("alphas.cell", 4, 50, 5, " and in "),
+    ("alphas.cell", 3, 4, 4, ""), ("alphas.cell Adam.alphas.cell.exp_avg", 5, 50, 5, " and in 1 other tensor at"),
     ("supernet.body.stem.conv.weight", 5, 50, 5, ""), ("Adam.alphas.cell.exp_avg", 5, 5, 5, ""),
     ("SGD.supernet.body.stem.conv.weight.momentum_buffer", 5, 2, 5, ""),
     ("supernet.body.stem.bn.running_mean", 5, 50, 5, ""), ("kept.cell", 5, 50, 5, ""),
@@ -136,8 +138,10 @@ def test_a_single_bit_stops_both_processes_with_its_name(tmp_path) -> None:
     first, second = in_two(told, tmp_path / "ranks")
     assert first == second
     for sentence, (place, _, _, seen, more) in zip(first, PLACES, strict=True):
-        assert sentence.startswith(f"Expected all processes to hold the same `{place}`, bit for bit, but got other")
-        assert f"numbers in it on rank 1{more}" in sentence
+        assert sentence.startswith(
+            f"Expected all processes to hold the same `{place.split()[0]}`, bit for bit, but got other"
+        )
+        assert f"but got other numbers in it on rank 1{more}" in sentence
         assert f"at step {seen} (epoch 0)" in sentence
 
 
