@@ -20,6 +20,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities.model_helpers import is_overridden
 
 from robustnas.data import ImageData
+from robustnas.launch import beside_others, check_launch
 from robustnas.options import explain, own_sentence
 from robustnas.training import SearchModule
 from robustnas.training.checks import check_fit, check_precision
@@ -52,6 +53,7 @@ class RobustCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         config, fitting = self.config[self.subcommand], self.subcommand == "fit"
         check_precision(config.trainer.precision)
+        check_launch(_processes(config.trainer), int(config.trainer.num_nodes))
         checkpoint = config.get("ckpt_path")
         folder = config.run or os.environ.get("ROBUSTNAS_RUN")
         if folder is None and checkpoint not in (None, "last"):
@@ -193,7 +195,7 @@ def new_folder(name: str) -> Path:
 
 
 def _new_folder(config: Any) -> str:
-    if any(name in os.environ for name in ("LOCAL_RANK", "SLURM_PROCID")):
+    if beside_others() or int(config.trainer.num_nodes) > 1:
         raise ValueError("Expected `--run` to name the folder of a run of many processes, but got none.")
     return str(
         new_folder("-".join(str(config[part].class_path).rpartition(".")[2].lower() for part in ("model", "data")))
@@ -243,6 +245,8 @@ def _processes(config: Any) -> int:
         count = devices
     elif isinstance(devices, list):
         count = len(devices)
+    elif isinstance(devices, str) and "," in devices:
+        count = len([device for device in devices.split(",") if device.strip()])
     else:
         on_gpus = config.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
         count = torch.cuda.device_count() if on_gpus else 1

@@ -34,7 +34,8 @@ ARROWS: dict[str, set[str]] = {
 LIBRARY = set(ARROWS)
 ARROWS |= {
     "options": set(),
-    "cli": LIBRARY | {"options"},
+    "launch": set(),
+    "cli": LIBRARY | {"options", "launch"},
     "commands": LIBRARY | {"cli", "options"},
     "studies": LIBRARY | {"cli"},
     "__main__": LIBRARY | {"cli", "commands", "studies"},
