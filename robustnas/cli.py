@@ -22,6 +22,7 @@ from pytorch_lightning.utilities.model_helpers import is_overridden
 from robustnas.data import ImageData
 from robustnas.environment import check_variables
 from robustnas.folder import first_process, held, starting_point
+from robustnas.launch import beside_others, check_launch
 from robustnas.options import CommandLineError, check_words, explain
 from robustnas.precision import Matmul, matmul_precision
 from robustnas.training import SearchModule
@@ -73,6 +74,7 @@ class RobustCLI(LightningCLI):
         if not hasattr(config.trainer, "precision"):
             raise CommandLineError(f"Expected `trainer` to be options with their values, but got {config.trainer}.")
         check_precision(config.trainer.precision)
+        check_launch(_processes(config.trainer), int(config.trainer.num_nodes))
         self.precision.enter_context(matmul_precision(config.matmul_precision))
         checkpoint = config.get("ckpt_path")
         folder = config.run or os.environ.get("ROBUSTNAS_RUN")
@@ -233,7 +235,7 @@ def new_folder(name: str) -> Path:
 
 
 def _new_folder(config: Any) -> str:
-    if any(name in os.environ for name in ("LOCAL_RANK", "SLURM_PROCID")):
+    if beside_others() or int(config.trainer.num_nodes) > 1:
         raise ValueError("Expected `--run` to name the folder of a run of many processes, but got none.")
     return str(
         new_folder("-".join(str(config[part].class_path).rpartition(".")[2].lower() for part in ("model", "data")))
@@ -261,6 +263,8 @@ def _processes(config: Any) -> int:
         count = devices
     elif isinstance(devices, list):
         count = len(devices)
+    elif isinstance(devices, str) and "," in devices:
+        count = len([device for device in devices.split(",") if device.strip()])
     else:
         on_gpus = config.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
         count = torch.cuda.device_count() if on_gpus else 1

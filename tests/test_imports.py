@@ -50,7 +50,8 @@ ARROWS: dict[str, set[str]] = {
 LIBRARY = set(ARROWS)
 ARROWS |= {
     "options": {"trust"},
-    "cli": LIBRARY | {"options"},
+    "launch": set(),
+    "cli": LIBRARY | {"options", "launch"},
     "commands": LIBRARY | {"cli", "options"},
     "studies": LIBRARY | {"cli"},
     "__main__": LIBRARY | {"cli", "commands", "studies", "options"},

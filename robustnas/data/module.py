@@ -133,13 +133,14 @@ class ImageData(LightningDataModule, abc.ABC):
         """
         return self.split.select(name)
 
-    def loader(self, *roles: Role, training: bool = False, stream: str = "") -> TensorLoader:
+    def loader(self, *roles: Role, training: bool = False, stream: str = "", whole: bool = False) -> TensorLoader:
         """Batches of the samples that have one of ``roles``, for this process.
 
         Args:
             *roles: The roles; test only by itself, and not for training.
             training: Whether batches are full and in random order; otherwise every sample comes once, in order.
             stream: Name from which, with the seed, the random numbers of the batches follow; by default the roles.
+            whole: Whether this process sees all samples, not only its share.
 
         Returns:
             The loader.
@@ -151,6 +152,7 @@ class ImageData(LightningDataModule, abc.ABC):
         if training and "test" in roles:
             raise ValueError(f"Expected the stream {stream!r} to train on other roles than 'test', but got {roles}.")
         trainer = self.trainer
+        shared = trainer is not None and not whole
         return TensorLoader(
             self.split.part(roles[0]),
             indices,
@@ -159,8 +161,8 @@ class ImageData(LightningDataModule, abc.ABC):
             drop_last=training,
             seed=self.seed,
             stream=stream or "+".join(roles),
-            rank=trainer.global_rank if trainer else 0,
-            world_size=trainer.world_size if trainer else 1,
+            rank=trainer.global_rank if shared else 0,
+            world_size=trainer.world_size if shared else 1,
         )
 
     @property

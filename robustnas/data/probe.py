@@ -15,6 +15,8 @@ from robustnas.data.splits import Role
 class Probe:
     """Batches of a role, always the same ones: in the order of the data set and without augmentation.
 
+    They are those of the whole role on however many processes, since only one of them measures.
+
     Args:
         data: The data of the run.
         device: Where batches go.
@@ -56,7 +58,7 @@ class Probe:
         """
         if role == "test":
             raise ValueError("Expected `role` to be weights, arch or selection, but got 'test'.")
-        for batch in self.data.loader(role):
+        for batch in self.data.loader(role, whole=True):
             moved = self.data.transfer_batch_to_device(batch, self.device, 0)
             ready: Batch = self.data.prepare(moved, augment=False)
             yield ready._replace(images=ready.images.to(self.dtype))

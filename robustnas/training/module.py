@@ -19,6 +19,7 @@ from robustnas.training.checks import check_fit
 from robustnas.training.combinations import without_effect
 from robustnas.training.description import KEY, describe, load
 from robustnas.training.finite import Finite, Named, check_saved, norm_of
+from robustnas.training.identity import check_start
 from robustnas.training.position import of_each_process, settle_position
 from robustnas.training.recorder import RunRecorder
 from robustnas.training.tasks import SampleMean
@@ -113,6 +114,7 @@ class Module(LightningModule, ABC):
 
     def setup(self, stage: str) -> None:
         check_fit(self, self.trainer, stage)
+        check_start(self)
         for said in without_effect(self, self.trainer.max_epochs or 1) if stage == "fit" else ():
             rank_zero_only(_LOG.warning)(said)
 

@@ -61,6 +61,20 @@ def average_buffers(module: nn.Module) -> None:
         buffer.copy_(mean)
 
 
+def broadcast(tensors: Sequence[Tensor]) -> None:
+    """Give all processes the tensors of the first one, in place, in one collective for each of their types.
+
+    Args:
+        tensors: The tensors, in the same order and of the same shapes on every process.
+    """
+    for dtype in dict.fromkeys(tensor.dtype for tensor in tensors):
+        same = [tensor for tensor in tensors if tensor.dtype == dtype]
+        flat = torch.cat([tensor.reshape(-1) for tensor in same])
+        dist.broadcast(flat, 0)
+        for tensor, part in zip(same, flat.split([tensor.numel() for tensor in same]), strict=True):
+            tensor.copy_(part.view_as(tensor))
+
+
 class FlatStrategy(DDPStrategy):
     """Processes that start from one state, without the DDP wrapper: the search averages its gradients itself.
 
@@ -70,8 +84,7 @@ class FlatStrategy(DDPStrategy):
 
     def configure_ddp(self) -> None:
         assert self.model is not None
-        for tensor in [*self.model.parameters(), *self.model.buffers()]:
-            dist.broadcast(tensor.detach(), 0)
+        broadcast([tensor.detach() for tensor in [*self.model.parameters(), *self.model.buffers()]])
 
 
 StrategyRegistry.register("flat", FlatStrategy, description="Gradients averaged by the search itself")

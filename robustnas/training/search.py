@@ -48,6 +48,7 @@ from robustnas.training.combinations import check_parts
 from robustnas.training.compilation import check_compilable, compile_cells
 from robustnas.training.description import KEY
 from robustnas.training.finite import Unreached, norm_of, rows_of
+from robustnas.training.identity import check_identity
 from robustnas.training.module import Module
 from robustnas.training.phase import Phase
 from robustnas.training.processes import Averaged, average, average_buffers
@@ -282,6 +283,7 @@ class SearchModule(Module):
                 self.lr_schedulers().step()  # type: ignore[union-attr]
             average_buffers(self.supernet)
             self.watch.keep(self)
+        check_identity(self)
 
     def on_train_start(self) -> None:
         """A search that stopped does not go on when it is resumed, except to select."""

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from pytorch_lightning.strategies import StrategyRegistry
+from ranks import in_two
 from torch import nn
 
 from robustnas.curvature import Hessian
@@ -102,23 +101,6 @@ def test_two_processes_that_are_watched_go_where_they_would_go_alone(tmp_path, g
 @pytest.mark.parametrize("mode", ["apart", "alone"])
 def test_processes_without_broadcast_or_averages_differ(tmp_path, mode: str) -> None:
     assert "alphas.cell" in differing(*run(tmp_path, "FirstOrder", 1, mode))
-
-
-def in_two(function: Callable[[int], Any], folder: Path) -> list[Any]:
-    """What a function of the rank gives on two processes that can talk."""
-
-    def enter(rank: int) -> None:
-        dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-        torch.save(function(rank), folder / f"{rank}.pt")
-        dist.destroy_process_group()
-
-    processes = [multiprocessing.get_context("fork").Process(target=enter, args=(rank,)) for rank in range(2)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(60)
-        assert process.exitcode == 0
-    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
 
 
 def test_average_is_the_mean_of_each_tensor_in_one_collective_for_each_type(tmp_path) -> None:

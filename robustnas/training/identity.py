@@ -1,0 +1,199 @@
+"""Whether all processes hold the same numbers, bit for bit."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from robustnas.data import ImageData
+
+if TYPE_CHECKING:
+    from robustnas.training.module import Module
+    from robustnas.training.search import SearchModule
+
+EVERY = 50  # steps between two comparisons of α: reading the answer makes a GPU wait
+_STEP, _FIRST, _SECOND = (k - 2**64 for k in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
+_INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+class NotIdenticalError(ValueError):
+    """Processes that must hold the same numbers do not."""
+
+
+class Difference(NamedTuple):
+    """A tensor that is not the same on all processes.
+
+    Attributes:
+        name: Its name.
+        ranks: Processes that hold other numbers than most do, or, where no numbers are held by more processes than
+            others, than the first of them.
+    """
+
+    name: str
+    ranks: tuple[int, ...]
+
+
+def several() -> bool:
+    """Whether there are other processes to compare with."""
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def fingerprint(tensor: Tensor) -> Tensor:
+    r"""A number that changes whenever one element of a tensor does, by one bit or by many.
+
+    .. math:: \sum_i m(b_i + i s) \bmod 2^{64}
+
+    of the bits :math:`b_i` of each element, read as an integer, with SplitMix64's step :math:`s` and mixing :math:`m`,
+    a permutation of all numbers of 64 bits: hence the certainty for one element. Where several change at once, the
+    chance to miss it is of the order of :math:`2^{-64}`. Sums of integers do not depend on their order.
+
+    Args:
+        tensor: Of any type and shape.
+
+    Returns:
+        An ``int64`` scalar on the device of the tensor.
+
+    Reference:
+        Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", OOPSLA 2014.
+    """
+    values = torch.view_as_real(tensor.detach()) if tensor.is_complex() else tensor.detach()
+    bits = values.contiguous().reshape(-1).view(_INTEGERS[values.element_size()]).to(torch.int64)
+    mixed = bits + torch.arange(1, len(bits) + 1, device=bits.device) * _STEP
+    mixed = (mixed ^ _shifted(mixed, 30)) * _FIRST
+    mixed = (mixed ^ _shifted(mixed, 27)) * _SECOND
+    return (mixed ^ _shifted(mixed, 31)).sum()
+
+
+def _shifted(numbers: Tensor, places: int) -> Tensor:
+    """Shift to the right, filled with zeros: that of ``int64`` fills with the sign."""
+    return (numbers >> places) & ((1 << (64 - places)) - 1)
+
+
+def differences(named: Mapping[str, Tensor]) -> list[Difference]:
+    """Compare tensors over all processes, bit for bit; every process must ask, and all get the same answer.
+
+    As long as nothing differs this is one collective of four numbers. Nothing waits for ever where processes hold
+    tensors of other names, types or shapes: those differ then.
+
+    Args:
+        named: The tensors of this process by name. They may lie on several devices, collectives run on the first
+            that is no CPU.
+
+    Returns:
+        What differs, by the order of names; nothing where there is one process.
+    """
+    if not several():
+        return []
+    device = next((tensor.device for tensor in named.values() if not tensor.is_cpu), torch.device("cpu"))
+    described = [f"{name} {tensor.dtype} {tuple(tensor.shape)}" for name, tensor in named.items()]
+    prints = torch.stack([fingerprint(x).to(device) for x in named.values()] or [torch.tensor(0, device=device)])
+    own = torch.stack([_of_text("\n".join(described)).to(device), fingerprint(prints)])
+    largest = torch.cat([own, ~own])  # ~x is -x - 1, so that the largest ~x tells of the smallest x
+    dist.all_reduce(largest, dist.ReduceOp.MAX)
+    if torch.equal(largest[:2], ~largest[2:]):
+        return []
+    table = dict(zip(named, zip(described, prints.tolist(), strict=False), strict=False))
+    tables: list[dict[str, tuple[str, int]]] = [{} for _ in range(dist.get_world_size())]
+    dist.all_gather_object(tables, table)
+    return _differing(tables)
+
+
+def _differing(tables: list[dict[str, tuple[str, int]]]) -> list[Difference]:
+    found = []
+    for name in dict.fromkeys(name for table in tables for name in table):
+        values = [table.get(name) for table in tables]
+        usual = Counter(values).most_common(1)[0][0]  # of equal counts the first met
+        if ranks := tuple(rank for rank, value in enumerate(values) if value != usual):
+            found.append(Difference(name, ranks))
+    return found
+
+
+def _of_text(text: str) -> Tensor:
+    return torch.tensor(zlib.crc32(text.encode()))
+
+
+def architecture(search: SearchModule) -> dict[str, Tensor]:
+    """α and β by name."""
+    return {name: parameter for name, parameter in search.named_parameters() if name.startswith(("alphas.", "betas."))}
+
+
+def everything(search: SearchModule) -> dict[str, Tensor]:
+    """All numbers that a search goes on from, by name.
+
+    Args:
+        search: A search with a trainer.
+
+    Returns:
+        α, β, weights, buffers, what the optimisers hold, their step sizes, and the operations that did not leave.
+    """
+    named: dict[str, Tensor] = {**dict(search.named_parameters()), **dict(search.named_buffers())}
+    named |= {f"kept.{kind}": kept for kind, kept in search.kept.items()}
+    names = {id(parameter): name for name, parameter in search.named_parameters()}
+    for optimizer in search.trainer.optimizers:
+        label = type(optimizer).__name__
+        for parameter, held in optimizer.state.items():
+            found = {name: value for name, value in held.items() if isinstance(value, Tensor)}
+            named |= {f"{label}.{names[id(parameter)]}.{name}": value for name, value in found.items()}
+        for number, group in enumerate(optimizer.param_groups):
+            rates = [float(group["lr"]), float(group["weight_decay"])]
+            named[f"{label}.group {number}"] = torch.tensor(rates, dtype=torch.float64)
+    return named
+
+
+def check_identity(search: SearchModule) -> None:
+    """Stop all processes if α differs between them, or, at the end of an epoch, anything that the search goes on from.
+
+    α is compared every 50 steps, all the rest after the last step of an epoch, before its checkpoint is written.
+
+    Args:
+        search: The search, after a step.
+
+    Raises:
+        NotIdenticalError: On every process, with the tensor and the ranks that differ.
+    """
+    last, step = search.trainer.is_last_batch, search.global_step
+    if not several() or not (last or step % EVERY == 0):
+        return
+    if found := differences(everything(search) if last else architecture(search)):
+        others = len(found) - 1
+        more = f" and in {others} other tensor{'s' if others > 1 else ''}" if others else ""
+        raise NotIdenticalError(
+            f"Expected all processes to hold the same `{found[0].name}`, bit for bit, but got other numbers in it on "
+            f"{_ranks(found[0].ranks)}{more} at step {step} (epoch {search.current_epoch}). The checkpoint of the "
+            f"epoch before is still good; machines that differ in processor, device or versions can be the reason."
+        )
+
+
+def check_start(module: Module) -> None:
+    """Refuse processes that were started with other options or other data than the first one.
+
+    Args:
+        module: A search or an evaluation, whose processes can talk already.
+
+    Raises:
+        NotIdenticalError: On every process, with what differs.
+    """
+    if not several():
+        return
+    data: Any = getattr(module.trainer, "datamodule", None)
+    told: dict[str, Any] = {"model": module.description, "max_epochs": module.trainer.max_epochs}
+    if isinstance(data, ImageData):
+        told["data"] = [data.split.hashes(), data.seed, data.batch_size, data.prepare.mean, data.prepare.std]
+    texts = {name: _of_text(json.dumps(value, default=str)) for name, value in told.items()}
+    device = module.trainer.strategy.root_device
+    if found := differences({name: text.to(device) for name, text in texts.items()}):
+        raise NotIdenticalError(
+            f"Expected all processes to be started with the same `{found[0].name}`, but got another on "
+            f"{_ranks(found[0].ranks)}."
+        )
+
+
+def _ranks(ranks: tuple[int, ...]) -> str:
+    return f"rank{'s' if len(ranks) > 1 else ''} {', '.join(map(str, ranks))}"
