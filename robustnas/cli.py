@@ -106,12 +106,25 @@ class RobustCLI(LightningCLI):
         if config.logger in (None, True):
             folder = self.folder.absolute()
             kwargs.setdefault("logger", _Events(folder.parent, folder.name, "", default_hp_metric=False))
-        if isinstance(self.model, SearchModule) and config.strategy == "auto" and _processes(config) > 1:
+        if isinstance(self.model, SearchModule) and config.strategy == "auto" and processes(config) > 1:
             kwargs.setdefault("strategy", "flat")
         try:
             return super().instantiate_trainer(**kwargs)
         except (ValueError, MisconfigurationException) as error:
             raise ValueError(f"Expected `trainer` to be one that can run here, but Lightning says: {error}") from error
+
+
+class Described(RobustCLI):
+    """The model and the data of a configuration, without a run: no folder is made, and nothing is trained."""
+
+    def before_instantiate_classes(self) -> None:
+        """There is no folder to make."""
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        return Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Nothing is run."""
 
 
 def main(arguments: list[str], run: type[RobustCLI] = RobustCLI) -> RobustCLI:
@@ -235,7 +248,15 @@ def _holds_run(folder: Path) -> bool:
     return any((folder / name).exists() for name in ("manifest.json", "config.yaml", "last.ckpt"))
 
 
-def _processes(config: Any) -> int:
+def processes(config: Any) -> int:
+    """How many processes a trainer is to have.
+
+    Args:
+        config: Its options.
+
+    Returns:
+        Devices times nodes.
+    """
     devices = config.devices
     if isinstance(devices, str) and devices.isdigit():
         count = int(devices)
