@@ -1,1 +1,1 @@
-"""What `robustnas verify` checks: that a search with the user's own parts, space, data and devices does what it says."""
+"""What `robustnas verify` checks: that a search with one's own parts, space, data and devices does what it says."""

@@ -113,6 +113,12 @@ class _Truth:
 
         Where a ReLU changes its side, the loss has a kink, and near one differences say nothing. A wrong gradient is
         wrong along any random direction; along two of them a right one is seen to be right.
+
+        Args:
+            found: The gradient, a tensor for each of α.
+
+        Returns:
+            The error.
         """
         length, errors = torch.cat([part.flatten() for part in found]).norm(), []
         for _ in range(ATTEMPTS):

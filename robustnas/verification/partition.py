@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -20,6 +21,12 @@ def check_partition(subject: Subject) -> Finding:
 
     Each step is tried with huge gradients left over from the other: nothing may move along them, and where gradients
     are clipped, they may not count.
+
+    Args:
+        subject: The search.
+
+    Returns:
+        What was found.
     """
     misplaced, decayed, moved, idle, felt = subject.inside(_look)
     figures = {
@@ -55,6 +62,9 @@ def _look(search: SearchModule, batch: Mapping[str, Batch]) -> tuple[list[str], 
         changed = _changed(search, step, batch)
         moved += [names[key] for key in changed - own]
         idle += [] if changed & own else [step.__name__]
+    moment = search.moment("weights")
+    seed = moment.generator.initial_seed()  # steps are counted, and each would draw anew
+    search.moment = lambda _: replace(moment, generator=torch.Generator().manual_seed(seed))  # type: ignore[method-assign]
     one, other = (_weights_after(search, batch, optimizers[0], slope) for slope in (None, 1e6))
     felt = [name for name in one if not torch.equal(one[name], other[name])]
     return misplaced, decayed, moved, idle, felt

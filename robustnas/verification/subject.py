@@ -30,7 +30,7 @@ from robustnas.training.recorder import RunRecorder
 CHANNELS, LAYERS, CELLS = 4, 3, 1  # of the reduced network, as far as the space and the parts allow
 SIDE = {"cifar": 32, "imagenet": 64}  # largest side of its images
 BATCHES: dict[Role, int] = {"weights": 3, "arch": 2, "selection": 2, "test": 1}
-SAVED = 2  # the step whose checkpoint is resumed: inside the first epoch
+SAVED = 4  # the step whose checkpoint is resumed: inside the second epoch
 EPOCHS = 2
 
 
@@ -190,7 +190,7 @@ class Subject:
 
     @property
     def checkpoint(self) -> Path:
-        """The checkpoint that :attr:`straight` leaves inside its first epoch."""
+        """The checkpoint that :attr:`straight` leaves inside its second epoch."""
         return self.folder / f"step={SAVED}.ckpt"
 
     @cached_property
@@ -207,6 +207,9 @@ class Subject:
 
         Returns:
             What ``look`` returns.
+
+        Raises:
+            ValueError: If the search ends before.
         """
         search, seen = self.reduced(**changes), []
         step = search.training_step

@@ -13,7 +13,7 @@ from torch import Tensor
 from robustnas.data import Batch
 from robustnas.networks import Mixture
 from robustnas.strategies import Moment
-from robustnas.verification.subject import Subject, numbers
+from robustnas.verification.subject import numbers
 
 
 def main(words: list[str]) -> int:
