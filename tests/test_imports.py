@@ -35,7 +35,8 @@ LIBRARY = set(ARROWS)
 ARROWS |= {
     "options": set(),
     "cli": LIBRARY | {"options"},
-    "commands": LIBRARY | {"cli", "options"},
+    "verification": LIBRARY | {"cli"},
+    "commands": LIBRARY | {"cli", "options", "verification"},
     "studies": LIBRARY | {"cli"},
     "__main__": LIBRARY | {"cli", "commands", "studies"},
     "variants": LIBRARY,

@@ -7,16 +7,17 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from robustnas.record import environment, write_json
 from robustnas.verification.checks import CHECKS, describe, run_checks
-from robustnas.verification.finding import Finding, Outcome
+from robustnas.verification.finding import Outcome
 
-STYLES = {"passed": "green", "failed": "bold red", "not applicable": "dim"}
+SHOWN = {"passed": ("passed", "green"), "failed": ("FAILED", "bold red"), "not applicable": ("n/a", "dim")}
 
 
 def main(arguments: list[str]) -> int:
@@ -37,15 +38,16 @@ def main(arguments: list[str]) -> int:
         raise ValueError(f"Expected `--only` to be one of {', '.join(CHECKS)}, but got {unknown[0]!r}.")
     if options.json is not None and not options.json.absolute().parent.is_dir():
         raise ValueError(f"Expected `--json` to be a file in a folder that exists, but got {options.json}.")
-    start, console = time.perf_counter(), Console(soft_wrap=False)
+    start, console = time.perf_counter(), Console()
     names = [name for name in CHECKS if not options.only or name in options.only]
     with tempfile.TemporaryDirectory(prefix="robustnas-verify-") as folder:
         subject = describe(rest, Path(folder))
+        size = f"{type(subject.search).__name__} at {subject.size}"
         outcomes = list(_told(run_checks(subject, names), names, console))
     seconds = time.perf_counter() - start
-    console.print(_table(outcomes))
+    console.print(_table(outcomes, size))
     failed = [outcome.name for outcome in outcomes if outcome.status == "failed"]
-    counts = {status: sum(outcome.status == status for outcome in outcomes) for status in STYLES}
+    counts = {status: sum(outcome.status == status for outcome in outcomes) for status in SHOWN}
     if failed:
         print(f"{len(failed)} of {len(outcomes)} checks failed, in {seconds:.0f} s: {', '.join(failed)}.")
     else:
@@ -85,22 +87,19 @@ def _told(outcomes: Iterator[Outcome], names: Sequence[str], console: Console) -
             yield next(outcomes)
 
 
-def _table(outcomes: Sequence[Outcome]) -> Table:
-    table = Table(title="Verification", title_justify="left", show_lines=True)
+def _table(outcomes: Sequence[Outcome], size: str) -> Table:
+    table = Table(title=f"Verification of {size}", title_justify="left", box=box.HORIZONTALS, show_lines=True)
     table.add_column("check", no_wrap=True)
-    table.add_column("what was compared", ratio=3)
-    table.add_column("found (allowed)", ratio=3)
-    table.add_column("result")
+    table.add_column("what was compared", ratio=4)
+    table.add_column("found (allowed)", ratio=5)
+    table.add_column("result", no_wrap=True)
     table.add_column("s", justify="right", no_wrap=True)
     for outcome in outcomes:
-        result = f"[{STYLES[outcome.status]}]{outcome.status}[/]"
-        compared = outcome.finding.compared if outcome.finding is not None else ""
-        table.add_row(outcome.name, compared, _found(outcome), result, f"{outcome.seconds:.1f}")
+        finding = outcome.finding
+        compared = finding.compared if finding is not None else ""
+        figures = finding.figures if finding is not None else {}
+        found = [f"{name}: {one.value:.2g} ({one.allowed:g})" for name, one in figures.items()]
+        said = "\n".join([*found, *([outcome.says] if outcome.says else [])])
+        result = Text(SHOWN[outcome.status][0], SHOWN[outcome.status][1])
+        table.add_row(outcome.name, Text(compared), Text(said), result, f"{outcome.seconds:.1f}")
     return table
-
-
-def _found(outcome: Outcome) -> Any:
-    finding: Finding | None = outcome.finding
-    figures = finding.figures if finding is not None else {}
-    lines = [f"{name}: {one.value:.2g} ({one.allowed:g})" for name, one in figures.items()]
-    return "\n".join([*lines, *([outcome.says] if outcome.says else [])]).replace("[", r"\[")

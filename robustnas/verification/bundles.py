@@ -26,13 +26,13 @@ def check_bundles(subject: Subject) -> Finding:
     """Outputs and gradients of weights and mixtures: at a random mixture, and at those of both steps."""
     errors, operations = subject.inside(_look)
     figures = {f"{what}, relative": Figure(value, TOLERANCE) for what, value in errors.items()}
-    return Finding(f"bundles with {operations:,} operations one by one, in float64; {subject.size}", figures)
+    return Finding(f"bundles with {operations:,} operations one by one, in float64", figures)
 
 
 def check_paths(subject: Subject) -> Finding:
     """A weight step computes what its mixture gives a weight, and nothing else."""
     computed, wanted, possible = subject.inside(_count)
-    compared = f"operations computed in a weight step, {computed} of {possible}; {subject.size}"
+    compared = f"operations computed in a weight step, {computed} of {possible}"
     if wanted == possible:
         return Finding(compared, says="The relaxation weighs every operation, so that all are computed.")
     return Finding(compared, {"operations computed without a weight": Figure(max(computed - wanted, 0))})

@@ -46,7 +46,7 @@ def _check(subject: Subject, rule: Any) -> Finding:
     figures, sampled = subject.inside(_look, gradient=rule)
     what = "the surrogate of the sampled mixture" if sampled else "the loss"
     after = " after a step of the weights" if rule.looks_ahead else ""
-    return Finding(f"`{name}` and derivatives of {what}{after}, in float64; {subject.size}", figures)
+    return Finding(f"`{name}` and derivatives of {what}{after}, in float64", figures)
 
 
 def _look(search: SearchModule, batch: Mapping[str, Batch]) -> tuple[dict[str, Figure], bool]:

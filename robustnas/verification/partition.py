@@ -39,9 +39,7 @@ def check_partition(subject: Subject) -> Finding:
     search = subject.search
     sets = [search.alphas.values(), search.betas.values(), search.supernet.parameters()]
     counts = [sum(one.numel() for one in some) for some in sets]
-    compared = (
-        f"{counts[0]:,} numbers of α, {counts[1]:,} of β, {counts[2]:,} weights; both steps in float64; {subject.size}"
-    )
+    compared = f"{counts[0]:,} numbers of α, {counts[1]:,} of β, {counts[2]:,} weights; both steps in float64"
     return Finding(compared, figures, ", ".join([*misplaced, *moved, *idle, *felt][:3]))
 
 

@@ -88,7 +88,7 @@ class Ranks:
         compared = (
             f"{self.count} processes, {backend}, {len(first['state'])} tensors and {len(first['mixtures'])} mixtures"
         )
-        return Finding(f"{compared}; {subject.size}", figures, ", ".join([*sorted(mixtures), *state][:3]))
+        return Finding(f"{compared}", figures, ", ".join([*sorted(mixtures), *state][:3]))
 
     def _last_word(self, rank: int) -> str:
         lines = (self.folder / f"rank{rank}.txt").read_text(encoding="utf-8").strip().splitlines()

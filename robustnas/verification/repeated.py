@@ -61,4 +61,4 @@ def _against_straight(
 
 
 def _where(subject: Subject) -> str:
-    return f"{subject.precision} on the {subject.accelerator.upper()}; {subject.size}"
+    return f"{subject.precision} on the {subject.accelerator.upper()}"

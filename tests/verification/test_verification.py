@@ -33,17 +33,8 @@ RUNS = ["repeat", "resume", "trace", "test set"]
 MATHS = [name for name in ALONE if name not in RUNS]
 QUICK = ["partition", "gradient", "roles"]
 SMALL = [
-    "--model",
-    "DARTS",
-    "--model.space",
-    "NASBench201",
-    "--model.channels",
-    "4",
-    "--model.cells",
-    "1",
-    "--data",
-    "Digits",
-]
+    "--model=DARTS", "--model.space=NASBench201", "--model.channels=4", "--model.cells=1", "--data=Digits",
+]  # fmt: skip
 Patch = pytest.MonkeyPatch
 diagnostics = importlib.import_module("robustnas.diagnostics")
 
