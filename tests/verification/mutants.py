@@ -10,7 +10,7 @@ import torch
 from robustnas.variants import DARTS, GDAS
 from torch import Tensor
 
-from robustnas.strategies import Moment
+from robustnas.strategies import Bilevel, Moment
 from robustnas.strategies.moment import Purpose
 from robustnas.training import search as searching
 from robustnas.training.processes import average
@@ -28,17 +28,13 @@ class Alone(DARTS):
 
 
 class Summing(DARTS):
-    """Gradients are added where they should be averaged."""
+    """Gradients of α are added where they should be averaged."""
 
-    def training_step(self, batch: Any, batch_idx: int) -> None:
+    def problem(self, batch: Any) -> Bilevel:
         def add(tensors: Sequence[Tensor]) -> list[Tensor]:
             return [tensor * self.trainer.world_size for tensor in average(tensors)]
 
-        searching.average = add
-        try:
-            super().training_step(batch, batch_idx)
-        finally:
-            searching.average = average
+        return replace(super().problem(batch), average=add)
 
 
 class Straying(GDAS):
