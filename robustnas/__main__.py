@@ -25,6 +25,7 @@ COMMANDS = {
     "select": ("robustnas.commands.select", "read a search by another rule of selection"),
     "draw": ("robustnas.commands.draw", "draw the cells of a genotype as SVG or PNG"),
     "profile": ("robustnas.commands.profile", "count and measure what the operations of a search cost here"),
+    "verify": ("robustnas.commands.verify", "check a search with your own options, space, data and devices"),
     "doctor": ("robustnas.commands.doctor", "look at this machine and installation, and try them out"),
 }
 

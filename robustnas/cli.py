@@ -74,7 +74,7 @@ class RobustCLI(LightningCLI):
         if not hasattr(config.trainer, "precision"):
             raise CommandLineError(f"Expected `trainer` to be options with their values, but got {config.trainer}.")
         check_precision(config.trainer.precision)
-        check_launch(_processes(config.trainer), int(config.trainer.num_nodes))
+        check_launch(processes(config.trainer), int(config.trainer.num_nodes))
         self.precision.enter_context(matmul_precision(config.matmul_precision))
         checkpoint = config.get("ckpt_path")
         folder = config.run or os.environ.get("ROBUSTNAS_RUN")
@@ -134,7 +134,7 @@ class RobustCLI(LightningCLI):
         plugins = plugins if isinstance(plugins, list) else [plugins]
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             kwargs.setdefault("plugins", [*plugins, WholeCheckpoints()])
-        if isinstance(self.model, SearchModule) and config.strategy == "auto" and _processes(config) > 1:
+        if isinstance(self.model, SearchModule) and config.strategy == "auto" and processes(config) > 1:
             kwargs.setdefault("strategy", "flat")
         try:
             return super().instantiate_trainer(**kwargs)
@@ -146,6 +146,19 @@ class RobustCLI(LightningCLI):
             super()._run_subcommand(subcommand)
         except MisconfigurationException as error:
             raise _of_trainer(error) from error
+
+
+class Described(RobustCLI):
+    """The model and the data of a configuration, without a run: no folder is made, and nothing is trained."""
+
+    def before_instantiate_classes(self) -> None:
+        """There is no folder to make."""
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        return Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Nothing is run."""
 
 
 @only_trusted()
@@ -255,7 +268,15 @@ def _seed(value: bool | int) -> int:
     return value
 
 
-def _processes(config: Any) -> int:
+def processes(config: Any) -> int:
+    """How many processes a trainer is to have.
+
+    Args:
+        config: Its options.
+
+    Returns:
+        Devices times nodes.
+    """
     devices = config.devices
     if isinstance(devices, str) and devices.isdigit():
         count = int(devices)

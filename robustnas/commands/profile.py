@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
-from pytorch_lightning import Trainer
 from rich.console import Console
 from rich.table import Table
 
@@ -20,19 +17,6 @@ from robustnas.training import SearchModule
 SIZES = ("channels", "layers", "cells", "num_classes", "stem")
 
 
-class _Described(cli.RobustCLI):
-    """The search and the data of a configuration, without a run."""
-
-    def before_instantiate_classes(self) -> None:
-        """There is no folder to make."""
-
-    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        return Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
-
-    def _run_subcommand(self, subcommand: str) -> None:
-        """Nothing is run."""
-
-
 def main(arguments: list[str]) -> None:
     """Write a cost table and print it.
 
@@ -44,7 +28,7 @@ def main(arguments: list[str]) -> None:
     """
     options, rest = _parser().parse_known_args(arguments[1:])
     device = _device(options.device)
-    described = cli.main(["fit", "-c", options.config, *rest], _Described)
+    described = cli.main(["fit", "-c", options.config, *rest], cli.Described)
     search = described.model
     if not isinstance(search, SearchModule):
         raise ValueError(f"Expected `model` to be a search, but got {type(search).__name__}.")

@@ -1,0 +1,145 @@
+"""The supernet, computed by bundles of edges, against the same edge by edge; and what a sampled path costs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import grad
+
+from robustnas.data import Batch
+from robustnas.networks import Mixture
+from robustnas.networks.cell import Leaving
+from robustnas.networks.statistics import evaluating, still_statistics
+from robustnas.training import SearchModule
+from robustnas.verification.finding import Figure, Finding
+from robustnas.verification.per_edge import edge_by_edge
+from robustnas.verification.subject import Subject
+
+TOLERANCE = 1e-10
+
+
+def check_bundles(subject: Subject) -> Finding:
+    """Outputs and gradients of weights and mixtures: at a random mixture, and at those of both steps."""
+    errors, operations = subject.inside(_look)
+    figures = {f"{what}, relative": Figure(value, TOLERANCE) for what, value in errors.items()}
+    return Finding(f"bundles with {operations:,} operations one by one, in float64", figures)
+
+
+def check_paths(subject: Subject) -> Finding:
+    """A weight step computes what its mixture gives a weight, and nothing else."""
+    computed, wanted, possible = subject.inside(_count)
+    compared = f"operations computed in a weight step, {computed} of {possible}"
+    if wanted == possible:
+        return Finding(compared, says="The relaxation weighs every operation, so that all are computed.")
+    return Finding(compared, {"operations computed without a weight": Figure(max(computed - wanted, 0))})
+
+
+def _look(search: SearchModule, batch: Mapping[str, Batch]) -> tuple[dict[str, float], int]:
+    draw, device = torch.Generator().manual_seed(0), search.device
+    images = batch["weights"].images
+    target = torch.randn(
+        len(images), search.description["init_args"]["num_classes"], dtype=torch.float64, generator=draw
+    )
+    errors = dict.fromkeys(("outputs", "outputs in evaluation", "gradients of weights", "gradients of mixtures"), 0.0)
+    with still_statistics(search.supernet):
+        for mixtures in (_random(search, draw), *(search.mixtures(search.moment(p)) for p in ("arch", "weights"))):  # type: ignore[arg-type]
+            at = {kind: _leaf(search, kind, mixture) for kind, mixture in mixtures.items()}
+            found = _measured(search, images, at, target.to(device))
+            with edge_by_edge(search.supernet, at):
+                expected = _measured(search, images, at, target.to(device))
+            for what, value in expected.items():
+                errors[what] = max(errors[what], _error(found[what], value))
+    bundles = [module for module in search.supernet.modules() if isinstance(module, Leaving)]
+    return errors, sum(len(one.candidates) for one in bundles)
+
+
+def _random(search: SearchModule, draw: torch.Generator) -> dict[str, Mixture]:
+    """Every operation at a weight of its own, and every edge where the search has β."""
+    mixtures = {}
+    for kind, cell in search.space.cells.items():
+        operations = torch.rand(cell.shape, dtype=torch.float64, generator=draw).to(search.device)
+        edges = torch.rand(cell.shape[0], dtype=torch.float64, generator=draw).to(search.device)
+        mixtures[kind] = Mixture(operations, edges if kind in search.betas else None)
+    return mixtures
+
+
+def _leaf(search: SearchModule, kind: str, mixture: Mixture) -> Mixture:
+    """The same mixture as a leaf of the graph, without noise, which is drawn anew whenever it is computed."""
+    quiet = torch.ones_like(mixture.operations)
+    for row, edge in enumerate(search.space.cells[kind].edges):
+        for column, name in enumerate(edge.operations):
+            quiet[row, column] = float(name != "noise")
+    detached = replace(mixture.detach(), probed=mixture.probed)
+    return replace(detached, operations=(detached.operations * quiet).requires_grad_())
+
+
+def _measured(
+    search: SearchModule, images: Tensor, mixtures: Mapping[str, Mixture], target: Tensor
+) -> dict[str, list[Tensor]]:
+    weights = list(search.supernet.parameters())
+    outputs = search.supernet(images, mixtures)
+    leaves = [mixture.operations for mixture in mixtures.values()]
+    slopes = grad((outputs * target).sum(), [*weights, *leaves], materialize_grads=True)
+    with evaluating(search.supernet), torch.no_grad():
+        evaluated = search.supernet(images, mixtures)
+    seen = [_seen(search, *one) for one in mixtures.items()]
+    of_mixtures = [slope * some for slope, some in zip(slopes[len(weights) :], seen, strict=True)]
+    return {
+        "outputs": [outputs.detach()],
+        "outputs in evaluation": [evaluated],
+        "gradients of weights": list(slopes[: len(weights)]),
+        "gradients of mixtures": of_mixtures,
+    }
+
+
+def _seen(search: SearchModule, kind: str, mixture: Mixture) -> Tensor:
+    """One where the gradient of a mixture is to be right: at what is computed, forwards or backwards, but for noise."""
+    seen = torch.ones_like(mixture.operations)
+    if mixture.active is not None:
+        active = mixture.active if mixture.probed is None else mixture.active | mixture.probed
+        seen = active.to(seen.device, seen.dtype)
+    for row, edge in enumerate(search.space.cells[kind].edges):
+        for column, name in enumerate(edge.operations):
+            seen[row, column] *= float(name not in ("noise", "none"))
+    return seen
+
+
+def _error(found: list[Tensor], expected: list[Tensor]) -> float:
+    """Largest error of a tensor relative to its largest number, or to a thousandth of the largest of all."""
+    largest = max(float(one.abs().max()) for one in expected if one.numel())
+    errors = [
+        float((a - b).abs().max()) / max(float(b.abs().max()), 1e-3 * largest, 1e-300)
+        for a, b in zip(found, expected, strict=True)
+        if b.numel()
+    ]
+    return max(errors)
+
+
+def _count(search: SearchModule, batch: Mapping[str, Batch]) -> tuple[int, int, int]:
+    """Operations that a pass computes, those that have a weight, and all there are."""
+    mixtures = {kind: one.detach() for kind, one in search.mixtures(search.moment("weights")).items()}
+    kinds: dict[int, str] = {}
+    for kind, cell in search.space.cells.items():
+        kinds |= {id(module): kind for module in search.supernet.modules() if getattr(module, "space", None) is cell}
+    computed, wanted, possible = 0, 0, 0
+    handles: list[Any] = []
+    for owner in search.supernet.modules():
+        for leaving in getattr(owner, "bundles", ()):
+            operations = mixtures[kinds.get(id(owner), next(reversed(mixtures)))].operations
+            weighed = [one for one in leaving.candidates if float(operations[one.row, one.column])]
+            wanted, possible = wanted + len(weighed), possible + len(leaving.candidates)
+
+            def count(module: object, given: tuple[Any, ...]) -> None:
+                nonlocal computed
+                computed += len(given[1])
+
+            handles.append(leaving.operation.register_forward_pre_hook(count))
+    with still_statistics(search.supernet), torch.no_grad():
+        search.supernet(batch["weights"].images, mixtures)
+    for handle in handles:
+        handle.remove()
+    return computed, wanted, possible

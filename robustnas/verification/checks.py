@@ -1,0 +1,121 @@
+"""All checks in their order, and how they are run."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from robustnas import cli
+from robustnas.training import SearchModule
+from robustnas.training.checks import check_precision
+from robustnas.verification.bundles import check_bundles, check_paths
+from robustnas.verification.finding import Finding, Outcome
+from robustnas.verification.hypergradient import check_gradient, check_second_order
+from robustnas.verification.partition import check_partition
+from robustnas.verification.ranks import Ranks, check_ranks
+from robustnas.verification.repeated import check_repeat, check_resume, check_test_set, check_trace
+from robustnas.verification.roles import check_roles
+from robustnas.verification.subject import Subject
+
+CHECKS: dict[str, Callable[[Subject], Finding]] = {
+    "partition": check_partition,
+    "gradient": check_gradient,
+    "second order": check_second_order,
+    "bundles": check_bundles,
+    "paths": check_paths,
+    "roles": check_roles,
+    "repeat": check_repeat,
+    "resume": check_resume,
+    "trace": check_trace,
+    "test set": check_test_set,
+    "ranks": check_ranks,
+}
+
+
+def describe(words: Sequence[str], folder: Path) -> Subject:
+    """The search that options of the command line describe.
+
+    Args:
+        words: Options of ``robustnas fit``.
+        folder: Where the small runs may be left.
+
+    Returns:
+        The subject of the checks.
+
+    Raises:
+        ValueError: If an option is wrong, the model is no search, or its data cannot be had.
+    """
+    described = cli.main(["fit", *words], cli.Described)
+    if not isinstance(described.model, SearchModule):
+        raise ValueError(f"Expected `model` to be a search, but got {type(described.model).__name__}.")
+    config: Any = described.config["fit"].trainer
+    check_precision(config.precision)
+    precision = "32-true" if config.precision is None else config.precision
+    gpu = config.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    devices = cli.processes(config)
+    return Subject(
+        described.model, described.datamodule, precision, "gpu" if gpu else "cpu", devices, list(words), folder
+    )
+
+
+def run_checks(subject: Subject, names: Sequence[str] = tuple(CHECKS)) -> Iterator[Outcome]:
+    """Run checks.
+
+    Args:
+        subject: The search to check.
+        names: Which.
+
+    Yields:
+        The outcome of each, as soon as it is known. None raises.
+    """
+    if "ranks" in names:
+        with contextlib.suppress(OSError):
+            subject.ranks = Ranks(subject)
+    try:
+        for name in names:
+            start, finding, error = time.perf_counter(), None, ""
+            try:
+                with _quiet():
+                    finding = CHECKS[name](subject)
+            except (Exception, SystemExit) as raised:  # whatever is broken is what is to be told
+                error = _sentence(raised)
+            yield Outcome(name, finding, round(time.perf_counter() - start, 2), error)
+    finally:
+        if subject.ranks is not None:
+            subject.ranks.stop()
+
+
+def _sentence(error: BaseException) -> str:
+    said = " ".join(str(error).split())
+    return said if said.startswith("Expected ") else f"Expected no error, but got {type(error).__name__}: {said}"
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Nothing on the screen, and one thread, since so small a network loses by more."""
+    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning.pytorch", "robustnas")]
+    levels, threads, silence = [one.level for one in loggers], torch.get_num_threads(), io.StringIO()
+    for one in loggers:
+        one.setLevel(logging.ERROR)
+    torch.set_num_threads(1)
+    try:
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(silence),
+            contextlib.redirect_stderr(silence),
+            torch.random.fork_rng(),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        torch.set_num_threads(threads)
+        for one, level in zip(loggers, levels, strict=True):
+            one.setLevel(level)

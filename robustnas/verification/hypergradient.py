@@ -1,0 +1,257 @@
+"""The gradient of α against automatic differentiation and central differences of what it derives, in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import grad
+
+from robustnas.data import Batch
+from robustnas.networks import Mixture
+from robustnas.networks.statistics import still_statistics
+from robustnas.strategies import FirstOrder, Unrolled, UnrolledByDifferences
+from robustnas.training import SearchModule
+from robustnas.verification.finding import Figure, Finding
+from robustnas.verification.subject import Subject
+
+Mixtures = Mapping[str, Mixture]
+
+DIFFERENTIATED = 1e-9  # allowed against automatic differentiation, relative
+DIFFERENCES = 1e-6  # and against central differences, whose own error is about 1e-8
+SIZES = (1e-6, 1e-7, 1e-8)  # steps of the differences, until one is good
+DIRECTIONS, ATTEMPTS = 2, 5
+SEED = 0
+FIELDS = ("operations", "edges", "offsets")
+
+
+def check_gradient(subject: Subject) -> Finding:
+    """The configured rule of the gradient."""
+    return _check(subject, subject.search.gradient)
+
+
+def check_second_order(subject: Subject) -> Finding:
+    """The exact second order, whatever rule is configured."""
+    if type(subject.search.gradient) is Unrolled:
+        return Finding("the exact second order", says="It is the configured rule: see the check `gradient`.")
+    return _check(subject, Unrolled())
+
+
+def _check(subject: Subject, rule: Any) -> Finding:
+    name = type(rule).__name__
+    if not isinstance(rule, (FirstOrder, Unrolled, UnrolledByDifferences)):
+        return Finding(f"`{name}`", says="A rule of your own has no reference here.")
+    figures, sampled = subject.inside(_look, gradient=rule)
+    what = "the surrogate of the sampled mixture" if sampled else "the loss"
+    after = " after a step of the weights" if rule.looks_ahead else ""
+    return Finding(f"`{name}` and derivatives of {what}{after}, in float64", figures)
+
+
+def _look(search: SearchModule, batch: Mapping[str, Batch]) -> tuple[dict[str, Figure], bool]:
+    truth = _Truth(search, batch)
+    found = _applied(search, batch)
+    if isinstance(search.gradient, UnrolledByDifferences):
+        written_out = Figure(_distance(found, truth.by_formula(search.gradient.radius)), DIFFERENTIATED)
+        return {"error to its formula, relative": written_out}, truth.sampled
+    differentiated = Figure(_distance(found, truth.differentiated()), DIFFERENTIATED)
+    differences = Figure(truth.error_to_differences(found), DIFFERENCES)
+    figures = {
+        "error to autodiff, relative": differentiated,
+        "error to differences, relative": differences,
+    }
+    return figures, truth.sampled
+
+
+def _applied(search: SearchModule, batch: Mapping[str, Batch]) -> list[Tensor]:
+    """The gradients with which the search itself steps α, which is put back."""
+    before = [a.detach().clone() for a in search.arch_parameters]
+    torch.manual_seed(SEED)
+    search.arch_step(batch)
+    found = [torch.zeros_like(a) if a.grad is None else a.grad.clone() for a in search.arch_parameters]
+    with torch.no_grad():
+        for a, value in zip(search.arch_parameters, before, strict=True):
+            a.copy_(value)
+    return found
+
+
+def _distance(found: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
+    one, other = (torch.cat([part.flatten() for part in some]) for some in (found, expected))
+    return float((one - other).norm() / other.norm().clamp(min=torch.finfo(other.dtype).tiny))
+
+
+class _Truth:
+    """What the gradient is to derive, written out from the definition.
+
+    Where the mixture is sampled, it is a step function of α, and its derivative that of a surrogate. Then differences
+    are taken of the loss at mixtures that move along that derivative, and the others at mixtures that move with α.
+
+    Args:
+        search: The search, inside a step.
+        batch: Its batch.
+    """
+
+    def __init__(self, search: SearchModule, batch: Mapping[str, Batch]) -> None:
+        self.search, self.batch, self.alphas = search, batch, search.arch_parameters
+        self.weights = {name: weight.detach() for name, weight in search.supernet.named_parameters()}
+        self.held = dict(search.supernet.named_parameters())
+        self.optimizer: Any = search.optimizers(use_pl_optimizer=False)[0]  # type: ignore[index]
+        self.draw = torch.Generator().manual_seed(SEED)
+        self.start = {kind: _computed(mixture) for kind, mixture in self._mixtures().items()}
+        self.sampled = self._stands_still()
+
+    def differentiated(self) -> list[Tensor]:
+        """The derivative of the whole, with the graph of the inner step kept."""
+        with still_statistics(self.search.supernet):
+            loss = self._objective(self._mixtures(), differentiable=True)
+            found = grad(loss, self.alphas, allow_unused=True) if loss.requires_grad else [None] * len(self.alphas)
+        return [torch.zeros_like(a) if g is None else g for a, g in zip(self.alphas, found, strict=True)]
+
+    def error_to_differences(self, found: Sequence[Tensor]) -> float:
+        """Error of ``found`` along random directions, relative to the lengths of both: the second smallest.
+
+        Where a ReLU changes its side, the loss has a kink, and near one differences say nothing. A wrong gradient is
+        wrong along any random direction; along two of them a right one is seen to be right.
+
+        Args:
+            found: The gradient, a tensor for each of α.
+
+        Returns:
+            The error.
+        """
+        length, errors = torch.cat([part.flatten() for part in found]).norm(), []
+        for _ in range(ATTEMPTS):
+            direction = [
+                torch.randn(a.shape, dtype=torch.float64, generator=self.draw).to(a.device) for a in self.alphas
+            ]
+            along = float(sum((g * d).sum() for g, d in zip(found, direction, strict=True)))
+            scale = float(length * torch.cat([d.flatten() for d in direction]).norm()) or 1.0
+            value, error = self._along(direction), float("inf")
+            for size in SIZES:
+                error = min(error, abs((value(size) - value(-size)) / (2 * size) - along) / scale)
+                if error <= DIFFERENCES:
+                    break
+            errors.append(error)
+            if sum(one <= DIFFERENCES for one in errors) == DIRECTIONS:
+                break
+        return sorted(errors)[DIRECTIONS - 1]
+
+    def by_formula(self, radius: float) -> list[Tensor]:
+        """The original's finite difference of the mixed second derivative, written out."""
+        search, weights = self.search, {name: w.clone().requires_grad_() for name, w in self.weights.items()}
+        torch.manual_seed(SEED)
+        with still_statistics(search.supernet):
+            loss = search.loss(self.batch["weights"], self._mixtures(), weights)
+            moved = self._stepped(grad(loss, list(weights.values()), materialize_grads=True))
+            loss = self._arch_loss(self._mixtures(), moved)
+            direct = grad(loss, [*self.alphas, *moved.values()], materialize_grads=True)
+            v = dict(zip(moved, direct[len(self.alphas) :], strict=True))
+            reach = radius / torch.sqrt(torch.stack([part.square().sum() for part in v.values()]).sum())
+            slopes = []
+            for sign in (1, -1):
+                at = {name: self.weights[name] + sign * reach * v[name] for name in v}
+                loss = search.loss(self.batch["weights"], self._mixtures(), at)
+                slopes.append(grad(loss, self.alphas, materialize_grads=True))
+        return [d - self._rate() * (a - b) / (2 * reach) for d, a, b in zip(direct, *slopes, strict=False)]
+
+    def _mixtures(self) -> Mixtures:
+        return self.search.mixtures(self.search.moment("arch"))
+
+    def _stands_still(self) -> bool:
+        """Whether mixtures are the same at a slightly different α, although they have a derivative."""
+        before = [a.detach().clone() for a in self.alphas]
+        with torch.no_grad():
+            for a in self.alphas:
+                a.add_(1e-6 * torch.randn(a.shape, dtype=a.dtype, generator=self.draw).to(a.device))
+            moved = self._mixtures()
+            for a, start in zip(self.alphas, before, strict=True):
+                a.copy_(start)
+        changed = any(not torch.equal(moved[kind].operations, one.operations) for kind, one in self.start.items())
+        return not changed and any(one.operations.requires_grad for one in self.start.values())
+
+    def _along(self, direction: Sequence[Tensor]) -> Callable[[float], float]:
+        """The objective at a distance along a direction of α."""
+        slopes = {kind: _derivative(one, self.alphas, direction) for kind, one in self.start.items()}
+        before = [a.detach().clone() for a in self.alphas]
+
+        def value(distance: float) -> float:
+            with torch.no_grad():
+                for a, start, d in zip(self.alphas, before, direction, strict=True):
+                    a.copy_(start + distance * d)
+            at = self._mixtures()
+            if self.sampled:
+                at = {kind: _shifted(one, slopes[kind], distance) for kind, one in self.start.items()}
+            with still_statistics(self.search.supernet):
+                loss = float(self._objective({kind: one.detach() for kind, one in at.items()}, False).detach())
+            with torch.no_grad():
+                for a, start in zip(self.alphas, before, strict=True):
+                    a.copy_(start)
+            return loss
+
+        return value
+
+    def _objective(self, mixtures: Mixtures, differentiable: bool) -> Tensor:
+        """The architecture loss at the weights that the rule takes for optimal."""
+        torch.manual_seed(SEED)
+        if not self.search.gradient.looks_ahead:
+            return self._arch_loss(mixtures, self.weights)
+        weights = {name: w.clone().requires_grad_() for name, w in self.weights.items()}
+        loss = self.search.loss(self.batch["weights"], mixtures, weights)
+        slopes = grad(loss, list(weights.values()), create_graph=differentiable, materialize_grads=True)
+        moved = self._stepped([slope.detach() for slope in slopes])
+        if differentiable:
+            still = zip(moved.items(), slopes, strict=True)
+            moved = {name: w.detach() - self._rate() * (slope - slope.detach()) for (name, w), slope in still}
+        return self._arch_loss(mixtures, moved)
+
+    def _arch_loss(self, mixtures: Mixtures, weights: Mapping[str, Tensor]) -> Tensor:
+        search = self.search
+        loss = search.loss(self.batch["arch"], mixtures, weights)
+        return search.penalty.total(loss, search.shares(), search.moment("arch"))
+
+    def _stepped(self, slopes: Sequence[Tensor]) -> dict[str, Tensor]:
+        """The weights after a step of torch's own SGD, with the state that the search's has."""
+        group = self.optimizer.param_groups[0]
+        options = {name: group[name] for name in ("lr", "momentum", "dampening", "weight_decay", "nesterov")}
+        copies = {name: w.clone().requires_grad_() for name, w in self.weights.items()}
+        twin = torch.optim.SGD(copies.values(), **options)
+        for (name, copy), slope in zip(copies.items(), slopes, strict=True):
+            copy.grad = slope.detach().clone()
+            held = self.optimizer.state.get(self.held[name], {}).get("momentum_buffer")
+            if held is not None:
+                twin.state[copy]["momentum_buffer"] = held.clone()
+        twin.step()
+        return copies
+
+    def _rate(self) -> float:
+        group = self.optimizer.param_groups[0]
+        return float(group["lr"] * (1 + group["momentum"] * group["nesterov"]))
+
+
+def _computed(mixture: Mixture) -> Mixture:
+    """The mixture with all operations computed whose weights have a gradient."""
+    if mixture.active is None or mixture.probed is None:
+        return mixture
+    fields = {name: getattr(mixture, name) for name in FIELDS}
+    return Mixture(**fields, active=mixture.active | mixture.probed)
+
+
+def _derivative(mixture: Mixture, alphas: Sequence[Tensor], direction: Sequence[Tensor]) -> dict[str, Tensor]:
+    """How each tensor of a mixture moves with α along a direction, by the derivative of a derivative."""
+    found = {}
+    for name in FIELDS:
+        value = getattr(mixture, name)
+        if value is None or not value.requires_grad:
+            continue
+        ones = torch.zeros_like(value, requires_grad=True)
+        back = grad(value, alphas, ones, create_graph=True, materialize_grads=True, retain_graph=True)
+        product = torch.stack([(part * d).sum() for part, d in zip(back, direction, strict=True)]).sum()
+        (found[name],) = grad(product, [ones], materialize_grads=True)
+    return found
+
+
+def _shifted(mixture: Mixture, slopes: Mapping[str, Tensor], distance: float) -> Mixture:
+    fields = {name: getattr(mixture, name) for name in FIELDS}
+    fields |= {name: fields[name].detach() + distance * slope for name, slope in slopes.items()}
+    return Mixture(**fields, active=mixture.active)

@@ -1,0 +1,99 @@
+"""Who moves what: α, β and the weights are three sets, and each step moves its own."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from robustnas.data import Batch
+from robustnas.training import SearchModule
+from robustnas.verification.finding import Figure, Finding
+from robustnas.verification.subject import Subject
+
+
+def check_partition(subject: Subject) -> Finding:
+    """Every parameter is in one optimiser and its own, and neither step moves what is the other's.
+
+    Each step is tried with huge gradients left over from the other: nothing may move along them, and where gradients
+    are clipped, they may not count.
+
+    Args:
+        subject: The search.
+
+    Returns:
+        What was found.
+    """
+    misplaced, decayed, moved, idle, felt = subject.inside(_look)
+    figures = {
+        "parameters not in their one optimiser": Figure(len(misplaced)),
+        "groups of α with another decay": Figure(decayed),
+        "parameters moved by the other step": Figure(len(moved)),
+        "steps without effect": Figure(len(idle)),
+        "weights whose step feels the gradient of α": Figure(len(felt)),
+    }
+    search = subject.search
+    sets = [search.alphas.values(), search.betas.values(), search.supernet.parameters()]
+    counts = [sum(one.numel() for one in some) for some in sets]
+    compared = f"{counts[0]:,} numbers of α, {counts[1]:,} of β, {counts[2]:,} weights; both steps in float64"
+    return Finding(compared, figures, ", ".join([*misplaced, *moved, *idle, *felt][:3]))
+
+
+def _look(search: SearchModule, batch: Mapping[str, Batch]) -> tuple[list[str], int, list[str], list[str], list[str]]:
+    names = {id(parameter): name for name, parameter in search.named_parameters()}
+    arch = {id(parameter) for parameter in search.arch_parameters}
+    optimizers: Any = search.optimizers(use_pl_optimizer=False)
+    held = [[id(one) for group in optimizer.param_groups for one in group["params"]] for optimizer in optimizers]
+    misplaced = [name for key, name in names.items() if [some.count(key) for some in held] != _places(key in arch)]
+    decayed = sum(
+        group["weight_decay"] != search.arch_weight_decay
+        for optimizer in optimizers
+        for group in optimizer.param_groups
+        if any(id(one) in arch for one in group["params"])
+    )
+    moved, idle = [], []
+    for step, own in ((search.weight_step, names.keys() - arch), (search.arch_step, arch)):
+        changed = _changed(search, step, batch)
+        moved += [names[key] for key in changed - own]
+        idle += [] if changed & own else [step.__name__]
+    moment = search.moment("weights")
+    seed = moment.generator.initial_seed()  # steps are counted, and each would draw anew
+    search.moment = lambda _: replace(moment, generator=torch.Generator().manual_seed(seed))  # type: ignore[method-assign]
+    one, other = (_weights_after(search, batch, optimizers[0], slope) for slope in (None, 1e6))
+    felt = [name for name in one if not torch.equal(one[name], other[name])]
+    return misplaced, decayed, moved, idle, felt
+
+
+def _places(arch: bool) -> list[int]:
+    """How often a parameter is in the optimisers of the weights and of α."""
+    return [0, 1] if arch else [1, 0]
+
+
+def _changed(search: SearchModule, step: Callable[[Mapping[str, Batch]], None], batch: Mapping[str, Batch]) -> set[int]:
+    """Parameters that a step moves; gradients of all are large before it."""
+    before: dict[int, Tensor] = {}
+    for parameter in search.parameters():
+        before[id(parameter)] = parameter.detach().clone()
+        parameter.grad = torch.full_like(parameter, 1e3)
+    step(batch)
+    return {id(one) for one in search.parameters() if not torch.equal(one.detach(), before[id(one)])}
+
+
+def _weights_after(
+    search: SearchModule, batch: Mapping[str, Batch], optimizer: Any, slope: float | None
+) -> dict[str, Tensor]:
+    """The weights after a step, which is undone, beside a gradient of α."""
+    before = {name: tensor.clone() for name, tensor in search.state_dict().items() if isinstance(tensor, Tensor)}
+    held = copy.deepcopy(optimizer.state_dict())
+    for a in search.arch_parameters:
+        a.grad = None if slope is None else torch.full_like(a, slope)
+    torch.manual_seed(0)
+    search.weight_step(batch)
+    after = {name: weight.detach().clone() for name, weight in search.supernet.named_parameters()}
+    search.load_state_dict(before, strict=False)
+    optimizer.load_state_dict(held)
+    return after

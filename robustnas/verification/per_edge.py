@@ -1,0 +1,205 @@
+"""Cells computed as the papers write them: edge by edge, operation by operation, with torch's own functions.
+
+Nothing here is shared with :mod:`robustnas.networks` but where weights lie: no bundles, no weight of the mixture as the
+scale of a BatchNorm, no kernels multiplied out, no images rearranged.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.func import functional_call
+
+from robustnas.networks import Mixture, Supernet
+from robustnas.networks.bundle import State
+from robustnas.networks.cell import Cell, Leaving
+from robustnas.networks.mobile import Block
+from robustnas.networks.operations import Modules, build_operation
+
+EPSILON = 1e-5  # of BatchNorm
+
+
+@contextmanager
+def edge_by_edge(supernet: Supernet, mixtures: Mapping[str, Mixture]) -> Iterator[None]:
+    """Compute the cells of a supernet edge by edge for a while.
+
+    Args:
+        supernet: The supernet.
+        mixtures: Kind of cell to the mixture that the cells are computed at; the noise of operations that make some
+            counts as zero.
+
+    Yields:
+        Nothing.
+    """
+    kinds = {id(cell): kind for kind, cell in supernet.space.cells.items()}
+    changed: list[Any] = []
+    for module in supernet.modules():
+        if isinstance(module, Cell):
+            module.forward = partial(_cell, module, mixtures[kinds[id(module.space)]])  # type: ignore[method-assign]
+        elif isinstance(module, Block):
+            module.forward = partial(_block, module, mixtures["chain"])  # type: ignore[method-assign]
+        else:
+            continue
+        changed.append(module)
+    try:
+        yield
+    finally:
+        for module in changed:
+            del module.forward
+
+
+def _cell(cell: Cell, mixture: Mixture, inputs: Sequence[Tensor], weights: object, drop_path: float) -> Tensor:
+    """The output of a cell; edges are dropped nowhere."""
+    states = list(inputs)
+    if cell.preprocessed:
+        states = [cell.get_submodule(f"pre{k}")(State(x), (0,), None) for k, x in enumerate(inputs)]
+    for node in cell.space.nodes:
+        arriving = []
+        for row, edge in enumerate(cell.space.edges):
+            if edge.node != node:
+                continue
+            stride = 2 if cell.space.reduction and edge.source < cell.space.inputs else 1
+            entering, bypass = cell.connection.split(states[edge.source], stride)
+            mixed = _mixed(cell.bundles, mixture, row, entering)
+            if mixed is None:
+                mixed = torch.zeros_like(entering[..., ::stride, ::stride])
+            arriving.append(_weighed(cell.connection.join(_offset(mixed, mixture, row), bypass), mixture, row))
+        states.append(torch.stack(arriving).sum(0))
+    return torch.cat([states[node] for node in cell.space.outputs], dim=1)
+
+
+def _block(block: Block, mixture: Mixture, inputs: Sequence[Tensor], weights: object, drop_path: float) -> Tensor:
+    """The output of a mobile block, which is one edge; it is dropped nowhere."""
+    (images,), (row,) = inputs, block.rows
+    mixed = _mixed(block.bundles, mixture, row, images)
+    if mixed is None:
+        height, width = (-(-size // block.stride) for size in images.shape[-2:])
+        mixed = images.new_zeros(len(images), block.after, height, width)
+    output = _weighed(_offset(mixed, mixture, row), mixture, row)
+    return images + output if block.residual else output
+
+
+def _mixed(bundles: Sequence[Leaving], mixture: Mixture, row: int, images: Tensor) -> Tensor | None:
+    """The weighed sum of an edge's operations; ``None`` where it has none but ``none``."""
+    terms = [
+        mixture.operations[row, candidate.column] * alone(leaving, position, images)
+        for leaving in bundles
+        for position, candidate in enumerate(leaving.candidates)
+        if candidate.row == row
+    ]
+    return torch.stack(terms).sum(0) if terms else None
+
+
+def _offset(mixed: Tensor, mixture: Mixture, row: int) -> Tensor:
+    return mixed if mixture.offsets is None else mixed + mixture.offsets[row]
+
+
+def _weighed(output: Tensor, mixture: Mixture, row: int) -> Tensor:
+    return output if mixture.edges is None else mixture.edges[row] * output
+
+
+def alone(leaving: Leaving, position: int, images: Tensor) -> Tensor:
+    """One operation on one edge, without the weight of a mixture.
+
+    Args:
+        leaving: The operation with all edges that it stands on.
+        position: Which of them.
+        images: What enters, ``[batch, channels, h, w]``.
+
+    Returns:
+        ``[batch, out_channels, h / stride, w / stride]``.
+    """
+    operation = leaving.operation
+    by_batch = operation.training or any(getattr(part, "batch_statistics", False) for part in operation.modules())
+    own = {name: operation.edgewise(name, position) for name, _ in _tensors(operation)}
+    lying = {
+        name: tensor if own[name][1] is None else tensor[own[name][1]]
+        for name, tensor in _tensors(operation)
+        if own[name]
+    }  # type: ignore[index]
+    if isinstance(operation, Modules):
+        output: Tensor = operation.each[position](images)
+        return output
+    family, _, size = leaving.name.rpartition("_")
+    if leaving.name == "noise":
+        return torch.zeros_like(images[..., :: operation.bundle.stride, :: operation.bundle.stride])
+    if (compute := _PLAIN.get(leaving.name, _PLAIN.get(family))) is not None:
+        named = {own[name][0]: tensor for name, tensor in lying.items()}  # type: ignore[index]
+        stride, kernel = operation.bundle.stride, int(re.match(r"\d*", size)[0] or 0)  # type: ignore[index]
+        return compute(images, named, by_batch, stride, kernel)
+    single = build_operation(leaving.name, replace(operation.bundle, edges=1, form="separable")).to(images.device)
+    given = {name: tensor[None] for name, tensor in lying.items()}
+    apart: Tensor = functional_call(single.train(by_batch), given, (State(images), (0,), None))
+    return apart
+
+
+def _tensors(operation: Any) -> list[tuple[str, Tensor]]:
+    buffers = [(name, tensor.clone()) for name, tensor in operation.named_buffers()]
+    return [*operation.named_parameters(), *buffers]
+
+
+Named = Mapping[str, Tensor]
+
+
+def _norm(x: Tensor, named: Named, name: str, by_batch: bool) -> Tensor:
+    mean, var = (None, None) if by_batch else (named[f"{name}.running_mean"], named[f"{name}.running_var"])
+    return F.batch_norm(
+        x, mean, var, named.get(f"{name}.weight"), named.get(f"{name}.bias"), training=by_batch, eps=EPSILON
+    )
+
+
+def _separable(x: Tensor, named: Named, number: str, stride: int, kernel: int, dilation: int = 1) -> Tensor:
+    padding = dilation * (kernel // 2)
+    x = F.conv2d(F.relu(x), named[f"dw{number}"], None, stride, padding, dilation, groups=x.shape[1])
+    return F.conv2d(x, named[f"pw{number}"])
+
+
+def _sep_conv(x: Tensor, named: Named, by_batch: bool, stride: int, kernel: int) -> Tensor:
+    x = _norm(_separable(x, named, "1", stride, kernel), named, "bn1", by_batch)
+    return _norm(_separable(x, named, "2", 1, kernel), named, "bn2", by_batch)
+
+
+def _dil_conv(x: Tensor, named: Named, by_batch: bool, stride: int, kernel: int) -> Tensor:
+    return _norm(_separable(x, named, "", stride, kernel, dilation=2), named, "bn", by_batch)
+
+
+def _conv(x: Tensor, named: Named, by_batch: bool, stride: int, kernel: int) -> Tensor:
+    return _norm(F.conv2d(F.relu(x), named["conv"], None, stride, kernel // 2), named, "bn", by_batch)
+
+
+def _factorised_conv(x: Tensor, named: Named, by_batch: bool, stride: int, kernel: int) -> Tensor:
+    x = F.conv2d(F.relu(x), named["conv1"], None, (1, stride), (0, 3))
+    return _norm(F.conv2d(x, named["conv2"], None, (stride, 1), (3, 0)), named, "bn", by_batch)
+
+
+def _skip(x: Tensor, named: Named, by_batch: bool, stride: int, kernel: int) -> Tensor:
+    if stride == 1:
+        return x
+    x = F.relu(x)
+    shifted = F.pad(x[..., 1:, 1:], (0, x.shape[-1] % 2, 0, x.shape[-2] % 2))
+    halves = [F.conv2d(x, named["conv1"], stride=2), F.conv2d(shifted, named["conv2"], stride=2)]
+    return _norm(torch.cat(halves, dim=1), named, "bn", by_batch)
+
+
+def _pool(pool: Callable[..., Tensor], x: Tensor, named: Named, by_batch: bool, stride: int, kernel: int) -> Tensor:
+    x = pool(x, 3, stride, 1)
+    return _norm(x, named, "bn", by_batch) if "bn.running_mean" in named else x
+
+
+_PLAIN: dict[str, Callable[..., Tensor]] = {
+    "sep_conv": _sep_conv,
+    "dil_conv": _dil_conv,
+    "nor_conv": _conv,
+    "conv_7x1_1x7": _factorised_conv,
+    "skip_connect": _skip,
+    "max_pool_3x3": partial(_pool, F.max_pool2d),
+    "avg_pool_3x3": partial(_pool, partial(F.avg_pool2d, count_include_pad=False)),
+}

@@ -1,0 +1,278 @@
+"""The search that is checked: the user's own, made small, on a slice of the user's own data."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.callbacks import ModelCheckpoint
+from torch import Tensor
+
+from robustnas.data import Batch, ImageData
+from robustnas.data.images import Images
+from robustnas.data.splits import Role
+from robustnas.networks import PartialChannels
+from robustnas.networks.cell import Cell
+from robustnas.strategies import LargestDrop
+from robustnas.training import SearchModule
+from robustnas.training.checks import check_fit
+from robustnas.training.description import build, plain
+from robustnas.training.recorder import RunRecorder
+
+CHANNELS, LAYERS, CELLS = 4, 3, 1  # of the reduced network, as far as the space and the parts allow
+SIDE = {"cifar": 32, "imagenet": 64}  # largest side of its images
+BATCHES: dict[Role, int] = {"weights": 3, "arch": 2, "selection": 2, "test": 1}
+SAVED = 4  # the step whose checkpoint is resumed: inside the second epoch
+EPOCHS = 2
+
+
+class ReachedError(Exception):
+    """The step that was to be looked at is over."""
+
+
+@dataclass
+class Subject:
+    """A search to check, and the small runs that several checks share.
+
+    Args:
+        search: The search as it is configured.
+        data: Its data.
+        precision: The trainer's.
+        accelerator: ``cpu`` or ``gpu``.
+        devices: How many processes the trainer is to have.
+        words: Options of the command line that describe all that.
+        folder: Where runs may be left.
+        ranks: The processes of the check that compares some, once they are started.
+    """
+
+    search: SearchModule
+    data: ImageData
+    precision: Any
+    accelerator: str
+    devices: int
+    words: Sequence[str]
+    folder: Path
+    ranks: Any = None
+
+    def __post_init__(self) -> None:
+        self.data.setup("fit")
+        run = SimpleNamespace(max_epochs=EPOCHS, precision=self.precision, datamodule=self.data)
+        check_fit(self.search, run, "fit")  # type: ignore[arg-type]
+
+    def reduced(self, **changes: Any) -> SearchModule:
+        """The same parts in the same space, in a network that steps in a fraction of a second.
+
+        Args:
+            **changes: Arguments that are to differ.
+
+        Returns:
+            A fresh search: every call gives the same weights and the same α.
+        """
+        given = dict(self.search.description["init_args"])
+        space = self.search.space
+        shares = [cell.connection.k for cell in self.search.supernet.modules() if _is_partial(cell)]
+        least = 2 * max(shares, default=0)  # so that two channels enter an operation
+        given["channels"] = min(given["channels"], max(CHANNELS, least))
+        if space.skeleton == "darts":
+            given["layers"] = min(given["layers"] or LAYERS, LAYERS)
+        elif space.skeleton == "nasbench201":
+            given["cells"] = min(given["cells"] or CELLS, CELLS)
+        given |= {"arch_start": 0, "arch_every": 1}
+        if isinstance(self.search.selection, LargestDrop):
+            given["selection"] = {"class_path": "robustnas.strategies.Strongest"}
+        given |= {name: plain(value) for name, value in changes.items()}
+        return build({**self.search.description, "init_args": given}, SearchModule)
+
+    @cached_property
+    def size(self) -> str:
+        """What was made smaller, in words."""
+        small, space = self.reduced().description["init_args"], self.search.space
+        depth = {"darts": f", {small['layers']} layers", "nasbench201": f", {small['cells']} cell a stage"}
+        return f"{space.name}, {small['channels']} channels{depth.get(space.skeleton, '')}"
+
+    def slice(self, batch_size: int = 8, processes: int = 1, spoilt: bool = False) -> ImageData:
+        """Some samples of each role, as the user's own data module prepares them.
+
+        Args:
+            batch_size: Largest batch; a smaller one of the user's stays.
+            processes: How many share the samples.
+            spoilt: Whether every image of the role test is replaced by noise.
+
+        Returns:
+            The data. Large images are cropped.
+        """
+        whole, data = self.data.split, copy.copy(self.data)
+        size = min(self.data.batch_size, batch_size)
+        split = copy.copy(whole)
+        wanted = {role: min(size * processes * count, len(whole.indices[role])) for role, count in BATCHES.items()}
+        split.indices = {role: _spread(whole.indices[role], count) for role, count in wanted.items()}
+        own = [role for role in BATCHES if whole.part(role) is whole.train]
+        split.train = self._cut(whole.train, torch.cat([split.indices[role] for role in own]))
+        ends = torch.tensor([len(split.indices[role]) for role in own]).cumsum(0).tolist()
+        for role, end in zip(own, ends, strict=True):
+            split.indices[role] = torch.arange(end - len(split.indices[role]), end)
+        if whole.test is not None:
+            split.test = self._cut(whole.test, split.indices["test"])
+            split.indices["test"] = torch.arange(len(split.test))
+        if spoilt:
+            self._spoil(split.part("test").pixels, split.indices["test"])
+        data._split, data._prepare, data.trainer = split, None, None
+        data.batch_size = data.eval_batch_size = size
+        return data
+
+    def _cut(self, images: Images, indices: Tensor) -> Images:
+        side = SIDE[self.search.description["init_args"]["stem"]]
+        return replace(
+            images, pixels=images.pixels[indices][..., :side, :side].clone(), targets=images.targets[indices]
+        )
+
+    def _spoil(self, pixels: Tensor, indices: Tensor) -> None:
+        noise = torch.randint(256, pixels[indices].shape, generator=torch.Generator().manual_seed(1))
+        pixels[indices] = noise.to(torch.uint8)
+
+    def trainer(self, name: str, **options: Any) -> Trainer:
+        """A quiet trainer in a folder of its own."""
+        quiet = {
+            "accelerator": self.accelerator,
+            "devices": 1,
+            "precision": self.precision,
+            "max_epochs": EPOCHS,
+            "logger": False,
+            "default_root_dir": self.folder / name,
+            "enable_checkpointing": any(isinstance(one, ModelCheckpoint) for one in options.get("callbacks", ())),
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+            "num_sanity_val_steps": 0,
+            "use_distributed_sampler": False,
+            "plugins": [LightningEnvironment()],  # this process alone, also inside a job of many
+            "deterministic": "warn" if self.accelerator == "gpu" else None,
+        }
+        return Trainer(**{**quiet, **options})
+
+    def fit(
+        self,
+        name: str,
+        search: SearchModule | None = None,
+        data: ImageData | None = None,
+        checkpoint: Path | None = None,
+        callbacks: Sequence[Callback] = (),
+    ) -> dict[str, Tensor]:
+        """Run the small search.
+
+        Args:
+            name: Folder of the run.
+            search: The search, the reduced one by default.
+            data: The data, the slice by default.
+            checkpoint: What it goes on from.
+            callbacks: What else runs along.
+
+        Returns:
+            All that the search consists of at its end, by name.
+        """
+        running = self.trainer(name, callbacks=list(callbacks))
+        torch.manual_seed(0)
+        running.fit(search or self.reduced(), data or self.slice(), ckpt_path=checkpoint and str(checkpoint))
+        return {**numbers(running), "random state": torch.get_rng_state()}
+
+    @cached_property
+    def straight(self) -> dict[str, Tensor]:
+        """What a search that nothing disturbs ends with. It leaves :attr:`checkpoint`."""
+        saver = ModelCheckpoint(self.folder, "{step}", every_n_train_steps=SAVED, save_top_k=-1)
+        return self.fit("straight", callbacks=[saver])
+
+    @property
+    def checkpoint(self) -> Path:
+        """The checkpoint that :attr:`straight` leaves inside its second epoch."""
+        return self.folder / f"step={SAVED}.ckpt"
+
+    @cached_property
+    def unstable(self) -> list[str]:
+        """What differs between two runs that should be equal."""
+        return differing(self.fit("again"), self.straight)
+
+    def inside(self, look: Callable[[SearchModule, Mapping[str, Batch]], Any], **changes: Any) -> Any:
+        """Look at a search in float64 from inside its third step, when both optimisers are in use.
+
+        Args:
+            look: Gets the search and the batch of the step, which it may use up: the run ends there.
+            **changes: Arguments of the search that are to differ.
+
+        Returns:
+            What ``look`` returns.
+
+        Raises:
+            ValueError: If the search ends before.
+        """
+        search, seen = self.reduced(**changes), []
+        step = search.training_step
+
+        def observed(batch: Mapping[str, Batch], batch_idx: int) -> None:
+            if search.global_step < 2:
+                return step(batch, batch_idx)
+            seen.append(look(search, batch))
+            raise ReachedError
+
+        search.training_step = observed  # type: ignore[method-assign]
+        try:
+            self.trainer("inside", precision="64-true", limit_val_batches=0).fit(search, self.slice())
+        except ReachedError:
+            return seen[0]
+        raise ValueError("Expected the search to reach its third step, but it ended before.")
+
+
+def _is_partial(module: Any) -> bool:
+    return isinstance(module, Cell) and isinstance(module.connection, PartialChannels)
+
+
+def _spread(indices: Tensor, count: int) -> Tensor:
+    """Some of the indices, evenly: data are often sorted by class."""
+    return indices[torch.arange(count) * len(indices) // max(count, 1)]
+
+
+def numbers(running: Trainer) -> dict[str, Tensor]:
+    """All that a search consists of: its state, that of its optimisers and schedules, and what it recorded."""
+    module: Any = running.lightning_module
+    found = {f"state {name}": value for name, value in module.state_dict().items() if isinstance(value, Tensor)}
+    found = {name: value for name, value in found.items() if "metrics." not in name and "means." not in name}
+    found |= {f"candidates {kind}": kept for kind, kept in module.kept.items()}
+    for k, optimizer in enumerate(running.optimizers):
+        held = optimizer.state_dict()
+        for index, values in held["state"].items():
+            found |= {f"optimizer {k} {index} {name}": torch.as_tensor(value) for name, value in values.items()}
+        found[f"optimizer {k} lr"] = torch.tensor(held["param_groups"][0]["lr"], dtype=torch.float64)
+    recorder = next(one for one in running.callbacks if isinstance(one, RunRecorder))  # type: ignore[attr-defined]
+    for row in recorder.rows:
+        logged = {name: value for name, value in row.items() if name != "seconds"}
+        found |= {
+            f"epoch {row['epoch']} {name}": torch.tensor(value, dtype=torch.float64) for name, value in logged.items()
+        }
+    return {name: value.detach().cpu().clone() for name, value in found.items()}
+
+
+def differing(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], extra: bool = False) -> list[str]:
+    """Names of tensors that are not equal bit for bit, or that only one side has.
+
+    Args:
+        found: One side.
+        expected: The other.
+        extra: Whether the first may have more.
+
+    Returns:
+        The names, in order.
+    """
+    names = list(expected) if extra else list(dict.fromkeys([*expected, *found]))
+    return [name for name in names if not _equal(found.get(name), expected.get(name))]
+
+
+def _equal(one: Tensor | None, other: Tensor | None) -> bool:
+    if one is None or other is None or one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    return bool(torch.equal(one.nan_to_num(), other.nan_to_num()) and torch.equal(one.isnan(), other.isnan()))

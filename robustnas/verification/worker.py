@@ -1,0 +1,62 @@
+"""One of the processes of the check of ranks: ``FOLDER ACCELERATOR COUNT OPTIONS...``; it leaves its state there."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from robustnas.data import Batch
+from robustnas.networks import Mixture
+from robustnas.strategies import Moment
+from robustnas.verification.subject import numbers
+
+
+def main(words: list[str]) -> int:
+    """Search a little, together with the other processes.
+
+    Args:
+        words: The folder, the accelerator, the number of processes, and the options that describe the search.
+
+    Returns:
+        0.
+    """
+    from robustnas.verification.checks import describe
+
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    folder, accelerator, count = Path(words[0]), words[1], int(words[2])
+    subject = describe(words[3:], folder)
+    search = subject.reduced()
+    mixtures: dict[str, Tensor] = {}
+    error: list[float] = []
+    mix, step = search.mixtures, search.training_step
+
+    def noted(moment: Moment) -> dict[str, Mixture]:
+        found = mix(moment)
+        if moment.purpose != "evaluation":
+            for kind, one in found.items():
+                mixtures[f"step {search.global_step} {moment.purpose} {kind}"] = one.operations.detach().cpu().clone()
+        return found
+
+    def observed(batch: Mapping[str, Batch], batch_idx: int) -> None:
+        if not error:
+            own = torch.tensor([float(search.global_rank)], device=search.device)
+            error.append(float(search.problem(batch).average([own])[0]) - (count - 1) / 2)
+        step(batch, batch_idx)
+
+    search.mixtures, search.training_step = noted, observed  # type: ignore[method-assign]
+    trainer = subject.trainer(
+        f"run{count}", accelerator=accelerator, devices=count, strategy="flat" if count > 1 else "auto"
+    )
+    rank = int(os.environ.get("LOCAL_RANK", "0"))
+    if rank > 0:
+        for parameter in search.parameters():
+            parameter.data += 0.1  # all start from the state of the first
+    trainer.fit(search, subject.slice(batch_size=4, processes=count))
+    torch.save({"state": numbers(trainer), "mixtures": mixtures, "mean": error[0]}, folder / f"rank{rank}.pt")
+    return 0

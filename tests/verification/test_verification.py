@@ -1,0 +1,346 @@
+"""Verification passes where nothing is broken, and names the check that guards what is."""
+
+from __future__ import annotations
+
+import importlib
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from robustnas.diagnostics import Diagnostic
+from torch import nn
+
+from robustnas.data import roles
+from robustnas.data.loader import TensorLoader
+from robustnas.data.roles import SplitImages
+from robustnas.networks import Mixture, operations
+from robustnas.networks.operations import Pool
+from robustnas.strategies import FirstOrder, Unrolled, gumbel
+from robustnas.strategies.gradient import Step
+from robustnas.training import SearchModule
+from robustnas.training import search as searching
+from robustnas.verification import checks
+from robustnas.verification.checks import CHECKS, describe, run_checks
+from robustnas.verification.finding import Outcome
+from robustnas.verification.subject import Subject
+
+ROOT = Path(__file__).resolve().parents[2]
+ALONE = [name for name in CHECKS if name != "ranks"]
+RUNS = ["repeat", "resume", "trace", "test set"]
+MATHS = [name for name in ALONE if name not in RUNS]
+QUICK = ["partition", "gradient", "roles"]
+SMALL = [
+    "--model=DARTS", "--model.space=NASBench201", "--model.channels=4", "--model.cells=1", "--data=Digits",
+]  # fmt: skip
+Patch = pytest.MonkeyPatch
+diagnostics = importlib.import_module("robustnas.diagnostics")
+
+
+@pytest.fixture(scope="module")
+def make(tmp_path_factory: Any) -> Callable[..., Subject]:
+    def subject(method: str = "", *options: str) -> Subject:
+        words = ["-c", str(ROOT / f"configs/digits_{method}.yaml")] if method else SMALL
+        return describe([*words, *options], tmp_path_factory.mktemp("runs"))
+
+    return subject
+
+
+@pytest.fixture(scope="module")
+def settled(make: Callable[..., Subject]) -> Subject:
+    """A search whose undisturbed runs are over."""
+    subject = make()
+    outcomes = {outcome.name: outcome for outcome in run_checks(subject, RUNS)}
+    assert {name: one.says for name, one in outcomes.items() if one.status != "passed"} == {}
+    return subject
+
+
+def failing(subject: Subject, names: list[str]) -> dict[str, Outcome]:
+    return {outcome.name: outcome for outcome in run_checks(subject, names) if outcome.status == "failed"}
+
+
+def both_optimisers(patch: Patch) -> None:
+    configure = SearchModule.configure_optimizers
+
+    def shared(self: SearchModule) -> Any:
+        optimizers, schedules = configure(self)
+        optimizers[0].param_groups[0]["params"] += self.arch_parameters
+        return optimizers, schedules
+
+    patch.setattr(SearchModule, "configure_optimizers", shared)
+
+
+def decayed_with_the_weights(patch: Patch) -> None:
+    configure = SearchModule.configure_optimizers
+
+    def decaying(self: SearchModule) -> Any:
+        optimizers, schedules = configure(self)
+        optimizers[1].param_groups[0]["weight_decay"] = self.weight_decay
+        return optimizers, schedules
+
+    patch.setattr(SearchModule, "configure_optimizers", decaying)
+
+
+def clipped_together(patch: Patch) -> None:
+    step, clip = SearchModule.weight_step, nn.utils.clip_grad_norm_
+
+    def together(self: SearchModule, batch: Any) -> None:
+        both = lambda some, norm: clip([*some, *self.arch_parameters], norm)  # noqa: E731
+        with pytest.MonkeyPatch.context() as inner:
+            inner.setattr(searching.nn.utils, "clip_grad_norm_", both)
+            step(self, batch)
+
+    patch.setattr(SearchModule, "weight_step", together)
+
+
+def moved_by_the_weight_step(patch: Patch) -> None:
+    step = SearchModule.weight_step
+
+    def moving(self: SearchModule, batch: Any) -> None:
+        step(self, batch)
+        for a in self.arch_parameters:
+            a.data *= 0.999
+
+    patch.setattr(SearchModule, "weight_step", moving)
+
+
+def first_order_twice(patch: Patch) -> None:
+    of = FirstOrder.of
+    patch.setattr(FirstOrder, "of", lambda self, problem: ([2 * g for g in of(self, problem)[0]], of(self, problem)[1]))
+
+
+def implicit_term_flipped(patch: Patch) -> None:
+    of = Unrolled.of
+
+    def flipped(self: Unrolled, problem: Any) -> Any:
+        still = {name: w.detach() for name, w in problem.weights.items()}
+        slopes = torch.autograd.grad(
+            problem.weight_loss(moving := {n: w.requires_grad_() for n, w in still.items()}), list(moving.values())
+        )
+        after = problem.step.take(problem.weights, slopes)
+        direct = torch.autograd.grad(problem.arch_loss(after), problem.alphas)
+        gradients, loss = of(self, problem)
+        return [2 * d - g for g, d in zip(gradients, direct, strict=True)], loss
+
+    patch.setattr(Unrolled, "of", flipped)
+
+
+def rate_halved(patch: Patch) -> None:
+    patch.setattr(Step, "rate", property(lambda self: self.lr / 2))
+
+
+def edges_swapped(patch: Patch) -> None:
+    take = operations.take
+    patch.setattr(operations, "take", lambda stacked, group: take(stacked, group).flip(0))
+
+
+def weight_dropped(patch: Patch) -> None:
+    forward = Pool.forward
+    patch.setattr(Pool, "forward", lambda self, state, group, scale: forward(self, state, group, None))
+
+
+def all_paths(patch: Patch) -> None:
+    patch.setattr(gumbel, "one_path", lambda chosen, hard, ghost_gradient=False: Mixture(hard))
+
+
+def roles_overlap(patch: Patch) -> None:
+    split = roles.split_roles
+
+    def overlapping(*given: Any) -> Any:
+        found = split(*given)
+        found["arch"] = torch.cat([found["arch"], found["weights"][:3]]).sort().values
+        return found
+
+    patch.setattr(roles, "split_roles", overlapping)
+
+
+MATHS_BROKEN: dict[str, tuple[Callable[[Patch], None], str, str]] = {
+    "α in both optimisers": (both_optimisers, "partition", "alphas.cell"),
+    "α decayed with the weights": (decayed_with_the_weights, "partition", "another decay"),
+    "α clipped with the weights": (clipped_together, "partition", "feels the gradient of α"),
+    "α moved by the weight step": (moved_by_the_weight_step, "partition", "moved by the other step"),
+    "first order twice as long": (first_order_twice, "gradient", "autodiff"),
+    "implicit term with the other sign": (implicit_term_flipped, "second order", "differences"),
+    "rate of the step halved": (rate_halved, "second order", "differences"),
+    "weights of two edges swapped": (edges_swapped, "bundles", "outputs"),
+    "weight of an operation dropped": (weight_dropped, "bundles", "gradients of mixtures"),
+    "all paths computed": (all_paths, "paths", "without a weight"),
+    "roles overlap": (roles_overlap, "roles", "in two roles"),
+}
+
+
+@pytest.mark.parametrize("name", MATHS_BROKEN)
+def test_what_is_broken_in_a_step_is_named(name: str, make: Callable[..., Subject], monkeypatch: Patch) -> None:
+    breaks, guarded, says = MATHS_BROKEN[name]
+    breaks(monkeypatch)
+    found = failing(make("gdas" if guarded == "paths" else ""), [*{*QUICK, guarded}])
+    assert list(found) == [guarded]
+    assert says in found[guarded].says
+    assert found[guarded].says.startswith("Expected ")
+
+
+class Rude(Diagnostic):
+    """A measure that leaves something behind: outside of what puts it back."""
+
+    def __init__(self, leaves: Callable[[SearchModule], object]) -> None:
+        super().__init__()
+        self.leaves = leaves
+
+    def measure(self, search: SearchModule, probe: Any) -> dict[str, float]:
+        return {"rude": 1.0}
+
+    def log_value(self, search: SearchModule, name: str, value: float) -> None:
+        super().log_value(search, name, value)
+        self.leaves(search)
+
+
+def rude(leaves: Callable[[SearchModule], object]) -> Callable[[Patch], None]:
+    return lambda patch: patch.setattr(diagnostics, "everything", lambda: [Rude(leaves)])
+
+
+def buffers_moved(search: SearchModule) -> None:
+    next(buffer for buffer in search.supernet.buffers() if buffer.is_floating_point()).add_(1e-3)
+
+
+def loaders_start_anew(patch: Patch) -> None:
+    patch.setattr(TensorLoader, "load_state_dict", lambda self, state: None)
+
+
+def momentum_lost(patch: Patch) -> None:
+    load = torch.optim.SGD.load_state_dict
+
+    def forgetting(self: torch.optim.SGD, state: Any) -> None:
+        load(self, state)
+        self.state.clear()
+
+    patch.setattr(torch.optim.SGD, "load_state_dict", forgetting)
+
+
+def schedule_lost(patch: Patch) -> None:
+    patch.setattr(torch.optim.lr_scheduler.LRScheduler, "load_state_dict", lambda self, state: None)
+
+
+def counting_test_images(patch: Patch) -> None:
+    def everywhere(self: SplitImages) -> Any:
+        pixels = self.train.pixels.float() / 255
+        return (float(pixels.mean()),), (float(pixels.std()),)
+
+    patch.setattr(SplitImages, "statistics", everywhere)
+
+
+RUNS_BROKEN: dict[str, tuple[Callable[[Patch], None], str, bool]] = {  # whether the undisturbed run is broken too
+    "loaders start anew": (loaders_start_anew, "resume", False),
+    "momentum lost": (momentum_lost, "resume", False),
+    "schedule lost": (schedule_lost, "resume", False),
+    "a diagnostic draws": (rude(lambda search: torch.rand(1)), "trace", False),
+    "a diagnostic moves buffers": (rude(buffers_moved), "trace", False),
+    "a diagnostic leaves evaluation mode": (rude(lambda search: search.eval()), "trace", False),
+    "test images are counted": (counting_test_images, "test set", True),
+}
+
+
+@pytest.mark.parametrize("name", RUNS_BROKEN)
+def test_what_is_broken_in_a_run_is_named(
+    name: str, settled: Subject, make: Callable[..., Subject], monkeypatch: Patch
+) -> None:
+    breaks, guarded, anew = RUNS_BROKEN[name]
+    breaks(monkeypatch)
+    found = failing(make() if anew else settled, [guarded, "repeat"])
+    assert list(found) == [guarded]
+    assert "tensors that differ to be at most 0, but got" in found[guarded].says
+
+
+def test_a_run_that_is_never_the_same_is_named_once(make: Callable[..., Subject], monkeypatch: Patch) -> None:
+    order = TensorLoader._order
+    draw = random.Random()
+
+    def shuffled(self: TensorLoader, epoch: int, cycle: int) -> torch.Tensor:
+        found = order(self, epoch, cycle).tolist()
+        draw.shuffle(found)
+        return torch.tensor(found)
+
+    monkeypatch.setattr(TensorLoader, "_order", shuffled)
+    outcomes = {outcome.name: outcome for outcome in run_checks(make(), RUNS)}
+    assert {name: one.status for name, one in outcomes.items()} == {
+        "repeat": "failed",
+        **dict.fromkeys(("resume", "trace", "test set"), "not applicable"),
+    }
+    assert "see the check `repeat`" in outcomes["resume"].says
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*MATHS_BROKEN, *RUNS_BROKEN])
+def test_no_other_check_fails(name: str, make: Callable[..., Subject], monkeypatch: Patch) -> None:
+    breaks, guarded, _ = {**MATHS_BROKEN, **RUNS_BROKEN}[name]
+    breaks(monkeypatch)
+    assert list(failing(make("gdas" if guarded == "paths" else ""), ALONE)) == [guarded]
+
+
+SOUND = ["gdas", "proxyless_nas"]
+OTHERS = [
+    "darts_pt", "darts_second_order", "mobile_gdas", "pc_darts", "pruned_darts", "robust_darts", "smooth_darts",
+    "smooth_darts_random", "sparsemax_darts",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("method", SOUND)
+def test_steps_of_other_methods_are_sound(method: str, make: Callable[..., Subject]) -> None:
+    assert failing(make(method), MATHS) == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", [*SOUND, *OTHERS])
+def test_every_method_is_sound(method: str, make: Callable[..., Subject]) -> None:
+    assert failing(make(method), ALONE) == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [["S4"], ["S1"], ["DARTS", "imagenet"], ["DARTS", "nesterov"], ["DARTS", "drop"]])
+def test_other_spaces_and_settings_are_sound(options: list[str], make: Callable[..., Subject]) -> None:
+    space, *what = options
+    words = ["--model.space", space, "--model.layers", "8", "--model.cells", "null"]
+    settings = {"nesterov": ["nesterov", "true"], "drop": ["drop_path", "0.3"], "imagenet": ["checkpointing", "true"]}
+    for one in what:
+        words += [f"--model.{settings[one][0]}", settings[one][1]]
+    subject = make("", *words, "--model.gradient", "UnrolledByDifferences")
+    assert failing(subject, ALONE) == {}
+
+
+@pytest.fixture
+def importable(monkeypatch: Patch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("mutant", "says"),
+    [
+        ("Alone", "tensors that differ to be at most 0"),
+        ("Summing", "error of a mean over ranks to be at most 0"),
+        ("Straying", "mixtures that differ to be at most 0"),
+    ],
+)
+def test_processes_that_part_are_named(mutant: str, says: str, importable: None, make: Callable[..., Subject]) -> None:
+    found = failing(make("", "--model.class_path", f"mutants.{mutant}"), list(CHECKS))
+    assert list(found) == ["ranks"]
+    assert says in found["ranks"].says
+
+
+@pytest.mark.slow
+def test_processes_that_fail_say_why(make: Callable[..., Subject]) -> None:
+    subject = make()
+    subject.words = [*subject.words, "--model.channels", "0"]
+    found = failing(subject, ["ranks"])
+    assert "Expected rank 0 to end well, but it said: Expected " in found["ranks"].says
+
+
+def test_a_check_that_raises_fails_and_the_others_go_on(settled: Subject, monkeypatch: Patch) -> None:
+    def raising(subject: Subject) -> Any:
+        raise RuntimeError("no such\nkernel")
+
+    monkeypatch.setitem(checks.CHECKS, "gradient", raising)
+    outcomes = list(run_checks(settled, ["gradient", "roles"]))
+    assert [outcome.status for outcome in outcomes] == ["failed", "passed"]
+    assert outcomes[0].says == "Expected no error, but got RuntimeError: no such kernel"
