@@ -144,7 +144,15 @@ ROWS: dict[str, tuple[Sequence[str], str]] = {
     ),
     "folder that holds a run": (
         [*SEARCH, "--run=taken"],
-        "Expected `--run` to be a new folder, but taken holds a run; `--ckpt_path last` continues it, another folder",
+        "Expected `--run` to be a new folder, but taken holds a run; `--ckpt_path auto` starts it again, since it",
+    ),
+    "continue nothing in particular": (
+        [*SEARCH, "--ckpt_path=auto"],
+        "Expected `--run` to name the run whose last checkpoint is meant, but got none.",
+    ),
+    "checkpoints at negative steps": (
+        [*SEARCH, "--checkpoint_every=-1"],
+        "Expected `checkpoint_every` to be 0 or a number of steps, but got -1.",
     ),
     "evaluation without an architecture": (
         EVALUATION,

@@ -39,7 +39,7 @@ def main(arguments: list[str]) -> None:
     # Images of 8 x 8 gain nothing from threads, which on busy cores wait for one another: 70 times longer.
     torch.set_num_threads(1)
     try:
-        _compare(root, ["--seed_everything", str(options.seed)])
+        _compare(root, ["--seed_everything", str(options.seed), "--ckpt_path", "auto"])  # the same command goes on
     finally:
         torch.set_num_threads(threads)
 

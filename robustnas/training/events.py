@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pytorch_lightning import Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
 
@@ -29,7 +28,7 @@ class Events(TensorBoardLogger):
         self.experiment.flush()
 
     @rank_zero_only
-    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:  # type: ignore[override]
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Log what is not logged at this step already.
 
         Args:
@@ -48,14 +47,14 @@ class Events(TensorBoardLogger):
         Args:
             step: The first step that is still to be taken.
         """
-        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # type: ignore[import-untyped]
 
         writer: Any = self.experiment._get_file_writer()
         writer.add_event(Event(step=step, file_version="brain.Event:2"))
         writer.add_event(Event(step=step, session_log=SessionLog(status=SessionLog.START)))
 
 
-def settle(trainer: Trainer, epoch: bool) -> dict[str, float]:
+def settle(trainer: Any, epoch: bool) -> dict[str, float]:
     """Log all figures up to now and force them to disk; all processes together.
 
     Args:
@@ -79,7 +78,7 @@ def settle(trainer: Trainer, epoch: bool) -> dict[str, float]:
     return numbers
 
 
-def flush(trainer: Trainer) -> None:
+def flush(trainer: Any) -> None:
     """Force to disk what was logged."""
     for logger in trainer.loggers:
         if isinstance(logger, Events) and trainer.is_global_zero:

@@ -143,7 +143,7 @@ class Module(LightningModule, ABC):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         check_saved(self, checkpoint.get("optimizer_states", ()))
-        position = {"numbers": self.numbers, "processes": of_each_process(self)}
+        position: dict[str, Any] = {"numbers": self.numbers, "processes": of_each_process(self)}
         if self._trainer is not None:
             position["validation"] = settle_position(self.trainer, checkpoint)
         checkpoint[KEY] = {"module": self.description, "position": position}
