@@ -199,6 +199,13 @@ class ImageData(LightningDataModule, abc.ABC):
             ValueError: If the data cannot be loaded, split or augmented as asked.
         """
         _ = self.prepare
+        processes = self.trainer.world_size if self.trainer else 1
+        for role in ("selection", "test") if stage == "test" else ("selection",):
+            if 0 < (count := len(self.split.indices[role])) < processes:  # type: ignore[index]
+                raise ValueError(
+                    f"Expected the role {role} to be empty or to have a sample for each of the {processes} processes, "
+                    f"but got {count}."
+                )
         side = min(self.image_shape[1:])
         if self.augmentation is not None and self.augmentation.crop >= side:
             raise ValueError(
