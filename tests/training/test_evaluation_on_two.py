@@ -25,9 +25,10 @@ def evaluated(folder: Path, devices: int, **data: Any) -> dict[str, Any]:
     running = trainer(folder, devices=devices, strategy="ddp" if devices > 1 else "auto", max_epochs=1)
     own = digits(batch_size=16 // devices, augmentation=None, **data)
     running.fit(module, own)
+    trained = rows(running)
     tested = running.test(module, datamodule=own, verbose=False)[0]
     state = {name: value.clone() for name, value in module.state_dict().items() if "metrics" not in name}
-    return {"state": state, "rows": rows(running), "test": dict(tested)}
+    return {"state": state, "rows": trained, "test": dict(tested)}
 
 
 def test_an_evaluation_with_more_batches_of_validation_on_one_process(tmp_path) -> None:
