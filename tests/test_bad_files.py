@@ -181,7 +181,7 @@ def test_a_wrong_checkpoint(case: str, bad: Path, capsys: pytest.CaptureFixture[
     torch.save(content, bad / "last.ckpt")
     files = sorted(Path().rglob("*"))
     for command in ("fit", "validate"):
-        sentence = said([command, "-c", "bad/config.yaml", "--ckpt_path=bad/last.ckpt", *FIT], capsys)
+        sentence = said([command, "-c", "bad/config.yaml", "--run=bad", "--ckpt_path=bad/last.ckpt", *FIT], capsys)
         assert sentence.startswith(says), sentence
     assert sorted(Path().rglob("*")) == files
 

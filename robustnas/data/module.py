@@ -151,8 +151,7 @@ class ImageData(LightningDataModule, abc.ABC):
         indices = self.split.union(*roles)
         if training and "test" in roles:
             raise ValueError(f"Expected the stream {stream!r} to train on other roles than 'test', but got {roles}.")
-        trainer = self.trainer
-        shared = trainer is not None and not whole
+        trainer = None if whole else self.trainer
         return TensorLoader(
             self.split.part(roles[0]),
             indices,
@@ -161,8 +160,8 @@ class ImageData(LightningDataModule, abc.ABC):
             drop_last=training,
             seed=self.seed,
             stream=stream or "+".join(roles),
-            rank=trainer.global_rank if shared else 0,
-            world_size=trainer.world_size if shared else 1,
+            rank=trainer.global_rank if trainer else 0,
+            world_size=trainer.world_size if trainer else 1,
         )
 
     @property
@@ -199,6 +198,13 @@ class ImageData(LightningDataModule, abc.ABC):
             ValueError: If the data cannot be loaded, split or augmented as asked.
         """
         _ = self.prepare
+        processes = self.trainer.world_size if self.trainer else 1
+        for role in ("selection", "test") if stage == "test" else ("selection",):
+            if 0 < (count := len(self.split.indices[role])) < processes:
+                raise ValueError(
+                    f"Expected the role {role} to be empty or to have a sample for each of the {processes} processes, "
+                    f"but got {count}."
+                )
         side = min(self.image_shape[1:])
         if self.augmentation is not None and self.augmentation.crop >= side:
             raise ValueError(

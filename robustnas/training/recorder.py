@@ -60,13 +60,14 @@ class RunRecorder(Callback):
         self._seen = dict(trainer.callback_metrics)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        epoch, run = trainer.current_epoch, Run(run_folder(trainer))
         now = time.perf_counter()
+        # Metrics first: the progress bar of the first process waits for the others to compute them too.
         values = {
             name: float(value)
             for name, value in trainer.callback_metrics.items()
             if "/" in name and not name.endswith(("_step", "_epoch")) and value is not self._seen.get(name)
         }
+        epoch, run = trainer.current_epoch, Run(run_folder(trainer))
         self.rows.append({"epoch": epoch, "step": trainer.global_step, "seconds": now - self._since, **values})
         self._since = now
         if not trainer.is_global_zero:

@@ -68,7 +68,8 @@ def search(method: str, folder: Path, *, batch_size: int, devices: int, **option
     if given["space"] == "NASBench201":
         given["cells"] = 1
     precision = given.pop("precision", "32-true")
-    data = digits(batch_size=batch_size, fractions=(0.06, 0.04, 0.03), augmentation=given.pop("augmentation", None))
+    fractions = given.pop("fractions", (0.06, 0.04, 0.03))
+    data = digits(batch_size=batch_size, eval_batch_size=10, fractions=fractions, augmentation=None)
     kind: Any = getattr(variants, name)
     strategy = "flat" if devices > 1 else "auto"
     folder.mkdir(parents=True, exist_ok=True)
