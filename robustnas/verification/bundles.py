@@ -14,12 +14,14 @@ from robustnas.data import Batch
 from robustnas.networks import Mixture
 from robustnas.networks.cell import Leaving
 from robustnas.networks.statistics import evaluating, still_statistics
+from robustnas.strategies.moment import Purpose
 from robustnas.training import SearchModule
 from robustnas.verification.finding import Figure, Finding
 from robustnas.verification.per_edge import edge_by_edge
 from robustnas.verification.subject import Subject
 
 TOLERANCE = 1e-10
+PURPOSES: tuple[Purpose, ...] = ("arch", "weights")
 
 
 def check_bundles(subject: Subject) -> Finding:
@@ -46,7 +48,7 @@ def _look(search: SearchModule, batch: Mapping[str, Batch]) -> tuple[dict[str, f
     )
     errors = dict.fromkeys(("outputs", "outputs in evaluation", "gradients of weights", "gradients of mixtures"), 0.0)
     with still_statistics(search.supernet):
-        for mixtures in (_random(search, draw), *(search.mixtures(search.moment(p)) for p in ("arch", "weights"))):  # type: ignore[arg-type]
+        for mixtures in (_random(search, draw), *(search.mixtures(search.moment(p)) for p in PURPOSES)):
             at = {kind: _leaf(search, kind, mixture) for kind, mixture in mixtures.items()}
             found = _measured(search, images, at, target.to(device))
             with edge_by_edge(search.supernet, at):

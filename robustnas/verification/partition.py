@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from robustnas.data import Batch
+from robustnas.strategies import Moment
+from robustnas.strategies.moment import Purpose
 from robustnas.training import SearchModule
 from robustnas.verification.finding import Figure, Finding
 from robustnas.verification.subject import Subject
@@ -62,7 +64,11 @@ def _look(search: SearchModule, batch: Mapping[str, Batch]) -> tuple[list[str], 
         idle += [] if changed & own else [step.__name__]
     moment = search.moment("weights")
     seed = moment.generator.initial_seed()  # steps are counted, and each would draw anew
-    search.moment = lambda _: replace(moment, generator=torch.Generator().manual_seed(seed))  # type: ignore[method-assign]
+
+    def same(purpose: Purpose) -> Moment:
+        return replace(moment, generator=torch.Generator().manual_seed(seed))
+
+    search.moment = same  # type: ignore[method-assign]
     one, other = (_weights_after(search, batch, optimizers[0], slope) for slope in (None, 1e6))
     felt = [name for name in one if not torch.equal(one[name], other[name])]
     return misplaced, decayed, moved, idle, felt

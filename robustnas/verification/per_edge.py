@@ -119,12 +119,11 @@ def alone(leaving: Leaving, position: int, images: Tensor) -> Tensor:
     """
     operation = leaving.operation
     by_batch = operation.training or any(getattr(part, "batch_statistics", False) for part in operation.modules())
-    own = {name: operation.edgewise(name, position) for name, _ in _tensors(operation)}
-    lying = {
-        name: tensor if own[name][1] is None else tensor[own[name][1]]
-        for name, tensor in _tensors(operation)
-        if own[name]
-    }  # type: ignore[index]
+    lying: dict[str, Tensor] = {}
+    named: dict[str, Tensor] = {}
+    for name, tensor in _tensors(operation):
+        if (place := operation.edgewise(name, position)) is not None:
+            lying[name] = named[place[0]] = tensor if place[1] is None else tensor[place[1]]
     if isinstance(operation, Modules):
         output: Tensor = operation.each[position](images)
         return output
@@ -132,7 +131,6 @@ def alone(leaving: Leaving, position: int, images: Tensor) -> Tensor:
     if leaving.name == "noise":
         return torch.zeros_like(images[..., :: operation.bundle.stride, :: operation.bundle.stride])
     if (compute := _PLAIN.get(leaving.name, _PLAIN.get(family))) is not None:
-        named = {own[name][0]: tensor for name, tensor in lying.items()}  # type: ignore[index]
         stride, kernel = operation.bundle.stride, int(re.match(r"\d*", size)[0] or 0)  # type: ignore[index]
         return compute(images, named, by_batch, stride, kernel)
     single = build_operation(leaving.name, replace(operation.bundle, edges=1, form="separable")).to(images.device)

@@ -14,7 +14,7 @@ import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
-from torch import Tensor
+from torch import Tensor, nn
 
 from robustnas.data import Batch, ImageData
 from robustnas.data.images import Images
@@ -78,8 +78,7 @@ class Subject:
         """
         given = dict(self.search.description["init_args"])
         space = self.search.space
-        shares = [cell.connection.k for cell in self.search.supernet.modules() if _is_partial(cell)]
-        least = 2 * max(shares, default=0)  # so that two channels enter an operation
+        least = 2 * max(map(_share, self.search.supernet.modules()))  # so that two channels enter an operation
         given["channels"] = min(given["channels"], max(CHANNELS, least))
         if space.skeleton == "darts":
             given["layers"] = min(given["layers"] or LAYERS, LAYERS)
@@ -228,8 +227,11 @@ class Subject:
         raise ValueError("Expected the search to reach its third step, but it ended before.")
 
 
-def _is_partial(module: Any) -> bool:
-    return isinstance(module, Cell) and isinstance(module.connection, PartialChannels)
+def _share(module: nn.Module) -> int:
+    """One in how many channels enters the operations of a cell; 0 for all, and for what is no cell."""
+    if isinstance(module, Cell) and isinstance(module.connection, PartialChannels):
+        return module.connection.k
+    return 0
 
 
 def _spread(indices: Tensor, count: int) -> Tensor:
