@@ -84,10 +84,7 @@ CHECKPOINTS: dict[str, tuple[Change, str]] = {
         lambda c: c.update(robustnas=None),
         "Expected `--ckpt_path` to be a checkpoint of robustnas, but",
     ),
-    "no weights": (
-        lambda c: c.pop("state_dict"),
-        "Expected `--ckpt_path` to be a checkpoint of robustnas, but reading",
-    ),
+    "no weights": (lambda c: c.pop("state_dict"), f"{CKPT}`state_dict` to go on from, a dict, but got none."),
 }
 
 
