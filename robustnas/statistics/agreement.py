@@ -232,7 +232,8 @@ def _taus(counts: Array, a: Array, b: Array) -> Array:
     first, second = (np.sign(values[:, None] - values) for values in (a, b))
 
     def total(pairs: Array) -> Array:
-        return ((counts @ pairs) * counts).sum(-1)
+        found: Array = ((counts @ pairs) * counts).sum(-1)
+        return found
 
     untied = np.sqrt(total(np.abs(first)) * total(np.abs(second)))
     return np.where(untied > 0, total(first * second) / np.where(untied > 0, untied, 1.0), 0.0)
@@ -244,7 +245,8 @@ def _rhos(counts: Array, a: Array, b: Array) -> Array:
     def centred(values: Array) -> Array:
         below = (values[:, None] > values) + 0.5 * (values[:, None] == values)
         ranks: Array = counts @ below.T  # mid-ranks but for a constant, [..., n]
-        return ranks - (ranks * counts).sum(-1, keepdims=True) / counts.sum(-1, keepdims=True)
+        mean: Array = (ranks * counts).sum(-1, keepdims=True) / counts.sum(-1, keepdims=True)
+        return ranks - mean
 
     first, second = centred(a), centred(b)
     spread = np.sqrt((counts * first**2).sum(-1) * (counts * second**2).sum(-1))

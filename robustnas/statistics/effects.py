@@ -223,7 +223,8 @@ class _Fit:
                 "some that always change together; lower `order` or run the combinations that are missing."
             )
         self.covariance = np.linalg.inv(design.T @ design)
-        self.coefficients = np.linalg.lstsq(design, y, rcond=None)[0]
+        found = np.linalg.lstsq(design, y, rcond=None)[0]
+        self.coefficients: Array = np.where(np.abs(found) <= 1e-12 * np.abs(y).max(), 0.0, found)
         rest = y - design @ self.coefficients
         squares, rounding = float(rest @ rest), 1e-24 * float(y @ y)
         self.variance = (squares if squares > rounding else 0.0) / self.freedom
