@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 
 from robustnas import cli
+from robustnas.spaces import find_space
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,7 @@ class Result:
         parameters: Number of weights, those of an auxiliary head included.
         seconds: Time that training and testing took.
         folder: Folder of the run.
+        device: What it ran on.
     """
 
     name: str
@@ -29,6 +33,7 @@ class Result:
     parameters: int
     seconds: float
     folder: Path
+    device: str = "cpu"
 
 
 def data_of(folder: Path) -> dict[str, Any]:
@@ -46,6 +51,18 @@ def data_of(folder: Path) -> dict[str, Any]:
     data = section_of(folder, "data")
     data.get("init_args", {}).pop("seed", None)
     return data
+
+
+def recipe_of(space: str) -> str:
+    """The recipe of a space's paper.
+
+    Args:
+        space: Search space, by name or import path.
+
+    Returns:
+        A configuration file, to which the genotype and the data are still to be given.
+    """
+    return str(files("robustnas.configs") / f"evaluate_{find_space(space).skeleton}.yaml")
 
 
 def section_of(folder: Path, name: str) -> dict[str, Any]:
@@ -86,4 +103,17 @@ def train_and_test(name: str, words: list[str]) -> Result:
     run = cli.main(["fit", *words])
     measured = run.trainer.test(run.model, datamodule=run.datamodule, verbose=False)
     count = sum(parameter.numel() for parameter in run.model.parameters())
-    return Result(name, dict(measured[0]), count, time.perf_counter() - start, run.folder)
+    return Result(name, dict(measured[0]), count, time.perf_counter() - start, run.folder, device_of(run))
+
+
+def device_of(run: cli.RobustCLI) -> str:
+    """What a run ran on.
+
+    Args:
+        run: The run, after its end.
+
+    Returns:
+        The name of the GPU, or the kind of another device, such as ``cpu``.
+    """
+    device = run.trainer.strategy.root_device
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device.type)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-from importlib.resources import files
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from robustnas.evaluating import Result, data_of, section_of, train_and_test
+from robustnas.evaluating import Result, data_of, recipe_of, section_of, train_and_test
 from robustnas.record import read_genotype
-from robustnas.spaces import find_space
 
 
 def main(arguments: list[str]) -> None:
@@ -37,7 +35,7 @@ def main(arguments: list[str]) -> None:
     folder = Path(options.folder)
     genotype = read_genotype(str(folder))
     space = section_of(folder, "model").get("init_args", {}).get("space") or genotype.space
-    config = options.config or str(files("robustnas.configs") / f"evaluate_{find_space(space).skeleton}.yaml")
+    config = options.config or recipe_of(space)
     architecture = "--model.init_args.architecture.init_args"
     words = ["-c", config, f"{architecture}.genotype", str(folder), f"{architecture}.space", space]
     words += ["--data", json.dumps(data_of(folder)), "--run", options.run or str(folder / "evaluation")]
