@@ -49,8 +49,9 @@ def main(arguments: list[str]) -> int:
 
     if options.dry_run:
         cells = configured(cells)
-        _print_estimate(cells, unfinished(root, cells, keep=True), estimate(cells, engine))
-        return 0
+        found = estimate(cells, engine)
+        _print_estimate(cells, unfinished(root, cells, keep=True), found)
+        return 1 if found.failed else 0
     marked = {cell.key: cell for cell in configured(every)}
     signal.signal(signal.SIGTERM, _interrupt)
     with locked(root):
@@ -127,12 +128,10 @@ def _print_estimate(cells: Sequence[Cell], todo: Sequence[Cell], found: Estimate
     Console().print(table)
     for group, reason in found.failed.items():
         print(f"{group}: {reason}")
-    memory = " and ".join(
-        f"{size / 2**30:.1f} GiB{on}" for size, on in zip(found.memory, ("", " of its GPU"), strict=True) if size
-    )
-    total = found.total(left)
-    print(f"To run: {len(left)} cells, {found.slots} at a time, about {duration(total)} and {memory} a worker,")
-    print("by three steps of each configuration; diagnostics, checkpoints and starting add to it.")
+    sizes = [f"{size / 2**30:.1f} GiB{on}" for size, on in zip(found.memory, ("", " of its GPU"), strict=True) if size]
+    print(f"To run: {len(left)} cells, {found.slots} at a time: about {duration(found.total(left))}", end="")
+    print(f", with {' and '.join(sizes)} a worker" if sizes else "", end=".\n")
+    print("By three steps of each configuration; diagnostics, checkpoints and the start of a run come on top.")
 
 
 def print_results(records: Iterable[Record], failures: dict[str, str], planned: int) -> None:

@@ -13,7 +13,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from robustnas import cli
-from robustnas.spaces import Genotype
+from robustnas.record import Run
 from robustnas.studies.baselines import RandomGenotype
 from robustnas.studies.configuration import configuration, evaluation_words, found_words
 from robustnas.studies.estimate import STEPS
@@ -39,8 +39,8 @@ def probe_cell(payload: Mapping[str, Any]) -> dict[str, Any]:
         moving = ["--model.init_args.arch_start=0"] if "arch_start" in sections["model"]["init_args"] else []
         stages["search"] = _probe([*cell.search, *moving], folder / "search")
     if cell.evaluation is not None:
-        genotype: Genotype = RandomGenotype().find(sections, cell.seed, folder)
-        network = found_words(str(genotype), sections["model"]["init_args"]["space"])
+        Run(folder / "found").write_genotype(RandomGenotype().find(sections, cell.seed, folder))
+        network = found_words(str(folder / "found"), sections["model"]["init_args"]["space"])
         words = evaluation_words(cell, sections["model"], sections["data"], network)
         stages["evaluation"] = _probe(words, folder / "evaluation")
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
