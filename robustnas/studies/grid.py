@@ -82,7 +82,8 @@ def cells_of(study: Study) -> list[Cell]:
         ValueError: If two factors set one option, or two cells would share a folder.
     """
     first = next(iter(study.variants.values()))
-    places = list(itertools.product((study.spaces or {None: {}}).items(), (study.data or {None: {}}).items()))
+    unnamed: dict[str | None, Options] = {None: {}}
+    places = list(itertools.product((study.spaces or unnamed).items(), (study.data or unnamed).items()))
     evaluation = (
         None if study.evaluation is None else (*_files(study.evaluation.configs), *_words(study.evaluation.options))
     )
@@ -173,7 +174,8 @@ def _files(configs: Sequence[str]) -> list[str]:
 
 
 def _words(options: Mapping[str, Any]) -> list[str]:
-    return [as_word(name, value) for name, value in options.items()]
+    # A class comes before its arguments, whoever names which.
+    return [as_word(name, value) for name, value in sorted(options.items(), key=lambda option: option[0].count("."))]
 
 
 def _as_folder(name: str) -> str:

@@ -78,7 +78,7 @@ class _Loader(yaml.SafeLoader):
     """Safe YAML, in which a name that comes twice is an error."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        names = [self.construct_object(key, deep=True) for key, _ in node.value]  # type: ignore[no-untyped-call]
+        names = [self.construct_object(key, deep=True) for key, _ in node.value]
         for name in names:
             if isinstance(name, dict | list):
                 raise ValueError(f"Expected names in a study file, but got {name!r} for one.")
