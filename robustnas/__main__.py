@@ -16,6 +16,7 @@ COMMANDS = {
     "validate": ("robustnas.cli", "measure a checkpoint on the selection role"),
     "test": ("robustnas.cli", "measure a checkpoint on the test set"),
     "evaluate": ("robustnas.commands.evaluate", "train the genotype that a run found, and test it"),
+    "ablate": ("robustnas.commands.ablate", "run a study: variants, spaces, data, options and seeds side by side"),
     "landscape": ("robustnas.commands.landscape", "draw the loss around the α of a checkpoint"),
     "diagnose": ("robustnas.commands.diagnose", "say whether a search is healthy, at risk or collapsed, and why"),
     "report": ("robustnas.commands.report", "write one HTML file about a search, or several side by side"),

@@ -36,8 +36,9 @@ LIBRARY = set(ARROWS)
 ARROWS |= {
     "options": set(),
     "cli": LIBRARY | {"options"},
-    "commands": LIBRARY | {"cli", "options"},
-    "studies": LIBRARY | {"cli"},
+    "evaluating": LIBRARY | {"cli"},
+    "studies": LIBRARY | {"cli", "evaluating"},
+    "commands": LIBRARY | {"cli", "options", "evaluating", "studies"},
     "__main__": LIBRARY | {"cli", "commands", "studies"},
     "variants": LIBRARY,
     "diagnostics": LIBRARY,

@@ -8,117 +8,25 @@ import re
 import shutil
 import subprocess
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from pages import Page, page_of, write_run
 from verdicts import genotype, skips
 
 from robustnas.__main__ import main
 from robustnas.record import Run, write_json, write_text
 from robustnas.report import report
-from robustnas.report.charts import Line, chart, film, nice, tick_labels
-from robustnas.report.markup import Markup, duration, tag, text
-from robustnas.report.page import short_names
-from robustnas.report.panels import place
-from robustnas.report.pictures import spread, stretches
-from robustnas.spaces import DARTS, Genotype, find_space
+from robustnas.spaces import find_space
 
 ROOT = Path(__file__).resolve().parents[1]
-VOID = {"img", "meta"}
 HOSTILE = '<script>alert("x")</script>\'"><img src=x onerror=alert(1)>&amp;'
 SECTIONS = ["Summary", "Verdict", "Curves", "Film strip of α", "Genotypes", "Spectrum over time", "Discretisation gap",
     "Data", "How it came about", "Reproduce"]  # fmt: skip
 Output = pytest.CaptureFixture[str]
-
-
-class Page(HTMLParser):
-    """What a page holds, with every element that is not closed, or closed by another."""
-
-    def __init__(self, source: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.faults: list[str] = []
-        self.open: list[str] = []
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.texts: dict[str, list[str]] = {}
-        self.feed(source)
-        self.close()
-        self.faults += [f"<{name}> is never closed" for name in self.open]
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-            self.texts.setdefault(tag, []).append("")
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        if not self.open or self.open.pop() != tag:
-            self.faults.append(f"</{tag}> in the wrong place, line {self.getpos()[0]}")
-
-    def handle_data(self, data: str) -> None:
-        for name in set(self.open):
-            self.texts[name][-1] += data
-
-    @property
-    def all(self) -> str:
-        """All text that is read, pictures' included."""
-        said = [
-            value or "" for _, given in self.elements for name, value in given.items() if name in ("alt", "aria-label")
-        ]
-        return " ".join([*self.texts.get("body", []), *said])
-
-    def named(self, name: str) -> list[dict[str, str | None]]:
-        return [given for one, given in self.elements if one == name]
-
-
-def write_run(
-    folder: Path, space: str = "DARTS", epochs: int = 5, logged: bool = True, finished: bool = True, **manifest: Any
-) -> Path:
-    """The folder of a search whose genotype changes once, with diagnostics or without."""
-    run, rng = Run(folder), np.random.default_rng(0)
-    cells = find_space(space).cells
-    roles = {"weights": {"size": 647, "sha256": "f8ff" * 16, "class_counts": {"a": 300, "b": 347}}}
-    described = {"source": "Digits", "task": "classification", "classes": ["a", "b"], "roles": roles}
-    module = {"class_path": "robustnas.variants.darts.DARTS", "init_args": {"space": space, "seed": 3, "arch_lr": 0.03}}
-    data = {"epochs": 6, "data": described, "module": module, "versions": {"torch": "2.13.0"}, **manifest}
-    run.write_manifest(data)
-    for epoch in range(epochs):
-        run.write_genotype(made(space, epoch > 1), epoch)
-        run.write_alpha(epoch, {kind: rng.normal(size=cell.shape) for kind, cell in cells.items()})
-    more = ",gap/accuracy,curvature/max,curvature/min,custom/thing" if logged else ""
-    rows = "".join(
-        f"{k},{10 * k},1.25,{2.5 - k / 8},0.{k}375" + (f",0.0{k},{7.5 + k},-0.25,{k}" if logged else "") + "\n"
-        for k in range(epochs)
-    )
-    write_text(folder / "metrics.csv", f"epoch,step,seconds,val/loss,val/top1{more}\n{rows}")
-    write_text(folder / "config.yaml", "model: {class_path: robustnas.variants.DARTS}\n")
-    if finished:
-        run.write_genotype(made(space, epochs > 2))
-    return folder
-
-
-def made(space: str, late: bool) -> Genotype:
-    """A genotype of any space, one of two."""
-    if space in ("DARTS", "NASBench201"):
-        return skips(int(late), space)
-    cells = []
-    for kind, cell in find_space(space).cells.items():
-        edges = [edge for node in cell.nodes for _, edge in cell.edges_into(node)[: cell.keep or None]]
-        names = [edge.operations[int(late and k == 1)] for k, edge in enumerate(edges)]
-        cells.append(f"{kind}: " + ", ".join(f"{e.name} {name}" for e, name in zip(edges, names, strict=True)))
-    return Genotype.from_text(f"{space} {' | '.join(cells)}")
-
-
-def page_of(*folders: Path) -> Page:
-    page = Page(report(folders))
-    assert page.faults == []
-    return page
 
 
 def test_a_page_has_all_sections_of_a_run_and_its_numbers(tmp_path: Path) -> None:
@@ -279,84 +187,6 @@ def test_of_many_runs_a_colour_is_a_variant(tmp_path: Path) -> None:
     assert page.texts["ul"][0] == "DARTS, DARTSDARTS, NASBench201"
     lines = [given["class"] for given in page.named("path") if "line" in (given["class"] or "")][:9]
     assert lines == ["line c0"] * 8 + ["line c1"]
-
-
-def test_names_are_as_short_as_tells_runs_apart() -> None:
-    def names(*paths: str) -> list[str]:
-        return short_names([Path(path) for path in paths])
-
-    assert names("/a/b") == ["b"]
-    assert names("/a/b", "/a/c") == ["b", "c"]
-    assert names("/x/a/b", "/y/a/b") == ["x/a/b", "y/a/b"]
-    assert names("/a/b", "/a/b", "/a/c") == ["b", "b (2)", "c"]
-
-
-@pytest.mark.parametrize(
-    ("low", "high"),
-    [(0, 1), (4.99982, 4.99991), (1e-9, 3e-7), (-123456, 3e6), (0, 0), (5, 5), (1e99, 1.5e99), (-2, -2)],
-)
-def test_ticks_enclose_the_values_and_read_differently(low: float, high: float) -> None:
-    ticks = nice(low, high, 4)
-    assert ticks[0] <= low + 1e-9 * abs(low)
-    assert ticks[-1] >= high - 1e-9 * abs(high)
-    assert 2 <= len(ticks) <= 8
-    assert len(set(tick_labels(ticks))) == len(ticks)
-    assert [float(label) for label in tick_labels(ticks)] == pytest.approx(ticks, rel=1e-3, abs=1e-3 * (high - low))
-
-
-def test_a_curve_goes_through_its_points() -> None:
-    drawn = Page(chart("T", [Line("a", {0: 0.0, 2: 1.0, 4: 0.5}), Line("b", {}), Line("c", {2: 1.0})], (0, 4)))
-    paths = [given for given in drawn.named("path") if "line" in (given["class"] or "")]
-    assert [given["class"] for given in paths] == ["line c0", "line c2"]  # the empty one leaves its colour free
-    points = [tuple(map(float, pair.split())) for pair in (paths[0]["d"] or "")[1:].split("L")]
-    assert points[1][0] - points[0][0] == pytest.approx(points[2][0] - points[1][0], abs=0.2)
-    assert points[0][1] - points[2][1] == pytest.approx((points[0][1] - points[1][1]) / 2, abs=0.2)
-    assert chart("T", [Line("a", {})], (0, 4)) == ""
-
-
-def test_a_frame_shows_the_share_and_marks_what_can_be_selected() -> None:
-    cell = DARTS.cells["normal"]
-    shares = np.full(cell.shape, 0.0)
-    shares[:, 0], shares[:, 3] = 0.6, 0.4  # `none` is never selected
-    drawn = Page(film({7: shares}, cell, "normal"))
-    (svg,) = drawn.named("svg")
-    assert (svg["aria-label"] or "").startswith("normal, epoch 7. Largest: 0-2 skip_connect, 1-2 skip_connect")
-    shades = {given["class"]: (given["d"] or "").count("M") for given in drawn.named("path")}
-    assert (shades["s16"], shades["s11"], shades["s0"], shades["best"]) == (14, 14, 84, 14)
-
-
-def test_series_of_one_measure_share_a_chart() -> None:
-    assert place("genotype/skips_normal", DARTS) == ("genotype/skips", "normal")
-    assert place("shares/skip_connect_reduce", DARTS) == ("Shares, reduce", "skip_connect")
-    assert place("shares/parameter_free_reduce", DARTS) == ("shares/parameter_free", "reduce")
-    assert place("shares/none", DARTS) == ("Shares, all cells", "none")
-    assert place("gradient/match_sep_conv_3x3", DARTS) == ("gradient/match", "sep_conv_3x3")
-    assert place("diagnostics/seconds_Curvature", DARTS) == ("diagnostics/seconds", "Curvature")
-    assert place("train/top5", DARTS) == ("top5", "training")
-    assert place("mine/own", DARTS) == ("mine/own", "own")
-
-
-def test_genotypes_are_told_once_as_long_as_they_stay() -> None:
-    assert stretches({0: skips(1), 1: skips(1), 2: skips(2), 3: skips(1)}) == [
-        (0, 1, skips(1)), (2, 2, skips(2)), (3, 3, skips(1)),
-    ]  # fmt: skip
-    assert spread(range(3), 8) == [0, 1, 2]
-    assert spread(range(50), 8) == [0, 7, 14, 21, 28, 35, 42, 49]
-
-
-@pytest.mark.parametrize(
-    ("seconds", "said"),
-    [(0.04, "0.0 s"), (59.9, "59.9 s"), (63, "1 min 03 s"), (3600, "1 h 00 min"), (86399, "24 h 00 min")],
-)
-def test_times_read_well(seconds: float, said: str) -> None:
-    assert duration(seconds) == said
-
-
-def test_text_is_escaped_once() -> None:
-    assert text("a<b>&\"'") == "a&lt;b&gt;&amp;&quot;&#x27;"
-    assert text(Markup("<b>")) == "<b>"
-    assert tag("td", "<", tag("i", "&"), class_='"', data_x=None) == '<td class="&quot;">&lt;<i>&amp;</i></td>'
-    assert text("a\x00\ud800b") == "a\N{REPLACEMENT CHARACTER}?b"
 
 
 def test_the_command_writes_the_file_without_torch(tmp_path: Path, capsys: Output) -> None:

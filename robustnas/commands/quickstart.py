@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 
 from robustnas import cli
-from robustnas.commands.evaluate import Result, data_of, print_results, train_and_test
+from robustnas.commands.evaluate import print_results
+from robustnas.evaluating import Result, data_of, train_and_test
 from robustnas.networks import ResNet
 from robustnas.record import read_genotype
 

@@ -11,8 +11,8 @@ import jsonargparse
 import torch
 
 from robustnas import cli
-from robustnas.commands.evaluate import data_of
 from robustnas.drawing import save_drawing
+from robustnas.evaluating import data_of
 from robustnas.options import explain
 from robustnas.record import Run, write_text
 from robustnas.spaces import Genotype
