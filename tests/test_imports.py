@@ -34,10 +34,11 @@ ARROWS: dict[str, set[str]] = {
 }
 LIBRARY = set(ARROWS)
 ARROWS |= {
+    "baselines": LIBRARY,
     "options": set(),
     "cli": LIBRARY | {"options"},
     "commands": LIBRARY | {"cli", "options"},
-    "studies": LIBRARY | {"cli"},
+    "studies": LIBRARY | {"cli", "baselines"},
     "__main__": LIBRARY | {"cli", "commands", "studies"},
     "variants": LIBRARY,
     "diagnostics": LIBRARY,
@@ -57,6 +58,7 @@ LIGHT: dict[str, set[str]] = {
     "curves": HEAVY,
     "landscape": LIGHTNING,
     "table": HEAVY,
+    "baselines": HEAVY,
     "verdict": HEAVY,
     "drawing": LIGHTNING,
     "report": HEAVY,

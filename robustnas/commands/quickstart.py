@@ -12,7 +12,7 @@ import torch
 
 from robustnas import cli
 from robustnas.commands.evaluate import Result, data_of, print_results, train_and_test
-from robustnas.networks import ResNet
+from robustnas.networks.resnet import channels_for
 from robustnas.record import read_genotype
 
 
@@ -72,10 +72,5 @@ def _config(name: str) -> str:
 
 
 def _resnet_like(found: Result) -> dict[str, object]:
-    with torch.device("meta"):
-        sizes = {
-            channels: sum(p.numel() for p in ResNet(channels, blocks=1, image_channels=1).parameters())
-            for channels in range(2, 65)
-        }
-    channels = min(sizes, key=lambda channels: abs(sizes[channels] - found.parameters))
+    channels = channels_for(found.parameters, blocks=1, image_channels=1)
     return {"class_path": "robustnas.training.ResNet", "init_args": {"channels": channels, "blocks": 1}}
