@@ -22,6 +22,7 @@ COMMANDS = {
     "report": ("robustnas.commands.report", "write one HTML file about a search, or several side by side"),
     "select": ("robustnas.commands.select", "read a search by another rule of selection"),
     "draw": ("robustnas.commands.draw", "draw the cells of a genotype as SVG or PNG"),
+    "table": ("robustnas.commands.table", "make a tabular benchmark from files you have, and look into it"),
     "profile": ("robustnas.commands.profile", "count and measure what the operations of a search cost here"),
     "doctor": ("robustnas.commands.doctor", "look at this machine and installation, and try them out"),
 }

@@ -23,6 +23,7 @@ ARROWS: dict[str, set[str]] = {
     "curves": set(),
     "statistics": set(),
     "landscape": set(),
+    "table": {"spaces", "record"},
     "verdict": {"spaces", "shares", "record"},
     "lanes": {"spaces"},
     "drawing": {"spaces", "lanes"},
@@ -34,10 +35,11 @@ ARROWS: dict[str, set[str]] = {
 }
 LIBRARY = set(ARROWS)
 ARROWS |= {
+    "baselines": LIBRARY,
     "options": set(),
     "cli": LIBRARY | {"options"},
     "evaluating": LIBRARY | {"cli"},
-    "studies": LIBRARY | {"cli", "evaluating"},
+    "studies": LIBRARY | {"cli", "evaluating", "baselines"},
     "commands": LIBRARY | {"cli", "options", "evaluating", "studies"},
     "__main__": LIBRARY | {"cli", "commands", "studies"},
     "variants": LIBRARY,
@@ -58,6 +60,8 @@ LIGHT: dict[str, set[str]] = {
     "curves": HEAVY,
     "statistics": HEAVY,
     "landscape": LIGHTNING,
+    "table": HEAVY,
+    "baselines": HEAVY,
     "verdict": HEAVY,
     "drawing": LIGHTNING,
     "report": HEAVY,
