@@ -102,7 +102,7 @@ def _search(cell: Cell, progress: _Progress) -> None:
 def _baseline(cell: Cell, progress: _Progress) -> None:
     def run(folder: Path) -> dict[str, Any]:
         folder.mkdir(parents=True, exist_ok=True)
-        found = BASELINES[cell.variant].find(configuration(cell.search), cell.seed, folder)
+        found = BASELINES[cell.variant].find(cell, configuration(cell.search), folder)
         if isinstance(found, Genotype):
             Run(folder).write_genotype(found)
         return {"architecture": None if isinstance(found, Genotype) else dict(found)}
