@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from pytorch_lightning import Trainer
+from torch import Tensor
 
 from robustnas.data.batch import derived_seed
+from robustnas.networks import Mixture
 from robustnas.networks.mixture import one_hots
 from robustnas.record import SCHEMA, write_json
 from robustnas.spaces import Genotype, SearchSpace
@@ -90,7 +93,7 @@ class Lots:
         with progress(search.trainer, "measuring random architectures", len(genotypes)) as advance:
             for genotype in genotypes:
                 mixtures = one_hots(self.space, genotype, like)
-                found.append(Drawn(genotype, scoring(lambda images, at=mixtures: search.supernet(images, at))))
+                found.append(Drawn(genotype, scoring(partial(_outputs, search, mixtures))))
                 advance()
         return found
 
@@ -102,3 +105,8 @@ class Lots:
         """Go on from what a search has put into a checkpoint under the name ``lots``, if anything."""
         entries = checkpoint.get("lots", ())
         self.drawn = [Drawn(Genotype.from_json(text), Score(*score)) for text, *score in entries]
+
+
+def _outputs(search: SearchModule, mixtures: Mapping[str, Mixture], images: Tensor) -> Tensor:
+    outputs: Tensor = search.supernet(images, mixtures)
+    return outputs
