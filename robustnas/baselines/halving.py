@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,14 +71,16 @@ class SuccessiveHalving:
         Raises:
             ValueError: If Ray is missing, the space is too small, or no training came to an end.
         """
-        try:
-            import ray
-            from ray import tune
-            from ray.tune.schedulers import ASHAScheduler
-        except ImportError as error:
-            raise ValueError(
-                "Expected Ray Tune for successive halving, but it is not installed; `pip install robustnas[ray]`."
-            ) from error
+        drawn, ray = self._drawn(space, generator), _tune()
+        joined = ray.is_initialized()
+        with tempfile.TemporaryDirectory() as nowhere:
+            try:
+                return _trace(drawn, self._tuner(drawn, train, Path(self.folder or nowhere)).fit())
+            finally:
+                if not joined:
+                    ray.shutdown()
+
+    def _drawn(self, space: SearchSpace, generator: Random) -> list[Genotype]:
         if self.trials > size_of(space):
             raise ValueError(
                 f"Expected `trials` to be at most the genotypes of {space.name}, which are {size_of(space)}, but got "
@@ -86,32 +89,37 @@ class SuccessiveHalving:
         drawn: dict[Genotype, None] = {}
         while len(drawn) < self.trials:
             drawn[random_genotype(space, generator)] = None
+        return list(drawn)
+
+    def _tuner(self, drawn: list[Genotype], train: Train, folder: Path) -> Any:
+        from ray import tune
+        from ray.tune.schedulers import ASHAScheduler
+
         epochs = self.epochs
 
         def trainable(config: dict[str, Any]) -> None:
             report = lambda epoch, score: tune.report({"epoch": epoch, "score": score})  # noqa: E731
             train(Genotype.from_json(config["genotype"]), epochs, report)
 
-        scheduler = ASHAScheduler(
-            time_attr="epoch", max_t=epochs, grace_period=self.grace, reduction_factor=self.factor
+        halving = ASHAScheduler(time_attr="epoch", max_t=epochs, grace_period=self.grace, reduction_factor=self.factor)
+        return tune.Tuner(
+            tune.with_resources(trainable, {"cpu": self.cpus, "gpu": self.gpus}),
+            param_space={"genotype": tune.grid_search([genotype.to_json() for genotype in drawn])},
+            tune_config=tune.TuneConfig(
+                metric="score", mode="max", scheduler=halving, max_concurrent_trials=self.at_once
+            ),
+            run_config=tune.RunConfig(storage_path=str(folder.absolute()), name="asha", verbose=0),
         )
-        joined = ray.is_initialized()
-        with tempfile.TemporaryDirectory() as nowhere:
-            tuner = tune.Tuner(
-                tune.with_resources(trainable, {"cpu": self.cpus, "gpu": self.gpus}),
-                param_space={"genotype": tune.grid_search([genotype.to_json() for genotype in drawn])},
-                tune_config=tune.TuneConfig(
-                    metric="score", mode="max", scheduler=scheduler, max_concurrent_trials=self.at_once
-                ),
-                run_config=tune.RunConfig(
-                    storage_path=str(Path(self.folder or nowhere).absolute()), name="asha", verbose=0
-                ),
-            )
-            try:
-                return _trace(list(drawn), tuner.fit())
-            finally:
-                if not joined:
-                    ray.shutdown()
+
+
+def _tune() -> Any:
+    """Ray, with its part that tunes."""
+    try:
+        return importlib.import_module("ray.tune") and importlib.import_module("ray")
+    except ImportError as error:
+        raise ValueError(
+            "Expected Ray Tune for successive halving, but it is not installed; `pip install robustnas[ray]`."
+        ) from error
 
 
 def _trace(drawn: list[Genotype], results: Any) -> Trace:

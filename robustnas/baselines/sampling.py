@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from random import Random
 
 from robustnas.baselines.trace import Evaluate, Trace, Trial
-from robustnas.spaces import SearchSpace, mutated, random_genotype, size_of
+from robustnas.spaces import Genotype, SearchSpace, mutated, random_genotype, size_of
 
 
 def affordable(cost: float, each: float) -> int:
@@ -74,7 +74,7 @@ class RandomSearch(Baseline):
 
     def run(self, space: SearchSpace, generator: Random, evaluate: Evaluate) -> Trace:
         trace = Trace()
-        drawn = set()
+        drawn = set[Genotype]()
         while len(trace.trials) < self.evaluations:
             genotype = random_genotype(space, generator)
             if genotype in drawn and len(drawn) < size_of(space):

@@ -91,7 +91,11 @@ class Training:
                     report(trainer.current_epoch + 1, float(trainer.callback_metrics[metric]))
 
         data = self.data()
-        given = {"num_classes": data.num_classes, "image_channels": data.image_shape[0], "task": data.task}
+        given: dict[str, Any] = {
+            "num_classes": data.num_classes,
+            "image_channels": data.image_shape[0],
+            "task": data.task,
+        }
         module = EvaluationModule(replace(self.architecture, genotype=str(genotype)), **given, **self.options)
         with self._place(genotype, epochs) as folder:
             quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}

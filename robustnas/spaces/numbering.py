@@ -16,7 +16,7 @@ class _Kept(NamedTuple):
     """A way to keep edges of a node: the edges with what each may carry, and how many genotypes of the node it has."""
 
     edges: tuple[tuple[Edge, tuple[str, ...]], ...]
-    count: int
+    size: int
 
 
 class _Node(NamedTuple):
@@ -25,7 +25,7 @@ class _Node(NamedTuple):
     kind: str
     node: int
     ways: tuple[_Kept, ...]
-    count: int
+    size: int
 
 
 def size_of(space: SearchSpace) -> int:
@@ -39,7 +39,7 @@ def size_of(space: SearchSpace) -> int:
     Returns:
         Their number: 15,625 in NAS-Bench-201, 1.08e18 in the space of DARTS.
     """
-    return prod(node.count for node in _nodes(space))
+    return prod(node.size for node in _nodes(space))
 
 
 def number_of(genotype: Genotype, space: SearchSpace) -> int:
@@ -59,7 +59,7 @@ def number_of(genotype: Genotype, space: SearchSpace) -> int:
     number = 0
     for node in _nodes(space):
         carried = {(c.source, c.node): c.operation for c in genotype.cells[node.kind] if c.node == node.node}
-        number = number * node.count + _rank(node, carried)
+        number = number * node.size + _rank(node, carried)
     return number
 
 
@@ -80,7 +80,7 @@ def genotype_of(number: int, space: SearchSpace) -> Genotype:
         raise ValueError(f"Expected `number` to be from 0 to {size_of(space) - 1} in {space.name}, but got {number}.")
     cells: dict[str, list[Choice]] = {kind: [] for kind in space.cells}
     for node in reversed(_nodes(space)):
-        number, rank = divmod(number, node.count)
+        number, rank = divmod(number, node.size)
         cells[node.kind][:0] = _choices(node, rank)
     return Genotype(space.name, {kind: tuple(choices) for kind, choices in cells.items()})
 
@@ -94,16 +94,16 @@ def _rank(node: _Node, carried: dict[tuple[int, int], str]) -> int:
             for edge, names in way.edges:
                 rank = rank * len(names) + names.index(carried[edge.source, edge.node])
             return before + rank
-        before += way.count
+        before += way.size
     kept = [f"{source}-{into}" for source, into in carried]
     raise ValueError(f"Expected node {node.node} of the {node.kind} cell to keep distinct edges, but got {kept}.")
 
 
 def _choices(node: _Node, rank: int) -> list[Choice]:
     for way in node.ways:
-        if rank < way.count:
+        if rank < way.size:
             break
-        rank -= way.count
+        rank -= way.size
     choices = []
     for edge, names in reversed(way.edges):
         rank, column = divmod(rank, len(names))
@@ -122,7 +122,7 @@ def _of_cell(kind: str, cell: CellSpace) -> Iterator[_Node]:
         ways = []
         for kept in combinations(entering, len(entering) if cell.keep is None else cell.keep):
             ways.append(_Kept(kept, prod(len(names) for _, names in kept)))
-        yield _Node(kind, node, tuple(ways), sum(way.count for way in ways))
+        yield _Node(kind, node, tuple(ways), sum(way.size for way in ways))
 
 
 def selectable(cell: CellSpace, edge: Edge) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ def _latin(text: str, encoding: str) -> bytes:
 
 
 # What a file may name: containers, and numbers of numpy under the names of its versions 1 and 2.
-_MULTIARRAY = np.float64(0).__reduce__()[0], np.zeros(0).__reduce__()[0]
+_MULTIARRAY: tuple[Any, Any] = np.float64(0).__reduce__()[0], np.zeros(0).__reduce__()[0]
 PLAIN: Mapping[str, Callable[..., Any]] = {
     "collections.OrderedDict": OrderedDict,
     "builtins.set": set,

@@ -44,6 +44,7 @@ from robustnas.training import alpha
 from robustnas.training.checks import check_below_one, check_not_negative, check_positive
 from robustnas.training.combinations import check_parts
 from robustnas.training.description import KEY
+from robustnas.training.lots import Lots
 from robustnas.training.module import Module
 from robustnas.training.phase import Phase
 from robustnas.training.processes import Averaged, average, average_buffers
@@ -162,6 +163,7 @@ class SearchModule(Module):
         self.watch, self.pruning = watch_for(stopping, weight_decay), pruning
         self.possible, self.kept = alpha.possible(self.space), alpha.possible(self.space)
         self.phase = Phase(selection, self.space) if isinstance(selection, LargestDrop) else None
+        self.lots = Lots(selection, self.space)
         self.arch_start, self.arch_every = arch_start, arch_every
         self.lr, self.lr_min, self.momentum, self.nesterov = lr, lr_min, momentum, nesterov
         self.weight_decay, self.clip, self.drop_path, self.step_order = weight_decay, clip, drop_path, step_order
@@ -193,7 +195,7 @@ class SearchModule(Module):
         """The mixture of each kind of cell, differentiable in α."""
         silent = alpha.silent(self.space)
         mixtures = {
-            kind: self.relaxation.mixture(a, replace(moment, silent=silent[kind]))
+            kind: self.relaxation.mixture(a, replace(moment, silent=silent[kind], cell=self.space.cells[kind]))
             for kind, a in self.legal_alphas().items()
         }
         if self.pruned:
@@ -234,7 +236,7 @@ class SearchModule(Module):
         """The architecture that selection finds at the present α, or at that of the epoch a stop returned to."""
         if self.phase is not None and self.phase.began is not None:
             return self.phase.genotype()
-        return self.selection.genotype(self.space, self.final_strengths())
+        return self.lots.best or self.selection.genotype(self.space, self.final_strengths())
 
     @torch.no_grad()
     def final_strengths(self) -> dict[str, Tensor]:
@@ -285,6 +287,7 @@ class SearchModule(Module):
     def on_train_epoch_end(self) -> None:
         """Go back where the stopping rule says so: after the record of the epoch, before its checkpoint."""
         self.watch.go_back(self)
+        self.lots.end(self)
 
     def problem(self, batch: Mapping[str, Batch]) -> Bilevel:
         """The two losses of the search at its current state, as its gradient sees them.
@@ -401,6 +404,8 @@ class SearchModule(Module):
 
     def setup(self, stage: str) -> None:
         super().setup(stage)
+        if stage == "fit":
+            self.lots.check(self.trainer)
         if self.phase is not None and stage == "fit":
             self.phase.extend(self.trainer)
 
@@ -425,12 +430,14 @@ class SearchModule(Module):
         average_buffers(self.supernet)  # in place, and so in the checkpoint
         super().on_save_checkpoint(checkpoint)
         checkpoint[KEY]["watch"], checkpoint[KEY]["kept"] = self.watch.state_dict(), self.kept
+        checkpoint[KEY]["lots"] = self.lots.state_dict()
         if self.phase is not None:
             checkpoint[KEY]["phase"] = self.phase.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.watch.load_state_dict(checkpoint[KEY]["watch"])
         self.kept = dict(checkpoint[KEY]["kept"])
+        self.lots.load_state_dict(checkpoint[KEY])
         if self.phase is not None:
             self.phase.load_state_dict(checkpoint[KEY].get("phase"), self._trainer)
 
