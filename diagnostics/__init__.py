@@ -14,6 +14,7 @@ from robustnas.diagnostics.gradient_match import GradientMatch
 from robustnas.diagnostics.implicit import ImplicitShare
 from robustnas.diagnostics.ranking import SupernetRanking
 from robustnas.diagnostics.suite import Diagnostics, everything
+from robustnas.diagnostics.truth import TrueAccuracy
 from robustnas.diagnostics.untouched import untouched
 from robustnas.diagnostics.view import TensorBoardView
 
@@ -33,6 +34,7 @@ __all__ = [
     "LayerAlignment",
     "SupernetRanking",
     "TensorBoardView",
+    "TrueAccuracy",
     "everything",
     "untouched",
 ]

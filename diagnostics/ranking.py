@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
 import math
 import random
 from pathlib import Path
@@ -18,6 +16,8 @@ from robustnas.data import Probe
 from robustnas.networks.mixture import one_hots
 from robustnas.networks.statistics import evaluating, recalibrate
 from robustnas.spaces import Genotype, SearchSpace
+from robustnas.table import parse, read_columns
+from robustnas.table.reading import column_of
 from robustnas.training.search import SearchModule
 
 
@@ -40,8 +40,9 @@ class SupernetRanking(Diagnostic):
     the two. Below 0.2 at the end, the supernet cannot tell good from bad, and neither can a selection that asks it
     (arXiv:1902.08142). Without classes, minus the loss takes the place of the supernet's accuracy.
 
-    The table is a CSV file, also gzipped, with a row for each architecture: as in NAS-Bench-201's strings, as the one
-    line that a genotype prints, or as its JSON. It is no part of the default diagnostics, since few spaces have one.
+    The table is a CSV file, also gzipped, or a Parquet file with a row for each architecture: as in NAS-Bench-201's
+    strings, as the one line that a genotype prints, or as its JSON. It is no part of the default diagnostics, since few
+    spaces have one.
 
     Args:
         table: The file.
@@ -74,7 +75,9 @@ class SupernetRanking(Diagnostic):
         if batches < 1:
             raise ValueError(f"Expected `batches` to be at least 1, but got {batches}.")
         self.table, self.batches = Path(table), batches
-        known = read_column(self.table, architecture, accuracy)
+        texts, columns = read_columns(self.table, architecture)
+        values = column_of(columns, accuracy, self.table).tolist()
+        known = [(text, value) for text, value in zip(texts, values, strict=True) if math.isfinite(value)]
         if len(known) < architectures:
             raise ValueError(
                 f"Expected {self.table} to hold at least {architectures} architectures with a number in {accuracy!r}, "
@@ -104,9 +107,7 @@ class SupernetRanking(Diagnostic):
 
     def _read(self, text: str, space: SearchSpace) -> Genotype:
         try:
-            if text.startswith("|"):
-                return Genotype.from_nasbench201(text, space.name).validate(space)
-            return (Genotype.from_json if text.startswith("{") else Genotype.from_text)(text).validate(space)
+            return parse(text, space)
         except ValueError as error:
             raise ValueError(
                 f"Expected {self.table} to hold architectures of {space.name}, but got {text!r}: {error}"
@@ -141,37 +142,3 @@ def quality(search: SearchModule, probe: Probe, genotype: Genotype, batches: int
         recalibrate(search.supernet, lambda batch: search.supernet(batch.images, mixtures), weights)
         found = scores(search, mixtures, probe.batches(probe.measured, batches))
     return float(found["accuracy"]) if "accuracy" in found else -float(found["loss"])
-
-
-def read_column(path: Path, architecture: str, accuracy: str) -> list[tuple[str, float]]:
-    """Architectures of a table with their accuracies.
-
-    Args:
-        path: A CSV file with a line of names, gzipped if its name ends in ``.gz``.
-        architecture: Column of architectures.
-        accuracy: Column of accuracies; rows without one are left out.
-
-    Returns:
-        A pair for each row.
-
-    Raises:
-        ValueError: If the file cannot be read, or lacks a column.
-    """
-    try:
-        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
-            rows = csv.DictReader(file)
-            names = list(rows.fieldnames or [])
-            if missing := [name for name in (architecture, accuracy) if name not in names]:
-                raise ValueError(f"Expected {path} to have the column {missing[0]!r}, but got {names}.")
-            pairs = [((row[architecture] or "").strip(), _number(row[accuracy])) for row in rows]
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise ValueError(f"Expected `table` to be a CSV file, but reading {path} fails: {reason}") from error
-    return [(text, value) for text, value in pairs if text and math.isfinite(value)]
-
-
-def _number(text: str | None) -> float:
-    try:
-        return float(text or "nan")
-    except ValueError:
-        return math.nan

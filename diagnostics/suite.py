@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
@@ -19,11 +20,15 @@ from robustnas.diagnostics.generalisation import GeneralisationGap
 from robustnas.diagnostics.genotype import GenotypeChurn
 from robustnas.diagnostics.gradient_match import GradientMatch
 from robustnas.diagnostics.implicit import ImplicitShare
+from robustnas.diagnostics.ranking import SupernetRanking
+from robustnas.diagnostics.truth import TrueAccuracy
 from robustnas.diagnostics.view import TensorBoardView, last_step, tensorboard
 
 from robustnas.training.recorder import run_folder
 from robustnas.training.search import SearchModule
 from robustnas.verdict import judge_run
+
+RANKED = 20  # architectures whose order is compared with that of a table
 
 
 def everything() -> list[Diagnostic]:
@@ -43,6 +48,24 @@ def everything() -> list[Diagnostic]:
     ]
 
 
+def against(table: str | Path, accuracy: str) -> list[Diagnostic]:
+    """Diagnostics that compare with a table: the truth about genotypes, and how well the supernet ranks them.
+
+    Args:
+        table: File of the table.
+        accuracy: Its column of accuracies.
+
+    Returns:
+        Both, or the first alone where the table holds too few architectures to rank.
+
+    Raises:
+        ValueError: If the table does not hold what it should.
+    """
+    truth = TrueAccuracy(table, accuracy)
+    enough = len(truth.table) >= RANKED
+    return [truth, SupernetRanking(table, accuracy, architectures=RANKED)] if enough else [truth]
+
+
 class Diagnostics(Callback):
     """Watch a search with many diagnostics that share a budget.
 
@@ -51,13 +74,24 @@ class Diagnostics(Callback):
     Args:
         measures: Diagnostics; by default those of :func:`everything`. Their own budgets do not count here.
         budget: Largest share of the run's time that all of them together may take; ``None`` for no limit.
+        table: File of a tabular benchmark of the space, CSV or Parquet, which adds those of :func:`against`.
+        accuracy: Column of the table.
 
     Raises:
-        ValueError: If the budget is out of range, or two diagnostics are of one class.
+        ValueError: If the budget is out of range, two diagnostics are of one class, or the table does not hold what it
+            should.
     """
 
-    def __init__(self, measures: Sequence[Diagnostic] | None = None, budget: float | None = 0.03) -> None:
+    def __init__(
+        self,
+        measures: Sequence[Diagnostic] | None = None,
+        budget: float | None = 0.03,
+        table: str | Path | None = None,
+        accuracy: str = "cifar10_test_200",
+    ) -> None:
         self.measures = everything() if measures is None else list(measures)
+        if table is not None:
+            self.measures += against(table, accuracy)
         self.budget = Budget(budget)
         names = [measure.name for measure in self.measures]
         if len(set(names)) < len(names):

@@ -9,14 +9,14 @@ A run is one folder::
       alpha/epoch_0007.npz        α after epoch 7: for each kind of cell one array [edges, operations]
       genotype.svg, genotype.png  its cells, drawn
       decisions.json              {"schema": 1, "decisions": [...]}: of a selection that decides step by step
-      metrics.csv                 one row for each epoch: losses, metrics, seconds
-      verdict.json, test.json     what the verdict on the search is; what a test measured, with its parameters
+      verdict.json, truth.json    the verdict on the search; what a table of known accuracies says of its genotype
+      metrics.csv, test.json      a row for each epoch: losses, metrics, seconds; what a test measured
       config.yaml                 the configuration, which ``robustnas fit -c`` takes
       events.out.tfevents.*       the same metrics, and those of single steps, for TensorBoard
       last.ckpt, previous.ckpt    the checkpoint a search resumes from, and the one before it
 
-All text is UTF-8. Nothing here executes code from a file: JSON, and arrays without pickles. A file that cannot be
-read gives a ``ValueError`` that names it and says what is wrong with it.
+All text is UTF-8. Nothing here executes code from a file: JSON, and arrays without pickles. What cannot be read gives
+a ``ValueError`` that names the file and what is wrong with it.
 """
 
 from __future__ import annotations

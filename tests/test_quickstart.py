@@ -17,9 +17,9 @@ import yaml
 
 from robustnas import cli
 from robustnas.__main__ import main
-from robustnas.commands.evaluate import Result
 from robustnas.commands.quickstart import _resnet_like
 from robustnas.data import Digits
+from robustnas.evaluating import Result
 from robustnas.networks import ResNet
 from robustnas.record import Run, read_genotype
 

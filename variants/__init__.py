@@ -5,8 +5,19 @@ from robustnas.variants.darts_pt import DARTSPT
 from robustnas.variants.gdas import GDAS
 from robustnas.variants.pc_darts import PCDARTS
 from robustnas.variants.proxyless_nas import ProxylessNAS
+from robustnas.variants.random_sharing import RandomSharing
 from robustnas.variants.robust_darts import RobustDARTS
 from robustnas.variants.smooth_darts import SmoothDARTS
 from robustnas.variants.sparsemax_darts import SparsemaxDARTS
 
-__all__ = ["DARTS", "DARTSPT", "GDAS", "PCDARTS", "ProxylessNAS", "RobustDARTS", "SmoothDARTS", "SparsemaxDARTS"]
+__all__ = [
+    "DARTS",
+    "DARTSPT",
+    "GDAS",
+    "PCDARTS",
+    "ProxylessNAS",
+    "RandomSharing",
+    "RobustDARTS",
+    "SmoothDARTS",
+    "SparsemaxDARTS",
+]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import jsonargparse
 
-from robustnas.commands.evaluate import data_of
 from robustnas.data import ImageData
+from robustnas.evaluating import data_of
 from robustnas.options import explain
 from robustnas.record import Run
 from robustnas.training import SearchModule, load

@@ -10,8 +10,9 @@ from pathlib import Path
 import torch
 
 from robustnas import cli
-from robustnas.commands.evaluate import Result, data_of, print_results, train_and_test
-from robustnas.networks import ResNet
+from robustnas.commands.evaluate import print_results
+from robustnas.evaluating import Result, data_of, train_and_test
+from robustnas.networks.resnet import channels_for
 from robustnas.options import Parser
 from robustnas.record import read_genotype
 
@@ -72,10 +73,5 @@ def _config(name: str) -> str:
 
 
 def _resnet_like(found: Result) -> dict[str, object]:
-    with torch.device("meta"):
-        sizes = {
-            channels: sum(p.numel() for p in ResNet(channels, blocks=1, image_channels=1).parameters())
-            for channels in range(2, 65)
-        }
-    channels = min(sizes, key=lambda channels: abs(sizes[channels] - found.parameters))
+    channels = channels_for(found.parameters, blocks=1, image_channels=1)
     return {"class_path": "robustnas.training.ResNet", "init_args": {"channels": channels, "blocks": 1}}

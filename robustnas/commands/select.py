@@ -10,12 +10,12 @@ import jsonargparse
 import torch
 
 from robustnas import cli
-from robustnas.commands.evaluate import data_of
 from robustnas.drawing import save_drawing
+from robustnas.evaluating import data_of
 from robustnas.options import Parser, explain
 from robustnas.record import Run, write_text
 from robustnas.spaces import Genotype
-from robustnas.strategies import Selection
+from robustnas.strategies import BestOfSampled, Selection
 from robustnas.training import SearchModule, load
 from robustnas.training.description import plain
 from robustnas.trust import only_trusted
@@ -90,6 +90,11 @@ def _selection(name: str, words: list[str]) -> Selection:
 
 def _read(source: Path, folder: Path, module: SearchModule, selection: Selection) -> Genotype:
     """What a selection that needs no training finds, written into a folder."""
+    if isinstance(selection, BestOfSampled):
+        raise ValueError(
+            "Expected `--selection` to be one that reads α or trains on, but BestOfSampled measures architectures when "
+            "a search ends: give it to the search, as `robustnas fit ... --model.selection BestOfSampled`."
+        )
     genotype = selection.genotype(module.space, module.final_strengths())
     configuration = source.parent / "config.yaml"
     if (folder / "last.ckpt").exists() or (folder / "manifest.json").exists():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -53,3 +54,27 @@ class _Block(nn.Module):
         inner = self.conv_a(F.relu(self.bn_a(x)))
         outer: Tensor = x + self.conv_b(F.relu(self.bn_b(inner)))
         return outer
+
+
+def channels_for(parameters: int, blocks: int = 3, num_classes: int = 10, image_channels: int = 3) -> int:
+    """The width at which a :class:`ResNet` has about a given number of weights.
+
+    Args:
+        parameters: How many weights are wanted, such as those of a found network.
+        blocks: Residual blocks of a stage.
+        num_classes: Outputs of the classifier.
+        image_channels: Channels of the images.
+
+    Returns:
+        Channels of the first stage, at least 2: those whose number of weights is nearest.
+    """
+
+    def size(channels: int) -> int:
+        with torch.device("meta"):
+            network = ResNet(channels, blocks, num_classes, image_channels)
+        return sum(parameter.numel() for parameter in network.parameters())
+
+    channels = 2
+    while size(channels + 1) < parameters:
+        channels += 1
+    return min((channels, channels + 1), key=lambda channels: abs(size(channels) - parameters))

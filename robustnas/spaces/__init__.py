@@ -5,6 +5,8 @@ from robustnas.spaces.find import find_space
 from robustnas.spaces.genotype import Choice, Genotype
 from robustnas.spaces.mobile import Mobile, MobileSmall, mobile
 from robustnas.spaces.nasbench201 import NASBench201
+from robustnas.spaces.numbering import genotype_of, number_of, size_of
+from robustnas.spaces.sampling import mutated, random_genotype
 from robustnas.spaces.space import CellSpace, Edge, SearchSpace, complete_cell
 
 __all__ = [
@@ -25,5 +27,10 @@ __all__ = [
     "complete_cell",
     "darts_like",
     "find_space",
+    "genotype_of",
     "mobile",
+    "mutated",
+    "number_of",
+    "random_genotype",
+    "size_of",
 ]

@@ -5,6 +5,7 @@ from robustnas.strategies.binary import BinaryGates
 from robustnas.strategies.gradient import Bilevel, FirstOrder, Gradient, Step, Unrolled, UnrolledByDifferences
 from robustnas.strategies.gumbel import GumbelOneHot
 from robustnas.strategies.hardware import ExpectedCost
+from robustnas.strategies.lots import BestOfSampled
 from robustnas.strategies.moment import Moment
 from robustnas.strategies.penalty import EntropyPenalty, LpSparsity, NoPenalty, Penalty
 from robustnas.strategies.perturbation import AdversarialPerturbation, Perturbation, RandomPerturbation, Unperturbed
@@ -14,9 +15,11 @@ from robustnas.strategies.relaxation import Relaxation, Softmax
 from robustnas.strategies.selection import Selection, Strongest
 from robustnas.strategies.sparsemax import Sparsemax
 from robustnas.strategies.stopping import CurvatureRise, Never, SkipDominance, Stop, Stopping
+from robustnas.strategies.uniform import UniformOneHot
 
 __all__ = [
     "AdversarialPerturbation",
+    "BestOfSampled",
     "Bilevel",
     "BinaryGates",
     "CurvatureRise",
@@ -46,6 +49,7 @@ __all__ = [
     "Stop",
     "Stopping",
     "Strongest",
+    "UniformOneHot",
     "Unperturbed",
     "Unrolled",
     "UnrolledByDifferences",

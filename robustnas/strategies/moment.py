@@ -8,6 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from robustnas.spaces import CellSpace
+
 Purpose = Literal["arch", "weights", "evaluation"]
 
 
@@ -22,6 +24,7 @@ class Moment:
         generator: Source of random numbers, the same on every process and a function of seed and step alone.
         silent: Which operations of the kind of cell that is asked about give nothing, those called ``none``; boolean
             ``[edges, operations]`` on the CPU, or ``None`` where that is not said.
+        cell: The kind of cell that is asked about, or ``None`` where that is not said.
     """
 
     purpose: Purpose
@@ -29,3 +32,4 @@ class Moment:
     epochs: int
     generator: torch.Generator
     silent: Tensor | None = None
+    cell: CellSpace | None = None

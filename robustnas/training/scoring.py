@@ -101,11 +101,12 @@ class Scoring:
         return -loss
 
 
-def image_data(trainer: Trainer) -> ImageData:
+def image_data(trainer: Trainer, does: str = "LargestDrop scores operations") -> ImageData:
     """The data module of a trainer.
 
     Args:
         trainer: The trainer.
+        does: Who does what on them, for the error.
 
     Returns:
         Its data module.
@@ -116,8 +117,7 @@ def image_data(trainer: Trainer) -> ImageData:
     data = getattr(trainer, "datamodule", None)
     if not isinstance(data, ImageData):
         raise ValueError(
-            f"Expected `datamodule` to be an ImageData, on whose role selection LargestDrop scores operations, "
-            f"but got {type(data).__name__}."
+            f"Expected `datamodule` to be an ImageData, on whose role selection {does}, but got {type(data).__name__}."
         )
     return data
 

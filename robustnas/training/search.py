@@ -49,6 +49,7 @@ from robustnas.training.compilation import check_compilable, compile_cells
 from robustnas.training.description import KEY
 from robustnas.training.finite import Unreached, norm_of, rows_of
 from robustnas.training.identity import check_identity
+from robustnas.training.lots import Lots
 from robustnas.training.module import Module
 from robustnas.training.phase import Phase
 from robustnas.training.processes import Averaged, average, average_buffers
@@ -173,6 +174,7 @@ class SearchModule(Module):
         self.watch, self.pruning = watch_for(stopping, weight_decay), pruning
         self.possible, self.kept = alpha.possible(self.space), alpha.possible(self.space)
         self.phase = Phase(selection, self.space) if isinstance(selection, LargestDrop) else None
+        self.lots = Lots(selection, self.space)
         self.arch_start, self.arch_every, self.unreached = arch_start, arch_every, Unreached(self.space)
         self.lr, self.lr_min, self.momentum, self.nesterov = lr, lr_min, momentum, nesterov
         self.weight_decay, self.clip, self.drop_path, self.step_order = weight_decay, clip, drop_path, step_order
@@ -204,7 +206,7 @@ class SearchModule(Module):
         """The mixture of each kind of cell, differentiable in α."""
         silent = alpha.silent(self.space)
         mixtures = {
-            kind: self.relaxation.mixture(a, replace(moment, silent=silent[kind]))
+            kind: self.relaxation.mixture(a, replace(moment, silent=silent[kind], cell=self.space.cells[kind]))
             for kind, a in self.legal_alphas().items()
         }
         if self.pruned:
@@ -245,7 +247,7 @@ class SearchModule(Module):
         """The architecture that selection finds at the present α, or at that of the epoch a stop returned to."""
         if self.phase is not None and self.phase.began is not None:
             return self.phase.genotype()
-        return self.selection.genotype(self.space, self.final_strengths())
+        return self.lots.best or self.selection.genotype(self.space, self.final_strengths())
 
     @torch.no_grad()
     def final_strengths(self) -> dict[str, Tensor]:
@@ -309,6 +311,7 @@ class SearchModule(Module):
     def on_train_epoch_end(self) -> None:
         """Go back where the stopping rule says so: after the record of the epoch, before its checkpoint."""
         self.watch.go_back(self)
+        self.lots.end(self)
 
     def problem(self, batch: Mapping[str, Batch]) -> Bilevel:
         """The two losses of the search at its current state, as its gradient sees them.
@@ -435,6 +438,8 @@ class SearchModule(Module):
         super().setup(stage)
         if self.compile_cells:
             compile_cells(self.supernet, self.trainer.strategy.root_device)
+        if stage == "fit":
+            self.lots.check(self.trainer)
         if self.phase is not None and stage == "fit":
             self.phase.extend(self.trainer)
 
@@ -460,6 +465,7 @@ class SearchModule(Module):
         buffers = {f"supernet.{name}": b for name, b in self.supernet.named_buffers() if b.is_floating_point()}
         checkpoint["state_dict"].update(zip(buffers, average(list(buffers.values())), strict=True))
         checkpoint[KEY]["watch"], checkpoint[KEY]["kept"] = self.watch.state_dict(), self.kept
+        checkpoint[KEY]["lots"] = self.lots.state_dict()
         if self.phase is not None:
             checkpoint[KEY]["phase"] = self.phase.state_dict()
 
@@ -467,6 +473,7 @@ class SearchModule(Module):
         super().on_load_checkpoint(checkpoint)
         self.watch.load_state_dict(checkpoint[KEY]["watch"])
         self.kept = dict(checkpoint[KEY]["kept"])
+        self.lots.load_state_dict(checkpoint[KEY])
         if self.phase is not None:
             self.phase.load_state_dict(checkpoint[KEY].get("phase"), self._trainer)
 

@@ -1,0 +1,131 @@
+"""What the runner of studies costs over running its cells by hand.
+
+A cell is a search and an evaluation on handwritten digits. By hand they are two calls in this process; by the runner
+the same cell goes to a pool of one worker, with a live table, results and progress files. Cells alternate between the
+two, so that both meet the same machine, and are compared pair by pair. Processor time of the runner is that of the
+worker and of the process that waits for it. What a worker costs once, its start, is measured apart.
+
+Example:
+    python benchmarks/studies.py --json benchmarks/results/studies_cpu.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import multiprocessing
+import os
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from measure import provenance, write
+from rich.console import Console
+
+from robustnas import cli
+from robustnas.evaluating import data_of, train_and_test
+from robustnas.record import Run
+from robustnas.studies.configuration import configured, evaluation_words, found_words
+from robustnas.studies.engine import Event
+from robustnas.studies.grid import Cell
+from robustnas.studies.pool import Pool
+from robustnas.studies.progress import Progress
+from robustnas.studies.running import RUN_CELL, run_cells
+
+SPACE = "NASBench201"
+SECTION = {"init_args": {"space": SPACE}}
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+QUIET = "--trainer.enable_progress_bar=false"
+
+
+def cells(count: int, epochs: int) -> list[Cell]:
+    """Cells of one variant that differ in their seeds."""
+    search = (f"--config={CONFIGS / 'digits_gdas.yaml'}", f"--trainer.max_epochs={epochs}")
+    small = [f"--model.init_args.architecture.init_args.{name}" for name in ("channels=8", "cells=1")]
+    evaluation = (f"--config={CONFIGS / 'evaluate_nasbench201.yaml'}", *small, f"--trainer.max_epochs={epochs}")
+    return configured([Cell("GDAS", None, None, {}, seed, False, search, evaluation) for seed in range(count)])
+
+
+def by_hand(cell: Cell, folder: Path) -> dict[str, float]:
+    """Two calls, as anyone would write them."""
+    seed = f"--seed_everything={cell.seed}"
+    cli.main(["fit", QUIET, *cell.search, seed, "--run", str(folder / "search")])
+    network = found_words(str(folder / "search"), SPACE)
+    words = evaluation_words(cell, SECTION, data_of(folder / "search"), network)
+    return train_and_test("", [QUIET, *words, seed, "--run", str(folder / "evaluation")]).metrics
+
+
+def processor_seconds(pid: int) -> float:
+    """Processor time of another process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+class Meter:
+    """Alternates cells by hand with those of the runner, and notes what both cost."""
+
+    def __init__(self, root: Path, todo: list[Cell]) -> None:
+        self.root, self.todo = root, {cell.key: cell for cell in todo}
+        self.progress = Progress(root, todo, 0, 1, Console(force_terminal=True, file=io.StringIO()))
+        self.rows: list[dict[str, float]] = []
+        self.shown: Any = None
+
+    def __call__(self, event: Event) -> None:
+        self.progress(event)
+        if event.kind == "started":
+            self.shown = self.progress.shown()
+            self.shown.__enter__()
+            self.since = self._now()
+            return
+        assert event.kind == "done", event.text
+        runner = [after - before for after, before in zip(self._now(), self.since, strict=True)]
+        self.shown.__exit__(None, None, None)
+        cell = self.todo[event.key]
+        wall, processor = time.perf_counter(), time.process_time()
+        metrics = by_hand(cell, self.root / "by-hand" / str(cell.seed))
+        hand = [time.perf_counter() - wall, time.process_time() - processor]
+        same = (
+            Run(self.root / cell.folder / "search").genotype()
+            == Run(self.root / "by-hand" / str(cell.seed) / "search").genotype()
+        )
+        assert same
+        assert metrics == event.value["metrics"]["test"]
+        names = ("runner_wall", "runner_processor", "hand_wall", "hand_processor")
+        self.rows.append(dict(zip(names, [*runner, *hand], strict=True)))
+        print({name: round(value, 3) for name, value in self.rows[-1].items()}, flush=True)
+
+    def _now(self) -> tuple[float, float]:
+        (worker,) = multiprocessing.active_children()
+        assert worker.pid is not None
+        return time.perf_counter(), time.process_time() + processor_seconds(worker.pid)
+
+
+def main() -> None:
+    """Measure, print and keep."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cells", type=int, default=6, help="cells that count; one before them warms up")
+    parser.add_argument("--epochs", type=int, default=10, help="epochs of a search and of an evaluation")
+    parser.add_argument("--json", type=Path, help="file for ratios and raw figures")
+    parser.set_defaults(device="cpu")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        todo = cells(options.cells + 1, options.epochs)
+        meter = Meter(Path(folder), todo)
+        run_cells(Path(folder), todo, Pool(1), meter, RUN_CELL)
+    first, *rows = meter.rows
+    ratios = {}
+    for kind in ("wall", "processor"):
+        ratios[kind] = statistics.median(row[f"runner_{kind}"] / row[f"hand_{kind}"] for row in rows)
+        total = sum(row[f"runner_{kind}"] for row in rows) / sum(row[f"hand_{kind}"] for row in rows)
+        print(f"{kind}: runner / by hand {ratios[kind]:.4f} (median of pairs), {total:.4f} (sums)")
+    start = first["runner_wall"] - statistics.median(row["runner_wall"] for row in rows)
+    print(f"start of a worker, once: {start:.1f} s")
+    write({**provenance(options), "ratios": ratios, "start_seconds": start, "rows": rows}, options.json)
+
+
+if __name__ == "__main__":
+    main()

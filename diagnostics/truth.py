@@ -1,0 +1,107 @@
+"""How good the genotype of each epoch truly is, by a table that knows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning import LightningModule, Trainer
+from robustnas.diagnostics.diagnostic import Diagnostic
+
+from robustnas.data import Probe
+from robustnas.record import write_json
+from robustnas.spaces import Genotype
+from robustnas.table import Table
+from robustnas.training.progress import say
+from robustnas.training.recorder import run_folder
+from robustnas.training.search import SearchModule
+
+SCHEMA = 1
+
+
+class TrueAccuracy(Diagnostic):
+    r"""What the genotype that the search would return now reaches when it is trained by itself, by a table.
+
+    - ``truth/accuracy``: its accuracy in the table, usually on the test set;
+    - ``truth/regret``: how much better the best architecture of the table is;
+    - ``truth/rank``: its place, 1 for the best.
+
+    It is reported, and never used to select: nothing of a search reads it. A search whose true accuracy rises and then
+    falls has collapsed (arXiv:1909.09656). After the search ``truth.json`` holds the same of the final genotype, with
+    the best and the mean of the table to compare with: the mean is what a random architecture reaches.
+
+    Args:
+        table: A CSV file, also gzipped, or a Parquet file with a row for each architecture, see
+            :class:`~robustnas.table.Table`.
+        accuracy: Its column of accuracies.
+        architecture: Its column of architectures.
+        every: As for every diagnostic.
+        budget: As for every diagnostic.
+
+    Raises:
+        ValueError: If the table does not hold what it should.
+    """
+
+    free = True
+    on = "a table, which nothing of the search reads"
+
+    def __init__(
+        self,
+        table: str | Path,
+        accuracy: str = "cifar10_test_200",
+        architecture: str = "arch",
+        every: int = 1,
+        budget: float | None = 0.03,
+    ) -> None:
+        super().__init__(every, budget)
+        self.source, self.accuracy = str(table), accuracy
+        self.table = Table.read(table, architecture=architecture)
+        self.table.column(accuracy)
+        self._missing = False
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse a table of another space before anything is trained."""
+        super().on_fit_start(trainer, pl_module)
+        if isinstance(pl_module, SearchModule) and pl_module.space != self.table.space:
+            raise ValueError(
+                f"Expected {self.source} to hold architectures of {pl_module.space.name}, but got those of "
+                f"{self.table.space.name}."
+            )
+
+    def measure(self, search: SearchModule, probe: Probe) -> dict[str, float]:
+        values = self.look_up(search.genotype())
+        if not values and not self._missing:
+            self._missing = True
+            say(
+                search.trainer, f"{self.source} does not know every genotype of this search; of those, nothing is said."
+            )
+        return {f"truth/{name}": values[name] for name in ("accuracy", "regret", "rank") if name in values}
+
+    def look_up(self, genotype: Genotype) -> dict[str, float]:
+        """What the table says of an architecture.
+
+        Args:
+            genotype: The architecture.
+
+        Returns:
+            ``accuracy``, ``regret``, ``rank``, and ``of``, the number of architectures that are ranked; empty where the
+            table does not know it.
+        """
+        try:
+            rank = self.table.rank(genotype, self.accuracy)
+        except ValueError:
+            return {}
+        accuracy, regret = (look(genotype, self.accuracy) for look in (self.table.accuracy, self.table.regret))
+        return {"accuracy": accuracy, "regret": regret, "rank": rank.place, "of": rank.of}
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write what is true of the final genotype."""
+        folder = run_folder(trainer)  # processes wait for each other here
+        if isinstance(pl_module, SearchModule) and trainer.is_global_zero:
+            write_json(folder / "truth.json", self.record(pl_module.genotype()))
+
+    def record(self, genotype: Genotype) -> dict[str, Any]:
+        """What ``truth.json`` holds of a genotype; see :meth:`look_up`."""
+        best = self.table.best(self.accuracy).accuracy
+        about = {"schema": SCHEMA, "table": self.source, "column": self.accuracy, "genotype": str(genotype)}
+        return {**about, **self.look_up(genotype), "best": best, "mean": self.table.mean(self.accuracy)}

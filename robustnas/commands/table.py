@@ -1,0 +1,98 @@
+"""``robustnas table``: tabular benchmarks, made from the files that users have, and looked up."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table as Lines
+
+from robustnas.record import read_genotype
+from robustnas.spaces import Genotype
+from robustnas.table import Table
+from robustnas.table.benchmarks import convert
+
+EPILOG = """examples:
+  robustnas table convert NATS-tss-v1_0-3ffb9-simple --out nas_bench_201.parquet
+  robustnas table show nas_bench_201.parquet runs/darts-parquetimages-001
+  robustnas fit -c configs/cifar10_nasbench201_darts.yaml --diagnostics.table nas_bench_201.parquet
+
+Benchmarks are read without executing anything in them. Their single files are held in memory
+whole, which takes as much of it as their own code does; the folder takes next to none.
+"""
+
+
+def main(arguments: list[str]) -> None:
+    """Make a table, or look into one.
+
+    Args:
+        arguments: ``table`` and its options.
+
+    Raises:
+        ValueError: If a file cannot be read, or does not hold what is asked for.
+    """
+    options = _parser().parse_args(arguments[1:])
+    if options.action == "convert":
+        _convert(Path(options.file), Path(options.out), options.arch)
+    else:
+        table = Table.read(options.file, architecture=options.arch)
+        _show(table, None if options.genotype is None else read_genotype(options.genotype))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="robustnas table",
+        description="What architectures reach when they are trained by themselves, in a table.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    actions = parser.add_subparsers(dest="action", required=True, metavar="convert|show")
+    made = actions.add_parser("convert", help="make a table from a benchmark, or from another table")
+    made.add_argument(
+        "file",
+        metavar="FILE",
+        help="NAS-Bench-201's .pth file, NATS-Bench's .pickle.pbz2 file or -simple folder, or a CSV",
+    )
+    made.add_argument("--out", required=True, help="file of the table: .parquet, .csv or .csv.gz")
+    shown = actions.add_parser("show", help="say what a table knows of a genotype, or of all of them")
+    shown.add_argument("file", metavar="TABLE", help="file of the table: .parquet, .csv or .csv.gz")
+    shown.add_argument("genotype", nargs="?", metavar="GENOTYPE", help="a genotype, its file, or the folder of a run")
+    for action in (made, shown):
+        action.add_argument("--arch", default="arch", metavar="COLUMN", help="column of architectures (default: arch)")
+    return parser
+
+
+def _convert(path: Path, out: Path, architecture: str) -> None:
+    if not out.name.endswith((".parquet", ".csv", ".csv.gz")):
+        raise ValueError(f"Expected `--out` to end in .parquet, .csv or .csv.gz, but got {out}.")
+    tabular = path.name.endswith((".parquet", ".csv", ".csv.gz"))
+    table = Table.read(path, architecture=architecture) if tabular else convert(path, _advance)
+    table.write(out)
+    _show(table, None)
+    print(f"Table: {out}")
+
+
+def _advance(done: int, count: int) -> None:
+    if sys.stderr.isatty() and (done % 100 == 0 or done == count):
+        print(f"\r{done:,} of {count:,} architectures", end="\n" if done == count else "", file=sys.stderr, flush=True)
+
+
+def _show(table: Table, genotype: Genotype | None) -> None:
+    shown = Lines(title=f"{len(table):,} architectures of {table.space.name}", title_justify="left")
+    shown.add_column("column")
+    own = () if genotype is None else ("accuracy", "regret", "rank")
+    for name in (*own, "best", "mean"):
+        shown.add_column(name, justify="right")
+    for column in table.columns:
+        figures = [] if genotype is None else _of(table, genotype, column)
+        shown.add_row(column, *figures, f"{table.best(column).accuracy:.2f}", f"{table.mean(column):.2f}")
+    Console().print(shown)
+
+
+def _of(table: Table, genotype: Genotype, column: str) -> list[str]:
+    accuracy, regret = table.accuracy(genotype, column), table.regret(genotype, column)
+    rank = table.rank(genotype, column)
+    return [f"{accuracy:.2f}", f"{regret:.2f}", f"{rank.place:,} of {rank.of:,}"]

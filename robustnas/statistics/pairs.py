@@ -1,0 +1,282 @@
+r"""Is one method better than another, run with the same seeds: paired tests, effect sizes, families of them.
+
+With n pairs no exact test can give a p-value below :math:`2^{1-n}`: 0.25 for three seeds. Every result says so, and
+:func:`pairs_needed` says how many seeds a family of comparisons takes. Student's paired test can go below, since it
+believes that differences are normal, which three of them cannot show.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Generic, Literal, TypeVar
+
+import numpy as np
+from scipy import special, stats
+
+from robustnas.statistics.intervals import Interval, mean_interval
+from robustnas.statistics.samples import Array, check_share, no_spread, numbers, same_length, seeded
+
+Key = TypeVar("Key", bound=Hashable)
+Test = Literal["permutation", "wilcoxon", "t"]
+EXACT_UP_TO = 16  # pairs; more than 2^16 sign patterns are sampled
+SAMPLED = 99_999
+
+
+@dataclass(frozen=True)
+class Matched(Generic[Key]):
+    """Scores of two methods by what they share, such as the seed, and what only one of them has.
+
+    Args:
+        keys: What both have.
+        first: Scores of the first method, in that order.
+        second: Scores of the second.
+        only_first: What the second lacks.
+        only_second: What the first lacks.
+    """
+
+    keys: tuple[Key, ...]
+    first: tuple[float, ...]
+    second: tuple[float, ...]
+    only_first: tuple[Key, ...]
+    only_second: tuple[Key, ...]
+
+
+@dataclass(frozen=True)
+class Paired:
+    r"""Differences, first minus second, over pairs.
+
+    Args:
+        n: Pairs.
+        difference: Mean difference :math:`\bar d`.
+        interval: Interval of it, of :func:`~robustnas.statistics.intervals.mean_interval`.
+        deviation: Standard deviation :math:`s_d` of the differences.
+        effect: Hedges' corrected :math:`d_z = J(n-1)\, \bar d / s_d`; ``None`` for two pairs, where it has no
+            expectation, and where all differences are one number.
+        wins: Pairs in which the first is higher.
+        losses: Pairs in which the second is.
+        permutation: Two-sided p of the sign-flip test on the mean.
+        wilcoxon: Two-sided p of the signed-rank test.
+        t: Two-sided p of Student's paired test; ``None`` where all differences are one number other than 0.
+    """
+
+    n: int
+    difference: float
+    interval: Interval
+    deviation: float
+    effect: float | None
+    wins: int
+    losses: int
+    permutation: float
+    wilcoxon: float
+    t: float | None
+
+    @property
+    def ties(self) -> int:
+        """Pairs without a winner."""
+        return self.n - self.wins - self.losses
+
+    @property
+    def share_won(self) -> float:
+        """Share of pairs that the first wins, a tie as half a win."""
+        return (self.wins + self.ties / 2) / self.n
+
+    @property
+    def smallest_p(self) -> float:
+        """The smallest p that an exact two-sided test of so many pairs can give."""
+        return smallest_p(self.n)
+
+    def p(self, test: Test) -> float:
+        """The p-value of a test; that of the permutation test in place of Student's where there is none."""
+        found = {"permutation": self.permutation, "wilcoxon": self.wilcoxon, "t": self.t}[test]
+        return self.permutation if found is None else found
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One comparison of a family.
+
+    Args:
+        name: What is compared to the baseline.
+        result: The comparison, the named method minus the baseline.
+        test: The test whose p-values are adjusted.
+        adjusted: Its p-value after Holm's correction.
+        family: Comparisons in the family.
+    """
+
+    name: str
+    result: Paired
+    test: Test
+    adjusted: float
+    family: int
+
+    @property
+    def smallest(self) -> float:
+        """The smallest p that an exact test can reach for the first of the family, after the correction."""
+        return min(1.0, self.family * self.result.smallest_p)
+
+
+def match(first: Mapping[Key, float], second: Mapping[Key, float]) -> Matched[Key]:
+    """Scores of two methods by their common keys.
+
+    Args:
+        first: Key, such as a seed, to score.
+        second: The same for the other method.
+
+    Returns:
+        The pairs, and what has no partner: to be reported.
+
+    Raises:
+        ValueError: If they have no key in common.
+    """
+    keys = tuple(key for key in first if key in second)
+    if not keys:
+        raise ValueError(f"Expected keys in common, such as seeds, but got {list(first)} and {list(second)}.")
+    return Matched(
+        keys,
+        tuple(first[key] for key in keys),
+        tuple(second[key] for key in keys),
+        tuple(key for key in first if key not in second),
+        tuple(key for key in second if key not in first),
+    )
+
+
+def compare(first: Iterable[float], second: Iterable[float], level: float = 0.95) -> Paired:
+    r"""Two methods over the same seeds, first minus second.
+
+    The permutation test flips the signs of the differences, :math:`p = P(|\sum \pm d_i| \ge |\sum d_i|)`, over all
+    :math:`2^n` patterns up to 16 pairs. Wilcoxon's test does the same with the ranks of :math:`|d_i|`, so that it stays
+    exact with ties; a difference of 0 takes part in the ranking and has no sign (Pratt 1959).
+
+    Args:
+        first: Scores of the first method, ``[n]``.
+        second: Scores of the second with the same seeds, in the same order, ``[n]``.
+        level: Level of the interval.
+
+    Returns:
+        The comparison.
+
+    Raises:
+        ValueError: If there are fewer than two pairs, lists of two lengths or scores that are not finite.
+
+    Reference:
+        Demšar, "Statistical Comparisons of Classifiers over Multiple Data Sets", JMLR 2006; Hedges, "Distribution
+        Theory for Glass's Estimator of Effect Size", 1981.
+    """
+    a, b = numbers(first, "first"), numbers(second, "second")
+    n, d = same_length(first=a, second=b), a - b
+    d = np.where(np.abs(d) <= 1e-12 * np.maximum(np.abs(a), np.abs(b)), 0.0, d)
+    steps = np.rint(1e9 * d / (np.abs(d).max() or 1.0))  # whole numbers: what is tied stays so, and sums are exact
+    ranks = stats.rankdata(np.abs(steps)) * np.sign(steps)
+    flat, mean, deviation = no_spread(d), float(d.mean()), float(d.std(ddof=1))
+    return Paired(
+        n=n,
+        difference=mean,
+        interval=mean_interval(d, level),
+        deviation=0.0 if flat else deviation,
+        effect=None if flat or n < 3 else hedges(n - 1) * mean / deviation,
+        wins=int((d > 0).sum()),
+        losses=int((d < 0).sum()),
+        permutation=_sign_flip(steps),
+        wilcoxon=_sign_flip(ranks),
+        t=(None if mean else 1.0) if flat else float(stats.ttest_rel(a, b).pvalue),
+    )
+
+
+def against(
+    baseline: Iterable[float],
+    others: Mapping[str, Iterable[float]],
+    test: Test = "permutation",
+    level: float = 0.95,
+) -> tuple[Comparison, ...]:
+    """Several methods against one baseline over the same seeds, their p-values corrected for being many.
+
+    Args:
+        baseline: Scores of the baseline, ``[n]``.
+        others: Method to its scores, ``[n]``.
+        test: Whose p-values count.
+        level: Level of the intervals, each for itself.
+
+    Returns:
+        A comparison for each method.
+
+    Raises:
+        ValueError: As :func:`compare`.
+    """
+    base = numbers(baseline, "baseline")
+    results = {name: compare(scores, base, level) for name, scores in others.items()}
+    adjusted = holm({name: result.p(test) for name, result in results.items()})
+    return tuple(Comparison(name, result, test, adjusted[name], len(results)) for name, result in results.items())
+
+
+def holm(p_values: Mapping[str, float]) -> dict[str, float]:
+    r"""P-values after Holm's correction, :math:`\tilde p_{(i)} = \max_{j \le i} \min(1, (m - j + 1)\, p_{(j)})`.
+
+    To call those below 0.05 different is wrong about any of them in at most 5 % of cases, whatever their dependence.
+
+    Args:
+        p_values: Comparison to its p-value, ``[m]``.
+
+    Returns:
+        Comparison to its adjusted p-value, in the same order.
+
+    Raises:
+        ValueError: If one is no probability.
+
+    Reference:
+        Holm, "A Simple Sequentially Rejective Multiple Test Procedure", 1979.
+    """
+    for name, p in p_values.items():
+        if not 0 <= p <= 1:
+            raise ValueError(f"Expected `p_values` to be from 0 to 1, but got {p} for {name!r}.")
+    adjusted, worst = {}, 0.0
+    for place, name in enumerate(sorted(p_values, key=p_values.__getitem__)):
+        worst = adjusted[name] = max(worst, min(1.0, (len(p_values) - place) * p_values[name]))
+    return {name: adjusted[name] for name in p_values}
+
+
+def smallest_p(pairs: int) -> float:
+    """The smallest two-sided p of an exact test of so many pairs: 2 of its 2^n sign patterns."""
+    return 2.0 ** (1 - pairs)
+
+
+def pairs_needed(alpha: float = 0.05, comparisons: int = 1) -> int:
+    """How many pairs an exact test needs before it can call the clearest of some comparisons different at all.
+
+    Args:
+        alpha: Level of the test.
+        comparisons: How many there are.
+
+    Returns:
+        The least number of pairs.
+
+    Raises:
+        ValueError: If the level is no probability or there is no comparison.
+    """
+    check_share(alpha, "alpha")
+    if comparisons < 1:
+        raise ValueError(f"Expected `comparisons` to be at least 1, but got {comparisons}.")
+    return max(2, 1 + math.ceil(math.log2(comparisons / alpha)))
+
+
+def hedges(freedom: float) -> float:
+    r"""Hedges' factor against bias, :math:`J(\nu) = \Gamma(\nu/2) / (\sqrt{\nu/2}\, \Gamma((\nu-1)/2))`."""
+    return float(np.exp(special.gammaln(freedom / 2) - special.gammaln((freedom - 1) / 2)) / np.sqrt(freedom / 2))
+
+
+def _sign_flip(differences: Array) -> float:
+    if not differences.any():
+        return 1.0
+    exact = len(differences) <= EXACT_UP_TO
+    patterns = 2 ** len(differences) if exact else SAMPLED
+    found = stats.permutation_test(
+        (differences,),
+        np.sum,
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=patterns,
+        batch=4096,
+        **seeded(),
+    )
+    return float(found.pvalue)

@@ -1,0 +1,156 @@
+"""What can so many seeds show: the smallest difference that is seen, and the seeds that a difference takes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import optimize, stats
+
+from robustnas.statistics.samples import check_share
+
+MOST = 1_000_000  # seeds
+
+
+@dataclass(frozen=True)
+class PowerNote:
+    """What a study of so many seeds can and cannot see.
+
+    Args:
+        n: Seeds that both methods share.
+        deviation: Standard deviation of the paired differences.
+        difference: Smallest true difference that is found with this power.
+        power: Probability of finding it.
+        alpha: Level of the test.
+    """
+
+    n: int
+    deviation: float
+    difference: float
+    power: float
+    alpha: float
+
+    def __format__(self, spec: str) -> str:
+        spec = spec or ".3g"
+        return (
+            f"With {self.n} seeds, differences under {self.difference:{spec}} are invisible "
+            f"(paired t test at {100 * self.alpha:g} %, power {100 * self.power:g} %, "
+            f"standard deviation of the differences {self.deviation:{spec}})."
+        )
+
+    def __str__(self) -> str:
+        return format(self, "")
+
+
+def power(difference: float, deviation: float, n: int, alpha: float = 0.05) -> float:
+    r"""Probability that a two-sided paired t test finds a difference.
+
+    .. math:: P(|T| > t_{n-1,\,1-\alpha/2}), \qquad T \sim t'_{n-1}(\delta), \quad \delta = \sqrt n\, \Delta / \sigma,
+
+    with the noncentral t distribution.
+
+    Args:
+        difference: True mean difference :math:`\Delta`.
+        deviation: Standard deviation :math:`\sigma` of the paired differences, above 0.
+        n: Pairs, at least two.
+        alpha: Level of the test.
+
+    Returns:
+        The probability.
+
+    Raises:
+        ValueError: If a number is out of range.
+    """
+    _check(deviation, alpha, n)
+    edge = stats.t.ppf(1 - alpha / 2, n - 1)
+    shift = min(abs(difference) / deviation * math.sqrt(n), 1e6)
+    below, above = stats.nct.cdf(-edge, n - 1, shift), stats.nct.sf(edge, n - 1, shift)
+    if not np.isfinite(above):  # far out, the noncentral t of scipy overflows where nothing is left to miss
+        return 1.0
+    return float(np.clip(above + np.nan_to_num(below), 0.0, 1.0))
+
+
+def smallest_difference(deviation: float, n: int, probability: float = 0.8, alpha: float = 0.05) -> float:
+    """The smallest true difference that a paired t test finds with some probability.
+
+    Args:
+        deviation: Standard deviation of the paired differences, at least 0.
+        n: Pairs, at least two.
+        probability: The power wanted, above ``alpha``.
+        alpha: Level of the test.
+
+    Returns:
+        The difference, in the unit of the deviation.
+
+    Raises:
+        ValueError: If a number is out of range.
+    """
+    _check(deviation or 1.0, alpha, n)
+    _check_power(probability, alpha)
+    high = 1.0
+    while power(high, 1.0, n, alpha) < probability:
+        high *= 2
+    return deviation * float(optimize.brentq(lambda d: power(d, 1.0, n, alpha) - probability, 0.0, high, xtol=1e-10))
+
+
+def seeds_needed(difference: float, deviation: float, probability: float = 0.8, alpha: float = 0.05) -> int:
+    """How many seeds a paired t test needs to find a difference with some probability.
+
+    Args:
+        difference: True mean difference, not 0.
+        deviation: Standard deviation of the paired differences, above 0.
+        probability: The power wanted, above ``alpha``.
+        alpha: Level of the test.
+
+    Returns:
+        The least number of seeds.
+
+    Raises:
+        ValueError: If a number is out of range, or more than a million seeds would be needed.
+    """
+    _check(deviation, alpha)
+    _check_power(probability, alpha)
+    low, high = 1, 2
+    while power(difference, deviation, high, alpha) < probability:
+        if high > MOST:
+            raise ValueError(f"Expected `difference` to be visible with {MOST:,} seeds, but got {difference:g}.")
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if power(difference, deviation, middle, alpha) >= probability else (middle, high)
+    return high
+
+
+def note(deviation: float, n: int, probability: float = 0.8, alpha: float = 0.05) -> PowerNote:
+    """The sentence that belongs under every table: what its number of seeds cannot show.
+
+    Args:
+        deviation: Standard deviation of the paired differences, such as that of
+            :class:`~robustnas.statistics.pairs.Paired`. From few seeds it is itself vague: see
+            :func:`~robustnas.statistics.intervals.deviation_interval`.
+        n: Seeds, at least two.
+        probability: The power.
+        alpha: Level of the test.
+
+    Returns:
+        The note, which prints as a sentence.
+
+    Raises:
+        ValueError: If a number is out of range.
+    """
+    found = smallest_difference(deviation, n, probability, alpha)
+    return PowerNote(n, deviation, found, probability, alpha)
+
+
+def _check(deviation: float, alpha: float, n: int = 2) -> None:
+    if n < 2:
+        raise ValueError(f"Expected `n` to be at least 2, but got {n}.")
+    if not (math.isfinite(deviation) and deviation > 0):
+        raise ValueError(f"Expected `deviation` to be a number above 0, but got {deviation}.")
+    check_share(alpha, "alpha")
+
+
+def _check_power(probability: float, alpha: float) -> None:
+    if not alpha < check_share(probability, "probability") < 1:
+        raise ValueError(f"Expected `probability` to be above the level {alpha}, but got {probability}.")

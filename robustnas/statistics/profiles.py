@@ -1,0 +1,129 @@
+"""How often is a method good enough: performance profiles over tasks, score distributions over runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from robustnas.statistics.intervals import Interval
+from robustnas.statistics.samples import Array, check_share, numbers, table
+
+
+@dataclass(frozen=True)
+class Profile:
+    r"""Share of tasks on which each method is within :math:`\tau` of the best.
+
+    Args:
+        n: Tasks.
+        taus: The distances, ascending.
+        shares: Method to its share at each of them: a rising staircase.
+    """
+
+    n: int
+    taus: tuple[float, ...]
+    shares: Mapping[str, tuple[float, ...]]
+
+
+@dataclass(frozen=True)
+class Distribution:
+    r"""Share of runs above each threshold, over tasks of equal weight.
+
+    Args:
+        n: Runs, of all tasks together.
+        tasks: Tasks.
+        thresholds: The thresholds.
+        shares: Share of runs above each.
+        iqm: Interquartile mean: mean of the middle half of all scores, less moved by a collapsed run than the mean.
+        interval: Its interval, from a bootstrap within tasks; ``None`` where every task has a single run.
+    """
+
+    n: int
+    tasks: int
+    thresholds: tuple[float, ...]
+    shares: tuple[float, ...]
+    iqm: float
+    interval: Interval | None
+
+
+def profile(scores: Mapping[str, Iterable[float]], taus: Iterable[float] | None = None) -> Profile:
+    r"""Performance profiles, :math:`\rho_m(\tau) = |\{t : \max_{m'} s_{m't} - s_{mt} \le \tau\}| / N`.
+
+    Dolan and Moré compare by ratios of running times; accuracies are compared by differences, in points.
+
+    Args:
+        scores: Method to its scores, one for each task, all in one order; higher is better.
+        taus: Distances :math:`\tau`, at least 0; ``None`` for those at which some share changes, and 0.
+
+    Returns:
+        The profile.
+
+    Raises:
+        ValueError: If there is no second method, no task, a score that is missing, or a distance below 0.
+
+    Reference:
+        Dolan and Moré, "Benchmarking optimization software with performance profiles", 2002.
+    """
+    names, values = table(scores, tasks=1)
+    behind = values.max(axis=1, keepdims=True) - values
+    behind = np.where(behind <= 1e-12 * np.abs(values), 0.0, behind)
+    steps = np.unique(np.append(behind, 0.0)) if taus is None else np.sort(numbers(taus, "taus", least=1))
+    if steps[0] < 0:
+        raise ValueError(f"Expected `taus` to be at least 0, but got {steps[0]}.")
+    slack = steps + 1e-9 * np.maximum(1.0, steps)  # 94.3 - 94.2 is a little more than 0.1
+    shares = (behind[:, :, None] <= slack).mean(axis=0)
+    return Profile(
+        len(values),
+        tuple(steps.tolist()),
+        {name: tuple(row.tolist()) for name, row in zip(names, shares, strict=True)},
+    )
+
+
+def distribution(
+    runs: Sequence[Iterable[float]],
+    thresholds: Iterable[float],
+    level: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Distribution:
+    r"""Share of runs above thresholds, :math:`\frac1T \sum_t \frac{1}{n_t} |\{i : s_{ti} > \tau\}|`, and their IQM.
+
+    Args:
+        runs: Scores of the runs of each task, normalised so that tasks compare.
+        thresholds: The thresholds :math:`\tau`.
+        level: Level of the interval.
+        resamples: Bootstrap samples, drawn within each task.
+        seed: Their seed.
+
+    Returns:
+        The distribution.
+
+    Raises:
+        ValueError: If there is no task or one without runs, or a score is not finite.
+
+    Reference:
+        Agarwal et al., "Deep Reinforcement Learning at the Edge of the Statistical Precipice" (arXiv:2108.13264).
+    """
+    if not runs:
+        raise ValueError("Expected `runs` to hold at least one task, but got none.")
+    tasks = [numbers(values, f"runs[{place}]", least=1) for place, values in enumerate(runs)]
+    at = numbers(thresholds, "thresholds", least=1)
+    check_share(level, "level")
+    shares = np.mean([(values[:, None] > at).mean(axis=0) for values in tasks], axis=0)
+    interval = None
+    if max(map(len, tasks)) > 1:
+        generator = np.random.default_rng(seed)
+        drawn = np.concatenate([generator.choice(values, (resamples, len(values))) for values in tasks], axis=1)
+        low, high = np.quantile(_iqm(drawn), [(1 - level) / 2, (1 + level) / 2])
+        interval = Interval(float(low), float(high), level, "percentile bootstrap within tasks")
+    whole = np.concatenate(tasks)
+    return Distribution(
+        len(whole), len(tasks), tuple(at.tolist()), tuple(shares.tolist()), float(_iqm(whole[None])[0]), interval
+    )
+
+
+def _iqm(values: Array) -> Array:
+    trimmed: Array = stats.trim_mean(values, 0.25, axis=1)
+    return trimmed

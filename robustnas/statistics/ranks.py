@@ -1,0 +1,151 @@
+"""Which methods are better over many tasks: average ranks, Friedman's test and the critical difference."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from robustnas.statistics.samples import Array, check_share, table
+
+
+@dataclass(frozen=True)
+class Friedman:
+    r"""Friedman's test that all methods are equal.
+
+    Args:
+        n: Tasks :math:`N`.
+        methods: Methods :math:`k`.
+        chi_squared: Friedman's statistic.
+        p: Its p-value, from :math:`\chi^2_{k-1}`.
+        f: Iman and Davenport's statistic, less conservative; infinite where all tasks rank alike.
+        f_p: Its p-value, from :math:`F_{k-1,\,(k-1)(N-1)}`.
+    """
+
+    n: int
+    methods: int
+    chi_squared: float
+    p: float
+    f: float
+    f_p: float
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Average ranks of methods, and which of them cannot be told apart: what a critical-difference diagram shows.
+
+    Args:
+        n: Tasks.
+        ranks: Method to its average rank, best first; 1 is best.
+        friedman: The test that all are equal. Where it fails, no pair should be called different.
+        critical_difference: Ranks further apart than this differ, by Nemenyi's test.
+        alpha: Level of that test over all pairs.
+        cliques: The largest groups of methods that are not told apart, best first; each at least two.
+    """
+
+    n: int
+    ranks: Mapping[str, float]
+    friedman: Friedman
+    critical_difference: float
+    alpha: float
+    cliques: tuple[tuple[str, ...], ...]
+
+    def differ(self, first: str, second: str) -> bool:
+        """Whether two methods are further apart than the critical difference."""
+        return abs(self.ranks[first] - self.ranks[second]) >= self.critical_difference
+
+
+def rank(scores: Mapping[str, Iterable[float]], alpha: float = 0.05, higher_is_better: bool = True) -> Ranking:
+    """Ranks methods over tasks, such as pairs of a space and a data set; within each, ties share their mean rank.
+
+    A task gives one score for each method, the mean over seeds: seeds are no tasks, and counting them as such calls
+    noise a difference.
+
+    Args:
+        scores: Method to its scores, one for each task, all in one order.
+        alpha: Level of Nemenyi's test.
+        higher_is_better: Whether the highest score has rank 1.
+
+    Returns:
+        The ranking.
+
+    Raises:
+        ValueError: If there are fewer than two methods or tasks, or a method lacks a task.
+
+    Reference:
+        Demšar, "Statistical Comparisons of Classifiers over Multiple Data Sets", JMLR 2006.
+    """
+    names, values = table(scores)
+    places = stats.rankdata(-values if higher_is_better else values, axis=1)
+    difference = critical_difference(len(names), len(values), alpha)
+    ranks = dict(sorted(zip(names, places.mean(axis=0).tolist(), strict=True), key=lambda item: item[1]))
+    return Ranking(len(values), ranks, friedman(places), difference, alpha, cliques(ranks, difference))
+
+
+def friedman(places: Array, correct_ties: bool = True) -> Friedman:
+    r"""Friedman's test with Iman and Davenport's statistic.
+
+    .. math:: \chi^2 = \frac{12 N}{k (k + 1)} \sum_j \left(R_j - \frac{k + 1}{2}\right)^2 / c, \qquad
+        F = \frac{(N - 1)\, \chi^2}{N (k - 1) - \chi^2},
+
+    with the average ranks :math:`R_j` and :math:`c = 1 - \sum (t^3 - t) / (N (k^3 - k))` over groups of :math:`t` ties.
+
+    Args:
+        places: Rank of each method in each task, ``[tasks, methods]``.
+        correct_ties: Divide by :math:`c`, as scipy does; Demšar's paper does not.
+
+    Returns:
+        The test.
+    """
+    n, k = places.shape
+    chi_squared = 12 * n / (k * (k + 1)) * float(((places.mean(axis=0) - (k + 1) / 2) ** 2).sum())
+    if correct_ties:
+        tied = sum(int(t) ** 3 - int(t) for row in places for t in np.unique(row, return_counts=True)[1])
+        correction = 1 - tied / (n * (k**3 - k))
+        chi_squared = chi_squared / correction if correction > 0 else 0.0
+    rest = n * (k - 1) - chi_squared
+    f = (n - 1) * chi_squared / rest if rest > 1e-9 * n * k else math.inf
+    p, f_p = stats.chi2.sf(chi_squared, k - 1), stats.f.sf(f, k - 1, (k - 1) * (n - 1))
+    return Friedman(n, k, chi_squared, float(p), f, float(f_p))
+
+
+def critical_difference(methods: int, tasks: int, alpha: float = 0.05) -> float:
+    r"""Nemenyi's critical difference of average ranks, :math:`q_\alpha \sqrt{k (k + 1) / (6 N)}`.
+
+    Args:
+        methods: Number of methods :math:`k`, at least two.
+        tasks: Number of tasks :math:`N`, at least one.
+        alpha: Level over all pairs. :math:`q_\alpha` is the quantile of the studentised range over :math:`\sqrt 2`.
+
+    Returns:
+        The difference.
+
+    Raises:
+        ValueError: If there are too few methods or tasks, or the level is no probability.
+    """
+    if methods < 2 or tasks < 1:
+        raise ValueError(f"Expected at least 2 `methods` and 1 of `tasks`, but got {methods} and {tasks}.")
+    quantile = stats.studentized_range.ppf(1 - check_share(alpha, "alpha"), methods, np.inf) / math.sqrt(2)
+    return float(quantile * math.sqrt(methods * (methods + 1) / (6 * tasks)))
+
+
+def cliques(ranks: Mapping[str, float], difference: float) -> tuple[tuple[str, ...], ...]:
+    """The largest groups whose ranks all lie within less than a difference: the bars of the diagram.
+
+    Args:
+        ranks: Method to its average rank.
+        difference: The critical difference.
+
+    Returns:
+        The groups of at least two, best first.
+    """
+    names = sorted(ranks, key=ranks.__getitem__)
+    found: list[tuple[str, ...]] = []
+    for start, name in enumerate(names):
+        group = tuple(other for other in names[start:] if ranks[other] - ranks[name] < difference)
+        if len(group) > 1 and not (found and set(group) <= set(found[-1])):
+            found.append(group)
+    return tuple(found)

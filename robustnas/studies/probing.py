@@ -1,0 +1,122 @@
+"""Three steps of a search and of an evaluation, with how long they took and what they held."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from robustnas import cli
+from robustnas.record import Run
+from robustnas.studies.baselines import RandomGenotype
+from robustnas.studies.configuration import configuration, evaluation_words, found_words
+from robustnas.studies.estimate import STEPS
+from robustnas.studies.grid import Cell
+
+QUIET = "--trainer.enable_progress_bar=false"
+
+
+def probe_cell(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """Run three steps of a cell's search and of its evaluation, of a random architecture.
+
+    Args:
+        payload: ``root``, a folder to work in, and ``cell``, the fields of a :class:`~robustnas.studies.grid.Cell`.
+
+    Returns:
+        ``stages`` with the seconds of the ``start``, of a ``step`` and of a validation batch ``val_step``, with the
+        ``steps`` and ``val_steps`` of an epoch and the ``epochs``; and the most ``memory`` and ``gpu_memory`` in bytes.
+    """
+    cell, folder = Cell(**payload["cell"]), Path(payload["root"])
+    sections = configuration(cell.search)
+    stages = {}
+    if not cell.baseline:
+        moving = ["--model.init_args.arch_start=0"] if "arch_start" in sections["model"]["init_args"] else []
+        stages["search"] = _probe([*cell.search, *moving], folder / "search")
+    if cell.evaluation is not None:
+        Run(folder / "found").write_genotype(RandomGenotype().find(cell, sections, folder))
+        network = found_words(str(folder / "found"), sections["model"]["init_args"]["space"])
+        words = evaluation_words(cell, sections["model"], sections["data"], network)
+        stages["evaluation"] = _probe(words, folder / "evaluation")
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return {
+        "stages": stages,
+        "memory": used,
+        "gpu_memory": torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0,
+    }
+
+
+class _EnoughError(Exception):
+    """Three steps are done; nothing failed."""
+
+    def __init__(self, measured: dict[str, float]) -> None:
+        super().__init__()
+        self.measured = measured
+
+
+class _Stopwatch(Callback):
+    """Times batches, and ends the run after three. The first of a kind pays for what is made once, and counts not."""
+
+    def __init__(self) -> None:
+        self.made = self.since = time.perf_counter()
+        self.steps: list[float] = []
+        self.validated: list[float] = []
+
+    def _now(self) -> float:
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+    def on_train_batch_start(self, *args: Any) -> None:
+        if not self.steps:
+            self.began = self._now()
+        self.since = self._now()
+
+    def on_validation_batch_start(self, *args: Any) -> None:
+        self.since = self._now()
+
+    def on_validation_batch_end(self, *args: Any) -> None:
+        self.validated.append(self._now() - self.since)
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+        self.steps.append(self._now() - self.since)
+        if len(self.steps) < min(STEPS, int(trainer.num_training_batches)):
+            return
+        selection: Any = getattr(pl_module, "selection", None)
+        more = selection.epochs(pl_module.space) if selection is not None else 0
+        raise _EnoughError(
+            {
+                "start": self.began - self.made + self.steps[0],
+                "step": _later_mean(self.steps),
+                "steps": float(trainer.num_training_batches),
+                "val_step": _later_mean(self.validated),
+                "val_steps": float(sum(trainer.num_val_batches)),
+                "epochs": float((trainer.max_epochs or 1) + more),
+            }
+        )
+
+
+def _later_mean(seconds: Sequence[float]) -> float:
+    counted = seconds[1:] or seconds
+    return sum(counted) / max(1, len(counted))
+
+
+class _Probed(cli.RobustCLI):
+    """A run with a stopwatch."""
+
+    def before_instantiate_classes(self) -> None:
+        super().before_instantiate_classes()
+        self.trainer_defaults["callbacks"].append(_Stopwatch())
+
+
+def _probe(words: Sequence[str], folder: Path) -> dict[str, float]:
+    try:
+        cli.main(["fit", QUIET, *words, "--run", str(folder)], run=_Probed)
+    except _EnoughError as enough:
+        return enough.measured
+    raise ValueError("Expected a run to take steps, but it ended without one.")

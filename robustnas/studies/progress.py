@@ -1,0 +1,164 @@
+"""How far a study is: a live table in a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from robustnas.studies.engine import Event
+from robustnas.studies.grid import Cell
+
+SHOWN = 5  # finished and failed cells that stay in the table, the latest
+STAGES = ("evaluation", "search")  # the later one first
+
+
+@dataclass
+class Progress:
+    """What is known of the cells of a study while they run.
+
+    Args:
+        root: Folder of the study.
+        cells: Cells that are run now.
+        finished: How many had been finished before.
+        slots: How many run at a time.
+        console: Where it is shown.
+    """
+
+    root: Path
+    cells: Sequence[Cell]
+    finished: int
+    slots: int
+    console: Console = field(default_factory=Console)
+    since: dict[str, float] = field(default_factory=dict, init=False)
+    took: dict[str, float] = field(default_factory=dict, init=False)
+    ended: list[tuple[str, str]] = field(default_factory=list, init=False)
+    failed: int = field(default=0, init=False)
+    start: float = field(default_factory=time.monotonic, init=False)
+
+    @contextlib.contextmanager
+    def shown(self) -> Iterator[Progress]:
+        """Show it while cells run.
+
+        Yields:
+            Itself.
+        """
+        if not self.console.is_terminal:
+            yield self
+            return
+        # Once a second: reading and drawing more often would cost the cells time.
+        with Live(get_renderable=self.table, console=self.console, refresh_per_second=1):
+            yield self
+
+    def __call__(self, event: Event) -> None:
+        """Take note of an event.
+
+        Args:
+            event: What happened.
+        """
+        now = time.monotonic()
+        if event.kind == "started":
+            self.since[event.key] = now
+            said = "started" if event.attempt == 1 else f"started, attempt {event.attempt}"
+        else:
+            seconds = now - self.since.pop(event.key, now)
+            said = f"waits to be started again: {event.text}"
+            if event.kind == "done":
+                self.took[event.key] = seconds
+                said = f"done in {duration(seconds)}{_score(event.value)}"
+            elif event.kind == "failed":
+                self.failed += 1
+                said = f"failed: {event.text}"
+            self.ended.append((event.key, said))
+        if not self.console.is_terminal:
+            left = f" ({self.left()})" if event.kind == "done" and self.left() else ""
+            line = f"[{self.finished + len(self.took)}/{self.finished + len(self.cells)}] {event.key}: {said}{left}"
+            self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def left(self) -> str:
+        """How long it will take, from how long it took so far."""
+        to_go = len(self.cells) - len(self.took) - self.failed
+        if not self.took or not to_go:
+            return ""
+        groups = {cell.key: cell.group for cell in self.cells}
+        mean = sum(self.took.values()) / len(self.took)
+        known: dict[str, list[float]] = {}
+        for key, seconds in self.took.items():
+            known.setdefault(groups[key], []).append(seconds)
+        gone = {name for name, _ in self.ended if name not in self.since}
+        todo = [cell for cell in self.cells if cell.key not in gone]
+        total = sum(sum(known.get(cell.group, [mean])) / len(known.get(cell.group, [mean])) for cell in todo)
+        running = sum(time.monotonic() - since for since in self.since.values())
+        return f"about {duration(max(0.0, total - running) / min(self.slots, to_go))} left"
+
+    def table(self) -> Table:
+        """Cells that run, with where they are; and the latest that ended."""
+        done, every = self.finished + len(self.took), self.finished + len(self.cells)
+        parts = [f"{done} of {every} done", f"{self.failed} failed" if self.failed else "", self.left()]
+        title = f"{self.root.name}: {', '.join(part for part in parts if part)}"
+        table = Table(title=title, title_justify="left", caption=duration(time.monotonic() - self.start))
+        for name in ("cell", "state", "epoch", "metric"):
+            table.add_column(name, overflow="fold")
+        for key, said in self.ended[-SHOWN:]:
+            table.add_row(key, said, "", "", style="dim" if said.startswith("done") else "red")
+        folders = {cell.key: self.root / cell.folder for cell in self.cells}
+        for key, since in list(self.since.items()):
+            stage, epoch, metric = where(folders[key])
+            table.add_row(key, f"{stage}, {duration(time.monotonic() - since)}", epoch, metric)
+        return table
+
+
+def where(folder: Path) -> tuple[str, str, str]:
+    """Where a running cell is, by the files it leaves.
+
+    Args:
+        folder: Folder of the cell.
+
+    Returns:
+        The stage, the epoch with how many there are, and the latest measure of it.
+    """
+    for stage in STAGES:
+        if (folder / stage / "manifest.json").is_file():
+            try:
+                epochs = json.loads((folder / stage / "manifest.json").read_text(encoding="utf-8"))["epochs"]
+                with (folder / stage / "metrics.csv").open(encoding="utf-8", newline="") as file:
+                    row = list(csv.DictReader(file))[-1]
+            except (OSError, ValueError, KeyError, IndexError):
+                return stage, "", ""
+            measured = [f"{name} {float(row[name]):.4f}" for name in _preferred(row)[:1]]
+            return stage, f"{int(row['epoch']) + 1}/{epochs}", "".join(measured)
+    return "starting", "", ""
+
+
+def _preferred(row: dict[str, str]) -> list[str]:
+    """Names of what was measured, accuracies before losses, on held-out images before training ones."""
+    names = [name for name, value in row.items() if value and name.startswith(("val/", "train/"))]
+    return sorted(names, key=lambda name: (name.endswith("loss"), name.startswith("train/")))
+
+
+def _score(value: Any) -> str:
+    score = value.get("score") if isinstance(value, dict) else None
+    return f", {score['name']} {score['value']:.4f}" if score else ""
+
+
+def duration(seconds: float) -> str:
+    """A time for people.
+
+    Args:
+        seconds: The time.
+
+    Returns:
+        Such as ``40 s``, ``12 min`` or ``3.5 h``.
+    """
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

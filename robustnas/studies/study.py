@@ -1,0 +1,266 @@
+"""The file of a study: what is compared, on what, and how often."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import yaml
+
+Design = Literal["grid", "leave_one_out", "add_one"]
+Options = dict[str, Any]
+
+KEYS = (
+    "name", "variants", "spaces", "data", "overrides", "parts", "design", "seeds", "common", "baselines",
+    "evaluation", "score",
+)  # fmt: skip
+SEEDS = (0, 1, 2)
+TAKEN = {  # option: who sets it
+    "config": "`config` names files",
+    "run": "each cell has a folder of its own",
+    "ckpt_path": "a cell goes on from its own checkpoint",
+    "seed_everything": "`seeds` is a dimension of its own",
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What ``robustnas fit`` is given.
+
+    Args:
+        configs: YAML files, the later over the earlier.
+        options: Options over them by dotted name.
+    """
+
+    configs: tuple[str, ...]
+    options: Options
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a study file says.
+
+    Args:
+        name: Name of the study.
+        variants: What is compared, by name.
+        spaces: Options of each search space; empty where the variants name theirs.
+        data: Options of each data set; empty where the variants name theirs.
+        overrides: Factors whose levels are all combined: name to level to options.
+        parts: Parts that are on or off: name to the options that switch it on.
+        design: Which combinations of parts: all (``grid``), all parts and all but each one (``leave_one_out``), or no
+            part and each one (``add_one``).
+        seeds: Seed of each repetition.
+        common: Options of all searches.
+        baselines: Names of what the variants are measured against.
+        evaluation: How what was found is trained; without a file by the recipe of the space. ``None``: not at all.
+        score: Metric that counts, or ``None`` for the first of the test.
+    """
+
+    name: str
+    variants: dict[str, Recipe]
+    spaces: dict[str, Options]
+    data: dict[str, Options]
+    overrides: dict[str, dict[str, Options]]
+    parts: dict[str, Options]
+    design: Design
+    seeds: tuple[int, ...]
+    common: Options
+    baselines: tuple[str, ...]
+    evaluation: Recipe | None
+    score: str | None
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML, in which a name that comes twice is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for name in names:
+            if isinstance(name, dict | list):
+                raise ValueError(f"Expected names in a study file, but got {name!r} for one.")
+            if names.count(name) > 1:
+                raise ValueError(
+                    f"Expected each name of a study file to stand there once, but got {str(name)!r} twice in line "
+                    f"{node.start_mark.line + 1} and after; their cells would share one folder."
+                )
+        return super().construct_mapping(node, deep)
+
+
+def read_study(path: str) -> Study:
+    """Read the file of a study, without looking at the configurations that it names.
+
+    Args:
+        path: A YAML file, or the name of one in ``robustnas.configs.studies``.
+
+    Returns:
+        The study.
+
+    Raises:
+        ValueError: If the file cannot be read, or does not describe a study.
+    """
+    file = Path(path)
+    if not file.is_file() and (shipped := _shipped("studies", path)) is not None:
+        file = shipped
+    try:
+        held = yaml.load(file.read_text(encoding="utf-8"), _Loader)  # a safe loader
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"Expected `STUDY` to be a YAML file, but reading {path} fails: {reason}.") from error
+    if not isinstance(held, dict) or not held:
+        raise ValueError(f"Expected {path} to be a study with `variants`, but got {held!r}.")
+    if unknown := [str(key) for key in held if key not in KEYS]:
+        raise ValueError(f"Expected a study to have only {', '.join(KEYS)}, but {path} has {', '.join(unknown)}.")
+    return _study(held, file)
+
+
+def find_config(name: str, beside: Path) -> str:
+    """A configuration file: beside the study, from the working directory, or one that comes with robustnas.
+
+    Args:
+        name: The file; the ending may be left out of one that comes with robustnas.
+        beside: The folder of the study.
+
+    Returns:
+        Its path.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    for path in (beside / name, Path(name), _shipped("", name)):
+        if path is not None and path.is_file():
+            return str(path.resolve())
+    raise ValueError(
+        f"Expected `config` to be a YAML file beside the study or one of robustnas, but got {name!r}, which is neither."
+    )
+
+
+def _shipped(folder: str, name: str) -> Path | None:
+    path = Path(str(files("robustnas.configs"))) / folder / (name if name.endswith(".yaml") else f"{name}.yaml")
+    return path if path.is_file() and Path(name).name == name else None
+
+
+def _study(held: dict[str, Any], file: Path) -> Study:
+    folder = file.parent
+    name = held.get("name", file.stem)
+    if not isinstance(name, str) or not name.strip() or "/" in name or "\\" in name or name in (".", ".."):
+        raise ValueError(f"Expected `name` to be a text that can name a folder, but got {name!r}.")
+    variants = {k: _recipe(f"variants.{k}", v, folder) for k, v in _mapping("variants", held).items()}
+    baselines = _baselines(held.get("baselines"))
+    if not variants:
+        raise ValueError(f"Expected `variants` to name what is compared, but got none: a grid of zero cells in {file}.")
+    overrides = {
+        factor: {level: _options(f"overrides.{factor}.{level}", given) for level, given in levels.items()}
+        for factor in _mapping("overrides", held)
+        for levels in [_mapping(factor, held["overrides"], f"overrides.{factor}")]
+    }
+    parts = _named("parts", held)
+    design = held.get("design", "grid")
+    if design not in get_args(Design):
+        raise ValueError(f"Expected `design` to be one of {', '.join(get_args(Design))}, but got {design!r}.")
+    if design != "grid" and not parts:
+        raise ValueError(f"Expected `parts` to name what a design of {design} switches, but got none.")
+    if both := sorted(set(parts) & set(overrides)):
+        raise ValueError(f"Expected `parts` and `overrides` to have different names, but both have {', '.join(both)}.")
+    evaluation = held.get("evaluation", {})
+    score = held.get("score")
+    if score is not None and not isinstance(score, str):
+        raise ValueError(f"Expected `score` to be the name of a metric, such as test/top1, but got {score!r}.")
+    return Study(
+        name, variants, _named("spaces", held), _named("data", held), overrides, parts, design,
+        _seeds(held.get("seeds", SEEDS)), _options("common", held.get("common")), baselines,
+        None if evaluation is None else _recipe("evaluation", evaluation, folder, bare=True), score,
+    )  # fmt: skip
+
+
+def _mapping(key: str, held: Mapping[str, Any], where: str | None = None) -> dict[str, Any]:
+    """Names with what they stand for; a key that is there has at least one."""
+    given = next((value for name, value in held.items() if str(name) == key), None)
+    if key not in map(str, held):
+        return {}
+    if isinstance(given, dict) and given:
+        named = {str(name): value for name, value in given.items()}
+        if len(named) == len(given):
+            return named
+        raise ValueError(
+            f"Expected the names of `{where or key}` to differ, but got {list(given)}: one folder for two."
+        )
+    nothing = ": a grid of zero cells" if given in ({}, [], None) else ""
+    raise ValueError(f"Expected `{where or key}` to be names with their options, but got {given!r}{nothing}.")
+
+
+def _named(key: str, held: Mapping[str, Any]) -> dict[str, Options]:
+    return {name: _options(f"{key}.{name}", given) for name, given in _mapping(key, held).items()}
+
+
+def _recipe(where: str, given: Any, folder: Path, bare: bool = False) -> Recipe:
+    given = {"config": given} if isinstance(given, str) else given
+    if not isinstance(given, dict) or set(given) - {"config", "options"} or not (given or bare):
+        raise ValueError(f"Expected `{where}` to have a `config` and `options`, but got {given!r}.")
+    named = given.get("config", [])
+    named = [named] if isinstance(named, str) else named
+    if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
+        raise ValueError(f"Expected `{where}.config` to be a YAML file or a list of them, but got {named!r}.")
+    configs = tuple(find_config(name, folder) for name in named)
+    return Recipe(configs, _options(f"{where}.options", given.get("options")))
+
+
+def _options(where: str, given: Any) -> Options:
+    """Options by dotted name; nested ones are taken apart down to a class with its arguments."""
+    if given is None:
+        return {}
+    if not isinstance(given, dict):
+        raise ValueError(f"Expected `{where}` to be options with their values, but got {given!r}.")
+    found: Options = {}
+    for key, value in given.items():
+        name = str(key).removeprefix("--")
+        if name in TAKEN:
+            raise ValueError(f"Expected `{where}` to leave out `{name}`, since {TAKEN[name]}, but got {value!r}.")
+        nested = isinstance(value, dict) and value and "class_path" not in value
+        deeper = {f"{name}.{inner}": one for inner, one in _options(f"{where}.{name}", value).items()} if nested else {}
+        for dotted, one in (deeper or {name: value}).items():
+            if dotted in found:
+                raise ValueError(f"Expected `{where}` to have each option once, but got `{dotted}` twice.")
+            found[dotted] = one
+    return found
+
+
+def _seeds(given: Any) -> tuple[int, ...]:
+    if not isinstance(given, list | tuple) or not all(type(seed) is int and 0 <= seed < 2**32 for seed in given):
+        raise ValueError(f"Expected `seeds` to be a list of numbers from 0 to {2**32 - 1}, but got {given!r}.")
+    if not given:
+        raise ValueError("Expected `seeds` to have at least one seed, but got none: a grid of zero cells.")
+    if len(set(given)) < len(given):
+        raise ValueError(f"Expected `seeds` to differ from each other, but got {list(given)}.")
+    return tuple(given)
+
+
+def _baselines(given: Any) -> tuple[str, ...]:
+    names = [] if given is None else given
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"Expected `baselines` to be a list of names, but got {given!r}.")
+    if len(set(names)) < len(names):
+        raise ValueError(f"Expected `baselines` to differ from each other, but got {names}.")
+    return tuple(names)
+
+
+def as_word(name: str, value: Any) -> str:
+    """An option as a word of the command line.
+
+    Args:
+        name: Its dotted name.
+        value: What YAML can hold.
+
+    Returns:
+        ``--name=value``.
+    """
+    import json
+
+    if isinstance(value, float) and not math.isfinite(value):
+        text = str(value)
+    else:
+        text = value if isinstance(value, str) else json.dumps(value)
+    return f"--{name}={text}"

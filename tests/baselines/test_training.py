@@ -1,0 +1,131 @@
+"""Baselines that train for real: tiny networks on digits, and successive halving by Ray Tune where it is installed."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import random
+import sys
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from robustnas.baselines import RandomSearch
+from robustnas.baselines.halving import SuccessiveHalving
+from robustnas.baselines.training import Report, Training
+from robustnas.data import Digits
+from robustnas.networks import ResNet
+from robustnas.networks.resnet import channels_for
+from robustnas.spaces import Genotype, NASBench201, number_of, random_genotype
+from robustnas.training import Found
+
+RAY = importlib.util.find_spec("ray") is not None
+DATA = partial(Digits, batch_size=16, fractions=(0.06, 0.04, 0.04))
+SIZE = Found("", channels=4, cells=1)
+TRAINING = Training(DATA, SIZE, {"lr": 0.1, "drop_path": 0.0}, {"accelerator": "cpu"})
+
+
+def test_an_architecture_is_trained_and_validated_after_every_epoch(tmp_path: Path) -> None:
+    genotype = random_genotype(NASBench201, random.Random(4))
+    training = Training(DATA, SIZE, {"lr": 0.1}, {"accelerator": "cpu"}, folder=str(tmp_path))
+    told: list[tuple[int, float]] = []
+    training.train(genotype, 3, lambda epoch, score: told.append((epoch, score)))
+    assert [epoch for epoch, _ in told] == [1, 2, 3]
+    run = tmp_path / f"NASBench201-{number_of(genotype, NASBench201)}-3"
+    rows = [line.split(",") for line in (run / "metrics.csv").read_text(encoding="utf-8").splitlines()]
+    column = rows[0].index("val/top1")
+    assert [float(row[column]) for row in rows[1:]] == pytest.approx([score for _, score in told])
+    assert training(genotype, 3) == told[-1][1]
+    manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["module"]["init_args"]["architecture"]["init_args"]["genotype"] == str(genotype)
+
+
+def test_random_search_trains_what_it_draws() -> None:
+    trace = RandomSearch(2, budget=1).run(NASBench201, random.Random(0), TRAINING)
+    assert [trial.score for trial in trace.trials] == [TRAINING(trial.genotype, 1) for trial in trace.trials]
+    with pytest.raises(ValueError, match=r"^Expected `metric` to be logged after an epoch, but 'val/top9' was not"):
+        Training(DATA, SIZE, trainer={"accelerator": "cpu"}, metric="val/top9")(trace.trials[0].genotype, 1)
+
+
+@pytest.mark.parametrize(("blocks", "channels"), [(1, 1), (3, 1), (1, 3)])
+def test_a_residual_network_of_a_given_size(blocks: int, channels: int) -> None:
+    sizes = {width: sum(p.numel() for p in ResNet(width, blocks, 7, channels).parameters()) for width in range(2, 14)}
+    for wanted in (1, sizes[2], sizes[5] - 3, sizes[7] + 40, (sizes[8] + 2 * sizes[9]) // 3, sizes[12]):
+        found = channels_for(wanted, blocks, 7, channels)
+        assert abs(sizes[found] - wanted) == min(abs(size - wanted) for size in sizes.values())
+
+
+def test_without_ray_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ValueError, match=r"^Expected Ray Tune .* not installed; `pip install robustnas\[ray\]`\.$"):
+        SuccessiveHalving(2, 2).run(NASBench201, random.Random(0), lambda genotype, epochs, report: None)
+    for options, words in (
+        ({"trials": 0}, "`trials` to be positive, but got 0"),
+        ({"factor": 1}, "`factor` to be at least 2, but got 1"),
+        ({"grace": 9}, "`grace` to be at most `epochs`, but got 9 and 4"),
+        ({"at_once": 0}, "`at_once` to be positive, but got 0"),
+    ):
+        with pytest.raises(ValueError, match=f"^Expected {words}"):
+            SuccessiveHalving(**{"trials": 4, "epochs": 4, **options})
+
+
+@pytest.fixture
+def shipped() -> None:
+    """Workers of Ray cannot import this file, so that its functions travel whole."""
+    importlib.import_module("ray").cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+
+def planted(genotype: Genotype, epochs: int, report: Report) -> None:
+    """A training whose score rises to a level that is the number of the architecture."""
+    for epoch in range(1, epochs + 1):
+        report(epoch, number_of(genotype, NASBench201) * epoch / epochs)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not RAY, reason="Ray is not installed: pip install robustnas[ray]")
+@pytest.mark.usefixtures("shipped")
+def test_successive_halving_stops_the_worse_ones(tmp_path: Path) -> None:
+    halving = SuccessiveHalving(trials=12, epochs=9, grace=1, factor=3, at_once=1, folder=str(tmp_path))
+    trace = halving.run(NASBench201, random.Random(0), planted)
+    draw, drawn = random.Random(0), []
+    while len(drawn) < 12:
+        drawn += [one] if (one := random_genotype(NASBench201, draw)) not in drawn else []
+    assert [trial.genotype for trial in trace.trials] == drawn
+    assert {trial.budget for trial in trace.trials} <= {1, 3, 9}
+    assert trace.trials[-1].spent < 12 * 9
+    best = max(drawn, key=lambda one: number_of(one, NASBench201))
+    assert trace.incumbent.genotype == best
+    assert (trace.incumbent.budget, trace.incumbent.score) == (9, number_of(best, NASBench201))
+    for trial in trace.trials:
+        assert trial.score == number_of(trial.genotype, NASBench201) * trial.budget / 9
+    rungs: dict[int, list[float]] = {1: [], 3: []}  # one at a time: who is below the best third so far stops
+    for trial in trace.trials:
+        reached = 9
+        for rung, before in rungs.items():
+            score = number_of(trial.genotype, NASBench201) * rung / 9
+            stops = bool(before) and score < np.percentile(before, 100 * 2 / 3)
+            before.append(score)
+            if stops:
+                reached = rung
+                break
+        assert trial.budget == reached
+    with pytest.raises(ValueError, match="none did: "):
+        SuccessiveHalving(2, 2, at_once=1).run(NASBench201, random.Random(0), _failing)
+
+
+def _failing(genotype: Genotype, epochs: int, report: Report) -> None:
+    raise RuntimeError("no such luck")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not RAY, reason="Ray is not installed: pip install robustnas[ray]")
+def test_successive_halving_trains_networks() -> None:
+    trace = SuccessiveHalving(trials=3, epochs=2, factor=2, at_once=1).run(
+        NASBench201, random.Random(1), TRAINING.train
+    )
+    assert {trial.budget for trial in trace.trials} <= {1, 2}
+    assert trace.incumbent.budget == 2
+    assert trace.incumbent.score == pytest.approx(TRAINING(trace.incumbent.genotype, 2))

@@ -1,0 +1,97 @@
+"""The true accuracy of genotypes, from tables made for the purpose."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from robustnas.diagnostics import Diagnostics, TrueAccuracy
+from runs import differing, fit, rows, search, state
+
+from robustnas import cli
+from robustnas.record import Run
+from robustnas.spaces import S2, NASBench201, genotype_of, random_genotype
+from robustnas.table import Table
+from robustnas.training.recorder import RunRecorder
+
+
+def write(path: Path, numbers: Any = range(15625), space: Any = NASBench201) -> Path:
+    """A table in which the accuracy of an architecture is a hundredth of its number."""
+    genotypes = [genotype_of(number, space) for number in numbers]
+    accuracies = {"top1": np.float32([number / 100 for number in numbers])}
+    Table.of(genotypes, accuracies, "made", space).write(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("table") / "all.parquet")
+
+
+def test_accuracy_regret_and_rank_of_the_genotype(whole: Path) -> None:
+    measure, module = TrueAccuracy(whole, "top1"), search()
+    number = next(n for n in range(15625) if genotype_of(n, NASBench201) == module.genotype())
+    expected = {"accuracy": number / 100, "regret": (15624 - number) / 100, "rank": 15625 - number}
+    values = measure.measure(module, None)  # type: ignore[arg-type]  # it looks at no samples
+    assert values == {f"truth/{name}": pytest.approx(value, abs=1e-4) for name, value in expected.items()}
+    assert measure.look_up(module.genotype())["of"] == 15625
+
+
+def test_a_search_is_looked_up_every_epoch_and_at_its_end_and_not_touched(tmp_path: Path, whole: Path) -> None:
+    alone = fit(tmp_path / "alone", search(arch_lr=0.5), max_epochs=3)
+    measures = [TrueAccuracy(whole, "top1"), RunRecorder()]
+    watched = fit(tmp_path / "watched", search(arch_lr=0.5), max_epochs=3, callbacks=measures)
+    assert differing(state(watched), state(alone)) == []
+    table, run = Table.read(whole), Run(tmp_path / "watched")
+    found = [run.genotype(epoch) for epoch in range(3)]
+    assert len(set(found)) > 1
+    for row, genotype in zip(rows(watched), found, strict=True):
+        assert row["truth/accuracy"] == pytest.approx(table.accuracy(genotype, "top1"), rel=1e-5)
+        assert row["truth/rank"] == table.rank(genotype, "top1").place
+    final = json.loads((tmp_path / "watched" / "truth.json").read_text(encoding="utf-8"))
+    assert final["genotype"] == str(run.genotype())
+    assert final["accuracy"] == table.accuracy(run.genotype(), "top1")
+    assert final["accuracy"] + final["regret"] == pytest.approx(final["best"])
+    assert (final["of"], final["best"]) == (15625, pytest.approx(156.24, abs=1e-4))
+    assert final["mean"] == pytest.approx(78.12, abs=1e-3)
+
+
+def test_a_table_that_lacks_the_genotype_says_so_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    table = write(tmp_path / "few.csv", range(0, 15625, 3000))
+    module = search()
+    assert module.genotype() not in Table.read(table)
+    running = fit(tmp_path / "run", module, max_epochs=2, callbacks=[TrueAccuracy(table, "top1")])
+    said = [record.getMessage() for record in caplog.records if "does not know" in record.getMessage()]
+    assert len(said) == 1
+    assert not [name for name in running.callback_metrics if name.startswith("truth/")]
+    assert "accuracy" not in json.loads((tmp_path / "run" / "truth.json").read_text(encoding="utf-8"))
+
+
+def test_a_table_of_another_space_is_refused_before_training(tmp_path: Path) -> None:
+    draw = random.Random(0)
+    Table.of([random_genotype(S2, draw)], {"top1": np.float32([1])}, "made", S2).write(tmp_path / "s2.csv")
+    with pytest.raises(ValueError, match=r"s2\.csv to hold architectures of NASBench201, but got those of S2\.$"):
+        fit(tmp_path / "run", max_epochs=1, callbacks=[TrueAccuracy(tmp_path / "s2.csv", "top1")])
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(ValueError, match=r"s2\.csv to have the column 'cifar10_test_200', but got \['top1'\]"):
+        TrueAccuracy(tmp_path / "s2.csv")
+
+
+def test_one_option_adds_all_that_a_table_tells(tmp_path: Path, whole: Path) -> None:
+    words = ["fit", "--model=DARTS", "--model.space=NASBench201", "--model.cells=1", "--model.channels=2"]
+    words += ["--data=Digits", "--data.batch_size=16", "--data.fractions=[0.06, 0.04, 0.04]", "--trainer.max_epochs=1"]
+    words += ["--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu", "--diagnostics.measures=[]"]
+    words += ["--diagnostics.budget=null", f"--diagnostics.table={whole}", "--diagnostics.accuracy=top1"]
+    cli.main([*words, f"--run={tmp_path / 'run'}"])
+    names = (tmp_path / "run" / "metrics.csv").read_text(encoding="utf-8").splitlines()[0].split(",")
+    assert {"truth/accuracy", "truth/regret", "truth/rank", "ranking/tau"} <= set(names)
+    watched = Run(tmp_path / "run").manifest["watched"][0]["measures"]
+    assert [one["measure"] for one in watched] == ["TrueAccuracy", "SupernetRanking"]
+    assert watched[0]["source"] == str(whole)
+    assert [
+        one.name for one in Diagnostics([], table=write(tmp_path / "few.csv", range(5)), accuracy="top1").measures
+    ] == ["TrueAccuracy"]

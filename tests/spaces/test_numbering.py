@@ -1,0 +1,142 @@
+"""Genotypes as numbers, drawn uniformly, and mutated by one edge."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from itertools import combinations, product
+
+import pytest
+from scipy.stats import chisquare
+
+from robustnas.spaces import (
+    DARTS,
+    S1,
+    S2,
+    S3,
+    S4,
+    Choice,
+    DARTSWithoutNone,
+    Genotype,
+    Mobile,
+    MobileSmall,
+    NASBench201,
+    SearchSpace,
+    complete_cell,
+    genotype_of,
+    mutated,
+    number_of,
+    random_genotype,
+    size_of,
+)
+
+ALL = [DARTS, DARTSWithoutNone, S1, S2, S3, S4, NASBench201, Mobile, MobileSmall]
+UNEVEN = [("a", "b"), ("a", "b", "c"), ("a",), ("b", "none"), ("a", "c")]  # edges 0-2, 1-2, 0-3, 1-3, 2-3
+TINY = SearchSpace(
+    "Tiny",
+    {
+        "normal": complete_cell(2, 2, UNEVEN, (2, 3), keep=2, never_selected=("none",)),
+        "reduce": complete_cell(2, 1, ("a", "b"), (2,), reduction=True, keep=1),
+    },
+)
+
+
+def listed(space: SearchSpace) -> list[Genotype]:
+    """Every genotype, the slow way."""
+    cells = {}
+    for kind, cell in space.cells.items():
+        nodes = []
+        for node in cell.nodes:
+            edges = [edge for _, edge in cell.edges_into(node)]
+            kept = combinations(edges, cell.keep or len(edges))
+            names = lambda edge, cell=cell: [n for n in edge.operations if n not in cell.never_selected]  # noqa: E731
+            nodes.append(
+                [
+                    tuple(Choice(edge.source, edge.node, name) for edge, name in zip(chosen, drawn, strict=True))
+                    for chosen in kept
+                    for drawn in product(*map(names, chosen))
+                ]
+            )
+        cells[kind] = [sum(parts, ()) for parts in product(*nodes)]
+    return [Genotype(space.name, dict(zip(cells, each, strict=True))) for each in product(*cells.values())]
+
+
+@pytest.mark.parametrize("space", [TINY, MobileSmall], ids=lambda space: space.name)
+def test_numbers_list_every_genotype_once(space: SearchSpace) -> None:
+    every = listed(space)
+    assert size_of(space) == len(every) == len(set(every))
+    assert {genotype_of(number, space) for number in range(len(every))} == set(every)
+    assert sorted(number_of(genotype, space) for genotype in every) == list(range(len(every)))
+
+
+def test_sizes_are_those_of_the_papers() -> None:
+    assert size_of(NASBench201) == 5**6 == 15625
+    assert size_of(DARTS) == size_of(DARTSWithoutNone) == (1 * 3 * 6 * 10 * 7**8) ** 2  # 7^8 * 180 for each cell
+    assert size_of(S2) == size_of(S4) == (180 * 2**8) ** 2
+    assert size_of(Mobile) == 6**6 * 7**15
+
+
+@pytest.mark.parametrize("space", ALL, ids=lambda space: space.name)
+def test_a_number_stands_for_its_genotype_in_every_space(space: SearchSpace) -> None:
+    draw = random.Random(1)
+    for number in (0, size_of(space) - 1, *(draw.randrange(size_of(space)) for _ in range(30))):
+        genotype = genotype_of(number, space).validate(space)
+        assert number_of(genotype, space) == number
+        shuffled = {kind: draw.sample(cell, len(cell)) for kind, cell in genotype.cells.items()}
+        assert number_of(Genotype(space.name, shuffled), space) == number
+        changed = mutated(genotype, space, draw).validate(space)
+        assert sum(len(set(cell) - set(changed.cells[kind])) for kind, cell in genotype.cells.items()) == 1
+
+
+def test_what_has_no_number_is_refused() -> None:
+    for number in (-1, 15625):
+        with pytest.raises(
+            ValueError, match=f"^Expected `number` to be from 0 to 15624 in NASBench201, but got {number}"
+        ):
+            genotype_of(number, NASBench201)
+    twice = {kind: (Choice(0, 2, "skip_connect"),) * 2 for kind in ("normal", "reduce")}
+    rest = [Choice(source, node, "skip_connect") for node in (3, 4, 5) for source in (0, 1)]
+    genotype = Genotype("S2", {kind: (*cell, *rest) for kind, cell in twice.items()})
+    with pytest.raises(
+        ValueError, match=r"^Expected node 2 of the normal cell to keep distinct edges, but got \['0-2'\]"
+    ):
+        number_of(genotype, S2)
+    with pytest.raises(ValueError, match="to be from the space NASBench201"):
+        number_of(genotype, NASBench201)
+    one = SearchSpace("One", {"cell": complete_cell(1, 1, ("a",), (1,))}, "nasbench201")
+    with pytest.raises(ValueError, match=r"^Expected `space` to have more than one genotype, but One has one\.$"):
+        mutated(genotype_of(0, one), one, random.Random(0))
+
+
+def test_drawn_genotypes_are_uniform() -> None:
+    draw, every = random.Random(0), listed(TINY)
+    found = Counter(random_genotype(TINY, draw) for _ in range(40 * len(every)))
+    assert chisquare([found[one] for one in every]).pvalue > 0.01
+    kept = Counter(choice[:2] for one in found.elements() for choice in one.cells["normal"] if choice.node == 3)
+    assert kept[2, 3] > kept[0, 3] > 0  # an edge with more operations is in more genotypes
+    assert random_genotype(DARTS, random.Random(5)) == random_genotype(DARTS, random.Random(5))
+
+
+def test_every_neighbour_is_reached_and_nothing_else() -> None:
+    start = genotype_of(17, TINY)
+    near = {
+        one
+        for one in listed(TINY)
+        if sum(len(set(cell) - set(one.cells[kind])) for kind, cell in start.cells.items()) == 1
+        and all(len({c.node for c in set(one.cells[k]) ^ set(start.cells[k])}) <= 1 for k in start.cells)
+    }
+    draw = random.Random(0)
+    found = {mutated(start, TINY, draw) for _ in range(3000)}
+    assert found <= near
+    swapped_with_its_operation = {  # a swap keeps the operation where the other edge has it
+        one
+        for one in near
+        for kind, cell in start.cells.items()
+        for old, new in zip(
+            sorted(set(cell) - set(one.cells[kind])), sorted(set(one.cells[kind]) - set(cell)), strict=True
+        )
+        if old.source == new.source
+        or old.operation == new.operation
+        or old.operation not in TINY.cells[kind].edges[TINY.cells[kind].row(new.source, new.node) or 0].operations
+    }
+    assert found == swapped_with_its_operation

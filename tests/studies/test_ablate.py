@@ -1,0 +1,225 @@
+"""A real study, tiny and in this process, and what is refused before one runs."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from test_running import Inline
+
+from robustnas import cli
+from robustnas.__main__ import main
+from robustnas.commands import ablate
+from robustnas.record import Run
+from robustnas.spaces import find_space
+from robustnas.studies.baselines import RandomGenotype
+from robustnas.studies.grid import Cell
+from robustnas.studies.results import read_results
+
+TINY = Path(__file__).with_name("tiny.yaml")
+
+
+@pytest.fixture(autouse=True)
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cells run one after the other here: a worker would import Lightning anew."""
+    monkeypatch.setattr(ablate, "engine_of", lambda options: Inline())
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The command line of each run."""
+    words: list[list[str]] = []
+    run = cli.main
+
+    def noted(given: list[str], run_as: Any = cli.RobustCLI, **more: Any) -> cli.RobustCLI:
+        if "run" not in more and run_as is cli.RobustCLI:
+            words.append(given)
+        return run(given, more.get("run", run_as))
+
+    monkeypatch.setattr(cli, "main", noted)
+    return words
+
+
+def write(folder: Path, **changed: Any) -> str:
+    held = yaml.safe_load(TINY.read_text(encoding="utf-8"))
+    path = folder / "study.yaml"
+    path.write_text(yaml.safe_dump({**held, **changed}, sort_keys=False), encoding="utf-8")
+    return str(path)
+
+
+def test_a_study_runs_stops_and_goes_on(asked: list[list[str]], tmp_path: Path, capsys: Any) -> None:
+    """Search and evaluation of two cells; then nothing again; then what is left after an interruption."""
+    root = tmp_path / "study"
+    command = ["ablate", write(tmp_path), "--folder", str(root)]
+    assert main([*command, "--only", "DARTS"]) == 0
+    assert len(asked) == 2
+    assert main(command) == 0
+    assert len(asked) == 3
+    held = {record.variant: record for record in read_results(root)}
+    assert set(held) == {"DARTS", "RandomGenotype"}
+    for record in held.values():
+        cell = root / record.folder
+        test = json.loads((cell / "evaluation" / "test.json").read_text(encoding="utf-8"))
+        assert record.held["metrics"]["test"] == {name: test[name] for name in test if name != "parameters"}
+        assert record.held["score"] == {"name": "test/top1", "value": test["test/top1"], "higher_is_better": True}
+        assert record.held["parameters"] == test["parameters"]
+        genotype = Run(cell / "search").genotype().validate(find_space("NASBench201"))
+        assert json.loads(genotype.to_json()) == record.held["genotype"]
+        assert record.held["seconds"]["evaluation"] > 0
+        trained = yaml.safe_load((cell / "evaluation" / "config.yaml").read_text(encoding="utf-8"))
+        assert trained["data"]["init_args"]["batch_size"] == 16  # that of the search
+        assert (trained["seed_everything"], trained["trainer"]["max_epochs"]) == (0, 1)
+    search = held["DARTS"].held
+    rows = list(csv.DictReader((root / held["DARTS"].folder / "search" / "metrics.csv").open(encoding="utf-8")))
+    assert search["metrics"]["search"]["val/top1"] == float(rows[-1]["val/top1"])
+    assert [epoch["epoch"] for epoch in search["epochs"]] == [0]
+    verdict = json.loads((root / held["DARTS"].folder / "search" / "verdict.json").read_text(encoding="utf-8"))
+    assert search["verdict"]["state"] == verdict["state"]
+    assert (search["attempts"], search["continued"], search["device"]) == (1, False, "cpu")
+    said = capsys.readouterr().out
+    assert "2 of 2 cells" in said
+    assert f"{held['DARTS'].score:.4f}" in said
+
+    before = {record.folder: (root / record.folder / "result.json").read_bytes() for record in held.values()}
+    assert main(command) == 0
+    assert len(asked) == 3
+    assert all((root / folder / "result.json").read_bytes() == data for folder, data in before.items())
+
+    cell = root / held["DARTS"].folder  # as if killed in the evaluation, after its checkpoint
+    (cell / "result.json").unlink()
+    progress = json.loads((cell / "cell.json").read_text(encoding="utf-8"))
+    del progress["stages"]["evaluation"]
+    (cell / "cell.json").write_text(json.dumps(progress), encoding="utf-8")
+    assert main(command) == 0
+    assert len(asked) == 4
+    assert asked[-1][-2:] == ["--ckpt_path", "last"]
+    again = next(record.held for record in read_results(root) if record.variant == "DARTS")
+    assert (again["attempts"], again["continued"]) == (2, True)
+    assert again["metrics"] == search["metrics"]
+
+    with pytest.raises(SystemExit):
+        main([*command, "--engine", "cloud"])
+    assert main([*command[:1], write(tmp_path, common={"model.init_args.channels": 8}), *command[2:]]) == 1
+    assert "holds a cell of another configuration, and so do 1 more; `--folder`" in capsys.readouterr().err
+    assert len(asked) == 4
+
+
+def test_a_dry_run_probes_and_leaves_nothing(asked: list[list[str]], tmp_path: Path, capsys: Any) -> None:
+    root = tmp_path / "study"
+    assert main(["ablate", write(tmp_path, seeds=[0, 1]), "--folder", str(root), "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert "4 cells, 0 finished" in said
+    assert "To run: 4 cells, 1 at a time: about " in said
+    assert "GiB a worker" in said
+    assert not root.exists()
+    assert asked == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"common": {"model.init_args.learning": 1}}, "Expected an option of DARTS, but got `learning`"),
+        ({"common": {"trainer.epochs": 1}}, "Expected an option.*`(--)?(trainer.)?epochs`"),
+        ({"overrides": {"lr": {"x": {"model.init_args.lr": "fast"}}}}, r"`lr` to be float.*'fast' \(in DARTS/lr=x\)"),
+        ({"variants": {"X": {"options": {"model": "DARTZ", "data": "Digits"}}}}, "`model` to .*'DARTZ'; did you mean"),
+        ({"variants": {"X": {"config": "evaluate_nasbench201"}}, "common": None}, "be a search, but got .*Evaluation"),
+        ({"spaces": {"s": {"model.init_args.space": "S9"}}}, "S9.*in DARTS/s"),
+        ({"baselines": ["Luck"]}, r"Expected `baselines` to be among RandomGenotype.*, but got 'Luck'"),
+        ({"evaluation": {"options": {"trainer.epochs": 1}}}, "Expected an option"),
+        ({"evaluation": None, "score": "test/top1"}, "Expected `evaluation`, since `score` is test/top1, but got none"),
+    ],
+)  # fmt: skip
+def test_what_cannot_run_is_said_before_anything_runs(
+    changed: Any, sentence: str, asked: list[list[str]], tmp_path: Path, capsys: Any
+) -> None:
+    assert main(["ablate", write(tmp_path, **changed), "--folder", str(tmp_path / "study")]) == 1
+    said = capsys.readouterr().err
+    assert re.search(sentence, said), said
+    assert said.startswith("robustnas: Expected ")
+    assert said.count("\n") == 1
+    assert asked == []
+    assert not (tmp_path / "study").exists()
+
+
+def test_a_cell_without_evaluation_is_scored_by_its_search(tmp_path: Path) -> None:
+    root = tmp_path / "study"
+    command = ["ablate", write(tmp_path, evaluation=None, score="val/loss", baselines=[]), "--folder", str(root)]
+    assert main(command) == 0
+    (record,) = read_results(root)
+    assert record.held["score"] == {
+        "name": "val/loss", "value": record.held["metrics"]["search"]["val/loss"], "higher_is_better": False,
+    }  # fmt: skip
+    assert record.held["metrics"]["test"] == {}
+    assert not (root / record.folder / "evaluation").exists()
+
+
+def test_every_edge_of_a_random_genotype_is_drawn_uniformly() -> None:
+    for name in ("NASBench201", "DARTS", "S1"):
+        space = find_space(name)
+        search = {"model": {"init_args": {"space": name}}}
+        cells = [Cell("RandomGenotype", None, None, {}, seed, True) for seed in range(400)]
+        found = [RandomGenotype().find(one, search, Path()).validate(space) for one in cells]
+        assert found[7] == RandomGenotype().find(cells[7], search, Path())
+        for kind, cell in space.cells.items():
+            last = max(cell.nodes)
+            sources = [c.source for one in found for c in one.cells[kind] if c.node == last]
+            kept = len(sources) / len(found)
+            edges = cell.edges_into(last)
+            for _, edge in edges:
+                assert abs(sources.count(edge.source) / len(found) - kept / len(edges)) < 0.12
+            drawn = [
+                c.operation
+                for one in found
+                for c in one.cells[kind]
+                if (c.source, c.node) == (0, 2 if name != "NASBench201" else 1)
+            ]
+            edge = cell.edges[0]
+            allowed = [operation for operation in edge.operations if operation not in cell.never_selected]
+            assert set(drawn) == set(allowed)
+            for operation in allowed:
+                assert abs(drawn.count(operation) / len(drawn) - 1 / len(allowed)) < 0.12
+
+
+@pytest.mark.slow
+def test_a_study_that_is_killed_and_goes_on_finds_the_same(tmp_path: Path) -> None:
+    """On real workers: SIGKILL to the command at a moment of its searches, again and again, until it ends."""
+    study = write(
+        tmp_path, seeds=[0, 1],
+        common={"model.init_args.channels": 4, "trainer": {"max_epochs": 6, "accelerator": "cpu"}},
+    )  # fmt: skip
+    path = os.pathsep.join([str(TINY.parents[2]), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": path}
+
+    def start(root: Path) -> subprocess.Popen[bytes]:
+        words = [sys.executable, "-m", "robustnas", "ablate", study, "--workers", "1", "--folder", str(root)]
+        return subprocess.Popen(words, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL)
+
+    assert start(tmp_path / "calm").wait(200) == 0
+    for seed, epoch in ((0, 1), (1, 4)):
+        running = start(tmp_path / "rough")
+        search = tmp_path / "rough" / "cells" / "DARTS" / f"seed-{seed}" / "search"
+        limit = time.monotonic() + 100
+        while not (search / "alpha" / f"epoch_{epoch:04}.npz").exists():
+            assert running.poll() is None
+            assert time.monotonic() < limit
+            time.sleep(0.02)
+        running.kill()
+        running.wait()
+    assert start(tmp_path / "rough").wait(200) == 0
+    calm, rough = (read_results(tmp_path / name) for name in ("calm", "rough"))
+    assert [record.folder for record in calm] == [record.folder for record in rough]
+    assert len(calm) == 4
+    for one, other in zip(calm, rough, strict=True):
+        for name in ("genotype", "score", "fingerprint", "parameters"):
+            assert one.held[name] == other.held[name]
+        assert one.held["metrics"]["test"] == other.held["metrics"]["test"]
+    assert max(record.held["attempts"] for record in rough) > 1
