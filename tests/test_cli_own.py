@@ -55,13 +55,16 @@ SPACE = SearchSpace("mine", {"normal": cell(False), "reduce": cell(True)})
 '''
 
 
-def readme_space() -> str:
-    """The example of the README."""
-    text = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
-    return re.search(r"```python\n(.*?)```", text.partition("## A space of your own")[2], re.DOTALL)[1]
+def documented_space() -> str:
+    """The example of the documentation."""
+    text = (Path(__file__).resolve().parents[1] / "docs" / "own_space.md").read_text(encoding="utf-8")
+    return re.search(r"```python\n(.*?)```", text, re.DOTALL)[1]
 
 
-SPACES = {"the README's": (readme_space, "my_space.SPACE", "mix"), "another": (lambda: OWN_SPACE, "mine", "gate")}
+SPACES = {
+    "the documentation's": (documented_space, "my_space.SPACE", "mix"),
+    "another": (lambda: OWN_SPACE, "mine", "gate"),
+}
 
 
 @pytest.mark.parametrize("case", SPACES)

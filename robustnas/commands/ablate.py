@@ -16,6 +16,7 @@ from types import FrameType
 from rich.console import Console
 from rich.table import Table
 
+from robustnas.options import Parser
 from robustnas.studies.engine import Engine
 from robustnas.studies.estimate import Estimate, estimate
 from robustnas.studies.grid import Cell, cells_of, chosen
@@ -82,8 +83,8 @@ def engine_of(options: argparse.Namespace) -> Engine:
     return pool_of(_gpus(), options.workers, options.threads, options.runs_per_gpu)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="robustnas ablate",
         allow_abbrev=False,
         description="Run a study: a grid of variants, spaces, data, overrides and seeds. Finished cells are skipped, "

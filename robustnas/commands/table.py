@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table as Lines
 
+from robustnas.options import Parser
 from robustnas.record import read_genotype
 from robustnas.spaces import Genotype
 from robustnas.table import Table
@@ -41,8 +42,8 @@ def main(arguments: list[str]) -> None:
         _show(table, None if options.genotype is None else read_genotype(options.genotype))
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="robustnas table",
         description="What architectures reach when they are trained by themselves, in a table.",
         epilog=EPILOG,
