@@ -128,11 +128,12 @@ def _found(folder: Path, readable: Callable[[Path], bool]) -> Path | None:
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[None]:
+def held(folder: Path, option: str = "--run") -> Iterator[None]:
     """Hold the folder of a run, and take away what interrupted writes have left in it.
 
     Args:
         folder: The folder; made if it is missing.
+        option: What names it on the command line, for the message.
 
     Yields:
         Nothing.
@@ -142,7 +143,7 @@ def held(folder: Path) -> Iterator[None]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / ".lock"
-    descriptor = _locked(path)
+    descriptor = _locked(path, option)
     try:
         clean(folder)
         yield
@@ -153,7 +154,7 @@ def held(folder: Path) -> Iterator[None]:
             os.close(descriptor)
 
 
-def _locked(path: Path) -> int | None:
+def _locked(path: Path, option: str) -> int | None:
     """A descriptor of the locked file, or ``None`` where files cannot be locked."""
     while fcntl is not None:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
@@ -163,8 +164,8 @@ def _locked(path: Path) -> int | None:
             owner = os.read(descriptor, 200).decode("utf-8", "replace").strip()
             os.close(descriptor)
             raise ValueError(
-                f"Expected `--run` to be a folder that no other process writes to, but {path.parent} is written to by "
-                f"{owner or 'another process'}."
+                f"Expected `{option}` to be a folder that no other process writes to, but {path.parent} is written to "
+                f"by {owner or 'another process'}."
             ) from error
         except OSError:  # not all network file systems have locks
             os.close(descriptor)

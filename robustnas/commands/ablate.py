@@ -16,6 +16,7 @@ from types import FrameType
 from rich.console import Console
 from rich.table import Table
 
+from robustnas.folder import held
 from robustnas.options import Parser
 from robustnas.studies.engine import Engine
 from robustnas.studies.estimate import Estimate, estimate
@@ -23,7 +24,7 @@ from robustnas.studies.grid import Cell, cells_of, chosen
 from robustnas.studies.pool import pool_of
 from robustnas.studies.progress import Progress, duration
 from robustnas.studies.results import Record, read_failures, read_results, write_csv, write_plan
-from robustnas.studies.running import locked, run_cells, unfinished
+from robustnas.studies.running import run_cells, unfinished
 from robustnas.studies.study import read_study
 
 ENGINES = ("local",)
@@ -56,7 +57,7 @@ def main(arguments: list[str]) -> int:
         _print_estimate(cells, unfinished(root, cells, keep=True), found)
         return 1 if found.failed else 0
     marked = {cell.key: cell for cell in configured(every)}
-    with locked(root), _terminable():
+    with held(root, "--folder"), _terminable():
         todo = unfinished(root, [marked[cell.key] for cell in cells], options.force)
         write_plan(root, study.name, marked.values())
         progress = Progress(root, todo, len(cells) - len(todo), engine.slots)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -130,10 +129,7 @@ def _evaluation(cell: Cell, progress: _Progress) -> None:
 
 def _in(folder: Path) -> list[str]:
     """Options that run in a folder, going on where an earlier attempt stopped."""
-    if (folder / "last.ckpt").is_file():
-        return ["--run", str(folder), "--ckpt_path", "last"]
-    shutil.rmtree(folder, ignore_errors=True)  # it stopped before anything was there to go on from
-    return ["--run", str(folder)]
+    return ["--run", str(folder), "--ckpt_path", "auto"]
 
 
 def _result(cell: Cell, progress: _Progress) -> dict[str, Any]:

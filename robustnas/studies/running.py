@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,42 +15,6 @@ from robustnas.studies.grid import Cell
 from robustnas.studies.results import SCHEMA
 
 RUN_CELL = "robustnas.studies.cell:run_cell"
-
-
-@contextlib.contextmanager
-def locked(root: Path) -> Iterator[None]:
-    """Keep the folder of a study to this process.
-
-    The lock goes with the process, however it ends; where the system has none, the folder is not guarded.
-
-    Args:
-        root: The folder, made if it is missing.
-
-    Yields:
-        Nothing; the lock is held meanwhile.
-
-    Raises:
-        ValueError: If another process holds it.
-    """
-    root.mkdir(parents=True, exist_ok=True)
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    with (root / ".lock").open("a+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            file.seek(0)
-            holder = file.read().strip()
-            raise ValueError(
-                f"Expected `--folder` to be a study that nobody runs, but process {holder} runs {root}."
-            ) from error
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
-        yield
 
 
 def unfinished(root: Path, cells: Sequence[Cell], force: bool = False, keep: bool = False) -> list[Cell]:

@@ -17,13 +17,14 @@ import pytest
 from fakes import fake_cell
 from rich.console import Console
 
+from robustnas.folder import held
 from robustnas.studies.engine import Event, Job
 from robustnas.studies.estimate import estimate
 from robustnas.studies.grid import Cell
 from robustnas.studies.pool import Pool, pool_of
 from robustnas.studies.progress import Progress
 from robustnas.studies.results import read_failures, read_results, write_csv, write_plan
-from robustnas.studies.running import locked, run_cells, unfinished
+from robustnas.studies.running import run_cells, unfinished
 from robustnas.studies.worker import in_a_sentence
 
 FAKE = "fakes:fake_cell"
@@ -135,13 +136,12 @@ def test_a_folder_of_another_version_or_configuration_is_refused(name: str, tmp_
 
 
 def test_two_studies_in_one_folder_refuse_each_other(tmp_path: Path) -> None:
-    code = (
-        "import sys, pathlib; from robustnas.studies.running import locked\nwith locked(pathlib.Path(sys.argv[1])): 0"
-    )
+    code = "import sys, pathlib; from robustnas.folder import held\nwith held(pathlib.Path(sys.argv[1]), '--folder'): 0"
     words = [sys.executable, "-c", code, str(tmp_path)]
-    with locked(tmp_path):
+    with held(tmp_path):
         said = subprocess.run(words, capture_output=True, text=True, cwd=Path(__file__).parents[2])
-    assert f"Expected `--folder` to be a study that nobody runs, but process {os.getpid()} runs" in said.stderr
+    assert f"Expected `--folder` to be a folder that no other process writes to, but {tmp_path}" in said.stderr
+    assert f"process {os.getpid()} on" in said.stderr
     assert subprocess.run(words, capture_output=True, cwd=Path(__file__).parents[2]).returncode == 0
 
 
