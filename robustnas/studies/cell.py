@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gc
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -50,7 +51,8 @@ def run_cell(payload: Mapping[str, Any]) -> dict[str, Any]:
         write_json(progress.folder / "result.json", result)
         return result
     finally:
-        if torch.cuda.is_initialized():
+        if torch.cuda.is_initialized():  # networks hang together in circles, and others need the memory of the GPU
+            gc.collect()
             torch.cuda.empty_cache()
 
 

@@ -101,13 +101,13 @@ def test_a_study_runs_stops_and_goes_on(asked: list[list[str]], tmp_path: Path, 
     (cell / "cell.json").write_text(json.dumps(progress), encoding="utf-8")
     assert main(command) == 0
     assert len(asked) == 4
-    assert asked[-1][-2:] == ["--ckpt_path", "last"]
+    assert asked[-1][-2:] == ["--ckpt_path", "auto"]
     again = next(record.held for record in read_results(root) if record.variant == "DARTS")
     assert (again["attempts"], again["continued"]) == (2, True)
     assert again["metrics"] == search["metrics"]
 
-    with pytest.raises(SystemExit):
-        main([*command, "--engine", "cloud"])
+    assert main([*command, "--engine", "cloud"]) == 2
+    assert "Expected `--engine` to be one of local" in capsys.readouterr().err
     assert main([*command[:1], write(tmp_path, common={"model.init_args.channels": 8}), *command[2:]]) == 1
     assert "holds a cell of another configuration, and so do 1 more; `--folder`" in capsys.readouterr().err
     assert len(asked) == 4
