@@ -107,7 +107,7 @@ def test_a_study_runs_stops_and_goes_on(asked: list[list[str]], tmp_path: Path, 
     assert again["metrics"] == search["metrics"]
 
     assert main([*command, "--engine", "cloud"]) == 2
-    assert "Expected `--engine` to be one of local" in capsys.readouterr().err
+    assert "Expected `--engine` to be one of 'local'" in capsys.readouterr().err
     assert main([*command[:1], write(tmp_path, common={"model.init_args.channels": 8}), *command[2:]]) == 1
     assert "holds a cell of another configuration, and so do 1 more; `--folder`" in capsys.readouterr().err
     assert len(asked) == 4
