@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import gc
 import json
 import shutil
 import time
@@ -52,7 +51,6 @@ def run_cell(payload: Mapping[str, Any]) -> dict[str, Any]:
         write_json(progress.folder / "result.json", result)
         return result
     finally:
-        gc.collect()  # a worker goes on to the next cell
         if torch.cuda.is_initialized():
             torch.cuda.empty_cache()
 

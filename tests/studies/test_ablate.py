@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -181,3 +185,39 @@ def test_every_edge_of_a_random_genotype_is_drawn_uniformly() -> None:
             assert set(drawn) == set(allowed)
             for operation in allowed:
                 assert abs(drawn.count(operation) / len(drawn) - 1 / len(allowed)) < 0.12
+
+
+@pytest.mark.slow
+def test_a_study_that_is_killed_and_goes_on_finds_the_same(tmp_path: Path) -> None:
+    """On real workers: SIGKILL to the command at a moment of its searches, again and again, until it ends."""
+    study = write(
+        tmp_path, seeds=[0, 1],
+        common={"model.init_args.channels": 4, "trainer": {"max_epochs": 6, "accelerator": "cpu"}},
+    )  # fmt: skip
+    path = os.pathsep.join([str(TINY.parents[2]), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": path}
+
+    def start(root: Path) -> subprocess.Popen[bytes]:
+        words = [sys.executable, "-m", "robustnas", "ablate", study, "--workers", "1", "--folder", str(root)]
+        return subprocess.Popen(words, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL)
+
+    assert start(tmp_path / "calm").wait(200) == 0
+    for seed, epoch in ((0, 1), (1, 4)):
+        running = start(tmp_path / "rough")
+        search = tmp_path / "rough" / "cells" / "DARTS" / f"seed-{seed}" / "search"
+        limit = time.monotonic() + 100
+        while not (search / "alpha" / f"epoch_{epoch:04}.npz").exists():
+            assert running.poll() is None
+            assert time.monotonic() < limit
+            time.sleep(0.02)
+        running.kill()
+        running.wait()
+    assert start(tmp_path / "rough").wait(200) == 0
+    calm, rough = (read_results(tmp_path / name) for name in ("calm", "rough"))
+    assert [record.folder for record in calm] == [record.folder for record in rough]
+    assert len(calm) == 4
+    for one, other in zip(calm, rough, strict=True):
+        for name in ("genotype", "score", "fingerprint", "parameters"):
+            assert one.held[name] == other.held[name]
+        assert one.held["metrics"]["test"] == other.held["metrics"]["test"]
+    assert max(record.held["attempts"] for record in rough) > 1
