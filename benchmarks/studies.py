@@ -2,8 +2,13 @@
 
 A cell is a search and an evaluation on handwritten digits. By hand they are two calls in this process; by the runner
 the same cell goes to a pool of one worker, with a live table, results and progress files. Cells alternate between the
-two, so that both meet the same machine, and are compared pair by pair. Processor time of the runner is that of the
-worker and of the process that waits for it. What a worker costs once, its start, is measured apart.
+two, and must find the same. Two figures come of it:
+
+- own: processor time of the runner outside those two calls, in the worker and in the process that waits for it, over
+  that inside. It needs no comparison of runs, so other work on the machine hardly moves it.
+- wall and processor: a cell by the runner over the same cell by hand, pair by pair.
+
+What a worker costs once, its start, is apart.
 
 Example:
     python benchmarks/studies.py --json benchmarks/results/studies_cpu.json
@@ -78,29 +83,32 @@ class Meter:
         if event.kind == "started":
             self.shown = self.progress.shown()
             self.shown.__enter__()
-            self.since = self._now()
+            self.since = time.perf_counter(), time.process_time(), self._worker()
             return
         assert event.kind == "done", event.text
-        runner = [after - before for after, before in zip(self._now(), self.since, strict=True)]
+        wall, waiting = time.perf_counter() - self.since[0], time.process_time() - self.since[1]
+        processor = waiting + self._worker() - self.since[2]
         self.shown.__exit__(None, None, None)
-        cell = self.todo[event.key]
-        wall, processor = time.perf_counter(), time.process_time()
-        metrics = by_hand(cell, self.root / "by-hand" / str(cell.seed))
-        hand = [time.perf_counter() - wall, time.process_time() - processor]
-        same = (
-            Run(self.root / cell.folder / "search").genotype()
-            == Run(self.root / "by-hand" / str(cell.seed) / "search").genotype()
-        )
-        assert same
+        cell, folder = self.todo[event.key], self.root / "by-hand" / event.key
+        before = time.perf_counter(), time.process_time()
+        metrics = by_hand(cell, folder)
+        hand = time.perf_counter() - before[0], time.process_time() - before[1]
+        assert Run(self.root / cell.folder / "search").genotype() == Run(folder / "search").genotype()
         assert metrics == event.value["metrics"]["test"]
-        names = ("runner_wall", "runner_processor", "hand_wall", "hand_processor")
-        self.rows.append(dict(zip(names, [*runner, *hand], strict=True)))
+        whole = waiting + self._worker() - self.since[2]
+        inside = event.value["processor_seconds"]
+        self.rows.append(
+            {
+                "own": whole / inside - 1, "waiting": waiting, "inside": inside,
+                "runner_wall": wall, "runner_processor": processor, "hand_wall": hand[0], "hand_processor": hand[1],
+            }
+        )  # fmt: skip
         print({name: round(value, 3) for name, value in self.rows[-1].items()}, flush=True)
 
-    def _now(self) -> tuple[float, float]:
+    def _worker(self) -> float:
         (worker,) = multiprocessing.active_children()
         assert worker.pid is not None
-        return time.perf_counter(), time.process_time() + processor_seconds(worker.pid)
+        return processor_seconds(worker.pid)
 
 
 def main() -> None:
@@ -117,7 +125,8 @@ def main() -> None:
         meter = Meter(Path(folder), todo)
         run_cells(Path(folder), todo, Pool(1), meter, RUN_CELL)
     first, *rows = meter.rows
-    ratios = {}
+    ratios = {"own": statistics.median(row["own"] for row in rows)}
+    print(f"own: {ratios['own']:.2%} of the processor time of the runs")
     for kind in ("wall", "processor"):
         ratios[kind] = statistics.median(row[f"runner_{kind}"] / row[f"hand_{kind}"] for row in rows)
         total = sum(row[f"runner_{kind}"] for row in rows) / sum(row[f"hand_{kind}"] for row in rows)

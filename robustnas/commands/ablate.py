@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
+import os
 import signal
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -54,8 +56,7 @@ def main(arguments: list[str]) -> int:
         _print_estimate(cells, unfinished(root, cells, keep=True), found)
         return 1 if found.failed else 0
     marked = {cell.key: cell for cell in configured(every)}
-    signal.signal(signal.SIGTERM, _interrupt)
-    with locked(root):
+    with locked(root), _terminable():
         todo = unfinished(root, [marked[cell.key] for cell in cells], options.force)
         write_plan(root, study.name, marked.values())
         progress = Progress(root, todo, len(cells) - len(todo), engine.slots)
@@ -123,13 +124,21 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM do what Ctrl-C does."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _gpus() -> tuple[str, ...]:
-    import os
-
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return tuple(name.strip() for name in visible.split(",") if name.strip() not in ("", "-1"))
@@ -168,7 +177,8 @@ def print_results(records: Iterable[Record], failures: dict[str, str], planned: 
     groups: dict[str, list[Record]] = {}
     for record in records:
         groups.setdefault(record.group, []).append(record)
-    metric = next((r.held["score"]["name"] for group in groups.values() for r in group if r.held["score"]), "score")
+    metrics = {one.held["score"]["name"] for group in groups.values() for one in group if one.held["score"]}
+    metric = metrics.pop() if len(metrics) == 1 else "score"
     finished = sum(map(len, groups.values()))
     table = Table(title=f"{finished} of {planned} cells", title_justify="left")
     table.add_column("cell", overflow="fold")

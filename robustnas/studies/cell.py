@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gc
 import json
 import shutil
 import time
@@ -51,7 +52,8 @@ def run_cell(payload: Mapping[str, Any]) -> dict[str, Any]:
         write_json(progress.folder / "result.json", result)
         return result
     finally:
-        if torch.cuda.is_initialized():
+        if torch.cuda.is_initialized():  # networks hang together in circles, and others need the memory of the GPU
+            gc.collect()
             torch.cuda.empty_cache()
 
 
@@ -102,7 +104,7 @@ def _search(cell: Cell, progress: _Progress) -> None:
 def _baseline(cell: Cell, progress: _Progress) -> None:
     def run(folder: Path) -> dict[str, Any]:
         folder.mkdir(parents=True, exist_ok=True)
-        found = BASELINES[cell.variant].find(configuration(cell.search), cell.seed, folder)
+        found = BASELINES[cell.variant].find(cell, configuration(cell.search), folder)
         if isinstance(found, Genotype):
             Run(folder).write_genotype(found)
         return {"architecture": None if isinstance(found, Genotype) else dict(found)}

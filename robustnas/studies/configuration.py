@@ -117,7 +117,7 @@ def _fingerprint(cell: Cell, known: dict[tuple[str, ...], dict[str, Any]]) -> st
         return known.setdefault(key, configuration(words)) if (key := tuple(words)) not in known else known[key]
 
     search = looked_up(cell.search)
-    space = search["model"]["init_args"].get("space")
+    space = search["model"].get("init_args", {}).get("space")
     if space is None:
         raise ValueError(f"Expected a variant to be a search, but got {search['model']['class_path']}.")
     find_space(space)
@@ -131,6 +131,6 @@ def _fingerprint(cell: Cell, known: dict[tuple[str, ...], dict[str, Any]]) -> st
         "search": {name: search[name] for name in ("model", "data")} if cell.baseline else search,
         "evaluation": evaluation,
         "seed": cell.seed,
-        "baseline": cell.variant if cell.baseline else None,
+        "baseline": f"{cell.variant}: {BASELINES[cell.variant]}" if cell.baseline else None,
     }
     return hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()[:16]

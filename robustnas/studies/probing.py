@@ -39,7 +39,7 @@ def probe_cell(payload: Mapping[str, Any]) -> dict[str, Any]:
         moving = ["--model.init_args.arch_start=0"] if "arch_start" in sections["model"]["init_args"] else []
         stages["search"] = _probe([*cell.search, *moving], folder / "search")
     if cell.evaluation is not None:
-        Run(folder / "found").write_genotype(RandomGenotype().find(sections, cell.seed, folder))
+        Run(folder / "found").write_genotype(RandomGenotype().find(cell, sections, folder))
         network = found_words(str(folder / "found"), sections["model"]["init_args"]["space"])
         words = evaluation_words(cell, sections["model"], sections["data"], network)
         stages["evaluation"] = _probe(words, folder / "evaluation")

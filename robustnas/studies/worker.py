@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
-import gc
 import importlib
 import multiprocessing
 import os
@@ -12,7 +10,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -37,7 +35,6 @@ def serve(connection: Connection, environment: Mapping[str, str]) -> None:
     with contextlib.suppress(EOFError, BrokenPipeError):
         while (job := connection.recv()) is not None:
             connection.send(run_job(job))
-            gc.collect()  # networks hang together in circles, and the next job needs their memory
 
 
 def run_job(job: Job) -> tuple[str, Any]:
@@ -51,7 +48,8 @@ def run_job(job: Job) -> tuple[str, Any]:
     """
     with _logged(Path(job.log)):
         try:
-            return "done", _found(job.function)(job.payload)
+            module, _, name = job.function.partition(":")
+            return "done", getattr(importlib.import_module(module), name)(job.payload)
         except Exception as error:  # one job that fails is told, and the next one runs
             traceback.print_exc()
             return "failed", in_a_sentence(error)
@@ -70,16 +68,6 @@ def in_a_sentence(error: BaseException) -> str:
     if isinstance(error, ValueError) and text.startswith("Expected "):
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-@functools.cache
-def _found(function: str) -> Callable[[Mapping[str, Any]], Any]:
-    """The function, with all that its module imports out of the sight of the garbage collector."""
-    module, _, name = function.partition(":")
-    found: Callable[[Mapping[str, Any]], Any] = getattr(importlib.import_module(module), name)
-    gc.collect()
-    gc.freeze()  # to look through the libraries after each job would take two per cent of a short one
-    return found
 
 
 def _end_with_the_parent() -> None:

@@ -22,6 +22,7 @@ from robustnas.commands import ablate
 from robustnas.record import Run
 from robustnas.spaces import find_space
 from robustnas.studies.baselines import RandomGenotype
+from robustnas.studies.grid import Cell
 from robustnas.studies.results import read_results
 
 TINY = Path(__file__).with_name("tiny.yaml")
@@ -165,8 +166,9 @@ def test_every_edge_of_a_random_genotype_is_drawn_uniformly() -> None:
     for name in ("NASBench201", "DARTS", "S1"):
         space = find_space(name)
         search = {"model": {"init_args": {"space": name}}}
-        found = [RandomGenotype().find(search, seed, Path()).validate(space) for seed in range(400)]
-        assert found[7] == RandomGenotype().find(search, 7, Path())
+        cells = [Cell("RandomGenotype", None, None, {}, seed, True) for seed in range(400)]
+        found = [RandomGenotype().find(one, search, Path()).validate(space) for one in cells]
+        assert found[7] == RandomGenotype().find(cells[7], search, Path())
         for kind, cell in space.cells.items():
             last = max(cell.nodes)
             sources = [c.source for one in found for c in one.cells[kind] if c.node == last]

@@ -157,7 +157,7 @@ def test_stopping_ends_what_runs_and_the_study_goes_on_later(tmp_path: Path) -> 
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_cells(tmp_path, grid, Pool(1), stop, FAKE)
+        run_cells(tmp_path, grid, Pool(1, grace=1000), stop, FAKE)
     assert not multiprocessing.active_children()
     with pytest.raises(ProcessLookupError):
         os.kill(starts(tmp_path, grid[1])[0], signal.SIGCONT)
