@@ -7,12 +7,14 @@ import math
 import os
 import secrets
 import signal
+import socket
 from typing import Any
 
 from robustnas.studies.pool import cores
 from robustnas.studies.worker import in_a_sentence
 
 STORE = 100 * 2**20  # bytes; jobs and results are a few kilobytes, and Ray would take a third of the memory
+PATIENCE = 10.0  # seconds
 
 
 def library() -> Any:
@@ -54,14 +56,22 @@ def join(address: str | None, cpus: float) -> None:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # else Ray leaves one in the home folder
         quiet |= {"include_dashboard": False, "object_store_memory": STORE, "num_cpus": max(cores(), math.ceil(cpus))}
     try:
+        _knock(address)
         ray.init(address, **quiet)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise ValueError(
             f"Expected `--address` to be a cluster of Ray that runs, but got {address!r} ({in_a_sentence(error)})."
         ) from error
     finally:
         with contextlib.suppress(ValueError):  # not in the main thread
             signal.signal(signal.SIGTERM, handler)
+
+
+def _knock(address: str) -> None:
+    """Fail at once where nobody listens: Ray would try for minutes."""
+    host, colon, port = address.rpartition("://")[2].rpartition(":")
+    if colon and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), PATIENCE).close()
 
 
 def rooms() -> list[tuple[float, float]]:

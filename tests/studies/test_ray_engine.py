@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -23,12 +25,13 @@ from robustnas.studies.results import read_failures, read_results, write_plan
 from robustnas.studies.running import run_cells, unfinished
 
 HERE = Path(__file__).parent
+MISSING = "ray is not installed: pip install robustnas[ray]"
 
 
 @pytest.fixture(scope="module")
 def ray() -> Iterator[Any]:
     """A cluster of this machine, with the environment that its workers need to find what is tested."""
-    library = pytest.importorskip("ray", reason="ray is not installed: pip install robustnas[ray]")
+    library = pytest.importorskip("ray", reason=MISSING)
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE), str(HERE.parents[1]), before or ""])
     cluster.join("local", 2)
@@ -139,6 +142,16 @@ def test_other_code_on_a_node_is_refused(name: str) -> None:
         ray_engine._check(Greeting("far", True, {**code(), name: "0.1"}), None)
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "nonsense"])
+def test_an_address_without_a_cluster_is_refused_soon(address: str) -> None:
+    """In a process that has not joined one."""
+    pytest.importorskip("ray", reason=MISSING)
+    words = f"from robustnas.studies import cluster; cluster.join({address!r}, 1)"
+    environment = {**os.environ, "PYTHONPATH": str(HERE.parents[1])}
+    said = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, timeout=60, env=environment)
+    assert f"ValueError: Expected `--address` to be a cluster of Ray that runs, but got '{address}' (" in said.stderr
+
+
 CPUS, GPUS = [(8.0, 0.0), (3.0, 0.0)], [(16.0, 4.0), (8.0, 0.0)]
 
 
@@ -208,3 +221,118 @@ def test_the_command_says_that_ray_is_missing_or_that_an_option_is_not_of_the_en
         assert sentence in said
         assert said.count("\n") == 1
     assert not (tmp_path / "study").exists()
+
+
+TINY = """
+name: both
+variants:
+  DARTS: {config: digits_darts_second_order.yaml, options: {model.init_args.gradient: FirstOrder}}
+  GDAS: {config: digits_gdas.yaml}
+seeds: [0, 1]
+common:
+  model.init_args: {space: NASBench201, channels: 2}
+  trainer: {max_epochs: 3, limit_train_batches: 8, accelerator: cpu}
+evaluation:
+  config: evaluate_nasbench201.yaml
+  options:
+    model.init_args.architecture.init_args: {channels: 2, cells: 1}
+    trainer: {max_epochs: 1, limit_train_batches: 6, accelerator: cpu}
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray")
+def test_a_study_finds_the_same_on_ray_also_when_a_worker_is_killed(tmp_path: Path) -> None:
+    """Real searches, by the command: bit for bit, whatever ran them and how often."""
+    (tmp_path / "study.yaml").write_text(TINY, encoding="utf-8")
+
+    def start(name: str, *words: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "robustnas", "ablate", "study.yaml", "--folder", name, "--workers", "2"]
+        return subprocess.Popen([*command, *words], cwd=tmp_path, stdout=subprocess.DEVNULL)
+
+    for name, words in (("local", []), ("ray", ["--engine", "ray"])):
+        since = time.monotonic()
+        assert start(name, *words).wait(280) == 0
+        print(f"{name}: {time.monotonic() - since:.1f} s")
+    running = start("killed", "--engine", "ray")
+    wait_for(lambda: running.poll() is not None or list(tmp_path.glob("killed/cells/*/*/search/alpha/epoch_0000.npz")))
+    os.kill(working(running.pid)[0], signal.SIGKILL)
+    assert running.wait(280) == 0
+    local, calm, killed = (read_results(tmp_path / name) for name in ("local", "ray", "killed"))
+    assert len(local) == 4
+    assert [sum(record.held["attempts"] for record in records) for records in (local, calm, killed)] == [4, 4, 5]
+    for name, records in (("ray", calm), ("killed", killed)):
+        for one, other in zip(local, records, strict=True):
+            assert one.folder == other.folder
+            assert numbers(one.held) == numbers(other.held)
+            theirs, own = tmp_path / "local" / one.folder / "search", tmp_path / name / one.folder / "search"
+            for folder in ("alpha", "genotypes"):
+                left = {path.name: path.read_bytes() for path in (own / folder).iterdir()}
+                assert left == {path.name: path.read_bytes() for path in (theirs / folder).iterdir()}
+                assert len(left) == 3
+
+
+def numbers(held: Any) -> dict[str, Any]:
+    """What a result tells apart from how long things took, and how often they were begun."""
+    search = {name: value for name, value in held["metrics"]["search"].items() if name not in TIMES}
+    names = ("cell", "fingerprint", "genotype", "score", "verdict", "parameters", "device", "folders")
+    epochs = [{name: value for name, value in epoch.items() if name != "seconds"} for epoch in held["epochs"]]
+    return {"search": search, "test": held["metrics"]["test"], "epochs": epochs, **{name: held[name] for name in names}}
+
+
+TIMES = ("seconds", "diagnostics/share")
+
+
+def working(pid: int) -> list[int]:
+    """Actors that run a job, of the cluster that a process started."""
+    said = subprocess.run(["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
+    rows = [line.split(None, 2) for line in said.splitlines()]
+    family = {pid}
+    while more := {int(one) for one, parent, *_ in rows if int(parent) in family} - family:
+        family |= more
+    return [int(one) for one, _, *args in rows if int(one) in family and re.match(r"ray::Host\.run", "".join(args))]
+
+
+@pytest.mark.slow
+def test_a_node_that_is_lost_is_done_without(tmp_path: Path) -> None:
+    """Two nodes on this machine, by Ray's own means for tests."""
+    pytest.importorskip("ray", reason=MISSING)
+    script = tmp_path / "lose.py"
+    script.write_text(LOSE, encoding="utf-8")
+    paths = os.pathsep.join([str(HERE), str(HERE.parents[1])])
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path / "study")], capture_output=True, text=True, timeout=200,
+        env={**os.environ, "PYTHONPATH": paths, "RAY_AUTH_TOKEN": "0" * 32, "RAY_USAGE_STATS_ENABLED": "0"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    grid = cells("fine", "hangs")
+    assert [len(starts(tmp_path / "study", cell)) for cell in grid] == [1, 2]
+    assert "hangs/seed-0: its worker ended with its process of Ray (The actor " in done.stdout
+
+
+LOSE = """
+import sys, time
+from pathlib import Path
+from ray.cluster_utils import Cluster
+from test_running import FAKE, cells, starts
+from robustnas.studies.ray_engine import ray_engine_of
+from robustnas.studies.running import run_cells
+
+root, grid = Path(sys.argv[1]), cells("fine", "hangs")
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+lost = cluster.add_node(num_cpus=1)
+engine = ray_engine_of(cluster.address, shared=root)
+assert engine.slots == 1
+
+def watch(event):
+    if event.text:
+        print(f"{event.key}: {event.text}")
+    if event.kind == "started" and event.attempt == 1 and event.key.startswith("hangs"):
+        while not starts(root, grid[1]):
+            time.sleep(0.05)
+        cluster.add_node(num_cpus=1)
+        cluster.remove_node(lost, allow_graceful=False)
+
+assert run_cells(root, grid, engine, watch, FAKE) == 0
+cluster.shutdown()
+"""
