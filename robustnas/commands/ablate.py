@@ -27,7 +27,8 @@ from robustnas.studies.results import Record, read_failures, read_results, write
 from robustnas.studies.running import run_cells, unfinished
 from robustnas.studies.study import read_study
 
-ENGINES = ("local",)
+ENGINES = ("local", "ray")
+ONLY = {"local": ("runs_per_gpu",), "ray": ("address", "cpus_per_cell", "gpus_per_cell")}  # options of one engine
 STOPPED = 130  # what shells expect of a command that Ctrl-C ended
 
 
@@ -47,7 +48,7 @@ def main(arguments: list[str]) -> int:
     study = read_study(options.study)
     cells = chosen(every := cells_of(study), options.only)
     root = Path(options.folder or Path("runs", study.name))
-    engine = engine_of(options)
+    engine = engine_of(options, root)
     print(f"Checking {len(cells)} cells ...", flush=True)
     from robustnas.studies.configuration import configured  # imports Lightning, after what is cheap to find wrong
 
@@ -72,16 +73,30 @@ def main(arguments: list[str]) -> int:
     return 1 if failed else 0
 
 
-def engine_of(options: argparse.Namespace) -> Engine:
+def engine_of(options: argparse.Namespace, root: Path) -> Engine:
     """Where the cells run.
 
     Args:
         options: Options of the command.
+        root: Folder of the study.
 
     Returns:
         The engine.
+
+    Raises:
+        ValueError: If an option is wrong, or of the other engine.
     """
-    return pool_of(_gpus(), options.workers, options.threads, options.runs_per_gpu)
+    for engine, names in ONLY.items():
+        for name in names:
+            if engine != options.engine and getattr(options, name) is not None:
+                option = f"--{name.replace('_', '-')}"
+                raise ValueError(f"Expected `{option}` with `--engine {engine}`, but got --engine {options.engine}.")
+    if options.engine == "local":
+        return pool_of(_gpus(), options.workers, options.threads, options.runs_per_gpu or 1)
+    from robustnas.studies.ray_engine import ray_engine_of
+
+    given = options.address, options.workers, options.cpus_per_cell, options.gpus_per_cell, options.threads
+    return ray_engine_of(*given, shared=None if options.dry_run else root)
 
 
 def _parser() -> Parser:
@@ -96,7 +111,15 @@ def _parser() -> Parser:
     parser.add_argument("--engine", choices=ENGINES, default="local", help="where cells run (default: local)")
     parser.add_argument("--workers", type=int, help="cells at a time (default: one a core, or as GPUs hold)")
     parser.add_argument("--threads", type=int, help="threads of a worker (default: 1, or a share of the cores)")
-    parser.add_argument("--runs-per-gpu", type=int, default=1, help="cells that share a GPU (default: 1)")
+    parser.add_argument("--runs-per-gpu", type=int, help="cells that share a GPU (default: 1)")
+    on_ray = parser.add_argument_group("with --engine ray")
+    on_ray.add_argument(
+        "--address", help="of the cluster; auto: one that runs here (default: $RAY_ADDRESS, or start one)"
+    )
+    on_ray.add_argument(
+        "--gpus-per-cell", type=float, metavar="N", help="1, or 0.25 of one (default: 1, if there are any)"
+    )
+    on_ray.add_argument("--cpus-per-cell", type=float, metavar="N", help="(default: --threads, or a share of the node)")
     parser.add_argument("--only", nargs="+", default=[], metavar="CELL", help="cells to run, such as DARTS/*/seed-0")
     parser.add_argument("--dry-run", action="store_true", help="print the cells, and time and memory by three steps")
     parser.add_argument("--force", action="store_true", help="run cells of another version or configuration again")

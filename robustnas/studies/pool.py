@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import multiprocessing
 import os
-import signal
-import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
-from typing import Any
+from dataclasses import dataclass
 
-from robustnas.studies.engine import Engine, Event, Job
-from robustnas.studies.worker import serve
+from robustnas.studies.engine import Engine, Event, Job, what_it_means
+from robustnas.studies.process import Process, ready, stop, with_threads
 
 
 @dataclass(frozen=True)
@@ -42,124 +35,29 @@ class Pool(Engine):
 
     def run(self, jobs: Sequence[Job]) -> Iterator[Event]:
         waiting = deque((job, 1) for job in jobs)
-        workers = [_Worker(self._environment(k)) for k in range(min(self.workers, len(jobs)))]
+        workers = [Process(self._environment(k)) for k in range(min(self.workers, len(jobs)))]
         try:
             while waiting or any(worker.job for worker in workers):
                 for worker in workers:
                     if worker.job is None and waiting:
-                        worker.job, worker.attempt = waiting.popleft()
-                        worker.give()
-                        yield Event(worker.job.key, "started", worker.attempt)
-                for worker in _ready([worker for worker in workers if worker.job]):
-                    event = self._heard(worker)
+                        job, attempt = waiting.popleft()
+                        worker.give(job, attempt)
+                        yield Event(job.key, "started", attempt)
+                for worker in ready([worker for worker in workers if worker.job]):
+                    said, value = worker.hear()
+                    job = worker.ended()
+                    event = what_it_means(job, worker.attempt, said, value, self.retries)
                     if event.kind == "again":
-                        waiting.appendleft((worker.ended(), event.attempt + 1))
-                    else:
-                        worker.ended()
+                        waiting.appendleft((job, event.attempt + 1))
                     yield event
             for worker in workers:
                 worker.dismiss()
         finally:
-            _stop(workers, self.grace)
+            stop(workers, self.grace)
 
     def _environment(self, number: int) -> dict[str, str]:
-        threads = {name: str(self.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-        return {**threads, **({"CUDA_VISIBLE_DEVICES": self.gpus[number % len(self.gpus)]} if self.gpus else {})}
-
-    def _heard(self, worker: _Worker) -> Event:
-        """What a worker says, or what its death means."""
-        assert worker.job is not None
-        key, attempt = worker.job.key, worker.attempt
-        try:
-            said, value = worker.connection.recv() if worker.connection.poll() else (None, None)
-        except (EOFError, OSError):
-            said = value = None
-        if said is None:
-            how = worker.died()
-            if attempt <= self.retries:
-                return Event(key, "again", attempt, f"its worker ended {how}")
-            return Event(key, "failed", attempt, f"Expected its worker to live, but {attempt} of them ended {how}.")
-        if said == "done":
-            return Event(key, "done", attempt, value=value)
-        return Event(key, "failed", attempt, str(value))
-
-
-@dataclass
-class _Worker:
-    """One process, started when it is first given a job, and anew when it has died."""
-
-    environment: dict[str, str]
-    job: Job | None = None
-    attempt: int = 0
-    process: SpawnProcess | None = None
-    connection: Connection = field(init=False, repr=False)
-
-    def give(self) -> None:
-        """Send the job, to a new process if there is none or it died while idle."""
-        if self.process is not None:
-            with contextlib.suppress(OSError):
-                self.connection.send(self.job)
-                return
-            self.died()
-        context = multiprocessing.get_context("spawn")
-        self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=serve, args=(theirs, self.environment))
-        self.process.start()
-        theirs.close()  # so that its death closes the connection
-        self.connection.send(self.job)
-
-    def ended(self) -> Job:
-        """Be free for another job; returns the one before."""
-        assert self.job is not None
-        job, self.job = self.job, None
-        return job
-
-    def died(self) -> str:
-        """Clear away a dead process, and say how it ended."""
-        assert self.process is not None
-        self.process.join()
-        code = self.process.exitcode or 0
-        self.connection.close()
-        self.process = None
-        if code == -signal.SIGKILL:
-            return "by SIGKILL, with which the system also frees memory that has run short"
-        return f"by {signal.Signals(-code).name}" if code < 0 else f"with exit status {code}"
-
-    def dismiss(self) -> None:
-        """Ask an idle process to end."""
-        if self.process is not None:
-            with contextlib.suppress(OSError):
-                self.connection.send(None)
-
-
-def _ready(busy: Sequence[_Worker]) -> list[_Worker]:
-    """The workers that have something to say, or died; waits for one."""
-    processes = [worker.process for worker in busy if worker.process is not None]
-    # A process that the worker started can outlive it and keep the connection open.
-    heard: Any = wait([*(worker.connection for worker in busy), *(process.sentinel for process in processes)])
-    return [worker for worker in busy if worker.connection in heard or _sentinel(worker) in heard]
-
-
-def _sentinel(worker: _Worker) -> int | None:
-    return None if worker.process is None else worker.process.sentinel
-
-
-def _stop(workers: Sequence[_Worker], grace: float) -> None:
-    """End all processes: those with a job by SIGTERM, so that it can leave a checkpoint, and late ones by SIGKILL."""
-    alive = [worker.process for worker in workers if worker.process is not None]
-    try:
-        for worker in workers:
-            if worker.process is not None and worker.job is not None:
-                worker.process.terminate()
-            worker.dismiss()
-        limit = time.monotonic() + grace
-        for process in alive:
-            process.join(max(0.0, limit - time.monotonic()))
-    finally:
-        for process in alive:
-            if process.is_alive():
-                process.kill()
-            process.join()
+        gpu = {"CUDA_VISIBLE_DEVICES": self.gpus[number % len(self.gpus)]} if self.gpus else {}
+        return {**with_threads(self.threads), **gpu}
 
 
 def cores() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,9 +30,14 @@ def fake_cell(payload: Mapping[str, Any]) -> dict[str, Any]:
         raise RuntimeError("a bug\nwith more lines")
     if cell["variant"] == "dies" or (cell["variant"] == "dies-once" and starts == 1):
         os.kill(os.getpid(), signal.SIGKILL)
+    if cell["variant"] == "orphaned" and starts == 1:
+        os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(600)
     if cell["variant"] == "leaves":
         os._exit(3)
-    if cell["variant"] == "hangs" and starts == 1:
+    if cell["variant"] == "takes-long" and starts == 1:
+        signal.signal(signal.SIGTERM, lambda number, frame: _leave(folder))
+    if cell["variant"] in ("hangs", "takes-long") and starts == 1:
         time.sleep(600)
     result = {
         "schema": 1, "version": __version__, "cell": place(cell), "fingerprint": cell["fingerprint"], "genotype": None,
@@ -44,6 +50,11 @@ def fake_cell(payload: Mapping[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
     write_json(folder / "result.json", result)
     return result
+
+
+def _leave(folder: Path) -> None:
+    (folder / "checkpoint.txt").touch()
+    sys.exit(143)
 
 
 def place(cell: Mapping[str, Any]) -> dict[str, Any]:

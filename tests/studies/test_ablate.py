@@ -31,7 +31,7 @@ TINY = Path(__file__).with_name("tiny.yaml")
 @pytest.fixture(autouse=True)
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Cells run one after the other here: a worker would import Lightning anew."""
-    monkeypatch.setattr(ablate, "engine_of", lambda options: Inline())
+    monkeypatch.setattr(ablate, "engine_of", lambda options, root: Inline())
 
 
 @pytest.fixture

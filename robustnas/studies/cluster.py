@@ -1,0 +1,84 @@
+"""Which cluster of Ray a study runs on, and what it has room for."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import secrets
+import signal
+import socket
+from typing import Any
+
+from robustnas.studies.pool import cores
+from robustnas.studies.worker import in_a_sentence
+
+STORE = 100 * 2**20  # bytes; jobs and results are a few kilobytes, and Ray would take a third of the memory
+PATIENCE = 10.0  # seconds
+
+
+def library() -> Any:
+    """Ray.
+
+    Returns:
+        The module.
+
+    Raises:
+        ValueError: If it is not installed.
+    """
+    try:
+        import ray
+    except ImportError as error:
+        raise ValueError(
+            "Expected Ray for `--engine ray`, but it is not installed; `pip install robustnas[ray]`."
+        ) from error
+    return ray
+
+
+def join(address: str | None, cpus: float) -> None:
+    """Join a cluster, unless this process has, or start one on this machine.
+
+    Args:
+        address: See :class:`RayEngine`.
+        cpus: Processors that are asked for at once; a cluster that is started has at least as many.
+
+    Raises:
+        ValueError: If there is no cluster at the address.
+    """
+    ray = library()
+    if ray.is_initialized():
+        return
+    handler = signal.getsignal(signal.SIGTERM)
+    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
+    if address == "local":
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # else Ray leaves one in the home folder
+        quiet |= {"include_dashboard": False, "object_store_memory": STORE, "num_cpus": max(cores(), math.ceil(cpus))}
+    try:
+        _knock(address)
+        ray.init(address, **quiet)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ValueError(
+            f"Expected `--address` to be a cluster of Ray that runs, but got {address!r} ({in_a_sentence(error)})."
+        ) from error
+    finally:
+        with contextlib.suppress(ValueError):  # not in the main thread
+            signal.signal(signal.SIGTERM, handler)
+
+
+def _knock(address: str) -> None:
+    """Fail at once where nobody listens: Ray would try for minutes."""
+    host, colon, port = address.rpartition("://")[2].rpartition(":")
+    if colon and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), PATIENCE).close()
+
+
+def rooms() -> list[tuple[float, float]]:
+    """What the nodes of the cluster have, free or not.
+
+    Returns:
+        CPUs and GPUs of each.
+    """
+    nodes = [node["Resources"] for node in library().nodes() if node["Alive"]]
+    return [(node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in nodes]

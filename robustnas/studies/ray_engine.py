@@ -1,0 +1,252 @@
+"""Workers on a cluster, by Ray: the same processes as on one machine, one for each actor."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from robustnas.studies.cluster import join, library, rooms
+from robustnas.studies.engine import Engine, Event, Job, what_it_means
+from robustnas.studies.process import with_threads
+from robustnas.studies.ray_host import Greeting, Host, code
+from robustnas.studies.worker import in_a_sentence
+
+
+@dataclass(frozen=True)
+class RayEngine(Engine):
+    """Reused processes on the nodes of a cluster.
+
+    Ray places an actor for each worker, and gives it its GPUs, also parts of one, by ``CUDA_VISIBLE_DEVICES``. A job
+    whose process, actor or node dies is started anew; one that raises is not.
+
+    Args:
+        workers: How many there are; those that the cluster has no room for wait.
+        cpus: Processors that each takes.
+        gpus: GPUs that each takes: a part of one, or a whole number.
+        threads: Threads that each computes with.
+        address: Address of the cluster, or ``None`` for that in ``RAY_ADDRESS``, or else one of this machine alone.
+        shared: Folder that all workers must see.
+        leave: Whether the cluster is left when jobs have run, even if it was joined before.
+        retries: How often a job is started anew whose worker died.
+        grace: Seconds that a worker has to end after SIGTERM.
+    """
+
+    workers: int
+    cpus: float = 1
+    gpus: float = 0
+    threads: int = 1
+    address: str | None = None
+    shared: Path | None = None
+    leave: bool = False
+    retries: int = 2
+    grace: float = 30.0
+
+    @property
+    def slots(self) -> int:
+        return self.workers
+
+    def run(self, jobs: Sequence[Job]) -> Iterator[Event]:
+        ray = library()
+        leave = self.leave or not ray.is_initialized()
+        join(self.address, self.workers * self.cpus)
+        try:
+            with self._mark() as mark, _Crew(ray, self, mark) as crew:
+                yield from self._events(crew, deque((job, 1) for job in jobs))
+        finally:
+            if leave:
+                ray.shutdown()
+
+    def _events(self, crew: _Crew, waiting: deque[tuple[Job, int]]) -> Iterator[Event]:
+        while waiting or crew.busy:
+            while crew.idle and waiting:
+                job, attempt = waiting.popleft()
+                crew.give(job, attempt)
+                yield Event(job.key, "started", attempt)
+            crew.hire(len(waiting))
+            for job, attempt, said, value in crew.hear():
+                event = what_it_means(job, attempt, said, value, self.retries)
+                if event.kind == "again":
+                    waiting.appendleft((job, attempt + 1))
+                yield event
+
+    @contextlib.contextmanager
+    def _mark(self) -> Iterator[str | None]:
+        """A file that tells workers who see the folder from those who have one of the same name."""
+        if self.shared is None:
+            yield None
+            return
+        self.shared.mkdir(parents=True, exist_ok=True)
+        path = self.shared / f".seen-{secrets.token_hex(8)}"
+        path.touch()
+        try:
+            yield str(path)
+        finally:
+            path.unlink(missing_ok=True)
+
+
+@dataclass
+class _Crew:
+    """The actors: those that start, those that have nothing to do, and those that run a job."""
+
+    ray: Any
+    engine: RayEngine
+    mark: str | None
+    idle: list[Any] = field(default_factory=list)
+    starting: dict[Any, Any] = field(default_factory=dict)  # what Ray will answer: the actor
+    busy: dict[Any, tuple[Any, Job, int]] = field(default_factory=dict)
+    lost: int = 0  # one after the other, before they could be given anything
+
+    def __enter__(self) -> _Crew:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        """End all: those with a job by SIGTERM."""
+        actors = [*self.idle, *(actor for actor, _, _ in self.busy.values())]
+        try:
+            ends = [actor.stop.remote(self.engine.grace) for actor in actors]
+            if ends:  # a node that is gone does not answer
+                self.ray.wait(ends, num_returns=len(ends), timeout=self.engine.grace + 10)
+        finally:
+            for actor in (*actors, *self.starting.values()):
+                self.ray.kill(actor)
+
+    def hire(self, wanted: int) -> None:
+        """Ask Ray for more actors, as long as there is work for them."""
+        engine = self.engine
+        hidden = {} if engine.gpus else {"CUDA_VISIBLE_DEVICES": ""}
+        while len(self.starting) < wanted and len(self.starting) + len(self.idle) + len(self.busy) < engine.workers:
+            # The second thread is for the call that stops the first.
+            options = {"num_cpus": engine.cpus, "num_gpus": engine.gpus, "max_restarts": 0, "max_concurrency": 2}
+            remote = self.ray.remote(Host).options(**options, scheduling_strategy="SPREAD")
+            actor = remote.remote({**with_threads(engine.threads), **hidden}, os.getcwd())
+            self.starting[actor.greet.remote(self.mark)] = actor
+
+    def give(self, job: Job, attempt: int) -> None:
+        """Let one that is idle run a job."""
+        actor = self.idle.pop()
+        self.busy[actor.run.remote(job)] = actor, job, attempt
+
+    def hear(self) -> Iterator[tuple[Job, int, str, Any]]:
+        """Wait for answers, and tell those that are about jobs."""
+        answers, _ = self.ray.wait([*self.starting, *self.busy], timeout=1)  # else Ctrl-C would wait too
+        for answer in answers:
+            said, value = self._answered(answer)
+            if answer in self.starting:
+                self._greeted(self.starting.pop(answer), said, value)
+                continue
+            actor, job, attempt = self.busy.pop(answer)
+            if said == "lost":
+                self.ray.kill(actor)  # Ray may have lost only the connection
+                yield job, attempt, "died", f"with its process of Ray ({value})"
+            else:
+                self.idle.append(actor)
+                yield job, attempt, *value
+
+    def _answered(self, answer: Any) -> tuple[str, Any]:
+        """``("said", answer)``, or ``("lost", reason)``."""
+        errors = self.ray.exceptions
+        try:
+            return "said", self.ray.get(answer)
+        except errors.RayTaskError as error:
+            return "said", ("failed", in_a_sentence(error.cause if hasattr(error, "cause") else error))
+        except errors.RayError as error:
+            return "lost", _reason(error)
+
+    def _greeted(self, actor: Any, said: str, value: Any) -> None:
+        if isinstance(value, Greeting):
+            self.lost = 0
+            self.idle.append(actor)
+            _check(value, self.engine.shared)
+            return
+        self.lost += 1
+        if self.lost > self.engine.retries:
+            reason = value[1] if said == "said" else value
+            raise ValueError(
+                f"Expected Ray to start workers, with robustnas {code()['robustnas']} installed on every node, but "
+                f"{self.lost} of them did not start ({reason})."
+            )
+
+
+def _reason(error: Exception) -> str:
+    """Why Ray lost an actor, of the many lines that it says."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if "creation task" in lines[0]:
+        return lines[-1].rstrip(".")
+    said = next((line for line in lines if " because " in line), lines[0])
+    return said.partition(" Worker exit")[0].rstrip(".")
+
+
+def _check(greeting: Greeting, shared: Path | None) -> None:
+    own = code()
+    for name, theirs in greeting.code.items():
+        if theirs != own[name]:
+            raise ValueError(
+                f"Expected {name} to be {own[name]} on every node, as it is here, but {greeting.node} has {theirs}."
+            )
+    if not greeting.sees:
+        raise ValueError(
+            f"Expected the folder of the study to be seen by every node, but {greeting.node} does not see {shared}; "
+            "`--folder` names one on a path that they share."
+        )
+
+
+def ray_engine_of(
+    address: str | None,
+    workers: int | None = None,
+    cpus: float | None = None,
+    gpus: float | None = None,
+    threads: int | None = None,
+    shared: Path | None = None,
+) -> RayEngine:
+    """Workers that fill a cluster, which is joined or started for it.
+
+    Args:
+        address: See :class:`RayEngine`.
+        workers: Number of workers; by default as many as the nodes have room for now.
+        cpus: Processors of each; by default ``threads``, or an equal share of a node's where there are GPUs, else 1.
+        gpus: GPUs of each; by default 1 where there are GPUs.
+        threads: Threads of each; by default as many as processors.
+        shared: See :class:`RayEngine`.
+
+    Returns:
+        The engine.
+
+    Raises:
+        ValueError: If Ray is missing, a number is wrong, there is no cluster at the address, or, where ``workers`` is
+            not given, none of its nodes has room for one.
+    """
+    for name, number in (("workers", workers), ("threads", threads), ("cpus-per-cell", cpus)):
+        if number is not None and number <= 0:
+            raise ValueError(f"Expected `--{name}` to be larger than 0, but got {number}.")
+    if gpus is not None and (gpus < 0 or (gpus > 1 and gpus != int(gpus))):
+        raise ValueError(f"Expected `--gpus-per-cell` to be a part of 1, or a whole number, but got {gpus}.")
+    leave = not library().is_initialized()
+    join(address, (workers or 1) * (cpus or threads or 1))
+    nodes = rooms()
+    with_gpus = [node for node in nodes if node[1]]
+    if gpus is None:
+        gpus = 1.0 if with_gpus else 0.0
+    if cpus is None:
+        share = min((int(node[0] * gpus / node[1]) for node in with_gpus), default=1) if gpus else 1
+        cpus = float(threads or max(1, share))
+    held = sum(_held(node, cpus, gpus) for node in nodes)
+    if not held and workers is None:
+        most = " or ".join(f"{node[0]:g} and {node[1]:g}" for node in sorted(set(nodes), reverse=True)) or "none"
+        raise ValueError(
+            f"Expected a node of the cluster to have {cpus:g} CPUs and {gpus:g} GPUs for a cell, but they have {most}."
+        )
+    return RayEngine(workers or held, cpus, gpus, threads or max(1, int(cpus)), address, shared, leave)
+
+
+def _held(node: tuple[float, float], cpus: float, gpus: float) -> int:
+    """How many workers a node has room for; each part of a GPU is of one GPU."""
+    most = int(node[0] / cpus + 1e-9)
+    if not gpus:
+        return most
+    return min(most, int(node[1] / gpus) if gpus >= 1 else int(node[1]) * int(1 / gpus + 1e-9))
