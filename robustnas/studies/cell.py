@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,11 +17,10 @@ from robustnas.evaluating import data_of, device_of, section_of, train_and_test
 from robustnas.record import Run, read_json, write_json
 from robustnas.spaces import Genotype
 from robustnas.studies.baselines import BASELINES
-from robustnas.studies.configuration import ARCHITECTURE, configuration, evaluation_words, found_words
 from robustnas.studies.grid import Cell
 from robustnas.studies.results import SCHEMA, higher_is_better
+from robustnas.studies.words import ARCHITECTURE, QUIET, configuration, evaluation_words, found_words, in_folder
 
-QUIET = "--trainer.enable_progress_bar=false"  # first, so that the options of a study come over it
 FIRST = ("test/top1", "test/map", "test/r2")  # the score of a task, unless the study names another
 
 
@@ -92,7 +90,7 @@ class _Progress:
 
 def _search(cell: Cell, progress: _Progress) -> None:
     def run(folder: Path) -> dict[str, Any]:
-        done = cli.main(["fit", QUIET, *cell.search, f"--seed_everything={cell.seed}", *_in(folder)])
+        done = cli.main(["fit", QUIET, *cell.search, f"--seed_everything={cell.seed}", *in_folder(folder)])
         searched = getattr(getattr(done.model, "phase", None), "searched", None)
         return {"searched": searched, "device": device_of(done)}
 
@@ -122,18 +120,10 @@ def _evaluation(cell: Cell, progress: _Progress) -> None:
         plain = progress.held["stages"]["search"].get("architecture")
         own = found_words(str(searched), model["init_args"]["space"])
         words = evaluation_words(cell, model, data, [f"{ARCHITECTURE}={json.dumps(plain)}"] if plain else own)
-        done = train_and_test(cell.key, [QUIET, *words, f"--seed_everything={cell.seed}", *_in(folder)])
+        done = train_and_test(cell.key, [QUIET, *words, f"--seed_everything={cell.seed}", *in_folder(folder)])
         return {"metrics": done.metrics, "parameters": done.parameters, "device": done.device}
 
     progress.stage("evaluation", run)
-
-
-def _in(folder: Path) -> list[str]:
-    """Options that run in a folder, going on where an earlier attempt stopped."""
-    if (folder / "last.ckpt").is_file():
-        return ["--run", str(folder), "--ckpt_path", "last"]
-    shutil.rmtree(folder, ignore_errors=True)  # it stopped before anything was there to go on from
-    return ["--run", str(folder)]
 
 
 def _result(cell: Cell, progress: _Progress) -> dict[str, Any]:

@@ -1,54 +1,17 @@
-"""The whole configuration of a cell, checked before anything runs, and what tells it from another."""
+"""The configuration of every cell, checked before anything runs, and what tells it from another."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from robustnas import cli
-from robustnas.evaluating import recipe_of
 from robustnas.spaces import find_space
 from robustnas.studies.baselines import BASELINES
 from robustnas.studies.grid import Cell
-
-ARCHITECTURE = "--model.init_args.architecture"
-
-
-class _Parsed(cli.RobustCLI):
-    """The command line understood, and nothing done."""
-
-    def before_instantiate_classes(self) -> None: ...
-
-    def instantiate_classes(self) -> None: ...
-
-    def _set_seed(self) -> None: ...
-
-    def _run_subcommand(self, subcommand: str) -> None: ...
-
-
-def configuration(words: Sequence[str]) -> dict[str, Any]:
-    """What options of ``robustnas fit`` mean, defaults included, and nothing of where a run lies.
-
-    Args:
-        words: The options.
-
-    Returns:
-        The sections by name, of what JSON can hold.
-
-    Raises:
-        ValueError: If an option is unknown or wrong, in one sentence.
-    """
-    found: Any = cli.main(["fit", *words], run=_Parsed).config.fit
-    whole = found.as_dict()
-    for name in ("config", "run", "ckpt_path", "seed_everything"):
-        whole.pop(name, None)
-    for name in ("model", "data"):
-        (whole[name].get("init_args") or {}).pop("seed", None)
-    plain: dict[str, Any] = json.loads(json.dumps(whole, default=str))
-    return plain
+from robustnas.studies.words import configuration, evaluation_words, found_words
 
 
 def configured(cells: Sequence[Cell]) -> list[Cell]:
@@ -73,40 +36,6 @@ def configured(cells: Sequence[Cell]) -> list[Cell]:
                 raise
             raise ValueError(f"{str(error).rstrip('.')} (in {cell.group}).") from error
     return found
-
-
-def evaluation_words(
-    cell: Cell, section: Mapping[str, Any], data: Mapping[str, Any], network: Sequence[str]
-) -> list[str]:
-    """Options of ``robustnas fit`` that train what a cell found.
-
-    Args:
-        cell: The cell, which has an evaluation.
-        section: Section ``model`` of the search.
-        data: Section ``data`` of the search.
-        network: Options that say which network is trained.
-
-    Returns:
-        The options, without folder and seed.
-    """
-    assert cell.evaluation is not None
-    files = [word for word in cell.evaluation if word.startswith("--config=")]
-    options = [word for word in cell.evaluation if not word.startswith("--config=")]
-    recipe = files or [f"--config={recipe_of(section['init_args']['space'])}"]
-    return [*recipe, *network, f"--data={json.dumps(data)}", *options]
-
-
-def found_words(source: str, space: str) -> list[str]:
-    """Options that train the network of a genotype.
-
-    Args:
-        source: The genotype, or the folder of the run that found it.
-        space: Its search space.
-
-    Returns:
-        The options.
-    """
-    return [f"{ARCHITECTURE}.init_args.genotype={source}", f"{ARCHITECTURE}.init_args.space={space}"]
 
 
 def _fingerprint(cell: Cell, known: dict[tuple[str, ...], dict[str, Any]]) -> str:

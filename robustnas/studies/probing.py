@@ -15,11 +15,9 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from robustnas import cli
 from robustnas.record import Run
 from robustnas.studies.baselines import RandomGenotype
-from robustnas.studies.configuration import configuration, evaluation_words, found_words
 from robustnas.studies.estimate import STEPS
 from robustnas.studies.grid import Cell
-
-QUIET = "--trainer.enable_progress_bar=false"
+from robustnas.studies.words import QUIET, configuration, evaluation_words, found_words
 
 
 def probe_cell(payload: Mapping[str, Any]) -> dict[str, Any]:
