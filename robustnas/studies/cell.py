@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,9 +17,11 @@ from robustnas import __version__, cli
 from robustnas.evaluating import data_of, device_of, section_of, train_and_test
 from robustnas.record import Run, read_json, write_json
 from robustnas.spaces import Genotype
-from robustnas.studies.baselines import BASELINES
+from robustnas.studies.baselines import baseline_of
 from robustnas.studies.grid import Cell
 from robustnas.studies.results import SCHEMA, higher_is_better
+from robustnas.studies.trials import FILE as TRACE
+from robustnas.studies.trials import truth_of
 from robustnas.studies.words import ARCHITECTURE, QUIET, configuration, evaluation_words, found_words, in_folder
 
 FIRST = ("test/top1", "test/map", "test/r2")  # the score of a task, unless the study names another
@@ -76,7 +79,7 @@ class _Progress:
         if name in self.held["stages"]:
             return
         folder = self.folder / name
-        before = sum(float(row["seconds"]) for row in _rows(folder)) if (folder / "last.ckpt").is_file() else 0.0
+        before = _spent(folder)
         since, processor = time.perf_counter(), time.process_time()
         said = run(folder)
         self.held["stages"][name] = {
@@ -86,6 +89,13 @@ class _Progress:
             **said,
         }
         write_json(self.folder / "cell.json", self.held)
+
+
+def _spent(folder: Path) -> float:
+    """Seconds of earlier attempts whose work is kept."""
+    if (folder / TRACE).is_file():
+        return math.fsum(trial["seconds"] or 0.0 for trial in read_json(folder / TRACE)["trials"])
+    return math.fsum(float(row["seconds"]) for row in _rows(folder)) if (folder / "last.ckpt").is_file() else 0.0
 
 
 def _search(cell: Cell, progress: _Progress) -> None:
@@ -100,7 +110,7 @@ def _search(cell: Cell, progress: _Progress) -> None:
 def _baseline(cell: Cell, progress: _Progress) -> None:
     def run(folder: Path) -> dict[str, Any]:
         folder.mkdir(parents=True, exist_ok=True)
-        found = BASELINES[cell.variant].find(cell, configuration(cell.search), folder)
+        found = baseline_of(cell).find(cell, configuration(cell.search), folder)
         if isinstance(found, Genotype):
             Run(folder).write_genotype(found)
         return {"architecture": None if isinstance(found, Genotype) else dict(found)}
@@ -119,7 +129,7 @@ def _evaluation(cell: Cell, progress: _Progress) -> None:
             model, data = section_of(searched, "model"), data_of(searched)
         plain = progress.held["stages"]["search"].get("architecture")
         own = found_words(str(searched), model["init_args"]["space"])
-        words = evaluation_words(cell, model, data, [f"{ARCHITECTURE}={json.dumps(plain)}"] if plain else own)
+        words = evaluation_words(cell, model, data, [f"--{ARCHITECTURE}={json.dumps(plain)}"] if plain else own)
         done = train_and_test(cell.key, [QUIET, *words, f"--seed_everything={cell.seed}", *in_folder(folder)])
         return {"metrics": done.metrics, "parameters": done.parameters, "device": done.device}
 
@@ -132,6 +142,9 @@ def _result(cell: Cell, progress: _Progress) -> dict[str, Any]:
     test = stages.get("evaluation", {}).get("metrics", {})
     last = {name: float(value) for name, value in rows[-1].items() if value} if rows else {}
     genotype = folder / "search" / "genotype.json"
+    held = read_json(genotype) if genotype.is_file() else None
+    known = _truth(cell, genotype)
+    truth = {f"truth/{name}": float(known[name]) for name in ("accuracy", "regret", "rank") if known}
     selecting = stages["search"].get("searched")
     selection = sum(float(row["seconds"]) for row in rows if selecting is not None and int(row["epoch"]) >= selecting)
     return {
@@ -139,9 +152,11 @@ def _result(cell: Cell, progress: _Progress) -> dict[str, Any]:
         "version": __version__,
         "cell": cell.place,
         "fingerprint": cell.fingerprint,
-        "genotype": read_json(genotype) if genotype.is_file() else None,
-        "metrics": {"search": last, "test": test},
-        "score": _score(cell, {**last, **test}),
+        "genotype": held,
+        "arguments": dict(cell.arguments),
+        "metrics": {"search": last, "test": test, **({"truth": truth} if known else {})},
+        "truth": known,
+        "score": _score(cell, {**last, **test, **truth}),
         "verdict": _verdict(folder / "search" / "verdict.json"),
         "parameters": stages.get("evaluation", {}).get("parameters"),
         "seconds": {
@@ -158,6 +173,20 @@ def _result(cell: Cell, progress: _Progress) -> dict[str, Any]:
         "folders": {name: name for name in ("search", "evaluation") if (folder / name).is_dir()},
         "attempts": progress.held["attempts"],
     }
+
+
+def _truth(cell: Cell, genotype: Path) -> dict[str, Any] | None:
+    """What the study's table says of what was found, also kept as ``truth.json`` of the search."""
+    if cell.table is None or not genotype.is_file():
+        return None
+    try:
+        known = truth_of(cell.table, Genotype.from_json(genotype.read_text(encoding="utf-8")))
+    except ValueError:
+        if (cell.score or "").startswith("truth/"):
+            raise
+        return None
+    write_json(genotype.parent / "truth.json", known)
+    return known
 
 
 def _score(cell: Cell, metrics: Mapping[str, float]) -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ from robustnas.evaluating import recipe_of
 from robustnas.studies.grid import Cell
 
 QUIET = "--trainer.enable_progress_bar=false"  # first, so that the options of a study come over it
-ARCHITECTURE = "--model.init_args.architecture"
+ARCHITECTURE = "model.init_args.architecture"
 
 
 class _Parsed(cli.RobustCLI):
@@ -67,6 +67,10 @@ def evaluation_words(
     assert cell.evaluation is not None
     files = [word for word in cell.evaluation if word.startswith("--config=")]
     options = [word for word in cell.evaluation if not word.startswith("--config=")]
+    if any(
+        word.startswith(f"--{ARCHITECTURE}=") for word in network
+    ):  # of another kind: options of its size are not its
+        options = [word for word in options if not word.startswith(f"--{ARCHITECTURE}.")]
     recipe = files or [f"--config={recipe_of(section['init_args']['space'])}"]
     return [*recipe, *network, f"--data={json.dumps(data)}", *options]
 
@@ -81,7 +85,7 @@ def found_words(source: str, space: str) -> list[str]:
     Returns:
         The options.
     """
-    return [f"{ARCHITECTURE}.init_args.genotype={source}", f"{ARCHITECTURE}.init_args.space={space}"]
+    return [f"--{ARCHITECTURE}.init_args.genotype={source}", f"--{ARCHITECTURE}.init_args.space={space}"]
 
 
 def in_folder(folder: Path) -> list[str]:
