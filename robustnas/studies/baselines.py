@@ -70,7 +70,12 @@ class RandomSharing(Baseline):
         return [
             as_word("model", {"class_path": "robustnas.variants.RandomSharing", "init_args": model}),
             as_word("data", search["data"]),
-            *(as_word(f"{name}.{key}", value) for name in sections for key, value in sections[name].items()),
+            *(
+                as_word(f"{name}.{key}", value)
+                for name, section in sections.items()
+                for key, value in section.items()
+                if value is not None
+            ),
         ]
 
     def find(self, cell: Cell, search: Mapping[str, Any], folder: Path) -> Genotype:
