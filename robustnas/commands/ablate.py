@@ -52,12 +52,12 @@ def main(arguments: list[str]) -> int:
     print(f"Checking {len(cells)} cells ...", flush=True)
     from robustnas.studies.configuration import configured  # imports Lightning, after what is cheap to find wrong
 
+    marked = {cell.key: cell for cell in configured(every)}
     if options.dry_run:
-        cells = configured(cells)
+        cells = [marked[cell.key] for cell in cells]
         found = estimate(cells, engine)
         _print_estimate(cells, unfinished(root, cells, keep=True), found)
         return 1 if found.failed else 0
-    marked = {cell.key: cell for cell in configured(every)}
     with held(root, "--folder"), _terminable():
         todo = unfinished(root, [marked[cell.key] for cell in cells], options.force)
         write_plan(root, study.name, marked.values())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gc
 import json
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,12 +18,13 @@ from robustnas import __version__, cli
 from robustnas.evaluating import data_of, device_of, section_of, train_and_test
 from robustnas.record import Run, read_json, write_json
 from robustnas.spaces import Genotype
-from robustnas.studies.baselines import BASELINES
-from robustnas.studies.configuration import ARCHITECTURE, configuration, evaluation_words, found_words
+from robustnas.studies.baselines import baseline_of
 from robustnas.studies.grid import Cell
 from robustnas.studies.results import SCHEMA, higher_is_better
+from robustnas.studies.trials import FILE as TRACE
+from robustnas.studies.trials import truth_of
+from robustnas.studies.words import ARCHITECTURE, QUIET, configuration, evaluation_words, found_words, in_folder
 
-QUIET = "--trainer.enable_progress_bar=false"  # first, so that the options of a study come over it
 FIRST = ("test/top1", "test/map", "test/r2")  # the score of a task, unless the study names another
 
 
@@ -79,7 +81,7 @@ class _Progress:
         if name in self.held["stages"]:
             return
         folder = self.folder / name
-        before = sum(float(row["seconds"]) for row in _rows(folder)) if (folder / "last.ckpt").is_file() else 0.0
+        before = _spent(folder)
         since, processor = time.perf_counter(), time.process_time()
         said = run(folder)
         self.held["stages"][name] = {
@@ -91,9 +93,16 @@ class _Progress:
         write_json(self.folder / "cell.json", self.held)
 
 
+def _spent(folder: Path) -> float:
+    """Seconds of earlier attempts whose work is kept."""
+    if (folder / TRACE).is_file():
+        return math.fsum(trial["seconds"] or 0.0 for trial in read_json(folder / TRACE)["trials"])
+    return math.fsum(float(row["seconds"]) for row in _rows(folder)) if (folder / "last.ckpt").is_file() else 0.0
+
+
 def _search(cell: Cell, progress: _Progress) -> None:
     def run(folder: Path) -> dict[str, Any]:
-        done = cli.main(["fit", QUIET, *cell.search, f"--seed_everything={cell.seed}", *_in(folder)])
+        done = cli.main(["fit", QUIET, *cell.search, f"--seed_everything={cell.seed}", *in_folder(folder)])
         searched = getattr(getattr(done.model, "phase", None), "searched", None)
         return {"searched": searched, "device": device_of(done)}
 
@@ -103,7 +112,7 @@ def _search(cell: Cell, progress: _Progress) -> None:
 def _baseline(cell: Cell, progress: _Progress) -> None:
     def run(folder: Path) -> dict[str, Any]:
         folder.mkdir(parents=True, exist_ok=True)
-        found = BASELINES[cell.variant].find(cell, configuration(cell.search), folder)
+        found = baseline_of(cell).find(cell, configuration(cell.search), folder)
         if isinstance(found, Genotype):
             Run(folder).write_genotype(found)
         return {"architecture": None if isinstance(found, Genotype) else dict(found)}
@@ -122,16 +131,11 @@ def _evaluation(cell: Cell, progress: _Progress) -> None:
             model, data = section_of(searched, "model"), data_of(searched)
         plain = progress.held["stages"]["search"].get("architecture")
         own = found_words(str(searched), model["init_args"]["space"])
-        words = evaluation_words(cell, model, data, [f"{ARCHITECTURE}={json.dumps(plain)}"] if plain else own)
-        done = train_and_test(cell.key, [QUIET, *words, f"--seed_everything={cell.seed}", *_in(folder)])
+        words = evaluation_words(cell, model, data, [f"--{ARCHITECTURE}={json.dumps(plain)}"] if plain else own)
+        done = train_and_test(cell.key, [QUIET, *words, f"--seed_everything={cell.seed}", *in_folder(folder)])
         return {"metrics": done.metrics, "parameters": done.parameters, "device": done.device}
 
     progress.stage("evaluation", run)
-
-
-def _in(folder: Path) -> list[str]:
-    """Options that run in a folder, going on where an earlier attempt stopped."""
-    return ["--run", str(folder), "--ckpt_path", "auto"]
 
 
 def _result(cell: Cell, progress: _Progress) -> dict[str, Any]:
@@ -140,6 +144,9 @@ def _result(cell: Cell, progress: _Progress) -> dict[str, Any]:
     test = stages.get("evaluation", {}).get("metrics", {})
     last = {name: float(value) for name, value in rows[-1].items() if value} if rows else {}
     genotype = folder / "search" / "genotype.json"
+    held = read_json(genotype) if genotype.is_file() else None
+    known = _truth(cell, genotype)
+    truth = {f"truth/{name}": float(known[name]) for name in ("accuracy", "regret", "rank") if known}
     selecting = stages["search"].get("searched")
     selection = sum(float(row["seconds"]) for row in rows if selecting is not None and int(row["epoch"]) >= selecting)
     return {
@@ -147,9 +154,11 @@ def _result(cell: Cell, progress: _Progress) -> dict[str, Any]:
         "version": __version__,
         "cell": cell.place,
         "fingerprint": cell.fingerprint,
-        "genotype": read_json(genotype) if genotype.is_file() else None,
-        "metrics": {"search": last, "test": test},
-        "score": _score(cell, {**last, **test}),
+        "genotype": held,
+        "arguments": dict(cell.arguments),
+        "metrics": {"search": last, "test": test, **({"truth": truth} if known else {})},
+        "truth": known,
+        "score": _score(cell, {**last, **test, **truth}),
         "verdict": _verdict(folder / "search" / "verdict.json"),
         "parameters": stages.get("evaluation", {}).get("parameters"),
         "seconds": {
@@ -166,6 +175,20 @@ def _result(cell: Cell, progress: _Progress) -> dict[str, Any]:
         "folders": {name: name for name in ("search", "evaluation") if (folder / name).is_dir()},
         "attempts": progress.held["attempts"],
     }
+
+
+def _truth(cell: Cell, genotype: Path) -> dict[str, Any] | None:
+    """What the study's table says of what was found, also kept as ``truth.json`` of the search."""
+    if cell.table is None or not genotype.is_file():
+        return None
+    try:
+        known = truth_of(cell.table, Genotype.from_json(genotype.read_text(encoding="utf-8")))
+    except ValueError:
+        if (cell.score or "").startswith("truth/"):
+            raise
+        return None
+    write_json(genotype.parent / "truth.json", known)
+    return known
 
 
 def _score(cell: Cell, metrics: Mapping[str, float]) -> dict[str, Any] | None:

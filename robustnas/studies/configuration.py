@@ -1,136 +1,110 @@
-"""The whole configuration of a cell, checked before anything runs, and what tells it from another."""
+"""The configuration of every cell, checked before anything runs, and what tells it from another."""
 
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
-from robustnas import cli
-from robustnas.evaluating import recipe_of
 from robustnas.spaces import find_space
-from robustnas.studies.baselines import BASELINES
+from robustnas.studies.baselines import baseline_of
 from robustnas.studies.grid import Cell
+from robustnas.studies.trials import table_of
+from robustnas.studies.words import configuration, evaluation_words, found_words
 
-ARCHITECTURE = "--model.init_args.architecture"
-
-
-class _Parsed(cli.RobustCLI):
-    """The command line understood, and nothing done."""
-
-    def before_instantiate_classes(self) -> None: ...
-
-    def instantiate_classes(self) -> None: ...
-
-    def _set_seed(self) -> None: ...
-
-    def _run_subcommand(self, subcommand: str) -> None: ...
-
-
-def configuration(words: Sequence[str]) -> dict[str, Any]:
-    """What options of ``robustnas fit`` mean, defaults included, and nothing of where a run lies.
-
-    Args:
-        words: The options.
-
-    Returns:
-        The sections by name, of what JSON can hold.
-
-    Raises:
-        ValueError: If an option is unknown or wrong, in one sentence.
-    """
-    found: Any = cli.main(["fit", *words], run=_Parsed).config.fit
-    whole = found.as_dict()
-    for name in ("config", "run", "ckpt_path", "seed_everything"):
-        whole.pop(name, None)
-    for name in ("model", "data"):
-        (whole[name].get("init_args") or {}).pop("seed", None)
-    plain: dict[str, Any] = json.loads(json.dumps(whole, default=str))
-    return plain
+Known = dict[tuple[str, ...], dict[str, Any]]
+UNSAID = 1000  # epochs of a trainer that is given none
 
 
 def configured(cells: Sequence[Cell]) -> list[Cell]:
-    """Check the configuration of every cell, and fill in its fingerprint.
+    """Check the configuration of every cell, and fill in its fingerprint and what the study leaves to its baseline.
 
     Args:
-        cells: The cells; those that differ only in the seed are looked at once.
+        cells: All cells of a study; those that differ only in the seed are looked at once.
 
     Returns:
         The same cells, each with a fingerprint.
 
     Raises:
-        ValueError: If an option or a baseline is unknown, or a variant is no search.
+        ValueError: If an option or a baseline is unknown, a variant is no search, or the table is of another space.
     """
-    known: dict[tuple[str, ...], dict[str, Any]] = {}
-    found = []
-    for cell in cells:
+    known: Known = {}
+    longest: dict[tuple[str | None, str | None], list[int | None]] = {}
+    found = {}
+    for cell in sorted(cells, key=lambda cell: cell.baseline):  # searches first, whose cost baselines may have
         try:
-            found.append(replace(cell, fingerprint=_fingerprint(cell, known)))
+            search = _search_of(cell, known)
+            costs = longest.setdefault((cell.space, cell.data), [])
+            if cell.baseline:
+                cost = None if None in costs or not costs else max(each for each in costs if each is not None)
+                cell = replace(cell, arguments=asdict(baseline_of(cell).for_cell(cell, cost)))
+            else:
+                costs.append(epochs_of(search))
+            found[cell.key] = replace(cell, fingerprint=_fingerprint(cell, search, known))
         except ValueError as error:
             if not str(error).startswith("Expected "):
                 raise
             raise ValueError(f"{str(error).rstrip('.')} (in {cell.group}).") from error
-    return found
+    return [found[cell.key] for cell in cells]
 
 
-def evaluation_words(
-    cell: Cell, section: Mapping[str, Any], data: Mapping[str, Any], network: Sequence[str]
-) -> list[str]:
-    """Options of ``robustnas fit`` that train what a cell found.
+def epochs_of(search: Mapping[str, Any]) -> int | None:
+    """How many epochs a search takes, its selection included.
 
     Args:
-        cell: The cell, which has an evaluation.
-        section: Section ``model`` of the search.
-        data: Section ``data`` of the search.
-        network: Options that say which network is trained.
+        search: Its configuration.
 
     Returns:
-        The options, without folder and seed.
+        The number; ``None`` if it has no end.
     """
-    assert cell.evaluation is not None
-    files = [word for word in cell.evaluation if word.startswith("--config=")]
-    options = [word for word in cell.evaluation if not word.startswith("--config=")]
-    recipe = files or [f"--config={recipe_of(section['init_args']['space'])}"]
-    return [*recipe, *network, f"--data={json.dumps(data)}", *options]
+    given = search["model"]["init_args"]
+    epochs = search["trainer"].get("max_epochs")
+    epochs = UNSAID if epochs is None else int(epochs)
+    selection = given.get("selection") or {}
+    room, _, name = str(selection.get("class_path", "")).rpartition(".")
+    if room and epochs > 0:
+        part = getattr(importlib.import_module(room), name)(**selection.get("init_args", {}))
+        epochs += part.epochs(find_space(given["space"]))
+    return epochs if epochs > 0 else None
 
 
-def found_words(source: str, space: str) -> list[str]:
-    """Options that train the network of a genotype.
-
-    Args:
-        source: The genotype, or the folder of the run that found it.
-        space: Its search space.
-
-    Returns:
-        The options.
-    """
-    return [f"{ARCHITECTURE}.init_args.genotype={source}", f"{ARCHITECTURE}.init_args.space={space}"]
+def _looked_up(words: Sequence[str], known: Known) -> dict[str, Any]:
+    if (key := tuple(words)) not in known:
+        known[key] = configuration(words)
+    return known[key]
 
 
-def _fingerprint(cell: Cell, known: dict[tuple[str, ...], dict[str, Any]]) -> str:
-    if cell.baseline and cell.variant not in BASELINES:
-        raise ValueError(f"Expected `baselines` to be among {', '.join(BASELINES)}, but got {cell.variant!r}.")
-
-    def looked_up(words: Sequence[str]) -> dict[str, Any]:
-        return known.setdefault(key, configuration(words)) if (key := tuple(words)) not in known else known[key]
-
-    search = looked_up(cell.search)
-    space = search["model"].get("init_args", {}).get("space")
-    if space is None:
+def _search_of(cell: Cell, known: Known) -> dict[str, Any]:
+    """The search of a cell, in a space that is known, and in that of the table."""
+    search = _looked_up(cell.search, known)
+    name = search["model"].get("init_args", {}).get("space")
+    if name is None:
         raise ValueError(f"Expected a variant to be a search, but got {search['model']['class_path']}.")
-    find_space(space)
+    space = find_space(name)
+    if cell.table is not None and (held := table_of(cell.table)[1]).space != space:
+        raise ValueError(f"Expected {held.source} to hold architectures of {space.name}, but got {held.space.name}.")
+    return search
+
+
+def _fingerprint(cell: Cell, search: Mapping[str, Any], known: Known) -> str:
     evaluation = None
     if cell.evaluation is not None:
-        words = evaluation_words(cell, search["model"], search["data"], found_words("genotype", space))
-        evaluation = looked_up(words)
+        words = found_words("genotype", search["model"]["init_args"]["space"])
+        evaluation = _looked_up(evaluation_words(cell, search["model"], search["data"], words), known)
     elif (cell.score or "").startswith("test/"):
         raise ValueError(f"Expected `evaluation`, since `score` is {cell.score}, but got none.")
+    baseline = baseline_of(cell) if cell.baseline else None
+    if baseline is not None:
+        own = baseline.search_words(search)
+        search = _looked_up(own, known) if own else {name: search[name] for name in ("model", "data")}
     everything = {
-        "search": {name: search[name] for name in ("model", "data")} if cell.baseline else search,
+        "search": search,
         "evaluation": evaluation,
         "seed": cell.seed,
-        "baseline": f"{cell.variant}: {BASELINES[cell.variant]}" if cell.baseline else None,
+        "baseline": f"{cell.variant}: {baseline}" if baseline else None,
+        "table": cell.table,
     }
     return hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()[:16]

@@ -12,6 +12,7 @@ from typing import Any
 from robustnas.studies.study import Options, Study, as_word
 
 ON, OFF = "on", "off"
+TRUTH = "truth/accuracy"  # the score where nothing is trained and a table knows
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class Cell:
         evaluation: Words of ``robustnas fit`` for the evaluation, without folder, seed, genotype and data; the file
             may be missing. ``None``: what was found is not trained.
         score: Metric that counts, or ``None`` for the first of the test.
+        arguments: Arguments of the baseline.
+        table: Fields of the study's :class:`~robustnas.studies.against.Tabular`, or ``None``.
         fingerprint: What tells its whole configuration from another, see :mod:`robustnas.studies.configuration`.
     """
 
@@ -42,6 +45,8 @@ class Cell:
     search: tuple[str, ...] = field(default=(), repr=False)
     evaluation: tuple[str, ...] | None = field(default=(), repr=False)
     score: str | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    table: Mapping[str, Any] | None = None
     fingerprint: str = ""
 
     @property
@@ -87,18 +92,23 @@ def cells_of(study: Study) -> list[Cell]:
     evaluation = (
         None if study.evaluation is None else (*_files(study.evaluation.configs), *_words(study.evaluation.options))
     )
+    known, score = study.table, study.score
+    if known and study.evaluation is None:
+        score = score or TRUTH
+    shared = {} if known is None else {"diagnostics.table": known.file, "diagnostics.accuracy": known.accuracy}
+    table = None if known is None else known.held
     cells = []
     for seed in study.seeds:
         for (space, in_space), (data, on_data) in places:
-            common = {**study.common, **in_space, **on_data}
+            common = {**shared, **study.common, **in_space, **on_data}
             for name, recipe in study.variants.items():
                 for levels, switched in combinations(study):
                     options = {**common, **recipe.options, **switched}
                     words = (*_files(recipe.configs), *_words(options))
-                    cells.append(Cell(name, space, data, levels, seed, False, words, evaluation, study.score))
-            for name in study.baselines:
+                    cells.append(Cell(name, space, data, levels, seed, False, words, evaluation, score, {}, table))
+            for name, arguments in study.baselines.items():
                 words = (*_files(first.configs), *_words(common))
-                cells.append(Cell(name, space, data, {}, seed, True, words, evaluation, study.score))
+                cells.append(Cell(name, space, data, {}, seed, True, words, evaluation, score, arguments, table))
     _check_folders(cells)
     return cells
 

@@ -14,12 +14,10 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 from robustnas import cli
 from robustnas.record import Run
-from robustnas.studies.baselines import RandomGenotype
-from robustnas.studies.configuration import configuration, evaluation_words, found_words
+from robustnas.studies.baselines import RandomGenotype, baseline_of
 from robustnas.studies.estimate import STEPS
 from robustnas.studies.grid import Cell
-
-QUIET = "--trainer.enable_progress_bar=false"
+from robustnas.studies.words import QUIET, configuration, evaluation_words, found_words
 
 
 def probe_cell(payload: Mapping[str, Any]) -> dict[str, Any]:
@@ -35,14 +33,19 @@ def probe_cell(payload: Mapping[str, Any]) -> dict[str, Any]:
     cell, folder = Cell(**payload["cell"]), Path(payload["root"])
     sections = configuration(cell.search)
     stages = {}
-    if not cell.baseline:
+    baseline = baseline_of(cell) if cell.baseline else None
+    if baseline is None:
         moving = ["--model.init_args.arch_start=0"] if "arch_start" in sections["model"]["init_args"] else []
         stages["search"] = _probe([*cell.search, *moving], folder / "search")
+    elif own := baseline.search_words(sections):
+        stages["search"] = _probe(own, folder / "search")
     if cell.evaluation is not None:
         Run(folder / "found").write_genotype(RandomGenotype().find(cell, sections, folder))
         network = found_words(str(folder / "found"), sections["model"]["init_args"]["space"])
         words = evaluation_words(cell, sections["model"], sections["data"], network)
         stages["evaluation"] = _probe(words, folder / "evaluation")
+        if baseline is not None and baseline.trained and cell.table is None:
+            stages["search"] = {**stages["evaluation"], "epochs": float(baseline.trained)}
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return {
         "stages": stages,

@@ -127,6 +127,8 @@ def where(folder: Path) -> tuple[str, str, str]:
         The stage, the epoch with how many there are, and the latest measure of it.
     """
     for stage in STAGES:
+        if stage == "search" and (tried := _tried(folder / stage)) is not None:
+            return tried
         if (folder / stage / "manifest.json").is_file():
             try:
                 epochs = json.loads((folder / stage / "manifest.json").read_text(encoding="utf-8"))["epochs"]
@@ -137,6 +139,23 @@ def where(folder: Path) -> tuple[str, str, str]:
             measured = [f"{name} {float(row[name]):.4f}" for name in _preferred(row)[:1]]
             return stage, f"{int(row['epoch']) + 1}/{epochs}", "".join(measured)
     return "starting", "", ""
+
+
+def _tried(folder: Path) -> tuple[str, str, str] | None:
+    """Where a baseline is that trains one architecture after the other."""
+    if not (folder / "trace.json").is_file():
+        return None
+    try:
+        held = json.loads((folder / "trace.json").read_text(encoding="utf-8"))
+        trials = held["trials"]
+        running = folder / "trials" / f"{len(trials):04}" / "run" / "metrics.csv"
+        epochs = len(running.read_text(encoding="utf-8").splitlines()) - 1 if running.is_file() else 0
+        spent = (trials[-1]["spent"] if trials else 0) + max(0, epochs)
+        scores = [trial["score"] for trial in trials if trial["score"] is not None]
+    except (OSError, ValueError, KeyError, TypeError):
+        return "search", "", ""
+    best = f"best of {len(scores)}: {max(scores):.4f}" if scores else ""
+    return "search", f"{spent:.0f}/{held['planned']:.0f} {held['unit']}", best
 
 
 def _preferred(row: dict[str, str]) -> list[str]:

@@ -152,7 +152,7 @@ def _row(record: Record) -> dict[str, Any]:
     return {
         "variant": record.variant, "space": record.space, "data": record.data, **record.levels, "seed": record.seed,
         "baseline": record.baseline, "score": record.score, "metric": (held["score"] or {}).get("name"),
-        **held["metrics"]["test"], "parameters": held["parameters"],
+        **held["metrics"]["test"], **held["metrics"].get("truth", {}), "parameters": held["parameters"],
         "verdict": verdict.get("state"), "since": verdict.get("since"),
         **{f"seconds/{name}": value for name, value in held["seconds"].items()},
         "processor_seconds": held["processor_seconds"], "device": held["device"], "attempts": held["attempts"],

@@ -11,12 +11,14 @@ from typing import Any, Literal, get_args
 
 import yaml
 
+from robustnas.studies.against import Arguments, Tabular, baselines_of
+
 Design = Literal["grid", "leave_one_out", "add_one"]
 Options = dict[str, Any]
 
 KEYS = (
     "name", "variants", "spaces", "data", "overrides", "parts", "design", "seeds", "common", "baselines",
-    "evaluation", "score",
+    "evaluation", "score", "published", "table",
 )  # fmt: skip
 SEEDS = (0, 1, 2)
 TAKEN = {  # option: who sets it
@@ -55,9 +57,10 @@ class Study:
             part and each one (``add_one``).
         seeds: Seed of each repetition.
         common: Options of all searches.
-        baselines: Names of what the variants are measured against.
+        baselines: What the variants are measured against, with arguments.
         evaluation: How what was found is trained; without a file by the recipe of the space. ``None``: not at all.
         score: Metric that counts, or ``None`` for the first of the test.
+        table: Where the true accuracy of what was found is looked up.
     """
 
     name: str
@@ -69,9 +72,10 @@ class Study:
     design: Design
     seeds: tuple[int, ...]
     common: Options
-    baselines: tuple[str, ...]
+    baselines: dict[str, Arguments]
     evaluation: Recipe | None
     score: str | None
+    table: Tabular | None = None
 
 
 class _Loader(yaml.SafeLoader):
@@ -149,7 +153,8 @@ def _study(held: dict[str, Any], file: Path) -> Study:
     if not isinstance(name, str) or not name.strip() or "/" in name or "\\" in name or name in (".", ".."):
         raise ValueError(f"Expected `name` to be a text that can name a folder, but got {name!r}.")
     variants = {k: _recipe(f"variants.{k}", v, folder) for k, v in _mapping("variants", held).items()}
-    baselines = _baselines(held.get("baselines"))
+    table = Tabular.of(held.get("table"), folder)
+    baselines = baselines_of(held, variants, table)
     if not variants:
         raise ValueError(f"Expected `variants` to name what is compared, but got none: a grid of zero cells in {file}.")
     overrides = {
@@ -173,6 +178,7 @@ def _study(held: dict[str, Any], file: Path) -> Study:
         name, variants, _named("spaces", held), _named("data", held), overrides, parts, design,
         _seeds(held.get("seeds", SEEDS)), _options("common", held.get("common")), baselines,
         None if evaluation is None else _recipe("evaluation", evaluation, folder, bare=True), score,
+        table=table,
     )  # fmt: skip
 
 
@@ -236,15 +242,6 @@ def _seeds(given: Any) -> tuple[int, ...]:
     if len(set(given)) < len(given):
         raise ValueError(f"Expected `seeds` to differ from each other, but got {list(given)}.")
     return tuple(given)
-
-
-def _baselines(given: Any) -> tuple[str, ...]:
-    names = [] if given is None else given
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ValueError(f"Expected `baselines` to be a list of names, but got {given!r}.")
-    if len(set(names)) < len(names):
-        raise ValueError(f"Expected `baselines` to differ from each other, but got {names}.")
-    return tuple(names)
 
 
 def as_word(name: str, value: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import gzip
 import io
 from collections.abc import Callable, Iterator, Mapping
@@ -128,6 +129,23 @@ class Table:
             wanted = wanted or find_space(genotypes[0].space)
         return cls.of(genotypes, columns, str(path), wanted or find_space("NASBench201"))
 
+    @classmethod
+    def once(cls, path: str | Path, architecture: str = "arch") -> Table:
+        """Read a table as :meth:`read` does, once in a process as long as the file stays as it is.
+
+        Args:
+            path: The file.
+            architecture: Column of architectures.
+
+        Returns:
+            The table, which others may have too.
+        """
+        try:
+            changed = Path(path).stat().st_mtime_ns
+        except OSError:
+            return cls.read(path, architecture=architecture)  # which says what is wrong
+        return _held(str(path), architecture, changed)
+
     def write(self, path: str | Path) -> None:
         """Write the table, whole or not at all; :meth:`read` reads it back.
 
@@ -235,6 +253,11 @@ class Table:
 
     def _text(self, genotype: Genotype) -> str:
         return genotype.to_nasbench201() if self.space.name == "NASBench201" else str(genotype)
+
+
+@functools.lru_cache(maxsize=4)
+def _held(path: str, architecture: str, changed: int) -> Table:
+    return Table.read(path, architecture=architecture)
 
 
 def _as_csv(architectures: list[str], columns: Mapping[str, Column]) -> bytes:

@@ -21,7 +21,7 @@ def write(folder: Path, held: Any) -> str:
 
 
 def study(folder: Path, **held: Any) -> Study:
-    return read_study(write(folder, {"variants": ONE, **held}))
+    return read_study(write(folder, {"variants": ONE, "baselines": [], **held}))
 
 
 def folders(cells: list[Cell]) -> list[str]:
@@ -141,7 +141,7 @@ WRONG: list[tuple[Any, str]] = [
     ({"variants": ONE, "design": "all"}, "Expected `design` to be one of grid, leave_one_out, add_one, but got 'all'"),
     ({"variants": ONE, "design": "add_one"}, "Expected `parts` to name what a design of add_one switches"),
     ({"variants": ONE, "parts": {"a": {}}, "overrides": {"a": {"b": {}}}}, "different names, but both have a"),
-    ({"variants": ONE, "baselines": "Random"}, "Expected `baselines` to be a list of names, but got 'Random'"),
+    ({"variants": ONE, "baselines": "Random"}, "list of names, or names with their arguments, but got 'Random'"),
     ({"variants": ONE, "baselines": ["R", "R"]}, "Expected `baselines` to differ from each other"),
     ({"variants": ONE, "score": 3}, "Expected `score` to be the name of a metric, such as test/top1, but got 3"),
     ({"variants": ONE, "evaluation": 3}, "Expected `evaluation` to have a `config` and `options`, but got 3"),
