@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -16,7 +16,7 @@ Options = dict[str, Any]
 
 KEYS = (
     "name", "variants", "spaces", "data", "overrides", "parts", "design", "seeds", "common", "baselines",
-    "evaluation", "score",
+    "evaluation", "score", "published",
 )  # fmt: skip
 SEEDS = (0, 1, 2)
 TAKEN = {  # option: who sets it
@@ -58,6 +58,7 @@ class Study:
         baselines: Names of what the variants are measured against.
         evaluation: How what was found is trained; without a file by the recipe of the space. ``None``: not at all.
         score: Metric that counts, or ``None`` for the first of the test.
+        published: Variant to what others published of it, ``metric``, ``mean``, ``std`` and ``source``, for the report.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Study:
     baselines: tuple[str, ...]
     evaluation: Recipe | None
     score: str | None
+    published: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 class _Loader(yaml.SafeLoader):
@@ -173,6 +175,7 @@ def _study(held: dict[str, Any], file: Path) -> Study:
         name, variants, _named("spaces", held), _named("data", held), overrides, parts, design,
         _seeds(held.get("seeds", SEEDS)), _options("common", held.get("common")), baselines,
         None if evaluation is None else _recipe("evaluation", evaluation, folder, bare=True), score,
+        {name: _published(name, given) for name, given in _mapping("published", held).items()},
     )  # fmt: skip
 
 
@@ -245,6 +248,19 @@ def _baselines(given: Any) -> tuple[str, ...]:
     if len(set(names)) < len(names):
         raise ValueError(f"Expected `baselines` to differ from each other, but got {names}.")
     return tuple(names)
+
+
+def _published(name: str, given: Any) -> dict[str, Any]:
+    """Numbers of others, beside which those of the study are shown."""
+    known = ("metric", "mean", "std", "source")
+    texts = isinstance(given, dict) and all(isinstance(given.get(key, ""), str) for key in ("metric", "source"))
+    numbers = texts and all(type(given.get(key, 0.0)) in (int, float) for key in ("mean", "std"))
+    if not numbers or "mean" not in given or "source" not in given or set(given) - set(known):
+        raise ValueError(
+            f"Expected `published.{name}` to have a `mean` and a `source`, and no more than {', '.join(known)}, "
+            f"but got {given!r}."
+        )
+    return dict(given)
 
 
 def as_word(name: str, value: Any) -> str:
