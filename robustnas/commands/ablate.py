@@ -23,7 +23,7 @@ from robustnas.studies.estimate import Estimate, estimate
 from robustnas.studies.grid import Cell, cells_of, chosen
 from robustnas.studies.pool import pool_of
 from robustnas.studies.progress import Progress, duration
-from robustnas.studies.results import Record, read_failures, read_results, write_csv, write_plan
+from robustnas.studies.results import Record, read_failures, read_results, write_plan
 from robustnas.studies.running import run_cells, unfinished
 from robustnas.studies.study import read_study
 
@@ -60,7 +60,7 @@ def main(arguments: list[str]) -> int:
         return 1 if found.failed else 0
     with held(root, "--folder"), _terminable():
         todo = unfinished(root, [marked[cell.key] for cell in cells], options.force)
-        write_plan(root, study.name, marked.values())
+        write_plan(root, study.name, marked.values(), study.published)
         progress = Progress(root, todo, len(cells) - len(todo), engine.slots)
         try:
             with progress.shown():
@@ -69,7 +69,9 @@ def main(arguments: list[str]) -> int:
             print(f"Stopped. The same command goes on; what is finished is in {root}.")
             return STOPPED
         print_results(read_results(root), read_failures(root), len(every))
-        print(f"Table: {write_csv(root)}")
+        from robustnas.studies.reporting import write_report  # imports scipy
+
+        print(f"Report: {write_report(root)}")
     return 1 if failed else 0
 
 

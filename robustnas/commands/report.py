@@ -1,4 +1,4 @@
-"""``robustnas report``: what happened in a search, or in several, as one HTML file."""
+"""``robustnas report``: what happened in a search, in several, or in a study, as one HTML file."""
 
 from __future__ import annotations
 
@@ -21,17 +21,40 @@ def main(arguments: list[str]) -> None:
     parser = Parser(
         prog="robustnas report",
         description="Write one HTML file about searches, finished or running: verdict, curves, α, genotypes, spectrum, "
-        "gap, data and commands. It needs no server and no network, and reads well on a phone and in print.",
+        "gap, data and commands. Of a study, finished or not: leaderboards with intervals, tests, ranks, effects of "
+        "parts, cost and a checklist, with tables for a paper beside it. It needs no server and no network.",
         allow_abbrev=False,
     )
-    parser.add_argument("runs", metavar="RUN", nargs="+", help="folder of a search; several are compared")
     parser.add_argument(
-        "-o", "--out", default="report.html", metavar="FILE", help="file to write (default: %(default)s)"
+        "runs", metavar="RUN", nargs="+", help="folder of a search, several are compared; or of a study"
+    )
+    parser.add_argument(
+        "-o", "--out", metavar="FILE", help="file to write (default: report.html here, or in the folder of a study)"
     )
     parser.add_argument("--space", help="search space, by name or import path (default: the one that a run names)")
     options = parser.parse_args(arguments[1:])
-    out = Path(options.out)
+    studies = [folder for folder in options.runs if (Path(folder) / "study.json").is_file()]
+    if studies and len(studies) < len(options.runs):
+        other = next(folder for folder in options.runs if folder not in studies)
+        raise ValueError(f"Expected RUN to be searches, or else studies, but got the study {studies[0]} and {other}.")
+    if len(studies) > 1 and options.out is not None:
+        raise ValueError(f"Expected --out to be left out with {len(studies)} studies, but got {options.out!r}.")
+    out = Path(options.out or "report.html")
     if out.suffix not in (".html", ".htm") or out.is_dir():
         raise ValueError(f"Expected --out to be a file ending in .html, but got {options.out!r}.")
-    write_text(out, report(options.runs, options.space))
-    print(out)
+    if studies:
+        _studies(studies, options.out)
+    else:
+        write_text(out, report(options.runs, options.space))
+        print(out)
+
+
+def _studies(folders: list[str], out: str | None) -> None:
+    """Write the report of each study, and for several the calibration of indicators over all of them."""
+    from robustnas.studies.reporting import write_pooled, write_report  # imports scipy
+
+    for folder in folders:
+        print(write_report(folder, out))
+    if len(folders) > 1:
+        write_pooled(folders, Path("calibration.csv"))
+        print("calibration.csv")

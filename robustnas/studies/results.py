@@ -65,16 +65,19 @@ def higher_is_better(metric: str) -> bool:
     return not metric.rpartition("/")[2].lower().endswith(LOWER)
 
 
-def write_plan(root: Path, name: str, cells: Iterable[Cell]) -> None:
+def write_plan(
+    root: Path, name: str, cells: Iterable[Cell], published: Mapping[str, Mapping[str, Any]] | None = None
+) -> None:
     """Write ``study.json``: which cells a study has, whether finished or not.
 
     Args:
         root: Folder of the study.
         name: Its name.
         cells: All of its cells.
+        published: Variant to what others published of it, for the report.
     """
     listed = [{**cell.place, "folder": cell.folder, "fingerprint": cell.fingerprint} for cell in cells]
-    write_json(root / "study.json", {"schema": SCHEMA, "name": name, "cells": listed})
+    write_json(root / "study.json", {"schema": SCHEMA, "name": name, "cells": listed, "published": published or {}})
 
 
 def read_plan(root: Path) -> dict[str, Any]:
@@ -103,12 +106,17 @@ def read_results(root: Path) -> list[Record]:
 
     Returns:
         One record for each ``result.json``.
+
+    Raises:
+        ValueError: If one is of another schema.
     """
     found = []
     for cell in read_plan(root)["cells"]:
         path = root / cell["folder"] / "result.json"
         if path.is_file():
             held = read_json(path)
+            if not isinstance(held, dict) or held.get("schema") != SCHEMA or not isinstance(held.get("cell"), dict):
+                raise ValueError(f"Expected {path} to be a result of schema {SCHEMA}, but got another file.")
             place, score = held["cell"], held["score"]
             found.append(Record(**place, score=score and score["value"], folder=cell["folder"], held=held))
     return found
@@ -128,16 +136,29 @@ def read_failures(root: Path) -> dict[str, str]:
     return {folder: str(read_json(path)["error"]) for folder, path in paths.items() if path.is_file()}
 
 
-def write_csv(root: Path) -> Path:
+def rows_of(records: Iterable[Record]) -> list[dict[str, Any]]:
+    """A row for each finished cell, with everything that is a number or a word.
+
+    Args:
+        records: The cells.
+
+    Returns:
+        Name of the column to what it holds.
+    """
+    return [_row(record) for record in records]
+
+
+def write_csv(root: Path, records: Iterable[Record] | None = None) -> Path:
     """Write ``results.csv``: a row for each finished cell.
 
     Args:
         root: Folder of the study.
+        records: The cells; by default they are read.
 
     Returns:
         The file.
     """
-    rows = [_row(record) for record in read_results(root)]
+    rows = rows_of(read_results(root) if records is None else records)
     text = io.StringIO()
     names = list(dict.fromkeys(name for row in rows for name in row))
     writer = csv.DictWriter(text, names, lineterminator="\n")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -60,6 +60,7 @@ class Study:
         baselines: What the variants are measured against, with arguments.
         evaluation: How what was found is trained; without a file by the recipe of the space. ``None``: not at all.
         score: Metric that counts, or ``None`` for the first of the test.
+        published: Variant to what others published of it, ``metric``, ``mean``, ``std`` and ``source``, for the report.
         table: Where the true accuracy of what was found is looked up.
     """
 
@@ -75,6 +76,7 @@ class Study:
     baselines: dict[str, Arguments]
     evaluation: Recipe | None
     score: str | None
+    published: dict[str, dict[str, Any]] = field(default_factory=dict)
     table: Tabular | None = None
 
 
@@ -178,6 +180,7 @@ def _study(held: dict[str, Any], file: Path) -> Study:
         name, variants, _named("spaces", held), _named("data", held), overrides, parts, design,
         _seeds(held.get("seeds", SEEDS)), _options("common", held.get("common")), baselines,
         None if evaluation is None else _recipe("evaluation", evaluation, folder, bare=True), score,
+        {name: _published(name, given) for name, given in _mapping("published", held).items()},
         table=table,
     )  # fmt: skip
 
@@ -242,6 +245,19 @@ def _seeds(given: Any) -> tuple[int, ...]:
     if len(set(given)) < len(given):
         raise ValueError(f"Expected `seeds` to differ from each other, but got {list(given)}.")
     return tuple(given)
+
+
+def _published(name: str, given: Any) -> dict[str, Any]:
+    """Numbers of others, beside which those of the study are shown."""
+    known = ("metric", "mean", "std", "source")
+    texts = isinstance(given, dict) and all(isinstance(given.get(key, ""), str) for key in ("metric", "source"))
+    numbers = texts and all(type(given.get(key, 0.0)) in (int, float) for key in ("mean", "std"))
+    if not numbers or "mean" not in given or "source" not in given or set(given) - set(known):
+        raise ValueError(
+            f"Expected `published.{name}` to have a `mean` and a `source`, and no more than {', '.join(known)}, "
+            f"but got {given!r}."
+        )
+    return dict(given)
 
 
 def as_word(name: str, value: Any) -> str:
