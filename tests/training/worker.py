@@ -1,7 +1,7 @@
 """A search on two processes; each leaves its state: ``worker.py FOLDER GRADIENT EPOCHS MODE [CHECKPOINT]``.
 
-The second process starts with other weights and another α. The mode is ``flat``, or, to see that the comparison of the
-processes can fail, ``apart`` without the first broadcast or ``alone`` without averages; ``select`` is ``flat`` with
+The second process starts with other weights and another α. The mode is ``flat``, or, to be stopped for it, ``apart``
+without the first broadcast or ``alone`` without averages; ``select`` is ``flat`` with
 a selection that decides in epochs of its own, ``watched`` with all diagnostics.
 """
 
