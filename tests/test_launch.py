@@ -89,7 +89,7 @@ def test_any_options_fit_where_lightning_starts_the_processes(monkeypatch: pytes
 @pytest.mark.parametrize(
     ("variables", "words", "sentence"),
     [
-        ({**TORCHRUN, "WORLD_SIZE": "4"}, ["--run=run"], "`--trainer.devices` to be 4, as torchrun started 4 processes"),
+        ({**TORCHRUN, "WORLD_SIZE": "4"}, ["--run=run"], "`--trainer.devices` to be 4, as torchrun started 4 "),
         (SLURM, ["--run=run", "--trainer.devices=4"], "`--trainer.num_nodes` to be 2, as SLURM started 4 processes on"),
         (SLURM, ["--trainer.devices=4", "--trainer.num_nodes=2"], "`--run` to name the folder of a run of many proces"),
         ({"NODE_RANK": "1"}, ["--trainer.num_nodes=2"], "`--run` to name the folder of a run of many processes, but "),
