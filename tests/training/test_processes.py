@@ -109,6 +109,14 @@ def test_processes_without_broadcast_or_averages_are_stopped(tmp_path, mode: str
     assert not list(tmp_path.glob("*.pt"))
 
 
+@pytest.mark.slow
+def test_a_loss_that_is_not_a_number_on_the_second_process_stops_both(tmp_path) -> None:
+    with pytest.raises(AssertionError, match=r"Expected a finite .*, but got one that is not at step 2 \(epoch 0\)"):
+        run(tmp_path, "FirstOrder", 2, "nan")
+    assert [path.name for path in tmp_path.glob("*step*")] == ["step=2.ckpt"]
+    assert not list(tmp_path.glob("rank*.pt"))
+
+
 def test_average_is_the_mean_of_each_tensor_in_one_collective_for_each_type(tmp_path) -> None:
     def drawn(rank: int) -> list[torch.Tensor]:
         generator = torch.Generator().manual_seed(rank)
