@@ -21,7 +21,7 @@ from pytorch_lightning.utilities.model_helpers import is_overridden
 
 from robustnas.data import ImageData
 from robustnas.environment import check_variables
-from robustnas.folder import first_process, held, starting_point
+from robustnas.folder import held, starting_point
 from robustnas.launch import beside_others, check_launch
 from robustnas.options import CommandLineError, check_words, explain
 from robustnas.precision import Matmul, matmul_precision
@@ -97,8 +97,9 @@ class RobustCLI(LightningCLI):
 
     def fit(self, **arguments: Any) -> None:
         """Train, in a folder that nobody else writes to."""
-        with held(self.folder) if first_process() else nullcontext():
-            if first_process() and self.checkpoint is None:
+        writes = self.trainer.is_global_zero  # already known, whoever starts the other processes
+        with held(self.folder) if writes else nullcontext():
+            if writes and self.checkpoint is None:
                 starting_point(self.folder, self.asked, readable)  # still free, now that nobody else can take it
             self.trainer.fit(**arguments)
 

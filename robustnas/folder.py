@@ -52,11 +52,6 @@ def requeued() -> bool:
     return os.environ.get("SLURM_RESTART_COUNT", "0") not in ("", "0")
 
 
-def first_process() -> bool:
-    """Whether this process is the one of a run that writes its files."""
-    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
-
-
 def starting_point(
     folder: Path, wanted: str | None, readable: Callable[[Path], bool], writes: bool = True
 ) -> Path | None:

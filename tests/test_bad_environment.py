@@ -34,6 +34,11 @@ ROWS: dict[str, tuple[Mapping[str, str], Sequence[str], str]] = {
     "never to validate": ({}, ["--trainer.check_val_every_n_epoch=0"], "Expected `check_val_every_n_epoch` to be posi"),
     "clipping by the trainer": ({}, ["--trainer.gradient_clip_val=1"], TRAINER + "Automatic gradient clipping is not"),
     "accumulation": ({}, ["--trainer.accumulate_grad_batches=2"], TRAINER + "Automatic gradient accumulation is not"),
+    "float16 by a plugin": (
+        {},
+        ["--trainer.plugins=MixedPrecision", "--trainer.plugins.precision=16-mixed", "--trainer.plugins.device=cpu"],
+        "Expected `precision` to be 32-true, 64-true or bf16-mixed, but got 16-mixed: gradients of α underflow in ",
+    ),
     "Nesterov without momentum": ({}, ["--model.nesterov=true", "--model.momentum=0"], "Expected `momentum` to be pos"),
     "a run without a name": ({}, ["--run="], "Expected `--run` to name a folder, but got ''."),
     "trust without a module": ({}, ["--trust"], "Expected `--trust` to be names of modules, such as my_space, but got"),

@@ -32,7 +32,7 @@ def start(folder: Path, wanted: str | None, broken: tuple[str, ...] = ()) -> Any
 
 @pytest.fixture(autouse=True)
 def no_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("SLURM_RESTART_COUNT", "SLURM_PROCID", "RANK", "LOCAL_RANK"):
+    for name in ("SLURM_RESTART_COUNT",):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -125,11 +125,3 @@ def test_a_folder_is_held_by_one_process_and_free_when_it_is_killed(tmp_path: Pa
     with held(run):
         assert [path.name for path in run.iterdir()] == [".lock"]
     assert list(run.iterdir()) == []
-
-
-def test_the_first_process_writes(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert folders.first_process()
-    monkeypatch.setenv("LOCAL_RANK", "0")
-    assert folders.first_process()
-    monkeypatch.setenv("RANK", "2")
-    assert not folders.first_process()

@@ -131,9 +131,10 @@ def everything(search: SearchModule) -> dict[str, Tensor]:
         search: A search with a trainer.
 
     Returns:
-        α, β, weights, buffers, what the optimisers hold, their step sizes, and the operations that did not leave.
+        α, β, weights, buffers, what the optimisers hold, their step sizes, and the operations that did not leave, in
+        this order, so that where α differs it is named before what follows from it.
     """
-    named: dict[str, Tensor] = {**dict(search.named_parameters()), **dict(search.named_buffers())}
+    named = {**architecture(search), **dict(search.named_parameters()), **dict(search.named_buffers())}
     named |= {f"kept.{kind}": kept for kind, kept in search.kept.items()}
     names = {id(parameter): name for name, parameter in search.named_parameters()}
     for optimizer in search.trainer.optimizers:

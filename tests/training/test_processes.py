@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,13 +14,15 @@ import torch
 import torch.distributed as dist
 from pytorch_lightning.strategies import StrategyRegistry
 from ranks import in_two
+from runs import digits, fit, rows
 from torch import nn
 
 from robustnas.curvature import Hessian
+from robustnas.data import Batch, Probe
 from robustnas.networks import Mixture
 from robustnas.strategies import AdversarialPerturbation, Moment
 from robustnas.strategies.perturbation import Mixtures
-from robustnas.training.processes import Averaged, FlatStrategy, average, average_buffers
+from robustnas.training.processes import Averaged, FlatStrategy, average, average_buffers, broadcast
 
 HERE = Path(__file__).resolve()
 
@@ -99,8 +102,19 @@ def test_two_processes_that_are_watched_go_where_they_would_go_alone(tmp_path, g
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["apart", "alone"])
-def test_processes_without_broadcast_or_averages_differ(tmp_path, mode: str) -> None:
-    assert "alphas.cell" in differing(*run(tmp_path, "FirstOrder", 1, mode))
+def test_processes_without_broadcast_or_averages_are_stopped(tmp_path, mode: str) -> None:
+    """As their α differ, and by nothing else that the worker does."""
+    with pytest.raises(AssertionError, match=r"to hold the same `alphas\.cell`, bit for bit, but got"):
+        run(tmp_path, "FirstOrder", 1, mode)
+    assert not list(tmp_path.glob("*.pt"))
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_not_a_number_on_the_second_process_stops_both(tmp_path) -> None:
+    with pytest.raises(AssertionError, match=r"Expected a finite .*, but got one that is not at step 2 \(epoch 0\)"):
+        run(tmp_path, "FirstOrder", 2, "nan")
+    assert [path.name for path in tmp_path.glob("*step*")] == ["step=2.ckpt"]
+    assert not list(tmp_path.glob("rank*.pt"))
 
 
 def test_average_is_the_mean_of_each_tensor_in_one_collective_for_each_type(tmp_path) -> None:
@@ -126,6 +140,25 @@ def test_average_is_the_mean_of_each_tensor_in_one_collective_for_each_type(tmp_
             assert torch.equal(mean, (one + other) / 2)
             assert mean.dtype == one.dtype
         assert all(torch.equal(a, b) for a, b in zip(kept, drawn(rank), strict=True))  # what is averaged stays
+
+
+def test_broadcast_gives_what_the_first_process_holds_in_one_collective_for_each_type(tmp_path) -> None:
+    def drawn(rank: int) -> list[torch.Tensor]:
+        generator = torch.Generator().manual_seed(rank)
+        floats = torch.randn(2, 3, generator=generator).t(), torch.randn((), generator=generator), torch.zeros(0, 2)
+        return [*floats, torch.arange(4) + 10 * rank, torch.randn(5, generator=generator).double()]
+
+    def given(rank: int) -> Any:
+        calls = []
+        tell = dist.broadcast
+        dist.broadcast = lambda tensor, *args: (calls.append(tensor.dtype), tell(tensor, *args))[1]
+        tensors = drawn(rank)
+        broadcast(tensors)
+        return tensors, len(calls)
+
+    for tensors, calls in in_two(given, tmp_path):
+        assert calls == 3
+        assert all(torch.equal(a, b) for a, b in zip(tensors, drawn(0), strict=True))
 
 
 def test_average_of_a_tensor_that_is_not_contiguous(tmp_path) -> None:
@@ -181,6 +214,37 @@ def test_the_eigenvalue_of_two_processes_is_that_of_the_mean_of_their_matrices(t
     assert torch.equal(first, second)
     torch.testing.assert_close(first, value(hessian(0, 1)), rtol=1e-6, atol=0)
     assert first < (value(hessian(0)) + value(hessian(1))) / 2 - 0.1
+
+
+def test_a_probe_sees_the_whole_role_on_every_process(tmp_path) -> None:
+    """Where training and validation see a share."""
+
+    def seen(rank: int) -> Any:
+        data = digits()
+        data.trainer = SimpleNamespace(global_rank=rank, world_size=2)
+        batches = list(Probe(data, torch.device("cpu")).all("selection"))
+        own = sum(len(batch.targets) for batch in data.loader("selection"))
+        return torch.cat([batch.images for batch in batches]), torch.cat([batch.targets for batch in batches]), own
+
+    data = digits()
+    expected = data.role("selection")
+    found = in_two(seen, tmp_path)
+    for images, targets, own in found:
+        assert torch.equal(targets, expected.targets)
+        assert torch.equal(images, data.prepare(Batch(expected.pixels, targets, 0), augment=False).images)
+        assert 0 < own < len(targets)
+    assert sum(own for *_, own in found) == len(expected.targets)
+
+
+def test_a_run_with_a_progress_bar_ends(tmp_path) -> None:
+    """The first process alone has the bar, whose numbers the others must help to compute in the order of all."""
+
+    def ended(rank: int) -> list[float]:
+        data = digits(batch_size=8)
+        running = fit(tmp_path / "run", data=data, devices=2, strategy="flat", enable_progress_bar=True)
+        return [row["step"] for row in rows(running)]
+
+    assert in_two(ended, tmp_path, seconds=30) == [[5]] * 2
 
 
 def test_one_process_averages_nothing() -> None:

@@ -1,8 +1,9 @@
 """A search on two processes; each leaves its state: ``worker.py FOLDER GRADIENT EPOCHS MODE [CHECKPOINT]``.
 
-The second process starts with other weights and another α. The mode is ``flat``, or, to see that the comparison of the
-processes can fail, ``apart`` without the first broadcast or ``alone`` without averages; ``select`` is ``flat`` with
-a selection that decides in epochs of its own, ``watched`` with all diagnostics.
+The second process starts with other weights and another α. The mode is ``flat``, or, to be stopped for it, ``apart``
+without the first broadcast or ``alone`` without averages; ``select`` is ``flat`` with
+a selection that decides in epochs of its own, ``watched`` with all diagnostics, and ``nan`` one in whose second process
+the loss is not a number from the third step on.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
@@ -19,6 +21,7 @@ from runs import digits, fit, rows, search, state
 from robustnas import strategies
 from robustnas.training import search as searching
 from robustnas.training.processes import FlatStrategy
+from robustnas.training.search import SearchModule
 
 
 class Apart(FlatStrategy):
@@ -35,6 +38,13 @@ if os.environ.get("LOCAL_RANK") == "1":
         parameter.data += 0.1
 if mode == "alone":
     searching.average = list
+if mode == "nan" and os.environ.get("LOCAL_RANK") == "1":
+    loss = SearchModule.loss
+
+    def undefined(self: SearchModule, *args: Any, **named: Any) -> Any:
+        return loss(self, *args, **named) * (float("nan") if self.global_step == 2 else 1.0)
+
+    SearchModule.loss = undefined  # type: ignore[method-assign]
 watching = []
 if mode == "watched":
     own = ImplicitShare(always=True, differences=True)
