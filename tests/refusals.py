@@ -19,9 +19,9 @@ FOUND = [*EVALUATION, "--model.architecture=Found", "--model.architecture.cells=
 GENOTYPE = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|nor_conv_1x1~0|avg_pool_3x3~1|nor_conv_3x3~2|"
 
 
-def said(words: Sequence[str], capsys: pytest.CaptureFixture[str]) -> str:
-    """The one sentence that a command refuses with."""
-    assert main(list(words)) in (1, 2)
+def said(words: Sequence[str], capsys: pytest.CaptureFixture[str], statuses: Sequence[int] = (1, 2)) -> str:
+    """The one sentence that a command refuses with, and one of these exit statuses."""
+    assert main(list(words)) in statuses
     caught = capsys.readouterr()
     assert "Traceback" not in caught.err + caught.out
     (line,) = [line for line in caught.err.splitlines() if line.strip()]
