@@ -39,7 +39,12 @@ SEARCH = [
     "--trainer.max_epochs=3",
     "--checkpoint_every=3",
 ]
-MOMENTS = ("on_train_batch_start", "on_validation_batch_start", "on_train_epoch_end", "on_train_end")
+MOMENTS = [
+    ("on_train_batch_start", signal.SIGTERM),
+    ("on_validation_batch_start", signal.SIGINT),
+    pytest.param("on_train_epoch_end", signal.SIGTERM, marks=pytest.mark.slow),
+    pytest.param("on_train_end", signal.SIGINT, marks=pytest.mark.slow),
+]
 
 
 class Ask(Callback):
@@ -91,7 +96,7 @@ def check_same(folder: Path, whole: Path) -> None:
     assert settings[0]["ckpt_path"] is None
 
 
-@pytest.mark.parametrize(("moment", "number"), zip(MOMENTS, [signal.SIGTERM, signal.SIGINT] * 2, strict=True))
+@pytest.mark.parametrize(("moment", "number"), MOMENTS)
 def test_a_signal_ends_the_run_with_a_checkpoint(
     whole: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], moment: str, number: signal.Signals
 ) -> None:
