@@ -34,9 +34,9 @@ from robustnas.training.recorder import run_folder
 from robustnas.trust import only_trusted, own_sentence
 from robustnas.whole import write_text
 
-LINKS = {"num_classes": lambda data: data.num_classes, "image_channels": lambda data: data.image_shape[0]}
+LINKS: dict[str, Any] = {"image_channels": lambda data: data.image_shape[0], "task": lambda data: data.task}
 NAMED = ("robustnas.variants", "robustnas.diagnostics")  # rooms whose classes a YAML file can name shortly
-LINKS["task"] = lambda data: data.task
+LINKS["num_classes"] = lambda data: data.num_classes
 
 
 class RobustCLI(LightningCLI):
