@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import words
 
 from robustnas.__main__ import main
 from robustnas.training import EvaluationModule, SearchModule
 
-QUIET = ["--trainer.max_epochs=1", "--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu"]
-MODEL = ["--model=DARTS", "--model.space=NASBench201", "--model.cells=1", "--model.channels=2"]
-DATA = ["--data=Digits", "--data.batch_size=16", "--data.fractions=[0.06, 0.04, 0.04]"]
+QUIET = ["--trainer.max_epochs=1", *words.QUIET]
+MODEL, DATA = words.MODEL, words.DATA
 SEARCH = ["fit", *MODEL, *DATA, *QUIET]
 EVALUATION = ["fit", "--model=EvaluationModule", *DATA, *QUIET]
 FOUND = [*EVALUATION, "--model.architecture=Found", "--model.architecture.cells=1"]

@@ -15,6 +15,7 @@ import torch
 import yaml
 from pytorch_lightning import Callback, Trainer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from words import SMALL
 
 from robustnas.__main__ import main
 from robustnas.folder import held
@@ -25,16 +26,8 @@ from robustnas.training.interruption import Interrupted, Interruption
 
 SEARCH = [
     "fit",
-    "--model=DARTS",
-    "--model.space=NASBench201",
-    "--model.cells=1",
-    "--model.channels=2",
-    "--data=Digits",
-    "--data.batch_size=16",
-    "--data.fractions=[0.06, 0.04, 0.04]",
+    *SMALL,
     "--diagnostics.measures=[]",
-    "--trainer.enable_progress_bar=false",
-    "--trainer.accelerator=cpu",
     "--trainer.log_every_n_steps=2",
     "--trainer.max_epochs=3",
     "--checkpoint_every=3",
