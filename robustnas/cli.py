@@ -23,7 +23,7 @@ from robustnas.data import ImageData
 from robustnas.environment import check_variables
 from robustnas.folder import held, starting_point
 from robustnas.launch import beside_others, check_launch
-from robustnas.options import CommandLineError, check_words, explain
+from robustnas.options import CommandLineError, check_linked, check_words, explain
 from robustnas.precision import Matmul, matmul_precision
 from robustnas.training import SearchModule
 from robustnas.training.checkpointing import LastCheckpoint, WholeCheckpoints, check_checkpoint, readable
@@ -34,9 +34,9 @@ from robustnas.training.recorder import run_folder
 from robustnas.trust import only_trusted, own_sentence
 from robustnas.whole import write_text
 
-LINKS = {"num_classes": lambda data: data.num_classes, "image_channels": lambda data: data.image_shape[0]}
+LINKS: dict[str, Any] = {"image_channels": lambda data: data.image_shape[0], "task": lambda data: data.task}
 NAMED = ("robustnas.variants", "robustnas.diagnostics")  # rooms whose classes a YAML file can name shortly
-LINKS["task"] = lambda data: data.task
+LINKS["num_classes"] = lambda data: data.num_classes
 
 
 class RobustCLI(LightningCLI):
@@ -68,6 +68,13 @@ class RobustCLI(LightningCLI):
 
     def _parse_ckpt_path(self) -> None:
         """Checkpoints hold no options of the command line, and are checked once the model is there."""
+
+    def instantiate_classes(self) -> None:
+        """Instantiate what is described, and refuse what the data say otherwise."""
+        super().instantiate_classes()
+        given = self.config[self.subcommand].model.init_args
+        for argument, read in LINKS.items():
+            check_linked(type(self.model), argument, given.get(argument), read(self.datamodule))
 
     def before_instantiate_classes(self) -> None:
         config, fitting = self.config[self.subcommand], self.subcommand == "fit"
@@ -200,7 +207,8 @@ def main(arguments: list[str], run: type[RobustCLI] = RobustCLI) -> RobustCLI:
     except ArgumentError as error:
         raise CommandLineError(explain(str(error))) from error
     except ValueError as error:
-        raise ValueError(own_sentence(str(error)) or str(error)) from error
+        kind = CommandLineError if isinstance(error, CommandLineError) else ValueError
+        raise kind(own_sentence(str(error)) or str(error)) from error
     finally:
         if not child:
             os.environ.pop("ROBUSTNAS_RUN", None)

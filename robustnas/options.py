@@ -70,6 +70,26 @@ def check_words(words: Sequence[str]) -> None:
                 raise CommandLineError(str(error)) from error
 
 
+def check_linked(module: type, argument: str, given: object, read: object) -> None:
+    """Refuse an argument of a module that the data say otherwise, where it is not its default.
+
+    Args:
+        module: The class.
+        argument: Its argument.
+        given: Its value in the configuration.
+        read: What the data have.
+
+    Raises:
+        ValueError: If it is refused.
+    """
+    signatures = (inspect.signature(base).parameters for base in module.__mro__)
+    default = next((parameters[argument].default for parameters in signatures if argument in parameters), None)
+    if given not in (default, read):
+        raise ValueError(
+            f"Expected `{argument}` to be {read!r}, as in the data, but got {given!r}; it can be left out."
+        )
+
+
 def explain(message: str) -> str:
     """Say in one sentence what an error of the argument parser says in ten lines.
 

@@ -6,22 +6,22 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import words
 
 from robustnas.__main__ import main
 from robustnas.training import EvaluationModule, SearchModule
 
-QUIET = ["--trainer.max_epochs=1", "--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu"]
-MODEL = ["--model=DARTS", "--model.space=NASBench201", "--model.cells=1", "--model.channels=2"]
-DATA = ["--data=Digits", "--data.batch_size=16", "--data.fractions=[0.06, 0.04, 0.04]"]
+QUIET = ["--trainer.max_epochs=1", *words.QUIET]
+MODEL, DATA = words.MODEL, words.DATA
 SEARCH = ["fit", *MODEL, *DATA, *QUIET]
 EVALUATION = ["fit", "--model=EvaluationModule", *DATA, *QUIET]
 FOUND = [*EVALUATION, "--model.architecture=Found", "--model.architecture.cells=1"]
 GENOTYPE = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|nor_conv_1x1~0|avg_pool_3x3~1|nor_conv_3x3~2|"
 
 
-def said(words: Sequence[str], capsys: pytest.CaptureFixture[str]) -> str:
-    """The one sentence that a command refuses with."""
-    assert main(list(words)) in (1, 2)
+def said(words: Sequence[str], capsys: pytest.CaptureFixture[str], statuses: Sequence[int] = (1, 2)) -> str:
+    """The one sentence that a command refuses with, and one of these exit statuses."""
+    assert main(list(words)) in statuses
     caught = capsys.readouterr()
     assert "Traceback" not in caught.err + caught.out
     (line,) = [line for line in caught.err.splitlines() if line.strip()]

@@ -91,6 +91,14 @@ ROWS: dict[str, tuple[Sequence[str], str]] = {
     ),
     "unknown space": ([*SEARCH, "--model.space=DART"], "Expected `space` to be one of ['DARTS', 'DARTSWithoutNone',"),
     "space that cannot be imported": ([*SEARCH, "--model.space=no_such.SPACE"], "Expected `space` to be one of ['DAR"),
+    "classes that the data do not have": (
+        [*SEARCH, "--model.num_classes=7"],
+        "Expected `num_classes` to be 10, as in the data, but got 7; it can be left out.",
+    ),
+    "task that the data do not have": (
+        [*SEARCH, "--model.task=regression"],
+        "Expected `task` to be 'classification', as in the data, but got 'regression'; it can be left out.",
+    ),
     "unknown operation": (
         [*SEARCH, "--model.space=test_bad_input_space.UNKNOWN"],
         "Expected every operation of the space to be one of ['avg_pool_3x3', 'conv_7x1_1x7', 'dil_conv_3x3',",

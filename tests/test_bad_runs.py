@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from pytorch_lightning import Callback, Trainer
+from words import SMALL
 
 from robustnas import cli
 from robustnas.__main__ import main
@@ -21,19 +22,7 @@ from robustnas.spaces import find_space
 from robustnas.spaces.space import Edge, SearchSpace, complete_cell
 from robustnas.training import SearchModule, load
 
-SEARCH = [
-    "fit",
-    "--model=DARTS",
-    "--model.space=NASBench201",
-    "--model.cells=1",
-    "--model.channels=2",
-    "--data=Digits",
-    "--data.batch_size=16",
-    "--data.fractions=[0.06, 0.04, 0.04]",
-    "--trainer.max_epochs=3",
-    "--trainer.enable_progress_bar=false",
-    "--trainer.accelerator=cpu",
-]
+SEARCH = ["fit", *SMALL, "--trainer.max_epochs=3"]
 
 
 class OneClass(ImageData):

@@ -18,6 +18,7 @@ import pytest
 import torch
 import yaml
 from pytorch_lightning import Callback, Trainer
+from words import QUIET, SMALL
 
 import robustnas
 from robustnas import cli
@@ -26,19 +27,7 @@ from robustnas.data import Digits
 from robustnas.record import Run
 
 ROOT = Path(__file__).resolve().parents[1]
-QUIET = ["--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu"]
-SEARCH = [
-    "fit",
-    "--model=DARTS",
-    "--model.space=NASBench201",
-    "--model.cells=1",
-    "--model.channels=2",
-    "--data=Digits",
-    "--data.batch_size=16",
-    "--data.fractions=[0.06, 0.04, 0.04]",
-    "--diagnostics.budget=null",
-    *QUIET,
-]
+SEARCH = ["fit", *SMALL, "--diagnostics.budget=null"]
 ONCE = ["--trainer.max_epochs=1"]
 TINY = ["--trainer.limit_train_batches=1", "--trainer.limit_val_batches=1", *QUIET]
 

@@ -26,6 +26,7 @@ TINY = [
     "--trainer.enable_progress_bar=false",
     "--trainer.accelerator=cpu",
     "--data.batch_size=4",
+    "--data.eval_batch_size=8",  # where it is 4, one sample is left over
     "--seed_everything=0",
 ]
 GENOTYPES = {

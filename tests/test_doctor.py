@@ -19,6 +19,7 @@ from pytorch_lightning import Trainer
 from robustnas import environment, strategies
 from robustnas.__main__ import main
 from robustnas.commands import doctor, selftest
+from robustnas.verification.attempt import attempt
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -43,20 +44,17 @@ def facts() -> dict[str, Any]:
     }
 
 
-def test_all_checks_pass_here_within_their_time(capsys) -> None:
+def test_all_checks_pass_here(capsys) -> None:
     outcomes = list(selftest.run_checks())
     assert [outcome.name for outcome in outcomes] == list(selftest.CHECKS)
     assert [outcome.says for outcome in outcomes if not outcome.passed] == []
-    assert sum(outcome.seconds for outcome in outcomes) < 20
     assert "tensors equal bit for bit" in outcomes[1].says
     assert capsys.readouterr() == ("", "")
 
 
 def test_the_self_test_leaves_threads_and_random_state_alone() -> None:
     threads, state = torch.get_num_threads(), torch.get_rng_state()
-    with selftest._quiet():
-        torch.manual_seed(5)
-        torch.set_num_threads(1)
+    attempt(lambda: (torch.set_num_threads(threads + 1), torch.manual_seed(5)))
     assert torch.get_num_threads() == threads
     assert torch.equal(torch.get_rng_state(), state)
 
@@ -122,14 +120,14 @@ def test_it_still_reports_where_an_import_fails(tmp_path: Path, name: str) -> No
 
 def test_a_wrong_gradient_is_seen(monkeypatch, tmp_path) -> None:
     monkeypatch.setattr(strategies.Unrolled, "of", strategies.FirstOrder.of)
-    with pytest.raises(ValueError, match="Expected `hypergradient` to be within 1e-06"):
+    with pytest.raises(ValueError, match="Expected error to autodiff, relative to be at most 1e-09, but got "):
         selftest.check_gradient(tmp_path)
 
 
 def test_a_checkpoint_that_is_not_read_is_seen(monkeypatch, tmp_path) -> None:
     fit = Trainer.fit
     monkeypatch.setattr(Trainer, "fit", lambda self, module, data, ckpt_path: fit(self, module, data))
-    with pytest.raises(ValueError, match=r"Expected `resume` to leave every number .* tensors that differ"):
+    with pytest.raises(ValueError, match=r"Expected tensors that differ to be at most 0, but got \d+"):
         selftest.check_search(tmp_path)
 
 

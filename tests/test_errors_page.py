@@ -16,7 +16,8 @@ PAGE = Path(__file__).resolve().parents[1] / "docs" / "errors.md"
 HEAD = """# What is refused, and in which words
 
 Each of these inputs gets one sentence, before anything is trained; here is how it begins. The tests of bad input hold
-the same table. The exit status is 2 where a command line does not fit its command, and 1 otherwise.
+the same table. The exit status is 2 where options cannot be parsed, on the line or in a YAML file
+given with `-c`, and 1 otherwise.
 
 """
 

@@ -15,6 +15,7 @@ import torch
 import yaml
 from pytorch_lightning import Callback, Trainer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from words import SMALL
 
 from robustnas.__main__ import main
 from robustnas.folder import held
@@ -25,21 +26,18 @@ from robustnas.training.interruption import Interrupted, Interruption
 
 SEARCH = [
     "fit",
-    "--model=DARTS",
-    "--model.space=NASBench201",
-    "--model.cells=1",
-    "--model.channels=2",
-    "--data=Digits",
-    "--data.batch_size=16",
-    "--data.fractions=[0.06, 0.04, 0.04]",
+    *SMALL,
     "--diagnostics.measures=[]",
-    "--trainer.enable_progress_bar=false",
-    "--trainer.accelerator=cpu",
     "--trainer.log_every_n_steps=2",
     "--trainer.max_epochs=3",
     "--checkpoint_every=3",
 ]
-MOMENTS = ("on_train_batch_start", "on_validation_batch_start", "on_train_epoch_end", "on_train_end")
+MOMENTS = [
+    ("on_train_batch_start", signal.SIGTERM),
+    ("on_validation_batch_start", signal.SIGINT),
+    pytest.param("on_train_epoch_end", signal.SIGTERM, marks=pytest.mark.slow),
+    pytest.param("on_train_end", signal.SIGINT, marks=pytest.mark.slow),
+]
 
 
 class Ask(Callback):
@@ -91,7 +89,7 @@ def check_same(folder: Path, whole: Path) -> None:
     assert settings[0]["ckpt_path"] is None
 
 
-@pytest.mark.parametrize(("moment", "number"), zip(MOMENTS, [signal.SIGTERM, signal.SIGINT] * 2, strict=True))
+@pytest.mark.parametrize(("moment", "number"), MOMENTS)
 def test_a_signal_ends_the_run_with_a_checkpoint(
     whole: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], moment: str, number: signal.Signals
 ) -> None:

@@ -20,25 +20,12 @@ import torch
 import yaml
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from words import SMALL
 
 ROOT = Path(__file__).resolve().parents[1]
 TIMED = {"seconds", "diagnostics/share"}
 KILLS = int(os.environ.get("ROBUSTNAS_KILLS", "20"))
-SEARCH = [
-    "fit",
-    "--model=DARTS",
-    "--model.space=NASBench201",
-    "--model.cells=1",
-    "--model.channels=2",
-    "--data=Digits",
-    "--data.batch_size=16",
-    "--data.fractions=[0.06, 0.04, 0.04]",
-    "--diagnostics.budget=null",
-    "--trainer.enable_progress_bar=false",
-    "--trainer.accelerator=cpu",
-    "--trainer.log_every_n_steps=1",
-    "--checkpoint_every=2",
-]
+SEARCH = ["fit", *SMALL, "--diagnostics.budget=null", "--trainer.log_every_n_steps=1", "--checkpoint_every=2"]
 
 
 def start(folder: Path, *words: str) -> subprocess.Popen[bytes]:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from words import SMALL
 
 from robustnas import variants
 from robustnas.__main__ import main
@@ -22,21 +23,7 @@ from robustnas.landscape import Landscape, landscape_figure, orthonormal, over_p
 from robustnas.networks.mixture import one_hots
 from robustnas.networks.statistics import still_statistics
 
-RUN = [
-    "fit",
-    "--model=DARTS",
-    "--model.space=NASBench201",
-    "--model.cells=1",
-    "--model.channels=2",
-    "--data=Digits",
-    "--data.batch_size=16",
-    "--data.fractions=[0.06, 0.04, 0.04]",
-    "--trainer.limit_train_batches=2",
-    "--trainer.max_epochs=1",
-    "--trainer.enable_progress_bar=false",
-    "--trainer.accelerator=cpu",
-    "--diagnostics.measures=[]",
-]
+RUN = ["fit", *SMALL, "--trainer.limit_train_batches=2", "--trainer.max_epochs=1", "--diagnostics.measures=[]"]
 
 
 def test_the_plane_of_a_quadratic_is_exact() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from pytorch_lightning import Callback, Trainer
+from words import SMALL
 
 from robustnas.__main__ import main
 from robustnas.record import Run, read_genotype
@@ -18,18 +19,7 @@ from robustnas.spaces import NASBench201
 from robustnas.strategies import Strongest
 from robustnas.training import SearchModule, load
 
-SEARCH = [
-    "--model=DARTS",
-    "--model.space=NASBench201",
-    "--model.cells=1",
-    "--model.channels=2",
-    "--data=Digits",
-    "--data.batch_size=16",
-    "--data.fractions=[0.06, 0.04, 0.04]",
-    "--trainer.limit_train_batches=2",
-    "--trainer.enable_progress_bar=false",
-    "--trainer.accelerator=cpu",
-]
+SEARCH = [*SMALL, "--trainer.limit_train_batches=2"]
 DROP = ["--selection", "LargestDrop", "--selection.every", "1", "--selection.criterion=loss"]
 
 

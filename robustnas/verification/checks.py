@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import io
-import logging
-import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +13,7 @@ import torch
 from robustnas import cli
 from robustnas.training import SearchModule
 from robustnas.training.checks import check_precision
+from robustnas.verification.attempt import attempt
 from robustnas.verification.bundles import check_bundles, check_paths
 from robustnas.verification.finding import Finding, Outcome
 from robustnas.verification.hypergradient import check_gradient, check_second_order
@@ -81,41 +79,7 @@ def run_checks(subject: Subject, names: Sequence[str] = tuple(CHECKS)) -> Iterat
             subject.ranks = Ranks(subject)
     try:
         for name in names:
-            start, finding, error = time.perf_counter(), None, ""
-            try:
-                with _quiet():
-                    finding = CHECKS[name](subject)
-            except (Exception, SystemExit) as raised:  # whatever is broken is what is to be told
-                error = _sentence(raised)
-            yield Outcome(name, finding, round(time.perf_counter() - start, 2), error)
+            yield Outcome(name, *attempt(partial(CHECKS[name], subject)))
     finally:
         if subject.ranks is not None:
             subject.ranks.stop()
-
-
-def _sentence(error: BaseException) -> str:
-    said = " ".join(str(error).split())
-    return said if said.startswith("Expected ") else f"Expected no error, but got {type(error).__name__}: {said}"
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Nothing on the screen, and one thread, since so small a network loses by more."""
-    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning.pytorch", "robustnas")]
-    levels, threads, silence = [one.level for one in loggers], torch.get_num_threads(), io.StringIO()
-    for one in loggers:
-        one.setLevel(logging.ERROR)
-    torch.set_num_threads(1)
-    try:
-        with (
-            warnings.catch_warnings(),
-            contextlib.redirect_stdout(silence),
-            contextlib.redirect_stderr(silence),
-            torch.random.fork_rng(),
-        ):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        torch.set_num_threads(threads)
-        for one, level in zip(loggers, levels, strict=True):
-            one.setLevel(level)

@@ -12,7 +12,7 @@ import torch
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from robustnas.variants import DARTS, RobustDARTS
-from runs import SMALLEST, differing, fit, rows, state
+from runs import SMALLEST, StopAfter, differing, fit, rows, state
 
 from robustnas.strategies import CurvatureRise, LpSparsity, RaiseDecay, RandomPerturbation, ShareThreshold, Unrolled
 from robustnas.training.description import load
@@ -137,17 +137,6 @@ def test_the_epoch_just_before_can_be_returned_to(tmp_path) -> None:
     assert [row["epoch"] for row in rows(running)] == [0, 1, 2, 3, 3, 4, 5]
     assert differing(kept.states[4], kept.states[3]) == []
     assert kept.seeds[4] == kept.seeds[3]
-
-
-class StopAfter(Callback):
-    """Interrupts a run as a killed process is."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
-        if trainer.global_step == self.step:
-            raise RuntimeError("killed")
 
 
 CUTS = {  # three steps an epoch, so that the search goes back after 12 and after 21, and ends after 30

@@ -230,8 +230,20 @@ def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return handler.sentences
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize("rule", [CurvatureRise(every=1), RaiseDecay(CurvatureRise(every=1))], ids=["stop", "raise"])
+STOP, RAISE = CurvatureRise(every=1), RaiseDecay(CurvatureRise(every=1))
+
+
+@pytest.mark.parametrize(
+    ("rule", "value"),
+    [
+        (STOP, math.nan),
+        (RAISE, math.inf),
+        *(
+            pytest.param(rule, value, marks=pytest.mark.slow)
+            for rule, value in ((STOP, math.inf), (STOP, -math.inf), (RAISE, math.nan), (RAISE, -math.inf))
+        ),
+    ],
+)
 def test_an_eigenvalue_that_is_not_finite_is_said_and_skipped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: list[str], value: float, rule: Any
 ) -> None:

@@ -123,10 +123,11 @@ PLACES = [  # what changes, after which step, how often α is compared, when it 
 ]  # fmt: skip
 
 
-def test_a_single_bit_stops_both_processes_with_its_name(tmp_path) -> None:
+@pytest.mark.parametrize("places", [PLACES[:2], pytest.param(PLACES[2:], marks=pytest.mark.slow)], ids=["α", "others"])
+def test_a_single_bit_stops_both_processes_with_its_name(tmp_path, places) -> None:
     def told(rank: int) -> list[str]:
         said = []
-        for number, (place, step, every, *_) in enumerate(PLACES):
+        for number, (place, step, every, *_) in enumerate(places):
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(identity, "EVERY", every)
                 patch.setattr("robustnas.training.search.check_identity", sabotaged(place, step, rank))
@@ -137,7 +138,7 @@ def test_a_single_bit_stops_both_processes_with_its_name(tmp_path) -> None:
 
     first, second = in_two(told, tmp_path / "ranks")
     assert first == second
-    for sentence, (place, _, _, seen, more) in zip(first, PLACES, strict=True):
+    for sentence, (place, _, _, seen, more) in zip(first, places, strict=True):
         assert sentence.startswith(
             f"Expected all processes to hold the same `{place.split()[0]}`, bit for bit, but got other"
         )

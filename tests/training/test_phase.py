@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
-from runs import differing, digits, fit, rows, state, trainer
+from runs import StopAfter, differing, digits, fit, rows, state, trainer
 from test_watch import At
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -67,17 +67,6 @@ class Snapshots(Callback):
         if batch_idx == 0:
             self.lr[trainer.current_epoch] = trainer.optimizers[0].param_groups[0]["lr"]
             self.momentum[trainer.current_epoch] = bool(trainer.optimizers[0].state)
-
-
-class StopAfter(Callback):
-    """Interrupts a run as a killed process is, after the checkpoint of a step."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
-        if trainer.global_step == self.step:
-            raise RuntimeError("killed")
 
 
 def test_the_schedule_is_that_of_the_papers_runs() -> None:

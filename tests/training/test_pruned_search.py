@@ -11,7 +11,7 @@ import torch
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from robustnas.variants import DARTS
-from runs import differing, fit, rows, search, state
+from runs import StopAfter, differing, fit, rows, search, state
 from torch import Tensor
 
 from robustnas.networks import DiscreteNetwork, Mixture, PartialChannels
@@ -187,17 +187,6 @@ def test_alpha_of_what_left_no_longer_feels_the_loss(tmp_path: Path) -> None:
         assert bool((slope[~kept[kind]] == 0).all())
         both = kept[kind].sum(dim=-1) == 2
         assert bool((slope[both] != 0).any()) == bool(both.any())
-
-
-class StopAfter(Callback):
-    """Interrupts a run as a killed process is."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
-        if trainer.global_step == self.step:
-            raise RuntimeError("killed")
 
 
 @pytest.mark.parametrize("when", [{"save_on_train_epoch_end": True}, {"every_n_train_steps": 4}], ids=["epoch", "step"])

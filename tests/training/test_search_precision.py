@@ -17,6 +17,7 @@ from robustnas.precision import matmul_precision, settings
 from robustnas.strategies import CurvatureRise, LargestDrop, Unrolled, UnrolledByDifferences
 from robustnas.training.checks import check_fit, check_precision
 
+DEFAULT = ("GDAS", "second order")  # the others take longer and are marked slow
 SECOND = {"second order": Unrolled(), "second order, by differences": UnrolledByDifferences()}
 
 
@@ -38,7 +39,10 @@ def short(folder: Path, name: str, precision: str) -> tuple[Any, float]:
     return module, losses[0]
 
 
-@pytest.mark.parametrize("name", [*VARIANTS, *SECOND])
+@pytest.mark.parametrize(
+    "name",
+    [*DEFAULT, *(pytest.param(name, marks=pytest.mark.slow) for name in (*VARIANTS, *SECOND) if name not in DEFAULT)],
+)
 def test_every_variant_searches_in_bfloat16_as_in_float32(tmp_path: Path, name: str) -> None:
     _, expected = short(tmp_path / "fp32", name, "32-true")
     with matmul_precision("medium"):

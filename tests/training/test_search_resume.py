@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from robustnas.variants import DARTS
-from runs import differing, digits, fit, rows, search, state
+from runs import StopAfter, differing, digits, fit, rows, search, state
 
 from robustnas.strategies import RandomPerturbation, Unrolled
 from robustnas.training.description import load
@@ -52,17 +51,6 @@ SEARCHES = {
     "weights first, Nesterov": ("NASBench201", {"step_order": "weights_first", "nesterov": True}),
 }
 PLAIN = "plain"
-
-
-class StopAfter(Callback):
-    """Interrupts a run as a killed process is, after the checkpoint of a step."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
-        if trainer.global_step == self.step:
-            raise RuntimeError("killed")
 
 
 def interrupted(folder: Path, name: str, step: int, **when: Any) -> Path:

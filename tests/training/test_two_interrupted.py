@@ -13,21 +13,16 @@ from typing import Any
 
 import pytest
 import torch
+from words import SMALL
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMED = {"seconds", "diagnostics/share"}
 SEARCH = [
     "fit",
-    "--model=DARTS",
-    "--model.space=NASBench201",
-    "--model.cells=1",
-    "--model.channels=2",
-    "--data=Digits",
+    *SMALL,
     "--data.batch_size=8",
     "--data.fractions=[0.1, 0.06, 0.06]",
     "--diagnostics.budget=null",
-    "--trainer.enable_progress_bar=false",
-    "--trainer.accelerator=cpu",
     "--trainer.devices=2",
     "--trainer.max_epochs=8",
 ]

@@ -12,7 +12,7 @@ import torch
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from robustnas.variants import RobustDARTS
-from runs import differing, fit, rows, search, state
+from runs import StopAfter, differing, fit, rows, search, state
 
 from robustnas.spaces import Genotype
 from robustnas.strategies import CurvatureRise, Never, SkipDominance, Stop, Stopping
@@ -147,17 +147,6 @@ def test_watching_changes_nothing_in_a_search_that_goes_on(tmp_path) -> None:
     plain = fit(tmp_path / "a", search(), max_epochs=2)
     watched = fit(tmp_path / "b", search(stopping=CurvatureRise(every=1)), max_epochs=2)
     assert differing(state(plain), state(watched)) == []
-
-
-class StopAfter(Callback):
-    """Interrupts a run as a killed process is."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
-        if trainer.global_step == self.step:
-            raise RuntimeError("killed")
 
 
 @pytest.mark.parametrize("when", [{"save_on_train_epoch_end": True}, {"every_n_train_steps": 4}], ids=["epoch", "step"])

@@ -10,7 +10,7 @@ import torch
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from robustnas.variants import DARTS, GDAS
-from runs import differing, fit, rows, state
+from runs import StopAfter, differing, fit, rows, state
 from torch import Tensor
 
 from robustnas.strategies import FirstOrder, GumbelOneHot, Unrolled, UnrolledByDifferences
@@ -56,17 +56,6 @@ def test_each_step_computes_one_path_of_its_own(tmp_path: Path, relaxation: Gumb
     assert len({tuple(chosen.flatten().tolist()) for chosen in seen.chosen}) == 10
     moved = [not torch.equal(a, b) for a, b in zip(seen.alphas, seen.alphas[1:], strict=False)]
     assert all(moved)
-
-
-class StopAfter(Callback):
-    """Interrupts a run as a killed process is."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
-        if trainer.global_step == self.step:
-            raise RuntimeError("killed")
 
 
 def test_a_resumed_search_is_the_undisturbed_one_bit_for_bit(tmp_path: Path) -> None:

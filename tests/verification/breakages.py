@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
 
 from robustnas.data import roles
 from robustnas.networks import Mixture, operations
@@ -42,12 +41,12 @@ def decayed_with_the_weights(patch: Patch) -> None:
 
 
 def clipped_together(patch: Patch) -> None:
-    step, clip = SearchModule.weight_step, nn.utils.clip_grad_norm_
+    step, norm_of = SearchModule.weight_step, searching.norm_of
 
     def together(self: SearchModule, batch: Any) -> None:
-        both = lambda some, norm: clip([*some, *self.arch_parameters], norm)  # noqa: E731
+        held = [a.grad for a in self.arch_parameters if a.grad is not None]
         with pytest.MonkeyPatch.context() as inner:
-            inner.setattr(searching.nn.utils, "clip_grad_norm_", both)
+            inner.setattr(searching, "norm_of", lambda some: norm_of([*some, *held]))
             step(self, batch)
 
     patch.setattr(SearchModule, "weight_step", together)

@@ -37,7 +37,6 @@ ROOT = Path(__file__).resolve().parents[2]
 ALONE = [name for name in CHECKS if name != "ranks"]
 RUNS = ["repeat", "resume", "trace", "test set"]
 MATHS = [name for name in ALONE if name not in RUNS]
-QUICK = ["partition", "gradient", "roles"]
 SMALL = [
     "--model=DARTS", "--model.space=NASBench201", "--model.channels=4", "--model.cells=1", "--data=Digits",
 ]  # fmt: skip
@@ -86,7 +85,7 @@ MATHS_BROKEN: dict[str, tuple[Callable[[Patch], None], str, str]] = {
 def test_what_is_broken_in_a_step_is_named(name: str, make: Callable[..., Subject], monkeypatch: Patch) -> None:
     breaks, guarded, says = MATHS_BROKEN[name]
     breaks(monkeypatch)
-    found = failing(make("gdas" if guarded == "paths" else ""), [*{*QUICK, guarded}])
+    found = failing(make("gdas" if guarded == "paths" else ""), [guarded])
     assert list(found) == [guarded]
     assert says in found[guarded].says
     assert found[guarded].says.startswith("Expected ")
@@ -189,15 +188,15 @@ def test_no_other_check_fails(name: str, make: Callable[..., Subject], monkeypat
     assert list(failing(make("gdas" if guarded == "paths" else ""), ALONE)) == [guarded]
 
 
-SOUND = ["gdas", "proxyless_nas"]
+SOUND = ["", "gdas"]  # the first is that which is broken above
 OTHERS = [
-    "darts_pt", "darts_second_order", "mobile_gdas", "pc_darts", "pruned_darts", "robust_darts", "smooth_darts",
-    "smooth_darts_random", "sparsemax_darts",
+    "darts_pt", "darts_second_order", "mobile_gdas", "pc_darts", "proxyless_nas", "pruned_darts", "robust_darts",
+    "smooth_darts", "smooth_darts_random", "sparsemax_darts",
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("method", SOUND)
-def test_steps_of_other_methods_are_sound(method: str, make: Callable[..., Subject]) -> None:
+def test_steps_that_nothing_breaks_are_sound(method: str, make: Callable[..., Subject]) -> None:
     assert failing(make(method), MATHS) == {}
 
 
