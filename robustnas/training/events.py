@@ -47,7 +47,7 @@ class Events(TensorBoardLogger):
         Args:
             step: The first step that is still to be taken.
         """
-        from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # type: ignore[import-untyped]
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 
         writer: Any = self.experiment._get_file_writer()
         writer.add_event(Event(step=step, file_version="brain.Event:2"))
