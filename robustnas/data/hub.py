@@ -8,16 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from robustnas.data import cache
-from robustnas.data.decoding import Channels, Encoded, check_options, decode
-from robustnas.data.images import Images, Task
-from robustnas.data.module import ImageData
-from robustnas.data.parquet import check_limit, encoded_cell
+from robustnas.data.decoding import Encoded, decode
+from robustnas.data.images import Images
+from robustnas.data.table import ImageTable, encoded_cell
 from robustnas.data.targets import encode_targets
 
 TEST = "test"
 
 
-class HubImages(ImageData):
+class HubImages(ImageTable):
     """An image data set of the Hugging Face hub, through ``datasets`` (``pip install "robustnas[hf]"``).
 
     The download is kept by ``datasets`` itself; without a network it is read from there. No code of a data set is run.
@@ -30,14 +29,8 @@ class HubImages(ImageData):
         test_split: Split with the test part. A data set without a split ``test`` has ``test_fraction`` carved out of
             the training part, as it is with ``None``; any other name must exist.
         image_column: Column of the images.
-        target_columns: Column of the targets; several for multilabel and regression.
-        task: What the targets are.
-        image_size: Side of the square images to make: the shorter side is scaled to it and the centre kept. ``None``
-            takes images as they are; they must then all have one size.
-        channels: 1 for grey images, 3 for colour; others are converted.
-        limit: Take only the first so many rows of each part, for quick runs.
-        cache_dir: Where decoded images are kept; ``None`` decodes them in every run.
-        **shared: Arguments of :class:`~robustnas.data.module.ImageData`.
+        **shared: Arguments of :class:`~robustnas.data.table.ImageTable` and
+            :class:`~robustnas.data.module.ImageData`; without ``cache_dir`` images are decoded in every run.
 
     Raises:
         ValueError: If an option is impossible. The hub is asked when the data are first needed.
@@ -51,29 +44,14 @@ class HubImages(ImageData):
         train_split: str = "train",
         test_split: str | None = TEST,
         image_column: str = "image",
-        target_columns: str | list[str] = "label",
-        task: Task = "classification",
-        image_size: int | None = None,
-        channels: Channels = 3,
-        limit: int | None = None,
-        cache_dir: str | Path | None = None,
         **shared: Any,
     ) -> None:
-        super().__init__(**shared)
-        check_options(channels, image_size)
-        check_limit(limit)
+        super().__init__(image_column=image_column, **shared)
         self.hub_name = name
         self.subset = subset
         self.revision = revision
         self.train_split = train_split
         self.test_split = test_split
-        self.image_column = image_column
-        self.target_columns = [target_columns] if isinstance(target_columns, str) else list(target_columns)
-        self.target_task: Task = task
-        self.image_size = image_size
-        self.channels: Channels = channels
-        self.limit = limit
-        self.cache_dir = None if cache_dir is None else Path(cache_dir)
 
     @property
     def source(self) -> str:

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from robustnas.data import cache
-from robustnas.data.decoding import Channels, Encoded, check_options, decode
-from robustnas.data.images import Images, Task
-from robustnas.data.module import ImageData
+from robustnas.data.decoding import Encoded, decode
+from robustnas.data.images import Images
+from robustnas.data.table import ImageTable, encoded_cell
 from robustnas.data.targets import encode_targets
 
 
-class ParquetImages(ImageData):
+class ParquetImages(ImageTable):
     """Images in parquet files: a column of structs with the encoded ``bytes`` or a ``path``, and columns of targets.
 
     Names of classes are taken from the Hugging Face metadata where the file has them. The decoded images are kept in a
@@ -23,14 +23,8 @@ class ParquetImages(ImageData):
         train: A parquet file, or a folder whose ``*.parquet`` files are read in the order of their names.
         test: The same for the test part; ``None`` carves ``test_fraction`` out of ``train``.
         image_column: Column of the images.
-        target_columns: Column of the targets; several for multilabel and regression.
-        task: What the targets are.
-        image_size: Side of the square images to make: the shorter side is scaled to it and the centre kept. ``None``
-            takes images as they are; they must then all have one size.
-        channels: 1 for grey images, 3 for colour; others are converted.
-        limit: Take only the first so many rows of each part, for quick runs.
-        cache_dir: Where decoded images are kept; by default ``.robustnas`` beside the files.
-        **shared: Arguments of :class:`~robustnas.data.module.ImageData`.
+        **shared: Arguments of :class:`~robustnas.data.table.ImageTable` and
+            :class:`~robustnas.data.module.ImageData`; ``cache_dir`` is by default ``.robustnas`` beside the files.
 
     Raises:
         ValueError: If an option is impossible. Files are looked at when the data are first needed.
@@ -41,26 +35,11 @@ class ParquetImages(ImageData):
         train: str | Path,
         test: str | Path | None = None,
         image_column: str = "img",
-        target_columns: str | list[str] = "label",
-        task: Task = "classification",
-        image_size: int | None = None,
-        channels: Channels = 3,
-        limit: int | None = None,
-        cache_dir: str | Path | None = None,
         **shared: Any,
     ) -> None:
-        super().__init__(**shared)
-        check_options(channels, image_size)
-        check_limit(limit)
+        super().__init__(image_column=image_column, **shared)
         self.train_path = Path(train)
         self.test_path = None if test is None else Path(test)
-        self.image_column = image_column
-        self.target_columns = [target_columns] if isinstance(target_columns, str) else list(target_columns)
-        self.target_task: Task = task
-        self.image_size = image_size
-        self.channels: Channels = channels
-        self.limit = limit
-        self.cache_dir = None if cache_dir is None else Path(cache_dir)
 
     @property
     def source(self) -> str:
@@ -115,42 +94,6 @@ class ParquetImages(ImageData):
                 columns[name] += rows[name]
         targets = encode_targets(columns, self.target_task, repr(str(files[0])), classes)
         return Images(decode(images, self.channels, self.image_size), targets.values, self.target_task, targets.names)
-
-
-def check_limit(limit: int | None) -> None:
-    """Check a number of rows.
-
-    Args:
-        limit: The number, or ``None`` for all.
-
-    Raises:
-        ValueError: If it is below one.
-    """
-    if limit is not None and limit < 1:
-        raise ValueError(f"Expected `limit` to be at least 1 or None, but got {limit}.")
-
-
-def encoded_cell(cell: Any, name: str, folder: Path) -> Encoded:
-    """An image in the Hugging Face layout.
-
-    Args:
-        cell: A mapping with ``bytes``, or with ``path`` where the bytes are in a file, or the bytes themselves.
-        name: What to call the image in messages.
-        folder: Where relative paths begin.
-
-    Returns:
-        The image, still encoded.
-
-    Raises:
-        ValueError: If the cell is neither.
-    """
-    content = cell.get("bytes") if isinstance(cell, dict) else cell
-    if isinstance(content, bytes):
-        return Encoded(name, content)
-    path = cell.get("path") if isinstance(cell, dict) else None
-    if not path:
-        raise ValueError(f"Expected {name} to hold an image as bytes or path, but got {type(content).__name__}.")
-    return Encoded(f"{name} ({path})", folder / path)
 
 
 def _read_rows(file: Path, wanted: list[str], limit: int | None) -> tuple[dict[str, list[Any]], dict[str, Any]]:

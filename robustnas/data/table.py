@@ -1,0 +1,76 @@
+"""What data sets in rows share: a column of images, columns of targets, and how many rows are taken."""
+
+from __future__ import annotations
+
+from abc import ABC
+from pathlib import Path
+from typing import Any
+
+from robustnas.data.decoding import Channels, Encoded, check_options
+from robustnas.data.images import Task
+from robustnas.data.module import ImageData
+
+
+class ImageTable(ImageData, ABC):
+    """Rows of a table, each with an encoded image and its targets.
+
+    Args:
+        image_column: Column of the images.
+        target_columns: Column of the targets; several for multilabel and regression.
+        task: What the targets are.
+        image_size: Side of the square images to make: the shorter side is scaled to it and the centre kept. ``None``
+            takes images as they are; they must then all have one size.
+        channels: 1 for grey images, 3 for colour; others are converted.
+        limit: Take only the first so many rows of each part, for quick runs.
+        cache_dir: Where decoded images are kept.
+        **shared: Arguments of :class:`~robustnas.data.module.ImageData`.
+
+    Raises:
+        ValueError: If an option is impossible.
+    """
+
+    def __init__(
+        self,
+        image_column: str,
+        target_columns: str | list[str] = "label",
+        task: Task = "classification",
+        image_size: int | None = None,
+        channels: Channels = 3,
+        limit: int | None = None,
+        cache_dir: str | Path | None = None,
+        **shared: Any,
+    ) -> None:
+        super().__init__(**shared)
+        check_options(channels, image_size)
+        if limit is not None and limit < 1:
+            raise ValueError(f"Expected `limit` to be at least 1 or None, but got {limit}.")
+        self.image_column = image_column
+        self.target_columns = [target_columns] if isinstance(target_columns, str) else list(target_columns)
+        self.target_task: Task = task
+        self.image_size = image_size
+        self.channels: Channels = channels
+        self.limit = limit
+        self.cache_dir = None if cache_dir is None else Path(cache_dir)
+
+
+def encoded_cell(cell: Any, name: str, folder: Path) -> Encoded:
+    """An image in the Hugging Face layout.
+
+    Args:
+        cell: A mapping with ``bytes``, or with ``path`` where the bytes are in a file, or the bytes themselves.
+        name: What to call the image in messages.
+        folder: Where relative paths begin.
+
+    Returns:
+        The image, still encoded.
+
+    Raises:
+        ValueError: If the cell is neither.
+    """
+    content = cell.get("bytes") if isinstance(cell, dict) else cell
+    if isinstance(content, bytes):
+        return Encoded(name, content)
+    path = cell.get("path") if isinstance(cell, dict) else None
+    if not path:
+        raise ValueError(f"Expected {name} to hold an image as bytes or path, but got {type(content).__name__}.")
+    return Encoded(f"{name} ({path})", folder / path)
