@@ -14,7 +14,7 @@ from typing import Any
 from robustnas.studies.cluster import join, library, rooms
 from robustnas.studies.engine import Engine, Event, Job, what_it_means
 from robustnas.studies.process import with_threads
-from robustnas.studies.ray_host import Greeting, Host, code
+from robustnas.studies.ray_host import Greeting, Host, Mark, code
 from robustnas.studies.worker import in_a_sentence
 
 
@@ -56,7 +56,7 @@ class RayEngine(Engine):
         leave = self.leave or not ray.is_initialized()
         join(self.address, self.workers * self.cpus)
         try:
-            with self._mark() as mark, _Crew(ray, self, mark) as crew:
+            with self._marked() as mark, _Crew(ray, self, mark) as crew:
                 yield from self._events(crew, deque((job, 1) for job in jobs))
         finally:
             if leave:
@@ -76,18 +76,18 @@ class RayEngine(Engine):
                 yield event
 
     @contextlib.contextmanager
-    def _mark(self) -> Iterator[str | None]:
-        """A file that tells workers who see the folder from those who have one of the same name."""
+    def _marked(self) -> Iterator[Mark | None]:
+        """A mark in the folder, that tells who sees it from who has one of the same name."""
         if self.shared is None:
             yield None
             return
         self.shared.mkdir(parents=True, exist_ok=True)
-        path = self.shared / f".seen-{secrets.token_hex(8)}"
-        path.touch()
+        mark = Mark(str(self.shared / ".seen"), secrets.token_hex(8))
+        Path(mark.path).write_text(mark.text, encoding="utf-8")
         try:
-            yield str(path)
+            yield mark
         finally:
-            path.unlink(missing_ok=True)
+            Path(mark.path).unlink(missing_ok=True)
 
 
 @dataclass
@@ -96,7 +96,7 @@ class _Crew:
 
     ray: Any
     engine: RayEngine
-    mark: str | None
+    mark: Mark | None
     idle: list[Any] = field(default_factory=list)
     starting: dict[Any, Any] = field(default_factory=dict)  # what Ray will answer: the actor
     busy: dict[Any, tuple[Any, Job, int]] = field(default_factory=dict)

@@ -19,6 +19,26 @@ from robustnas.studies.process import Process, stop
 
 
 @dataclass(frozen=True)
+class Mark:
+    """A file that every node should see.
+
+    Args:
+        path: Where, as the command names it.
+        text: What it holds.
+    """
+
+    path: str
+    text: str
+
+    def seen(self) -> bool:
+        """Whether it is seen here."""
+        try:
+            return Path(self.path).read_text(encoding="utf-8") == self.text
+        except OSError:
+            return False
+
+
+@dataclass(frozen=True)
 class Greeting:
     """What a worker says before it is given anything.
 
@@ -46,16 +66,16 @@ class Host:
             os.chdir(working)
         self._process = Process(environment)
 
-    def greet(self, mark: str | None) -> Greeting:
+    def greet(self, mark: Mark | None) -> Greeting:
         """Say who and where it is.
 
         Args:
-            mark: File that it should see, if any.
+            mark: What it should see, if anything.
 
         Returns:
             The greeting.
         """
-        return Greeting(platform.node(), mark is None or Path(mark).is_file(), code())
+        return Greeting(platform.node(), mark is None or mark.seen(), code())
 
     def run(self, job: Job) -> tuple[str, Any]:
         """Run a job to its end.

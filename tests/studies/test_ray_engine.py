@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -20,7 +21,7 @@ from robustnas.__main__ import main
 from robustnas.studies import cluster, ray_engine
 from robustnas.studies.engine import Event
 from robustnas.studies.ray_engine import RayEngine, ray_engine_of
-from robustnas.studies.ray_host import Greeting, Host, code
+from robustnas.studies.ray_host import Greeting, Host, Mark, code
 from robustnas.studies.results import read_failures, read_results, write_plan
 from robustnas.studies.running import run_cells, unfinished
 
@@ -115,8 +116,9 @@ def wait_for(holds: Any) -> None:
 def test_a_folder_that_a_node_does_not_see_is_refused(tmp_path: Path) -> None:
     class Elsewhere(RayEngine):
         @contextlib.contextmanager
-        def _mark(self) -> Iterator[str | None]:
-            yield str(tmp_path / "elsewhere" / ".seen")
+        def _marked(self) -> Iterator[Mark | None]:
+            (tmp_path / ".seen").write_text("of another study", encoding="utf-8")
+            yield Mark(str(tmp_path / ".seen"), "0123")
 
     grid = cells("fine")
     with pytest.raises(ValueError, match=r"Expected the folder .* but \S+ does not see .*; `--folder` names one"):
@@ -127,7 +129,7 @@ def test_a_folder_that_a_node_does_not_see_is_refused(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("ray")
 def test_workers_that_do_not_start_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Broken(Host):
-        def greet(self, mark: str | None) -> Greeting:
+        def greet(self, mark: Mark | None) -> Greeting:
             raise ModuleNotFoundError("No module named 'robustnas'")
 
     monkeypatch.setattr(ray_engine, "Host", Broken)
@@ -307,6 +309,9 @@ def test_a_node_that_is_lost_is_done_without(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
     grid = cells("fine", "hangs")
     assert [len(starts(tmp_path / "study", cell)) for cell in grid] == [1, 2]
+    for cell in grid:
+        held = json.loads((tmp_path / "study" / cell.folder / "result.json").read_text(encoding="utf-8"))
+        assert held["environment"] == {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "0"}
     assert "hangs/seed-0: its worker ended with its process of Ray (The actor " in done.stdout
 
 
@@ -320,9 +325,9 @@ from robustnas.studies.running import run_cells
 
 root, grid = Path(sys.argv[1]), cells("fine", "hangs")
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
-lost = cluster.add_node(num_cpus=1)
-engine = ray_engine_of(cluster.address, shared=root)
-assert engine.slots == 1
+lost = cluster.add_node(num_cpus=4, num_gpus=1)  # which Ray takes at its word
+engine = ray_engine_of(cluster.address, gpus=0.5, cpus=1, shared=root)
+assert engine.slots == 2
 
 def watch(event):
     if event.text:
@@ -330,7 +335,7 @@ def watch(event):
     if event.kind == "started" and event.attempt == 1 and event.key.startswith("hangs"):
         while not starts(root, grid[1]):
             time.sleep(0.05)
-        cluster.add_node(num_cpus=1)
+        cluster.add_node(num_cpus=4, num_gpus=1)
         cluster.remove_node(lost, allow_graceful=False)
 
 assert run_cells(root, grid, engine, watch, FAKE) == 0
