@@ -14,6 +14,7 @@ from robustnas.studies.grid import Cell
 
 SCHEMA = 1
 LOWER = ("loss", "mse", "mae", "error", "regret", "rank", "latency", "flops", "parameters")
+GAPS = ("gap/accuracy", "gap/loss")  # what the supernet has and the discrete network has not
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,9 @@ def higher_is_better(metric: str) -> bool:
         metric: Name, such as ``test/top1``.
 
     Returns:
-        ``False`` for losses, errors, regret, ranks and costs.
+        ``False`` for losses, errors, regret, ranks, costs and what rounding loses.
     """
-    return not metric.rpartition("/")[2].lower().endswith(LOWER)
+    return not metric.startswith(GAPS) and not metric.rpartition("/")[2].lower().endswith(LOWER)
 
 
 def write_plan(

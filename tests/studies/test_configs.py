@@ -1,0 +1,63 @@
+"""Every study in ``configs/studies/`` is understood in full; a new one is tested by being there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from robustnas.spaces import NASBench201, genotype_of
+from robustnas.studies.configuration import configured
+from robustnas.studies.grid import Cell, cells_of
+from robustnas.studies.study import read_study
+from robustnas.table import Table
+
+ROOT = Path(__file__).resolve().parents[2]
+STUDIES = sorted((ROOT / "configs" / "studies").glob("*.yaml"))
+
+
+@pytest.fixture(autouse=True)
+def with_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A working directory that has the table which studies of NAS-Bench-201 name."""
+    columns = {name: np.array([54.3, 94.4], np.float32) for name in ("cifar10_test_200", "cifar10_valid_12")}
+    (tmp_path / "data").mkdir()
+    genotypes = [genotype_of(number, NASBench201) for number in (0, 7)]
+    Table.of(genotypes, columns, "t", NASBench201).write(tmp_path / "data" / "nas_bench_201.parquet")
+    monkeypatch.chdir(tmp_path)
+
+
+def cells(path: Path) -> list[Cell]:
+    return [cell for cell in cells_of(read_study(str(path))) if cell.seed == 0]
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_a_shipped_study_has_cells_and_is_documented(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 30
+    assert f"`{path.name}`" in (ROOT / "docs" / "studies.md").read_text(encoding="utf-8")
+    study = read_study(path.stem)
+    assert study.name == path.stem.replace("_", "-")
+    assert any(cell.baseline for cell in cells(path))
+    eight = {"DARTS", "RobustDARTS", "SmoothDARTS", "GDAS", "PC-DARTS", "ProxylessNAS", "DARTS-PT", "SparsemaxDARTS"}
+    assert set(study.variants) == eight or "nasbench201" not in path.stem
+
+
+@pytest.mark.parametrize("path", [path for path in STUDIES if "nasbench201" in path.stem], ids=lambda path: path.stem)
+def test_the_studies_of_all_variants_are_understood(path: Path) -> None:
+    found = configured(cells(path))
+    assert len({cell.fingerprint for cell in found}) == len(found)
+    arguments = {cell.variant: cell.arguments for cell in found if cell.baseline}
+    if path.stem == "digits_nasbench201":
+        assert arguments["RandomSearch"] == {"evaluations": 4, "epochs": 5}
+    if path.stem == "nasbench201_cifar10":  # the longest search is that of GDAS, and an answer stands for 12 epochs
+        assert arguments["RandomSearch"] == {"evaluations": 250 // 12, "epochs": 12}
+        assert arguments["RandomSharing"]["epochs"] == 250
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "path", [path for path in STUDIES if "nasbench201" not in path.stem], ids=lambda path: path.stem
+)
+def test_the_other_studies_are_understood_too(path: Path) -> None:
+    found = configured(cells(path))
+    assert len({cell.fingerprint for cell in found}) == len(found)
