@@ -1,9 +1,10 @@
-"""What processes that search together spend on talking: averages of gradients, and the comparison of their numbers.
+"""What processes that search together spend on talking: averages of gradients, comparisons of numbers, signals.
 
 Two processes with a thread (or a GPU) each take steps of one search, α and weights, optimisers and clipping included.
 Before each collective they wait for each other, and that time is left out of both sides of the share: it is what one
-process was slower by, not what talking costs. α is compared after every step here; a search does so every 50 steps, and
-compares all it holds once an epoch, whose time is given by itself. Processor time counts that of all threads of a
+process was slower by, not what talking costs. After every step they agree on whether a signal asks the run to end. α is
+compared after every step here; a search does so every 50 steps, and compares all it holds once an epoch, whose time is
+given by itself. Processor time counts that of all threads of a
 process; wall time is what a user waits for. The larger of both processes counts. On a GPU there is wall time alone.
 
 Example:
@@ -21,6 +22,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -32,6 +34,7 @@ from torch import multiprocessing
 from robustnas.training import identity, processes
 from robustnas.training import module as base
 from robustnas.training import search as searching
+from robustnas.training.interruption import Interruption
 
 Seconds = dict[str, list[float]]
 CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "processor": time.process_time}
@@ -76,11 +79,12 @@ def work(rank: int, folder: str, method: str, options: argparse.Namespace) -> No
     module: Any = search(method, options)
     module.trainer.global_rank, module.trainer.world_size = rank, 2
     module.trainer.optimizers = module.optimizers()
+    module.trainer.strategy = SimpleNamespace(root_device=torch.device(options.device))
     halves = [make_step(module, which, options.precision) for which in ("arch", "weights")]
     images, labels = batch(options, options.batch)
     for half in halves:  # what happens only once
         half(images, labels)
-    rows = []
+    rows, interruption = [], Interruption()
     for step in range(options.repeats):
         module.trainer.global_step = step
         meter = Meter(options.device)
@@ -90,6 +94,7 @@ def work(rank: int, folder: str, method: str, options: argparse.Namespace) -> No
         for half in halves:
             half(images, labels)
         found = meter.call("comparison of α", identity.differences, identity.architecture(module))
+        meter.call("signals", interruption.agreed, module.trainer)
         end = meter.now()
         waited = {clock: meter.spent[clock]["waiting"] for clock in CLOCKS}
         meter.call("comparison of all", identity.differences, identity.everything(module))
@@ -100,9 +105,9 @@ def work(rank: int, folder: str, method: str, options: argparse.Namespace) -> No
 
 
 def share(row: dict[str, float]) -> float:
-    """Share of a step, without waiting, that averages and the comparison of α take."""
+    """Share of a step, without waiting, that averages, the comparison of α and signals take."""
     own = row["step"] - row["waiting"]
-    return (row["averages"] + row["comparison of α"]) / own
+    return (row["averages"] + row["comparison of α"] + row["signals"]) / own
 
 
 def compare(options: argparse.Namespace) -> dict[str, Any]:
@@ -120,7 +125,7 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
 def summary(ranks: list[list[dict[str, float]]]) -> dict[str, Any]:
     """Median share of the process with the larger one, the largest of any step, and median milliseconds."""
     slower = max(ranks, key=lambda rows: statistics.median(map(share, rows)))
-    names = ("step", "waiting", "averages", "comparison of α", "comparison of all")
+    names = ("step", "waiting", "averages", "comparison of α", "signals", "comparison of all")
     return {
         "median_share": statistics.median(map(share, slower)),
         "largest_share": max(share(row) for rows in ranks for row in rows),
@@ -131,14 +136,16 @@ def summary(ranks: list[list[dict[str, float]]]) -> dict[str, Any]:
 
 def table(found: dict[str, Any]) -> str:
     """What was found, for people."""
-    lines = [f"{'':22}{'clock':>10}{'share':>8}{'largest':>9}{'step':>9}{'averages':>10}{'α':>8}{'all':>8}  ms"]
+    lines = [
+        f"{'':22}{'clock':>10}{'share':>8}{'largest':>9}{'step':>9}{'averages':>10}{'α':>8}{'signals':>9}{'all':>8}  ms"
+    ]
     for method, clocks in found["methods"].items():
         for clock, of in clocks.items():
             ms = of["milliseconds"]
-            own = [ms["step"] - ms["waiting"], ms["averages"], ms["comparison of α"], ms["comparison of all"]]
+            own = [ms["step"] - ms["waiting"], ms["averages"], ms["comparison of α"], ms["signals"]]
             lines.append(
                 f"{method:22}{clock:>10}{of['median_share']:8.2%}{of['largest_share']:9.2%}"
-                f"{own[0]:9.0f}{own[1]:10.1f}{own[2]:8.2f}{own[3]:8.1f}"
+                f"{own[0]:9.0f}{own[1]:10.1f}{own[2]:8.2f}{own[3]:9.2f}{ms['comparison of all']:8.1f}"
             )
     return "\n".join(lines)
 
