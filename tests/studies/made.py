@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pages import Page
 
 from robustnas import __version__
 from robustnas.spaces import Choice, Genotype, find_space
 from robustnas.studies.grid import Cell
+from robustnas.studies.reporting import write_report
 
 VARIANTS = ("DARTS", "SmoothDARTS", "PC-DARTS", "GDAS")
 Score = Callable[[Cell, np.random.Generator], float]
@@ -112,6 +114,13 @@ def write_cell(root: Path, cell: Cell, score: float, rng: np.random.Generator, t
         "folders": {"search": "search", "evaluation": "evaluation"}, "attempts": 1,
     }  # fmt: skip
     _json(folder / "result.json", result)
+
+
+def page_of(folder: Path) -> Page:
+    """The report of a study, once it is well formed."""
+    page = Page(write_report(folder).read_text(encoding="utf-8"))
+    assert page.faults == []
+    return page
 
 
 def genotype(skips: int) -> Genotype:

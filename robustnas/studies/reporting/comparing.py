@@ -76,18 +76,19 @@ def _task(study: Material, task: Task) -> Markup:
         for row in sorted(drawn, key=lambda row: row.number)
     ]  # fmt: skip
     title = "Every run, the mean and its 95 % interval"
-    shown = [_leaderboard(study, task, rows, metric), dot_plot(title, metric.said, drawn)]
+    first = task == next(one for one in study.tasks if study.scored(one))  # how to read it stands there once
+    shown = [_leaderboard(study, task, rows, metric, first), dot_plot(title, metric.said, drawn)]
     if len({seed for row in drawn for seed in row.values}) > 1:
         by_seed = plot(f"{metric.name} against seed", "seed", metric.said, clouds, whole=True)
         shown.append(tag("div", by_seed, class_="charts"))
     if reference is not None and study.scores(task, reference):
-        shown.append(_family(study, task, family(study, task, reference), metric))
+        shown.append(_family(study, task, family(study, task, reference), metric, first))
     elif reference is not None:
         shown.append(_missing(f"{reference.label}, which others are compared with, has no score here."))
     return join(shown)
 
 
-def _leaderboard(study: Material, task: Task, rows: Sequence[Standing], metric: Metric) -> Markup:
+def _leaderboard(study: Material, task: Task, rows: Sequence[Standing], metric: Metric, explain: bool) -> Markup:
     truth = [[study.truths[r.folder] for r in study.of(task, row.entry) if r.folder in study.truths] for row in rows]
     published = [study.published.get(row.entry.variant) for row in rows]
     gains, body = any(row.gain for row in rows), []
@@ -115,11 +116,12 @@ def _leaderboard(study: Material, task: Task, rows: Sequence[Standing], metric: 
         "n: runs with a score, of those that were planned. Interval of the mean: Student's t below 20 runs, BCa "
         "bootstrap from there on; one collapsed run makes it wide, as it should. Best and worst grow apart with n."
     ]
-    if gains:
-        random = study.random(task)
+    if not explain:
+        notes = []
+    elif gains:
         notes.append(
-            f"Over random: 100 (mean − r) / r with the mean r of {len(random)} random architectures "
-            f"(arXiv:1912.12522){', with' if len(random) > 1 else ', too few for'} Fieller's interval."
+            "Over random: 100 (mean − r) / r with the mean r of the random architectures of the task "
+            "(arXiv:1912.12522), with Fieller's interval where both have two seeds."
         )
     else:
         notes.append("No improvement over random: it needs finished cells of RandomGenotype, and a score of which more "
@@ -130,7 +132,7 @@ def _leaderboard(study: Material, task: Task, rows: Sequence[Standing], metric: 
         bounds = "" if best is None or mean is None else f"; its best is {best:.2f}, its mean {mean:.2f}"
         notes.append(f"True accuracy, regret and rank: what a table knows of the found architectures{bounds}.")
     said = f"Best mean first, {metric.name}, {'higher' if metric.higher_is_better else 'lower'} is better"
-    return join([table(said, head, body, "numbers"), tag("p", " ".join(notes), class_="note")])
+    return join([table(said, head, body, "numbers"), tag("p", " ".join(notes), class_="note") if notes else ""])
 
 
 def _gain(row: Standing) -> str:
@@ -159,7 +161,7 @@ def _published(held: Any) -> str:
     return f"{mean:g}{spread}, {part(held, 'metric') or 'metric not named'} ({part(held, 'source')})"
 
 
-def _family(study: Material, task: Task, held: Family, metric: Metric) -> Markup:
+def _family(study: Material, task: Task, held: Family, metric: Metric, explain: bool) -> Markup:
     if not held.comparisons:
         return _missing(f"No comparison with {held.reference.label}: a paired test takes two seeds that both have.")
     rows: list[list[object]] = [_comparison(entry.label, found, metric, held.reference.label)
@@ -175,6 +177,7 @@ def _family(study: Material, task: Task, held: Family, metric: Metric) -> Markup
         f"With {count} comparison{'s' if count > 1 else ''}, {held.seeds_needed} seeds are needed before even the "
         f"clearest difference can have a corrected p under 0.05; here there are {n}.",
     ]  # fmt: skip
+    notes = notes if explain else notes[1:]
     if held.alone:
         notes.append(f"Without two common seeds: {', '.join(entry.label for entry in held.alone)}.")
     said = tag("p", tag("strong", "What so few seeds cannot show. "), f"In {metric.points}: {held.power}") if (

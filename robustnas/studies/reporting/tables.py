@@ -94,7 +94,10 @@ def _leaderboard(
         of = f"{summary.n} of {summary.n + summary.missing}" if summary.missing else str(summary.n)
         cells = [escape(row.entry.label), bold.format(mean) if differs and not place else mean, of]
         best = f"{metric.shown(summary.best.value)} (of {summary.best.n})"
-        cells += [escape(best), *([escape(f"{row.gain.value:+.2f}" if row.gain else "")] if gains else [])]
+        cells += [
+            escape(best),
+            *([escape(f"{row.gain.value:+.2f}".replace("-", "−") if row.gain else "")] if gains else []),
+        ]
         found.append(cells)
     head = ["method", escape(f"{metric.said}: mean and 95 % interval"), "n", "best of n"]
     head += [escape("over random, %")] if gains else []
