@@ -11,7 +11,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import torch
 from jsonargparse import ArgumentError
 from lightning_fabric.plugins import CheckpointIO
 from lightning_fabric.utilities.exceptions import MisconfigurationException
@@ -22,7 +21,7 @@ from pytorch_lightning.utilities.model_helpers import is_overridden
 from robustnas.data import ImageData
 from robustnas.environment import check_variables
 from robustnas.folder import held, starting_point
-from robustnas.launch import beside_others, check_launch
+from robustnas.launch import beside_others, check_launch, processes
 from robustnas.options import CommandLineError, check_linked, check_words, explain
 from robustnas.precision import Matmul, matmul_precision
 from robustnas.training import SearchModule
@@ -34,9 +33,12 @@ from robustnas.training.recorder import run_folder
 from robustnas.trust import only_trusted, own_sentence
 from robustnas.whole import write_text
 
-LINKS: dict[str, Any] = {"image_channels": lambda data: data.image_shape[0], "task": lambda data: data.task}
+LINKS: dict[str, Any] = {
+    "num_classes": lambda data: data.num_classes,
+    "image_channels": lambda data: data.image_shape[0],
+    "task": lambda data: data.task,
+}
 NAMED = ("robustnas.variants", "robustnas.diagnostics")  # rooms whose classes a YAML file can name shortly
-LINKS["num_classes"] = lambda data: data.num_classes
 
 
 class RobustCLI(LightningCLI):
@@ -275,27 +277,3 @@ def _seed(value: bool | int) -> int:
     if isinstance(value, bool) or not 0 <= value < 2**32:
         raise ValueError(f"Expected `seed_everything` to be a number from 0 to {2**32 - 1}, but got {value}.")
     return value
-
-
-def processes(config: Any) -> int:
-    """How many processes a trainer is to have.
-
-    Args:
-        config: Its options.
-
-    Returns:
-        Devices times nodes.
-    """
-    devices = config.devices
-    if isinstance(devices, str) and devices.isdigit():
-        count = int(devices)
-    elif isinstance(devices, int) and devices >= 0:
-        count = devices
-    elif isinstance(devices, list):
-        count = len(devices)
-    elif isinstance(devices, str) and "," in devices:
-        count = len([device for device in devices.split(",") if device.strip()])
-    else:
-        on_gpus = config.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
-        count = torch.cuda.device_count() if on_gpus else 1
-    return count * int(config.num_nodes)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import torch
 
 
 class Launch(NamedTuple):
@@ -72,3 +74,27 @@ def beside_others() -> bool:
     """Whether other processes take part that cannot be told which folder this one has chosen."""
     found = launched()
     return "LOCAL_RANK" in os.environ or (found is not None and found.processes > 1)
+
+
+def processes(config: Any) -> int:
+    """How many processes a trainer is to have.
+
+    Args:
+        config: Its options.
+
+    Returns:
+        Devices times nodes.
+    """
+    devices = config.devices
+    if isinstance(devices, str) and devices.isdigit():
+        count = int(devices)
+    elif isinstance(devices, int) and devices >= 0:
+        count = devices
+    elif isinstance(devices, list):
+        count = len(devices)
+    elif isinstance(devices, str) and "," in devices:
+        count = len([device for device in devices.split(",") if device.strip()])
+    else:
+        on_gpus = config.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+        count = torch.cuda.device_count() if on_gpus else 1
+    return count * int(config.num_nodes)

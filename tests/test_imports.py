@@ -56,7 +56,7 @@ ARROWS |= {
     "launch": set(),
     "cli": LIBRARY | {"options", "launch"},
     "evaluating": LIBRARY | {"cli"},
-    "verification": LIBRARY | {"cli"},
+    "verification": LIBRARY | {"cli", "launch"},
     "studies": LIBRARY | {"cli", "evaluating", "baselines", "options"},
     "commands": LIBRARY | {"cli", "options", "evaluating", "studies", "verification"},
     "__main__": LIBRARY | {"cli", "commands", "studies", "options"},

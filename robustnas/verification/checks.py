@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from robustnas import cli
+from robustnas.launch import processes
 from robustnas.training import SearchModule
 from robustnas.training.checks import check_precision
 from robustnas.verification.attempt import attempt
@@ -58,7 +59,7 @@ def describe(words: Sequence[str], folder: Path) -> Subject:
     check_precision(config.precision)
     precision = "32-true" if config.precision is None else config.precision
     gpu = config.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
-    devices = cli.processes(config)
+    devices = processes(config)
     return Subject(
         described.model, described.datamodule, precision, "gpu" if gpu else "cpu", devices, list(words), folder
     )
