@@ -134,7 +134,8 @@ def everything(search: SearchModule) -> dict[str, Tensor]:
         α, β, weights, buffers, what the optimisers hold, their step sizes, and the operations that did not leave, in
         this order, so that where α differs it is named before what follows from it.
     """
-    named = {**architecture(search), **dict(search.named_parameters()), **dict(search.named_buffers())}
+    named: dict[str, Tensor] = {**architecture(search), **dict(search.named_parameters())}
+    named |= dict(search.named_buffers())
     named |= {f"kept.{kind}": kept for kind, kept in search.kept.items()}
     names = {id(parameter): name for name, parameter in search.named_parameters()}
     for optimizer in search.trainer.optimizers:
