@@ -88,6 +88,7 @@ class Sampling(Baseline, ABC):
 
         space, generator = find_space(search["model"]["init_args"]["space"]), _generator(self, cell)
         found = self.method(budget).run(space, generator, ask)
+        ledger.about["metric"] = evaluate.measured if isinstance(evaluate, Trials) else metric
         ledger.write()
         return found.incumbent.genotype
 
@@ -171,7 +172,7 @@ class SuccessiveHalving(Baseline):
         gpus = 1 / self.at_once if torch.cuda.is_available() else 0
         method = Halving(self.trials or 1, self.epochs, self.grace, self.factor, self.at_once, gpus=gpus)
         trace = method.run(space, _generator(self, cell), trials.train)
-        _ledger(self, cell, folder, trials.metric, self.trained).take(trace)
+        _ledger(self, cell, folder, trials.measured, self.trained).take(trace)
         return trace.incumbent.genotype
 
 

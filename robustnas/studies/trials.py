@@ -84,7 +84,7 @@ class Ledger:
     """
 
     folder: Path
-    about: Mapping[str, Any]
+    about: dict[str, Any]
     table: Mapping[str, Any] | None = None
     trials: list[dict[str, Any]] = field(default_factory=list, init=False)
     asked: int = field(default=0, init=False)
@@ -182,6 +182,13 @@ class Trials:
         """What is compared: the metric of the study's score on validation data, or ``None`` for the first one."""
         room, _, name = (self.cell.score or "").partition("/")
         return f"val/{name}" if room == "test" else None
+
+    @property
+    def measured(self) -> str | None:
+        """What was compared, by what the trials logged; ``None`` before the first."""
+        logs = (path.read_text(encoding="utf-8") for path in self.folder.glob("trials/*/run/metrics.csv"))
+        columns = next(logs, "").partition("\n")[0].split(",")
+        return self.metric or next((name for name in FIRST if name in columns), None)
 
     def __call__(self, genotype: Genotype, epochs: float, number: int) -> float:
         """Train an architecture.

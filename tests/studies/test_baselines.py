@@ -67,7 +67,7 @@ def test_every_baseline_is_a_cell_with_an_evaluation_and_a_trace(
     assert all(record.held["score"]["name"] == "test/top1" for record in held.values())
     search = root / held["RandomSearch"].folder / "search"
     trace = read_json(search / "trace.json")
-    assert (trace["unit"], trace["planned"], len(trace["trials"])) == ("epochs", 2, 2)
+    assert (trace["unit"], trace["planned"], trace["metric"], len(trace["trials"])) == ("epochs", 2, "val/top1", 2)
     assert [trial["spent"] for trial in trace["trials"]] == [1, 2]
     best = max(trace["trials"], key=lambda trial: trial["score"])
     assert best["genotype"] == str(Run(search).genotype())

@@ -10,6 +10,7 @@ import pytest
 from robustnas.spaces import NASBench201, genotype_of
 from robustnas.studies.configuration import configured
 from robustnas.studies.grid import Cell, cells_of
+from robustnas.studies.results import higher_is_better
 from robustnas.studies.study import read_study
 from robustnas.table import Table
 
@@ -61,3 +62,9 @@ def test_the_studies_of_all_variants_are_understood(path: Path) -> None:
 def test_the_other_studies_are_understood_too(path: Path) -> None:
     found = configured(cells(path))
     assert len({cell.fingerprint for cell in found}) == len(found)
+
+
+def test_the_scores_of_shipped_studies_point_the_right_way() -> None:
+    scores = {name: higher_is_better(name) for name in ("test/top1", "truth/accuracy", "gap/accuracy", "truth/regret")}
+    assert scores == {"test/top1": True, "truth/accuracy": True, "gap/accuracy": False, "truth/regret": False}
+    assert higher_is_better("gap/discrete_accuracy")
