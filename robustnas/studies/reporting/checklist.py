@@ -197,7 +197,7 @@ def _ablated(look: _Look) -> Found:
 
 def _two(key: int, what: str, look: _Look) -> Found:
     names = {task[key] for task in look.study.tasks if look.study.scored(task)}
-    return ("yes", f"{len(names)} {what}", "results.csv") if len(names) > 1 else ("no", f"one of {what}", None)
+    return ("yes", f"{len(names)} {what}", "results.csv") if len(names) > 1 else ("no", f"fewer than two {what}", None)
 
 
 def _untouched(look: _Look) -> Found:
