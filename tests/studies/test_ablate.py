@@ -86,6 +86,9 @@ def test_a_study_runs_stops_and_goes_on(asked: list[list[str]], tmp_path: Path, 
     assert search["verdict"]["state"] == verdict["state"]
     assert (search["attempts"], search["continued"], search["device"]) == (1, False, "cpu")
     said = capsys.readouterr().out
+    assert f"Report: {root / 'report.html'}" in said
+    assert "DARTS" in (root / "tables.md").read_text(encoding="utf-8")
+    assert (root / "tensorboard" / "DARTS" / "seed-0" / "events.out.tfevents.study").is_file()
     assert "2 of 2 cells" in said
     assert f"{held['DARTS'].score:.4f}" in said
 

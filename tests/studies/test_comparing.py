@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made import VARIANTS, page_of, study_cells, write_study
+from made_studies import VARIANTS, page_of, study_cells, write_study
 
 from robustnas.studies.reporting.analysis import best_differs, family, leaderboard, ranking, reference_of
 from robustnas.studies.reporting.material import RANDOM, Entry, Material, Metric
@@ -113,7 +113,9 @@ def test_designs_show_what_parts_contribute(tmp_path: Path) -> None:
 
     page = page_of(write_study(tmp_path / "f", study_cells(("DARTS",), (None,), range(3), grid, False), score))
     table = next(said for said in page.texts["table"] if "Effects of factors" in said)
-    effects = {name: float(value) for name, value in re.findall(r"(\w+ = on)main effect\+(\d+\.\d\d)", table)}
+    effects = {
+        name: float(value) for name, value in re.findall(r"((?:decay|noise) = on)main effect\+(\d+\.\d\d)", table)
+    }
     assert effects == {"decay = on": pytest.approx(12.5, abs=0.2), "noise = on": pytest.approx(12.5, abs=0.2)}
     both = re.search(r"decay = on and noise = oninteraction\+(\d\.\d\d)", table)
     assert both is not None

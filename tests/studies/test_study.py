@@ -40,7 +40,9 @@ def test_a_grid_has_every_combination(tmp_path: Path) -> None:
         seeds=[4, 2],
         baselines=["Random"],
         evaluation={"config": "evaluate_nasbench201", "options": {"trainer.max_epochs": 7}},
+        published={"A": {"mean": 54.3, "std": 0, "metric": "top1", "source": "a paper"}},
     )
+    assert held.published == {"A": {"mean": 54.3, "std": 0, "metric": "top1", "source": "a paper"}}
     cells = cells_of(held)
     wanted = set()
     for seed in (4, 2):
@@ -144,6 +146,9 @@ WRONG: list[tuple[Any, str]] = [
     ({"variants": ONE, "baselines": "Random"}, "list of names, or names with their arguments, but got 'Random'"),
     ({"variants": ONE, "baselines": ["R", "R"]}, "Expected `baselines` to differ from each other"),
     ({"variants": ONE, "score": 3}, "Expected `score` to be the name of a metric, such as test/top1, but got 3"),
+    ({"variants": ONE, "published": {"A": {"mean": 54.3}}}, "Expected `published.A` to have a `mean` and a `source`"),
+    ({"variants": ONE, "published": {"A": {"mean": "5", "source": "x"}}}, "Expected `published.A` to have a `mean`"),
+    ({"variants": ONE, "published": {"A": {"mean": 5, "source": "x", "n": 3}}}, "no more than metric, mean, std, sour"),
     ({"variants": ONE, "evaluation": 3}, "Expected `evaluation` to have a `config` and `options`, but got 3"),
     ("variants: {A: {options: {}}, A: {options: {}}}", "stand there once, but got 'A' twice in line 1"),
     ("variants: {1: {options: {}}, '1': {options: {}}}", "Expected the names of `variants` to differ"),

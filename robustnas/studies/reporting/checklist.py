@@ -89,7 +89,9 @@ class _Look:
         dirty = [one for one in held if part(one, "git", "robustnas", "dirty")]
         if dirty:
             return "no", f"{len(dirty)} of {len(held)} cells ran with uncommitted changes", None
-        return "yes", f"robustnas with version and commit, {why}", proof
+        if any(part(one, "git", "robustnas", "commit") is None for one in held):
+            return "no", "the commit of robustnas is not recorded in every cell", None
+        return "yes", f"version and commit of robustnas, {why}", proof
 
     def same(self, pick: Callable[[Record], Any], records: list[Record]) -> bool:
         """Whether something is the same in all of some cells, and known."""
@@ -197,7 +199,7 @@ def _ablated(look: _Look) -> Found:
 
 def _two(key: int, what: str, look: _Look) -> Found:
     names = {task[key] for task in look.study.tasks if look.study.scored(task)}
-    return ("yes", f"{len(names)} {what}", "results.csv") if len(names) > 1 else ("no", f"one of {what}", None)
+    return ("yes", f"{len(names)} {what}", "results.csv") if len(names) > 1 else ("no", f"fewer than two {what}", None)
 
 
 def _untouched(look: _Look) -> Found:

@@ -16,6 +16,7 @@ from robustnas.studies.results import Record
 
 FOLDER = "tensorboard"
 EVENTS = "events.out.tfevents.study"  # one name, so that writing again replaces it
+FIRST = ("score", "search/lambda_max", "search/skip_share", "truth/regret", "seconds/total")  # five are shown at first
 SERIES = {  # metric: series whose last value it is
     "search/lambda_max": "curvature/max",
     "search/skip_share": "genotype/skip_share",
@@ -38,12 +39,13 @@ def write_sessions(study: Material) -> Path:
     sessions = {
         Path(record.folder).relative_to("cells"): (settings(record), metrics(study, record)) for record in study.records
     }
-    for old in root.rglob(EVENTS) if root.is_dir() else ():
+    for old in list(root.rglob(EVENTS)):
         if old.parent.relative_to(root) not in sessions:
             shutil.rmtree(old.parent)  # a cell that is no longer in the study
     names = dict.fromkeys(name for given, _ in sessions.values() for name in given)
     kinds = {name: next(type(given[name]) for given, _ in sessions.values() if name in given) for name in names}
-    measured = list(dict.fromkeys(name for _, found in sessions.values() for name in found))
+    every = dict.fromkeys(name for _, found in sessions.values() for name in found)
+    measured = [name for name in FIRST if name in every] + [name for name in every if name not in FIRST]
     for place, (given, found) in sessions.items():
         at = (study.root / "cells" / place / "result.json").stat().st_mtime
         write_bytes(root / place / EVENTS, _events(given, found, kinds, measured, at))
@@ -67,13 +69,13 @@ def metrics(study: Material, record: Record) -> dict[str, float]:
     truth = study.truths.get(record.folder, {})
     found: dict[str, Any] = {
         "score": record.score,
-        **held["metrics"]["test"],
-        **{f"truth/{name}": truth.get(name) for name in ("accuracy", "regret", "rank")},
+        "seconds/total": sum(held["seconds"].values()),
         **{name: study.last(record, series) for name, series in SERIES.items()},
+        **{f"truth/{name}": truth.get(name) for name in ("accuracy", "regret", "rank")},
         "verdict/state": STATES.get(verdict["state"]) if verdict else None,
+        **held["metrics"]["test"],
         "parameters": held["parameters"],
         **{f"seconds/{name}": value for name, value in held["seconds"].items()},
-        "seconds/total": sum(held["seconds"].values()),
     }
     return {name: float(value) for name, value in found.items() if _is_number(value)}
 

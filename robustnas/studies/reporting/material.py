@@ -131,7 +131,8 @@ class Material:
                 if (search / "truth.json").is_file():
                     truths[record.folder] = _numbers(read_json(search / "truth.json"))
             except ValueError as error:
-                unread[record.folder] = str(error)
+                if not record.baseline:  # a baseline need not leave the history of a search
+                    unread[record.folder] = str(error)
         finished = {record.folder for record in records}
         failures = {cell: said for cell, said in read_failures(root).items() if cell not in finished}
         manifests = {record.folder: _manifests(root / record.folder) for record in records}

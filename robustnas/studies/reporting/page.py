@@ -24,9 +24,11 @@ MORE = """
 .bar { stroke-width: 3; opacity: .45; } .mean { fill: none; stroke: var(--ink); stroke-width: 1.6; }
 .lead { fill: none; stroke: var(--soft); stroke-width: 1; } .clique { fill: none; stroke: var(--ink); stroke-width: 4;
   stroke-linecap: round; } svg .name { font-size: 12px; fill: var(--ink); }
-.wide-plot svg { min-width: 620px; max-width: 900px; } .wide-plot svg text { font-size: 12px; }
+.chart svg .said { font-size: 10px; }
+.wide-plot svg { min-width: 620px; max-width: 900px; }
+.wide-plot svg text, .wide-plot svg .said { font-size: 12px; }
 .broad-chart { margin: 1rem 0; } .dots.square.big { stroke-width: 6; }
-td.number, th.number { text-align: right; } .numbers td { font-variant-numeric: tabular-nums; white-space: nowrap; }
+.numbers td { font-variant-numeric: tabular-nums; white-space: nowrap; }
 .numbers td span { display: inline-block; white-space: normal; min-width: 15em; } .numbers tbody th { min-width: 8em; }
 .yes { background: var(--good); } .no { background: var(--bad); } .na { background: var(--soft); }
 .checklist td:nth-child(n+4) { min-width: 14em; overflow-wrap: anywhere; }
@@ -104,7 +106,9 @@ def summary(study: Material) -> Markup:
     pairs: list[tuple[object, object]] = [
         ("compared", f"{len(variants)}: {', '.join(entry.label for entry in variants)}"),
         ("baselines", ", ".join(baselines) or "none"),
-        ("on", "; ".join(task_name(task) for task in study.tasks)),
+        ("on", "; ".join(task_name(task) for task in study.tasks) if any(map(any, study.tasks)) else None),
+        ("space", named("module", "init_args", "space")),
+        ("data", named("data", "source")),
         ("seeds", ", ".join(map(str, study.seeds))),
         ("score", ", ".join(dict.fromkeys(study.metric(t).said for t in study.tasks if study.of(t)))),
         ("cells", ", ".join(f"{states[state]} {state}" for state in ("finished", "failed", "not run"))),

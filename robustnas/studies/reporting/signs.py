@@ -40,8 +40,11 @@ def signs(study: Material, rows: Sequence[Calibration], bad: str, cases: int) ->
 
 
 def _calibration(rows: Sequence[Calibration], bad: str, cases: int) -> Markup:
-    if not rows or not bad:
-        why = "it takes finished searches with recorded histories, and random architectures or at least three of them"
+    if not bad or all(row.area is None for row in rows):
+        why = (
+            "it takes both bad and good searches of one task, with their histories; bad is worse than the mean of "
+            "random architectures, or in the bottom third of at least three searches"
+        )
         return tag("p", f"Nothing can be said: {why}.", class_="missing")
     body: list[list[object]] = []
     for row in rows:
