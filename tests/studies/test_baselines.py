@@ -57,7 +57,7 @@ def median_size(channels: int) -> float:
 def test_every_baseline_is_a_cell_with_an_evaluation_and_a_trace(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ablate, "engine_of", lambda options: Inline())
+    monkeypatch.setattr(ablate, "engine_of", lambda options, root: Inline())
     study(tmp_path, baselines=EVERY)
     root = tmp_path / "runs"
     assert main(["ablate", str(tmp_path / "study.yaml"), "--folder", str(root)]) == 0
@@ -179,7 +179,7 @@ def test_a_baseline_that_makes_no_sense_is_refused_at_the_start(
 @pytest.mark.parametrize("space", ["MobileSmall", "S1"])
 def test_baselines_know_every_kind_of_space(space: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two searches and two trainings, of a few steps, in a chain of blocks and where edges are dropped."""
-    monkeypatch.setattr(ablate, "engine_of", lambda options: Inline())
+    monkeypatch.setattr(ablate, "engine_of", lambda options, root: Inline())
     size = {"channels": 4} if space == "MobileSmall" else {"channels": 4, "layers": 3}
     common = {
         "model.init_args": {"space": space, "cells": None, **size}, "data.init_args.batch_size": 16,

@@ -40,7 +40,7 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ablate, "engine_of", lambda options: Inline())
+    monkeypatch.setattr(ablate, "engine_of", lambda options, root: Inline())
 
 
 def start(folder: Path, **changed: Any) -> int:

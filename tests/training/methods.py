@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from robustnas import variants
 from robustnas.networks.normalisation import BundleNorm
 from robustnas.strategies import (
+    BestOfSampled,
     BinaryGates,
     CurvatureRise,
     LargestDrop,
@@ -57,6 +58,7 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "ProxylessNAS, full": ("ProxylessNAS", {"arch_start": 0, "arch_every": 2, "relaxation": BinaryGates("full")}),
     "DARTSPT": ("DARTSPT", {"selection": LargestDrop("loss", every=1), "max_epochs": 2}),
     "SparsemaxDARTS": ("SparsemaxDARTS", {}),
+    "RandomSharing": ("RandomSharing", {"selection": BestOfSampled(samples=5)}),
 }
 
 

@@ -123,6 +123,7 @@ def test_it_is_a_run_loaded_from_that_epoch_with_the_larger_decay(tmp_path, name
         assert all(one[key] == value for key, value in other.items() if key != "step")
 
 
+@pytest.mark.slow
 def test_the_comparison_sees_another_decay(tmp_path) -> None:
     """Two ways back, with decays that differ by little."""
     one = run(tmp_path / "a", adaptive())
