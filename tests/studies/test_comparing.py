@@ -17,6 +17,13 @@ from robustnas.studies.reporting.material import RANDOM, Entry, Material, Metric
 from robustnas.studies.reporting.tables import latex, latex_tables, markdown, markdown_tables
 
 
+def test_accuracies_are_shown_in_percent_once() -> None:
+    assert Metric("test/top1").shown(0.9437) == Metric("truth/accuracy").shown(94.37) == "94.37"
+    assert Metric("truth/accuracy").shown(-0.5, sign=True) == "−0.50"
+    assert Metric("test/loss", False).shown(0.12345) == "0.1235"
+    assert [Metric(name).said for name in ("val/top1", "test/r2")] == ["val/top1, %", "test/r2"]
+
+
 def test_latex_and_markdown_are_escaped() -> None:
     assert latex("a_b & 5 % {x} \\y ~ ^ # $") == (
         r"a\_b \& 5 \% \{x\} \textbackslash{}y \textasciitilde{} \textasciicircum{} \# \$"

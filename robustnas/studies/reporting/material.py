@@ -56,23 +56,28 @@ class Metric:
     higher_is_better: bool = True
 
     @property
-    def scale(self) -> float:
+    def percent(self) -> bool:
         """Accuracies are shown in percent."""
-        return 100.0 if self.name.endswith(("top1", "top5", "accuracy", "map")) else 1.0
+        return self.name.endswith(("top1", "top5", "accuracy", "map"))
+
+    @property
+    def scale(self) -> float:
+        """What a value is multiplied by; those of tables are in percent already."""
+        return 100.0 if self.percent and not self.name.startswith("truth/") else 1.0
 
     @property
     def said(self) -> str:
         """Name with its unit."""
-        return f"{self.name}, %" if self.scale > 1 else self.name
+        return f"{self.name}, %" if self.percent else self.name
 
     @property
     def points(self) -> str:
         """Unit of differences."""
-        return "percentage points" if self.scale > 1 else f"units of {self.name}"
+        return "percentage points" if self.percent else f"units of {self.name}"
 
     def shown(self, value: float, sign: bool = False) -> str:
         """A value or a difference for people."""
-        text = f"{value * self.scale:{'+' if sign else ''}.{2 if self.scale > 1 else 4}f}"
+        text = f"{value * self.scale:{'+' if sign else ''}.{2 if self.percent else 4}f}"
         return text.replace("-", "−")
 
 
