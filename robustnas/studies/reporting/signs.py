@@ -51,24 +51,23 @@ def _calibration(rows: Sequence[Calibration], bad: str, cases: int) -> Markup:
         lead, inside = row.lead, row.interval
         area = "–" if row.area is None else f"{row.area:.2f}"
         within = "–" if inside is None else f"{inside.low:.2f} to {inside.high:.2f}"
-        bound = "–" if row.threshold is None else f"{figure(row.threshold)}{', chosen here' if row.chosen else ''}"
+        bound = "–" if row.threshold is None else f"{figure(row.threshold)}{'*' if row.chosen else ''}"
         hits = "–" if lead is None else f"{lead.hits}"
         false = "–" if lead is None or lead.false is None else f"{lead.false}"
         epochs = "–" if lead is None or lead.median is None else f"{lead.median:g}"
-        sizes = f"{row.bad} bad, {row.good} good" + (f", {row.unmeasured} unmeasured" if row.unmeasured else "")
         body.append([
-            row.indicator.says, row.indicator.warns, area, within, sizes, bound, hits, false, epochs,
-            tag("span", row.conclusion),
+            row.indicator.says, row.indicator.warns, area, within, row.bad, row.good, row.unmeasured or "–", bound,
+            hits, false, epochs, tag("span", row.conclusion),
         ])  # fmt: skip
-    head = ["indicator", "warns if", "AUROC", "95 % interval", "n", "alarm at", "hits", "false alarms",
-        "lead, epochs", "what follows"]  # fmt: skip
+    head = ["indicator", "warns if", "AUROC", "95 % interval", "bad", "good", "unmeasured", "alarm at",
+        "hits", "false alarms", "lead, epochs", "what follows"]  # fmt: skip
     many = max((min(row.bad, row.good) for row in rows), default=0) >= FEW
     few = "" if many else f" With fewer than {FEW} bad or good searches nothing can be concluded from this table."
     notes = (
         f"Bad: {bad}. AUROC: share of pairs of a bad and a good search of one task that the indicator orders rightly; "
-        "0.5 is chance. Interval: Newcombe's. Alarm: the verdict's threshold, or else the one that tells these very "
-        "searches apart best, which flatters it. Lead: epochs from the alarm to the end, median over the alarmed bad "
-        f"searches. Many indicators are looked at: expect one in twenty to stand out by luck.{few}"
+        "0.5 is chance. Interval: Newcombe's. Alarm: the verdict's threshold, or else (*) the one that tells these "
+        "very searches apart best, which flatters it. Lead: epochs from the alarm to the end, median over the alarmed "
+        f"bad searches. Many indicators are looked at: expect one in twenty to stand out by luck.{few}"
     )
     return join([
         table(f"Over {cases} searches", head, body, "numbers"), tag("p", notes, class_="note"),
