@@ -11,7 +11,7 @@ import pytest
 from made_studies import VARIANTS, study_cells, write_study
 
 from robustnas.statistics import separation
-from robustnas.studies.baselines import BASELINES
+from robustnas.studies.baselines import KINDS
 from robustnas.studies.reporting import write_report
 from robustnas.studies.reporting.calibration import (
     Case,
@@ -131,7 +131,7 @@ def test_thresholds_of_the_verdict_are_used_as_the_verdict_uses_them() -> None:
 
 def test_bad_is_under_the_mean_of_random_or_in_the_bottom_third(tmp_path: Path) -> None:
     scores = {"A": 0.1, "B": 0.5, "C": 0.9, RANDOM: 0.4}
-    assert RANDOM in BASELINES
+    assert RANDOM in KINDS
 
     def held(cell: Any, rng: Any) -> float:
         return scores[cell.variant] + 0.01 * cell.seed

@@ -29,7 +29,8 @@ MORE = """
 .wide-plot svg text, .wide-plot svg .said { font-size: 12px; }
 .broad-chart { margin: 1rem 0; } .dots.square.big { stroke-width: 6; }
 .numbers td { font-variant-numeric: tabular-nums; white-space: nowrap; }
-.numbers td span { display: inline-block; white-space: normal; min-width: 15em; max-width: 24em; } .numbers tbody th { min-width: 8em; }
+.numbers td span { display: inline-block; white-space: normal; min-width: 15em; max-width: 24em; }
+.numbers tbody th { min-width: 8em; }
 .yes { background: var(--good); } .no { background: var(--bad); } .na { background: var(--soft); }
 .checklist td:nth-child(n+4) { min-width: 14em; overflow-wrap: anywhere; }
 .short li { margin: .3rem 0; max-width: 80ch; }
