@@ -17,6 +17,9 @@ from robustnas.data import Probe
 from robustnas.strategies import CurvatureRise, LargestDrop, RaiseDecay, ShareThreshold, Unrolled
 from robustnas.training.search import SearchModule
 
+QUICK = ("DARTS", "GDAS", "PCDARTS", "ProxylessNAS")
+LONGER = sorted(set(variants.__all__) - set(QUICK))
+
 
 def small(variant: str, **options: Any) -> Any:
     shared = {"channels": 4, "cells": 1, "image_channels": 1, "arch_start": 0}
@@ -47,7 +50,7 @@ def compare(folder: Path, make: Callable[[], SearchModule], epochs: int = 2) -> 
     return rows(watched)
 
 
-@pytest.mark.parametrize("variant", sorted(variants.__all__))
+@pytest.mark.parametrize("variant", [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in LONGER)])
 def test_a_watched_search_is_the_same_bit_for_bit(tmp_path: Path, variant: str) -> None:
     compare(tmp_path, lambda: small(variant))
 

@@ -98,7 +98,9 @@ SEARCHES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", SEARCHES)
+@pytest.mark.parametrize(
+    "name", ["second order", *(pytest.param(n, marks=pytest.mark.slow) for n in list(SEARCHES)[1:])]
+)
 def test_it_is_a_run_loaded_from_that_epoch_with_the_larger_decay(tmp_path, name: str) -> None:
     options = SEARCHES[name]
 
@@ -148,6 +150,7 @@ CUTS = {  # three steps an epoch, so that the search goes back after 12 and afte
     "inside an epoch run again": (17, {"every_n_train_steps": 4}),
     "after the second": (29, {"every_n_train_steps": 7}),
 }
+QUICK = ("at the return", "inside an epoch run again")
 
 
 def drawing(folder: Path, ckpt_path: Path | None = None, **options: Any) -> Trainer:
@@ -161,7 +164,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Trainer:
     return drawing(tmp_path_factory.mktemp("whole"))
 
 
-@pytest.mark.parametrize("name", CUTS)
+@pytest.mark.parametrize("name", [*QUICK, *(pytest.param(n, marks=pytest.mark.slow) for n in CUTS if n not in QUICK)])
 def test_a_resumed_search_is_the_undisturbed_one_bit_for_bit(tmp_path: Path, whole: Trainer, name: str) -> None:
     step, when = CUTS[name]
     saver = ModelCheckpoint(tmp_path, "last", enable_version_counter=False, **when)
