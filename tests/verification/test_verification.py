@@ -185,7 +185,8 @@ def test_a_run_that_is_never_the_same_is_named_once(make: Callable[..., Subject]
 def test_no_other_check_fails(name: str, make: Callable[..., Subject], monkeypatch: Patch) -> None:
     breaks, guarded, _ = {**MATHS_BROKEN, **RUNS_BROKEN}[name]
     breaks(monkeypatch)
-    assert list(failing(make("gdas" if guarded == "paths" else ""), ALONE)) == [guarded]
+    also = ["partition"] if name == "momentum lost" else []  # it undoes its steps by the call that is broken
+    assert list(failing(make("gdas" if guarded == "paths" else ""), ALONE)) == [*also, guarded]
 
 
 SOUND = ["", "gdas"]  # the first is that which is broken above
