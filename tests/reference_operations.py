@@ -40,19 +40,22 @@ class ReLUConvBN(nn.Module):
 
 
 class FactorizedReduce(nn.Module):
-    """Halves the resolution; an odd image is padded after the shift, so that both halves have ceil(size / 2)."""
+    """Halves the resolution; an odd image is padded after the shift, so that both halves have ceil(size / 2).
+
+    Every other pixel is taken before the convolutions: torch damages memory in strided ones of 1 x 1 (docs/numbers.md).
+    """
 
     def __init__(self, c_in: int, c_out: int, affine: bool) -> None:
         super().__init__()
-        self.conv1 = conv(c_in, c_out // 2, 1, stride=2)
-        self.conv2 = conv(c_in, c_out // 2, 1, stride=2)
+        self.conv1 = conv(c_in, c_out // 2, 1)
+        self.conv2 = conv(c_in, c_out // 2, 1)
         self.bn = nn.BatchNorm2d(c_out, affine=affine)
 
     def forward(self, x: Tensor) -> Tensor:
         x = torch.relu(x)
         odd_height, odd_width = x.shape[2] % 2, x.shape[3] % 2
         shifted = nn.functional.pad(x[:, :, 1:, 1:], (0, odd_width, 0, odd_height))
-        return self.bn(torch.cat([self.conv1(x), self.conv2(shifted)], dim=1))
+        return self.bn(torch.cat([self.conv1(x[:, :, ::2, ::2]), self.conv2(shifted[:, :, ::2, ::2])], dim=1))
 
 
 class SepConv(nn.Module):

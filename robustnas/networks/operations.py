@@ -12,8 +12,10 @@ from torch import Tensor, nn
 
 from robustnas.networks.bundle import Bundle, Operation, State, separable, spread
 from robustnas.networks.depthwise import depthwise_conv, from_phases
+from robustnas.networks.layout import lay_gradient_out, layout_of
 from robustnas.networks.mbconv import MBConv
 from robustnas.networks.normalisation import BundleNorm, Group, take
+from robustnas.networks.pointwise import pointwise_conv, strided_pointwise
 
 
 class SepConv(Operation):
@@ -69,7 +71,10 @@ class ReluConv(Operation):
 
     def forward(self, state: State, group: Group, scale: Tensor | None) -> Tensor:
         kernel = take(self.conv, group).flatten(0, 1)
-        convolved = F.conv2d(state.relu, kernel, None, self.bundle.stride, kernel.shape[-1] // 2)
+        if kernel.shape[-1] == 1:
+            convolved = pointwise_conv(state.relu, kernel, self.bundle.stride)
+        else:
+            convolved = F.conv2d(state.relu, kernel, None, self.bundle.stride, kernel.shape[-1] // 2)
         normalised: Tensor = self.bn(convolved, group, scale)
         return normalised
 
@@ -114,8 +119,8 @@ class FactorisedReduce(Operation):
     def forward(self, state: State, group: Group, scale: Tensor | None) -> Tensor:
         height, width = state.relu.shape[-2:]
         shifted = F.pad(state.relu[..., 1:, 1:], (0, width % 2, 0, height % 2))  # odd sizes keep both halves equal
-        here = F.conv2d(state.relu, take(self.conv1, group).flatten(0, 1), stride=2)
-        there = F.conv2d(shifted, take(self.conv2, group).flatten(0, 1), stride=2)
+        here = pointwise_conv(state.relu, take(self.conv1, group).flatten(0, 1), stride=2)
+        there = pointwise_conv(shifted, take(self.conv2, group).flatten(0, 1), stride=2)
         # Channels go last, so that both halves are moved pixel by pixel.
         halves = [half.permute(0, 2, 3, 1).unflatten(3, (len(group), -1)) for half in (here, there)]
         both = torch.cat(halves, dim=4).flatten(3).permute(0, 3, 1, 2)
@@ -160,6 +165,9 @@ class Noise(Operation):
 class Modules(Operation):
     """A user's own ``nn.Module`` on every edge.
 
+    On a CPU a module that may hold a strided 1 x 1 convolution gets images in the format that torch convolves safely
+    (docs/numbers.md): what it computes inside is out of this library's hands.
+
     Args:
         bundle: Where the operation stands.
         factory: Makes the module of one edge from ``(channels, stride, affine)``.
@@ -170,9 +178,16 @@ class Modules(Operation):
     def __init__(self, bundle: Bundle, factory: Callable[[int, int, bool], nn.Module]) -> None:
         super().__init__(bundle)
         self.each = nn.ModuleList(factory(bundle.channels, bundle.stride, bundle.affine) for _ in range(bundle.edges))
+        self.strided = bundle.stride > 1 or any(strided_pointwise(module) for module in self.each.modules())
 
     def forward(self, state: State, group: Group, scale: Tensor | None) -> Tensor:
-        outputs = [self.each[position](state.images) for position in group]
+        images, layout = state.images, layout_of(state.images)
+        safe = self.strided and images.is_cpu and layout == torch.channels_last
+        if safe:
+            images = lay_gradient_out(images).contiguous()
+        outputs = [self.each[position](images) for position in group]
+        if safe:
+            outputs = [lay_gradient_out(output).contiguous(memory_format=layout) for output in outputs]
         if scale is not None:
             outputs = [output * weight.to(output.dtype) for output, weight in zip(outputs, scale, strict=True)]
         return torch.cat(outputs, dim=1)

@@ -170,7 +170,10 @@ def _dil_conv(x: Tensor, named: Named, by_batch: bool, stride: int, kernel: int)
 
 
 def _conv(x: Tensor, named: Named, by_batch: bool, stride: int, kernel: int) -> Tensor:
-    return _norm(F.conv2d(F.relu(x), named["conv"], None, stride, kernel // 2), named, "bn", by_batch)
+    x = F.relu(x)
+    if kernel == 1:  # torch must not get a strided 1 x 1 convolution: docs/numbers.md
+        x, stride = x[..., ::stride, ::stride], 1
+    return _norm(F.conv2d(x, named["conv"], None, stride, kernel // 2), named, "bn", by_batch)
 
 
 def _factorised_conv(x: Tensor, named: Named, by_batch: bool, stride: int, kernel: int) -> Tensor:
@@ -182,8 +185,8 @@ def _skip(x: Tensor, named: Named, by_batch: bool, stride: int, kernel: int) -> 
     if stride == 1:
         return x
     x = F.relu(x)
-    shifted = F.pad(x[..., 1:, 1:], (0, x.shape[-1] % 2, 0, x.shape[-2] % 2))
-    halves = [F.conv2d(x, named["conv1"], stride=2), F.conv2d(shifted, named["conv2"], stride=2)]
+    shifted = F.pad(x[..., 1::2, 1::2], (0, x.shape[-1] % 2, 0, x.shape[-2] % 2))
+    halves = [F.conv2d(x[..., ::2, ::2], named["conv1"]), F.conv2d(shifted, named["conv2"])]
     return _norm(torch.cat(halves, dim=1), named, "bn", by_batch)
 
 
