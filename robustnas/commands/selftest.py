@@ -19,7 +19,7 @@ from typing import Any
 from robustnas.verification.attempt import attempt
 from robustnas.verification.finding import Finding
 
-PATIENCE = 15  # seconds that two processes have to find one another
+PATIENCE = 120  # seconds that two processes have to start, on a slow and busy machine, and to find one another
 
 PROCESS = """
 import datetime, sys, torch, torch.distributed as dist

@@ -19,6 +19,8 @@ def fake_cell(payload: Mapping[str, Any]) -> dict[str, Any]:
     cell = payload["cell"]
     folder = Path(payload["root"], folder_of(cell))
     folder.mkdir(parents=True, exist_ok=True)
+    if cell["variant"] == "takes-long":  # before its start is noted: a test sends the signal from then on
+        signal.signal(signal.SIGTERM, lambda number, frame: _leave(folder))
     with (folder / "starts.txt").open("a", encoding="utf-8") as file:
         file.write(f"{os.getpid()}\n")
     starts = len((folder / "starts.txt").read_text(encoding="utf-8").splitlines())
@@ -35,8 +37,6 @@ def fake_cell(payload: Mapping[str, Any]) -> dict[str, Any]:
         time.sleep(600)
     if cell["variant"] == "leaves":
         os._exit(3)
-    if cell["variant"] == "takes-long" and starts == 1:
-        signal.signal(signal.SIGTERM, lambda number, frame: _leave(folder))
     if cell["variant"] in ("hangs", "takes-long") and starts == 1:
         time.sleep(600)
     result = {

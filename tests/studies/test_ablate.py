@@ -206,18 +206,16 @@ def test_a_study_that_is_killed_and_goes_on_finds_the_same(tmp_path: Path) -> No
         words = [sys.executable, "-m", "robustnas", "ablate", study, "--workers", "1", "--folder", str(root)]
         return subprocess.Popen(words, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL)
 
-    assert start(tmp_path / "calm").wait(200) == 0
+    assert start(tmp_path / "calm").wait() == 0
     for seed, epoch in ((0, 1), (1, 4)):
         running = start(tmp_path / "rough")
         search = tmp_path / "rough" / "cells" / "DARTS" / f"seed-{seed}" / "search"
-        limit = time.monotonic() + 100
         while not (search / "alpha" / f"epoch_{epoch:04}.npz").exists():
             assert running.poll() is None
-            assert time.monotonic() < limit
             time.sleep(0.02)
         running.kill()
         running.wait()
-    assert start(tmp_path / "rough").wait(200) == 0
+    assert start(tmp_path / "rough").wait() == 0
     calm, rough = (read_results(tmp_path / name) for name in ("calm", "rough"))
     assert [record.folder for record in calm] == [record.folder for record in rough]
     assert len(calm) == 4

@@ -150,9 +150,7 @@ def test_stopping_ends_what_runs_and_the_study_goes_on_later(tmp_path: Path) -> 
 
     def stop(event: Event) -> None:
         if event.kind == "started" and event.key.startswith("hangs"):
-            limit = time.monotonic() + 60
             while not starts(tmp_path, grid[1]):
-                assert time.monotonic() < limit
                 time.sleep(0.05)
             raise KeyboardInterrupt
 

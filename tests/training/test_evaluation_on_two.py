@@ -35,7 +35,7 @@ def test_an_evaluation_with_more_batches_of_validation_on_one_process(tmp_path) 
     def run(rank: int) -> dict[str, Any]:
         return evaluated(tmp_path / "run", 2, fractions=UNEVEN, eval_batch_size=10)
 
-    first, second = in_two(run, tmp_path / "ranks", 60)
+    first, second = in_two(run, tmp_path / "ranks")
     assert first["rows"] == second["rows"]
     assert first["test"] == second["test"]
     assert {"val/loss", "val/top1"} <= set(first["rows"][0])
@@ -47,7 +47,7 @@ def test_a_search_with_more_batches_of_validation_on_one_process(tmp_path) -> No
     def run(rank: int) -> list[dict[str, float]]:
         return rows(search("DARTS", tmp_path / "run", batch_size=8, devices=2, max_epochs=1, fractions=UNEVEN))
 
-    first, second = in_two(run, tmp_path / "ranks", 60)
+    first, second = in_two(run, tmp_path / "ranks")
     assert first == second
     assert "val/loss" in first[0]
 
@@ -61,4 +61,4 @@ def test_a_process_without_a_sample_to_validate_on_is_refused(tmp_path) -> None:
         return str(refused.value)
 
     sentence = "Expected the role selection to be empty or to have a sample for each of the 2 processes, but got 1."
-    assert in_two(run, tmp_path / "ranks", 60) == [sentence] * 2
+    assert in_two(run, tmp_path / "ranks") == [sentence] * 2

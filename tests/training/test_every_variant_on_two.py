@@ -14,7 +14,6 @@ from torch import Tensor
 from robustnas import variants
 
 Numbers = dict[str, dict[str, Tensor]]
-SECONDS = 900  # for all methods on a machine with other work to do
 
 
 def as_trained(folder: Path, methods: list[str], rank: int) -> Numbers:
@@ -34,8 +33,8 @@ def exact(folder: Path, methods: list[str], devices: int, rank: int) -> Numbers:
     return {name: numbers(search(name, folder / f"{name} {devices}", **options)) for name in methods}
 
 
-def check_one_state(methods: list[str], folder: Path, seconds: int) -> None:
-    first, second = in_two(partial(as_trained, folder, methods), folder / "ranks", seconds)
+def check_one_state(methods: list[str], folder: Path) -> None:
+    first, second = in_two(partial(as_trained, folder, methods), folder / "ranks")
     for name in methods:
         assert first[name].keys() == second[name].keys()
         assert [key for key, one in first[name].items() if not torch.equal(one, second[name][key])] == [], name
@@ -45,9 +44,9 @@ def check_one_state(methods: list[str], folder: Path, seconds: int) -> None:
         assert first[name]["steps"] >= (10 if "stopped" in name else 20)
 
 
-def check_doubled_batch(methods: list[str], folder: Path, seconds: int) -> None:
-    halves = in_two(partial(exact, folder, methods, 2), folder / "two", seconds)
-    (whole,) = in_two(partial(exact, folder, methods, 1), folder / "one", seconds, count=1)
+def check_doubled_batch(methods: list[str], folder: Path) -> None:
+    halves = in_two(partial(exact, folder, methods, 2), folder / "two")
+    (whole,) = in_two(partial(exact, folder, methods, 1), folder / "one", count=1)
     for name in methods:
         for half in halves:
             assert half[name].keys() == whole[name].keys()
@@ -57,11 +56,11 @@ def check_doubled_batch(methods: list[str], folder: Path, seconds: int) -> None:
 
 
 def test_two_processes_hold_one_state(tmp_path) -> None:
-    check_one_state(["ProxylessNAS"], tmp_path, 60)
+    check_one_state(["ProxylessNAS"], tmp_path)
 
 
 def test_two_processes_are_one_with_the_doubled_batch(tmp_path) -> None:
-    check_doubled_batch(["DARTS, second order"], tmp_path, 60)
+    check_doubled_batch(["DARTS, second order"], tmp_path)
 
 
 def test_every_variant_is_a_method() -> None:
@@ -69,12 +68,12 @@ def test_every_variant_is_a_method() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(2 * SECONDS)
+@pytest.mark.timeout(3600)
 def test_two_processes_hold_one_state_in_every_method(tmp_path) -> None:
-    check_one_state(list(METHODS), tmp_path, SECONDS)
+    check_one_state(list(METHODS), tmp_path)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3 * SECONDS)
+@pytest.mark.timeout(3600)
 def test_two_processes_are_one_with_the_doubled_batch_in_every_method(tmp_path) -> None:
-    check_doubled_batch(list(METHODS), tmp_path, SECONDS)
+    check_doubled_batch(list(METHODS), tmp_path)

@@ -96,7 +96,6 @@ def test_a_run_goes_on_from_the_last_steps_of_its_epochs(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("name", SEARCHES)
 def test_a_run_goes_on_from_any_step(tmp_path: Path, name: str) -> None:
     check(tmp_path, name, last_steps=False)

@@ -48,11 +48,10 @@ def state(folder: Path) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 @pytest.mark.parametrize("to", ["the first", "all", "the second"])
 def test_two_processes_end_together_and_go_on_bit_for_bit(tmp_path: Path, to: str) -> None:
     whole, folder = tmp_path / "whole", tmp_path / "run"
-    assert start(whole).wait(240) == 0
+    assert start(whole).wait() == 0
     for epochs, number in ((1, signal.SIGTERM), (3, signal.SIGINT)):
         process = start(folder, "--ckpt_path=auto")
         while process.poll() is None and len(rows(folder)) < epochs:
@@ -63,10 +62,10 @@ def test_two_processes_end_together_and_go_on_bit_for_bit(tmp_path: Path, to: st
         else:
             children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
             os.kill(process.pid if to == "the first" else int(children[0]), number)
-        assert process.wait(60) == 128 + number, (tmp_path / "run.log").read_text()[-3000:]
+        assert process.wait() == 128 + number, (tmp_path / "run.log").read_text()[-3000:]
         assert not list(folder.glob(".*.tmp"))
         print(to, number.name, "at step", state(folder)["global_step"])
-    assert start(folder, "--ckpt_path=last").wait(240) == 0
+    assert start(folder, "--ckpt_path=last").wait() == 0
     assert rows(folder) == rows(whole)
     found, expected = state(folder), state(whole)
     for name, tensor in expected["state_dict"].items():
