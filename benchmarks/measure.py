@@ -17,6 +17,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from robustnas.environment import environment
 from robustnas.spaces import find_space
 
 Step = Callable[[Tensor, Tensor], None]
@@ -110,12 +111,9 @@ def provenance(options: argparse.Namespace, *hidden: str) -> dict[str, Any]:
 
 
 def processor() -> str:
-    """Name of the CPU and what it can do with short numbers."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
-    flags = next((line.split() for line in lines if line.startswith("flags")), [])
-    return f"{name} ({', '.join(flag for flag in ('avx512f', 'avx512_bf16', 'amx_bf16') if flag in flags) or 'plain'})"
+    """Name of the CPU and its instruction set, by which figures of CPUs are to be read."""
+    cpu = environment()["cpu"]
+    return f"{cpu['model']} ({', '.join(cpu['instructions'] or ['instructions not known'])})"
 
 
 def write(found: dict[str, Any], path: Path | None) -> None:

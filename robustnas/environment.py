@@ -36,6 +36,8 @@ EXTRAS = {  # extra: the packages it brings
     "ray": ("ray",),
     "dev": ("pytest", "pytest-xdist", "pytest-timeout", "ruff", "mypy", "pre-commit", "types-PyYAML"),
 }
+# What decides how fast numbers are multiplied, and which kernels torch takes: as the kernel of the system names it.
+INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "sve", "bf16")
 COUNTS = (  # what launchers set, and all that asks for processes reads as numbers
     "GROUP_RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_PORT", "NODE_RANK", "RANK", "SLURM_LOCALID",
     "SLURM_NODEID", "SLURM_NTASKS", "SLURM_PROCID", "WORLD_SIZE",
@@ -47,10 +49,10 @@ def environment() -> dict[str, Any]:
 
     Returns:
         What JSON can hold: ``started`` (now, UTC), ``command`` (the arguments), ``versions`` (``None`` where a package
-        is not installed), ``platform``, ``cpu`` (``model``, ``cores``, and how many of them are ``usable``),
-        ``memory_bytes``, ``gpus`` (names, once torch is imported), and ``git``: for the checkout ``robustnas`` runs
-        from and for the ``working_directory`` the ``commit`` and whether tracked files were changed (``dirty``), or
-        ``None`` where there is no repository.
+        is not installed), ``platform``, ``cpu`` (``model``, its ``instructions`` as far as known, ``cores``, and how
+        many of them are ``usable``), ``memory_bytes``, ``gpus`` (names, once torch is imported), and ``git``: for the
+        checkout ``robustnas`` runs from and for the ``working_directory`` the ``commit`` and whether tracked files were
+        changed (``dirty``), or ``None`` where there is no repository.
     """
     packages = ("torch", "pytorch-lightning", "numpy", "scipy")
     cores = os.cpu_count()
@@ -65,6 +67,7 @@ def environment() -> dict[str, Any]:
         "platform": platform.platform(),
         "cpu": {
             "model": _cpu_model(),
+            "instructions": instructions(),
             "cores": cores,
             "usable": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else cores,
         },
@@ -85,6 +88,15 @@ def versions() -> dict[str, str | None]:
 def missing(extra: str) -> list[str]:
     """Packages of an extra that are not installed."""
     return [name for name in EXTRAS[extra] if _version(name) is None]
+
+
+def instructions() -> list[str] | None:
+    """Those of :data:`INSTRUCTIONS` that the CPU has; ``None`` where the system does not say."""
+    with contextlib.suppress(OSError):
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        if found := re.search(r"^(?:flags|Features)\s*:(.*)$", text, re.MULTILINE):
+            return [name for name in INSTRUCTIONS if name in found[1].split()]
+    return None
 
 
 def usable_cores() -> int:

@@ -38,6 +38,33 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return work
 
 
+@pytest.mark.parametrize(
+    ("text", "known"),
+    [
+        (
+            "model name : a\nflags\t\t: fpu avx2 avx512f avx512_bf16 vaes\n\nflags\t\t: fpu",
+            ["avx2", "avx512f", "avx512_bf16"],
+        ),
+        ("Features\t: fp asimd bf16", ["asimd", "bf16"]),
+        ("flags : fpu sse", []),
+        ("nothing of it", None),
+    ],
+)
+def test_the_instruction_set_is_that_of_the_system(
+    text: str, known: list[str] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: text)
+    assert module.instructions() == known
+
+
+def test_a_system_without_a_list_of_instructions_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_: object, **__: object) -> str:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(Path, "read_text", missing)
+    assert module.instructions() is None
+
+
 @pytest.fixture
 def repository(folder: Path) -> Path:
     git(folder, "init", "-q")

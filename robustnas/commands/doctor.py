@@ -43,8 +43,8 @@ def main(arguments: list[str]) -> int:
         prog="robustnas doctor",
         allow_abbrev=False,
         description="Print versions, devices, memory and extras, say in words what is known to be trouble, and run a "
-        "self-test of seconds: a tiny search and its resume, the hypergradient, a genotype, two processes. The exit "
-        "status is 1 if something failed.",
+        "self-test of seconds: a tiny search and its resume, the hypergradient, a genotype, two processes, and kernels "
+        "of torch that are known to be wrong or slow on some CPUs. The exit status is 1 if something failed.",
     )
     parser.add_argument("--no-test", action="store_true", help="look only, without the self-test")
     parser.add_argument("--json", action="store_true", help="print one JSON object for programs")
@@ -182,6 +182,7 @@ def _machine(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     cpu, threads, memory, devices = (found[name] for name in ("cpu", "threads", "memory", "accelerators"))
     yield "system", found["platform"]
     yield "CPU", f"{cpu['model'] or 'unknown'}; {threads['usable_cores']} of {cpu['cores']} cores for this process"
+    yield "instructions", "unknown" if cpu["instructions"] is None else ", ".join(cpu["instructions"]) or "basic ones"
     yield "threads", f"torch {threads['torch'] or 'unknown'}, OMP_NUM_THREADS {threads['OMP_NUM_THREADS'] or 'not set'}"
     for index, gpu in enumerate(devices["gpus"]):
         yield f"GPU {index}", f"{gpu['name']}, {_bytes(gpu['memory_bytes'])}, of it {_bytes(gpu['free_bytes'])} free"

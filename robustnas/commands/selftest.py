@@ -1,4 +1,4 @@
-"""Checks of ``robustnas doctor``: a tiny search, its resume, its gradient, a genotype, two processes; in seconds.
+"""Checks of ``robustnas doctor``: a tiny search, its resume, its gradient, a genotype, two processes, known kernels.
 
 Nothing heavy is imported before a check runs, so that a broken installation fails one line and not the command.
 """
@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from robustnas.commands.kernels import check_bf16, check_pointwise
 from robustnas.verification.attempt import attempt
 from robustnas.verification.finding import Finding
 
@@ -132,6 +133,8 @@ CHECKS: dict[str, Callable[[Path], str]] = {
     "hypergradient": check_gradient,
     "genotype": check_genotype,
     "two processes": check_processes,
+    "strided 1 x 1 convolution": check_pointwise,
+    "bf16-mixed on this CPU": check_bf16,
 }
 
 

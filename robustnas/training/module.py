@@ -15,6 +15,7 @@ from torchmetrics import Metric, MetricCollection
 from typing_extensions import Self
 
 from robustnas.data import Role
+from robustnas.training.bf16 import slow_bf16
 from robustnas.training.checks import check_fit
 from robustnas.training.combinations import without_effect
 from robustnas.training.description import KEY, describe, load
@@ -115,8 +116,9 @@ class Module(LightningModule, ABC):
     def setup(self, stage: str) -> None:
         check_fit(self, self.trainer, stage)
         check_start(self)
-        for said in without_effect(self, self.trainer.max_epochs or 1) if stage == "fit" else ():
-            rank_zero_only(_LOG.warning)(said)
+        if stage == "fit":
+            for said in [*without_effect(self, self.trainer.max_epochs or 1), *slow_bf16(self)]:
+                rank_zero_only(_LOG.warning)(said)
 
     def configure_callbacks(self) -> list[Callback]:
         """A run leaves its record, whoever starts it."""
