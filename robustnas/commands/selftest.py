@@ -22,7 +22,9 @@ from robustnas.verification.finding import Finding
 PATIENCE = 15  # seconds that two processes have to find one another
 
 PROCESS = """
-import datetime, sys, torch, torch.distributed as dist
+import sys
+sys.path[:] = filter(None, sys.path)  # nothing of the current folder
+import datetime, torch, torch.distributed as dist
 torch.set_num_threads(1)
 rank = int(sys.argv[1])
 wait = datetime.timedelta(seconds=float(sys.argv[3]))
