@@ -11,6 +11,7 @@ import socket
 from typing import Any
 
 from robustnas.studies.pool import cores
+from robustnas.studies.process import outside_any_run
 from robustnas.studies.worker import in_a_sentence
 
 STORE = 100 * 2**20  # bytes; jobs and results are a few kilobytes, and Ray would take a third of the memory
@@ -57,7 +58,8 @@ def join(address: str | None, cpus: float) -> None:
         quiet |= {"include_dashboard": False, "object_store_memory": STORE, "num_cpus": max(cores(), math.ceil(cpus))}
     try:
         _knock(address)
-        ray.init(address, **quiet)
+        with outside_any_run():  # Ray lets its workers import from the current folder first
+            ray.init(address, **quiet)
     except (OSError, RuntimeError, ValueError) as error:
         raise ValueError(
             f"Expected `--address` to be a cluster of Ray that runs, but got {address!r} ({in_a_sentence(error)})."
