@@ -87,6 +87,11 @@ def allowed() -> list[str]:
     return sorted({*OWN, *_checked(_given(), VARIABLE)})
 
 
+def is_import_path(path: object) -> bool:
+    """Whether something is a name within a module, such as ``my_space.SPACE``."""
+    return isinstance(path, str) and "." in path and all(part.isidentifier() for part in path.split("."))
+
+
 def refusal(path: str) -> str:
     """The sentence for a name that may not be imported.
 
@@ -96,6 +101,8 @@ def refusal(path: str) -> str:
     Returns:
         What is wrong, and what allows it.
     """
+    if not is_import_path(path):
+        return f"Expected an import path, such as my_space.SPACE, but got {path!r}."
     module = path.partition(".")[0]
     return (
         f"Expected names of robustnas, of Lightning or of a module that you trust, but got '{path}', and importing it "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import pickle
@@ -23,6 +24,7 @@ from refusals import MODEL, QUIET, SEARCH, said, untrained
 
 from robustnas import trust
 from robustnas.__main__ import main
+from robustnas.options import explain
 from robustnas.training import SearchModule, load
 
 EVIL = "evil.SPACE"
@@ -184,6 +186,48 @@ def test_the_settings_of_the_parser_are_put_back(good: Path) -> None:
     before = dict(jsonargparse._common.parsing_settings)
     load(good / "last.ckpt", SearchModule)
     assert jsonargparse._common.parsing_settings == before
+
+
+@pytest.mark.parametrize("path", ["...", "..", ".evil", "evil..SPACE", "a-b.SPACE", "evil."])
+def test_no_trust_is_advised_that_would_be_refused(path: str) -> None:
+    assert trust.refusal(path) == f"Expected an import path, such as my_space.SPACE, but got {path!r}."
+
+
+@pytest.mark.parametrize("words", [["--model.space=..."], ["--model.space=1.5"], ["--model.space=a-b.SPACE"]])
+def test_a_space_that_no_module_can_hold_is_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    sentence = said([*SEARCH, *words], capsys)
+    assert sentence.startswith("Expected `space` to be one of ['DARTS', "), sentence
+
+
+def test_an_error_message_imports_nothing_that_is_not_trusted(bad: Path) -> None:
+    """The text of a message can come from a file, and look like the words of the parser."""
+    sentence = explain("Key 'wrong' is not expected\nProblem with class_path 'evil.Model'")
+    assert sentence == "Expected an option of Model, but got `wrong`."
+    assert not Path("executed").exists()
+
+
+def test_what_is_trusted_is_found_in_the_current_folder_and_shadows_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ROBUSTNAS_TRUST", "")
+    for name in ("planted_here", "planted_too", "json", "torchmetrics"):
+        Path(f"{name}.py").touch()
+    with trust.trusting(["draw", "--trust=planted_here,json,torchmetrics,no_such_module"]):
+        assert importlib.util.find_spec("planted_here").origin == str(tmp_path / "planted_here.py")
+        for other in ("planted_too", "no_such_module"):
+            assert importlib.util.find_spec(other) is None
+        for installed in ("json", "torchmetrics"):
+            monkeypatch.delitem(sys.modules, installed)
+            assert tmp_path not in Path(importlib.util.find_spec(installed).origin).parents
+    assert importlib.util.find_spec("planted_here") is None
+
+
+def test_a_package_that_may_not_be_installed_is_not_trusted() -> None:
+    """`lightning` is another distribution than the `pytorch-lightning` that this one requires."""
+    for name in trust.OWN:
+        assert importlib.util.find_spec(name) is not None
+    assert not trust.is_trusted("lightning.S")
 
 
 class _Tags(HTMLParser):
