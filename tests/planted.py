@@ -50,6 +50,18 @@ while words:
 print("statuses", *statuses)
 """
 
+# A module of the user's own, with a part of a search.
+PART = """
+from dataclasses import dataclass
+
+from robustnas.strategies import Softmax
+
+
+@dataclass(frozen=True)
+class Warm(Softmax):
+    pass
+"""
+
 
 class Planted:
     """The folder, and what was executed of it.
@@ -61,6 +73,7 @@ class Planted:
 
     def __init__(self, folder: Path, outside: Path) -> None:
         self.folder, self.marks = folder, outside / "marks"
+        self.folder.mkdir(exist_ok=True)
         self.marks.mkdir(parents=True)
         self.means = outside / "means"
         self.means.mkdir()

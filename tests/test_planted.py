@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from planted import Planted, installed
+from planted import PART, Planted, installed
 from words import QUIET, SMALL
 
 from robustnas.__main__ import COMMANDS, main
@@ -24,17 +24,6 @@ seeds: [0, 1]
 baselines: []
 evaluation: null
 """
-PART = """
-from dataclasses import dataclass
-
-from robustnas.strategies import Softmax
-
-
-@dataclass(frozen=True)
-class Warm(Softmax):
-    pass
-"""
-
 # Each command in the folder of a run, and the exit statuses that it may have. Those that start other processes or train
 # for long are refused once they have imported what they need; `LONGER` runs them to their ends.
 COMMAND_LINES: dict[str, tuple[list[str], set[int]]] = {

@@ -79,6 +79,7 @@ def genotype(folder: Path) -> None:
 
 CALLBACK = {"class_path": "LambdaCallback", "init_args": {"on_fit_start": "evil.start"}}
 SYSTEM = {"class_path": "LambdaCallback", "init_args": {"on_fit_start": "os.abort"}}
+IMPORTED = {"class_path": "LambdaCallback", "init_args": {"on_fit_start": "robustnas.trust.os.abort"}}
 FIT = ["fit", "-c", "bad/config.yaml", "--run=new"]
 NAMES: dict[str, tuple[Callable[[Path], object], list[str], str]] = {
     "a checkpoint's class": (lambda f: checkpoint(f, lambda m: m.update(class_path="evil.S")), ["landscape"], "evil.S"),
@@ -102,6 +103,9 @@ NAMES: dict[str, tuple[Callable[[Path], object], list[str], str]] = {
     "space of a model": (lambda f: config(f, lambda c: c["model"]["init_args"].update(space=EVIL)), FIT, EVIL),
     "callback": (lambda f: config(f, lambda c: c["trainer"].update(callbacks=[CALLBACK])), FIT, "evil.start"),
     "function of the system": (lambda f: config(f, lambda c: c["trainer"].update(callbacks=[SYSTEM])), FIT, "os.abort"),
+    "function that is defined elsewhere": (
+        lambda f: config(f, lambda c: c["trainer"].update(callbacks=[IMPORTED])), FIT, f"{os.abort.__module__}.abort"
+    ),
     "logger": (lambda f: config(f, lambda c: c["trainer"].update(logger="evil.Logger")), FIT, "evil.Logger"),
     "configuration to profile": (
         lambda f: config(f, lambda c: c.update(data="evil.D")), ["profile", "-c", "bad/config.yaml"], "evil.D"
@@ -117,6 +121,41 @@ def test_no_module_that_a_file_names_is_imported(case: str, bad: Path, capsys: p
     assert SAYS.format(name) in sentence, sentence
     assert "evil" not in sys.modules
     assert not Path("executed").exists()
+
+
+WRITES = """
+run: run
+model: {class_path: DARTS, init_args: {space: NASBench201, cells: 1, channels: 2}}
+data: {class_path: Digits, init_args: {batch_size: 16}}
+trainer:
+  max_epochs: 1
+  limit_train_batches: 1
+  limit_val_batches: 1
+  accelerator: cpu
+  enable_progress_bar: false
+  default_root_dir: root
+  logger: {class_path: CSVLogger, init_args: {save_dir: logger}}
+  callbacks: [{class_path: ModelCheckpoint, init_args: {dirpath: callback}}]
+  profiler: {class_path: SimpleProfiler, init_args: {dirpath: profiler, filename: times}}
+"""
+
+
+def test_a_configuration_writes_where_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What docs/safety.md says a stranger's configuration may choose, and nothing else."""
+    monkeypatch.chdir(tmp_path)
+    Path("stranger.yaml").write_text(WRITES, encoding="utf-8")
+    assert main(["fit", "-c", "stranger.yaml"]) == 0
+    assert {path.name for path in tmp_path.iterdir()} <= {
+        "stranger.yaml",
+        "run",
+        "root",
+        "logger",
+        "callback",
+        "profiler",
+    }
+    assert any(Path("callback").glob("*.ckpt"))
+    assert any(Path("logger").rglob("metrics.csv"))
+    assert any(Path("profiler").glob("*times*"))
 
 
 PICKLES: dict[str, tuple[Callable[[Path], object], list[str]]] = {
