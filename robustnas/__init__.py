@@ -10,6 +10,6 @@ if started_as_module():  # before anything is imported that Python has not loade
     leave_current_folder()
 
 # In a checkout, variants/, diagnostics/ and configs/ lie beside this folder.
-_checkout = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_checkout = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 if os.path.isfile(os.path.join(_checkout, "variants", "darts.py")):
     __path__.append(_checkout)

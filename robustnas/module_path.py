@@ -10,14 +10,31 @@ import sys
 def leave_current_folder() -> None:
     """Let neither this process nor those that it starts find modules in the current folder.
 
-    ``python -m robustnas`` and an empty entry of ``PYTHONPATH`` put it on the path. It stays only where robustnas
-    itself is installed there, as in a checkout.
+    ``python -m robustnas`` and an empty entry of ``PYTHONPATH`` put it on the path. In a folder that robustnas itself
+    lies in, such as a checkout, nothing is changed.
     """
-    sys.path[:] = [entry for entry in sys.path if not _is_current(entry) or _holds_robustnas(entry)]
+    if _same(os.curdir, os.path.dirname(os.path.dirname(os.path.realpath(__file__)))):
+        return
+    sys.path[:] = [entry for entry in sys.path if not _is_current(entry)]
     os.environ["PYTHONSAFEPATH"] = "1"  # what Python 3.11 and newer start with `-c` or `-m`
     if "PYTHONPATH" in os.environ:
         entries = os.environ["PYTHONPATH"].split(os.pathsep)
         os.environ["PYTHONPATH"] = os.pathsep.join(entry for entry in entries if not _is_current(entry))
+
+
+class OutsideAnyRun:
+    """A context for starting processes that import from the folder they start in: one that holds no files of a run.
+
+    Where this process finds modules in the current folder, as scripts and notebooks do, it is not left.
+    """
+
+    def __enter__(self) -> None:
+        self.folder = os.getcwd()
+        if not any(map(_is_current, sys.path)):
+            os.chdir(os.sep)
+
+    def __exit__(self, *raised: object) -> None:
+        os.chdir(self.folder)
 
 
 def started_as_module() -> bool:
@@ -28,10 +45,6 @@ def started_as_module() -> bool:
 
 def _is_current(entry: str) -> bool:
     return not entry or _same(entry, os.curdir)
-
-
-def _holds_robustnas(entry: str) -> bool:
-    return _same(entry or os.curdir, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
 def _same(one: str, other: str) -> bool:

@@ -97,7 +97,7 @@ class Planted:
         }
         environment = {**kept, "PYTHONPATH": f"{self.means}{path}", "OMP_NUM_THREADS": "1"}
         return subprocess.run(
-            [sys.executable, *command], cwd=self.folder, env=environment, capture_output=True, text=True, timeout=280
+            [sys.executable, *command], cwd=self.folder, env=environment, capture_output=True, text=True, timeout=1000
         )
 
     def sought(self) -> set[str]:

@@ -48,6 +48,7 @@ LONGER: dict[str, tuple[list[str], set[int]]] = {
     "doctor": (["doctor"], {0, 1}),
     "quickstart": (["quickstart", "--run=quick"], {0}),
     "ablate": (["ablate", "study.yaml", "--workers=2", "--trust=my_part"], {0}),
+    "two processes": (["fit", "-c", "config.yaml", "--run=again", "--trainer.devices=2"], {0}),
 }
 
 
@@ -120,13 +121,14 @@ def test_ways_of_python_to_the_current_folder_are_closed(start: str, planted: Pl
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.timeout(2000)
+@pytest.mark.parametrize("name", [*COMMANDS, "two processes"])
 def test_each_command_to_its_end(name: str, planted: Planted) -> None:
     """Each in a process of its own, as a user starts it, with all processes that it starts."""
     planted.plant(*installed())
     if name == "test":
         planted.run(entry_point(), *COMMAND_LINES["evaluate"][0])
-    words, allowed = LONGER.get(name, COMMAND_LINES[name])
+    words, allowed = {**COMMAND_LINES, **LONGER}[name]
     done = planted.run(entry_point(), *words)
     assert done.returncode in allowed, done.stdout[-2000:] + done.stderr[-4000:]
     assert planted.executed() == set()

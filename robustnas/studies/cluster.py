@@ -10,8 +10,8 @@ import signal
 import socket
 from typing import Any
 
+from robustnas.module_path import OutsideAnyRun
 from robustnas.studies.pool import cores
-from robustnas.studies.process import outside_any_run
 from robustnas.studies.worker import in_a_sentence
 
 STORE = 100 * 2**20  # bytes; jobs and results are a few kilobytes, and Ray would take a third of the memory
@@ -58,7 +58,7 @@ def join(address: str | None, cpus: float) -> None:
         quiet |= {"include_dashboard": False, "object_store_memory": STORE, "num_cpus": max(cores(), math.ceil(cpus))}
     try:
         _knock(address)
-        with outside_any_run():  # Ray lets its workers import from the current folder first
+        with OutsideAnyRun():  # Ray lets its workers import from the current folder first
             ray.init(address, **quiet)
     except (OSError, RuntimeError, ValueError) as error:
         raise ValueError(

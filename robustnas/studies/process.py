@@ -7,12 +7,13 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
+from robustnas.module_path import OutsideAnyRun
 from robustnas.studies.engine import Job
 from robustnas.studies.worker import serve
 
@@ -49,7 +50,7 @@ class Process:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=serve, args=(theirs, self.environment, os.getcwd()))
-        with outside_any_run():
+        with OutsideAnyRun():
             self.process.start()
         theirs.close()  # so that its death closes the connection
         self.connection.send(job)
@@ -131,21 +132,6 @@ def stop(processes: Sequence[Process], grace: float) -> None:
             if process.is_alive():
                 process.kill()
             process.join()
-
-
-@contextlib.contextmanager
-def outside_any_run() -> Iterator[None]:
-    """Start processes in a folder that holds no files of a run, as they import modules from where they start.
-
-    Yields:
-        Nothing.
-    """
-    current = os.getcwd()
-    os.chdir(os.sep)
-    try:
-        yield
-    finally:
-        os.chdir(current)
 
 
 def with_threads(number: int) -> dict[str, str]:

@@ -283,6 +283,31 @@ def test_trust_reaches_workers_which_import_nothing_else_of_the_folder(
     assert len(read_results(planted.folder / "runs" / "own")) == (0 if words else 2)
 
 
+HALVING = """
+baselines: {SuccessiveHalving: {trials: 2, epochs: 1}}
+evaluation:
+  config: evaluate_nasbench201.yaml
+  options:
+    model.init_args.architecture.init_args: {channels: 2, cells: 1}
+    trainer: {max_epochs: 1, limit_train_batches: 1, limit_val_batches: 1, limit_test_batches: 1, accelerator: cpu}
+"""
+
+
+@pytest.mark.slow
+def test_successive_halving_in_a_worker_imports_nothing_of_the_folder(tmp_path: Path) -> None:
+    """It starts Ray once more, in the process of a worker."""
+    pytest.importorskip("ray", reason=MISSING)
+    planted = Planted(tmp_path / "study", tmp_path / "outside")
+    planted.plant(*installed())
+    (planted.folder / "my_part.py").write_text(PART, encoding="utf-8")
+    study = OWN.partition("baselines")[0].replace("[0, 1]", "[0]") + HALVING
+    (planted.folder / "study.yaml").write_text(study, encoding="utf-8")
+    command = ["ablate", "study.yaml", "--workers=1", "--trust=my_part"]
+    done = planted.run(str(planted.means / "driver.py"), *command)
+    assert "statuses 0" in done.stdout, done.stdout[-2000:] + done.stderr[-2000:]
+    assert planted.executed() == set()
+
+
 TINY = """
 name: both
 variants:
