@@ -1,10 +1,15 @@
 """Differentiable neural architecture search that does not collapse, and that shows why when it does."""
 
-from pathlib import Path
+import os
+
+from robustnas.module_path import leave_current_folder, started_as_module
 
 __version__ = "0.1.0"
 
+if started_as_module():  # before anything is imported that Python has not loaded itself
+    leave_current_folder()
+
 # In a checkout, variants/, diagnostics/ and configs/ lie beside this folder.
-_checkout = Path(__file__).resolve().parent.parent
-if (_checkout / "variants" / "darts.py").is_file():
-    __path__.append(str(_checkout))
+_checkout = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+if os.path.isfile(os.path.join(_checkout, "variants", "darts.py")):
+    __path__.append(_checkout)

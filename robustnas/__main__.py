@@ -6,10 +6,10 @@ Nothing heavy is imported before the word is known, so that help and errors come
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 from collections.abc import Callable, Sequence
 
+from robustnas.module_path import leave_current_folder
 from robustnas.options import CommandLineError
 from robustnas.trust import trusting
 
@@ -58,6 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ValueError: If one is raised that is no sentence of this library, which is a bug.
         OSError: If one is raised that gives no reason, likewise.
     """
+    if arguments is None:  # the process is that of the command alone
+        leave_current_folder()
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help", "help"):
         listing = "\n".join(f"  {name:<12}{says}" for name, (_, says) in COMMANDS.items())
@@ -71,8 +73,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words[0] not in COMMANDS:
         print(f"robustnas: Expected a command among {', '.join(COMMANDS)}, but got {words[0]!r}.", file=sys.stderr)
         return 2
-    if not {"", os.getcwd()} & set(sys.path):
-        sys.path.append(os.getcwd())  # where the user's own spaces and data sets lie
     try:
         with trusting(words) as words:
             command: Callable[[list[str]], object] = importlib.import_module(COMMANDS[words[0]][0]).main

@@ -189,18 +189,27 @@ def _repository(path: Path) -> dict[str, Any] | None:
     commit = _git(folder, "rev-parse", "HEAD")
     if commit is None or (path.is_file() and _git(folder, "ls-files", "--error-unmatch", path.name) is None):
         return None
-    changes = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    # Submodules have settings of their own, which `git status` would follow there.
+    status = ("status", "--porcelain", "--untracked-files=no", "--ignore-submodules=dirty")
+    changes = None if _has_filters(folder) else _git(folder, *status)
     return {"commit": commit, "dirty": None if changes is None else bool(changes)}
 
 
+def _has_filters(folder: Path) -> bool:
+    """Whether a repository brings programs that `git status` would run on changed files."""
+    filters = _git(folder, "config", "--show-scope", "--name-only", "--get-regexp", r"^filter\..*\.(clean|process)$")
+    return any(line.split()[0] in ("local", "worktree") for line in (filters or "").splitlines())
+
+
 def _git(folder: Path, *arguments: str) -> str | None:
+    """What git says; no program is run that the settings of a repository name, which may be a stranger's."""
     of_a_hook = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"}
     outside = {name: value for name, value in os.environ.items() if name not in of_a_hook}
-    quiet = {**outside, "GIT_OPTIONAL_LOCKS": "0"}  # looking must not lock the index of someone who is committing
+    # Looking must not lock the index of someone who is committing, nor fetch what is missing.
+    quiet = {**outside, "GIT_OPTIONAL_LOCKS": "0", "GIT_NO_LAZY_FETCH": "1", "GIT_ALLOW_PROTOCOL": "none"}
+    command = ["git", "-c", "core.fsmonitor=false", "-c", f"core.hooksPath={os.devnull}", *arguments]
     try:
-        done = subprocess.run(
-            ["git", *arguments], cwd=folder, env=quiet, stdin=subprocess.DEVNULL, capture_output=True, timeout=20
-        )
+        done = subprocess.run(command, cwd=folder, env=quiet, stdin=subprocess.DEVNULL, capture_output=True, timeout=20)
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.decode("utf-8", "replace").strip() if done.returncode == 0 else None

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from robustnas.trust import own_sentence, read_yaml
+from robustnas.trust import is_trusted, own_sentence, read_yaml
 
 WORDS = ("checkpoint_every", "ckpt_path", "config", "data", "diagnostics", "model", "run", "seed_everything", "trainer")
 
@@ -195,6 +195,8 @@ def _classes() -> list[str]:
 
 def _arguments(path: str) -> set[str]:
     module, _, name = path.rpartition(".")
+    if not is_trusted(path):  # the text of a message may come from a file
+        return set()
     try:
         bases = getattr(importlib.import_module(module), name).__mro__
     except (ImportError, AttributeError, ValueError):

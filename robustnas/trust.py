@@ -1,11 +1,14 @@
 """What a file from elsewhere may ask for: no code of modules that the user does not trust, and no absurd sizes.
 
 Files name classes and search spaces by import path, and importing a module runs it. So a name out of a file is followed
-only if it lies in robustnas or Lightning, or in a module that the user trusts:
+only if it lies in robustnas or PyTorch Lightning, or in a module that the user trusts:
 
 - one that the command line names, as in ``--model.space my_space.SPACE`` or ``--trust my_space``;
 - one in the environment variable ``ROBUSTNAS_TRUST``, a list with commas;
 - in Python, one given to :func:`trust`. A search space may also lie in a module that is imported already.
+
+A module that the user trusts is also found in the current folder, if it is not installed; no other module is, since a
+run from elsewhere may bring a file that has the name of an optional dependency.
 
 Checkpoints hold tensors and plain data only, JSON is JSON, arrays hold no pickles, YAML is read by its safe loader.
 """
@@ -19,23 +22,34 @@ import re
 import sys
 import zipfile
 from collections.abc import Iterator, Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import PathFinder
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-OWN = ("robustnas", "pytorch_lightning", "lightning", "lightning_fabric", "torchmetrics")
+OWN = ("robustnas", "pytorch_lightning", "lightning_fabric", "torchmetrics")  # robustnas requires them all
 VARIABLE = "ROBUSTNAS_TRUST"
 LARGEST = 2**28  # bytes of a record that is read whole; those of long searches have a hundredth
 NODES = 100_000  # values in a YAML file, aliases counted as often as they stand for something
 SECTIONS = ("data", "diagnostics", "model", "selection", "space", "trainer")  # options whose values name things
 
-_trusted: set[str] = set()
+
+class _CurrentFolder(MetaPathFinder):
+    """Finds modules that the user trusts in the current folder."""
+
+    def find_spec(self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> Any:
+        if path is None and name in {given.partition(".")[0] for given in _given()}:
+            with contextlib.suppress(OSError):  # of a folder that is gone
+                return PathFinder.find_spec(name, [os.getcwd()])
+        return None
 
 
 def trust(*modules: str) -> None:
-    """Let files name classes and search spaces of modules, in this process.
+    """Let files name classes and search spaces of modules, in this process and those that it starts.
 
     Args:
         modules: Names of modules or packages; what lies below them is meant too.
@@ -43,7 +57,7 @@ def trust(*modules: str) -> None:
     Raises:
         ValueError: If one is no name of a module.
     """
-    _trusted.update(_checked(modules, "module"))
+    os.environ[VARIABLE] = ",".join(dict.fromkeys([*_given(), *_checked(modules, "module")]))
 
 
 def is_trusted(path: str) -> bool:
@@ -70,8 +84,12 @@ def allowed() -> list[str]:
     Raises:
         ValueError: If ``ROBUSTNAS_TRUST`` holds something else than names of modules.
     """
-    given = [name for name in re.split(r"[,\s]+", os.environ.get(VARIABLE, "")) if name]
-    return sorted({*OWN, *_trusted, *_checked(given, VARIABLE)})
+    return sorted({*OWN, *_checked(_given(), VARIABLE)})
+
+
+def is_import_path(path: object) -> bool:
+    """Whether something is a name within a module, such as ``my_space.SPACE``."""
+    return isinstance(path, str) and "." in path and all(part.isidentifier() for part in path.split("."))
 
 
 def refusal(path: str) -> str:
@@ -83,6 +101,8 @@ def refusal(path: str) -> str:
     Returns:
         What is wrong, and what allows it.
     """
+    if not is_import_path(path):
+        return f"Expected an import path, such as my_space.SPACE, but got {path!r}."
     module = path.partition(".")[0]
     return (
         f"Expected names of robustnas, of Lightning or of a module that you trust, but got '{path}', and importing it "
@@ -111,15 +131,16 @@ def trusting(words: Sequence[str]) -> Iterator[list[str]]:
     Raises:
         ValueError: If ``--trust`` has no value, or one that is no name of a module.
     """
-    before = set(_trusted)
+    before = os.environ.get(VARIABLE)
     try:
         others = _take_trust(list(words))
         trust(*_named(others))
         allowed()
         yield others
     finally:
-        _trusted.clear()
-        _trusted.update(before)
+        os.environ.pop(VARIABLE, None)
+        if before is not None:
+            os.environ[VARIABLE] = before
 
 
 @contextlib.contextmanager
@@ -222,6 +243,11 @@ def _nodes(value: Any, known: dict[int, int]) -> int:
     return known[id(value)]
 
 
+def _given() -> list[str]:
+    """What the user trusts, as it is given."""
+    return [name for name in re.split(r"[,\s]+", os.environ.get(VARIABLE, "")) if name]
+
+
 def _take_trust(words: list[str]) -> list[str]:
     """The words without ``--trust``, whose values are trusted."""
     others: list[str] = []
@@ -255,3 +281,6 @@ def _checked(names: Sequence[str], where: str) -> Sequence[str]:
         if not all(part.isidentifier() for part in name.split(".")) or name.partition(".")[0] == "jsonargparse":
             raise ValueError(f"Expected `{where}` to be names of modules, such as my_space, but got {name!r}.")
     return names
+
+
+sys.meta_path.append(_CurrentFolder())  # last: what is installed comes first

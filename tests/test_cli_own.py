@@ -91,6 +91,37 @@ def test_a_space_and_an_operation_of_the_users_own(case: str, tmp_path: Path, mo
     assert main(["draw", "search", *(["--space=my_space.SPACE"] if name == "mine" else [])]) == 0
 
 
+OWN_PART = """
+from dataclasses import dataclass
+
+from robustnas.strategies import Softmax
+
+
+@dataclass(frozen=True)
+class Warm(Softmax):
+    pass
+"""
+
+
+def test_a_file_names_a_part_of_a_module_that_is_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
+    monkeypatch.delitem(sys.modules, "own_part", raising=False)
+    Path("own_part.py").write_text(OWN_PART, encoding="utf-8")
+    Path("own.yaml").write_text("model: {class_path: DARTS, init_args: {relaxation: own_part.Warm}}", encoding="utf-8")
+    words = ["fit", "-c", "own.yaml", "--model.space=NASBench201", "--model.channels=2", "--model.cells=1"]
+    words += ["--data=Digits", *TINY, "--trainer.max_epochs=1", "--run=search"]
+    assert main(words) == 2
+    assert "but got 'own_part.Warm', and importing it would run code" in capsys.readouterr().err
+    assert "own_part" not in sys.modules
+    assert main([*words, "--trust=own_part"]) == 0
+    assert "class_path: own_part.Warm" in Path("search/config.yaml").read_text(encoding="utf-8")
+    assert main(["select", "search"]) == 1  # what was typed then is trusted then
+    assert main(["select", "search", "--trust", "own_part"]) == 0
+
+
 TARGETS = {
     "multilabel": (True, {"accuracy", "map", "loss"}, 2),
     "regression": (False, {"mse", "r2", "loss"}, 1),

@@ -132,6 +132,24 @@ def test_a_hook_of_another_repository_does_not_mislead(
     assert environment()["git"]["working_directory"]["dirty"] is False
 
 
+@pytest.mark.parametrize("setting", ["core.fsmonitor", "core.hooksPath", "filter.x.clean", "filter.x.process"])
+def test_no_program_of_a_repository_is_run(setting: str, repository: Path, tmp_path: Path) -> None:
+    """A run from elsewhere may lie in a repository whose settings name programs, which `git status` runs."""
+    program = tmp_path / "programs" / "post-index-change"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\ntouch {tmp_path}/executed\n", encoding="utf-8")
+    program.chmod(0o755)
+    git(repository, "config", setting, str(program.parent if setting == "core.hooksPath" else program))
+    (repository / ".git" / "info" / "attributes").write_text("search.yaml filter=x\n", encoding="utf-8")
+    (repository / "search.yaml").write_text("seed: 0\n")  # the same, at another time
+    dirty = environment()["git"]["working_directory"]["dirty"]
+    assert not (tmp_path / "executed").exists()
+    assert dirty is (None if setting.startswith("filter") else False)
+    if setting != "core.hooksPath":
+        subprocess.run(["git", "status"], cwd=repository, capture_output=True, check=False)
+        assert (tmp_path / "executed").exists()  # git alone does run it
+
+
 def test_no_repository_no_commit_and_no_git(
     folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,7 +12,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # Room: the rooms it may import. A room is a module or package of robustnas; its own parts may import each other.
 ARROWS: dict[str, set[str]] = {
-    "__init__": set(),
+    "__init__": {"module_path"},
+    "module_path": set(),
     "trust": set(),
     "spaces": {"trust"},
     "data": {"whole"},
@@ -71,6 +72,7 @@ HEAVY = LIGHTNING | {"torch"}
 # Room: what it must not import when it is loaded, so that the command answers at once.
 LIGHT: dict[str, set[str]] = {
     "__init__": HEAVY,
+    "module_path": HEAVY,
     "trust": HEAVY,
     "spaces": HEAVY,
     "environment": HEAVY,

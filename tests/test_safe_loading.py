@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import pickle
@@ -23,6 +24,7 @@ from refusals import MODEL, QUIET, SEARCH, said, untrained
 
 from robustnas import trust
 from robustnas.__main__ import main
+from robustnas.options import explain
 from robustnas.training import SearchModule, load
 
 EVIL = "evil.SPACE"
@@ -77,6 +79,7 @@ def genotype(folder: Path) -> None:
 
 CALLBACK = {"class_path": "LambdaCallback", "init_args": {"on_fit_start": "evil.start"}}
 SYSTEM = {"class_path": "LambdaCallback", "init_args": {"on_fit_start": "os.abort"}}
+IMPORTED = {"class_path": "LambdaCallback", "init_args": {"on_fit_start": "robustnas.trust.os.abort"}}
 FIT = ["fit", "-c", "bad/config.yaml", "--run=new"]
 NAMES: dict[str, tuple[Callable[[Path], object], list[str], str]] = {
     "a checkpoint's class": (lambda f: checkpoint(f, lambda m: m.update(class_path="evil.S")), ["landscape"], "evil.S"),
@@ -100,6 +103,9 @@ NAMES: dict[str, tuple[Callable[[Path], object], list[str], str]] = {
     "space of a model": (lambda f: config(f, lambda c: c["model"]["init_args"].update(space=EVIL)), FIT, EVIL),
     "callback": (lambda f: config(f, lambda c: c["trainer"].update(callbacks=[CALLBACK])), FIT, "evil.start"),
     "function of the system": (lambda f: config(f, lambda c: c["trainer"].update(callbacks=[SYSTEM])), FIT, "os.abort"),
+    "function that is defined elsewhere": (
+        lambda f: config(f, lambda c: c["trainer"].update(callbacks=[IMPORTED])), FIT, f"{os.abort.__module__}.abort"
+    ),
     "logger": (lambda f: config(f, lambda c: c["trainer"].update(logger="evil.Logger")), FIT, "evil.Logger"),
     "configuration to profile": (
         lambda f: config(f, lambda c: c.update(data="evil.D")), ["profile", "-c", "bad/config.yaml"], "evil.D"
@@ -115,6 +121,41 @@ def test_no_module_that_a_file_names_is_imported(case: str, bad: Path, capsys: p
     assert SAYS.format(name) in sentence, sentence
     assert "evil" not in sys.modules
     assert not Path("executed").exists()
+
+
+WRITES = """
+run: run
+model: {class_path: DARTS, init_args: {space: NASBench201, cells: 1, channels: 2}}
+data: {class_path: Digits, init_args: {batch_size: 16}}
+trainer:
+  max_epochs: 1
+  limit_train_batches: 1
+  limit_val_batches: 1
+  accelerator: cpu
+  enable_progress_bar: false
+  default_root_dir: root
+  logger: {class_path: CSVLogger, init_args: {save_dir: logger}}
+  callbacks: [{class_path: ModelCheckpoint, init_args: {dirpath: callback}}]
+  profiler: {class_path: SimpleProfiler, init_args: {dirpath: profiler, filename: times}}
+"""
+
+
+def test_a_configuration_writes_where_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What docs/safety.md says a stranger's configuration may choose, and nothing else."""
+    monkeypatch.chdir(tmp_path)
+    Path("stranger.yaml").write_text(WRITES, encoding="utf-8")
+    assert main(["fit", "-c", "stranger.yaml"]) == 0
+    assert {path.name for path in tmp_path.iterdir()} <= {
+        "stranger.yaml",
+        "run",
+        "root",
+        "logger",
+        "callback",
+        "profiler",
+    }
+    assert any(Path("callback").glob("*.ckpt"))
+    assert any(Path("logger").rglob("metrics.csv"))
+    assert any(Path("profiler").glob("*times*"))
 
 
 PICKLES: dict[str, tuple[Callable[[Path], object], list[str]]] = {
@@ -184,6 +225,48 @@ def test_the_settings_of_the_parser_are_put_back(good: Path) -> None:
     before = dict(jsonargparse._common.parsing_settings)
     load(good / "last.ckpt", SearchModule)
     assert jsonargparse._common.parsing_settings == before
+
+
+@pytest.mark.parametrize("path", ["...", "..", ".evil", "evil..SPACE", "a-b.SPACE", "evil."])
+def test_no_trust_is_advised_that_would_be_refused(path: str) -> None:
+    assert trust.refusal(path) == f"Expected an import path, such as my_space.SPACE, but got {path!r}."
+
+
+@pytest.mark.parametrize("words", [["--model.space=..."], ["--model.space=1.5"], ["--model.space=a-b.SPACE"]])
+def test_a_space_that_no_module_can_hold_is_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    sentence = said([*SEARCH, *words], capsys)
+    assert sentence.startswith("Expected `space` to be one of ['DARTS', "), sentence
+
+
+def test_an_error_message_imports_nothing_that_is_not_trusted(bad: Path) -> None:
+    """The text of a message can come from a file, and look like the words of the parser."""
+    sentence = explain("Key 'wrong' is not expected\nProblem with class_path 'evil.Model'")
+    assert sentence == "Expected an option of Model, but got `wrong`."
+    assert not Path("executed").exists()
+
+
+def test_what_is_trusted_is_found_in_the_current_folder_and_shadows_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ROBUSTNAS_TRUST", "")
+    for name in ("planted_here", "planted_too", "json", "torchmetrics"):
+        Path(f"{name}.py").touch()
+    with trust.trusting(["draw", "--trust=planted_here,json,torchmetrics,no_such_module"]):
+        assert importlib.util.find_spec("planted_here").origin == str(tmp_path / "planted_here.py")
+        for other in ("planted_too", "no_such_module"):
+            assert importlib.util.find_spec(other) is None
+        for installed in ("json", "torchmetrics"):
+            monkeypatch.delitem(sys.modules, installed)
+            assert tmp_path not in Path(importlib.util.find_spec(installed).origin).parents
+    assert importlib.util.find_spec("planted_here") is None
+
+
+def test_a_package_that_may_not_be_installed_is_not_trusted() -> None:
+    """`lightning` is another distribution than the `pytorch-lightning` that this one requires."""
+    for name in trust.OWN:
+        assert importlib.util.find_spec(name) is not None
+    assert not trust.is_trusted("lightning.S")
 
 
 class _Tags(HTMLParser):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,9 @@ from typing import Any
 from robustnas.baselines.sampling import check_positive
 from robustnas.baselines.trace import Trace
 from robustnas.baselines.training import Train
+from robustnas.module_path import OutsideAnyRun, leave_current_folder
 from robustnas.spaces import Genotype, SearchSpace, random_genotype, size_of
+from robustnas.trust import VARIABLE
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,9 @@ class SuccessiveHalving:
         """
         drawn, ray = self._drawn(space, generator), _tune()
         joined = ray.is_initialized()
+        if not joined:
+            with OutsideAnyRun():  # Ray lets its workers import from the current folder first
+                ray.init()
         with tempfile.TemporaryDirectory() as nowhere:
             try:
                 return _trace(drawn, self._tuner(drawn, train, Path(self.folder or nowhere)).fit())
@@ -95,9 +101,12 @@ class SuccessiveHalving:
         from ray import tune
         from ray.tune.schedulers import ASHAScheduler
 
-        epochs = self.epochs
+        epochs, working, trusted = self.epochs, os.getcwd(), os.environ.get(VARIABLE, "")
 
         def trainable(config: dict[str, Any]) -> None:
+            os.environ[VARIABLE] = trusted
+            os.chdir(working)  # Ray Tune gives each training a folder of its own
+            leave_current_folder()
             report = lambda epoch, score: tune.report({"epoch": epoch, "score": score})  # noqa: E731
             train(Genotype.from_json(config["genotype"]), epochs, report)
 

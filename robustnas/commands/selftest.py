@@ -23,7 +23,9 @@ from robustnas.verification.finding import Finding
 PATIENCE = 120  # seconds that two processes have to start, on a slow and busy machine, and to find one another
 
 PROCESS = """
-import datetime, sys, torch, torch.distributed as dist
+import sys
+sys.path[:] = filter(None, sys.path)  # nothing of the current folder
+import datetime, torch, torch.distributed as dist
 torch.set_num_threads(1)
 rank = int(sys.argv[1])
 wait = datetime.timedelta(seconds=float(sys.argv[3]))

@@ -9,7 +9,7 @@ from robustnas.spaces.darts import DARTS, S1, S2, S3, S4, DARTSWithoutNone
 from robustnas.spaces.mobile import Mobile, MobileSmall
 from robustnas.spaces.nasbench201 import NASBench201
 from robustnas.spaces.space import SearchSpace
-from robustnas.trust import is_trusted, refusal
+from robustnas.trust import is_import_path, is_trusted, refusal
 
 KNOWN = {space.name: space for space in (DARTS, DARTSWithoutNone, S1, S2, S3, S4, NASBench201, Mobile, MobileSmall)}
 
@@ -30,19 +30,24 @@ def find_space(space: str | SearchSpace) -> SearchSpace:
     """
     if isinstance(space, SearchSpace):
         return space
-    if space in KNOWN:
+    if isinstance(space, str) and space in KNOWN:
         return KNOWN[space]
-    module, _, attribute = space.rpartition(".")
-    if module and module not in sys.modules and not is_trusted(space):
-        raise ValueError(refusal(space))
-    try:
-        found = getattr(importlib.import_module(module), attribute) if module else None
-    except (ImportError, AttributeError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"Expected `space` to be one of {list(KNOWN)} or an import path, but {space!r} fails: {error}."
-        ) from error
+    found = _imported(space) if is_import_path(space) else None
     if not isinstance(found, SearchSpace):
         raise ValueError(
             f"Expected `space` to be one of {list(KNOWN)} or the import path of a SearchSpace, but got {space!r}."
         )
     return found
+
+
+def _imported(path: str) -> object:
+    """What an import path names, in a module that is imported already or trusted."""
+    module, _, attribute = path.rpartition(".")
+    if module not in sys.modules and not is_trusted(path):
+        raise ValueError(refusal(path))
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"Expected `space` to be one of {list(KNOWN)} or an import path, but {path!r} fails: {error}."
+        ) from error

@@ -10,6 +10,7 @@ import signal
 import socket
 from typing import Any
 
+from robustnas.module_path import OutsideAnyRun
 from robustnas.studies.pool import cores
 from robustnas.studies.worker import in_a_sentence
 
@@ -57,7 +58,8 @@ def join(address: str | None, cpus: float) -> None:
         quiet |= {"include_dashboard": False, "object_store_memory": STORE, "num_cpus": max(cores(), math.ceil(cpus))}
     try:
         _knock(address)
-        ray.init(address, **quiet)
+        with OutsideAnyRun():  # Ray lets its workers import from the current folder first
+            ray.init(address, **quiet)
     except (OSError, RuntimeError, ValueError) as error:
         raise ValueError(
             f"Expected `--address` to be a cluster of Ray that runs, but got {address!r} ({in_a_sentence(error)})."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import os
 import signal
 import time
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
+from robustnas.module_path import OutsideAnyRun
 from robustnas.studies.engine import Job
 from robustnas.studies.worker import serve
 
@@ -47,8 +49,9 @@ class Process:
             self._died()
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=serve, args=(theirs, self.environment))
-        self.process.start()
+        self.process = context.Process(target=serve, args=(theirs, self.environment, os.getcwd()))
+        with OutsideAnyRun():
+            self.process.start()
         theirs.close()  # so that its death closes the connection
         self.connection.send(job)
 

@@ -16,6 +16,7 @@ from robustnas.studies.engine import Engine, Event, Job, what_it_means
 from robustnas.studies.process import with_threads
 from robustnas.studies.ray_host import Greeting, Host, Mark, code
 from robustnas.studies.worker import in_a_sentence
+from robustnas.trust import VARIABLE
 
 
 @dataclass(frozen=True)
@@ -120,11 +121,12 @@ class _Crew:
         """Ask Ray for more actors, as long as there is work for them."""
         engine = self.engine
         hidden = {} if engine.gpus else {"CUDA_VISIBLE_DEVICES": ""}
+        environment = {**with_threads(engine.threads), **hidden, VARIABLE: os.environ.get(VARIABLE, "")}
         while len(self.starting) < wanted and len(self.starting) + len(self.idle) + len(self.busy) < engine.workers:
             # The second thread is for the call that stops the first.
             options = {"num_cpus": engine.cpus, "num_gpus": engine.gpus, "max_restarts": 0, "max_concurrency": 2}
             remote = self.ray.remote(Host).options(**options, scheduling_strategy="SPREAD")
-            actor = remote.remote({**with_threads(engine.threads), **hidden}, os.getcwd())
+            actor = remote.remote(environment, os.getcwd())
             self.starting[actor.greet.remote(self.mark)] = actor
 
     def give(self, job: Job, attempt: int) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import robustnas
+from robustnas.module_path import leave_current_folder
 from robustnas.studies.engine import Job
 from robustnas.studies.process import Process, stop
 
@@ -64,6 +65,7 @@ class Host:
     def __init__(self, environment: Mapping[str, str], working: str) -> None:
         with contextlib.suppress(OSError):
             os.chdir(working)
+        leave_current_folder()
         self._process = Process(environment)
 
     def greet(self, mark: Mark | None) -> Greeting:

@@ -19,7 +19,7 @@ from typing import Any
 from robustnas.studies.engine import Job
 
 
-def serve(connection: Connection, environment: Mapping[str, str]) -> None:
+def serve(connection: Connection, environment: Mapping[str, str], folder: str) -> None:
     """Run the jobs that come, until ``None`` or the end of the connection.
 
     Each is answered with ``("done", value)`` or ``("failed", sentence)``. Ctrl-C in the terminal reaches every
@@ -28,7 +28,9 @@ def serve(connection: Connection, environment: Mapping[str, str]) -> None:
     Args:
         connection: Where jobs come from.
         environment: Variables to set before anything large is imported.
+        folder: Current folder of whoever gives the jobs, for relative paths and modules that the user trusts.
     """
+    os.chdir(folder)
     os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_the_parent, daemon=True).start()

@@ -15,7 +15,10 @@ from robustnas.verification.finding import Figure, Finding
 from robustnas.verification.subject import Subject, differing
 
 PATIENCE = 240  # seconds that the processes have
-START = "import sys; sys.path.pop(0); from robustnas.verification.worker import main; sys.exit(main(sys.argv[1:]))"
+START = (  # nothing of the current folder
+    "import sys; sys.path[:] = filter(None, sys.path); "
+    "from robustnas.verification.worker import main; sys.exit(main(sys.argv[1:]))"
+)
 
 
 class Ranks:

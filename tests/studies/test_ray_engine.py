@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from planted import PART, Planted, installed
 from test_running import FAKE, cells, starts
 
+from robustnas import trust
 from robustnas.__main__ import main
 from robustnas.studies import cluster, ray_engine
 from robustnas.studies.engine import Event
@@ -221,6 +223,87 @@ def test_the_command_says_that_ray_is_missing_or_that_an_option_is_not_of_the_en
         assert sentence in said
         assert said.count("\n") == 1
     assert not (tmp_path / "study").exists()
+
+
+def test_workers_are_given_what_the_command_trusts(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[tuple[Any, ...]] = []
+
+    class Actor:
+        greet = type("greet", (), {"remote": staticmethod(lambda mark: object())})
+
+    class Remote:
+        def __init__(self, kind: type) -> None:
+            assert kind is Host
+
+        def options(self, **options: Any) -> Any:
+            return self
+
+        def remote(self, *arguments: Any) -> Any:
+            given.append(arguments)
+            return Actor
+
+    library = type("Library", (), {"remote": Remote})
+    with trust.trusting(["ablate", "study.yaml", "--trust=my_part"]):
+        ray_engine._Crew(library, RayEngine(1), None).hire(1)
+        ((environment, working),) = given
+        assert "my_part" in environment["ROBUSTNAS_TRUST"].split(",")
+    assert working == os.getcwd()
+
+
+OWN = """
+name: own
+variants: {DARTS: {config: digits_darts_second_order.yaml, options: {model.init_args.relaxation: my_part.Warm}}}
+seeds: [0, 1]
+common:
+  model.init_args: {gradient: FirstOrder, channels: 2, cells: 1}
+  trainer: {max_epochs: 1, limit_train_batches: 1, limit_val_batches: 1, accelerator: cpu}
+baselines: []
+evaluation: null
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [[], ["--dry-run"]], ids=["run", "dry run"])
+@pytest.mark.parametrize("engine", ["local", "ray"])
+def test_trust_reaches_workers_which_import_nothing_else_of_the_folder(
+    engine: str, words: list[str], tmp_path: Path
+) -> None:
+    if engine == "ray":
+        pytest.importorskip("ray", reason=MISSING)
+    planted = Planted(tmp_path / "study", tmp_path / "outside")
+    planted.plant(*installed())
+    (planted.folder / "my_part.py").write_text(PART, encoding="utf-8")
+    (planted.folder / "study.yaml").write_text(OWN, encoding="utf-8")
+    command = ["ablate", "study.yaml", f"--engine={engine}", "--workers=2", "--trust=my_part", *words]
+    done = planted.run(str(planted.means / "driver.py"), *command)
+    assert "statuses 0" in done.stdout, done.stdout[-2000:] + done.stderr[-2000:]
+    assert planted.executed() == set()
+    assert len(read_results(planted.folder / "runs" / "own")) == (0 if words else 2)
+
+
+HALVING = """
+baselines: {SuccessiveHalving: {trials: 2, epochs: 1}}
+evaluation:
+  config: evaluate_nasbench201.yaml
+  options:
+    model.init_args.architecture.init_args: {channels: 2, cells: 1}
+    trainer: {max_epochs: 1, limit_train_batches: 1, limit_val_batches: 1, limit_test_batches: 1, accelerator: cpu}
+"""
+
+
+@pytest.mark.slow
+def test_successive_halving_in_a_worker_imports_nothing_of_the_folder(tmp_path: Path) -> None:
+    """It starts Ray once more, in the process of a worker."""
+    pytest.importorskip("ray", reason=MISSING)
+    planted = Planted(tmp_path / "study", tmp_path / "outside")
+    planted.plant(*installed())
+    (planted.folder / "my_part.py").write_text(PART, encoding="utf-8")
+    study = OWN.partition("baselines")[0].replace("[0, 1]", "[0]") + HALVING
+    (planted.folder / "study.yaml").write_text(study, encoding="utf-8")
+    command = ["ablate", "study.yaml", "--workers=1", "--trust=my_part"]
+    done = planted.run(str(planted.means / "driver.py"), *command)
+    assert "statuses 0" in done.stdout, done.stdout[-2000:] + done.stderr[-2000:]
+    assert planted.executed() == set()
 
 
 TINY = """

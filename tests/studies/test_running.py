@@ -73,6 +73,17 @@ def test_one_cell_that_fails_stops_no_other_and_a_killed_worker_is_replaced(tmp_
     assert log.count("RuntimeError: a bug") == 1
 
 
+def test_a_worker_starts_with_no_module_of_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the process was not started by the command, which asks Python for that."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+    for name in ("multiprocessing", "pickle", "signal", "fakes"):
+        Path(f"{name}.py").write_text("open('executed', 'w')\nraise SystemExit(1)\n", encoding="utf-8")
+    assert run_cells(Path("study"), cells("fine"), Pool(1), lambda event: None, FAKE) == 0
+    assert Path("study", cells("fine")[0].folder, "result.json").is_file()  # beside the command
+    assert not Path("executed").exists()
+
+
 def test_what_is_finished_is_not_run_again_and_what_failed_is(tmp_path: Path) -> None:
     grid = cells("fine", "refuses", "other", seeds=2)
     write_plan(tmp_path, "fakes", grid)
