@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from robustnas.csv_files import read_csv
 from robustnas.record import Run
 from robustnas.spaces import Genotype, SearchSpace, find_space
 
@@ -128,7 +128,9 @@ class History:
 
 
 def read_series(path: Path) -> dict[str, dict[int, float]]:
-    """Read ``metrics.csv``: one row for each epoch, empty where nothing was measured.
+    """Read ``metrics.csv``: one row for each epoch that was run, empty where nothing was measured.
+
+    A search that goes back to an earlier epoch runs some again; the last row of an epoch counts.
 
     Args:
         path: The file. A run that has finished no epoch has none.
@@ -142,17 +144,15 @@ def read_series(path: Path) -> dict[str, dict[int, float]]:
     if not path.exists():
         return {}
     series: dict[str, dict[int, float]] = {}
+    table = read_csv(path)
+    if table.names and "epoch" not in table.names:
+        raise ValueError(f"Expected {path} to have a column `epoch`, but it has none.")
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                if None in row or None in row.values():
-                    raise ValueError("a row is longer or shorter than the header")
-                epoch = int(row["epoch"])
-                for name, value in _numbers(row):
-                    series.setdefault(name, {})[epoch] = value
-    except KeyError:
-        raise ValueError(f"Expected {path} to have a column `epoch`, but it has none.") from None
-    except (ValueError, csv.Error) as error:
+        for row in table.records():
+            epoch = int(row["epoch"])
+            for name, value in _numbers(row):
+                series.setdefault(name, {})[epoch] = value
+    except ValueError as error:
         raise ValueError(f"Expected {path} to hold one row of numbers for each epoch, but got: {error}.") from error
     return series
 
