@@ -15,7 +15,6 @@ those are less accurate on CIFAR-10 than the mean and the median cell.
 from __future__ import annotations
 
 import argparse
-import csv
 import gzip
 import json
 import re
@@ -25,6 +24,7 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
+from robustnas.csv_files import read_csv
 from robustnas.shares import PARAMETER_FREE
 from robustnas.spaces import S1, Genotype, NASBench201
 from robustnas.verdict import THRESHOLDS, History, Verdict, judge
@@ -107,8 +107,7 @@ def rates(runs: list[Recorded], raised: list[dict[str, int]]) -> dict[str, Rate]
 
 def cells(path: Path) -> dict[str, tuple[int, float, float]]:
     """Sign that decides to the cells it names, and the shares of them below the mean and the median accuracy."""
-    with gzip.open(path, "rt", newline="", encoding="utf-8") as file:
-        rows = [(row["arch"], float(row["cifar10_test_200"])) for row in csv.DictReader(file)]
+    rows = [(row["arch"], float(row["cifar10_test_200"])) for row in read_csv(path).records()]
     accuracies = [accuracy for _, accuracy in rows]
     lines = fmean(accuracies), median(accuracies)
     chance = by_chance(History(NASBench201, {}, {0: Genotype.from_nasbench201(rows[0][0])}))

@@ -113,7 +113,7 @@ def read_table(path: str | Path) -> CostTable:
         ValueError: If there is no such file, or it holds no table.
     """
     try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
+        data = json.loads(Path(path).read_text(encoding="utf-8-sig"))
         if not isinstance(data, dict) or data.get("schema") != SCHEMA:
             raise ValueError(f"no cost table of schema version {SCHEMA}")
         return _checked(data)

@@ -35,8 +35,9 @@ import numpy as np
 import numpy.typing as npt
 
 from robustnas.environment import environment
-from robustnas.spaces import Genotype
-from robustnas.trust import check_size, read_arrays
+from robustnas.spaces import Genotype, is_genotype_text, parse_genotype
+from robustnas.text_files import decode, read_bytes, read_text
+from robustnas.trust import read_arrays
 from robustnas.whole import write_bytes, write_text
 
 __all__ = ["Run", "environment", "read_genotype", "read_json", "write_bytes", "write_json", "write_text"]
@@ -77,13 +78,12 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     Raises:
         ValueError: If the file is missing, cannot be read, is truncated or is not JSON.
     """
-    data = _read_bytes(Path(path))
+    data = read_bytes(path)
+    text = decode(data, os.fspath(path))
     try:
-        return json.loads(data.decode("utf-8"))
+        return json.loads(text)
     except RecursionError:
         got = "JSON that nests too deeply"
-    except UnicodeDecodeError as error:
-        got = f"bytes that are not UTF-8 text: {error}"
     except json.JSONDecodeError as error:
         early = error.pos >= len(error.doc.rstrip()) or error.msg.startswith("Unterminated")
         got = f"{'a truncated file' if early else 'text that is not JSON'}: {error}" if data else "an empty file"
@@ -156,7 +156,7 @@ class Run:
         path = self._existing(_genotype_name(epoch), origin)
         read_json(path)  # a damaged file is named
         try:
-            return Genotype.from_json(path.read_text(encoding="utf-8"))
+            return Genotype.from_json(read_text(path))
         except ValueError as error:
             raise ValueError(f"Expected `{path}` to hold a genotype, but got a file that fails: {error}") from error
 
@@ -207,32 +207,37 @@ class Run:
         return iter(sorted((int(match[1]), path) for match, path in named if match))
 
 
-def read_genotype(source: str) -> Genotype:
+def read_genotype(source: str, space: str | None = None) -> Genotype:
     """The genotype that a text, a file or a run holds.
 
     Args:
-        source: A genotype in one line, a NAS-Bench-201 string, a JSON file, or the folder of a run.
+        source: A genotype in any form that :func:`~robustnas.spaces.parse_genotype` reads, a file that holds such a
+            text, or the folder of a run. What exists under that name is read.
+        space: Name of the search space, for forms that name none.
 
     Returns:
         The genotype.
 
     Raises:
-        ValueError: If there is none.
+        ValueError: If there is none, or there are several.
     """
-    if source.strip().startswith("|"):
-        return Genotype.from_nasbench201(source)
-    if " " in source and ": " in source:
-        return Genotype.from_text(source)
-    path = Path(source)
-    if path.is_dir():
-        return Run(path).genotype()
-    if not path.is_file():
-        raise ValueError(
-            f"Expected `genotype` to be a genotype in one line, a JSON file or a run folder, but got {source!r}, "
-            "and there is no such file or folder."
-        )
     try:
-        return Genotype.from_json(path.read_text(encoding="utf-8"))
+        path = Path(source)
+        folder, file = path.is_dir(), path.is_file()
+    except (OSError, ValueError):  # a text that is too long for a name, or holds what no name can
+        folder = file = False
+    if folder:
+        return Run(path).genotype()
+    if not file:
+        if is_genotype_text(source):
+            return parse_genotype(source, space)
+        raise ValueError(
+            f"Expected `genotype` to be a genotype as text, a file that holds one or a run folder, but got "
+            f"{source[:200]!r}, and there is no such file or folder."
+        )
+    text = read_text(path)
+    try:
+        return parse_genotype(text, space)
     except ValueError as error:
         raise ValueError(f"Expected {path} to hold a genotype. {error}") from error
 
@@ -247,17 +252,8 @@ def _epoch_name(folder: str, epoch: int, ending: str) -> str:
     return f"{folder}/epoch_{epoch:04d}.{ending}"
 
 
-def _read_bytes(path: Path) -> bytes:
-    try:
-        check_size(path)
-        return path.read_bytes()
-    except OSError as error:
-        got = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
-        raise ValueError(f"Expected `{path}` to be a file that can be read, but got {got}.") from error
-
-
 def _read_arrays(path: Path) -> dict[str, Array]:
-    data = _read_bytes(path)
+    data = read_bytes(path)
     try:
         return read_arrays(data)
     except Exception as error:  # a damaged archive fails in any of a dozen ways

@@ -108,8 +108,14 @@ def test_a_table_that_is_wrong_is_one_sentence(tmp_path: Path) -> None:
         Table.read(table("a.csv", "0,resnet,1,x"), architecture="cells")
     (tmp_path / "cut.csv.gz").write_bytes(gzip.compress(good.encode())[:-9])
     (tmp_path / "none.parquet").write_bytes(b"PAR1 no")
-    for name in ("cut.csv.gz", "none.parquet", "missing.csv", "missing.parquet"):
-        with pytest.raises(ValueError, match=f"^Expected `table` to be a CSV or Parquet file, but reading .*{name}"):
+    sentences = {
+        "cut.csv.gz": "be a whole gzip file, but unpacking it fails",
+        "none.parquet": "be a Parquet file, but reading it fails",
+        "missing.csv": "be a file that can be read, but got no such file",
+        "missing.parquet": "be a Parquet file, but reading it fails: No such file",
+    }
+    for name, says in sentences.items():
+        with pytest.raises(ValueError, match=f"^Expected .*{name} to {says}"):
             Table.read(tmp_path / name)
     with pytest.raises(ValueError, match=r"`numbers` of the table to ascend"):
         Table(NASBench201, np.array([2, 1]), {})

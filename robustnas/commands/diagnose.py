@@ -7,7 +7,7 @@ from pathlib import Path
 
 from robustnas.options import Parser
 from robustnas.verdict import History, Verdict, judge
-from robustnas.verdict.foreign import read_foreign
+from robustnas.verdict.foreign import is_history, read_foreign
 
 STATUS = {"healthy": 0, "at risk": 10, "collapsed": 20}
 
@@ -18,8 +18,11 @@ EPILOG = """exit status:
 histories of other tools, with --space:
   .npz  arrays KIND of shape [epochs, edges, operations], or epoch_0007/KIND of
         shape [edges, operations]; KIND is normal and reduce, or cell
+  .pt   the same as tensors in dicts or lists, by torch.save
   .csv  columns epoch, kind, edge, operation, alpha; or epoch and a column for
         each number, such as normal/0-2/skip_connect
+Rows that sum to 1 are taken as shares, of others the softmax. -inf is a share
+of 0. Epochs are counted from 0 or from 1.
 """
 
 
@@ -52,6 +55,6 @@ def main(arguments: list[str]) -> int:
 def _judge(source: str, space: str | None) -> Verdict:
     if not Path(source).is_file():
         return judge(History.of_run(source, space))
-    if space is None and Path(source).suffix in (".csv", ".npz"):
+    if space is None and is_history(source):
         raise ValueError(f"Expected --space with a history of another tool, such as --space S1 for {source}.")
     return judge(read_foreign(source, space or "DARTS"))

@@ -18,14 +18,19 @@ def main(arguments: list[str]) -> None:
         ValueError: If there is no such genotype, or the ending of a file is unknown.
     """
     parser = Parser(prog="robustnas draw", description="Draw the cells of a genotype.", allow_abbrev=False)
-    parser.add_argument("genotype", help="a genotype in one line, a NAS-Bench-201 string, a JSON file, or a run folder")
+    parser.add_argument(
+        "genotype",
+        help="a genotype as text (one line, JSON, `Genotype(normal=...)` of DARTS, a NAS-Bench-201 string), a file "
+        "that holds one, or a run folder",
+    )
     parser.add_argument(
         "--out", action="append", metavar="FILE", help="file ending in .svg, .png or .dot (default: genotype.svg)"
     )
     parser.add_argument("--space", help="search space, by name or import path (default: the one the genotype names)")
     options = parser.parse_args(arguments[1:])
-    genotype = read_genotype(options.genotype)
-    space = find_space(options.space or genotype.space)
+    given = find_space(options.space) if options.space else None
+    genotype = read_genotype(options.genotype, given and given.name)
+    space = given or find_space(genotype.space)
     genotype.validate(space)
     for path in options.out or ["genotype.svg"]:
         save_drawing(genotype, path, space)

@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table as Lines
 
+from robustnas.csv_files import is_csv
 from robustnas.options import Parser
 from robustnas.record import read_genotype
 from robustnas.spaces import Genotype
@@ -39,7 +40,7 @@ def main(arguments: list[str]) -> None:
         _convert(Path(options.file), Path(options.out), options.arch)
     else:
         table = Table.read(options.file, architecture=options.arch)
-        _show(table, None if options.genotype is None else read_genotype(options.genotype))
+        _show(table, None if options.genotype is None else read_genotype(options.genotype, table.space.name))
 
 
 def _parser() -> Parser:
@@ -69,7 +70,7 @@ def _parser() -> Parser:
 def _convert(path: Path, out: Path, architecture: str) -> None:
     if not out.name.endswith((".parquet", ".csv", ".csv.gz")):
         raise ValueError(f"Expected `--out` to end in .parquet, .csv or .csv.gz, but got {out}.")
-    tabular = path.name.endswith((".parquet", ".csv", ".csv.gz"))
+    tabular = path.suffix == ".parquet" or is_csv(path)
     table = Table.read(path, architecture=architecture) if tabular else convert(path, _advance)
     table.write(out)
     _show(table, None)

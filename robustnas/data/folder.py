@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import Any
 
+from robustnas.csv_files import read_csv
 from robustnas.data import cache
 from robustnas.data.decoding import Channels, Encoded, check_options, decode
 from robustnas.data.images import Images, Task
@@ -133,17 +133,10 @@ def _image_files(folder: Path) -> list[Path]:
 
 
 def _read_table(path: Path) -> tuple[list[str], list[list[str]]]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = [row for row in csv.reader(file) if row]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"Expected `labels` to be a readable CSV file, but got {error}.") from error
-    if len(rows) < 2 or len(rows[0]) < 2:
+    table = read_csv(path)
+    if not table.rows or len(table.names) < 2:
         raise ValueError(
             f"Expected {str(path)!r} to have a header 'file,target[,target2...]' and at least one row, "
-            f"but got {rows[:1]} and {max(0, len(rows) - 1)} rows."
+            f"but got {table.names} and {len(table.rows)} rows."
         )
-    for number, row in enumerate(rows[1:], start=2):
-        if len(row) != len(rows[0]):
-            raise ValueError(f"Expected {str(path)!r} to have {len(rows[0])} fields in row {number}, but got {row}.")
-    return rows[0], rows[1:]
+    return table.names, [row.cells for row in table.rows]

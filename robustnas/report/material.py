@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from robustnas.csv_files import read_csv
 from robustnas.record import Run, read_json
 from robustnas.spaces import Genotype, SearchSpace
 from robustnas.verdict import History, Verdict, judge
@@ -106,8 +106,7 @@ def part(data: Any, *keys: str) -> Any:
 def _seconds(path: Path) -> float | None:
     if not path.exists():
         return None
-    with path.open(newline="", encoding="utf-8") as file:
-        words = [row.get("seconds") for row in csv.DictReader(file)]
+    words = [row.get("seconds") for row in read_csv(path).records()]
     try:
         times = [float(word) for word in words if word]
     except ValueError as error:

@@ -3,6 +3,7 @@
 from robustnas.spaces.darts import DARTS, S1, S2, S3, S4, DARTSWithoutNone, darts_like
 from robustnas.spaces.find import find_space
 from robustnas.spaces.genotype import Choice, Genotype
+from robustnas.spaces.genotype_text import is_genotype_text, parse_genotype
 from robustnas.spaces.mobile import Mobile, MobileSmall, mobile
 from robustnas.spaces.nasbench201 import NASBench201
 from robustnas.spaces.numbering import genotype_of, number_of, size_of
@@ -28,9 +29,11 @@ __all__ = [
     "darts_like",
     "find_space",
     "genotype_of",
+    "is_genotype_text",
     "mobile",
     "mutated",
     "number_of",
+    "parse_genotype",
     "random_genotype",
     "size_of",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import gc
 import json
 import math
@@ -15,8 +14,9 @@ from typing import Any
 import torch
 
 from robustnas import __version__, cli
+from robustnas.csv_files import read_csv
 from robustnas.evaluating import data_of, device_of, section_of, train_and_test
-from robustnas.record import Run, read_json, write_json
+from robustnas.record import Run, read_genotype, read_json, write_json
 from robustnas.spaces import Genotype
 from robustnas.studies.baselines import baseline_of
 from robustnas.studies.grid import Cell
@@ -182,7 +182,7 @@ def _truth(cell: Cell, genotype: Path) -> dict[str, Any] | None:
     if cell.table is None or not genotype.is_file():
         return None
     try:
-        known = truth_of(cell.table, Genotype.from_json(genotype.read_text(encoding="utf-8")))
+        known = truth_of(cell.table, read_genotype(str(genotype)))
     except ValueError:
         if (cell.score or "").startswith("truth/"):
             raise
@@ -210,10 +210,7 @@ def _verdict(path: Path) -> dict[str, Any] | None:
 
 def _rows(folder: Path) -> list[dict[str, str]]:
     path = folder / "metrics.csv"
-    if not path.is_file():
-        return []
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    return read_csv(path).records() if path.is_file() else []
 
 
 def _epoch(row: Mapping[str, str]) -> dict[str, float]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
-import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +13,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from robustnas.csv_files import read_csv
+from robustnas.record import read_json
 from robustnas.studies.engine import Event
 from robustnas.studies.grid import Cell
 
@@ -131,9 +131,8 @@ def where(folder: Path) -> tuple[str, str, str]:
             return tried
         if (folder / stage / "manifest.json").is_file():
             try:
-                epochs = json.loads((folder / stage / "manifest.json").read_text(encoding="utf-8"))["epochs"]
-                with (folder / stage / "metrics.csv").open(encoding="utf-8", newline="") as file:
-                    row = list(csv.DictReader(file))[-1]
+                epochs = read_json(folder / stage / "manifest.json")["epochs"]
+                row = read_csv(folder / stage / "metrics.csv").records()[-1]
             except (OSError, ValueError, KeyError, IndexError):
                 return stage, "", ""
             measured = [f"{name} {float(row[name]):.4f}" for name in _preferred(row)[:1]]
@@ -146,11 +145,11 @@ def _tried(folder: Path) -> tuple[str, str, str] | None:
     if not (folder / "trace.json").is_file():
         return None
     try:
-        held = json.loads((folder / "trace.json").read_text(encoding="utf-8"))
+        held = read_json(folder / "trace.json")
         trials = held["trials"]
         running = folder / "trials" / f"{len(trials):04}" / "run" / "metrics.csv"
-        epochs = len(running.read_text(encoding="utf-8").splitlines()) - 1 if running.is_file() else 0
-        spent = (trials[-1]["spent"] if trials else 0) + max(0, epochs)
+        epochs = len(read_csv(running).rows) if running.is_file() else 0
+        spent = (trials[-1]["spent"] if trials else 0) + epochs
         scores = [trial["score"] for trial in trials if trial["score"] is not None]
     except (OSError, ValueError, KeyError, TypeError):
         return "search", "", ""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from robustnas.csv_files import csv_text
 from robustnas.record import read_json, write_json, write_text
 from robustnas.studies.grid import Cell
 
@@ -159,13 +158,7 @@ def write_csv(root: Path, records: Iterable[Record] | None = None) -> Path:
     Returns:
         The file.
     """
-    rows = rows_of(read_results(root) if records is None else records)
-    text = io.StringIO()
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    writer = csv.DictWriter(text, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(root / "results.csv", text.getvalue())
+    write_text(root / "results.csv", csv_text(rows_of(read_results(root) if records is None else records)))
     return root / "results.csv"
 
 

@@ -16,6 +16,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from robustnas import cli
 from robustnas.baselines import Trace
 from robustnas.baselines.training import Report
+from robustnas.csv_files import read_csv
 from robustnas.record import Run, read_json, write_json
 from robustnas.spaces import Genotype, find_space, number_of
 from robustnas.studies.against import Tabular
@@ -186,8 +187,8 @@ class Trials:
     @property
     def measured(self) -> str | None:
         """What was compared, by what the trials logged; ``None`` before the first."""
-        logs = (path.read_text(encoding="utf-8") for path in self.folder.glob("trials/*/run/metrics.csv"))
-        columns = next(logs, "").partition("\n")[0].split(",")
+        logs = (read_csv(path).names for path in self.folder.glob("trials/*/run/metrics.csv"))
+        columns = next(logs, [])
         return self.metric or next((name for name in FIRST if name in columns), None)
 
     def __call__(self, genotype: Genotype, epochs: float, number: int) -> float:
@@ -241,4 +242,4 @@ class Trials:
 def _epochs_of(run: Path) -> int:
     """Epochs that a run has done."""
     path = run / "metrics.csv"
-    return max(0, len(path.read_text(encoding="utf-8").splitlines()) - 1) if path.is_file() else 0
+    return len(read_csv(path).rows) if path.is_file() else 0

@@ -72,8 +72,8 @@ def convert(path: str | Path, advance: Advance = lambda done, of: None) -> Table
         held, count = _whole(path, read_pickle(path))
     else:
         raise ValueError(
-            f"Expected a file of NAS-Bench-201 (.pth) or NATS-Bench ({PACKED}), or the folder of the latter, but got "
-            f"{path}."
+            f"Expected a file of NAS-Bench-201 (.pth) or NATS-Bench ({PACKED}), or the folder of the latter, or a "
+            f"table (.csv, .tsv, also .gz, or .parquet), but got {path}."
         )
     genotypes, rows = [], []
     for done, results in enumerate(held, 1):

@@ -2,44 +2,50 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
 import math
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from robustnas.spaces import Genotype, SearchSpace, find_space
+from robustnas.csv_files import number_hint, read_csv
+from robustnas.spaces import Genotype, SearchSpace, find_space, parse_genotype
 
 Column = npt.NDArray[np.float32]
+Cells = list[tuple[str, Any]]  # where a cell is, for errors, and what it holds
+
+MISSING = {"", "nan", "na", "n/a", "null", "none", "-", "--", "?"}
 
 
 def read_columns(path: str | Path, architecture: str = "arch") -> tuple[list[str], dict[str, Column]]:
     """Architectures of a table, as they are written, and its columns of numbers.
 
+    A column of words is left out. One that holds numbers and something else, such as ``60.00%``, is refused.
+
     Args:
-        path: A CSV file with a line of names, gzipped if its name ends in ``.gz``, or a Parquet file (``.parquet``).
+        path: A CSV file with a line of names, gzipped or not, or a Parquet file (``.parquet``).
         architecture: Column of architectures; rows without one are left out.
 
     Returns:
         The architectures, and by name every other column in which there is a number; NaN where it has none.
 
     Raises:
-        ValueError: If the file cannot be read, or has no such column.
+        ValueError: If the file cannot be read, or has no such column, or no column of numbers.
     """
     path = Path(path)
-    try:
-        columns = _parquet(path) if path.suffix == ".parquet" else _csv(path)
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error, ValueError) as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise ValueError(f"Expected `table` to be a CSV or Parquet file, but reading {path} fails: {reason}") from error
-    texts = [str(text or "").strip() for text in column_of(columns, architecture, path)]
+    columns = _parquet(path) if path.suffix == ".parquet" else _csv(path)
+    texts = [str(text or "").strip() for _, text in column_of(columns, architecture, path)]
     rows = [row for row, text in enumerate(texts) if text]
-    numbers = {name: _numbers(values)[rows] for name, values in columns.items() if name not in (architecture, "index")}
-    return [texts[row] for row in rows], {name: each for name, each in numbers.items() if np.isfinite(each).any()}
+    others = {name: [cells[row] for row in rows] for name, cells in columns.items() if name != architecture}
+    others.pop("index", None)
+    numbers = {name: _numbers(name, cells, path) for name, cells in others.items()}
+    found = {name: values for name, values in numbers.items() if np.isfinite(values).any()}
+    if rows and not found:
+        raise ValueError(_no_numbers(others, architecture, path))
+    return [texts[row] for row in rows], found
 
 
 def column_of(columns: Mapping[str, Any], name: str, source: object) -> Any:
@@ -65,8 +71,8 @@ def parse(text: str, space: SearchSpace | None = None) -> Genotype:
     """An architecture of a table.
 
     Args:
-        text: A string of NAS-Bench-201, the one line that a genotype prints, or its JSON.
-        space: The space it must be of; by default the one it names, NAS-Bench-201 for such a string.
+        text: Any form that :func:`~robustnas.spaces.parse_genotype` reads.
+        space: The space it must be of; by default the one it names, or that its form is printed for.
 
     Returns:
         The genotype.
@@ -74,37 +80,64 @@ def parse(text: str, space: SearchSpace | None = None) -> Genotype:
     Raises:
         ValueError: If it is none of the space.
     """
-    text = text.strip()
-    if text.startswith("|"):
-        genotype = Genotype.from_nasbench201(text, space.name if space else "NASBench201")
-    else:
-        genotype = (Genotype.from_json if text.startswith("{") else Genotype.from_text)(text)
+    genotype = parse_genotype(text, space.name if space else None)
     return genotype.validate(space or find_space(genotype.space))
 
 
-def _csv(path: Path) -> dict[str, list[Any]]:
-    with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
-        rows = csv.DictReader(file)
-        columns: dict[str, list[Any]] = {name: [] for name in rows.fieldnames or []}
-        for row in rows:
-            for name, values in columns.items():
-                values.append(row[name])
-    return columns
+def _csv(path: Path) -> dict[str, Cells]:
+    table = read_csv(path)
+    return {
+        name: [(f"line {row.line}", row.cells[place]) for row in table.rows] for place, name in enumerate(table.names)
+    }
 
 
-def _parquet(path: Path) -> dict[str, list[Any]]:
+def _parquet(path: Path) -> dict[str, Cells]:
     import pyarrow.parquet as pq
 
-    with path.open("rb") as file:  # what is missing is told apart from what is damaged
-        return dict(pq.read_table(file).to_pydict())
-
-
-def _numbers(values: Iterable[Any]) -> Column:
-    return np.array([_number(value) for value in values], dtype=np.float32)
-
-
-def _number(value: Any) -> float:
     try:
-        return float("nan" if value is None or value == "" else value)
-    except (TypeError, ValueError):
+        with path.open("rb") as file:  # what is missing is told apart from what is damaged
+            table = pq.read_table(file)
+    except (OSError, ValueError) as error:  # those of pyarrow are among them
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise ValueError(f"Expected {path} to be a Parquet file, but reading it fails: {reason}") from error
+    if twice := [name for name, times in Counter(table.column_names).items() if times > 1]:
+        raise ValueError(f"Expected {path} to name each column once, but got {twice[0]!r} again.")
+    return {
+        name: [(f"row {row}", value) for row, value in enumerate(values)] for name, values in table.to_pydict().items()
+    }
+
+
+def _numbers(name: str, cells: Cells, path: Path) -> Column:
+    """The numbers of a column, NaN where there is none; all NaN if it is one of words."""
+    values = [_number(value) for _, value in cells]
+    with np.errstate(over="ignore"):  # what overflows is refused below
+        column = np.array([math.nan if value is None else value for value in values], dtype=np.float32)
+    if np.isfinite(column).any():
+        wrong = np.isinf(column) | np.array([value is None for value in values])
+        for where, cell in (cells[row] for row in np.flatnonzero(wrong)):
+            raise ValueError(
+                f"Expected the column {name!r} of {path} to hold finite numbers, but got {cell!r}"
+                f"{number_hint(str(cell))} in {where}."
+            )
+    return column
+
+
+def _number(value: Any) -> float | None:
+    """A cell as a number, NaN where it is empty, and ``None`` where it holds something else."""
+    if value is None or (isinstance(value, str) and value.strip().lower() in MISSING):
         return math.nan
+    try:
+        return None if isinstance(value, str) and "_" in value else float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _no_numbers(columns: Mapping[str, Cells], architecture: str, path: Path) -> str:
+    hinted = (
+        f"{name!r} holds {cell!r}{hint} in {where}"
+        for name, cells in columns.items()
+        for where, cell in cells
+        if (hint := number_hint(str(cell)))
+    )
+    got = next(hinted, None) or (f"columns of words: {list(columns)}" if columns else "no other column")
+    return f"Expected {path} to have a column of numbers beside {architecture!r}, but {'' if columns else 'got '}{got}."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import functools
 import gzip
 import io
@@ -14,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from robustnas.csv_files import csv_text
 from robustnas.record import write_bytes
 from robustnas.spaces import Genotype, SearchSpace, find_space, genotype_of, number_of
 from robustnas.table.reading import Column, column_of, parse, read_columns
@@ -261,13 +261,14 @@ def _held(path: str, architecture: str, changed: int) -> Table:
 
 
 def _as_csv(architectures: list[str], columns: Mapping[str, Column]) -> bytes:
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["arch", *columns])
-    for row, text in enumerate(architectures):
-        values = (column[row] for column in columns.values())
-        writer.writerow([text, *("" if np.isnan(value) else str(value) for value in values)])
-    return file.getvalue().encode()
+    rows = (
+        {
+            "arch": text,
+            **{name: None if np.isnan(column[row]) else str(column[row]) for name, column in columns.items()},
+        }
+        for row, text in enumerate(architectures)
+    )
+    return csv_text(rows, ["arch", *columns]).encode()
 
 
 def _as_parquet(architectures: list[str], columns: Mapping[str, Column]) -> bytes:

@@ -38,7 +38,8 @@ class Found(Architecture):
     """The network of a genotype.
 
     Args:
-        genotype: A genotype in one line, a NAS-Bench-201 string, a JSON file, or the folder of the run that found it.
+        genotype: A genotype as text, in any form that :func:`~robustnas.spaces.parse_genotype` reads, a file that holds
+            one, or the folder of the run that found it.
         space: Search space of the genotype, by name or import path; ``None`` takes the one it names.
         channels: Channels of the first cells: 36 for CIFAR-10 and 48 for ImageNet in the DARTS paper.
         layers: Number of cells, in spaces with the DARTS skeleton (default 8; 20 and 14 in the paper).
@@ -58,9 +59,10 @@ class Found(Architecture):
     inherit_from: str | None = None
 
     def build(self, num_classes: int, image_channels: int) -> DiscreteNetwork:
-        genotype = read_genotype(self.genotype)
+        given = find_space(self.space) if self.space else None
+        genotype = read_genotype(self.genotype, given and given.name)
         network = DiscreteNetwork(
-            find_space(self.space or genotype.space), genotype, self.channels, self.layers, self.cells, num_classes,
+            given or find_space(genotype.space), genotype, self.channels, self.layers, self.cells, num_classes,
             image_channels, self.stem, self.auxiliary,
         )  # fmt: skip
         if self.inherit_from is not None:

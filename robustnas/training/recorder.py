@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import CSVLogger
 from torch import Tensor
 
+from robustnas.csv_files import csv_text
 from robustnas.drawing import save_drawing
 from robustnas.environment import environment
 from robustnas.precision import settings
@@ -72,7 +71,7 @@ class RunRecorder(Callback):
         self._since = now
         if not trainer.is_global_zero:
             return
-        write_text(run.path / "metrics.csv", _as_csv(self.rows))
+        write_text(run.path / "metrics.csv", csv_text(self.rows))
         search: Any = pl_module
         if hasattr(search, "alphas"):
             run.write_alpha(epoch, {kind: alpha.detach().cpu().numpy() for kind, alpha in search.alphas.items()})
@@ -133,11 +132,3 @@ def run_folder(trainer: Trainer) -> Path:
                 f"write metrics.csv into {folder}; give it a `name`."
             )
     return folder
-
-
-def _as_csv(rows: list[dict[str, float]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()

@@ -1,21 +1,27 @@
-"""α histories that other tools left: CSV or npz, and the name of the space."""
+"""α histories that other tools left: CSV, npz or PyTorch files, and the name of the space."""
 
 from __future__ import annotations
 
-import csv
-import io
-import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from robustnas.csv_files import is_csv, number, read_csv
 from robustnas.spaces import SearchSpace, find_space
-from robustnas.trust import check_size, read_arrays
-from robustnas.verdict.history import Array, History, is_measured
-from robustnas.verdict.measures import strongest
+from robustnas.verdict.arrays import Alphas, read_npz, read_torch
+from robustnas.verdict.history import History, is_measured
+from robustnas.verdict.measures import are_shares, candidates, strongest
 
 LONG = ("epoch", "kind", "edge", "operation", "alpha")
+TORCH = (".pt", ".pth")
+ROUNDED = 0.02  # how far a row of shares may be from one where its numbers are rounded
+
+
+def is_history(path: str | Path) -> bool:
+    """Whether a file may be an α history by its name."""
+    return is_csv(path) or Path(path).suffix.lower() in (".npz", *TORCH)
 
 
 def read_foreign(path: str | Path, space: str | SearchSpace) -> History:
@@ -27,96 +33,97 @@ def read_foreign(path: str | Path, space: str | SearchSpace) -> History:
     **CSV, wide**: a column ``epoch`` and one for each number, ``normal/0-2/skip_connect``; columns with one slash, such
     as ``curvature/max``, are taken as measures.
 
-    **npz**: for each kind of cell one array ``[epochs, edges, operations]``, or for each epoch and kind one array
-    ``[edges, operations]`` named ``epoch_0007/normal``. ``alphas_normal`` is read as ``normal``.
+    **npz, or tensors in dicts and lists** (``torch.save``, read without executing anything): for each kind of cell one
+    array ``[epochs, edges, operations]``, by name or in the order of the kinds; or for each epoch one array
+    ``[edges, operations]`` of each kind. ``alphas_normal`` is read as ``normal``.
 
-    Rows that are positive and sum to one are taken as shares; of others the softmax is taken.
+    Rows that are positive and sum to one are taken as shares; of others the softmax is taken. An operation with -inf is
+    masked: its share is 0. Epochs may be counted from 0 or from 1.
 
     Args:
         path: The file.
         space: The search space, or its name.
 
     Returns:
-        The history.
+        The history; ``read_as`` says what was assumed and left out.
 
     Raises:
         ValueError: If the file cannot be read, or does not hold α of the space for every epoch.
     """
     path, space = Path(path), find_space(space)
-    data = _bytes(path)
     series: dict[str, dict[int, float]] = {}
-    if path.suffix == ".npz":
-        alphas = _from_npz(path, data)
-    elif path.suffix == ".csv":
-        alphas, series = _from_csv(path, data, space)
-    else:
+    if not is_history(path):
         kind = "a TensorBoard events file, which holds no α" if "tfevents" in path.name else f"{path.name}"
-        raise ValueError(f"Expected a run folder, or a history in a .csv or .npz file, but got {kind}.")
+        raise ValueError(f"Expected a run folder, or a history in a .csv, .npz or .pt file, but got {kind}.")
+    if is_csv(path):
+        alphas, series, left = _from_csv(path, space)
+    else:
+        alphas, left = (read_torch if path.suffix.lower() in TORCH else read_npz)(path, space)
+    first = _first(sorted(alphas))
     try:
-        history = History(space, alphas, {}, series, planned=max(alphas, default=-1) + 1, name=str(path))
-        final = strongest(history, history.alphas[max(alphas)])
-        return History(space, alphas, {}, series, planned=history.planned, final=final, name=str(path))
+        history = History(
+            space, alphas, {}, series, planned=max(alphas, default=first - 1) + 1 - first, name=str(path), first=first
+        )
     except ValueError as error:
         raise ValueError(f"Expected {path} to be a history of α. {error}") from error
+    history, form = _as_shares(history)
+    words = [f"read as {len(alphas)} epochs of {form}, counted from {first}"]
+    words += [f"left out {', '.join(left[:6])}" + (", ..." if len(left) > 6 else "")] if left else []
+    final = strongest(history, history.alphas[max(alphas)])
+    return replace(history, final=final, read_as="; ".join(words))
 
 
-def _bytes(path: Path) -> bytes:
-    try:
-        check_size(path)
-        return path.read_bytes()
-    except OSError as error:
-        got = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
-        raise ValueError(f"Expected {path} to be a run folder or a file that can be read, but got {got}.") from error
+def _first(epochs: list[int]) -> int:
+    """Number of the first epoch: 1 where the first recorded one is 1, or the second with that number between them."""
+    step = epochs[1] - epochs[0] if len(epochs) > 1 else 1
+    return int(bool(epochs) and epochs[0] in (1, step))
 
 
-def _from_npz(path: Path, data: bytes) -> dict[int, dict[str, Array]]:
-    try:
-        arrays = read_arrays(data)
-    except Exception as error:  # a damaged archive fails in any of a dozen ways
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"Expected {path} to hold arrays, but reading it fails: {reason}") from error
-    alphas: dict[int, dict[str, Array]] = {}
-    for name, array in arrays.items():
-        found = re.fullmatch(r"(?:epoch_(\d+)/)?(?:alphas?_)?(\w+)", name)
-        if not found or array.ndim != (3 if found[1] is None else 2):
-            raise ValueError(
-                f"Expected {path} to hold arrays KIND of shape [epochs, edges, operations], or epoch_0007/KIND of "
-                f"shape [edges, operations], but got {name!r} of shape {list(array.shape)}."
-            )
-        epochs = enumerate(array) if found[1] is None else [(int(found[1]), array)]
-        for epoch, values in epochs:
-            alphas.setdefault(epoch, {})[found[2]] = values
-    return alphas
+def _as_shares(history: History) -> tuple[History, str]:
+    """The history with rounded shares made to sum to one, and what its numbers are taken as."""
+    space = history.space
+    if not all(are_shares(space, alpha, ROUNDED) for alpha in history.alphas.values()):
+        return history, "α, whose softmax gives the shares"
+    if all(are_shares(space, alpha) for alpha in history.alphas.values()):
+        return history, "shares, since rows sum to 1"
+    summed = {
+        epoch: {
+            kind: values / candidates(space, alpha)[kind].sum(axis=1, keepdims=True) for kind, values in alpha.items()
+        }
+        for epoch, alpha in history.alphas.items()
+    }
+    return replace(history, alphas=summed), "shares, since rows sum to about 1"
 
 
-def _from_csv(
-    path: Path, data: bytes, space: SearchSpace
-) -> tuple[dict[int, dict[str, Array]], dict[str, dict[int, float]]]:
-    try:
-        reader = csv.DictReader(io.StringIO(data.decode("utf-8"), newline=""))
-        rows = list(reader)
-        header = list(reader.fieldnames or [])
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"Expected {path} to be a CSV table in UTF-8, but reading it fails: {error}.") from error
-    wide = [name for name in header if name.count("/") == 2]
-    if "epoch" not in header or not (wide or set(LONG) <= set(header)):
+def _from_csv(path: Path, space: SearchSpace) -> tuple[Alphas, dict[str, dict[int, float]], list[str]]:
+    table = read_csv(path)
+    wide = [name for name in table.names if name.count("/") == 2]
+    if "epoch" not in table.names or not (wide or set(LONG) <= set(table.names)):
         raise ValueError(
             f"Expected {path} to have the columns {', '.join(LONG)}, or epoch and columns like "
-            f"normal/0-2/skip_connect, but got {', '.join(header[:6]) or 'none'}."
+            f"normal/0-2/skip_connect, but got {', '.join(table.names[:6]) or 'none'}."
         )
-    alphas: dict[int, dict[str, Array]] = {}
+    measures = [name for name in table.names if name.count("/") == 1]
+    left = [name for name in table.names if name not in ("epoch", *measures, *(wide or LONG))]
+    alphas: Alphas = {}
     series: dict[str, dict[int, float]] = {}
-    for number, row in enumerate(rows, start=2):
-        where = f"line {number} of {path}"
-        epoch = _whole(row["epoch"], where)
+    latest: dict[tuple[str, int, int], int] = {}
+    for row, record in zip(table.rows, table.records(), strict=True):
+        where = table.where(row)
+        epoch = _whole(record["epoch"], where)
         cells = alphas.setdefault(epoch, {kind: np.full(cell.shape, np.nan) for kind, cell in space.cells.items()})
-        for parts, text in _numbers(row, wide):
-            kind, edge, column = _place(space, parts, where)
-            cells[kind][edge, column] = _real(text, where)
-        for name in header:
-            if name.count("/") == 1 and row[name] and is_measured(value := _real(row[name], where)):
+        for parts, text in _numbers(record, wide):
+            place = kind, edge, column = _place(space, parts, where)
+            if (before := latest.get(place, -1)) >= epoch:
+                raise ValueError(
+                    f"Expected epochs to ascend, each of them once, but got {epoch} after {before} in {where}."
+                )
+            latest[place] = epoch
+            cells[kind][edge, column] = number(text, where)
+        for name in measures:
+            if record[name].strip() and is_measured(value := number(record[name], table.where(row, name))):
                 series.setdefault(name, {})[epoch] = value
-    return alphas, series
+    return alphas, series, left
 
 
 def _numbers(row: Mapping[str, str], wide: list[str]) -> Iterable[tuple[list[str], str]]:
@@ -132,7 +139,7 @@ def _place(space: SearchSpace, parts: list[str], where: str) -> tuple[str, int, 
         raise ValueError(f"Expected the kind of cell to be one of {list(space.cells)}, but got {kind!r} in {where}.")
     edges = space.cells[kind].edges
     names = [one.name for one in edges]
-    row = names.index(edge) if edge in names else int(edge) if str(edge).isdecimal() else len(edges)
+    row = names.index(edge) if edge in names else int(edge) if edge.isdecimal() and len(edge) < 10 else len(edges)
     if row >= len(edges):
         raise ValueError(
             f"Expected an edge of the {kind} cell of {space.name}, such as {names[0]}, but got {edge!r} in {where}."
@@ -145,14 +152,11 @@ def _place(space: SearchSpace, parts: list[str], where: str) -> tuple[str, int, 
     return kind, row, edges[row].operations.index(operation)
 
 
-def _whole(text: str | None, where: str) -> int:
-    if text is None or not text.strip().isdecimal():
-        raise ValueError(f"Expected `epoch` to be a whole number, but got {text!r} in {where}.")
-    return int(text)
-
-
-def _real(text: str | None, where: str) -> float:
+def _whole(text: str, where: str) -> int:
     try:
-        return float(text or "")
+        value = number(text, where)
     except ValueError:
-        raise ValueError(f"Expected a number, but got {text!r} in {where}.") from None
+        value = -1.0
+    if not (0 <= value < 1e9 and value.is_integer()):  # pandas writes 3.0 where a column has a gap
+        raise ValueError(f"Expected `epoch` to be a whole number, but got {text!r} in {where}.")
+    return int(value)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from robustnas.csv_files import read_csv
 from robustnas.record import Run
 from robustnas.spaces import Genotype, SearchSpace, find_space
 
@@ -33,6 +33,8 @@ class History:
         classes: Classes of the data, which tell what chance is, or ``None`` if that is not known.
         settings: Arguments of the search, for what need not be tried any more.
         name: Where it comes from, for people.
+        first: Number of the first epoch, 0 or 1, as the source counts them.
+        read_as: What was assumed in reading it, for people.
 
     Raises:
         ValueError: If nothing was recorded, or α or a genotype is not one of the space.
@@ -47,6 +49,8 @@ class History:
     classes: int | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     name: str = ""
+    first: int = 0
+    read_as: str = ""
 
     def __post_init__(self) -> None:
         for epoch, alpha in self.alphas.items():
@@ -79,8 +83,9 @@ class History:
 
     def progress(self, epoch: int) -> float:
         """Share of the search that is over after ``epoch``: of its epochs once it ended, of the planned ones before."""
-        whole = self.epochs[-1] + 1 if self.finished or not self.planned else self.planned
-        return min(1.0, (epoch + 1) / whole)
+        done = self.epochs[-1] + 1 - self.first
+        whole = done if self.finished or not self.planned else self.planned
+        return min(1.0, (epoch + 1 - self.first) / whole)
 
     def until(self, epoch: int) -> History:
         """The history as it was after ``epoch``, while the search was running."""
@@ -91,7 +96,7 @@ class History:
         series = {name: found for name, values in self.series.items() if (found := cut(values))}
         return replace(
             self, alphas=cut(self.alphas), genotypes=cut(self.genotypes), series=series, final=None,
-            planned=self.planned or self.epochs[-1] + 1,
+            planned=self.planned or self.epochs[-1] + 1 - self.first,
         )  # fmt: skip
 
     @classmethod
@@ -128,7 +133,9 @@ class History:
 
 
 def read_series(path: Path) -> dict[str, dict[int, float]]:
-    """Read ``metrics.csv``: one row for each epoch, empty where nothing was measured.
+    """Read ``metrics.csv``: one row for each epoch that was run, empty where nothing was measured.
+
+    A search that goes back to an earlier epoch runs some again; the last row of an epoch counts.
 
     Args:
         path: The file. A run that has finished no epoch has none.
@@ -142,17 +149,15 @@ def read_series(path: Path) -> dict[str, dict[int, float]]:
     if not path.exists():
         return {}
     series: dict[str, dict[int, float]] = {}
+    table = read_csv(path)
+    if table.names and "epoch" not in table.names:
+        raise ValueError(f"Expected {path} to have a column `epoch`, but it has none.")
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                if None in row or None in row.values():
-                    raise ValueError("a row is longer or shorter than the header")
-                epoch = int(row["epoch"])
-                for name, value in _numbers(row):
-                    series.setdefault(name, {})[epoch] = value
-    except KeyError:
-        raise ValueError(f"Expected {path} to have a column `epoch`, but it has none.") from None
-    except (ValueError, csv.Error) as error:
+        for row in table.records():
+            epoch = int(row["epoch"])
+            for name, value in _numbers(row):
+                series.setdefault(name, {})[epoch] = value
+    except ValueError as error:
         raise ValueError(f"Expected {path} to hold one row of numbers for each epoch, but got: {error}.") from error
     return series
 
@@ -180,9 +185,11 @@ def _check_alpha(space: SearchSpace, alpha: Mapping[str, Array], epoch: int) -> 
         raise ValueError(f"Expected α to be real numbers, but got others in epoch {epoch}.")
     for kind, values in alpha.items():
         for edge, row in zip(space.cells[kind].edges, np.asarray(values), strict=True):
-            if not np.isfinite(row[: len(edge.operations)]).all():
+            own = row[: len(edge.operations)]
+            if not (np.isfinite(own) | np.isneginf(own)).all() or not np.isfinite(own).any():
                 raise ValueError(
-                    f"Expected α to be finite, but got {row.tolist()} on {kind} edge {edge.name} in epoch {epoch}."
+                    f"Expected α to be finite, or -inf where an operation is masked but not all are, but got "
+                    f"{own.tolist()} on {kind} edge {edge.name} in epoch {epoch}."
                 )
 
 

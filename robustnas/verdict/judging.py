@@ -48,7 +48,7 @@ def judge(history: History) -> Verdict:
     return Verdict(
         state, since, history.epochs[-1], history.planned, history.finished, tuple(seen),
         _take(state, seen, history, found), _remedies(seen, history) if state != "healthy" else (),
-        _missing(found, history), history.space.name, history.name,
+        _missing(found, history), history.space.name, history.name, history.first, history.read_as,
     )  # fmt: skip
 
 

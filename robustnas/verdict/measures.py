@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 
 from robustnas.shares import PARAMETER_FREE, of_genotype, of_shares, softmax
-from robustnas.spaces import Choice, Genotype
+from robustnas.spaces import Choice, Genotype, SearchSpace
 from robustnas.verdict.history import Array, History
 
 Series = dict[int, float]
@@ -105,7 +105,7 @@ def curvature_rise(history: History, found: Mapping[str, Series]) -> dict[int, t
     for i in range(first - 1 + LAG, len(at)):
         earlier, now = averages[i - first + 1 - LAG], averages[i - first + 1]
         centre = i - LAG - WINDOW // 2
-        if centre >= 0 and at[centre] >= start and earlier > 0:
+        if centre >= 0 and at[centre] - history.first >= start and earlier > 0:
             rises[at[i]] = min(now / earlier, 1e9), at[centre]
     return rises
 
@@ -129,17 +129,26 @@ def strongest(history: History, alpha: Mapping[str, Array]) -> Genotype:
 
 def shares_of(history: History, alpha: Mapping[str, Array]) -> dict[str, Array]:
     """Shares of the operations: α itself where its rows are positive and sum to one, else its softmax."""
-    cells = history.space.cells
-    masked = {
+    if are_shares(history.space, alpha):
+        return candidates(history.space, alpha)
+    return softmax(history.space, alpha)
+
+
+def are_shares(space: SearchSpace, alpha: Mapping[str, Array], tolerance: float = 1e-3) -> bool:
+    """Whether the rows of α are positive and sum to one, up to a tolerance."""
+    rows = candidates(space, alpha).values()
+    return all((row >= 0).all() and np.allclose(row.sum(axis=1), 1, atol=tolerance) for row in rows)
+
+
+def candidates(space: SearchSpace, alpha: Mapping[str, Array]) -> dict[str, Array]:
+    """α with zeros in the columns past the candidates of an edge."""
+    return {
         kind: np.where(
             np.arange(cell.shape[1]) < np.array([[len(edge.operations)] for edge in cell.edges]),
             np.asarray(alpha[kind], dtype=float), 0.0,
         )
-        for kind, cell in cells.items()
+        for kind, cell in space.cells.items()
     }  # fmt: skip
-    if all((share >= 0).all() and np.allclose(share.sum(axis=1), 1, atol=1e-3) for share in masked.values()):
-        return masked
-    return softmax(history.space, masked)
 
 
 def avoidable(history: History, genotype: Genotype, kind: str) -> float:
@@ -221,7 +230,8 @@ def _add_gaps(found: dict[str, Series], history: History) -> None:
 
 
 def _distance(one: Array, other: Array) -> float:
-    steps = np.abs(np.asarray(one, dtype=float) - np.asarray(other, dtype=float))
+    with np.errstate(invalid="ignore"):  # of two masked operations
+        steps = np.abs(np.asarray(one, dtype=float) - np.asarray(other, dtype=float))
     return float(steps[np.isfinite(steps)].max(initial=0.0))
 
 

@@ -102,6 +102,8 @@ class Verdict:
         missing: What was not measured.
         space: Name of the search space.
         name: Where the history came from.
+        first: Number of its first epoch, 0 or 1.
+        read_as: What was assumed in reading it.
     """
 
     state: State
@@ -115,6 +117,8 @@ class Verdict:
     missing: tuple[str, ...]
     space: str
     name: str = ""
+    first: int = 0
+    read_as: str = ""
 
     @property
     def line(self) -> str:
@@ -126,7 +130,8 @@ class Verdict:
 
     def text(self) -> str:
         """For a terminal, at most 80 columns."""
-        known = [f"  {line}" for line in (f"{self.space}, {self._where}", self.name, self._trust) if line]
+        known = [f"  {line}" for line in (f"{self.space}, {self._where}", self.name) if line]
+        known += [*_wrapped(self.read_as, 2), *([f"  {self._trust}"] if self._trust else [])]
         lines = [self._head, *known, ""]
         for e in self.evidence:
             lines += [
@@ -182,7 +187,7 @@ class Verdict:
                 "why": self.take.why,
             },
             "try": [asdict(remedy) for remedy in self.remedies],
-            "missing": list(self.missing),
+            "missing": list(self.missing), "first": self.first, "read_as": self.read_as,
         }  # fmt: skip
         return json.dumps(data, indent=2, allow_nan=False) + "\n"
 
@@ -193,7 +198,7 @@ class Verdict:
     @property
     def _where(self) -> str:
         end = "finished" if self.finished else "running"
-        return f"{end} at epoch {self.epoch}" + (f" of {self.planned} (from 0)" if self.planned else "")
+        return f"{end} at epoch {self.epoch}" + (f" of {self.planned} (from {self.first})" if self.planned else "")
 
     @property
     def _trust(self) -> str:

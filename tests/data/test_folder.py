@@ -102,7 +102,7 @@ def test_a_table_for_regression_and_classification(root):
         ("", "a header 'file,target.*at least one row"),
         ("file,age\n", "at least one row"),
         ("file\ncat/a.png\n", "a header"),
-        ("file,age\ncat/a.png\n", r"2 fields in row 2, but got \['cat/a.png'\]"),
+        ("file,age\ncat/a.png\n", r"2 fields in line 2, .*but got 1: \['cat/a.png'\]"),
         ("file,age\ncat/a.png,old\n", "column 'age' of .* to hold numbers, but got 'old' in row 0"),
         ("file,age\ncat/nothing.png,3\n", "nothing.png' is none"),
         ("file,age\ncat/a.png,nan\n", "finite"),

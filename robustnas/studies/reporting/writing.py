@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from robustnas.csv_files import csv_text
 from robustnas.record import write_bytes, write_text
 from robustnas.studies.reporting.calibration import Calibration, as_rows, calibrate, cases_of
 from robustnas.studies.reporting.checklist import checklist
@@ -37,7 +37,7 @@ def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
     write_parquet(study.root / "results.parquet", rows_of(study.records))
     cases, bad = cases_of(study)
     calibration = calibrate(cases)
-    write_rows(study.root / "calibration.csv", as_rows(calibration))
+    write_text(study.root / "calibration.csv", csv_text(as_rows(calibration)))
     items = checklist(study)
     write_text(study.root / "tables.md", markdown_tables(study, items))
     write_text(study.root / "tables.tex", latex_tables(study))
@@ -61,17 +61,8 @@ def write_pooled(folders: Sequence[str | Path], path: Path) -> list[Calibration]
         ValueError: If one is no study, or a file in it is of another schema or damaged.
     """
     found = calibrate([case for folder in folders for case in cases_of(Material.read(folder))[0]])
-    write_rows(path, as_rows(found))
+    write_text(path, csv_text(as_rows(found)))
     return found
-
-
-def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows as CSV, a column for each name that one of them has."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, text.getvalue())
 
 
 def write_parquet(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
