@@ -14,6 +14,7 @@ from robustnas.networks.bundle import Bundle, State
 from robustnas.networks.cell import Candidate, CellOptions, Drop, Leaving, Sum, Weights
 from robustnas.networks.connection import Full
 from robustnas.networks.mbconv import EPSILON, MBConv
+from robustnas.networks.probe import probed
 from robustnas.networks.skeleton import Candidates, Skeleton
 from robustnas.spaces import SearchSpace
 
@@ -90,11 +91,20 @@ class Block(nn.Module):
             mixed = images.new_zeros(len(images), self.after, height, width)
         else:
             mixed = total.value
+        if weights is not None:
+            mixed = self._probe(images, weights, mixed)
         if self.residual:
             mixed = Drop(drop_path if self.training else 0.0, set())(mixed, 0)
         if weights is not None:
             mixed = weights.shift(mixed, self.rows)
         return images + mixed if self.residual else mixed
+
+    def _probe(self, images: Tensor, weights: Weights, mixed: Tensor) -> Tensor:
+        """The sum of the operations, whose backward pass gives a gradient to weights of those that are not computed."""
+        asked = [leaving.probe(weights) for leaving in self.bundles]
+        probes = [probe for probe in asked if probe is not None]
+        (row,) = self.rows
+        return probed(images, probes, {row: mixed})[row]
 
 
 class MobileSkeleton(Skeleton):

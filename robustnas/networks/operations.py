@@ -154,12 +154,14 @@ class Noise(Operation):
     parameter_free = True
 
     def forward(self, state: State, group: Group, scale: Tensor | None) -> Tensor:
-        batch, _, height, width = state.images[..., :: self.bundle.stride, :: self.bundle.stride].shape
-        noise = torch.randn(batch, len(group), self.bundle.out_channels, height, width, device=state.images.device).to(
-            state.images.dtype
-        )
+        noise = self.draw(state.images[..., :: self.bundle.stride, :: self.bundle.stride], len(group))
         weighted = noise if scale is None else noise * scale.to(noise.dtype)[:, None, None, None]
         return weighted.flatten(1, 2)
+
+    def draw(self, like: Tensor, edges: int) -> Tensor:
+        """Noise for each edge, ``[batch, edges, out_channels, h, w]``, on the device and in the type of images."""
+        shape = (len(like), edges, self.bundle.out_channels, *like.shape[-2:])
+        return torch.randn(shape, device=like.device).to(like.dtype)
 
 
 class Modules(Operation):

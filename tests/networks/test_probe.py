@@ -11,16 +11,18 @@ from torch.func import functional_call
 
 from robustnas.networks import Mixture, PartialChannels, Supernet
 from robustnas.networks.bundle import Form
-from robustnas.networks.operations import SepConv
+from robustnas.networks.operations import Noise, SepConv
 from robustnas.networks.statistics import still_statistics
-from robustnas.spaces import DARTS, NASBench201, SearchSpace, find_space
+from robustnas.spaces import DARTS, MobileSmall, NASBench201, SearchSpace
+from robustnas.spaces.find import KNOWN
 
-SPACES = [DARTS, NASBench201, find_space("S1")]
+SPACES = list(KNOWN.values())
+SKELETONS = [DARTS, NASBench201, MobileSmall]  # one space of each
+DEPTHS: dict[str, dict[str, int]] = {"darts": {"layers": 3}, "nasbench201": {"cells": 1}, "mobile": {}}
 
 
 def small(space: SearchSpace, **options: Any) -> Supernet:
-    depth = {"layers": 3} if space.skeleton == "darts" else {"cells": 1}
-    return Supernet(space, channels=4, num_classes=4, **depth, **options).double()
+    return Supernet(space, channels=4, num_classes=4, **DEPTHS[space.skeleton], **options).double()
 
 
 def sampled(
@@ -58,10 +60,20 @@ def images(seed: int = 0) -> Tensor:
     return torch.randn(3, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
+def same_noise(operation: Noise, like: Tensor, edges: int) -> Tensor:
+    """The same noise on every edge of every bundle."""
+    shape = (len(like), operation.bundle.out_channels, *like.shape[-2:])
+    one = torch.randn(shape, dtype=like.dtype, generator=torch.Generator().manual_seed(2))
+    return one[:, None].expand(-1, edges, -1, -1, -1)
+
+
 @pytest.mark.parametrize("form", ["separable", "dense"])
 @pytest.mark.parametrize("edges", [False, True])
 @pytest.mark.parametrize("space", SPACES, ids=lambda space: space.name)
-def test_gradients_are_those_of_computed_operations(space: SearchSpace, edges: bool, form: Form) -> None:
+def test_gradients_are_those_of_computed_operations(
+    space: SearchSpace, edges: bool, form: Form, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Noise, "draw", same_noise)  # drawn in another order otherwise
     network = small(space, form=form)
     probed, computed, made_of = sampled(space, edges)
     wanted = [*made_of, *network.parameters()]
@@ -71,16 +83,25 @@ def test_gradients_are_those_of_computed_operations(space: SearchSpace, edges: b
     assert left_out.abs().max() > 1e-4
 
 
-@pytest.mark.parametrize("options", [{"checkpointing": True}, {"connection": PartialChannels(2)}], ids=str)
-def test_so_are_those_of_other_networks(options: dict[str, Any]) -> None:
-    network = small(DARTS, **options)
-    probed, computed, made_of = sampled(DARTS)
+@pytest.mark.parametrize(
+    ("space", "options"),
+    [
+        (DARTS, {"checkpointing": True}),
+        (MobileSmall, {"checkpointing": True}),
+        (DARTS, {"connection": PartialChannels(2)}),
+    ],
+    ids=str,
+)
+def test_so_are_those_of_other_networks(space: SearchSpace, options: dict[str, Any]) -> None:
+    network = small(space, **options)
+    probed, computed, made_of = sampled(space)
     agree(gradients(network, probed, made_of, images()), gradients(network, computed, made_of, images()))
 
 
-def test_a_dropped_edge_gives_no_gradient() -> None:
-    network = small(NASBench201)
-    probed, computed, made_of = sampled(NASBench201)
+@pytest.mark.parametrize("space", [NASBench201, MobileSmall], ids=lambda space: space.name)
+def test_a_dropped_edge_gives_no_gradient(space: SearchSpace) -> None:
+    network = small(space)
+    probed, computed, made_of = sampled(space)
     found = []
     for mixtures in (probed, computed):
         torch.manual_seed(3)
@@ -100,7 +121,7 @@ def test_an_edge_that_computes_nothing_is_probed_too() -> None:
     )
 
 
-@pytest.mark.parametrize("space", SPACES[:2], ids=lambda space: space.name)
+@pytest.mark.parametrize("space", SKELETONS, ids=lambda space: space.name)
 def test_second_derivatives_are_those_of_computed_operations(space: SearchSpace) -> None:
     network = small(space)
     probed, computed, made_of = sampled(space)
@@ -119,9 +140,21 @@ def test_second_derivatives_are_those_of_computed_operations(space: SearchSpace)
         torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-9, msg=name)
 
 
-def test_the_weights_are_those_of_the_call() -> None:
-    network = small(NASBench201)
-    probed, computed, made_of = sampled(NASBench201)
+def test_a_block_of_none_is_probed_too() -> None:
+    network, chain = small(MobileSmall), MobileSmall.cells["chain"]
+    columns = [len(edge.operations) - 1 for edge in chain.edges]  # `none` where there is one
+    active = nn.functional.one_hot(torch.tensor(columns), chain.shape[1]).bool()
+    weights = active.double().requires_grad_()
+    probed = {"chain": Mixture(weights, active=active, probed=~active)}
+    expected = gradients(network, {"chain": Mixture(weights)}, [weights], images())
+    agree(gradients(network, probed, [weights], images()), expected)
+    assert expected[1][2, :-1].abs().min() > 1e-4
+
+
+@pytest.mark.parametrize("space", [NASBench201, MobileSmall], ids=lambda space: space.name)
+def test_the_weights_are_those_of_the_call(space: SearchSpace) -> None:
+    network = small(space)
+    probed, computed, made_of = sampled(space)
     others = {name: weight.detach() * 1.5 + 0.1 for name, weight in network.named_parameters()}
     found = [
         torch.autograd.grad(functional_call(network, others, (images(), mixtures)).square().sum(), made_of)
@@ -131,9 +164,10 @@ def test_the_weights_are_those_of_the_call() -> None:
     assert not torch.allclose(found[0][0], gradients(network, probed, made_of, images())[1])
 
 
-def test_running_statistics_move_once_for_each_operation() -> None:
-    network = small(DARTS)
-    probed, computed, made_of = sampled(DARTS)
+@pytest.mark.parametrize("space", [DARTS, MobileSmall], ids=lambda space: space.name)
+def test_running_statistics_move_once_for_each_operation(space: SearchSpace) -> None:
+    network = small(space)
+    probed, computed, made_of = sampled(space)
     start = {name: buffer.clone() for name, buffer in network.named_buffers()}
     with still_statistics(network):
         gradients(network, probed, made_of, images())
@@ -163,7 +197,7 @@ def held(network: Supernet, mixtures: dict[str, Mixture]) -> int:
     return sum(sizes.values())
 
 
-@pytest.mark.parametrize("space", SPACES[:2], ids=lambda space: space.name)
+@pytest.mark.parametrize("space", SKELETONS, ids=lambda space: space.name)
 def test_what_is_probed_holds_no_memory(space: SearchSpace) -> None:
     network = small(space)
     probed, computed, _ = sampled(space)

@@ -18,6 +18,7 @@ from robustnas.record import Run, read_genotype, write_json
 from robustnas.spaces import MobileSmall
 from robustnas.strategies import (
     AdversarialPerturbation,
+    BinaryGates,
     ExpectedCost,
     GumbelOneHot,
     RandomPerturbation,
@@ -35,6 +36,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "random": {"perturbation": RandomPerturbation()},
     "adversarial": {"perturbation": AdversarialPerturbation(steps=2)},
     "unrolled": {"gradient": Unrolled()},
+    "binary gates": {"relaxation": BinaryGates("full_v2")},
     "checkpointing": {"checkpointing": True},
 }
 
