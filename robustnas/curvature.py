@@ -265,7 +265,7 @@ def extremes(
 
     With the basis :math:`Q` of a :class:`Krylov` space, eigenvalues :math:`t` and eigenvectors :math:`y` of
     :math:`Q^\top H Q`, the iteration ends where every :math:`r = \|HQy - tQy\|` asked for is at most ``tolerance``
-    :math:`|t|`, or ``tolerance``\ :sup:`2` of the largest eigenvalue in magnitude, or noise.
+    :math:`|t|`, or rounding. This excludes no larger one: :func:`~robustnas.eigenvalue.bounded_ends` does.
 
     Args:
         operator: The matrix :math:`H`.
@@ -293,7 +293,7 @@ def extremes(
         found = krylov.basis.shape[1]
         values, inner, (lengths, errors) = krylov.ritz()
         ends = [[*reversed(range(found))][:largest], [*range(found)][:smallest]]
-        noise = max(tolerance**2, 10 * eps) * float(values.abs().max())
+        noise = 10 * eps * float(values.abs().max())
         close = (lengths <= (tolerance * values.abs()).clamp(min=noise))[ends[0] + ends[1]].all()
         if (close and found >= enough) or found == limit or math.isnan(noise):
             pairs = [Eigenpairs(values[i], errors[i], krylov.basis @ inner[:, i], found) for i in ends]

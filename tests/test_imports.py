@@ -22,6 +22,7 @@ ARROWS: dict[str, set[str]] = {
     "precision": set(),
     "curvature": {"precision"},
     "spectrum": {"curvature"},
+    "eigenvalue": {"curvature"},
     "environment": set(),
     "whole": set(),
     "record": {"spaces", "environment", "whole", "trust", "text_files"},
