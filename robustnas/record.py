@@ -35,8 +35,8 @@ import numpy as np
 import numpy.typing as npt
 
 from robustnas.environment import environment
+from robustnas.safe_files import check_size, read_arrays
 from robustnas.spaces import Genotype
-from robustnas.trust import check_size, read_arrays
 from robustnas.whole import write_bytes, write_text
 
 __all__ = ["Run", "environment", "read_genotype", "read_json", "write_bytes", "write_json", "write_text"]

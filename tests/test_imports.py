@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # Room: the rooms it may import. A room is a module or package of robustnas; its own parts may import each other.
 ARROWS: dict[str, set[str]] = {
     "__init__": set(),
+    "safe_files": set(),
     "trust": set(),
     "spaces": {"trust"},
     "data": {"whole"},
@@ -21,14 +22,14 @@ ARROWS: dict[str, set[str]] = {
     "spectrum": {"curvature"},
     "environment": set(),
     "whole": set(),
-    "record": {"spaces", "environment", "whole", "trust"},
+    "record": {"spaces", "environment", "whole", "safe_files"},
     "folder": {"record", "whole"},
     "shares": {"spaces"},
     "curves": set(),
     "statistics": set(),
     "landscape": set(),
     "table": {"spaces", "record"},
-    "verdict": {"spaces", "shares", "record", "trust"},
+    "verdict": {"spaces", "shares", "record", "safe_files"},
     "lanes": {"spaces"},
     "drawing": {"spaces", "lanes", "whole"},
     "report": {"record", "verdict", "drawing", "curves", "shares", "spaces", "lanes"},
@@ -52,7 +53,7 @@ ARROWS: dict[str, set[str]] = {
 LIBRARY = set(ARROWS)
 ARROWS |= {
     "baselines": LIBRARY,
-    "options": {"trust"},
+    "options": {"safe_files", "trust"},
     "launch": set(),
     "cli": LIBRARY | {"options", "launch"},
     "evaluating": LIBRARY | {"cli"},
@@ -71,6 +72,7 @@ HEAVY = LIGHTNING | {"torch"}
 # Room: what it must not import when it is loaded, so that the command answers at once.
 LIGHT: dict[str, set[str]] = {
     "__init__": HEAVY,
+    "safe_files": HEAVY,
     "trust": HEAVY,
     "spaces": HEAVY,
     "environment": HEAVY,

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from robustnas.safe_files import check_size, read_arrays
 from robustnas.spaces import SearchSpace, find_space
-from robustnas.trust import check_size, read_arrays
 from robustnas.verdict.history import Array, History, is_measured
 from robustnas.verdict.measures import strongest
 
