@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from robustnas import cli
-from robustnas.safe_files import read_yaml
+from robustnas.safe_yaml import read_yaml
 from robustnas.spaces import find_space
 
 

@@ -35,7 +35,7 @@ import numpy as np
 import numpy.typing as npt
 
 from robustnas.environment import environment
-from robustnas.safe_files import check_size, read_arrays
+from robustnas.safe_files import parse_json, read_arrays, read_bytes
 from robustnas.spaces import Genotype
 from robustnas.whole import write_bytes, write_text
 
@@ -79,17 +79,9 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     """
     data = _read_bytes(Path(path))
     try:
-        return json.loads(data.decode("utf-8"))
-    except RecursionError:
-        got = "JSON that nests too deeply"
-    except UnicodeDecodeError as error:
-        got = f"bytes that are not UTF-8 text: {error}"
-    except json.JSONDecodeError as error:
-        early = error.pos >= len(error.doc.rstrip()) or error.msg.startswith("Unterminated")
-        got = f"{'a truncated file' if early else 'text that is not JSON'}: {error}" if data else "an empty file"
-    except ValueError:
-        got = "a number of thousands of digits"
-    raise ValueError(f"Expected `{os.fspath(path)}` to be JSON, but got {got}.")
+        return parse_json(data)
+    except ValueError as error:
+        raise ValueError(f"Expected `{os.fspath(path)}` to be JSON, but got {error}.") from error
 
 
 @dataclass(frozen=True)
@@ -249,8 +241,7 @@ def _epoch_name(folder: str, epoch: int, ending: str) -> str:
 
 def _read_bytes(path: Path) -> bytes:
     try:
-        check_size(path)
-        return path.read_bytes()
+        return read_bytes(path)
     except OSError as error:
         got = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
         raise ValueError(f"Expected `{path}` to be a file that can be read, but got {got}.") from error

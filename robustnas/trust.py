@@ -20,6 +20,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from robustnas.safe_yaml import checked_yaml
+
 OWN = ("robustnas", "pytorch_lightning", "lightning", "lightning_fabric", "torchmetrics")
 VARIABLE = "ROBUSTNAS_TRUST"
 SECTIONS = ("data", "diagnostics", "model", "selection", "space", "trainer")  # options whose values name things
@@ -117,7 +119,7 @@ def trusting(words: Sequence[str]) -> Iterator[list[str]]:
 
 @contextlib.contextmanager
 def only_trusted() -> Iterator[None]:
-    """Parse options and build what they name, with no import of a module that is not trusted.
+    """Parse options and build what they name, with no import of a module that is not trusted, and of checked YAML.
 
     jsonargparse then refuses every other import path that it meets, in whatever file, and builds nothing where a type
     allows anything. Its settings are those of the process, and are put back at the end.
@@ -134,7 +136,8 @@ def only_trusted() -> Iterator[None]:
         jsonargparse.set_parsing_settings(
             import_path_denylist=["*"], import_path_allowlist=allowed(), instantiate_subclass_spec_in_any=False
         )
-        yield
+        with checked_yaml():
+            yield
     finally:
         settings.update(before)
 

@@ -14,8 +14,9 @@ ROOT = Path(__file__).resolve().parents[1]
 ARROWS: dict[str, set[str]] = {
     "__init__": set(),
     "safe_files": set(),
-    "trust": set(),
-    "spaces": {"trust"},
+    "safe_yaml": {"safe_files"},
+    "trust": {"safe_yaml"},
+    "spaces": {"trust", "safe_files"},
     "data": {"whole"},
     "precision": set(),
     "curvature": {"precision"},
@@ -28,13 +29,13 @@ ARROWS: dict[str, set[str]] = {
     "curves": set(),
     "statistics": set(),
     "landscape": set(),
-    "table": {"spaces", "record"},
+    "table": {"spaces", "record", "safe_files"},
     "verdict": {"spaces", "shares", "record", "safe_files"},
     "lanes": {"spaces"},
     "drawing": {"spaces", "lanes", "whole"},
     "report": {"record", "verdict", "drawing", "curves", "shares", "spaces", "lanes"},
     "networks": {"spaces"},
-    "cost": {"networks", "spaces"},
+    "cost": {"networks", "spaces", "safe_files"},
     "strategies": {"networks", "spaces", "cost"},
     "training": {
         "strategies",
@@ -47,13 +48,14 @@ ARROWS: dict[str, set[str]] = {
         "curvature",
         "precision",
         "whole",
+        "safe_files",
         "trust",
     },
 }
 LIBRARY = set(ARROWS)
 ARROWS |= {
     "baselines": LIBRARY,
-    "options": {"safe_files", "trust"},
+    "options": {"safe_yaml", "trust"},
     "launch": set(),
     "cli": LIBRARY | {"options", "launch"},
     "evaluating": LIBRARY | {"cli"},
@@ -73,6 +75,7 @@ HEAVY = LIGHTNING | {"torch"}
 LIGHT: dict[str, set[str]] = {
     "__init__": HEAVY,
     "safe_files": HEAVY,
+    "safe_yaml": HEAVY,
     "trust": HEAVY,
     "spaces": HEAVY,
     "environment": HEAVY,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from robustnas.safe_files import check_size, read_arrays
+from robustnas.safe_files import read_arrays, read_bytes
 from robustnas.spaces import SearchSpace, find_space
 from robustnas.verdict.history import Array, History, is_measured
 from robustnas.verdict.measures import strongest
@@ -62,8 +62,7 @@ def read_foreign(path: str | Path, space: str | SearchSpace) -> History:
 
 def _bytes(path: Path) -> bytes:
     try:
-        check_size(path)
-        return path.read_bytes()
+        return read_bytes(path)
     except OSError as error:
         got = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
         raise ValueError(f"Expected {path} to be a run folder or a file that can be read, but got {got}.") from error
