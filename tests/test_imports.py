@@ -23,6 +23,7 @@ ARROWS: dict[str, set[str]] = {
     "spectrum": {"curvature"},
     "environment": set(),
     "whole": set(),
+    "terminal": set(),
     "record": {"spaces", "environment", "whole", "safe_files"},
     "folder": {"record", "whole"},
     "shares": {"spaces"},
@@ -91,6 +92,7 @@ LIGHT: dict[str, set[str]] = {
     "verdict": HEAVY,
     "drawing": LIGHTNING,
     "report": HEAVY,
+    "terminal": HEAVY,
     "__main__": HEAVY,
 }
 NEVER = {"torchvision": "its wheel beside a CPU torch breaks even the import of Lightning"}
