@@ -94,8 +94,11 @@ def _loader() -> Any:
 
     class Loader(base):  # type: ignore[misc]
         def __init__(self, stream: str) -> None:
-            _count(yaml.parse(stream, Loader=base))
-            super().__init__(stream)
+            try:
+                _count(yaml.parse(stream, Loader=base))
+                super().__init__(stream)
+            except UnicodeEncodeError:
+                raise Refused("half of a character, which stands for a byte that is no text") from None
             self._seen: set[int] = set()
 
         def flatten_mapping(self, node: yaml.MappingNode) -> None:

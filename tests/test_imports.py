@@ -35,7 +35,7 @@ ARROWS: dict[str, set[str]] = {
     "lanes": {"spaces"},
     "drawing": {"spaces", "lanes", "whole"},
     "report": {"record", "verdict", "drawing", "curves", "shares", "spaces", "lanes"},
-    "networks": {"spaces"},
+    "networks": {"spaces", "environment"},
     "cost": {"networks", "spaces", "safe_files"},
     "strategies": {"networks", "spaces", "cost"},
     "training": {
