@@ -6,11 +6,13 @@ Nothing heavy is imported before the word is known, so that help and errors come
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Callable, Sequence
 
 from robustnas.module_path import leave_current_folder
 from robustnas.options import CommandLineError
+from robustnas.terminal import one_line, printable
 from robustnas.trust import trusting
 
 COMMANDS = {
@@ -60,7 +62,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     if arguments is None:  # the process is that of the command alone
         leave_current_folder()
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    with printable():
+        return _answer(list(sys.argv[1:] if arguments is None else arguments))
+
+
+def _answer(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help", "help"):
         listing = "\n".join(f"  {name:<12}{says}" for name, (_, says) in COMMANDS.items())
         print(USAGE.format(commands=listing), end="")
@@ -73,6 +79,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words[0] not in COMMANDS:
         print(f"robustnas: Expected a command among {', '.join(COMMANDS)}, but got {words[0]!r}.", file=sys.stderr)
         return 2
+    if not _in_a_folder():
+        print("robustnas: Expected the current folder to be there, but got one that was deleted.", file=sys.stderr)
+        return 1
     try:
         with trusting(words) as words:
             command: Callable[[list[str]], object] = importlib.import_module(COMMANDS[words[0]][0]).main
@@ -80,18 +89,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:
         if not str(error).startswith("Expected "):  # a sentence of this library; anything else is a bug to be seen
             raise
-        print(f"robustnas: {error}", file=sys.stderr)
+        print(f"robustnas: {one_line(str(error))}", file=sys.stderr)
         return 2 if isinstance(error, CommandLineError) else 1
     except OSError as error:
         if error.strerror is None:
             raise
         place = "its files" if error.filename is None else error.filename  # a full disk names none
-        print(f"robustnas: Expected to read or write {place}, but got: {error.strerror}.", file=sys.stderr)
+        said = f"Expected to read or write {place}, but got: {error.strerror}."
+        print(f"robustnas: {one_line(said)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nrobustnas: Ended by SIGINT.", file=sys.stderr)
         return 130
     return status if isinstance(status, int) else 0
+
+
+def _in_a_folder() -> bool:
+    try:
+        return bool(os.getcwd())
+    except OSError:
+        return False
 
 
 if __name__ == "__main__":

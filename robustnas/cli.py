@@ -24,6 +24,7 @@ from robustnas.folder import held, starting_point
 from robustnas.launch import beside_others, check_launch, processes
 from robustnas.options import CommandLineError, check_linked, check_words, explain
 from robustnas.precision import Matmul, matmul_precision
+from robustnas.safe_files import check_numbers
 from robustnas.training import SearchModule
 from robustnas.training.checkpointing import LastCheckpoint, WholeCheckpoints, check_checkpoint, readable
 from robustnas.training.checks import check_fit, check_precision, check_trainer
@@ -82,6 +83,7 @@ class RobustCLI(LightningCLI):
         config, fitting = self.config[self.subcommand], self.subcommand == "fit"
         if not hasattr(config.trainer, "precision"):
             raise CommandLineError(f"Expected `trainer` to be options with their values, but got {config.trainer}.")
+        check_numbers({name: value for name, value in config.as_dict().items() if name != "config"})
         check_precision(config.trainer.precision)
         check_launch(processes(config.trainer), int(config.trainer.num_nodes))
         self.precision.enter_context(matmul_precision(config.matmul_precision))

@@ -6,7 +6,6 @@ product and the addition after it count as one. BatchNorm, activations, poolings
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +23,7 @@ from robustnas.networks.cell import Candidate, CellOptions, Leaving
 from robustnas.networks.operations import build_operation
 from robustnas.networks.skeleton import Skeleton
 from robustnas.networks.supernet import all_candidates, build_skeleton, in_format
+from robustnas.safe_files import parse_json, read_bytes
 from robustnas.spaces import Genotype, SearchSpace, find_space
 
 SCHEMA = 1
@@ -113,7 +113,7 @@ def read_table(path: str | Path) -> CostTable:
         ValueError: If there is no such file, or it holds no table.
     """
     try:
-        data = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+        data = parse_json(read_bytes(Path(path)))
         if not isinstance(data, dict) or data.get("schema") != SCHEMA:
             raise ValueError(f"no cost table of schema version {SCHEMA}")
         return _checked(data)

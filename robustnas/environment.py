@@ -31,6 +31,7 @@ TESTED = {
     "matplotlib": ("3.8", "3.11.2"),
     "rich": ("13.9", "15.0.0"),
 }
+THREADS = 1024  # of a process, and processes of a study: more than the cores of any machine that is sold
 EXTRAS = {  # extra: the packages it brings
     "hf": ("datasets",),
     "ray": ("ray",),

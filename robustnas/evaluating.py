@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from robustnas import cli
+from robustnas.safe_yaml import read_yaml
 from robustnas.spaces import find_space
-from robustnas.trust import read_yaml
 
 
 @dataclass(frozen=True)

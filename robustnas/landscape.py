@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 Array = npt.NDArray[np.float64]
 
 
+STEPS = 401  # points on an axis, of which the map has one for each of its pixels
+
+
 @dataclass(frozen=True)
 class Landscape:
     """Losses over a plane and along a line.
@@ -100,6 +103,8 @@ def over_plane(
         raise ValueError(f"Expected `radius` to be positive and finite, but got {radius}.")
     if steps < 3 or steps % 2 == 0:
         raise ValueError(f"Expected `steps` to be an odd number from 3 on, but got {steps}.")
+    if steps > STEPS:
+        raise ValueError(f"Expected `steps` to be at most {STEPS}, of which a plane has the square, but got {steps}.")
     reach = np.linspace(-radius, radius, steps)
     reach[steps // 2] = 0.0
     losses = [[loss_at(centre + float(a) * one + float(b) * other) for b in reach] for a in reach]

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from robustnas.trust import is_trusted, own_sentence, read_yaml
+from robustnas.safe_yaml import read_yaml
+from robustnas.trust import is_trusted, own_sentence
 
 WORDS = ("checkpoint_every", "ckpt_path", "config", "data", "diagnostics", "model", "run", "seed_everything", "trainer")
 

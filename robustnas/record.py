@@ -35,9 +35,9 @@ import numpy as np
 import numpy.typing as npt
 
 from robustnas.environment import environment
+from robustnas.safe_files import parse_json, read_arrays
 from robustnas.spaces import Genotype, is_genotype_text, parse_genotype
 from robustnas.text_files import decode, read_bytes, read_text
-from robustnas.trust import read_arrays
 from robustnas.whole import write_bytes, write_text
 
 __all__ = ["Run", "environment", "read_genotype", "read_json", "write_bytes", "write_json", "write_text"]
@@ -78,18 +78,11 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     Raises:
         ValueError: If the file is missing, cannot be read, is truncated or is not JSON.
     """
-    data = read_bytes(path)
-    text = decode(data, os.fspath(path))
+    text = decode(read_bytes(path), os.fspath(path))
     try:
-        return json.loads(text)
-    except RecursionError:
-        got = "JSON that nests too deeply"
-    except json.JSONDecodeError as error:
-        early = error.pos >= len(error.doc.rstrip()) or error.msg.startswith("Unterminated")
-        got = f"{'a truncated file' if early else 'text that is not JSON'}: {error}" if data else "an empty file"
-    except ValueError:
-        got = "a number of thousands of digits"
-    raise ValueError(f"Expected `{os.fspath(path)}` to be JSON, but got {got}.")
+        return parse_json(text)
+    except ValueError as error:
+        raise ValueError(f"Expected `{os.fspath(path)}` to be JSON, but got {error}.") from error
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ import io
 import zlib
 from pathlib import Path
 
-from robustnas.trust import LARGEST, check_size
+from robustnas import safe_files
+from robustnas.safe_files import LARGEST
 
 GZIP = b"\x1f\x8b"  # no text in UTF-8 begins like this
 UTF16 = (b"\xff\xfe", b"\xfe\xff")
@@ -28,10 +29,8 @@ def read_bytes(path: str | Path) -> bytes:
     Raises:
         ValueError: If it is missing, too large or cannot be read.
     """
-    path = Path(path)
     try:
-        check_size(path)
-        return path.read_bytes()
+        return safe_files.read_bytes(Path(path))
     except OSError as error:
         got = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
         raise ValueError(f"Expected {path} to be a file that can be read, but got {got}.") from error

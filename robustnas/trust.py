@@ -1,4 +1,4 @@
-"""What a file from elsewhere may ask for: no code of modules that the user does not trust, and no absurd sizes.
+"""What a file from elsewhere may ask for: no code of modules that the user does not trust.
 
 Files name classes and search spaces by import path, and importing a module runs it. So a name out of a file is followed
 only if it lies in robustnas or PyTorch Lightning, or in a module that the user trusts:
@@ -10,31 +10,26 @@ only if it lies in robustnas or PyTorch Lightning, or in a module that the user 
 A module that the user trusts is also found in the current folder, if it is not installed; no other module is, since a
 run from elsewhere may bring a file that has the name of an optional dependency.
 
-Checkpoints hold tensors and plain data only, JSON is JSON, arrays hold no pickles, YAML is read by its safe loader.
+What is read holds tensors and plain data only, see :mod:`robustnas.safe_files`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import re
 import sys
-import zipfile
 from collections.abc import Iterator, Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import numpy.typing as npt
+from robustnas.safe_yaml import checked_yaml
 
 OWN = ("robustnas", "pytorch_lightning", "lightning_fabric", "torchmetrics")  # robustnas requires them all
 VARIABLE = "ROBUSTNAS_TRUST"
-LARGEST = 2**28  # bytes of a record that is read whole; those of long searches have a hundredth
-NODES = 100_000  # values in a YAML file, aliases counted as often as they stand for something
 SECTIONS = ("data", "diagnostics", "model", "selection", "space", "trainer")  # options whose values name things
 
 
@@ -145,7 +140,7 @@ def trusting(words: Sequence[str]) -> Iterator[list[str]]:
 
 @contextlib.contextmanager
 def only_trusted() -> Iterator[None]:
-    """Parse options and build what they name, with no import of a module that is not trusted.
+    """Parse options and build what they name, with no import of a module that is not trusted, and of checked YAML.
 
     jsonargparse then refuses every other import path that it meets, in whatever file, and builds nothing where a type
     allows anything. Its settings are those of the process, and are put back at the end.
@@ -162,85 +157,10 @@ def only_trusted() -> Iterator[None]:
         jsonargparse.set_parsing_settings(
             import_path_denylist=["*"], import_path_allowlist=allowed(), instantiate_subclass_spec_in_any=False
         )
-        yield
+        with checked_yaml():
+            yield
     finally:
         settings.update(before)
-
-
-def check_size(path: Path) -> None:
-    """Refuse a file that no record of a search is as large as.
-
-    Args:
-        path: The file.
-
-    Raises:
-        ValueError: If it is too large.
-    """
-    if (size := path.stat().st_size) > LARGEST:
-        raise ValueError(f"Expected {path} to have at most {LARGEST:,} bytes, but got {size:,}.")
-
-
-def read_arrays(data: bytes) -> dict[str, npt.NDArray[Any]]:
-    """The arrays of an npz file, without pickles.
-
-    Args:
-        data: Content of the file.
-
-    Returns:
-        Arrays by name.
-
-    Raises:
-        ValueError: If they are too large together once unpacked. A damaged archive raises nearly anything.
-    """
-    import numpy as np
-
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        if (size := sum(member.file_size for member in archive.infolist())) > LARGEST:
-            raise ValueError(f"an archive of {size:,} bytes once unpacked, more than {LARGEST:,}")
-        return {
-            name.removesuffix(".npy"): np.lib.format.read_array(io.BytesIO(archive.read(name)), allow_pickle=False)
-            for name in archive.namelist()
-        }
-
-
-def read_yaml(path: Path) -> Any:
-    """Read a YAML file with the safe loader.
-
-    Args:
-        path: The file.
-
-    Returns:
-        Its content.
-
-    Raises:
-        ValueError: If it cannot be read, is no YAML, or its aliases stand for more than a configuration could hold.
-    """
-    import yaml
-
-    try:
-        check_size(path)
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if _nodes(content, {}) > NODES:
-            raise ValueError(f"aliases that stand for more than {NODES:,} values")
-    except OSError as error:
-        reason = error.strerror or str(error)
-    except RecursionError:
-        reason = "it nests too deeply, or holds itself"
-    except (ValueError, yaml.YAMLError) as error:  # also dates and numbers that are none
-        reason = " ".join(str(error).split())
-    else:
-        return content
-    raise ValueError(f"Expected {path} to be a configuration in YAML, but reading it fails: {reason.rstrip('.')}.")
-
-
-def _nodes(value: Any, known: dict[int, int]) -> int:
-    """Values within a value, each alias counted; what is shared is walked once."""
-    if not isinstance(value, (dict, list)):
-        return 1
-    if id(value) not in known:
-        parts = value if isinstance(value, list) else [*value.values(), *value]
-        known[id(value)] = 1 + sum(_nodes(part, known) for part in parts)
-    return known[id(value)]
 
 
 def _given() -> list[str]:

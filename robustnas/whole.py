@@ -71,8 +71,15 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write a text file in UTF-8 as :func:`writing` does, line ends as given."""
-    write_bytes(path, text.encode("utf-8"))
+    r"""Write a text file in UTF-8 as :func:`writing` does, line ends as given.
+
+    Half characters, which stand for bytes of file names that are no text, are written as ``\udcff``.
+
+    Args:
+        path: The file.
+        text: Its content.
+    """
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def keep(path: str | os.PathLike[str], name: str) -> None:

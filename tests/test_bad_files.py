@@ -24,15 +24,15 @@ CONFIGS: dict[str, tuple[str | bytes, str]] = {
     "aliases that explode": (
         "a: &a [1,1,1,1,1,1,1,1,1]\n"
         + "".join(f"{c}: &{c} [{','.join(['*' + p] * 9)}]\n" for p, c in zip("abcdef", "bcdefg", strict=True)),
-        "be a configuration in YAML, but reading it fails: aliases that stand for more than 100,000 values.",
+        "be a configuration in YAML, but reading it fails: more than 100,000 values, those of an alias ",
     ),
     "a mapping in itself": (
         "model: &m\n  init_args: *m\n",
         "be a configuration in YAML, but reading it fails: it nests",
     ),
-    "a date that is none": (
+    "a date for a model": (
         "model: 2001-99-99\n",
-        "be a configuration in YAML, but reading it fails: month must be in",
+        "`model` to be the name or import path of a class that fits, but got '2001-99-99'",
     ),
     "tabs": ("model:\n\tclass_path: DARTS\n", "be a configuration in YAML, but reading it fails: while scanning for"),
     "zero bytes": ("model: \0", "be a configuration in YAML, but reading it fails: unacceptable character #x0000"),

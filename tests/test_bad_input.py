@@ -176,7 +176,7 @@ ROWS: dict[str, tuple[Sequence[str], str]] = {
     ),
     "genotype that is no JSON": (
         [*FOUND, "--model.architecture.genotype=list.yaml"],
-        "Expected list.yaml to hold a genotype. Expected `genotype` to be JSON, but got text that fails at ",
+        "Expected list.yaml to hold a genotype. Expected `genotype` to be JSON, but got text that is not JSON: ",
     ),
     "JSON that is no genotype": (
         [*FOUND, "--model.architecture.genotype=taken/manifest.json"],

@@ -179,14 +179,17 @@ def damaged(change: Callable[[dict[str, Any]], object]) -> str:
 
 DAMAGED: dict[str, tuple[Callable[[], str | None], str]] = {
     "missing": (lambda: None, "FileNotFoundError: No such file or directory"),
-    "no JSON": (lambda: "{", "JSONDecodeError: "),
+    "no JSON": (lambda: "{", "ValueError: a truncated file: "),
     "a list": (lambda: "[]", "ValueError: no cost table of schema version 1"),
     "another schema": (lambda: '{"schema": 2}', "ValueError: no cost table of schema version 1"),
     "no rest": (lambda: damaged(lambda data: data.pop("rest")), "KeyError: 'rest'"),
     "no kinds": (lambda: damaged(lambda data: data.update(kinds=[])), "TypeError: "),
     "a word": (lambda: damaged(lambda data: data["rest"].update(flops="many")), "ValueError: 'many' is no cost"),
     "a negative": (lambda: damaged(lambda data: data["rest"].update(flops=-1)), "ValueError: -1 is no cost"),
-    "infinite": (lambda: damaged(lambda data: data["rest"].update(flops=1e999)), "ValueError: inf is no cost"),
+    "infinite": (
+        lambda: damaged(lambda data: data["rest"].update(flops=1e999)),
+        "ValueError: Infinity, which is no number of JSON",
+    ),
     "a missing edge": (
         lambda: damaged(lambda data: data["kinds"]["cell"]["flops"].pop()),
         "ValueError: flops of 'cell' and its operations differ in shape",

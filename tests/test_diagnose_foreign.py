@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from robustnas.__main__ import main
 from robustnas.spaces import S2, NASBench201, SearchSpace

@@ -66,8 +66,11 @@ def test_options_of_the_search_may_follow(place: Path) -> None:
 
 WRONG: dict[str, tuple[list[str], str]] = {
     "unknown measure": (["--measure", "time"], "Expected `measures` to be among ['parameters', 'flops', 'latency'], "),
-    "no batch": (["--batch=0"], "Expected `batch` and `repeats` to be at least 1, but got 0, 15."),
-    "no threads": (["--threads=0"], "Expected `--threads` to be at least 1, but got 0."),
+    "no batch": (
+        ["--batch=0"],
+        "Expected `--batch` to be from 1 to 65,536, but got 0.",
+    ),
+    "no threads": (["--threads=0"], "Expected `--threads` to be from 1 to 1,024, but got 0."),
     "unknown device": (["--device=abacus"], "Expected `--device` to be one that torch can use, but got 'abacus': "),
     "missing device": (["--device=cuda:99"], "Expected `--device` to be one that torch can use, but got 'cuda:99': "),
     "missing configuration": (["-c", "none.yaml"], "Expected `--config` to be a YAML file, but got '"),

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from robustnas import cli
 from robustnas.cost import UNITS, CostTable, Measure, Profiler
+from robustnas.environment import THREADS
 from robustnas.lanes import label_of
 from robustnas.options import Parser
 from robustnas.record import environment, write_json
@@ -15,6 +16,8 @@ from robustnas.spaces import SearchSpace
 from robustnas.training import SearchModule
 
 SIZES = ("channels", "layers", "cells", "num_classes", "stem")
+# Images of a batch that no device holds; timed runs whose median no longer changes; more cores than machines have.
+LIMITS = {"batch": 2**16, "repeats": 10_000, "threads": THREADS}
 
 
 def main(arguments: list[str]) -> None:
@@ -27,6 +30,9 @@ def main(arguments: list[str]) -> None:
         ValueError: If an option is wrong, or the configuration is not that of a search.
     """
     options, rest = _parser().parse_known_args(arguments[1:])
+    for name, most in LIMITS.items():
+        if not 1 <= (given := getattr(options, name)) <= most:
+            raise ValueError(f"Expected `--{name}` to be from 1 to {most:,}, but got {given:,}.")
     device = _device(options.device)
     described = cli.main(["fit", "-c", options.config, *rest], cli.Described)
     search = described.model
@@ -37,8 +43,6 @@ def main(arguments: list[str]) -> None:
         search.space, tuple(described.datamodule.image_shape), **{name: given[name] for name in SIZES},
         batch=options.batch, device=device, repeats=options.repeats,
     )  # fmt: skip
-    if options.threads < 1:
-        raise ValueError(f"Expected `--threads` to be at least 1, but got {options.threads}.")
     threads = torch.get_num_threads()
     torch.set_num_threads(options.threads)  # where cores are busy, threads that wait make times hundredfold
     try:

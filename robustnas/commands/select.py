@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import jsonargparse
-import torch
 
 from robustnas import cli
 from robustnas.drawing import save_drawing
 from robustnas.evaluating import data_of
 from robustnas.options import Parser, explain
 from robustnas.record import Run, write_text
+from robustnas.safe_files import load_checkpoint
 from robustnas.spaces import Genotype
 from robustnas.strategies import BestOfSampled, Selection
 from robustnas.training import SearchModule, load
@@ -131,7 +131,7 @@ def _train_on(source: Path, folder: Path, module: SearchModule, selection: Selec
 def _searched(source: Path) -> int:
     """Epochs of the search that a checkpoint holds, with the one that it stands in."""
     try:
-        progress = torch.load(source, map_location="cpu", weights_only=True)["loops"]["fit_loop"]["epoch_progress"]
+        progress = load_checkpoint(source)["loops"]["fit_loop"]["epoch_progress"]
         return int(progress["current"]["ready"])
     except (KeyError, TypeError) as error:
         raise ValueError(

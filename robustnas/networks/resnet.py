@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from robustnas.networks.blocks import ResidualBlock
+from robustnas.networks.size import check_depth, check_weights
 
 
 class ResNet(nn.Module):
@@ -24,6 +25,8 @@ class ResNet(nn.Module):
         for name, value in (("channels", channels), ("blocks", blocks)):
             if value < 1:
                 raise ValueError(f"Expected `{name}` to be at least 1, but got {value}.")
+        check_depth("blocks", blocks)
+        check_weights(channels, num_classes, lambda: ResNet(channels, blocks, num_classes, image_channels))
         layers: list[nn.Module] = [nn.Conv2d(image_channels, channels, 3, padding=1, bias=False)]
         for stage in range(3):
             if stage:

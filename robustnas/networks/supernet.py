@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from robustnas.networks.edgewise import Edgewise
 from robustnas.networks.mixture import Mixture
 from robustnas.networks.mobile import MobileSkeleton
 from robustnas.networks.normalisation import BundleNorm
+from robustnas.networks.size import check_depth, check_weights
 from robustnas.networks.skeleton import DARTSSkeleton, NASBench201Skeleton, Skeleton, norms
 from robustnas.spaces import SearchSpace, find_space
 
@@ -145,33 +147,49 @@ def build_skeleton(
     for name, value in (("channels", channels), ("num_classes", num_classes), ("image_channels", image_channels)):
         if value < 1:
             raise ValueError(f"Expected `{name}` to be at least 1, but got {value}.")
+    build: Callable[..., Skeleton]
     if space.skeleton == "mobile":
         for name, depth in (("layers", layers), ("cells", cells)):
             if depth is not None:
                 raise ValueError(f"Expected the space {space.name} to set the depth, but got `{name}` = {depth}.")
         if auxiliary:
             raise ValueError(f"Expected no `auxiliary` head in the space {space.name}.")
-        return MobileSkeleton(
-            space, candidates, channels, num_classes, image_channels, stem, options, checkpointing
-        )  # fmt: skip
+        build = partial(MobileSkeleton, space, candidates, channels, num_classes, image_channels, stem)
+    else:
+        build = _of_cells(space, candidates, channels, layers, cells, num_classes, image_channels, stem, auxiliary)
+    complete = partial(build, options=options, checkpointing=checkpointing)
+    check_weights(channels, num_classes, complete)
+    return complete()
+
+
+def _of_cells(
+    space: SearchSpace,
+    candidates: Mapping[str, list[Candidate]],
+    channels: int,
+    layers: int | None,
+    cells: int | None,
+    num_classes: int,
+    image_channels: int,
+    stem: Stem,
+    auxiliary: bool,
+) -> Callable[..., Skeleton]:
+    """What builds the skeleton of a space whose depth is an argument."""
     depth, other = (layers, cells) if space.skeleton == "darts" else (cells, layers)
+    wanted, wrong = ("layers", "cells") if space.skeleton == "darts" else ("cells", "layers")
     if other is not None:
-        wanted, wrong = ("layers", "cells") if space.skeleton == "darts" else ("cells", "layers")
         raise ValueError(
             f"Expected `{wanted}` to set the depth in the space {space.name}, but got `{wrong}` = {other}."
         )
     if depth is not None and depth < (3 if space.skeleton == "darts" else 1):
         raise ValueError(f"Expected the depth to be at least 3 `layers` or 1 of `cells`, but got {depth}.")
+    check_depth(wanted, depth or 0)
     if space.skeleton == "darts":
-        return DARTSSkeleton(
-            space, candidates, channels, 8 if depth is None else depth, num_classes, image_channels, stem, auxiliary,
-            options, checkpointing,
-        )  # fmt: skip
+        layers = 8 if depth is None else depth
+        return partial(DARTSSkeleton, space, candidates, channels, layers, num_classes, image_channels, stem, auxiliary)
     if stem != "cifar" or auxiliary:
         raise ValueError(f"Expected `stem` 'cifar' and no `auxiliary` head in the space {space.name}.")
-    return NASBench201Skeleton(
-        space, candidates, channels, 5 if depth is None else depth, num_classes, image_channels, options, checkpointing
-    )
+    cells = 5 if depth is None else depth
+    return partial(NASBench201Skeleton, space, candidates, channels, cells, num_classes, image_channels)
 
 
 def in_format(images: Tensor, channels_last: bool | None) -> Tensor:

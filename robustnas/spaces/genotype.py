@@ -10,6 +10,7 @@ from operator import index
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from robustnas.safe_files import parse_json
 from robustnas.spaces.space import CellSpace, SearchSpace
 
 SCHEMA = 1
@@ -156,11 +157,9 @@ class Genotype:
             ValueError: If the text is no JSON, has another schema version, or lacks a part.
         """
         try:
-            data = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"Expected `genotype` to be JSON, but got text that fails at {error}.") from error
-        except (ValueError, RecursionError) as error:
-            raise ValueError("Expected `genotype` to be JSON, but got text that nests or counts too far.") from error
+            data = parse_json(text)
+        except ValueError as error:
+            raise ValueError(f"Expected `genotype` to be JSON, but got {error}.") from error
         if not isinstance(data, dict) or data.get("schema") != SCHEMA:
             got = data.get("schema") if isinstance(data, dict) else type(data).__name__
             raise ValueError(f"Expected `genotype` JSON to have schema version {SCHEMA}, but got {got!r}.")

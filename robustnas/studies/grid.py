@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import itertools
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from typing import Any
 from robustnas.studies.study import Options, Study, as_word
 
 ON, OFF = "on", "off"
+CELLS = 100_000  # of a study; the largest published ones have some thousand runs
 TRUTH = "truth/accuracy"  # the score where nothing is trained and a table knows
 
 
@@ -86,6 +88,7 @@ def cells_of(study: Study) -> list[Cell]:
     Raises:
         ValueError: If two factors set one option, or two cells would share a folder.
     """
+    _check_count(study)
     first = next(iter(study.variants.values()))
     unnamed: dict[str | None, Options] = {None: {}}
     places = list(itertools.product((study.spaces or unnamed).items(), (study.data or unnamed).items()))
@@ -111,6 +114,18 @@ def cells_of(study: Study) -> list[Cell]:
                 cells.append(Cell(name, space, data, {}, seed, True, words, evaluation, score, arguments, table))
     _check_folders(cells)
     return cells
+
+
+def _check_count(study: Study) -> None:
+    """Refuse a grid that nobody can run, before it is made."""
+    levels = math.prod(len(each) for each in study.overrides.values())
+    switched = 2 ** len(study.parts) if study.design == "grid" else 1 + len(study.parts)
+    places = max(1, len(study.spaces)) * max(1, len(study.data)) * len(study.seeds)
+    if (count := places * (len(study.variants) * levels * switched + len(study.baselines))) > CELLS:
+        raise ValueError(
+            f"Expected a study to have at most {CELLS:,} cells, but its variants, spaces, data, overrides, parts and "
+            f"seeds combine to {count:.0e}."
+        )
 
 
 def combinations(study: Study) -> list[tuple[dict[str, str], Options]]:

@@ -9,8 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import yaml
-
+from robustnas.safe_yaml import read_yaml
 from robustnas.studies.against import Arguments, Tabular, baselines_of
 
 Design = Literal["grid", "leave_one_out", "add_one"]
@@ -80,22 +79,6 @@ class Study:
     table: Tabular | None = None
 
 
-class _Loader(yaml.SafeLoader):
-    """Safe YAML, in which a name that comes twice is an error."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        names = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for name in names:
-            if isinstance(name, dict | list):
-                raise ValueError(f"Expected names in a study file, but got {name!r} for one.")
-            if names.count(name) > 1:
-                raise ValueError(
-                    f"Expected each name of a study file to stand there once, but got {str(name)!r} twice in line "
-                    f"{node.start_mark.line + 1} and after; their cells would share one folder."
-                )
-        return super().construct_mapping(node, deep)
-
-
 def read_study(path: str) -> Study:
     """Read the file of a study, without looking at the configurations that it names.
 
@@ -111,11 +94,7 @@ def read_study(path: str) -> Study:
     file = Path(path)
     if not file.is_file() and (shipped := _shipped("studies", path)) is not None:
         file = shipped
-    try:
-        held = yaml.load(file.read_text(encoding="utf-8"), _Loader)  # a safe loader
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"Expected `STUDY` to be a YAML file, but reading {path} fails: {reason}.") from error
+    held = read_yaml(file)
     if not isinstance(held, dict) or not held:
         raise ValueError(f"Expected {path} to be a study with `variants`, but got {held!r}.")
     if unknown := [str(key) for key in held if key not in KEYS]:

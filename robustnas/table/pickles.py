@@ -7,9 +7,11 @@ import pickle
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+
+from robustnas.safe_files import check_archive
 
 
 def _latin(text: str, encoding: str) -> bytes:
@@ -33,6 +35,31 @@ PLAIN: Mapping[str, Callable[..., Any]] = {
     "numpy.core.multiarray._reconstruct": _MULTIARRAY[1],
     "numpy._core.multiarray._reconstruct": _MULTIARRAY[1],
 }
+
+
+LITTLE, PACKED = 2**28, 500  # bytes that may always be unpacked; times that bzip2 packs text, at the most
+
+
+class _Bounded:
+    """A packed file that unpacks to no more than so many bytes."""
+
+    def __init__(self, file: bz2.BZ2File, most: int) -> None:
+        self._file, self._left = file, most
+
+    def read(self, size: int = -1) -> bytes:
+        return self._counted(self._file.read(self._left + 1 if size < 0 else min(size, self._left + 1)))
+
+    def readline(self) -> bytes:
+        return self._counted(self._file.readline(self._left + 1))
+
+    def peek(self, size: int) -> bytes:
+        return cast(bytes, self._file.peek(size))  # so that unpickling does not ask for a byte at a time
+
+    def _counted(self, data: bytes) -> bytes:
+        self._left -= len(data)
+        if self._left < 0:
+            raise pickle.UnpicklingError("it unpacks to far more than a benchmark does")
+        return data
 
 
 class _Plain(pickle.Unpickler):
@@ -59,7 +86,8 @@ def read_pickle(path: Path) -> Any:
     """
     try:
         with bz2.open(path, "rb") as file:
-            return _Plain(file).load()
+            packed = path.stat().st_size
+            return _Plain(_Bounded(file, max(LITTLE, PACKED * packed))).load()
     except Exception as error:  # a damaged file can raise nearly anything
         raise ValueError(_refusal(path, error)) from error
 
@@ -81,6 +109,7 @@ def read_checkpoint(path: Path) -> Any:
     kinds = [type(np.dtype(kind)) for kind in (np.float16, np.float32, np.float64, np.int32, np.int64, np.bool_)]
     allowed: list[Any] = [*kinds, *((found, name) for name, found in PLAIN.items())]
     try:
+        check_archive(path)
         with torch.serialization.safe_globals(allowed):
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # as above

@@ -10,6 +10,7 @@ from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 
+from robustnas.safe_files import load_checkpoint
 from robustnas.training.contents import check_contents
 from robustnas.training.description import KEY
 from robustnas.training.events import Events, flush, settle
@@ -162,7 +163,7 @@ def fault(path: Path) -> str | None:
 
 def read(path: Path) -> tuple[dict[str, Any], str]:
     """A checkpoint, and the class path of the module that it holds."""
-    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    checkpoint = load_checkpoint(path)
     return checkpoint, str(checkpoint[KEY]["module"]["class_path"])
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import jsonargparse
-import torch
 from pytorch_lightning import LightningModule
 
+from robustnas.safe_files import check_numbers, load_checkpoint
 from robustnas.spaces import SearchSpace
 from robustnas.training.contents import check_finite
 from robustnas.trust import only_trusted, own_sentence
@@ -48,6 +48,7 @@ def build(description: dict[str, Any], base: type[Module]) -> Module:
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(base, "module")
     try:
+        check_numbers(description)
         with only_trusted():
             built: Module = parser.instantiate_classes(parser.parse_object({"module": description})).module
     except (jsonargparse.ArgumentError, ImportError, ValueError, TypeError) as error:
@@ -74,7 +75,7 @@ def load(path: str | Path, base: type[Module]) -> Module:
     if not Path(path).is_file():
         raise ValueError(f"Expected `path` to be a checkpoint, but there is no file {path}.")
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = load_checkpoint(Path(path))
         description = checkpoint[KEY]["module"]
     except Exception as error:  # a damaged file can raise nearly anything
         raise ValueError(

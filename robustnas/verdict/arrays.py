@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from robustnas.safe_files import LARGEST, load_checkpoint, read_arrays
 from robustnas.spaces import SearchSpace
 from robustnas.text_files import read_bytes
-from robustnas.trust import LARGEST, read_arrays
 from robustnas.verdict.history import Array
 
 FORMS = (
@@ -51,11 +50,9 @@ def read_npz(path: Path, space: SearchSpace) -> tuple[Alphas, list[str]]:
 
 def read_torch(path: Path, space: SearchSpace) -> tuple[Alphas, list[str]]:
     """Read α from a file of ``torch.save``, tensors and plain containers alone; see :func:`read_npz`."""
-    import torch
-
-    data = read_bytes(path)
+    read_bytes(path)  # refuses what is missing or too large, in a sentence
     try:
-        content = _plain(torch.load(io.BytesIO(data), map_location="cpu", weights_only=True))
+        content = _plain(load_checkpoint(path))
     except Exception as error:  # a damaged file fails in any of a dozen ways
         code = re.search(r"Unsupported (?:global|class|type)\W+(?:GLOBAL )?([\w.]+)", str(error))
         reason = f"it needs the code of {code[1]}, which is not run" if code else (str(error) or repr(error))

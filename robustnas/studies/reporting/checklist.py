@@ -12,9 +12,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import yaml
-
 from robustnas.report.material import part
+from robustnas.safe_yaml import read_yaml
 from robustnas.studies.reporting.analysis import family, leaderboard, ranking, reference_of
 from robustnas.studies.reporting.material import RANDOM, Material
 from robustnas.studies.results import Record
@@ -102,8 +101,8 @@ class _Look:
         """Configuration of a stage, empty where it cannot be read."""
         path = self.study.root / record.folder / stage / "config.yaml"
         try:
-            return yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError):
+            return read_yaml(path)
+        except ValueError:
             return None
 
 
