@@ -149,12 +149,16 @@ class Module(LightningModule, ABC):
             for metrics in (self.train_metrics, self.means):
                 for metric in metrics.values(copy_state=False):
                     metric._update_count = 1  # what it holds was counted, before the interruption
-                self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=1)
+            means = {name: self.means[name] for name in self.resumed["counted"]}
+            for held in (self.train_metrics, means):
+                self.log_dict(held, on_step=False, on_epoch=True, batch_size=1)
             self.log_numbers(self.numbers)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.resumed = dict(checkpoint[KEY].get("position", {}))
         self.numbers = dict(self.resumed.get("numbers", {}))
+        counts = {name: checkpoint["state_dict"].get(f"means.{name}.count", 0) for name in self.means}
+        self.resumed["counted"] = [name for name, count in counts.items() if count > 0]  # α may not have moved yet
         if self._trainer is None or self.trainer.state.fn != TrainerFn.FITTING:
             return
         self.changes, self.place = changes_of(checkpoint, self.options, self), Place.of(checkpoint)
