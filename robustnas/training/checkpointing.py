@@ -84,11 +84,14 @@ class LastCheckpoint(Checkpoint):
         self._logged = dict(state_dict["logged"])
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Heed signals from now on; what an interrupted run logged after its checkpoint is void."""
+        """Heed signals from now on; what an interrupted run logged after its checkpoint is void.
+
+        Without a checkpoint of the folder that is all it logged: it was killed before the first one.
+        """
         self.interruption.install(trainer)
-        if trainer.ckpt_path is None or Path(trainer.ckpt_path).parent.resolve() != self.path.parent.resolve():
-            return
-        step, again = trainer.global_step, getattr(pl_module, "resumed", {}).get("validation", False)
+        own = trainer.ckpt_path is not None and Path(trainer.ckpt_path).parent.resolve() == self.path.parent.resolve()
+        step = trainer.global_step if own else 0
+        again = own and getattr(pl_module, "resumed", {}).get("validation", False)
         for logger in trainer.loggers:
             if isinstance(logger, Events):
                 logger.go_on(step - 1 if again else step)  # a validation logs at the step before it
