@@ -26,11 +26,12 @@ from robustnas.options import CommandLineError, check_linked, check_words, expla
 from robustnas.precision import Matmul, matmul_precision
 from robustnas.safe_files import check_numbers
 from robustnas.training import SearchModule
+from robustnas.training.changes import options_of
 from robustnas.training.checkpointing import LastCheckpoint, WholeCheckpoints, check_checkpoint, readable
 from robustnas.training.checks import check_fit, check_precision, check_trainer
 from robustnas.training.events import Events
 from robustnas.training.module import Module
-from robustnas.training.recorder import run_folder
+from robustnas.training.recorder import check_manifest, run_folder
 from robustnas.trust import only_trusted, own_sentence
 from robustnas.whole import write_text
 
@@ -116,12 +117,14 @@ class RobustCLI(LightningCLI):
 
     def before_fit(self) -> None:
         """Refuse what the trainer would, but before it leaves anything in the folder."""
-        self.before_validate()
         self.datamodule.trainer = self.trainer  # for the number of processes
         check_trainer(self.trainer)
         self.datamodule.setup("fit")
         run = {"max_epochs": self.trainer.max_epochs, "precision": self.trainer.precision}
         check_fit(self.model, SimpleNamespace(**run, datamodule=self.datamodule), "fit")  # type: ignore[arg-type]
+        if self.checkpoint is not None:
+            check_checkpoint(self.checkpoint, self.model, options_of(self.model, self.trainer, self.datamodule))
+            check_manifest(self.checkpoint)
 
     def before_validate(self) -> None:
         if self.checkpoint is not None:

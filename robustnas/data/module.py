@@ -15,7 +15,7 @@ from robustnas.data.augmentation import Augmentation, Preparation
 from robustnas.data.batch import Batch
 from robustnas.data.images import Images, Task
 from robustnas.data.loader import TensorLoader
-from robustnas.data.roles import SplitImages
+from robustnas.data.roles import SplitImages, check_roles
 from robustnas.data.splits import Role
 
 STREAMS: Mapping[str, tuple[Role, ...]] = {"train": ("weights", "arch")}
@@ -81,6 +81,7 @@ class ImageData(LightningDataModule, abc.ABC):
         self.allow_zero_length_dataloader_with_multiple_devices = True  # a process may have no sample to evaluate
         self._split: SplitImages | None = None
         self._prepare: Preparation | None = None
+        self._described: dict[str, Any] | None = None
 
     @abc.abstractmethod
     def load(self) -> tuple[Images, Images | None]:
@@ -181,8 +182,10 @@ class ImageData(LightningDataModule, abc.ABC):
 
     def describe(self) -> dict[str, Any]:
         """What a manifest should say about the data, in plain JSON values."""
-        normalisation = {"mean": list(self.prepare.mean), "std": list(self.prepare.std)}
-        return {"source": self.source, "seed": self.seed, **self.split.describe(), **normalisation}
+        if self._described is None:  # it takes hashes of all images
+            normalisation = {"mean": list(self.prepare.mean), "std": list(self.prepare.std)}
+            self._described = {"source": self.source, "seed": self.seed, **self.split.describe(), **normalisation}
+        return dict(self._described)
 
     def prepare_data(self) -> None:
         """Load on one process of each machine, so that the others find what is cached."""
@@ -276,12 +279,7 @@ class ImageData(LightningDataModule, abc.ABC):
         """
         if self.trainer is None or self.trainer.state.fn != TrainerFn.FITTING:
             return
-        changed = [role for role, value in self.split.hashes().items() if state_dict["roles"].get(role) != value]
-        if changed:
-            raise ValueError(
-                f"Expected the roles to be those of the checkpoint, but got other samples for {changed}: resume with "
-                "the same data, `split_seed`, `fractions` and `test_fraction`."
-            )
+        check_roles(state_dict["roles"], self.split.hashes())
 
     def _streams(self) -> Mapping[str, tuple[Role, ...]]:
         model = self.trainer.lightning_module if self.trainer else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -111,6 +112,23 @@ class SplitImages:
             "train_sha256": self.train.content_hash(),
             "test_sha256": None if self.test is None else self.test.content_hash(),
         }
+
+
+def check_roles(held: Mapping[str, str], found: Mapping[str, str]) -> None:
+    """Refuse roles with other samples than those of a checkpoint.
+
+    Args:
+        held: Hash of each role in the checkpoint.
+        found: Hash of each role now.
+
+    Raises:
+        ValueError: If one differs.
+    """
+    if changed := [role for role, value in found.items() if held.get(role) != value]:
+        raise ValueError(
+            f"Expected the roles to be those of the checkpoint, but got other samples for {changed}: resume with "
+            "the same data, `split_seed`, `fractions` and `test_fraction`."
+        )
 
 
 def _check_parts(train: Images, test: Images | None) -> None:

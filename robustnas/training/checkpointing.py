@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning_fabric.plugins import TorchCheckpointIO
@@ -11,12 +11,16 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 
 from robustnas.safe_files import load_checkpoint
+from robustnas.training.changes import Options, changes_of
 from robustnas.training.contents import check_contents
 from robustnas.training.description import KEY
 from robustnas.training.events import Events, flush, settle
 from robustnas.training.interruption import Interruption
 from robustnas.training.position import steps_over
 from robustnas.whole import keep, writing
+
+if TYPE_CHECKING:
+    from robustnas.training.module import Module
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 
@@ -81,11 +85,14 @@ class LastCheckpoint(Checkpoint):
         self._logged = dict(state_dict["logged"])
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Heed signals from now on; what an interrupted run logged after its checkpoint is void."""
+        """Heed signals from now on; what an interrupted run logged after its checkpoint is void.
+
+        Without a checkpoint of the folder that is all it logged: it was killed before the first one.
+        """
         self.interruption.install(trainer)
-        if trainer.ckpt_path is None or Path(trainer.ckpt_path).parent.resolve() != self.path.parent.resolve():
-            return
-        step, again = trainer.global_step, getattr(pl_module, "resumed", {}).get("validation", False)
+        own = trainer.ckpt_path is not None and Path(trainer.ckpt_path).parent.resolve() == self.path.parent.resolve()
+        step = trainer.global_step if own else 0
+        again = own and getattr(pl_module, "resumed", {}).get("validation", False)
         for logger in trainer.loggers:
             if isinstance(logger, Events):
                 logger.go_on(step - 1 if again else step)  # a validation logs at the step before it
@@ -167,15 +174,18 @@ def read(path: Path) -> tuple[dict[str, Any], str]:
     return checkpoint, str(checkpoint[KEY]["module"]["class_path"])
 
 
-def check_checkpoint(path: str | Path, module: torch.nn.Module) -> None:
+def check_checkpoint(path: str | Path, module: Module, given: Options | None = None) -> None:
     """Refuse a checkpoint that cannot be gone on from.
 
     Args:
         path: The checkpoint.
         module: The search or evaluation that is to go on.
+        given: The options of the run that is to go on, see :func:`~robustnas.training.changes.options_of`; ``None``
+            where nothing is trained.
 
     Raises:
-        ValueError: If it is damaged, or of another module; the one before it is offered, if that is whole.
+        ValueError: If it is damaged, or of another module, in which case the one before it is offered, if that is
+            whole; or if an option differs that must not.
     """
     if (reason := fault(Path(path))) is not None:
         before = Path(path).with_name(PREVIOUS)
@@ -191,6 +201,8 @@ def check_checkpoint(path: str | Path, module: torch.nn.Module) -> None:
             f"Expected `--ckpt_path` to hold a search or evaluation by {name}, but {path} holds one by {held}."
         )
     check_contents(checkpoint, str(path))
+    if given is not None:
+        changes_of(checkpoint, given, module)
     own, weights = module.state_dict(), checkpoint["state_dict"]
     shapes = [{key: getattr(value, "shape", None) for key, value in state.items()} for state in (own, weights)]
     other = [key for key in {**own, **weights} if shapes[0].get(key, 0) != shapes[1].get(key, 0)]

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.distributed as dist
+from pytorch_lightning import Trainer
 from torch import Tensor
 
 from robustnas.data import ImageData
+from robustnas.training.checkpointing import LastCheckpoint
 
 if TYPE_CHECKING:
     from robustnas.training.module import Module
@@ -188,6 +190,8 @@ def check_start(module: Module) -> None:
     told: dict[str, Any] = {"model": module.description, "max_epochs": module.trainer.max_epochs}
     if isinstance(data, ImageData):
         told["data"] = [data.split.hashes(), data.seed, data.batch_size, data.prepare.mean, data.prepare.std]
+    told |= _of_trainer(module.trainer)
+    told |= {name: value for name, value in module.options.items() if name not in told}
     texts = {name: _of_text(json.dumps(value, default=str)) for name, value in told.items()}
     device = module.trainer.strategy.root_device
     if found := differences({name: text.to(device) for name, text in texts.items()}):
@@ -195,6 +199,15 @@ def check_start(module: Module) -> None:
             f"Expected all processes to be started with the same `{found[0].name}`, but got another on "
             f"{_ranks(found[0].ranks)}."
         )
+
+
+def _of_trainer(trainer: Trainer) -> dict[str, Any]:
+    """What processes do together at moments that they must agree on, without an effect on what is trained."""
+    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    every: Any = {"log_every_n_steps": trainer.log_every_n_steps}  # type: ignore[attr-defined]
+    every["checkpoint_every"] = [callback.every for callback in callbacks if isinstance(callback, LastCheckpoint)]
+    every["diagnostics"] = [callback.describe() for callback in callbacks if hasattr(callback, "describe")]
+    return every
 
 
 def _ranks(ranks: tuple[int, ...]) -> str:

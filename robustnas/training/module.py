@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from pytorch_lightning import Callback, LightningModule
+from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
@@ -16,6 +17,8 @@ from typing_extensions import Self
 
 from robustnas.data import Role
 from robustnas.training.bf16 import slow_bf16
+from robustnas.training.carrying import carry
+from robustnas.training.changes import Change, Options, Place, changes_of, options_of, sentences
 from robustnas.training.checks import check_fit
 from robustnas.training.combinations import without_effect
 from robustnas.training.description import KEY, describe, load
@@ -39,12 +42,19 @@ class Module(LightningModule, ABC):
         training_streams: Name of each stream of training batches to the roles it draws from.
         losses: Names of the losses it descends.
         numbers: What was logged of the present epoch as a whole.
+        optimizer_options: Options that an optimiser keeps: its number, and their name there.
+        options: All options of the run, from the start of its training on.
+        changes: Which of them differ from the checkpoint that is gone on from.
+        place: Where that checkpoint stands.
         resumed: Where in its epoch the checkpoint stood that is gone on from, until the epoch ends.
         train_metrics: How well the training batches of an epoch were predicted, part of every checkpoint.
     """
 
     training_streams: Mapping[str, tuple[Role, ...]]
     losses: ClassVar[tuple[str, ...]] = ("train",)
+    optimizer_options: ClassVar[Mapping[str, tuple[int, str]]] = {
+        name: (0, name) for name in ("momentum", "nesterov", "weight_decay")
+    }
     train_metrics: MetricCollection
 
     def __init__(self, arguments: Mapping[str, Any]) -> None:
@@ -53,6 +63,9 @@ class Module(LightningModule, ABC):
         self.description = describe(self, given)
         self.finite, self._step = Finite(), 0
         self.numbers: dict[str, float] = {}
+        self.options: Options = {}
+        self.changes: dict[str, Change] = {}
+        self.place = Place(0, 0, False)
         self.resumed: dict[str, Any] = {}
         self.means = MetricCollection({f"{name}/loss": SampleMean() for name in self.losses}, compute_groups=False)
 
@@ -115,6 +128,8 @@ class Module(LightningModule, ABC):
 
     def setup(self, stage: str) -> None:
         check_fit(self, self.trainer, stage)
+        if stage == "fit":
+            self.options = options_of(self, self.trainer, getattr(self.trainer, "datamodule", None))
         check_start(self)
         if stage == "fit":
             for said in [*without_effect(self, self.trainer.max_epochs or 1), *slow_bf16(self)]:
@@ -136,19 +151,29 @@ class Module(LightningModule, ABC):
             for metrics in (self.train_metrics, self.means):
                 for metric in metrics.values(copy_state=False):
                     metric._update_count = 1  # what it holds was counted, before the interruption
-                self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=1)
+            means = {name: self.means[name] for name in self.resumed["counted"]}
+            for held in (self.train_metrics, means):
+                self.log_dict(held, on_step=False, on_epoch=True, batch_size=1)
             self.log_numbers(self.numbers)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.resumed = dict(checkpoint[KEY].get("position", {}))
         self.numbers = dict(self.resumed.get("numbers", {}))
+        counts = {name: checkpoint["state_dict"].get(f"means.{name}.count", 0) for name in self.means}
+        self.resumed["counted"] = [name for name, count in counts.items() if count > 0]  # α may not have moved yet
+        if self._trainer is None or self.trainer.state.fn != TrainerFn.FITTING:
+            return
+        self.changes, self.place = changes_of(checkpoint, self.options, self), Place.of(checkpoint)
+        carry(self, checkpoint, self.changes)
+        for said in sentences(self.changes, checkpoint, self.options):
+            rank_zero_only(_LOG.warning)(said)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         check_saved(self, checkpoint.get("optimizer_states", ()))
         position: dict[str, Any] = {"numbers": self.numbers, "processes": of_each_process(self)}
         if self._trainer is not None:
             position["validation"] = settle_position(self.trainer, checkpoint)
-        checkpoint[KEY] = {"module": self.description, "position": position}
+        checkpoint[KEY] = {"module": self.description, "options": self.options, "position": position}
         state = checkpoint["state_dict"]
         for path, metric in self.named_modules():
             if isinstance(metric, Metric):

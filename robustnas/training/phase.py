@@ -89,6 +89,10 @@ class Phase:
         """Leave the trainer as it was."""
         trainer.fit_loop.max_epochs = self._asked
 
+    def rate(self, lr: float) -> float:
+        """Step size of the weights in the phase, for that at the start of the search."""
+        return lr / 10 if self.selection.lr is None else self.selection.lr
+
     def step(self, module: SearchModule) -> None:
         """Begin, and decide, if it is time to.
 
@@ -110,7 +114,7 @@ class Phase:
         optimizer: Any = module.optimizers(use_pl_optimizer=False)[0]  # type: ignore[index]
         optimizer.state.clear()
         for group in optimizer.param_groups:
-            group["lr"] = module.lr / 10 if self.selection.lr is None else self.selection.lr
+            group["lr"] = self.rate(module.lr)
         self._set_epochs(module.trainer)
 
     def _set_epochs(self, trainer: Trainer) -> None:

@@ -52,7 +52,10 @@ class RunRecorder(Callback):
             "watched": [callback.describe() for callback in callbacks if hasattr(callback, "describe")],
         }
         if trainer.is_global_zero:
-            run.write_manifest({**manifest, **_begun(run, trainer.ckpt_path, manifest)})
+            place: Any = getattr(pl_module, "place", None)
+            changes = {name: list(change) for name, change in getattr(pl_module, "changes", {}).items()}
+            where = {"epoch": place.epochs, "step": place.steps, "changed": changes} if changes else {}
+            run.write_manifest({**manifest, **_begun(run, trainer.ckpt_path, manifest, where)})
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Remember what is there already: what an epoch does not log stays, the same object."""
@@ -96,16 +99,36 @@ class RunRecorder(Callback):
             write_json(folder / "test.json", {"parameters": count, **measured})
 
 
-def _begun(run: Run, checkpoint: Any, manifest: dict[str, Any]) -> dict[str, Any]:
+def check_manifest(checkpoint: Path) -> None:
+    """Refuse to go on in a folder whose ``manifest.json`` cannot be read: what it says of the start would be lost.
+
+    Args:
+        checkpoint: What is gone on from.
+
+    Raises:
+        ValueError: If there is a manifest, and it is damaged.
+    """
+    run = Run(checkpoint.parent)
+    if not (run.path / "manifest.json").exists():
+        return
+    if not isinstance(held := run.manifest.get("continued", []), list):
+        raise ValueError(
+            f"Expected `continued` in {run.path / 'manifest.json'} to be a list, but got a {type(held).__name__}."
+        )
+
+
+def _begun(run: Run, checkpoint: Any, manifest: dict[str, Any], where: dict[str, Any]) -> dict[str, Any]:
     """When and how a run was started that goes on in its own folder, and when and how it was continued."""
-    if checkpoint is None or Path(checkpoint).parent.resolve() != run.path.resolve():
+    if checkpoint is None:
         return {}
+    if Path(checkpoint).parent.resolve() != run.path.resolve():
+        return {"resumed": {"checkpoint": str(checkpoint), **where}}
     names = ("started", "command")
     try:
         before = run.manifest
     except ValueError:
         return {}
-    continued = [*before.get("continued", ()), {name: manifest[name] for name in names}]
+    continued = [*before.get("continued", ()), {**{name: manifest[name] for name in names}, **where}]
     return {**{name: before.get(name) for name in names}, "continued": continued}
 
 

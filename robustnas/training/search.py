@@ -116,6 +116,10 @@ class SearchModule(Module):
 
     training_streams = {"weights": ("weights",), "arch": ("arch",)}  # noqa: RUF012
     losses = ("arch", "train")
+    optimizer_options = {  # noqa: RUF012
+        **Module.optimizer_options, "arch_lr": (1, "lr"), "arch_betas": (1, "betas"),
+        "arch_weight_decay": (1, "weight_decay"),
+    }  # fmt: skip
 
     def __init__(
         self,

@@ -1,0 +1,71 @@
+"""Optimiser states and schedules of a checkpoint, carried over to other options."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING, Any
+
+from torch.optim.lr_scheduler import CosineAnnealingLR
+
+from robustnas.training.description import KEY
+
+if TYPE_CHECKING:
+    from robustnas.training.module import Module
+
+COSINE = ("lr", "lr_min", "max_epochs")
+
+
+def carry(module: Module, checkpoint: dict[str, Any], changed: Collection[str]) -> None:
+    r"""Give the optimisers and the schedule of a checkpoint the options of the module, where these have changed.
+
+    What is unchanged keeps its bits: the schedule computes each learning rate from the one before. A changed one is
+
+    .. math:: \eta_t = \eta_\text{min} + \frac{1}{2} (\eta_0 - \eta_\text{min}) (1 + \cos(\pi t / T))
+
+    with the new values, or the constant of a selection that trains on.
+
+    Args:
+        module: The search or evaluation that goes on.
+        checkpoint: What it goes on from; changed.
+        changed: Names of the options that have changed.
+
+    Raises:
+        ValueError: If the learning rate is to follow a schedule that this library does not know.
+    """
+    named = {name: place for name, place in module.optimizer_options.items() if name in changed}
+    cosine = [name for name in COSINE if name in changed]
+    if not (named or cosine):
+        return
+    optimizers, schedules = module.configure_optimizers()
+    if cosine and [type(schedule) for schedule in schedules] != [CosineAnnealingLR]:
+        raise ValueError(
+            f"Expected `{cosine[0]}` to be that of the checkpoint, since the schedule of {type(module).__name__} is "
+            f"its own, but got another one."
+        )
+    for states, held in _states(checkpoint):
+        for optimizer, key in named.values():
+            fresh = optimizers[optimizer].state_dict()["param_groups"]
+            for group, new in zip(states[optimizer]["param_groups"], fresh, strict=True):
+                group[key] = new[key]
+        if cosine:
+            _set_rate(states[0]["param_groups"], held[0], schedules[0])
+    phase = getattr(module, "phase", None)
+    if phase is not None and (checkpoint[KEY].get("phase") or {}).get("began") is not None:
+        for group in checkpoint["optimizer_states"][0]["param_groups"]:
+            group["lr"] = phase.rate(module.lr)
+
+
+def _states(checkpoint: dict[str, Any]) -> Iterator[tuple[list[dict[str, Any]], list[dict[str, Any]]]]:
+    """States of the optimisers and of the schedule: the present ones, and those that a search may be sent back to."""
+    yield checkpoint["optimizer_states"], checkpoint["lr_schedulers"]
+    for state in (checkpoint[KEY].get("watch") or {}).get("states", {}).values():
+        yield state["optimizers"], state["schedulers"]
+
+
+def _set_rate(groups: list[dict[str, Any]], held: dict[str, Any], schedule: CosineAnnealingLR) -> None:
+    start, end = schedule.base_lrs[0], schedule.eta_min
+    rate = end + (start - end) * (1 + math.cos(math.pi * held["last_epoch"] / schedule.T_max)) / 2
+    held.update(T_max=schedule.T_max, eta_min=end, base_lrs=[start], _last_lr=[rate])
+    for group in groups:
+        group.update(lr=rate, initial_lr=start)

@@ -1,0 +1,306 @@
+"""What becomes of options that differ from those of the checkpoint that a run goes on from.
+
+Every option follows one rule of :data:`RULES`: its schedule runs on with the new value, the new value is applied, or
+the difference is refused. What is not refused is said once, so that what is recorded is what was used. Schedules over
+the epochs are functions of the epoch, the number of epochs and the options; only the learning rate of the weights is
+kept by an optimiser, see :func:`~robustnas.training.carrying.carry`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pytorch_lightning import Trainer
+
+from robustnas.data import ImageData
+from robustnas.data.roles import check_roles
+from robustnas.precision import settings
+from robustnas.training.description import KEY, plain
+
+if TYPE_CHECKING:
+    from robustnas.training.module import Module
+
+Options = dict[str, Any]
+
+
+class Change(NamedTuple):
+    """An option that differs from the checkpoint: what it was there, and what it is now."""
+
+    was: Any
+    now: Any
+
+
+class Rule(NamedTuple):
+    """What becomes of a change: why it is refused, or what it does from where the run goes on."""
+
+    refused: bool
+    says: str
+
+
+TRAINED = Rule(True, "it says which network is trained")
+BEGUN = Rule(True, "it shaped the start of the run, which is over")
+PART = Rule(True, "the steps already taken are those of the other one")
+NOTED = Rule(True, "what the rule has noted so far depends on it")
+DATA = Rule(True, "the weights are trained on data that were prepared with it")
+APPLIED = Rule(False, "the new value holds from {place} on")
+RATE = Rule(False, "the learning rate follows the schedule of the new value from {place} on")
+EPOCHS = Rule(
+    False,
+    "the learning rate follows a cosine over {now} epochs from {place} on, and all other schedules run over {now} too",
+)
+SELECTS = Rule(False, "the result is selected by the new value")
+UNKNOWN = Rule(False, "the new value is taken; what it means for the steps already taken is not known")
+
+RULES: dict[str, Rule] = {
+    **dict.fromkeys(
+        ("model", "space", "channels", "layers", "cells", "num_classes", "image_channels", "task"), TRAINED
+    ),
+    **dict.fromkeys(("connection", "edge_weights", "stem", "architecture"), TRAINED),
+    **dict.fromkeys(("alpha_init", "seed", "data.seed", "architecture.inherit_from"), BEGUN),
+    **dict.fromkeys(("relaxation", "perturbation", "gradient", "penalty", "pruning"), PART),
+    **dict.fromkeys(("relaxation.", "perturbation.", "gradient.", "penalty.", "pruning."), APPLIED),
+    "stopping": NOTED,
+    "selection": SELECTS,
+    **dict.fromkeys(("lr", "lr_min"), RATE),
+    **dict.fromkeys(("momentum", "nesterov", "weight_decay", "clip", "drop_path"), APPLIED),
+    **dict.fromkeys(("arch_lr", "arch_betas", "arch_weight_decay", "arch_start", "arch_every"), APPLIED),
+    **dict.fromkeys(("step_order", "batch_statistics", "form", "channels_last", "checkpointing"), APPLIED),
+    **dict.fromkeys(("compile_cells", "auxiliary_weight", "label_smoothing"), APPLIED),
+    "train_on_selection": Rule(True, "the role selection must be trained on from the start or not at all"),
+    **dict.fromkeys(("data.classes", "data.image_shape", "data.train", "data.test", "data.mean", "data.std"), DATA),
+    **dict.fromkeys(("data.batch_size", "data.eval_batch_size", "data.augmentation", "data.augment_arch"), APPLIED),
+    "max_epochs": EPOCHS,
+    **dict.fromkeys(("max_steps", "precision", "processes", "float32"), APPLIED),
+    **dict.fromkeys(("limit_train_batches", "limit_val_batches", "overfit_batches"), APPLIED),
+    **dict.fromkeys(("accumulate_grad_batches", "check_val_every_n_epoch", "val_check_interval"), APPLIED),
+    **dict.fromkeys(("gradient_clip_val", "gradient_clip_algorithm", "reload_dataloaders_every_n_epochs"), APPLIED),
+}
+TRAINER = (
+    "max_epochs",
+    "max_steps",
+    "limit_train_batches",
+    "limit_val_batches",
+    "overfit_batches",
+    "accumulate_grad_batches",
+    "check_val_every_n_epoch",
+    "val_check_interval",
+    "gradient_clip_val",
+    "gradient_clip_algorithm",
+    "reload_dataloaders_every_n_epochs",
+)
+LIMITS = ("limit_train_batches", "limit_val_batches", "overfit_batches", "val_check_interval")  # 1 batch, but 1.0 all
+LENGTH = ("data.batch_size", "processes", "limit_train_batches", "overfit_batches")  # what an epoch's steps depend on
+MACHINE = ("processes", "float32")  # a finished run is found finished on another machine too
+
+
+def options_of(module: Module, trainer: Trainer, data: Any) -> Options:
+    """All options on which the steps of a run depend, flat and as plain values.
+
+    Args:
+        module: The search or evaluation.
+        trainer: Its trainer.
+        data: Its data module, or ``None``.
+
+    Returns:
+        Values by dotted name: ``lr``, ``relaxation`` for a class and ``relaxation.start`` for its argument,
+        ``data.batch_size``.
+    """
+    described = module.description
+    options = {"model": described["class_path"], **_flat(described["init_args"])}
+    if (genotype := getattr(getattr(module, "network", None), "genotype", None)) is not None:
+        options["architecture.genotype"] = str(genotype)  # what it says counts, not where the file lies
+    options |= {name: _plain(getattr(trainer, name)) for name in TRAINER}
+    options |= {name: str(options[name]) for name in LIMITS}
+    options |= {"precision": str(trainer.precision), "processes": trainer.world_size}
+    options |= {f"float32.{name}": value for name, value in settings().items()}
+    return options | (_of_data(data) if isinstance(data, ImageData) else {})
+
+
+def _of_data(data: ImageData) -> Options:
+    told = data.describe()
+    found: Options = {"roles": data.split.hashes()}
+    found |= {name: getattr(data, name) for name in ("batch_size", "eval_batch_size", "augment_arch", "seed")}
+    found |= _flat({"augmentation": plain(data.augmentation)})
+    found |= {name: told[name] for name in ("classes", "image_shape")}
+    found |= {"train": told["train_sha256"], "test": told["test_sha256"]}
+    found |= {name: getattr(data, name) for name in ("mean", "std")}  # by default they follow from the roles
+    return {f"data.{name}": _plain(value) for name, value in found.items()}
+
+
+def _flat(arguments: Mapping[str, Any], prefix: str = "") -> Options:
+    found: Options = {}
+    for name, value in arguments.items():
+        if isinstance(value, Mapping) and "class_path" in value:
+            found[prefix + name] = value["class_path"]
+            found |= _flat(value.get("init_args", {}), f"{prefix}{name}.")
+        else:
+            found[prefix + name] = _plain(value)
+    return found
+
+
+def _plain(value: Any) -> Any:
+    value = plain(value)
+    return value if value is None or isinstance(value, (bool, int, float, str, list, dict)) else str(value)
+
+
+class Place(NamedTuple):
+    """Where a checkpoint stands: epochs that are over, steps that are taken, and whether it is inside an epoch."""
+
+    epochs: int
+    steps: int
+    inside: bool
+
+    @classmethod
+    def of(cls, checkpoint: Mapping[str, Any]) -> Place:
+        """Where a whole checkpoint stands."""
+        progress = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]
+        over = int(progress["processed"])
+        return cls(over, int(checkpoint["global_step"]), int(progress["started"]) > over)
+
+    def __str__(self) -> str:
+        return f"step {self.steps}, inside epoch {self.epochs}," if self.inside else f"epoch {self.epochs}"
+
+
+def changes_of(checkpoint: Mapping[str, Any], given: Mapping[str, Any], module: Module) -> dict[str, Change]:
+    """What differs from a checkpoint, all of it allowed.
+
+    Args:
+        checkpoint: What is gone on from.
+        given: The options of the run, see :func:`options_of`.
+        module: The search or evaluation that goes on.
+
+    Returns:
+        Changes by the name of the option.
+
+    Raises:
+        ValueError: If a change would make the run inconsistent, or nothing is left to train with it.
+    """
+    place, held = Place.of(checkpoint), _held(checkpoint)
+    if {"data.roles"} <= {*held} & {*given}:
+        check_roles(held["data.roles"], given["data.roles"])
+    changes = _differing(held, given)
+    for name, change in changes.items():
+        if reason := _refusal(name, change, checkpoint, changes, place):
+            raise ValueError(
+                f"Expected `{name}` to be {_shown(change.was)}, as in the checkpoint, since {reason}, "
+                f"but got {_shown(change.now)}."
+            )
+    _check_left(given, changes, place, checkpoint, module)
+    return changes
+
+
+def sentences(changes: Mapping[str, Change], checkpoint: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[str]:
+    """What the changes do, a sentence each.
+
+    Args:
+        changes: What :func:`changes_of` returned.
+        checkpoint: What is gone on from.
+        given: The options of the run.
+
+    Yields:
+        The sentences.
+    """
+    place = Place.of(checkpoint)
+    for name, (was, now) in changes.items():
+        what = _rule(name).says.format(place=place, now=now)
+        if name == "max_epochs" and now <= place.epochs:
+            what = f"the search ends with {place.epochs} epochs, and its selection follows"
+        yield f"`{name}` was {_shown(was)} in the checkpoint and is {_shown(now)} now: {what}."
+    if "options" not in checkpoint[KEY]:
+        yield "The checkpoint does not record options of its trainer and its data: whether they differ is not known."
+    elif unknown := [name for name in given if name not in _held(checkpoint) and not _inner(name, changes)]:
+        yield f"The checkpoint does not record {', '.join(unknown)}: whether that differs is not known."
+
+
+def _held(checkpoint: Mapping[str, Any]) -> Options:
+    """Options that a checkpoint records; one of an earlier version has those of its module, and its schedule's."""
+    if (options := checkpoint[KEY].get("options")) is not None:
+        return dict(options)
+    module = checkpoint[KEY]["module"]
+    found = {"model": module["class_path"], **_flat(module["init_args"])}
+    found.pop("architecture.genotype", None)  # a path
+    if _begun(checkpoint):
+        return found
+    epochs = next((one["T_max"] for one in checkpoint["lr_schedulers"] if "T_max" in one), None)
+    return found if epochs is None else {**found, "max_epochs": epochs}
+
+
+def _differing(held: Options, given: Mapping[str, Any]) -> dict[str, Change]:
+    """Changes, without the arguments of a part whose class has changed."""
+    found = {name: Change(held[name], now) for name, now in given.items() if name in held and held[name] != now}
+    gone = {name: Change(was, None) for name, was in held.items() if name not in given}
+    if not any(name.startswith("data.") for name in given):
+        gone = {name: change for name, change in gone.items() if not name.startswith("data.")}  # data of another kind
+    found |= gone
+    return {name: change for name, change in found.items() if not _inner(name, found)}
+
+
+def _inner(name: str, changes: Mapping[str, Change]) -> bool:
+    """Whether an option is an argument of a part whose class has changed."""
+    return any(name.startswith(f"{part}.") for part in changes)
+
+
+def _rule(name: str) -> Rule:
+    """The rule of an option: its own, or that of the part it is an argument of."""
+    owner = name
+    while owner:
+        for key in (owner, f"{owner}.") if owner == name else (f"{owner}.", owner):
+            if key in RULES:
+                return RULES[key]
+        owner = owner.rpartition(".")[0]
+    return UNKNOWN
+
+
+def _refusal(
+    name: str, change: Change, checkpoint: Mapping[str, Any], changes: Mapping[str, Change], place: Place
+) -> str | None:
+    """Why a change is refused, or ``None``."""
+    rule = _rule(name)
+    if rule.refused:
+        return rule.says
+    if _begun(checkpoint) and name.split(".")[0] in ("max_epochs", "selection", "lr_min"):
+        return "the selection has begun to decide"
+    if name == "weight_decay" and "raised" in checkpoint[KEY].get("watch", {}):
+        return "its stopping rule raises it step by step"
+    if name == "max_epochs" and place.epochs > change.now:
+        return f"{place.epochs} epochs are over already"
+    if place.inside and name in LENGTH and not _same_batches(changes):
+        return "the checkpoint stands inside an epoch, whose batches depend on it"
+    return None
+
+
+def _same_batches(changes: Mapping[str, Change]) -> bool:
+    """Whether a batch of all processes together has as many samples as before."""
+    size, count = (changes.get(name) for name in ("data.batch_size", "processes"))
+    return size is not None and count is not None and size.was * count.was == size.now * count.now
+
+
+def _begun(checkpoint: Mapping[str, Any]) -> bool:
+    """Whether a selection has begun to decide."""
+    return (checkpoint[KEY].get("phase") or {}).get("began") is not None
+
+
+def _check_left(
+    given: Mapping[str, Any], changes: Mapping[str, Change], place: Place, checkpoint: Mapping[str, Any], module: Module
+) -> None:
+    if not (named := [name for name in changes if name.split(".")[0] not in MACHINE]):
+        return
+    watch, phase = checkpoint[KEY].get("watch") or {}, getattr(module, "phase", None)
+    if watch.get("stop") is not None and "raised" not in watch and phase is None:
+        got = "its stopping rule has ended the search"
+    elif phase is None and place.epochs >= given["max_epochs"]:
+        got = f"it has trained all {place.epochs} epochs"
+    elif -1 < given["max_steps"] <= place.steps:
+        got = f"it has taken all {place.steps} steps"
+    else:
+        return
+    raise ValueError(
+        f"Expected the options of the checkpoint, since nothing is left to train: {got}, but got another `{named[0]}`: "
+        f"{_shown(changes[named[0]].now)}, not {_shown(changes[named[0]].was)}."
+    )
+
+
+def _shown(value: Any) -> str:
+    text = str(value)
+    return text.rpartition(".")[2] if isinstance(value, str) and text.startswith("robustnas.") else text
