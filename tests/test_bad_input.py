@@ -211,7 +211,7 @@ ROWS: dict[str, tuple[Sequence[str], str]] = {
     ),
     "corrupt image": (
         ["fit", *MODEL, "--data=ImageFolder", "--data.root=damaged", *QUIET],
-        "Expected 'damaged/class1/3.png' to be a readable image, but got ",
+        "Expected each of 16 images to be readable, but got 1 that is not: 'damaged/class1/3.png' (",
     ),
     "corrupt parquet": (
         ["fit", *MODEL, "--data=ParquetImages", "--data.train=damaged.parquet", *QUIET],

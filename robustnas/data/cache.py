@@ -18,7 +18,7 @@ from robustnas.data.images import Images, Task
 from robustnas.whole import clean, writing
 
 FOLDER = ".robustnas"  # name of the default cache folder
-SCHEMA = 1
+SCHEMA = 2
 DAY = 86400.0  # seconds after which an unfinished file is one that a kill left
 
 
@@ -95,8 +95,8 @@ def _read(path: Path, mark: str) -> Images | None:
             if stored["mark"].item() != mark:
                 return None
             pixels, targets = torch.from_numpy(stored["pixels"]), torch.from_numpy(stored["targets"])
-            task = cast(Task, stored["task"].item())
-            return Images(pixels, targets, task, tuple(stored["classes"].tolist()))
+            task, reading = cast(Task, stored["task"].item()), json.loads(stored["reading"].item())
+            return Images(pixels, targets, task, tuple(stored["classes"].tolist()), reading)
     except Exception:  # whatever is wrong with a cache, the cure is to build it again
         return None
 
@@ -111,4 +111,5 @@ def _write(path: Path, mark: str, images: Images) -> None:
             targets=images.targets.numpy(),
             task=np.array(images.task),
             classes=np.array(images.classes),
+            reading=np.array(json.dumps(images.reading)),
         )

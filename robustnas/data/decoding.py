@@ -5,16 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from rich.console import Console
 from rich.progress import track
-from torch import Tensor
+
+from robustnas.data.images import Images, Task
+from robustnas.data.targets import Targets
+from robustnas.data.wording import listed
 
 Channels = Literal[1, 3]
 MANY = 2000  # images from which a progress bar is shown
@@ -22,93 +26,185 @@ CHUNK = 512
 SIDE = 4096  # pixels of the side of an image; published searches and evaluations train on 32 to 600
 
 
+@dataclass(frozen=True)
+class Decoding:
+    """How images are decoded.
+
+    Args:
+        channels: 1 for grey images, 3 for colour; others are converted.
+        image_size: Side of the square images to make: the shorter side is scaled to it and the centre kept. ``None``
+            takes images as they are; they must then all have one size.
+        background: Grey level, 0 to 255, on which transparent pixels are composited.
+        skip_unreadable: Whether images that cannot be decoded are left out instead of refused.
+
+    Raises:
+        ValueError: If a value is impossible.
+    """
+
+    channels: Channels = 3
+    image_size: int | None = None
+    background: int = 255
+    skip_unreadable: bool = False
+
+    def __post_init__(self) -> None:
+        if self.channels not in {1, 3}:
+            raise ValueError(f"Expected `channels` to be 1 (grey) or 3 (colour), but got {self.channels}.")
+        if self.image_size is not None and self.image_size < 1:
+            raise ValueError(f"Expected `image_size` to be at least 1 or None, but got {self.image_size}.")
+        if self.image_size is not None and self.image_size > SIDE:
+            raise ValueError(f"Expected `image_size` to be at most {SIDE}, but got {self.image_size}.")
+        if not 0 <= self.background <= 255:
+            raise ValueError(f"Expected `background` to be a grey level from 0 to 255, but got {self.background}.")
+
+
 class Encoded(NamedTuple):
-    """An image that is still encoded: a ``name`` for messages, and its bytes or the file that holds them."""
+    """An image that is still encoded.
+
+    Attributes:
+        name: What messages call it.
+        content: Its bytes, or the file that holds them; ``None`` where there are none.
+        instead: What there is in place of an image, where ``content`` is ``None``.
+    """
 
     name: str
-    content: bytes | Path
+    content: bytes | Path | None
+    instead: str = ""
 
 
-def decode(images: Sequence[Encoded], channels: Channels, image_size: int | None) -> Tensor:
+class _Picture(NamedTuple):
+    """A decoded image ``[channels, height, width]``, and what was changed."""
+
+    array: np.ndarray
+    transparent: bool
+    several_frames: bool
+
+
+def decode(images: Sequence[Encoded], targets: Targets, task: Task, how: Decoding) -> Images:
     """Decode images with Pillow, several at a time.
 
     Args:
         images: What to decode.
-        channels: 1 for grey images, 3 for colour; others are converted.
-        image_size: Side of the square images to make: the shorter side is scaled to it and the centre kept. ``None``
-            takes images as they are; they must then all have one size.
+        targets: What is to be predicted from each.
+        task: What the targets are.
+        how: How images are decoded.
 
     Returns:
-        ``uint8``, ``[images, channels, height, width]``.
+        The images that can be decoded, with their targets. Their ``reading`` lists the others by name and reason as
+        ``unreadable``, and counts the images that were ``composited`` on the background, and those of several frames
+        of which only the first was read as ``first_frame``.
 
     Raises:
-        ValueError: If there are no images, an image cannot be decoded, or they differ in size.
+        ValueError: If there are no images, they differ in size, or some cannot be decoded: all of these are counted,
+            and the first named.
     """
-    check_options(channels, image_size)
     if not images:
         raise ValueError("Expected at least one image to decode, but got none.")
     pixels: np.ndarray | None = None
-    progress = track(
-        _decoded(images, channels, image_size),
-        description=f"Decoding {len(images)} images",
-        total=len(images),
-        disable=len(images) < MANY,
-        console=Console(stderr=True),
-    )
-    for i, array in enumerate(progress):
+    unreadable: list[str] = []
+    kept: list[int] = []
+    changed = {"composited": 0, "first_frame": 0}
+    for i, picture in enumerate(_shown(_pictures(images, how), len(images))):
+        if isinstance(picture, str):
+            unreadable.append(f"{images[i].name} ({picture})")
+            continue
+        array = picture.array
         if pixels is None:
             pixels = np.empty((len(images), *array.shape), np.uint8)
         elif array.shape != pixels.shape[1:]:
             first, other = ("x".join(map(str, shape[-2:])) for shape in (pixels.shape, array.shape))
             raise ValueError(
-                f"Expected images of one height and width, but got {first} for {images[0].name} and {other} for "
+                f"Expected images of one height and width, but got {first} for {images[kept[0]].name} and {other} for "
                 f"{images[i].name}; set `image_size` to bring them to one size."
             )
-        pixels[i] = array
-    return torch.from_numpy(pixels)
+        pixels[len(kept)] = array
+        kept.append(i)
+        changed["composited"] += picture.transparent
+        changed["first_frame"] += picture.several_frames
+    if unreadable and not (how.skip_unreadable and kept):
+        raise ValueError(_refusal(unreadable, len(images), bool(kept)))
+    reading: dict[str, Any] = {name: count for name, count in changed.items() if count}
+    if unreadable:
+        reading["unreadable"] = unreadable
+    assert pixels is not None
+    return Images(torch.from_numpy(pixels[: len(kept)]), targets.values[kept], task, targets.names, reading)
 
 
-def check_options(channels: int, image_size: int | None) -> None:
-    """Check what the user asked of the decoder.
-
-    Args:
-        channels: Number of channels.
-        image_size: Side of the images, or ``None``.
-
-    Raises:
-        ValueError: If either is impossible.
-    """
-    if channels not in {1, 3}:
-        raise ValueError(f"Expected `channels` to be 1 (grey) or 3 (colour), but got {channels}.")
-    if image_size is not None and image_size < 1:
-        raise ValueError(f"Expected `image_size` to be at least 1 or None, but got {image_size}.")
-    if image_size is not None and image_size > SIDE:
-        raise ValueError(f"Expected `image_size` to be at most {SIDE}, but got {image_size}.")
+def _refusal(unreadable: list[str], count: int, some: bool) -> str:
+    advice = "; `skip_unreadable: true` leaves such images out" if some else ""
+    return (
+        f"Expected each of {count} images to be readable, but got {len(unreadable)} that "
+        f"{'is' if len(unreadable) == 1 else 'are'} not: {listed(unreadable)}{advice}."
+    )
 
 
-def _decoded(images: Sequence[Encoded], channels: Channels, image_size: int | None) -> Iterator[np.ndarray]:
+def _shown(pictures: Iterator[_Picture | str], count: int) -> Iterator[_Picture | str]:
+    return iter(
+        track(
+            pictures,
+            description=f"Decoding {count} images",
+            total=count,
+            disable=count < MANY,
+            console=Console(stderr=True),
+        )
+    )
+
+
+def _pictures(images: Sequence[Encoded], how: Decoding) -> Iterator[_Picture | str]:
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         for start in range(0, len(images), CHUNK):  # a bounded number wait, so that an error ends the work soon
-            yield from pool.map(lambda image: _decode(image, channels, image_size), images[start : start + CHUNK])
+            yield from pool.map(lambda image: _picture(image, how), images[start : start + CHUNK])
 
 
-def _decode(encoded: Encoded, channels: Channels, image_size: int | None) -> np.ndarray:
+def _picture(encoded: Encoded, how: Decoding) -> _Picture | str:
+    """The image, or the reason why there is none."""
     content = encoded.content
+    if content is None:
+        return encoded.instead
     try:
         with Image.open(BytesIO(content) if isinstance(content, bytes) else content) as opened:
-            image = _eight_bit(ImageOps.exif_transpose(opened)).convert("L" if channels == 1 else "RGB")
-        if image_size is not None:
-            image = ImageOps.fit(image, (image_size, image_size), Image.Resampling.BICUBIC)
+            image = _eight_bit(ImageOps.exif_transpose(opened), opened.format)
+            several = _has_several_frames(opened)
+        transparent = _is_transparent(image)
+        if transparent:
+            image = _composited(image, how.background)
+        image = image.convert("L" if how.channels == 1 else "RGB")
+        if how.image_size is not None:
+            image = ImageOps.fit(image, (how.image_size, how.image_size), Image.Resampling.BICUBIC)
+        array = np.asarray(image)
     except Exception as error:  # Pillow's decoders raise many kinds
-        raise ValueError(f"Expected {encoded.name} to be a readable image, but got {error}.") from error
-    array = np.asarray(image)
-    return array[None] if channels == 1 else array.transpose(2, 0, 1)
+        return _reason(content, error)
+    return _Picture(array[None] if how.channels == 1 else array.transpose(2, 0, 1), transparent, several)
 
 
-def _eight_bit(image: Image.Image) -> Image.Image:
+def _reason(content: bytes | Path, error: Exception) -> str:
+    if content == b"" or (isinstance(content, Path) and content.is_file() and not content.stat().st_size):
+        return "an empty file"
+    if isinstance(error, UnidentifiedImageError):
+        return "no image in a format that is read"
+    if isinstance(error, OSError) and error.strerror is not None:
+        return error.strerror.lower()
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _eight_bit(image: Image.Image, file_format: str | None) -> Image.Image:
     """Scale 16-bit grey to 8 bits, where Pillow would clip it."""
-    if image.mode.startswith("I;16"):
+    if image.mode.startswith("I;16") or (image.mode == "I" and file_format in {"PNG", "PPM"}):  # of 16 bits at most
         return Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
     if image.mode in {"I", "F"}:
         raise ValueError(f"an image of mode {image.mode!r}, which has no 8-bit form")
     return image
+
+
+def _is_transparent(image: Image.Image) -> bool:
+    return image.has_transparency_data and image.convert("RGBA").getchannel("A").getextrema()[0] < 255  # type: ignore[operator]
+
+
+def _composited(image: Image.Image, level: int) -> Image.Image:
+    return Image.alpha_composite(Image.new("RGBA", image.size, (level, level, level, 255)), image.convert("RGBA"))
+
+
+def _has_several_frames(opened: Image.Image) -> bool:
+    try:
+        return bool(getattr(opened, "is_animated", False))
+    except Exception:  # what follows a frame that was read may be damaged
+        return True

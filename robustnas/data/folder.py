@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from robustnas.csv_files import read_csv
 from robustnas.data import cache
-from robustnas.data.decoding import Channels, Encoded, check_options, decode
+from robustnas.data.decoding import Channels, Decoding, Encoded, decode
 from robustnas.data.images import Images, Task
+from robustnas.data.listing import Listing
 from robustnas.data.module import ImageData
+from robustnas.data.parts import with_validation
 from robustnas.data.targets import encode_targets
-
-SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+from robustnas.data.wording import listed
 
 
 class ImageFolder(ImageData):
     """Images below ``root``, decoded once and kept in a cache.
 
     Without ``labels`` each folder in ``root`` is a class and holds its images, at any depth. When ``root/train`` holds
-    the class folders, these are the training part, and those in ``root/test``, if there is one, the test part. With
-    ``labels`` the images may lie anywhere below ``root`` and a table names them.
+    the class folders, these are the training part; those in ``root/val`` and ``root/test``, where there are such, are
+    the validation part, which then is the role selection, and the test part. With ``labels`` the images may lie
+    anywhere below ``root`` and a table names them.
 
     Args:
         root: The folder.
@@ -30,6 +34,8 @@ class ImageFolder(ImageData):
         task: What the targets are. Multilabel and regression need ``labels``.
         labels: CSV file with a header ``file,target[,target2...]``: a path below ``root`` and its targets.
         cache_dir: Where decoded images are kept; by default ``root/.robustnas``.
+        background: Grey level, 0 to 255, on which transparent pixels are composited.
+        skip_unreadable: Whether images that cannot be decoded are left out instead of refused.
         **shared: Arguments of :class:`~robustnas.data.module.ImageData`.
 
     Raises:
@@ -44,15 +50,15 @@ class ImageFolder(ImageData):
         task: Task = "classification",
         labels: str | Path | None = None,
         cache_dir: str | Path | None = None,
+        background: int = 255,
+        skip_unreadable: bool = False,
         **shared: Any,
     ) -> None:
         super().__init__(**shared)
-        check_options(channels, image_size)
         if task != "classification" and labels is None:
             raise ValueError(f"Expected `labels` to be a CSV file of targets for {task}, but got None.")
         self.root = Path(root)
-        self.image_size = image_size
-        self.channels: Channels = channels
+        self.decoding = Decoding(channels, image_size, background, skip_unreadable)
         self.target_task: Task = task
         self.labels = None if labels is None else Path(labels)
         self.cache_dir = self.root / cache.FOLDER if cache_dir is None else Path(cache_dir)
@@ -66,7 +72,7 @@ class ImageFolder(ImageData):
         """The images, decoded or from the cache.
 
         Returns:
-            The training part, and the test part where ``root/test`` is one.
+            The training part, with the validation part where there is one; and the test part, where there is one.
 
         Raises:
             ValueError: If a folder or file is missing, empty, or cannot be read.
@@ -75,61 +81,74 @@ class ImageFolder(ImageData):
             raise ValueError(f"Expected `root` to be a folder, but got {str(self.root)!r}.")
         if self.labels is not None:
             return self._table(self.labels), None
-        train, test = self.root / "train", self.root / "test"
-        if not _subfolders(train):
-            return self._part(self.root), None
-        images = self._part(train)
-        return images, self._part(test, images.classes) if test.is_dir() else None
+        listing = Listing()
+        parts = listing.parts(self.root)
+        train = self._part(parts.get("train", self.root), None, listing)
+        val, test = (self._part(parts[part], train.classes) if part in parts else None for part in ("val", "test"))
+        return with_validation(train, val), test
 
-    def _part(self, folder: Path, classes: tuple[str, ...] | None = None) -> Images:
-        found = {path.name: _image_files(path) for path in _subfolders(folder)}
-        empty = [name for name, files in found.items() if not files]
-        if not found or empty:
-            got = f"no image in {empty[0]!r}" if empty else "none"
-            raise ValueError(f"Expected {str(folder)!r} to hold a folder of images for each class, but got {got}.")
+    def _part(self, folder: Path, classes: tuple[str, ...] | None, listing: Listing | None = None) -> Images:
+        listing = listing or Listing()
+        found = listing.classes(folder)
         files = [path for paths in found.values() for path in paths]
         names = [name for name, paths in found.items() for _ in paths]
-        return self._images(files, {"folder": names}, folder, classes or tuple(found))
+        return self._images(files, {"folder": names}, folder, classes or tuple(found), listing.reading())
 
     def _table(self, path: Path) -> Images:
         header, rows = _read_table(path)
-        files = [self.root / row[0] for row in rows]
-        missing = [file for file in files if not file.is_file()]
+        files = [self._below_root(row[0]) for row in rows]
+        if self._below_root(header[0]).is_file():
+            raise ValueError(
+                f"Expected the first row of {str(path)!r} to be a header 'file,target[,target2...]', but it names the "
+                f"file {header[0]!r}; put a header above it."
+            )
+        missing = [row[0] for row, file in zip(rows, files, strict=True) if not file.is_file()]
         if missing:
-            raise ValueError(f"Expected {str(path)!r} to name files below `root`, but {str(missing[0])!r} is none.")
+            raise ValueError(
+                f"Expected {str(path)!r} to name files below `root`, {str(self.root)!r}, but {len(missing)} of "
+                f"{len(rows)} are none: {listed([repr(name) for name in missing])}."
+            )
+        listing = Listing()
+        unnamed = len(set(listing.images(self.root, self.root)) - set(files))
+        reading = {**listing.reading(), **({"not_in_labels": unnamed} if unnamed else {})}
         columns: dict[str, list[Any]] = {name: [row[i] for row in rows] for i, name in enumerate(header[1:], start=1)}
-        return self._images(files, columns, path, None)
+        return self._images(files, columns, path, None, reading)
+
+    def _below_root(self, name: str) -> Path:
+        """A file that a table names, as a path that begins with ``root``; one that lies elsewhere is refused."""
+        file = self.root / name
+        if "\\" in name and not file.is_file():  # written on Windows
+            file = self.root / name.replace("\\", "/")
+        for place in (os.path.abspath, os.path.realpath):  # links below root may lead out of it
+            path, root = Path(place(file)), Path(place(self.root))
+            if path.is_relative_to(root):
+                return self.root / path.relative_to(root)
+        raise ValueError(f"Expected `labels` to name files below `root`, {str(self.root)!r}, but got {name!r}.")
 
     def _images(
-        self, files: list[Path], columns: dict[str, list[Any]], source: Path, classes: tuple[str, ...] | None
+        self,
+        files: list[Path],
+        columns: dict[str, list[Any]],
+        source: Path,
+        classes: tuple[str, ...] | None,
+        reading: dict[str, Any],
     ) -> Images:
-        targets = encode_targets(columns, self.target_task, repr(str(source)), classes)
+        targets = encode_targets(columns, self.target_task, repr(str(source)), classes=classes)
 
         def build() -> Images:
             encoded = [Encoded(repr(str(file)), file) for file in files]
-            pixels = decode(encoded, self.channels, self.image_size)
-            return Images(pixels, targets.values, self.target_task, targets.names)
+            return decode(encoded, targets, self.target_task, self.decoding)
 
         options = {
-            "image_size": self.image_size,
-            "channels": self.channels,
             "task": self.target_task,
             "classes": list(targets.names),
             "targets": targets.values.tolist(),
+            **asdict(self.decoding),
         }
         mark = cache.fingerprint([(file.relative_to(self.root).as_posix(), file) for file in files], options)
-        name = cache.cache_name(self.cache_dir, source, self.image_size, self.channels)
-        return cache.cached_images(self.cache_dir, name, mark, build)
-
-
-def _subfolders(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-
-
-def _image_files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+        name = cache.cache_name(self.cache_dir, source, self.decoding.image_size, self.decoding.channels)
+        images = cache.cached_images(self.cache_dir, name, mark, build)
+        return replace(images, reading={**reading, **images.reading})
 
 
 def _read_table(path: Path) -> tuple[list[str], list[list[str]]]:

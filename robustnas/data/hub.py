@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from robustnas.data import cache
 from robustnas.data.decoding import Encoded, decode
 from robustnas.data.images import Images
+from robustnas.data.parts import with_validation
 from robustnas.data.table import ImageTable, encoded_cell
 from robustnas.data.targets import encode_targets
 
@@ -29,6 +31,7 @@ class HubImages(ImageTable):
         test_split: Split with the test part. A data set without a split ``test`` has ``test_fraction`` carved out of
             the training part, as it is with ``None``; any other name must exist.
         image_column: Column of the images.
+        val_split: Split with a validation part, which then is the role selection.
         **shared: Arguments of :class:`~robustnas.data.table.ImageTable` and
             :class:`~robustnas.data.module.ImageData`; without ``cache_dir`` images are decoded in every run.
 
@@ -44,6 +47,7 @@ class HubImages(ImageTable):
         train_split: str = "train",
         test_split: str | None = TEST,
         image_column: str = "image",
+        val_split: str | None = None,
         **shared: Any,
     ) -> None:
         super().__init__(image_column=image_column, **shared)
@@ -52,6 +56,7 @@ class HubImages(ImageTable):
         self.revision = revision
         self.train_split = train_split
         self.test_split = test_split
+        self.val_split = val_split
 
     @property
     def source(self) -> str:
@@ -62,7 +67,8 @@ class HubImages(ImageTable):
         """The images, downloaded if ``datasets`` does not have them yet.
 
         Returns:
-            The training part, and the test part where the data set has one.
+            The training part, with the validation part where ``val_split`` names one; and the test part, where the
+            data set has one.
 
         Raises:
             ValueError: If ``datasets`` is not installed, the data set cannot be had, or a split or column is missing.
@@ -75,18 +81,27 @@ class HubImages(ImageTable):
                 f"Expected the data set {self.hub_name!r} to be on the Hugging Face hub or in its local cache, but "
                 f"got {type(error).__name__}: {error}"
             ) from error
-        wanted = [self.train_split]
+        wanted = {"train": self.train_split}
         if self.test_split is not None and (self.test_split in parts or self.test_split != TEST):
-            wanted.append(self.test_split)
-        for split in wanted:
+            wanted["test"] = self.test_split
+        if self.val_split is not None:
+            wanted["val"] = self.val_split
+        for split in wanted.values():
             if split not in parts:
                 raise ValueError(
                     f"Expected the data set {self.hub_name!r} to have the split {split!r}, but its splits are "
                     f"{list(parts)}."
                 )
         train = self._part(library, parts[self.train_split], self.train_split, None)
-        test = self._part(library, parts[wanted[1]], wanted[1], train.classes) if len(wanted) > 1 else None
-        return train, test
+        unused = [split for split in parts if split not in wanted.values()]
+        others = {
+            part: self._part(library, parts[split], split, train.classes)
+            for part, split in wanted.items()
+            if part != "train"
+        }
+        if unused:
+            train = replace(train, reading={**train.reading, "unused_splits": unused})
+        return with_validation(train, others.get("val")), others.get("test")
 
     def _part(self, library: Any, part: Any, split: str, classes: tuple[str, ...] | None) -> Images:
         source = f"split {split!r} of {self.hub_name!r}"
@@ -97,30 +112,26 @@ class HubImages(ImageTable):
                 )
         if self.limit is not None:
             part = part.select(range(min(self.limit, len(part))))
-        if len(self.target_columns) == 1:
-            names = getattr(part.features[self.target_columns[0]], "names", None)
-            classes = tuple(names) if names else classes
+        names = getattr(part.features[self.target_columns[0]], "names", None) if len(self.target_columns) == 1 else None
         part = part.cast_column(self.image_column, library.Image(decode=False))
         cells = part[self.image_column]
         images = [encoded_cell(cell, f"row {i} of {source}", Path()) for i, cell in enumerate(cells)]
         columns = {name: list(part[name]) for name in self.target_columns}
-        targets = encode_targets(columns, self.target_task, source, classes)
+        targets = encode_targets(columns, self.target_task, source, tuple(names) if names else None, classes)
 
         def build() -> Images:
-            pixels = decode(images, self.channels, self.image_size)
-            return Images(pixels, targets.values, self.target_task, targets.names)
+            return decode(images, targets, self.target_task, self.decoding)
 
         if self.cache_dir is None:
             return build()
         options = {
-            "image_size": self.image_size,
-            "channels": self.channels,
+            **asdict(self.decoding),
             "task": self.target_task,
             "classes": list(targets.names),
             "targets": targets.values.tolist(),
             "content": _content_hash(images),
         }
-        name = f"{self.source} {split} {self.limit} {self.image_size} {self.channels}"
+        name = f"{self.source} {split} {self.limit} {self.decoding.image_size} {self.decoding.channels}"
         return cache.cached_images(self.cache_dir, name, cache.fingerprint([], options), build)
 
 
@@ -136,7 +147,7 @@ def _datasets() -> Any:
 def _content_hash(images: list[Encoded]) -> str:
     digest = hashlib.sha256()
     for image in images:
-        content = image.content if isinstance(image.content, bytes) else image.content.read_bytes()
+        content = image.content.read_bytes() if isinstance(image.content, Path) else image.content or b""
         digest.update(len(content).to_bytes(8, "little"))
         digest.update(content)
     return digest.hexdigest()

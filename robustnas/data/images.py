@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -22,6 +23,8 @@ class Images:
             labels]`` with values in [0, 1] for multilabel, ``[samples]`` or ``[samples, values]`` for regression.
         task: What the targets are.
         classes: Names of the classes, of the labels or of the predicted values, one for each network output.
+        reading: What was left out or changed when they were read, in plain JSON values, for the manifest.
+        validation: How many of the last images are the validation part of a data set that has one of its own.
 
     Raises:
         ValueError: If there are no images, if there are fewer than two classes, if shapes or types disagree, or if a
@@ -32,6 +35,8 @@ class Images:
     targets: Tensor
     task: Task
     classes: tuple[str, ...]
+    reading: Mapping[str, Any] = field(default_factory=dict)
+    validation: int = 0
 
     def __post_init__(self) -> None:
         if self.task not in get_args(Task):
@@ -65,7 +70,7 @@ class Images:
         Returns:
             The images at ``indices``, in that order.
         """
-        return replace(self, pixels=self.pixels[indices], targets=self.targets[indices])
+        return Images(self.pixels[indices], self.targets[indices], self.task, self.classes)
 
     def class_counts(self) -> dict[str, int]:
         """Samples of each class, or positive samples of each label; empty for regression."""

@@ -15,6 +15,7 @@ from robustnas.data.augmentation import Augmentation, Preparation
 from robustnas.data.batch import Batch
 from robustnas.data.images import Images, Task
 from robustnas.data.loader import TensorLoader
+from robustnas.data.remarks import say
 from robustnas.data.roles import SplitImages, check_roles
 from robustnas.data.splits import Role
 
@@ -82,6 +83,7 @@ class ImageData(LightningDataModule, abc.ABC):
         self._split: SplitImages | None = None
         self._prepare: Preparation | None = None
         self._described: dict[str, Any] | None = None
+        self._said = False
 
     @abc.abstractmethod
     def load(self) -> tuple[Images, Images | None]:
@@ -192,7 +194,7 @@ class ImageData(LightningDataModule, abc.ABC):
         _ = self.split
 
     def setup(self, stage: str) -> None:
-        """Load, split and check the data before anything is trained.
+        """Load, split and check the data before anything is trained, and say once what a user should know of them.
 
         Args:
             stage: ``fit``, ``validate``, ``test`` or ``predict``; all are the same here.
@@ -208,12 +210,14 @@ class ImageData(LightningDataModule, abc.ABC):
                     f"Expected the role {role} to be empty or to have a sample for each of the {processes} processes, "
                     f"but got {count}."
                 )
-        side = min(self.image_shape[1:])
-        if self.augmentation is not None and self.augmentation.crop >= side:
+        if self.augmentation is not None and self.augmentation.crop >= (side := min(self.image_shape[1:])):
             raise ValueError(
                 f"Expected `augmentation.crop` to be below {side}, the smaller side of the images, "
                 f"but got {self.augmentation.crop}."
             )
+        if self.trainer is not None and not self._said:
+            say(self.split)
+        self._said = True
 
     def train_dataloader(self) -> TensorLoader | CombinedLoader:
         """One loader for each stream of the model; several are combined, the shorter ones cycled."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from robustnas.data import cache
 from robustnas.data.decoding import Encoded, decode
 from robustnas.data.images import Images
+from robustnas.data.parts import part_of, with_validation
 from robustnas.data.table import ImageTable, encoded_cell
 from robustnas.data.targets import encode_targets
 
@@ -20,9 +23,11 @@ class ParquetImages(ImageTable):
     cache.
 
     Args:
-        train: A parquet file, or a folder whose ``*.parquet`` files are read in the order of their names.
+        train: A parquet file, a folder whose ``*.parquet`` files are read in the order of their names, or a pattern of
+            files such as ``data/train-*.parquet``.
         test: The same for the test part; ``None`` carves ``test_fraction`` out of ``train``.
         image_column: Column of the images.
+        val: The same for a validation part, which then is the role selection.
         **shared: Arguments of :class:`~robustnas.data.table.ImageTable` and
             :class:`~robustnas.data.module.ImageData`; ``cache_dir`` is by default ``.robustnas`` beside the files.
 
@@ -35,11 +40,13 @@ class ParquetImages(ImageTable):
         train: str | Path,
         test: str | Path | None = None,
         image_column: str = "img",
+        val: str | Path | None = None,
         **shared: Any,
     ) -> None:
         super().__init__(image_column=image_column, **shared)
         self.train_path = Path(train)
         self.test_path = None if test is None else Path(test)
+        self.val_path = None if val is None else Path(val)
 
     @property
     def source(self) -> str:
@@ -50,70 +57,112 @@ class ParquetImages(ImageTable):
         """The images, decoded or from the cache.
 
         Returns:
-            The training part, and the test part where ``test`` names one.
+            The training part, with the validation part where ``val`` names one; and the test part, where ``test`` does.
 
         Raises:
             ValueError: If a file or column is missing, or cannot be read.
         """
-        train = self._part("train", self.train_path, None)
-        if self.test_path is None:
-            return train, None
-        return train, self._part("test", self.test_path, train.classes)
+        train, names = self._part("train", self.train_path, None, None)
+        others = {
+            name: None if path is None else self._part(name, path, names, train.classes)[0]
+            for name, path in (("val", self.val_path), ("test", self.test_path))
+        }
+        return with_validation(train, others["val"]), others["test"]
 
-    def _part(self, argument: str, path: Path, classes: tuple[str, ...] | None) -> Images:
-        files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
-        if not files or not files[0].is_file():
-            raise ValueError(f"Expected `{argument}` to be a parquet file or a folder of them, but got {str(path)!r}.")
+    def _part(
+        self, argument: str, path: Path, names: tuple[str, ...] | None, classes: tuple[str, ...] | None
+    ) -> tuple[Images, tuple[str, ...] | None]:
+        """The images of a part, and what its class indices stand for where that is known."""
+        files = _files(argument, path)
+        described = _class_names(files, self.target_columns)
+        names = described.names or names
 
         def build() -> Images:
-            return self._read(files, classes)
+            return self._read(files, path, names, classes)
 
         options = {
             "columns": [self.image_column, *self.target_columns],
             "limit": self.limit,
-            "image_size": self.image_size,
-            "channels": self.channels,
             "task": self.target_task,
+            "names": names,
             "classes": classes,
+            **asdict(self.decoding),
         }
         mark = cache.fingerprint([(file.name, file) for file in files], options)
         folder = self.cache_dir or files[0].parent / cache.FOLDER
-        name = cache.cache_name(folder, path, self.limit, self.image_size, self.channels)
-        return cache.cached_images(folder, name, mark, build)
+        name = cache.cache_name(folder, path, self.limit, self.decoding.image_size, self.decoding.channels)
+        images = cache.cached_images(folder, name, mark, build)
+        ignored = {"ignored_names": described.ignored} if described.ignored else {}
+        return replace(images, reading={**images.reading, **ignored}), names
 
-    def _read(self, files: list[Path], classes: tuple[str, ...] | None) -> Images:
+    def _read(
+        self, files: list[Path], path: Path, names: tuple[str, ...] | None, classes: tuple[str, ...] | None
+    ) -> Images:
         images: list[Encoded] = []
         columns: dict[str, list[Any]] = {name: [] for name in self.target_columns}
         for file in files:
             left = None if self.limit is None else self.limit - len(images)
-            rows, names = _read_rows(file, [self.image_column, *self.target_columns], left)
-            classes = classes or _class_names(names, self.target_columns)
+            rows = _read_rows(file, [self.image_column, *self.target_columns], left)
             cells = rows.pop(self.image_column)
             images += [encoded_cell(cell, f"row {i} of {str(file)!r}", file.parent) for i, cell in enumerate(cells)]
             for name in columns:
                 columns[name] += rows[name]
-        targets = encode_targets(columns, self.target_task, repr(str(files[0])), classes)
-        return Images(decode(images, self.channels, self.image_size), targets.values, self.target_task, targets.names)
+        targets = encode_targets(columns, self.target_task, repr(str(path)), names, classes)
+        return decode(images, targets, self.target_task, self.decoding)
 
 
-def _read_rows(file: Path, wanted: list[str], limit: int | None) -> tuple[dict[str, list[Any]], dict[str, Any]]:
-    """Columns of the first ``limit`` rows, and the Hugging Face description of the columns."""
+class _Described(NamedTuple):
+    """Names of classes in the metadata of files, and names that cannot be used."""
+
+    names: tuple[str, ...] | None = None
+    ignored: str = ""
+
+
+def _files(argument: str, path: Path) -> list[Path]:
+    pattern = bool(re.search(r"[*?\[]", path.name)) and not path.exists()
+    found = path.glob("*.parquet") if path.is_dir() else path.parent.glob(path.name) if pattern else [path]
+    files = sorted(file for file in found if file.is_file() and not file.name.startswith("."))
+    if not files:
+        raise ValueError(
+            f"Expected `{argument}` to be a parquet file or a folder of them, but got {str(path)!r}"
+            f"{', which holds none' if path.is_dir() or pattern else ''}."
+        )
+    parts = {part: file.name for file in files if (part := part_of(re.split(r"[-_.]", file.name)[0])) is not None}
+    if len(parts) > 1:
+        one, other = list(parts.values())[:2]
+        raise ValueError(
+            f"Expected `{argument}` to name the files of one part, but got {one!r} beside {other!r} in {str(path)!r}; "
+            f"a pattern such as {str(path / 'train-*.parquet')!r} takes those of one."
+        )
+    return files
+
+
+def _opened(file: Path) -> Any:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    rows: dict[str, list[Any]] = {name: [] for name in wanted}
     try:
-        with pq.ParquetFile(file) as table:
-            there = table.schema_arrow.names
-            missing = [name for name in wanted if name not in there]
-            if not missing:
-                _take_rows(table, rows, limit)
-            metadata = (table.schema_arrow.metadata or {}).get(b"huggingface", b"{}")
+        return pq.ParquetFile(file)
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"Expected {str(file)!r} to be a readable parquet file, but got: {error}") from error
-    if missing:
-        raise ValueError(f"Expected {str(file)!r} to have the column {missing[0]!r}, but its columns are {there}.")
-    return rows, json.loads(metadata).get("info", {}).get("features", {})
+
+
+def _read_rows(file: Path, wanted: list[str], limit: int | None) -> dict[str, list[Any]]:
+    """Columns of the first ``limit`` rows."""
+    import pyarrow as pa
+
+    rows: dict[str, list[Any]] = {name: [] for name in wanted}
+    with _opened(file) as table:
+        there = table.schema_arrow.names
+        for name in wanted:
+            if (count := there.count(name)) != 1:
+                got = f"it has {count} of that name" if count else f"its columns are {there}"
+                raise ValueError(f"Expected {str(file)!r} to have the column {name!r}, but {got}.")
+        try:
+            _take_rows(table, rows, limit)
+        except (pa.ArrowException, OSError) as error:
+            raise ValueError(f"Expected {str(file)!r} to be a readable parquet file, but got: {error}") from error
+    return rows
 
 
 def _take_rows(table: Any, rows: dict[str, list[Any]], limit: int | None) -> None:
@@ -127,6 +176,36 @@ def _take_rows(table: Any, rows: dict[str, list[Any]], limit: int | None) -> Non
             break
 
 
-def _class_names(features: dict[str, Any], targets: list[str]) -> tuple[str, ...] | None:
-    names = features.get(targets[0], {}).get("names") if len(targets) == 1 else None
-    return tuple(names) if names else None
+def _class_names(files: list[Path], targets: list[str]) -> _Described:
+    """Names of the classes in the Hugging Face metadata of the first file that has them."""
+    if len(targets) != 1:
+        return _Described()
+    found: dict[Path, _Described] = {}
+    for file in files:
+        with _opened(file) as table:
+            described = _described((table.schema_arrow.metadata or {}).get(b"huggingface"), targets[0])
+        if described != _Described():
+            found[file] = described
+    if len(set(found.values())) > 1:
+        one, other = {described: str(file) for file, described in found.items()}.values()
+        raise ValueError(f"Expected the files of a part to name the same classes, but {one!r} and {other!r} differ.")
+    return next(iter(found.values()), _Described())
+
+
+def _described(metadata: bytes | None, column: str) -> _Described:
+    try:
+        value = json.loads(metadata or b"{}")
+    except (ValueError, RecursionError):
+        return _Described()
+    for key in ("info", "features", column, "names"):
+        value = value.get(key) if isinstance(value, dict) else None
+    names = value
+    if isinstance(value, dict):  # index to name
+        names = [value.get(str(i)) for i in range(len(value))]
+    if not names:
+        return _Described()
+    if isinstance(names, list) and all(isinstance(name, str | int) for name in names):
+        texts = tuple(map(str, names))
+        if "" not in texts and len(set(texts)) == len(texts):
+            return _Described(texts)
+    return _Described(None, json.dumps(value)[:200])

@@ -8,15 +8,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from robustnas.data.duplicates import Duplicates, count_duplicates
 from robustnas.data.images import Images, pixel_statistics
-from robustnas.data.splits import ROLES, Role, index_hash, split_roles
+from robustnas.data.parts import check_alike
+from robustnas.data.splits import ROLES, Role, check_fractions, index_hash, split_roles
 
 
 class SplitImages:
     """Images and the four disjoint roles of their samples.
 
     Args:
-        train: The training part, from which the roles are drawn.
+        train: The training part, from which the roles are drawn. Where it has a validation part, that is the role
+            selection, and weights and arch share the rest in the proportion of their fractions.
         test: The test part, which then is the role test; ``None`` draws that role from ``train``, too.
         fractions: Shares of weights, arch and selection in what is not test.
         test_fraction: Share of ``train`` that becomes the role test where there is no test part.
@@ -37,10 +40,17 @@ class SplitImages:
         _check_parts(train, test)
         self.train = train
         self.test = test
-        labels = train.targets if train.task == "classification" else None
-        self.indices = split_roles(len(train), fractions, seed, labels, test_fraction if test is None else 0.0)
+        count = len(train) - train.validation
+        labels = train.targets[:count] if train.task == "classification" else None
+        shares = _without_selection(fractions) if train.validation else fractions
+        self.indices = split_roles(count, shares, seed, labels, test_fraction if test is None else 0.0)
+        self.given: dict[Role, int] = {}  # roles that are parts of the data set, and their sizes
+        if train.validation:
+            self.indices["selection"] = torch.arange(count, len(train))
+            self.given["selection"] = train.validation
         if test is not None:
             self.indices["test"] = torch.arange(len(test))
+            self.given["test"] = len(test)
         self.seed = seed
 
     def part(self, role: Role) -> Images:
@@ -96,8 +106,30 @@ class SplitImages:
         """Hash of each role's indices."""
         return {role: index_hash(indices) for role, indices in self.indices.items()}
 
+    def duplicates(self) -> Duplicates:
+        """How many images have the same pixels as others, and how many of these lie in several roles."""
+        parts: list[tuple[Tensor, list[str | None]]] = []
+        for images in (self.train, *([] if self.test is None else [self.test])):
+            roles: list[str | None] = [None] * len(images)
+            for role, indices in self.indices.items():
+                if self.part(role) is images:
+                    for index in indices.tolist():
+                        roles[index] = role
+            parts.append((images.pixels, roles))
+        return count_duplicates(parts)
+
+    def reading(self) -> dict[str, dict[str, Any]]:
+        """What was left out or changed when the parts were read, of each part where there is something."""
+        train = dict(self.train.reading)
+        parts = {
+            "training": train,
+            "validation": train.pop("validation", {}),
+            "test": {} if self.test is None else dict(self.test.reading),
+        }
+        return {part: reading for part, reading in parts.items() if reading}
+
     def describe(self) -> dict[str, Any]:
-        """Sizes, hashes and classes of the roles and hashes of the data, in plain JSON values."""
+        """Sizes, hashes and classes of the roles, hashes of the data and what was left out, in plain JSON values."""
         hashes = self.hashes()
         roles: dict[str, Any] = {}
         for role, indices in self.indices.items():
@@ -108,7 +140,10 @@ class SplitImages:
             "classes": list(self.train.classes),
             "image_shape": list(self.train.shape),
             "split_seed": self.seed,
+            "given_roles": list(self.given),
             "roles": roles,
+            "reading": self.reading(),
+            "duplicates": self.duplicates()._asdict(),
             "train_sha256": self.train.content_hash(),
             "test_sha256": None if self.test is None else self.test.content_hash(),
         }
@@ -129,17 +164,16 @@ def check_roles(held: Mapping[str, str], found: Mapping[str, str]) -> None:
             f"Expected the roles to be those of the checkpoint, but got other samples for {changed}: resume with "
             "the same data, `split_seed`, `fractions` and `test_fraction`."
         )
+def _without_selection(fractions: tuple[float, float, float]) -> tuple[float, float, float]:
+    check_fractions(fractions)
+    weights, arch, selection = fractions
+    scale = 1 + selection / (weights + arch)
+    return weights * scale, arch * scale, 0.0
 
 
 def _check_parts(train: Images, test: Images | None) -> None:
     if train.task == "classification" and len(train.targets.unique()) < 2:
         name = train.classes[int(train.targets[0])]
         raise ValueError(f"Expected images of at least two classes, but got {len(train)} of class {name!r} alone.")
-    if test is None:
-        return
-    for name in ("task", "classes", "shape"):
-        ours, theirs = getattr(train, name), getattr(test, name)
-        if ours != theirs:
-            raise ValueError(
-                f"Expected the test part to have the {name} of the training part, {ours}, but got {theirs}."
-            )
+    if test is not None:
+        check_alike(train, test, "test")

@@ -43,7 +43,7 @@ def split_roles(
     Raises:
         ValueError: If a fraction is out of range, or a role with a fraction above zero would be empty.
     """
-    _check_fractions(fractions, test_fraction)
+    check_fractions(fractions, test_fraction)
     unused = 1.0 - sum(fractions)
     shares = (*fractions, unused if unused > 1e-9 else 0.0)
     test, rest = _share_out(count, (test_fraction, 1.0 - test_fraction), derived_seed(seed, "test"), labels)
@@ -59,7 +59,16 @@ def index_hash(indices: Tensor) -> str:
     return hashlib.sha256(indices.sort().values.numpy().astype("<i8").tobytes()).hexdigest()
 
 
-def _check_fractions(fractions: tuple[float, float, float], test_fraction: float) -> None:
+def check_fractions(fractions: tuple[float, float, float], test_fraction: float = 0.0) -> None:
+    """Refuse shares that cannot be.
+
+    Args:
+        fractions: Shares of weights, arch and selection in what is not test.
+        test_fraction: Share of all samples that becomes the role test.
+
+    Raises:
+        ValueError: If one is out of range.
+    """
     if len(fractions) != 3 or not all(0 <= share <= 1 for share in fractions) or sum(fractions) > 1 + 1e-9:
         raise ValueError(
             "Expected `fractions` to be shares of weights, arch and selection that sum to at most one, "

@@ -6,7 +6,7 @@ from abc import ABC
 from pathlib import Path
 from typing import Any
 
-from robustnas.data.decoding import Channels, Encoded, check_options
+from robustnas.data.decoding import Channels, Decoding, Encoded
 from robustnas.data.images import Task
 from robustnas.data.module import ImageData
 
@@ -23,6 +23,8 @@ class ImageTable(ImageData, ABC):
         channels: 1 for grey images, 3 for colour; others are converted.
         limit: Take only the first so many rows of each part, for quick runs.
         cache_dir: Where decoded images are kept.
+        background: Grey level, 0 to 255, on which transparent pixels are composited.
+        skip_unreadable: Whether images that cannot be decoded are left out instead of refused.
         **shared: Arguments of :class:`~robustnas.data.module.ImageData`.
 
     Raises:
@@ -38,17 +40,17 @@ class ImageTable(ImageData, ABC):
         channels: Channels = 3,
         limit: int | None = None,
         cache_dir: str | Path | None = None,
+        background: int = 255,
+        skip_unreadable: bool = False,
         **shared: Any,
     ) -> None:
         super().__init__(**shared)
-        check_options(channels, image_size)
+        self.decoding = Decoding(channels, image_size, background, skip_unreadable)
         if limit is not None and limit < 1:
             raise ValueError(f"Expected `limit` to be at least 1 or None, but got {limit}.")
         self.image_column = image_column
         self.target_columns = [target_columns] if isinstance(target_columns, str) else list(target_columns)
         self.target_task: Task = task
-        self.image_size = image_size
-        self.channels: Channels = channels
         self.limit = limit
         self.cache_dir = None if cache_dir is None else Path(cache_dir)
 
@@ -62,15 +64,12 @@ def encoded_cell(cell: Any, name: str, folder: Path) -> Encoded:
         folder: Where relative paths begin.
 
     Returns:
-        The image, still encoded.
-
-    Raises:
-        ValueError: If the cell is neither.
+        The image, still encoded, or what the cell is instead.
     """
     content = cell.get("bytes") if isinstance(cell, dict) else cell
     if isinstance(content, bytes):
         return Encoded(name, content)
     path = cell.get("path") if isinstance(cell, dict) else None
-    if not path:
-        raise ValueError(f"Expected {name} to hold an image as bytes or path, but got {type(content).__name__}.")
+    if not path or not isinstance(path, str):
+        return Encoded(name, None, f"neither bytes nor path of an image, but {type(content).__name__}")
     return Encoded(f"{name} ({path})", folder / path)

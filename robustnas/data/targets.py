@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping, Sequence
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from robustnas.data.images import Task
+from robustnas.data.wording import listed
 
 
 class Targets(NamedTuple):
@@ -20,17 +23,25 @@ class Targets(NamedTuple):
 
 
 def encode_targets(
-    columns: Mapping[str, Sequence[Any]], task: Task, source: str, names: tuple[str, ...] | None = None
+    columns: Mapping[str, Sequence[Any]],
+    task: Task,
+    source: str,
+    names: tuple[str, ...] | None = None,
+    classes: tuple[str, ...] | None = None,
 ) -> Targets:
     """Read the targets of a task from the columns that hold them.
+
+    A class is known by its text. Whole numbers are indices of ``names`` where there are names, and names themselves
+    otherwise, as are whole floats, which pandas makes of a column of integers with a gap.
 
     Args:
         columns: Values by name of the column. Classification takes one column of class indices or class names; the
             other tasks one column for each output, or one column of lists.
         task: The task.
         source: Where the columns come from, for messages.
-        names: Names of the classes where they are known. Otherwise text gives its distinct values, in the order of the
-            numbers if all are whole numbers, or of the alphabet; class indices give their decimal form.
+        names: What class indices stand for, where that is known.
+        classes: The classes to use, such as those of the training part. By default these are ``names``, or else the
+            distinct values, in the order of the numbers if all are whole numbers, or of the alphabet.
 
     Returns:
         Targets and names. Multilabel and regression targets are ``[samples, outputs]``, also for one output.
@@ -44,26 +55,60 @@ def encode_targets(
         if len(columns) != 1:
             raise ValueError(f"Expected one target column for classification, but got {list(columns)}.")
         ((name, values),) = columns.items()
-        return _classes(list(values), f"column {name!r} of {source}", names)
+        return _classes(list(values), f"column {name!r} of {source}", names, classes)
     return _numbers(columns, source)
 
 
-def _classes(values: list[Any], where: str, names: tuple[str, ...] | None) -> Targets:
-    for row, value in enumerate(values):
-        if not isinstance(value, (Integral, str)):
-            raise ValueError(f"Expected {where} to hold class indices or names, but got {value!r} in row {row}.")
-    if any(isinstance(value, str) for value in values):
-        texts = [str(value) for value in values]
-        known = names or _sorted_names(set(texts))
-        place = {name: i for i, name in enumerate(known)}
-        for row, text in enumerate(texts):
-            if text not in place:
-                raise ValueError(f"Expected {where} to hold classes of {list(known)}, but got {text!r} in row {row}.")
-        return Targets(torch.tensor([place[text] for text in texts], dtype=torch.int64), known)
-    indices = torch.tensor([int(value) for value in values], dtype=torch.int64)
+def _classes(values: list[Any], where: str, names: tuple[str, ...] | None, classes: tuple[str, ...] | None) -> Targets:
+    missing = [row for row, value in enumerate(values) if _is_missing(value)]
+    if missing:
+        raise ValueError(
+            f"Expected {where} to hold a class in each row, but {len(missing)} of {len(values)} rows have none: "
+            f"{listed(missing)}, counted from 0."
+        )
+    texts = [_class_text(value, row, where, names) for row, value in enumerate(values)]
+    whole = _without_decimals(texts)
+    known = classes or names or _sorted_names(set(whole))
+    place = {name: i for i, name in enumerate(known)}
+    found = [place.get(text, place.get(other, -1)) for text, other in zip(texts, whole, strict=True)]
+    if -1 in found:
+        row = found.index(-1)
+        raise ValueError(f"Expected {where} to hold classes of {listed(known)}, but got {texts[row]!r} in row {row}.")
+    return Targets(torch.tensor(found, dtype=torch.int64), known)
+
+
+def _is_missing(value: Any) -> bool:
+    blank = isinstance(value, str) and not value.strip()
+    return value is None or blank or (isinstance(value, Real) and math.isnan(value))
+
+
+def _class_text(value: Any, row: int, where: str, names: tuple[str, ...] | None) -> str:
+    if isinstance(value, str):
+        return value
+    whole = isinstance(value, Integral) or (isinstance(value, Real) and float(value).is_integer())
+    if not whole:
+        raise ValueError(f"Expected {where} to hold class indices or names, but got {value!r} in row {row}.")
+    index = int(value)
+    if index < 0:
+        raise ValueError(
+            f"Expected {where} to hold class indices from 0 on or names, but got {index} in row {row}, which usually "
+            "marks a sample without label."
+        )
     if names is None:
-        names = tuple(str(i) for i in range(int(indices.max()) + 1)) if len(indices) else ()
-    return Targets(indices, names)
+        return str(index)
+    if index >= len(names):
+        raise ValueError(
+            f"Expected {where} to hold indices below {len(names)}, the number of its class names {listed(names)}, "
+            f"but got {index} in row {row}."
+        )
+    return names[index]
+
+
+def _without_decimals(texts: list[str]) -> list[str]:
+    """Texts such as 3.0 as whole numbers, where all are such."""
+    if all(re.fullmatch(r"\d+\.0+", text) for text in texts):
+        return [text.partition(".")[0] for text in texts]
+    return texts
 
 
 def _numbers(columns: Mapping[str, Sequence[Any]], source: str) -> Targets:

@@ -65,6 +65,6 @@ def test_a_printed_configuration_gives_the_same_module(tmp_path):
     parser.add_subclass_arguments(ImageData, "data")
     again = instantiate(parser, parser.parse_args([f"--config={path}"]))
     assert vars(again).keys() == vars(data).keys()
-    for name in ("train_path", "target_columns", "target_task", "limit", "channels", "augmentation", "fractions"):
+    for name in ("train_path", "target_columns", "target_task", "limit", "decoding", "augmentation", "fractions"):
         assert getattr(again, name) == getattr(data, name)
     assert again.target_columns == ["a", "b"]

@@ -1,0 +1,64 @@
+"""Images that are there more than once, found by their pixels."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Hashable, Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+PROBED = 64  # values of an image that are compared first; only where they agree are all of them
+
+
+class Duplicates(NamedTuple):
+    """How many images have the same pixels as others.
+
+    Attributes:
+        copies: Images beyond the first of each kind.
+        across_roles: Distinct images that lie in more than one role.
+        with_test: Those of them that lie in the role test.
+    """
+
+    copies: int
+    across_roles: int
+    with_test: int
+
+
+def count_duplicates(parts: Sequence[tuple[Tensor, Sequence[str | None]]]) -> Duplicates:
+    """Count images with the same pixels.
+
+    Args:
+        parts: The images of each part of a data set, ``[samples, channels, height, width]``, and the role of each.
+
+    Returns:
+        The counts. Images without a role count as copies only.
+    """
+    groups = defaultdict(list)
+    for part, (pixels, _) in enumerate(parts):
+        flat = pixels.flatten(1)
+        probed = flat[:, torch.linspace(0, flat.shape[1] - 1, min(PROBED, flat.shape[1])).long()].contiguous().numpy()
+        for index, row in enumerate(probed):
+            groups[row.tobytes()].append((part, index))
+    copies = across = with_test = 0
+    for same in _same(parts, groups.values()):
+        roles = {role for part, index in same if (role := parts[part][1][index]) is not None}
+        copies += len(same) - 1
+        across += len(roles) > 1
+        with_test += len(roles) > 1 and "test" in roles
+    return Duplicates(copies, across, with_test)
+
+
+def _same(
+    parts: Sequence[tuple[Tensor, Sequence[str | None]]], candidates: Iterator | Sequence
+) -> Iterator[list[tuple[int, int]]]:
+    """Groups of at least two images that agree in all pixels, out of groups that agree in some."""
+    for group in candidates:
+        if len(group) < 2:
+            continue
+        whole: dict[Hashable, list[tuple[int, int]]] = defaultdict(list)
+        for part, index in group:
+            whole[hashlib.sha256(parts[part][0][index].numpy().tobytes()).digest()].append((part, index))
+        yield from (same for same in whole.values() if len(same) > 1)

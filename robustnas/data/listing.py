@@ -1,0 +1,151 @@
+"""Which files of a folder are images, and which part of a data set a folder is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from robustnas.data.parts import Part, part_of
+from robustnas.data.wording import listed
+
+SUFFIXES = {
+    ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp",
+}  # fmt: skip
+
+
+@dataclass
+class Listing:
+    """Image files of a folder, and what was left out.
+
+    Attributes:
+        hidden: Image files that are hidden, or lie in hidden folders.
+        other_endings: Files that are no images, by the ending of their name.
+        outside_classes: Image files beside the folders of the classes.
+        broken_links: Names of images that lead to no file.
+        folders: Folders without an image, beside those of the parts.
+    """
+
+    hidden: int = 0
+    other_endings: Counter[str] = field(default_factory=Counter)
+    outside_classes: int = 0
+    broken_links: int = 0
+    folders: list[str] = field(default_factory=list)
+
+    def images(self, folder: Path, root: Path) -> list[Path]:
+        """The image files below a folder, at any depth, in the order of their paths.
+
+        Args:
+            folder: The folder.
+            root: The same folder, or one above it. Below it, a name that begins with a dot hides a file, and all that
+                lies in a folder of that name.
+
+        Returns:
+            The files that are not hidden; the others are counted.
+        """
+        found = []
+        for path in sorted(folder.rglob("*")):
+            if path.is_dir():
+                continue
+            hidden = any(name.startswith(".") for name in path.relative_to(root).parts)
+            ending = path.suffix.lower()
+            if ending in SUFFIXES and hidden:
+                self.hidden += 1
+            elif ending in SUFFIXES and path.is_file():
+                found.append(path)
+            elif ending in SUFFIXES:
+                self.broken_links += 1
+            elif not hidden:
+                self.other_endings[ending or "none"] += 1
+        return found
+
+    def classes(self, folder: Path) -> dict[str, list[Path]]:
+        """The folders of the classes in a folder, and their image files.
+
+        Args:
+            folder: The folder.
+
+        Returns:
+            Files by class, in the order of the names.
+
+        Raises:
+            ValueError: If there is no class, or one has no image.
+        """
+        found = {path.name: self.images(path, folder) for path in subfolders(folder)}
+        empty = [name for name, files in found.items() if not files]
+        if not found or empty:
+            got = f"no image in {listed([repr(name) for name in empty])}" if empty else "none"
+            raise ValueError(f"Expected {str(folder)!r} to hold a folder of images for each class, but got {got}.")
+        for path in folder.iterdir():
+            if path.is_dir() and path.name.startswith("."):
+                self.images(path, folder)  # counts them
+            elif path.suffix.lower() in SUFFIXES and path.is_file():
+                self.outside_classes += 1
+        return found
+
+    def parts(self, root: Path) -> dict[Part, Path]:
+        """The folders in which a data set keeps its parts.
+
+        They are that where one is called as a training part usually is, and holds folders itself.
+
+        Args:
+            root: Folder of the data set.
+
+        Returns:
+            Folder by part; empty where the folders in ``root`` are classes.
+
+        Raises:
+            ValueError: If a folder with images is none of the parts, or two folders are the same part.
+        """
+        folders = subfolders(root)
+        known = {path: part for path in folders if (part := part_of(path.name)) is not None}
+        if not any(part == "train" and subfolders(path) for path, part in known.items()):
+            if known and len(known) == len(folders):
+                names = listed([repr(path.name) for path in known])
+                raise ValueError(
+                    f"Expected `root` to hold a folder for each class, or a folder train that holds them, but got "
+                    f"{names}, named like the parts of a data set; `labels` can name targets of images that lie there."
+                )
+            return {}
+        found: dict[Part, Path] = {}
+        for path in folders:
+            named = known.get(path)
+            if named in found:
+                names = f"{found[named].name!r} and {path.name!r}"
+                raise ValueError(f"Expected one folder of each part in {str(root)!r}, but got {names} for {named}.")
+            if named is not None:
+                found[named] = path
+            elif Listing().images(path, root):
+                raise ValueError(
+                    f"Expected the folders in {str(root)!r} to be parts called train, val and test, since "
+                    f"{next(one.name for one in known)!r} is one, but got images in {path.name!r} too."
+                )
+            else:
+                self.folders.append(path.name)
+        return found
+
+    def reading(self) -> dict[str, Any]:
+        """What was left out, in plain JSON values."""
+        all_of_it = {
+            "hidden": self.hidden,
+            "other_endings": dict(sorted(self.other_endings.items())),
+            "outside_classes": self.outside_classes,
+            "broken_links": self.broken_links,
+            "folders_without_images": self.folders,
+        }
+        return {name: value for name, value in all_of_it.items() if value}
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """The folders in a folder that are not hidden, in the order of their names.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        Its folders; none where it is no folder.
+    """
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))

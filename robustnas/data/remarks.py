@@ -1,0 +1,130 @@
+"""What a user should know of a data set before training: what was left out, what is rare, what is there twice."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pytorch_lightning.utilities import rank_zero_only
+from torch import Tensor
+
+from robustnas.data.duplicates import Duplicates
+from robustnas.data.roles import SplitImages
+from robustnas.data.wording import listed
+
+_LOG = logging.getLogger(__name__)
+
+FEW = 10  # samples of a class in weights and arch together, below which it is said
+LEFT_OUT = {  # what `Images.reading` counts, in words
+    "unreadable": "left out {} that cannot be read ({})",
+    "hidden": "left out {} that are hidden or lie in hidden folders",
+    "outside_classes": "left out {} that lie beside the folders of the classes",
+    "broken_links": "left out {} whose links lead to no file",
+    "not_in_labels": "left out {} below `root` that `labels` does not name",
+    "composited": "composited {} with transparent pixels on `background`",
+    "first_frame": "read the first frame of {} with several",
+}
+
+
+@rank_zero_only
+def say(split: SplitImages) -> None:
+    """Log what a user should know of a data set, on one process.
+
+    Args:
+        split: The data and their roles.
+    """
+    for sentence in remarks(split):
+        _LOG.warning(sentence)
+
+
+def remarks(split: SplitImages) -> list[str]:
+    """What is said once of a data set.
+
+    Args:
+        split: The data and their roles.
+
+    Returns:
+        Sentences.
+    """
+    return [*_read(split), *_given(split), *_of_one_colour(split), *_of_classes(split), *_twice(split)]
+
+
+def _read(split: SplitImages) -> Iterator[str]:
+    for part, reading in split.reading().items():
+        said = list(_left_out(reading))
+        if said:
+            yield f"The {part} part: {'; '.join(said)}."
+
+
+def _left_out(reading: Mapping[str, Any]) -> Iterator[str]:
+    for name, words in LEFT_OUT.items():
+        found = reading.get(name)
+        if found:
+            count = len(found) if isinstance(found, list) else found
+            images = f"{count} image{'' if count == 1 else 's'}"
+            yield words.format(images, listed(found, "; ")) if isinstance(found, list) else words.format(images)
+    if endings := reading.get("other_endings"):
+        kinds = [f"{count} {ending}" for ending, count in endings.items()]
+        yield f"left out files whose endings are of no image that is read ({listed(kinds)})"
+    if folders := reading.get("folders_without_images"):
+        yield f"left out folders without images ({listed(folders)})"
+    if splits := reading.get("unused_splits"):
+        yield f"left out the splits {listed(splits)}, which `val_split` and `test_split` do not name"
+    if names := reading.get("ignored_names"):
+        yield f"left out the class names of the metadata, which are no list of different names ({names})"
+
+
+def _given(split: SplitImages) -> Iterator[str]:
+    if count := split.given.get("selection"):
+        sizes = " and ".join(f"{role} {len(split.indices[role])}" for role in ("weights", "arch"))
+        yield (
+            f"The validation part of the data set, {count} images, is the role selection; the share of selection in "
+            f"`fractions` goes to the others ({sizes})."
+        )
+
+
+def _of_one_colour(split: SplitImages) -> Iterator[str]:
+    images = [split.train, *([] if split.test is None else [split.test])]
+    count, total = sum(_constant(part.pixels) for part in images), sum(map(len, images))
+    if count:
+        yield (
+            f"{count} of {total} images are of one colour, so that nothing can be learned from them; `background` "
+            "changes those whose shape is in their transparency."
+        )
+
+
+def _constant(pixels: Tensor) -> int:
+    flat = (chunk.flatten(2) for chunk in pixels.split(1024))
+    return sum(int((part == part[..., :1]).flatten(1).all(1).sum()) for part in flat)
+
+
+def _of_classes(split: SplitImages) -> Iterator[str]:
+    counts = {role: split.select(role).class_counts() for role, indices in split.indices.items() if len(indices)}
+    if not counts["weights"]:  # regression has no classes
+        return
+    word, plural = ("class", "classes") if split.train.task == "classification" else ("label", "labels")
+    trained = {name: count + counts.get("arch", {}).get(name, 0) for name, count in counts["weights"].items()}
+    if few := [f"{name!r} ({count})" for name, count in trained.items() if count < FEW]:
+        yield (
+            f"{len(few)} of {len(trained)} {plural} have fewer than {FEW} samples in the roles weights and arch "
+            f"together: {listed(few)}."
+        )
+    missing = {role: [repr(name) for name, count in found.items() if not count] for role, found in counts.items()}
+    said = [f"{role} has none of {listed(names)}" for role, names in missing.items() if names]
+    if said:
+        yield f"Some roles lack samples of a {word}: {'; '.join(said)}."
+
+
+def _twice(split: SplitImages) -> Iterator[str]:
+    found: Duplicates = split.duplicates()
+    if not found.copies:
+        return
+    says = f"{found.copies} images have the same pixels as another one"
+    if found.across_roles:
+        says += (
+            f"; {found.across_roles} distinct images lie in more than one role"
+            f"{f', {found.with_test} of them in test' if found.with_test else ''}, and what is measured on images that "
+            "were trained on is too good"
+        )
+    yield f"{says}."

@@ -1,0 +1,21 @@
+"""Long lists in one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+SHOWN = 10
+
+
+def listed(items: Sequence[object], separator: str = ", ") -> str:
+    """The first items of a list, and how many more there are.
+
+    Args:
+        items: The list.
+        separator: What stands between two of them.
+
+    Returns:
+        All of them, or the first ten and the number of the others.
+    """
+    more = f"{separator}and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
+    return separator.join(map(str, items[:SHOWN])) + more
