@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import torch
+from pytorch_lightning import Trainer
 from robustnas.diagnostics.diagnostic import Diagnostic
 
-from robustnas.curvature import Hessian, extremes
-from robustnas.data import Batch, Probe
+from robustnas.curvature import Block
+from robustnas.data import Probe
+from robustnas.eigenvalue import bounded_ends
 from robustnas.networks.statistics import still_statistics
 from robustnas.spectrum import eigenvalues, part_blocks
+from robustnas.training.curvature import PRODUCTS, TOLERANCE, ProbeHessian, measured, probe_batches, probe_hessian
 from robustnas.training.search import SearchModule
 
 
@@ -17,21 +19,26 @@ class Curvature(Diagnostic):
 
     - ``curvature/max``: the largest one. A search whose smoothed value grows by more than 1.3 within eight epochs is
       about to lose by rounding what it found; RobustDARTS stops there;
-    - ``curvature/min``: with ``smallest``, the smallest one, negative where α is no minimum;
-    - ``curvature/max_KIND``: the largest one of the block of a kind of cell, which says which cell sharpens;
+    - ``curvature/max_upper``: what it is at most. The iteration ends where the two are within ``tolerance``, else it
+      has taken as many products as there are rows, and only rounding is between them;
+    - ``curvature/max_deviation``: its standard error as an estimate for all samples, by the jackknife over chunks;
+    - ``curvature/min`` and ``curvature/min_lower``: with ``smallest``, the smallest one, negative where α is no minimum;
+    - ``curvature/max_KIND`` and ``curvature/max_upper_KIND``: with ``kinds``, the largest one of the block of a kind of
+      cell, which says which cell sharpens;
     - with ``spectrum``, ``curvature/trace``, ``curvature/negative`` (share of negative eigenvalues; a softmax has a
       zero for each edge, whose rounding does not count) and ``curvature/quantile_25``, ``_50``, ``_75`` of all
-      eigenvalues, from the dense matrix: one product for each α.
+      eigenvalues, from the dense matrix: one product for each α and β.
 
-    The Hessian is that of the loss of α with its penalty and without weight decay (``arch/curvature``, which a stopping
-    rule watches, has it), in float32 or better, on the first samples of the role arch without augmentation, normalised
-    by their own statistics. For a sampled relaxation it is that of the surrogate at one sample, see
+    The measurement and its conventions are those of the stopping rule, see :mod:`robustnas.training.curvature`. Where a
+    stopping rule measures on the probe, ``curvature/max`` is its very measurement, at the epochs it measures, on its
+    samples and for nothing; elsewhere it costs 12 products or so with 256 samples: 65 steps of a search at batches of
+    64. For a sampled relaxation it is the Hessian of the surrogate at one sample, see
     :class:`~robustnas.curvature.Hessian`.
 
     Args:
-        samples: How many samples the loss is taken on.
-        tolerance: Residual, relative to the eigenvalue, at which the search for it ends. Its error is usually about the
-            square of it.
+        samples: How many samples of the role arch the loss is taken on; all, where it has fewer.
+        tolerance: Bound on the error, relative to the eigenvalue, at which the search for it ends. The error itself is
+            usually far smaller.
         smallest: Whether the smallest one is searched for too, which takes about as many products again.
         kinds: Whether blocks of kinds of cell are measured too, where there are several.
         spectrum: Whether all eigenvalues are computed.
@@ -39,13 +46,12 @@ class Curvature(Diagnostic):
         budget: As for every diagnostic.
     """
 
-    steps = 2.0
-    on = "the loss of α with its penalty and without its weight decay; first samples of the role arch, not augmented"
+    on = "the loss of α with its penalty and without its weight decay, in α and β; fixed samples of arch, not augmented"
 
     def __init__(
         self,
-        samples: int = 16,
-        tolerance: float = 0.2,
+        samples: int = 256,
+        tolerance: float = TOLERANCE,
         smallest: bool = False,
         kinds: bool = False,
         spectrum: bool = False,
@@ -60,29 +66,52 @@ class Curvature(Diagnostic):
         self.samples, self.tolerance = samples, tolerance
         self.smallest, self.kinds, self.spectrum = smallest, kinds, spectrum
 
+    def take(self, trainer: Trainer, search: SearchModule) -> dict[str, float]:
+        left_to_the_rule = search.watch.measures_probe and not self._more
+        if left_to_the_rule and search.watch.measured(search.global_step) is None:
+            return {}
+        return super().take(trainer, search)
+
+    def costs_nothing(self, search: SearchModule) -> bool:
+        return search.watch.measured(search.global_step) is not None and not self._more
+
+    def cost_in_steps(self, trainer: Trainer) -> float:
+        search, batch = trainer.lightning_module, getattr(trainer, "datamodule").batch_size  # noqa: B009
+        products = PRODUCTS * (1 + self.smallest + 2 * self.kinds)
+        if self.spectrum and isinstance(search, SearchModule):
+            products = sum(parameter.numel() for parameter in search.arch_parameters)
+        return 1.4 * products * self.samples / batch  # 2.7 passes for each product, of the two that a step has
+
+    @property
+    def _more(self) -> bool:
+        """Whether more is asked for than a stopping rule measures."""
+        return self.smallest or self.kinds or self.spectrum
+
     def measure(self, search: SearchModule, probe: Probe) -> dict[str, float]:
-        weights = {name: weight.detach() for name, weight in search.supernet.named_parameters()}
+        held = search.watch.measured(search.global_step)
+        known = {} if held is None else {"curvature/max": held.value, **held.beside("curvature/max")}
+        if held is not None and not self._more:
+            return known
+        samples = search.watch.stopping.samples if search.watch.measures_probe else self.samples
         with still_statistics(search.supernet):
-            loss = search.arch_loss(self._batch(probe), weights)
-        hessian = Hessian(loss, list(search.alphas.values()))
-        if self.spectrum:
-            return self._whole(hessian, list(search.alphas))
-        largest, smallest = extremes(hessian, 1, int(self.smallest), self.tolerance, block=1)
-        values = {"curvature/max": float(largest.values[0])}
+            hessian = probe_hessian(search, probe_batches(search, probe, samples), shared=False)
+            found = self._whole(hessian, search) if self.spectrum else self._ends(hessian, search)
+        return {**found, **known}
+
+    def _ends(self, hessian: ProbeHessian, search: SearchModule) -> dict[str, float]:
+        largest, smallest = bounded_ends(hessian, self.tolerance, self.smallest)
+        found = measured(largest, hessian)
+        values = {"curvature/max": found.value, **found.beside("curvature/max")}
         if self.smallest:
-            values["curvature/min"] = float(smallest.values[0])
+            values |= {"curvature/min": smallest.value, "curvature/min_lower": smallest.value - smallest.bound}
         if self.kinds and len(search.alphas) > 1:
             for place, kind in enumerate(search.alphas):
-                largest, _ = extremes(hessian.part(place), 1, 0, self.tolerance, block=1)
-                values[f"curvature/max_{kind}"] = float(largest.values[0])
+                block, _ = bounded_ends(Block(hessian, hessian.indices(place)), self.tolerance)
+                values |= {f"curvature/max_{kind}": block.value, f"curvature/max_upper_{kind}": block.value + block.bound}
         return values
 
-    def _batch(self, probe: Probe) -> Batch:
-        batch = probe.batches("arch", 1)[0]
-        return batch._replace(images=batch.images[: self.samples], targets=batch.targets[: self.samples])
-
-    def _whole(self, hessian: Hessian, kinds: list[str]) -> dict[str, float]:
-        matrix = hessian.dense().double()
+    def _whole(self, hessian: ProbeHessian, search: SearchModule) -> dict[str, float]:
+        matrix, kinds = hessian.dense().double(), list(search.alphas)
         found = eigenvalues(matrix)
         values = {
             "curvature/max": float(found.max()),
@@ -93,6 +122,7 @@ class Curvature(Diagnostic):
         for share in (25, 50, 75):
             values[f"curvature/quantile_{share}"] = float(torch.quantile(found, share / 100))
         if len(kinds) > 1:
-            for kind, block in zip(kinds, part_blocks(matrix, hessian.shapes), strict=True):
+            shapes = [parameter.shape for parameter in hessian.parameters]
+            for kind, block in zip(kinds, part_blocks(matrix, shapes), strict=False):  # β comes after α
                 values[f"curvature/max_{kind}"] = float(eigenvalues(block).max())
         return values

@@ -101,7 +101,7 @@ class Diagnostic(Callback, ABC):
         if epoch % self.every and done != 1:
             return {}
         self.expect(trainer)
-        if not (self.free or self.budget.affords(self.name, done)):
+        if not (self.costs_nothing(search) or self.budget.affords(self.name, done)):
             return {}
         if self._probe is None:
             data: Any = trainer.datamodule  # type: ignore[attr-defined]
@@ -118,7 +118,15 @@ class Diagnostic(Callback, ABC):
         """Estimate what it will cost, from the time of the steps so far."""
         if not self.free:
             seconds = (self.budget.elapsed - self.budget.spent) / max(trainer.global_step, 1)
-            self.budget.estimates[self.name] = self.steps * seconds
+            self.budget.estimates[self.name] = self.cost_in_steps(trainer) * seconds
+
+    def costs_nothing(self, search: SearchModule) -> bool:
+        """Whether no budget applies at the present epoch."""
+        return self.free
+
+    def cost_in_steps(self, trainer: Trainer) -> float:
+        """What it costs, about, in steps of the search."""
+        return self.steps
 
     def state_dict(self) -> dict[str, Any]:
         return {"budget": self.budget.state_dict()}

@@ -44,7 +44,7 @@ PANELS = (
         True,
     ),
     Panel("Decision", {"alpha/entropy": "entropy of α", "alpha/margin": "margin", "genotype/changed": "changed"}, True),
-    Panel("Largest Hessian eigenvalue in α", {"curvature/max": "validation loss", "arch/curvature": "with decay"}),
+    Panel("Largest Hessian eigenvalue in α", {"curvature/max": "validation loss", "arch/curvature": "stopping rule"}),
     Panel(
         "Agreement of gradients",
         {
@@ -66,6 +66,48 @@ def series(rows: Rows, name: str) -> tuple[list[float], list[float]]:
     return [epoch for epoch, _ in found], [value for _, value in found]
 
 
+def uncertainty(name: str) -> tuple[str, ...]:
+    """Names of the series that say what the values of a series are uncertain by; none for most.
+
+    Args:
+        name: Name of the series.
+
+    Returns:
+        The series of bounds, and that of the standard error, whether they were measured or not.
+    """
+    if name == "arch/curvature":
+        return "arch/curvature_upper", "arch/curvature_deviation"
+    if name == "curvature/min":
+        return ("curvature/min_lower",)
+    kind = name.removeprefix("curvature/max")
+    if kind == name or kind.startswith(("_upper", "_deviation")):
+        return ()
+    return f"curvature/max_upper{kind}", f"curvature/max_deviation{kind}"
+
+
+def band(values: Mapping[str, float], name: str) -> tuple[float, float] | None:
+    """What a value may be: between its bounds, and one standard error to either side.
+
+    Args:
+        values: Numbers of one epoch by name.
+        name: Name of the value.
+
+    Returns:
+        Low and high, or ``None`` where nothing is known of either.
+    """
+    known = {one: values[one] for one in uncertainty(name) if math.isfinite(values.get(one, math.nan))}
+    if name not in values or not math.isfinite(values[name]) or not known:
+        return None
+    value, error = values[name], 0.0
+    bounds = [value]
+    for one, number in known.items():
+        if "_deviation" in one:
+            error = number
+        else:
+            bounds.append(number)
+    return min(*bounds, value) - error, max(*bounds, value) + error
+
+
 def measured(rows: Rows, panels: Sequence[Panel] = PANELS) -> list[Panel]:
     """Those charts of which something was measured."""
     return [panel for panel in panels if any(series(rows, name)[0] for name in panel.lines)]
@@ -83,7 +125,7 @@ def curves_figure(
         columns: Charts side by side.
 
     Returns:
-        The figure, in no window.
+        The figure, in no window. A band is what a value may be, see :func:`band`.
 
     Raises:
         ValueError: If there is nothing to draw.
@@ -116,6 +158,10 @@ def _draw(axes: Axes, rows: Rows, panel: Panel, marks: Mapping[str, int], legend
         epochs, values = series(rows, name)
         if epochs:
             axes.plot(epochs, values, ".-", color=colour, label=label, linewidth=1.4, markersize=4)
+        bands = [(row["epoch"], between) for row in rows if (between := band(row, name)) is not None]
+        if bands:
+            lows, highs = zip(*(between for _, between in bands), strict=True)
+            axes.fill_between([epoch for epoch, _ in bands], lows, highs, color=colour, alpha=0.2, linewidth=0)
     for epoch in marks.values():
         axes.axvline(epoch, color="#7a7a7a", linestyle="--", linewidth=1)
     if legend_of_marks:

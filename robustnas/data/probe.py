@@ -44,6 +44,31 @@ class Probe:
             self._kept[role, count] = list(islice(self.all(role), count))
         return self._kept[role, count]
 
+    def drawn(self, role: Role, count: int, size: int, seed: int) -> list[Batch]:
+        """Samples of a role drawn at random, the same ones for one seed, in chunks.
+
+        Args:
+            role: As in :meth:`batches`.
+            count: How many samples; all where the role has fewer.
+            size: Samples in a chunk. What is over is spread over the chunks.
+            seed: Seed of the draw.
+
+        Returns:
+            Chunks on the device, ready for the network.
+
+        Raises:
+            ValueError: As in :meth:`batches`.
+        """
+        if role == "test":
+            raise ValueError("Expected `role` to be weights, arch or selection, but got 'test'.")
+        held = self.data.split.union(role)
+        order = torch.randperm(len(held), generator=torch.Generator().manual_seed(seed))[:count]
+        images = self.data.split.part(role)
+        return [
+            self._ready(Batch(images.pixels[chosen], images.targets[chosen], torch.tensor(seed)))
+            for chosen in held[order].tensor_split(max(len(order) // size, 1))
+        ]
+
     def all(self, role: Role) -> Iterator[Batch]:
         """Every batch of a role.
 
@@ -59,9 +84,12 @@ class Probe:
         if role == "test":
             raise ValueError("Expected `role` to be weights, arch or selection, but got 'test'.")
         for batch in self.data.loader(role, whole=True):
-            moved = self.data.transfer_batch_to_device(batch, self.device, 0)
-            ready: Batch = self.data.prepare(moved, augment=False)
-            yield ready._replace(images=ready.images.to(self.dtype))
+            yield self._ready(batch)
+
+    def _ready(self, batch: Batch) -> Batch:
+        moved = self.data.transfer_batch_to_device(batch, self.device, 0)
+        ready: Batch = self.data.prepare(moved, augment=False)
+        return ready._replace(images=ready.images.to(self.dtype))
 
     @property
     def measured(self) -> Role:

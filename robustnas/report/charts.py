@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,11 +20,15 @@ WIDTH, HEIGHT, TOP, BOTTOM = 360, 190, 16, 22
 
 
 class Line(NamedTuple):
-    """A series with what is said of it; lines of one group have one colour and one entry in the legend."""
+    """A series with what is said of it; lines of one group have one colour and one entry in the legend.
+
+    ``bands`` are what values may be, from and to, by epoch, where that is known.
+    """
 
     label: str
     values: Mapping[int, float]
     group: str | None = None
+    bands: Mapping[int, tuple[float, float]] = MappingProxyType({})
 
 
 def chart(
@@ -51,6 +56,7 @@ def chart(
     if not shown:
         return Markup()
     values = [value for line in shown for value in line.values.values()]
+    values += [end for line in shown for between in line.bands.values() for end in between]
     ticks = nice(min([0.0, *values]), max([1.0, *values]), 5) if unit else nice(min(values), max(values), 4)
     low, high = ticks[0], ticks[-1]
     first, last = span
@@ -121,7 +127,10 @@ def _curve(number: int, line: Line, x: Any, y: Any) -> Markup:
     points = [(_n(x(epoch)), _n(y(value))) for epoch, value in sorted(line.values.items())]
     path = "M" + "L".join(f"{a} {b}" for a, b in points)
     dots = "".join(f"M{a} {b}h0" for a, b in points)
+    ends = [(_n(x(epoch)), *map(_n, map(y, between))) for epoch, between in sorted(line.bands.items())]
+    whiskers = "".join(f"M{at} {low}V{high}" for at, low, high in ends)
     return join([
+        tag("path", d=whiskers, class_=f"whiskers {_colour(number)}") if whiskers else "",
         tag("path", d=path, class_=f"line {_colour(number)}"),
         tag("path", d=dots, class_=f"dots {_colour(number)}") if len(points) <= 80 else "",
     ])  # fmt: skip

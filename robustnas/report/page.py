@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from robustnas.report.charts import COLOURS, Line, chart
+from robustnas.report.charts import COLOURS, chart
 from robustnas.report.markup import Markup, duration, figure, join, percent, table, tag, text
 from robustnas.report.material import Material, part
+from robustnas.report.panels import line
 from robustnas.report.sections import badge, run_sections, share_or_figure
 from robustnas.report.style import STYLE
 from robustnas.spaces import SearchSpace
@@ -81,15 +82,16 @@ def _comparison(runs: Sequence[Material], names: Sequence[str]) -> Markup:
     said = (
         "validation: the supernet's metric after the last epoch. rounded: its accuracy with the same weights after "
         "rounding. test: the network trained from scratch. skips: share of the kept edges, in the cell that has most. "
-        "λ max: largest eigenvalue of the Hessian in α, last measured."
+        "λ max: largest eigenvalue of the Hessian in α, last measured, and what it may be: its bound and a standard "
+        "error over samples."
         + (" In the charts a colour is a variant in a space." if len(runs) > COLOURS else "")
     )
     charts, span = [], (min(run.span[0] for run in runs), max(run.span[1] for run in runs))
     for title, series in HEADLINES.items():
         lines = []
         for run, name in zip(runs, names, strict=True):
-            found = next((run.found[one] for one in series if run.found.get(one)), {})
-            lines.append(Line(name, found, _kind(run) if len(runs) > COLOURS else None))
+            found = next((one for one in series if run.found.get(one)), series[0])
+            lines.append(line(run, name, found, _kind(run) if len(runs) > COLOURS else None))
         if any(line.values for line in lines):
             charts.append(chart(title, lines, span, unit=title in ZERO_TO_ONE))
     return tag(
@@ -106,7 +108,7 @@ def _row(run: Material, name: str, link: str) -> list[object]:
     quality = run.quality
     value = run.last(quality[0]) if quality else None
     rounded, skips = run.last("gap/discrete_accuracy"), run.last("genotype/skip_share")
-    curvature = run.last("curvature/max", "arch/curvature")
+    curvature = _curvature(run)
     tested = next((n for n in run.test or {} if n.startswith("test/") and n != "test/loss"), None)
     unknown = "–"
     return [
@@ -123,8 +125,19 @@ def _row(run: Material, name: str, link: str) -> list[object]:
         unknown if rounded is None else percent(rounded),
         unknown if tested is None or run.test is None else share_or_figure(tested, run.test[tested]),
         unknown if skips is None else percent(skips),
-        unknown if curvature is None else figure(curvature),
+        curvature or unknown,
     ]
+
+
+def _curvature(run: Material) -> str:
+    """The last largest eigenvalue, with what it may be where the bound is not within what is shown."""
+    name = next((name for name in ("curvature/max", "arch/curvature") if run.found.get(name)), None)
+    if name is None:
+        return ""
+    shown = line(run, "", name)
+    at = max(shown.values)
+    value, (low, high) = shown.values[at], shown.bands.get(at, (shown.values[at],) * 2)
+    return figure(value) + (f" ({figure(low)} to {figure(high)})" if figure(low) != figure(high) else "")
 
 
 def _or(value: object, otherwise: str) -> Markup:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from robustnas.curves import PANELS
+from robustnas.curves import PANELS, band, uncertainty
 from robustnas.report.charts import Line, chart
 from robustnas.report.markup import Markup
 from robustnas.report.material import QUALITY, Material
@@ -18,7 +18,7 @@ SPECTRUM = {
     "curvature/quantile_50": "median",
     "curvature/quantile_25": "25 % quantile",
     "curvature/min": "smallest",
-    "arch/curvature": "largest, with decay",
+    "arch/curvature": "largest, as the stopping rule has it",
 }
 ROUNDING = {
     "Accuracy lost by rounding": {
@@ -39,6 +39,8 @@ TITLES = {  # of charts whose name says less
     "alpha/moved": "Largest step of α in an epoch",
     "arch/loss": "Loss of α's steps",
     "arch/operations": "Operations left",
+    "arch/curvature_flat_stops": "Flat curves of this noise that would have stopped",
+    "arch/curvature_noise": "Scatter of the curvature that the stopping rule compares",
     "arch/skips": "Skip connections, as the stopping rule counts",
     "curvature/max": "Largest eigenvalue, by cell",
     "curvature/trace": "Trace of the Hessian in α",
@@ -63,11 +65,30 @@ JUDGED = frozenset({"genotype/churn", "genotype/unchanged", "genotype/skip_rise"
     "gap/over_chance", "gradient/alignment", "shares/most_none", "shares/skip_excess", "curvature/rise"})  # fmt: skip
 
 
+def line(run: Material, label: str, name: str, group: str | None = None) -> Line:
+    """A series of a run as a line, with what its values are uncertain by.
+
+    Args:
+        run: The run.
+        label: What is said of the line.
+        name: Name of the series, which may not have been measured.
+        group: As of :class:`~robustnas.report.charts.Line`.
+
+    Returns:
+        The line.
+    """
+    values = run.found.get(name, {})
+    beside = (name, *uncertainty(name))
+    at = {epoch: {one: run.found[one][epoch] for one in beside if epoch in run.found.get(one, {})} for epoch in values}
+    bands = {epoch: between for epoch, numbers in at.items() if (between := band(numbers, name)) is not None}
+    return Line(label, values, group, bands)
+
+
 def main_charts(run: Material, marks: Mapping[str, int]) -> list[Markup]:
     """The charts that tell a collapse, in the order of TensorBoard's page."""
     made = []
     for panel in PANELS:
-        found = [Line(label, run.found.get(name, {})) for name, label in panel.lines.items()]
+        found = [line(run, label, name) for name, label in panel.lines.items()]
         made.append(chart(panel.title, found, run.span, marks, panel.zero_to_one))
         if panel.title == "Loss" and (quality := run.quality):
             name = quality[0].removeprefix("val/")
@@ -79,8 +100,8 @@ def main_charts(run: Material, marks: Mapping[str, int]) -> list[Markup]:
 
 def spectrum_charts(run: Material, marks: Mapping[str, int]) -> list[Markup]:
     """Eigenvalues of the Hessian in α, where they were measured."""
-    lines = [Line(label, run.found.get(name, {})) for name, label in SPECTRUM.items()]
-    by_kind = [Line(kind, run.found.get(f"curvature/max_{kind}", {})) for kind in run.history.space.cells]
+    lines = [line(run, label, name) for name, label in SPECTRUM.items()]
+    by_kind = [line(run, kind, f"curvature/max_{kind}") for kind in run.history.space.cells]
     singles = [
         chart(TITLES[name], [Line(name, run.found.get(name, {}))], run.span, marks)
         for name in ("curvature/trace", "curvature/negative")
@@ -145,6 +166,7 @@ def _shown(run: Material) -> set[str]:
     names -= {f"shares/{operation}" for operation in run.history.space.operations}  # stand with the others too
     kinds = list(run.history.space.cells)
     names |= {"curvature/trace", "curvature/negative", *(f"curvature/max_{kind}" for kind in kinds)}
+    names |= {one for name in names for one in uncertainty(name)}
     if len(kinds) == 1:  # what is said of the only kind of cell is said already
         names |= {name for name in run.found if name.removesuffix(f"_{kinds[0]}") in run.found.keys() - {name}}
     if run.quality:

@@ -65,6 +65,7 @@ svg text { font: 10px system-ui, sans-serif; fill: var(--soft); }
 .mark { stroke: var(--soft); stroke-dasharray: 4 3; } svg .said { font-size: 9px; fill: var(--ink); }
 .line { fill: none; stroke-width: 1.6; stroke-linejoin: round; } .line.dashed { stroke-dasharray: 5 3; }
 .dots { fill: none; stroke-width: 4.4; stroke-linecap: round; }
+.whiskers { fill: none; stroke-width: 2.4; stroke-opacity: .45; }
 .film { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 255px), 1fr)); gap: 8px 20px;
   margin: .5rem 0 1.2rem; }
 .film li { break-inside: avoid; } .film svg { max-width: 360px; }

@@ -47,10 +47,17 @@ class RaiseDecay(Stopping):
             raise ValueError(f"Expected `factor` to be a finite number above 1, but got {self.factor}.")
         if not 0 < self.most < math.inf:
             raise ValueError(f"Expected `most` to be positive, but got {self.most}.")
-        object.__setattr__(self, "every", self.rule.every)
+        for name in ("every", "measured_on", "samples"):
+            object.__setattr__(self, name, getattr(self.rule, name))
 
     def decide(self, epochs: Sequence[int], values: Sequence[float]) -> Stop | None:
         return self.rule.decide(epochs, values)
+
+    def noise(self, epochs: Sequence[int], values: Sequence[float]) -> dict[str, float]:
+        return self.rule.noise(epochs, values)
+
+    def reason(self, epochs: Sequence[int], values: Sequence[float]) -> str:
+        return self.rule.reason(epochs, values)
 
     def decays(self, weight_decay: float) -> tuple[float, ...]:
         """All weight decays of a search, in their order.

@@ -35,6 +35,22 @@ def average(tensors: Sequence[Tensor]) -> list[Tensor]:
     return averaged
 
 
+def process() -> tuple[int, int]:
+    """Number of this process, and of all of them."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return 0, 1
+    return dist.get_rank(), dist.get_world_size()
+
+
+def total(tensor: Tensor) -> None:
+    """Add up a tensor over all processes, in place.
+
+    Args:
+        tensor: Of the same shape and type on every process, of which there are several.
+    """
+    dist.all_reduce(tensor)
+
+
 class Averaged(Operator):
     """The mean of the matrices that the processes hold, known by averages of their products.
 

@@ -80,7 +80,7 @@ class AdaptiveWatch(Watch):
 
     @property
     def logged(self) -> dict[str, float]:
-        return {"arch/weight_decay": self.decays[self.raised]}
+        return {**super().logged, "arch/weight_decay": self.decays[self.raised]}
 
     def keep(self, search: SearchModule) -> None:
         if self.stop is not None:

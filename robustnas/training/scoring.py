@@ -101,12 +101,13 @@ class Scoring:
         return -loss
 
 
-def image_data(trainer: Trainer, does: str = "LargestDrop scores operations") -> ImageData:
+def image_data(trainer: Trainer, does: str = "LargestDrop scores operations", role: Role = "selection") -> ImageData:
     """The data module of a trainer.
 
     Args:
         trainer: The trainer.
         does: Who does what on them, for the error.
+        role: Whose samples, for the error.
 
     Returns:
         Its data module.
@@ -117,7 +118,7 @@ def image_data(trainer: Trainer, does: str = "LargestDrop scores operations") ->
     data = getattr(trainer, "datamodule", None)
     if not isinstance(data, ImageData):
         raise ValueError(
-            f"Expected `datamodule` to be an ImageData, on whose role selection {does}, but got {type(data).__name__}."
+            f"Expected `datamodule` to be an ImageData, on whose role {role} {does}, but got {type(data).__name__}."
         )
     return data
 

@@ -15,6 +15,7 @@ from torch.func import functional_call
 
 from robustnas.curvature import Hessian
 from robustnas.data.batch import Batch, derived_seed
+from robustnas.eigenvalue import bounded_ends
 from robustnas.networks import Connection, Full, Mixture, Supernet
 from robustnas.networks.blocks import Stem
 from robustnas.networks.bundle import Form
@@ -37,6 +38,7 @@ from robustnas.strategies import (
     Selection,
     Softmax,
     Step,
+    Stop,
     Stopping,
     Strongest,
     Unperturbed,
@@ -46,6 +48,7 @@ from robustnas.training import alpha
 from robustnas.training.checks import check_below_one, check_momentum, check_not_negative, check_positive
 from robustnas.training.combinations import check_parts
 from robustnas.training.compilation import check_compilable, compile_cells
+from robustnas.training.curvature import Measured, measure
 from robustnas.training.description import KEY
 from robustnas.training.finite import Unreached, norm_of, rows_of
 from robustnas.training.identity import check_identity
@@ -382,25 +385,47 @@ class SearchModule(Module):
         if not self.watch.due(self.current_epoch, self.search_epochs):
             return
         if self.watch.stopping.watches == "curvature":
-            value = self.dominant_eigenvalue(batch)
+            found = self.measure_curvature(batch)
+            value = found.value
             if not math.isfinite(value):
                 say(self.trainer, f"The curvature after epoch {self.current_epoch} is {value}, and does not count.")
                 return
+            self.watch.note(self.global_step, found)
         else:
             value = float(next(iter(self.genotype().count("skip_connect").values())))
         stop = self.watch.add(self.current_epoch, value, self.strengths(), self.search_epochs)
+        if stop is not None and stop.detected == self.current_epoch:
+            self.explain(stop)
         if stop is not None and self.watch.over:
             self.trainer.should_stop = self.phase is None
             follows = f"the result is that of epoch {stop.returned}" if self.phase is None else "selection begins"
             say(self.trainer, f"Stopped after epoch {stop.detected}; {follows}.")
         self.log_numbers({f"arch/{self.watch.stopping.watches}": value, **self.watch.logged})
 
-    def dominant_eigenvalue(self, batch: Batch) -> float:
-        """Largest eigenvalue of the Hessian of α's loss on the batches of all processes, its weight decay included."""
+    def explain(self, stop: Stop) -> None:
+        """Say what a decision rests on, where the rule has something to say."""
+        if reason := self.watch.stopping.reason(self.watch.epochs, self.watch.values):
+            say(self.trainer, f"Decision after epoch {stop.detected}: {reason}")
+
+    def measure_curvature(self, batch: Batch) -> Measured:
+        """The curvature that the stopping rule watches, on the probe or on the last batch, as the rule asks for."""
+        rule = self.watch.stopping
+        if rule.measured_on == "probe":
+            return measure(self, rule.samples)
+        return Measured(*self.last_batch_eigenvalue(batch))
+
+    def last_batch_eigenvalue(self, batch: Batch) -> tuple[float, float]:
+        """Largest eigenvalue of the Hessian of α's loss as RobustDARTS has it, and what it is at most.
+
+        It is taken in α on the batches of all processes as α's step saw them, with drop path, and its weight decay
+        included.
+        """
         weights = {name: weight.detach() for name, weight in self.supernet.named_parameters()}
         with still_statistics(self.supernet), torch.random.fork_rng(), self._precision(full=True):
             hessian = Hessian(self.arch_loss(batch, weights), list(self.alphas.values()))
-            return Averaged(hessian).dominant_eigenvalue() + self.arch_weight_decay
+            found, _ = bounded_ends(Averaged(hessian), 0.01)
+        value = found.value + self.arch_weight_decay
+        return value, value + found.bound
 
     def weight_step(self, batch: Mapping[str, Batch]) -> None:
         """Move the weights along the gradient of the loss on the weight batch, at the perturbed mixture."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from robustnas.strategies import Stop, Stopping
+from robustnas.training.curvature import Measured
 
 if TYPE_CHECKING:
     from robustnas.training.search import SearchModule
@@ -26,6 +27,26 @@ class Watch:
         self.values: list[float] = []
         self.kept: dict[int, dict[str, Tensor]] = {}
         self.stop: Stop | None = None
+        self._measured: tuple[int, list[float]] | None = None
+
+    def note(self, step: int, measured: Measured) -> None:
+        """Note a measurement of the curvature, so that nobody takes it again.
+
+        Args:
+            step: Steps of the search before it.
+            measured: The measurement.
+        """
+        self._measured = step, list(measured)
+
+    def measured(self, step: int) -> Measured | None:
+        """The measurement on the probe after so many steps, if there was one."""
+        found = self._measured if self.measures_probe else None
+        return None if found is None or found[0] != step else Measured(*found[1])
+
+    @property
+    def measures_probe(self) -> bool:
+        """Whether the rule measures the curvature on the probe, as the diagnostic does."""
+        return self.stopping.watches == "curvature" and self.stopping.measured_on == "probe"
 
     def due(self, epoch: int, epochs: int) -> bool:
         """Whether something is measured at the end of an epoch."""
@@ -62,8 +83,9 @@ class Watch:
 
     @property
     def logged(self) -> dict[str, float]:
-        """What is logged beside a measurement."""
-        return {}
+        """What is logged beside a measurement: what it is uncertain by, and what that means for the rule."""
+        found = {} if self._measured is None else Measured(*self._measured[1]).beside(f"arch/{self.stopping.watches}")
+        return {**found, **self.stopping.noise(self.epochs, self.values)}
 
     def keep(self, search: SearchModule) -> None:
         """Keep, at the end of an epoch's last step, what it takes to return to it; here the strengths are enough."""
@@ -79,9 +101,11 @@ class Watch:
     def state_dict(self) -> dict[str, Any]:
         """All of it, as what a checkpoint may hold."""
         stop = None if self.stop is None else list(self.stop)
-        return {"epochs": self.epochs, "values": self.values, "kept": self.kept, "stop": stop}
+        held = {"epochs": self.epochs, "values": self.values, "kept": self.kept, "stop": stop}
+        return {**held, "measured": self._measured}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from :meth:`state_dict`."""
         self.epochs, self.values, self.kept = list(state["epochs"]), list(state["values"]), dict(state["kept"])
         self.stop = None if state["stop"] is None else Stop(*state["stop"])
+        self._measured = state.get("measured")  # checkpoints of before have none

@@ -13,7 +13,8 @@ several kinds of cell that keep the resolution, the worst counts.
   mixture :math:`u`; 0 at the start, 1 where every edge is a skip;
 - ``shares/most_none``: mean share of ``none``, in the kind of cell that has most;
 - ``alpha/moved``: largest change of an α since the epoch recorded before;
-- ``curvature/rise``: growth of the averaged curvature, as :class:`~robustnas.strategies.stopping.CurvatureRise` has it;
+- ``curvature/rise``: what the averaged curvature grew by at least, as
+  :class:`~robustnas.strategies.stopping.CurvatureRise` has it, with the earlier average of what it was at most;
 - ``gap/over_chance``: accuracy of the discretised supernet over that of guessing, where the supernet itself is at
   least twice as good as guessing and α has decided (entropy under 0.9);
 - ``gap/lost``: share of the supernet's accuracy above chance that rounding loses; ``gap/rise``: gain of
@@ -39,6 +40,7 @@ Series = dict[int, float]
 
 RISE = 10  # epochs over which a rise is measured
 WINDOW, LAG, START = 5, 4, 10  # of the published rule on curvature, see CurvatureRise
+NEGLIGIBLE = 1e-3  # curvature that is nothing to rise from, as in CurvatureRise
 
 
 def measures(history: History) -> dict[str, Series]:
@@ -93,19 +95,23 @@ def curvature_rise(history: History, found: Mapping[str, Series]) -> dict[int, t
     Returns:
         Epoch to the ratio of two averages and the centre of the earlier one, which is the epoch to return to.
     """
-    values = found.get("arch/curvature") or found.get("curvature/max") or {}
+    name = "arch/curvature" if found.get("arch/curvature") else "curvature/max"
+    values = found.get(name, {})
+    upper = {**values, **found.get(f"{name}_upper", {})}
     at = sorted(values)
     if len(at) > 2 and at[-1] - at[-2] < median(after - before for before, after in pairwise(at)):
         at = at[:-1]  # the last epoch is measured out of turn, and not judged
     start = min(START, history.planned // 5) if history.planned else START
     first = (WINDOW + 1) // 2
     ends = range(first, len(at) + 1)
-    averages = [fmean(values[epoch] for epoch in at[max(0, end - WINDOW) : end]) for end in ends]
+    least, most = (
+        [fmean(known[epoch] for epoch in at[max(0, end - WINDOW) : end]) for end in ends] for known in (values, upper)
+    )
     rises = {}
     for i in range(first - 1 + LAG, len(at)):
-        earlier, now = averages[i - first + 1 - LAG], averages[i - first + 1]
+        earlier, now = most[i - first + 1 - LAG], least[i - first + 1]
         centre = i - LAG - WINDOW // 2
-        if centre >= 0 and at[centre] - history.first >= start and earlier > 0:
+        if centre >= 0 and at[centre] - history.first >= start and earlier > NEGLIGIBLE:
             rises[at[i]] = min(now / earlier, 1e9), at[centre]
     return rises
 

@@ -15,6 +15,7 @@ from runs import differing, digits, fit, rows, search, state
 from robustnas import diagnostics, variants
 from robustnas.data import Probe
 from robustnas.strategies import CurvatureRise, LargestDrop, RaiseDecay, ShareThreshold, Unrolled
+from robustnas.training.curvature import Measured
 from robustnas.training.search import SearchModule
 
 QUICK = ("DARTS", "GDAS", "PCDARTS", "ProxylessNAS")
@@ -58,8 +59,8 @@ def test_a_watched_search_is_the_same_bit_for_bit(tmp_path: Path, variant: str) 
 class Rising(variants.RobustDARTS):
     """Its curvature rises in the fourth epoch, and after the return no more."""
 
-    def dominant_eigenvalue(self, batch: Any) -> float:
-        return 9.0 if self.current_epoch == 3 and self.watch.raised == 0 else 1.0
+    def measure_curvature(self, batch: Any) -> Measured:
+        return Measured(9.0 if self.current_epoch == 3 and self.watch.raised == 0 else 1.0)
 
 
 BACK = RaiseDecay(CurvatureRise(window=1, lag=2, start=0, every=1))

@@ -15,6 +15,7 @@ from robustnas.variants import DARTS, RobustDARTS
 from runs import SMALLEST, StopAfter, differing, fit, rows, state
 
 from robustnas.strategies import CurvatureRise, LpSparsity, RaiseDecay, RandomPerturbation, ShareThreshold, Unrolled
+from robustnas.training.curvature import Measured
 from robustnas.training.description import load
 from robustnas.training.rollback import AdaptiveWatch, restore, state_of
 from robustnas.training.search import SearchModule
@@ -28,8 +29,8 @@ SMALL = {**SMALLEST["NASBench201"], "channels": 4, "image_channels": 1, "arch_lr
 class Scripted(RobustDARTS):
     """The eigenvalues are given."""
 
-    def dominant_eigenvalue(self, batch: Any) -> float:
-        return float(VALUES[self.watch.raised][self.current_epoch])
+    def measure_curvature(self, batch: Any) -> Measured:
+        return Measured(float(VALUES[self.watch.raised][self.current_epoch]))
 
 
 def adaptive(kind: type[RobustDARTS] = Scripted, **options: Any) -> RobustDARTS:

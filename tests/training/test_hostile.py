@@ -25,6 +25,7 @@ from robustnas.training import EvaluationModule
 from robustnas.training.architecture import ResNet
 from robustnas.training.description import load
 from robustnas.training.finite import Finite, NotFiniteError, Unreached, check_saved, norm_of
+from robustnas.training.curvature import Measured
 from robustnas.training.search import SearchModule
 
 STEPS = 5  # an epoch
@@ -249,7 +250,7 @@ def test_an_eigenvalue_that_is_not_finite_is_said_and_skipped(
 ) -> None:
     found = iter([1.0, value, 2.0])
     module = search(stopping=rule)
-    monkeypatch.setattr(module, "dominant_eigenvalue", lambda batch: next(found))
+    monkeypatch.setattr(module, "measure_curvature", lambda batch: Measured(next(found)))
     running = fit(tmp_path, module, max_epochs=3)
     assert running.current_epoch == 3
     assert (module.watch.epochs, module.watch.values) == ([0, 2], [1.0, 2.0])

@@ -61,7 +61,8 @@ def test_first_order_steps_do_use_bfloat16(tmp_path: Path) -> None:
 
 PARTS = {
     "arch_step": {"gradient": Unrolled()},
-    "dominant_eigenvalue": {"stopping": CurvatureRise(every=1)},
+    "measure_curvature": {"stopping": CurvatureRise(every=1)},
+    "last_batch_eigenvalue": {"stopping": CurvatureRise(every=1, measured_on="last_batch")},
     "_decide": {"selection": LargestDrop(every=1)},
 }
 

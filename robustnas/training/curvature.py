@@ -1,0 +1,211 @@
+r"""The curvature of α's loss as it is measured once for everyone: the stopping rule and the diagnostic.
+
+:math:`\lambda_\max` of :math:`\nabla^2 L_\text{arch}`, the mean of the Hessians on chunks of fixed samples, with these
+conventions:
+
+- **Samples**: drawn once from the role arch by the seed of the search, and not augmented: a new draw in each epoch
+  would add its own noise to every difference between epochs. Few samples give a value that is too high as well as
+  noisy, since the largest eigenvalue of a noisy mean exceeds that of the mean.
+- **BatchNorm** normalises by the statistics of each chunk, as in the steps of α: that is the loss that α descends, and
+  the one whose curvature was found to foretell collapse. Running statistics belong to weights and mixtures of many
+  steps before; with them the curvature is that of a function that nothing is trained on. They are left as they are.
+- **Weight decay** of α is not counted, so that the number is about the loss, and comparable between methods with other
+  decays. The penalty of the search is, since α descends it.
+- **Parameters**: all of α, and β where there is one: a joint Hessian.
+- **Drop path** is off. A sampled relaxation, and operations that draw, use the same random numbers in every chunk,
+  product and epoch.
+
+The cost is (products of the iteration) x (chunks), each product about 2.7 forward and backward passes of its chunk,
+since only the graph of one chunk is held. On supernets 10 to 20 products are usual, never more than there are α and β.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+from robustnas.curvature import Hessian, Operator
+from robustnas.data import Batch, Probe
+from robustnas.data.batch import derived_seed
+from robustnas.eigenvalue import Bounded, bounded_ends
+from robustnas.networks.statistics import still_statistics
+from robustnas.precision import full_precision
+from robustnas.training.processes import process, total
+from robustnas.training.scoring import image_data
+
+if TYPE_CHECKING:
+    from robustnas.training.search import SearchModule
+
+CHUNK = 32  # samples at most whose graph is held at a time
+TOLERANCE = 0.05
+PRODUCTS = 12  # of an iteration, as a rule
+
+
+class Measured(NamedTuple):
+    """A largest eigenvalue as it is reported.
+
+    Attributes:
+        value: The eigenvalue found, which the largest is at least.
+        upper: What the largest eigenvalue on these samples is at most.
+        deviation: Standard error of the value as an estimate for all samples, by the jackknife over chunks; ``nan``
+            where there is one chunk.
+        products: Products with the Hessian.
+        chunks: Chunks of samples in each product.
+    """
+
+    value: float
+    upper: float = math.nan
+    deviation: float = math.nan
+    products: int = 0
+    chunks: int = 1
+
+    def beside(self, name: str) -> dict[str, float]:
+        """What is logged beside the value: what it is uncertain by, as far as that is known."""
+        known = {f"{name}_upper": self.upper, f"{name}_deviation": self.deviation}
+        return {key: value for key, value in known.items() if math.isfinite(value)}
+
+
+class ProbeHessian(Operator):
+    """The mean of Hessians on chunks, one graph at a time; several processes share the chunks.
+
+    Args:
+        losses: For each chunk what computes its loss, the same each time.
+        sizes: Samples of each chunk.
+        parameters: Leaves that the losses depend on.
+        shared: Whether all processes ask for the same products, so that each computes its part of the chunks.
+
+    Attributes:
+        parts: For each product so far those with the Hessians of the chunks, ``[chunks, size]``, in float64 on the CPU.
+    """
+
+    def __init__(
+        self,
+        losses: Sequence[Callable[[], Tensor]],
+        sizes: Sequence[int],
+        parameters: Sequence[Tensor],
+        shared: bool,
+    ) -> None:
+        super().__init__(sum(parameter.numel() for parameter in parameters), parameters[0])
+        self.losses, self.parameters = list(losses), list(parameters)
+        self.weights = torch.tensor(sizes, dtype=torch.float64) / sum(sizes)
+        self.parts: list[Tensor] = []
+        rank, count = process() if shared else (0, 1)
+        self._several, self._own = count > 1, range(rank, len(self.losses), count)
+        self._only = self._chunk(self._own[0]) if len(self._own) == 1 else None
+
+    def _chunk(self, place: int) -> Hessian:
+        return Hessian(self.losses[place](), self.parameters)
+
+    def indices(self, place: int) -> Tensor:
+        """Rows of the matrix that belong to one parameter, such as α of one kind of cell."""
+        sizes = [parameter.numel() for parameter in self.parameters]
+        return torch.arange(self.size).split(sizes)[place]
+
+    def product(self, vector: Tensor) -> Tensor:
+        rows = vector.new_zeros(len(self.losses), self.size)
+        for place in self._own:
+            rows[place] = (self._chunk(place) if self._only is None else self._only).product(vector).detach()
+        if self._several:
+            total(rows)  # every row has one part that is not zero: the same bits as on one process
+        self.parts.append(rows.cpu().double())
+        return (self.weights @ self.parts[-1]).to(vector)
+
+
+def probe_batches(search: SearchModule, probe: Probe, samples: int) -> list[Batch]:
+    """The chunks that curvature is measured on.
+
+    Args:
+        search: The search, for its seed.
+        probe: Access to the samples.
+        samples: How many; all of the role arch where it has fewer.
+
+    Returns:
+        The chunks.
+    """
+    size = max(min(CHUNK, probe.data.batch_size), 2)
+    return probe.drawn("arch", samples, size, derived_seed(search.seed, "curvature"))
+
+
+def probe_hessian(search: SearchModule, batches: Sequence[Batch], shared: bool) -> ProbeHessian:
+    """The Hessian of α's loss in α and β on some chunks, see the module for its conventions.
+
+    It must be used where running statistics stay, in full precision, and where the random state is put back.
+
+    Args:
+        search: The search, in training mode.
+        batches: The chunks.
+        shared: Whether all processes take part.
+
+    Returns:
+        The matrix.
+    """
+    weights = {name: weight.detach() for name, weight in search.supernet.named_parameters()}
+
+    def loss(batch: Batch) -> Tensor:
+        seed = derived_seed(search.seed, "curvature")
+        moment = replace(search.moment("arch"), generator=torch.Generator().manual_seed(seed))
+        torch.manual_seed(seed)  # for operations that draw
+        outputs = functional_call(search.supernet, weights, (batch.images, search.mixtures(moment), 0.0))
+        return search.penalty.total(search.loss_of(outputs, batch.targets), search.shares(), moment)
+
+    losses = [partial(loss, batch) for batch in batches]
+    return ProbeHessian(losses, [len(batch.targets) for batch in batches], search.arch_parameters, shared)
+
+
+def largest(hessian: ProbeHessian, tolerance: float = TOLERANCE) -> Measured:
+    """The largest eigenvalue, what it is at most, and how much it depends on the samples.
+
+    Args:
+        hessian: The matrix, of which no product was taken yet.
+        tolerance: Bound on the error, relative to the eigenvalue, at which the iteration ends.
+
+    Returns:
+        The measurement; its value is ``nan`` where a product is not finite.
+    """
+    found, _ = bounded_ends(hessian, tolerance)
+    return measured(found, hessian)
+
+
+def measured(found: Bounded, hessian: ProbeHessian) -> Measured:
+    """A largest eigenvalue with the jackknife over chunks, in the space that the iteration has seen.
+
+    Args:
+        found: The eigenvalue, from all products that ``hessian`` was asked for.
+        hessian: The matrix.
+
+    Returns:
+        The measurement.
+    """
+    chunks, deviation = len(hessian.losses), math.nan
+    if chunks > 1 and math.isfinite(found.value):
+        parts = torch.einsum("sk,lcs->ckl", found.basis, torch.stack(hessian.parts))  # [chunks, products, products]
+        mean = torch.einsum("c,ckl->kl", hessian.weights, parts)
+        weights = hessian.weights[:, None, None]
+        without = (mean - weights * parts) / (1 - weights)
+        each = torch.linalg.eigvalsh((without + without.mT) / 2)[:, -1]
+        deviation = float(((each - each.mean()).square().sum() * (chunks - 1) / chunks).sqrt())
+    return Measured(found.value, found.value + found.bound, deviation, found.products, chunks)
+
+
+def measure(search: SearchModule, samples: int) -> Measured:
+    """Measure for the stopping rule, on all processes together.
+
+    Args:
+        search: The search, in training.
+        samples: How many samples.
+
+    Returns:
+        The measurement, the same on every process, bit for bit.
+    """
+    dtype = next(search.supernet.parameters()).dtype
+    probe = Probe(image_data(search.trainer, "CurvatureRise measures", "arch"), search.device, dtype)
+    devices = [search.device] if search.device.type == "cuda" else []
+    with still_statistics(search.supernet), torch.random.fork_rng(devices), full_precision(search.device.type):
+        return largest(probe_hessian(search, probe_batches(search, probe, samples), shared=True))
