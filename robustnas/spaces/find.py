@@ -30,6 +30,8 @@ def find_space(space: str | SearchSpace) -> SearchSpace:
     """
     if isinstance(space, SearchSpace):
         return space
+    if not isinstance(space, str):  # of a file in which anything may stand
+        raise ValueError(f"Expected `space` to be one of {list(KNOWN)} or an import path, but got {space!r}.")
     if space in KNOWN:
         return KNOWN[space]
     module, _, attribute = space.rpartition(".")
