@@ -214,6 +214,8 @@ def main(arguments: list[str], run: type[RobustCLI] = RobustCLI) -> RobustCLI:
     except ArgumentError as error:
         raise CommandLineError(explain(str(error))) from error
     except ValueError as error:
+        if "Does not validate against any of the Union" in str(error):  # said while the classes are built
+            raise CommandLineError(explain(str(error))) from error
         kind = CommandLineError if isinstance(error, CommandLineError) else ValueError
         raise kind(own_sentence(str(error)) or str(error)) from error
     finally:

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import torch
 
+MOST = 2**14  # processes of a run; Lightning lists them before it asks the machine
+
 
 class Launch(NamedTuple):
     """Processes that something else than Lightning started.
@@ -54,6 +56,8 @@ def check_launch(processes: int, nodes: int) -> None:
     Raises:
         ValueError: If these are not the processes that were started.
     """
+    if processes > MOST:
+        raise ValueError(f"Expected `--trainer.devices` to mean at most {MOST:,} processes, but got {processes:,}.")
     found = launched()
     if found is None:
         return

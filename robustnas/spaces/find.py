@@ -30,7 +30,9 @@ def find_space(space: str | SearchSpace) -> SearchSpace:
     """
     if isinstance(space, SearchSpace):
         return space
-    if isinstance(space, str) and space in KNOWN:
+    if not isinstance(space, str):  # of a file in which anything may stand
+        raise ValueError(f"Expected `space` to be one of {list(KNOWN)} or an import path, but got {space!r}.")
+    if space in KNOWN:
         return KNOWN[space]
     found = _imported(space) if is_import_path(space) else None
     if not isinstance(found, SearchSpace):

@@ -87,7 +87,8 @@ def load(path: str | Path, base: type[Module]) -> Module:
         module.on_load_checkpoint(checkpoint)
         module.load_state_dict(checkpoint["state_dict"])
     except Exception as error:  # as above
-        raise ValueError(f"Expected {path} to hold what fits its module, but got state that fails: {error}") from error
+        reason = " ".join(str(error).split())
+        raise ValueError(f"Expected {path} to hold what fits its module, but got state that fails: {reason}") from error
     return module
 
 
