@@ -100,7 +100,7 @@ def _constant(pixels: Tensor) -> int:
 
 
 def _of_classes(split: SplitImages) -> Iterator[str]:
-    counts = {role: split.select(role).class_counts() for role, indices in split.indices.items() if len(indices)}
+    counts = split.class_counts()
     if not counts["weights"]:  # regression has no classes
         return
     word, plural = ("class", "classes") if split.train.task == "classification" else ("label", "labels")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from robustnas.data.duplicates import Duplicates, count_duplicates
-from robustnas.data.images import Images, pixel_statistics
+from robustnas.data.images import Images, count_classes, pixel_statistics
 from robustnas.data.parts import check_alike
 from robustnas.data.splits import ROLES, Role, check_fractions, index_hash, split_roles
 
@@ -105,6 +105,15 @@ class SplitImages:
         """Hash of each role's indices."""
         return {role: index_hash(indices) for role, indices in self.indices.items()}
 
+    def class_counts(self) -> dict[Role, dict[str, int]]:
+        """Samples of each class, or positive samples of each label, in every role that has samples."""
+        return {
+            role: count_classes(part.targets[indices], part.task, part.classes)
+            for role, indices in self.indices.items()
+            if len(indices)
+            for part in [self.part(role)]
+        }
+
     def duplicates(self) -> Duplicates:
         """How many images have the same pixels as others, and how many of these lie in several roles."""
         parts: list[tuple[Tensor, list[str | None]]] = []
@@ -129,11 +138,10 @@ class SplitImages:
 
     def describe(self) -> dict[str, Any]:
         """Sizes, hashes and classes of the roles, hashes of the data and what was left out, in plain JSON values."""
-        hashes = self.hashes()
+        hashes, counts = self.hashes(), self.class_counts()
         roles: dict[str, Any] = {}
         for role, indices in self.indices.items():
-            counts = self.select(role).class_counts() if len(indices) else {}
-            roles[role] = {"size": len(indices), "sha256": hashes[role], "class_counts": counts}
+            roles[role] = {"size": len(indices), "sha256": hashes[role], "class_counts": counts.get(role, {})}
         return {
             "task": self.train.task,
             "classes": list(self.train.classes),
