@@ -35,6 +35,7 @@ import numpy as np
 import numpy.typing as npt
 
 from robustnas.environment import environment
+from robustnas.paths import expand
 from robustnas.spaces import Genotype
 from robustnas.trust import check_size, read_arrays
 from robustnas.whole import write_bytes, write_text
@@ -223,7 +224,7 @@ def read_genotype(source: str) -> Genotype:
         return Genotype.from_nasbench201(source)
     if " " in source and ": " in source:
         return Genotype.from_text(source)
-    path = Path(source)
+    path = expand(source, "genotype")
     if path.is_dir():
         return Run(path).genotype()
     if not path.is_file():

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from robustnas.paths import expand
 from robustnas.spaces import Genotype, SearchSpace, find_space
 
 Column = npt.NDArray[np.float32]
@@ -30,7 +31,7 @@ def read_columns(path: str | Path, architecture: str = "arch") -> tuple[list[str
     Raises:
         ValueError: If the file cannot be read, or has no such column.
     """
-    path = Path(path)
+    path = expand(path, "table")
     try:
         columns = _parquet(path) if path.suffix == ".parquet" else _csv(path)
     except (OSError, EOFError, UnicodeDecodeError, csv.Error, ValueError) as error:
