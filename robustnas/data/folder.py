@@ -98,7 +98,7 @@ class ImageFolder(ImageData):
     def _table(self, path: Path) -> Images:
         header, rows = _read_table(path)
         files = [self._below_root(row[0]) for row in rows]
-        if self._below_root(header[0]).is_file():
+        if Path(header[0]).suffix and self._below_root(header[0]).is_file():
             raise ValueError(
                 f"Expected the first row of {str(path)!r} to be a header 'file,target[,target2...]', but it names the "
                 f"file {header[0]!r}; put a header above it."

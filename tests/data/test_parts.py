@@ -80,7 +80,18 @@ def test_a_folder_without_images_beside_parts_is_left_out(tmp_path):
     fill(tmp_path, "train/a", "train/b")
     (tmp_path / "annotations").mkdir()
     (tmp_path / "annotations/x.xml").write_text("<a/>")
-    assert ImageFolder(tmp_path).load()[0].reading == {"folders_without_images": ["annotations"]}
+    write(tmp_path / "stray.png")
+    expected = {"outside_classes": 1, "folders_without_images": ["annotations"]}
+    assert ImageFolder(tmp_path).load()[0].reading == expected
+
+
+def test_many_kinds_of_endings_are_summed(tmp_path):
+    fill(tmp_path, "a", "b")
+    for i in range(30):
+        (tmp_path / f"a/x.{i:03}").write_text("")
+    endings = ImageFolder(tmp_path).load()[0].reading["other_endings"]
+    assert len(endings) == 11
+    assert endings["others"] == 20
 
 
 def test_what_is_hidden_is_left_out_at_every_depth(tmp_path):
@@ -88,13 +99,14 @@ def test_what_is_hidden_is_left_out_at_every_depth(tmp_path):
     fill(tmp_path, "a/.ipynb_checkpoints", "b/deep/.x/y", ".trash/c")
     write(tmp_path / "b/._0.png")
     write(tmp_path / "stray.png")
+    write(tmp_path / "._stray.png")
     (tmp_path / "b/Thumbs.db").write_text("")
     (tmp_path / "b/.DS_Store").write_text("")
     (tmp_path / "a/lost.png").symlink_to(tmp_path / "nowhere.png")
     images = ImageFolder(tmp_path).load()[0]
     assert images.classes == ("a", "b")
     assert len(images) == 6
-    assert images.reading == {"hidden": 7, "other_endings": {".db": 1}, "outside_classes": 1, "broken_links": 1}
+    assert images.reading == {"hidden": 8, "other_endings": {".db": 1}, "outside_classes": 1, "broken_links": 1}
 
 
 def test_a_root_that_is_hidden_itself_is_read(tmp_path):
@@ -126,6 +138,9 @@ def test_a_first_row_that_names_a_file_is_no_header(tmp_path):
     (tmp_path / "t.csv").write_text("a/0.png,0.609\na/1.png,-0.885\nb/0.png,0.51\n")
     with pytest.raises(ValueError, match=r"to be a header 'file,target.*, but it names the file 'a/0.png'"):
         ImageFolder(tmp_path, task="regression", labels=tmp_path / "t.csv").load()
+    (tmp_path / "t.csv").write_text("file,x\na/0.png,0.609\n")
+    (tmp_path / "file").write_text("")
+    assert len(ImageFolder(tmp_path, task="regression", labels=tmp_path / "t.csv").load()[0]) == 1
 
 
 def test_missing_files_are_counted_and_images_without_target_too(tmp_path):

@@ -33,20 +33,20 @@ def test_enough_different_images_are_not_worth_a_word():
 
 def test_rare_classes_are_named_with_their_counts():
     said = remarks(split(images([0] * 20 + [1] * 9)))
-    assert said == ["1 of 2 classes have fewer than 10 samples in the roles weights and arch together: 'b' (9)."]
+    assert said == ["Classes with fewer than 10 samples in the roles weights and arch together (1 of 2): 'b' (9)."]
 
 
 def test_many_rare_classes_are_counted_and_the_first_named():
     classes = tuple(f"c{i:02}" for i in range(30))
     (said,) = remarks(split(images([i for i in range(30) for _ in range(2)], classes=classes)))
-    assert said.startswith("30 of 30 classes have fewer than 10")
+    assert said.startswith("Classes with fewer than 10 samples in the roles weights and arch together (30 of 30): ")
     assert said.endswith("'c09' (2), and 20 more.")
 
 
 def test_classes_that_a_role_lacks_are_named():
     test = images([0] * 3, torch.arange(27, dtype=torch.uint8).view(3, 1, 3, 3), classes=("a", "b", "c"))
     said = remarks(split(images([0, 1] * 10, classes=("a", "b", "c")), test))
-    assert said[0] == "1 of 3 classes have fewer than 10 samples in the roles weights and arch together: 'c' (0)."
+    assert said[0] == "Classes with fewer than 10 samples in the roles weights and arch together (1 of 3): 'c' (0)."
     assert said[1] == (
         "Some roles lack samples of a class: weights has none of 'c'; arch has none of 'c'; test has none of 'b', 'c'."
     )
@@ -57,7 +57,7 @@ def test_labels_are_counted_by_their_positive_samples():
     targets[:, 0] = 1
     pixels = images([0, 1] * 10).pixels
     whole = split(Images(pixels, targets, "multilabel", ("sun", "wind")))
-    assert "1 of 2 labels have fewer than 10 samples in the roles weights and arch together: 'wind' (0)." in remarks(
+    assert "Labels with fewer than 10 samples in the roles weights and arch together (1 of 2): 'wind' (0)." in remarks(
         whole
     )
 
