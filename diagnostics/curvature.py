@@ -107,7 +107,10 @@ class Curvature(Diagnostic):
         if self.kinds and len(search.alphas) > 1:
             for place, kind in enumerate(search.alphas):
                 block, _ = bounded_ends(Block(hessian, hessian.indices(place)), self.tolerance)
-                values |= {f"curvature/max_{kind}": block.value, f"curvature/max_upper_{kind}": block.value + block.bound}
+                values |= {
+                    f"curvature/max_{kind}": block.value,
+                    f"curvature/max_upper_{kind}": block.value + block.bound,
+                }
         return values
 
     def _whole(self, hessian: ProbeHessian, search: SearchModule) -> dict[str, float]:

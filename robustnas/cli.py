@@ -22,7 +22,8 @@ from robustnas.data import ImageData
 from robustnas.environment import check_variables
 from robustnas.folder import held, starting_point
 from robustnas.launch import beside_others, check_launch, processes
-from robustnas.options import CommandLineError, check_linked, check_words, explain
+from robustnas.options import CommandLineError, check_linked, checked, explain
+from robustnas.paths import expand
 from robustnas.precision import Matmul, matmul_precision
 from robustnas.safe_files import check_numbers
 from robustnas.training import SearchModule
@@ -88,6 +89,9 @@ class RobustCLI(LightningCLI):
         check_precision(config.trainer.precision)
         check_launch(processes(config.trainer), int(config.trainer.num_nodes))
         self.precision.enter_context(matmul_precision(config.matmul_precision))
+        for name in ("run", "ckpt_path"):
+            if config.get(name):
+                config[name] = str(expand(config[name], f"--{name}"))
         checkpoint = config.get("ckpt_path")
         folder = config.run or os.environ.get("ROBUSTNAS_RUN")
         if folder is None and checkpoint not in (None, "last", "auto"):
@@ -198,7 +202,7 @@ def main(arguments: list[str], run: type[RobustCLI] = RobustCLI) -> RobustCLI:
     child = "LOCAL_RANK" in os.environ
     exact = {"allow_abbrev": False}  # a misspelt option must not pass for another one
     try:
-        check_words(arguments)
+        arguments = checked(arguments)
         return run(
             Module,
             ImageData,

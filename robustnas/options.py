@@ -8,10 +8,10 @@ import importlib
 import inspect
 import re
 import sys
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
+from robustnas.paths import expand, find_config
 from robustnas.safe_yaml import read_yaml
 from robustnas.trust import is_trusted, own_sentence
 
@@ -49,26 +49,60 @@ class Parser(argparse.ArgumentParser):
         return explain(message)
 
 
-def check_words(words: Sequence[str]) -> None:
+def checked(words: Sequence[str]) -> list[str]:
     """Refuse a nameless run, and configurations that are no YAML or stand for too much, before they are parsed.
 
     Args:
-        words: The command line. Files that are missing are left to its parser.
+        words: The command line.
+
+    Returns:
+        The command line, with the path of each configuration in place of its name.
 
     Raises:
-        CommandLineError: If one is refused.
+        CommandLineError: If one is refused, or there is no such configuration.
     """
-    for number, word in enumerate(words):
-        option, equals, value = word.partition("=")
+    found: list[str] = []
+    for word in words:
         if word == "--run=":
             raise CommandLineError("Expected `--run` to name a folder, but got ''.")
-        if option in ("-c", "--config"):
-            path = Path(value if equals else "".join(words[number + 1 : number + 2]))
-            try:
-                if path.is_file():
-                    read_yaml(path)
-            except (OSError, ValueError) as error:
-                raise CommandLineError(str(error)) from error
+        option, equals, value = word.partition("=")
+        if option in ("-c", "--config") and equals:
+            found.append(f"{option}={_configuration(value)}")
+        elif found and found[-1] in ("-c", "--config"):
+            found.append(_configuration(word))
+        else:
+            found.append(word)
+    return found
+
+
+def _configuration(name: str) -> str:
+    if not name or any(sign in name for sign in ("{", "\n", ": ")):  # YAML itself, which the parser takes too
+        return name
+    try:
+        path = find_config(name)
+        read_yaml(path)
+    except (OSError, ValueError) as error:
+        raise CommandLineError(str(error)) from error
+    return str(path)
+
+
+def path_option(name: str) -> Callable[[str], str]:
+    """What a parser does with an option that is a path: replace ``~`` and environment variables.
+
+    Args:
+        name: The option, for the message.
+
+    Returns:
+        A function of the word that was given.
+    """
+
+    def read(word: str) -> str:
+        try:
+            return word and str(expand(word, name))
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return read
 
 
 def check_linked(module: type, argument: str, given: object, read: object) -> None:

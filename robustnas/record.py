@@ -35,6 +35,7 @@ import numpy as np
 import numpy.typing as npt
 
 from robustnas.environment import environment
+from robustnas.paths import expand
 from robustnas.safe_files import parse_json, read_arrays
 from robustnas.spaces import Genotype, is_genotype_text, parse_genotype
 from robustnas.text_files import decode, read_bytes, read_text
@@ -214,8 +215,8 @@ def read_genotype(source: str, space: str | None = None) -> Genotype:
     Raises:
         ValueError: If there is none, or there are several.
     """
+    path = Path(source) if is_genotype_text(source) else expand(source, "genotype")
     try:
-        path = Path(source)
         folder, file = path.is_dir(), path.is_file()
     except (OSError, ValueError):  # a text that is too long for a name, or holds what no name can
         folder = file = False

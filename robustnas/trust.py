@@ -188,6 +188,8 @@ def _named(words: Sequence[str]) -> Iterator[str]:
         value = word
         if word.startswith("--"):
             option, _, value = word.lstrip("-").partition("=")
+        elif word == "-c":  # what follows is the name of a file
+            option = "config"
         if re.split(r"[.+]", option)[0] not in SECTIONS:
             continue
         for path in re.findall(r"(?<![\w./\\-])([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+)(?![\w./\\-])", value):

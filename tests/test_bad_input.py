@@ -15,8 +15,14 @@ from robustnas.record import Run, read_genotype
 ROWS: dict[str, tuple[Sequence[str], str]] = {
     "unknown command": (["serach"], "Expected a command among quickstart, fit, validate, test, evaluate, "),
     "nothing to fit": (["fit"], "Expected `data` and `model` to be given, but got none."),
-    "missing configuration": (["fit", "-c", "none.yaml"], "Expected `--config` to be a YAML file, but got '"),
-    "configuration is a folder": (["fit", "-c", "empty"], "Expected `--config` to be a YAML file, but got '"),
+    "missing configuration": (
+        ["fit", "-c", "none.yaml"],
+        "Expected `--config` to be a YAML file or the name of one that ",
+    ),
+    "configuration is a folder": (
+        ["fit", "-c", "empty"],
+        "Expected `--config` to be a YAML file or the name of one that ",
+    ),
     "malformed YAML": (
         ["fit", "-c", "malformed.yaml"],
         "Expected malformed.yaml to be a configuration in YAML, but reading it fails: ",

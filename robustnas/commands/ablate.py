@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from robustnas.folder import held
-from robustnas.options import Parser
+from robustnas.options import Parser, path_option
 from robustnas.studies.engine import Engine
 from robustnas.studies.estimate import Estimate, estimate
 from robustnas.studies.grid import Cell, cells_of, chosen
@@ -108,8 +108,15 @@ def _parser() -> Parser:
         description="Run a study: a grid of variants, spaces, data, overrides and seeds. Finished cells are skipped, "
         "so that the same command goes on with a study that was stopped.",
     )
-    parser.add_argument("study", metavar="STUDY", help="YAML file of the study, or the name of one of robustnas")
-    parser.add_argument("--folder", help="folder of the study (default: its name, in runs/)")
+    parser.add_argument(
+        "study",
+        metavar="STUDY",
+        type=path_option("STUDY"),
+        help="YAML file of the study, or the name of one of robustnas",
+    )
+    parser.add_argument(
+        "--folder", type=path_option("--folder"), help="folder of the study (default: its name, in runs/)"
+    )
     parser.add_argument("--engine", choices=ENGINES, default="local", help="where cells run (default: local)")
     parser.add_argument("--workers", type=int, help="cells at a time (default: one a core, or as GPUs hold)")
     parser.add_argument("--threads", type=int, help="threads of a worker (default: 1, or a share of the cores)")

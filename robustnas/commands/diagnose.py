@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from robustnas.options import Parser
+from robustnas.options import Parser, path_option
 from robustnas.verdict import History, Verdict, judge
 from robustnas.verdict.foreign import is_history, read_foreign
 
@@ -43,7 +43,9 @@ def main(arguments: list[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("run", metavar="RUN", help="folder of a search, or the α history of another tool")
+    parser.add_argument(
+        "run", metavar="RUN", type=path_option("RUN"), help="folder of a search, or the α history of another tool"
+    )
     parser.add_argument("--space", help="search space, by name or import path (default: the one the run names)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(arguments[1:])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from robustnas.drawing import save_drawing
-from robustnas.options import Parser
+from robustnas.options import Parser, path_option
 from robustnas.record import read_genotype
 from robustnas.spaces import find_space
 
@@ -24,7 +24,11 @@ def main(arguments: list[str]) -> None:
         "that holds one, or a run folder",
     )
     parser.add_argument(
-        "--out", action="append", metavar="FILE", help="file ending in .svg, .png or .dot (default: genotype.svg)"
+        "--out",
+        action="append",
+        metavar="FILE",
+        type=path_option("--out"),
+        help="file ending in .svg, .png or .dot (default: genotype.svg)",
     )
     parser.add_argument("--space", help="search space, by name or import path (default: the one the genotype names)")
     options = parser.parse_args(arguments[1:])

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from robustnas.evaluating import Result, data_of, recipe_of, section_of, train_and_test
-from robustnas.options import Parser
+from robustnas.options import Parser, path_option
 from robustnas.record import read_genotype
 
 
@@ -28,9 +28,9 @@ def main(arguments: list[str]) -> None:
         allow_abbrev=False,
         epilog="Any option of `robustnas fit` may follow, such as --trainer.max_epochs 100.",
     )
-    parser.add_argument("folder", metavar="RUN", help="folder of the search")
+    parser.add_argument("folder", metavar="RUN", type=path_option("RUN"), help="folder of the search")
     parser.add_argument("-c", "--config", help="YAML of the evaluation (default: the recipe of the space's paper)")
-    parser.add_argument("--run", help="folder of the evaluation (default: RUN/evaluation)")
+    parser.add_argument("--run", type=path_option("--run"), help="folder of the evaluation (default: RUN/evaluation)")
     options, rest = parser.parse_known_args(arguments[1:])
     folder = Path(options.folder)
     genotype = read_genotype(str(folder))

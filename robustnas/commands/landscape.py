@@ -17,7 +17,7 @@ from robustnas.landscape import Landscape, landscape_figure, orthonormal, over_p
 from robustnas.networks import Mixture
 from robustnas.networks.mixture import one_hots
 from robustnas.networks.statistics import still_statistics
-from robustnas.options import Parser
+from robustnas.options import Parser, path_option
 from robustnas.precision import full_precision
 from robustnas.record import write_bytes, write_json
 from robustnas.training import SearchModule
@@ -38,13 +38,15 @@ def main(arguments: list[str]) -> None:
         "mixture to the genotype. A bowl is good to round, a cliff is not.",
         allow_abbrev=False,
     )
-    parser.add_argument("checkpoint", metavar="CKPT", help="checkpoint of a search, or the folder of its run")
+    parser.add_argument(
+        "checkpoint", metavar="CKPT", type=path_option("CKPT"), help="checkpoint of a search, or the folder of its run"
+    )
     parser.add_argument("--directions", choices=("random", "eigenvectors"), default="random", help="of the plane")
     parser.add_argument("--radius", type=float, default=1.0, help="how far to go in α (default: 1)")
     parser.add_argument("--steps", type=int, default=11, help="points on an axis, odd (default: 11)")
     parser.add_argument("--batches", type=int, default=2, help="batches to average the loss over (default: 2)")
     parser.add_argument("--seed", type=int, default=0, help="seed of random directions (default: 0)")
-    parser.add_argument("-o", "--out", help="folder of the result (default: the run)")
+    parser.add_argument("-o", "--out", type=path_option("--out"), help="folder of the result (default: the run)")
     options = parser.parse_args(arguments[1:])
     if options.batches < 1:
         raise ValueError(f"Expected `--batches` to be at least 1, but got {options.batches}.")

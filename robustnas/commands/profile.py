@@ -10,7 +10,7 @@ from robustnas import cli
 from robustnas.cost import UNITS, CostTable, Measure, Profiler
 from robustnas.environment import THREADS
 from robustnas.lanes import label_of
-from robustnas.options import Parser
+from robustnas.options import Parser, path_option
 from robustnas.record import environment, write_json
 from robustnas.spaces import SearchSpace
 from robustnas.training import SearchModule
@@ -70,7 +70,13 @@ def _parser() -> Parser:
     parser.add_argument("--device", help="where latency is measured (default: cuda where there is one, else cpu)")
     parser.add_argument("--threads", type=int, default=1, help="threads of a CPU (default: 1)")
     parser.add_argument("--repeats", type=int, default=15, help="timed runs of an operation, whose median counts")
-    parser.add_argument("--out", default="costs.json", metavar="FILE", help="file of the table (default: costs.json)")
+    parser.add_argument(
+        "--out",
+        type=path_option("--out"),
+        default="costs.json",
+        metavar="FILE",
+        help="file of the table (default: costs.json)",
+    )
     return parser
 
 

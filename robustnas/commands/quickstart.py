@@ -13,7 +13,7 @@ from robustnas import cli
 from robustnas.commands.evaluate import print_results
 from robustnas.evaluating import Result, data_of, train_and_test
 from robustnas.networks.resnet import channels_for
-from robustnas.options import Parser
+from robustnas.options import Parser, path_option
 from robustnas.record import read_genotype
 
 
@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> None:
         description="Search with DARTS on scikit-learn's handwritten digits, then train the found network and a "
         "ResNet of like size from scratch. Takes minutes on two cores.",
     )
-    parser.add_argument("--run", help="folder of the results (default: a new one in runs/)")
+    parser.add_argument("--run", type=path_option("--run"), help="folder of the results (default: a new one in runs/)")
     parser.add_argument("--seed", type=int, default=0, help="seed of everything (default: 0)")
     options = parser.parse_args(arguments[1:])
     root = Path(options.run) if options.run else cli.new_folder("quickstart")

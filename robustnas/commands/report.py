@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from robustnas.options import Parser
+from robustnas.options import Parser, path_option
 from robustnas.record import write_text
 from robustnas.report import report
 
@@ -26,10 +26,18 @@ def main(arguments: list[str]) -> None:
         allow_abbrev=False,
     )
     parser.add_argument(
-        "runs", metavar="RUN", nargs="+", help="folder of a search, several are compared; or of a study"
+        "runs",
+        metavar="RUN",
+        nargs="+",
+        type=path_option("RUN"),
+        help="folder of a search, several are compared; or of a study",
     )
     parser.add_argument(
-        "-o", "--out", metavar="FILE", help="file to write (default: report.html here, or in the folder of a study)"
+        "-o",
+        "--out",
+        metavar="FILE",
+        type=path_option("--out"),
+        help="file to write (default: report.html here, or in the folder of a study)",
     )
     parser.add_argument("--space", help="search space, by name or import path (default: the one that a run names)")
     options = parser.parse_args(arguments[1:])

@@ -11,7 +11,7 @@ import jsonargparse
 from robustnas import cli
 from robustnas.drawing import save_drawing
 from robustnas.evaluating import data_of
-from robustnas.options import Parser, explain
+from robustnas.options import Parser, explain, path_option
 from robustnas.record import Run, write_text
 from robustnas.safe_files import load_checkpoint
 from robustnas.spaces import Genotype
@@ -39,9 +39,17 @@ def main(arguments: list[str]) -> None:
         epilog="Options of the rule follow its name, such as --selection.every 1; any option of `robustnas fit` may "
         "follow, such as --trainer.accelerator cpu. The search is left as it is, and its callbacks take no part.",
     )
-    parser.add_argument("checkpoint", metavar="CKPT", help="checkpoint of a search, or the folder of its run")
+    parser.add_argument(
+        "checkpoint", metavar="CKPT", type=path_option("CKPT"), help="checkpoint of a search, or the folder of its run"
+    )
     parser.add_argument("--selection", default="Strongest", help="name or import path (default: Strongest)")
-    parser.add_argument("-o", "--run", metavar="OUT", help="folder of the result (default: in the run, named after it)")
+    parser.add_argument(
+        "-o",
+        "--run",
+        metavar="OUT",
+        type=path_option("--run"),
+        help="folder of the result (default: in the run, named after it)",
+    )
     options, rest = parser.parse_known_args(arguments[1:])
     own, rest = _parted(rest)
     selection = _selection(options.selection, own)

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table as Lines
 
 from robustnas.csv_files import is_csv
-from robustnas.options import Parser
+from robustnas.options import Parser, path_option
 from robustnas.record import read_genotype
 from robustnas.spaces import Genotype
 from robustnas.table import Table
@@ -58,7 +58,9 @@ def _parser() -> Parser:
         metavar="FILE",
         help="NAS-Bench-201's .pth file, NATS-Bench's .pickle.pbz2 file or -simple folder, or a CSV",
     )
-    made.add_argument("--out", required=True, help="file of the table: .parquet, .csv or .csv.gz")
+    made.add_argument(
+        "--out", required=True, type=path_option("--out"), help="file of the table: .parquet, .csv or .csv.gz"
+    )
     shown = actions.add_parser("show", help="say what a table knows of a genotype, or of all of them")
     shown.add_argument("file", metavar="TABLE", help="file of the table: .parquet, .csv or .csv.gz")
     shown.add_argument("genotype", nargs="?", metavar="GENOTYPE", help="a genotype, its file, or the folder of a run")

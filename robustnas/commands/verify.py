@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from robustnas.options import Parser
+from robustnas.options import Parser, path_option
 from robustnas.record import environment, write_json
 from robustnas.verification.checks import CHECKS, describe, run_checks
 from robustnas.verification.finding import Outcome
@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> int:
     unknown = [name for name in options.only if name not in CHECKS]
     if unknown:
         raise ValueError(f"Expected `--only` to be one of {', '.join(CHECKS)}, but got {unknown[0]!r}.")
-    if options.json is not None and not options.json.absolute().parent.is_dir():
+    if options.json is not None and not Path(options.json).absolute().parent.is_dir():
         raise ValueError(f"Expected `--json` to be a file in a folder that exists, but got {options.json}.")
     start, console = time.perf_counter(), Console()
     names = [name for name in CHECKS if not options.only or name in options.only]
@@ -74,7 +74,9 @@ def _parser() -> Parser:
     parser.add_argument(
         "--only", action="append", default=[], metavar="NAME", help=f"one check; several times: {listing}"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write what was found, for programs")
+    parser.add_argument(
+        "--json", type=path_option("--json"), metavar="FILE", help="also write what was found, for programs"
+    )
     return parser
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+Place = tuple[int, int]  # a part and the index of an image in it
 PROBED = 64  # values of an image that are compared first; only where they agree are all of them
 
 
@@ -36,7 +37,7 @@ def count_duplicates(parts: Sequence[tuple[Tensor, Sequence[str | None]]]) -> Du
     Returns:
         The counts. Images without a role count as copies only.
     """
-    groups = defaultdict(list)
+    groups: dict[bytes, list[Place]] = defaultdict(list)
     for part, (pixels, _) in enumerate(parts):
         flat = pixels.flatten(1)
         probed = flat[:, torch.linspace(0, flat.shape[1] - 1, min(PROBED, flat.shape[1])).long()].contiguous().numpy()
@@ -52,13 +53,13 @@ def count_duplicates(parts: Sequence[tuple[Tensor, Sequence[str | None]]]) -> Du
 
 
 def _same(
-    parts: Sequence[tuple[Tensor, Sequence[str | None]]], candidates: Iterator | Sequence
-) -> Iterator[list[tuple[int, int]]]:
+    parts: Sequence[tuple[Tensor, Sequence[str | None]]], candidates: Iterable[list[Place]]
+) -> Iterator[list[Place]]:
     """Groups of at least two images that agree in all pixels, out of groups that agree in some."""
     for group in candidates:
         if len(group) < 2:
             continue
-        whole: dict[Hashable, list[tuple[int, int]]] = defaultdict(list)
+        whole: dict[bytes, list[Place]] = defaultdict(list)
         for part, index in group:
             whole[hashlib.sha256(parts[part][0][index].numpy().tobytes()).digest()].append((part, index))
         yield from (same for same in whole.values() if len(same) > 1)

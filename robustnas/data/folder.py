@@ -16,6 +16,7 @@ from robustnas.data.module import ImageData
 from robustnas.data.parts import with_validation
 from robustnas.data.targets import encode_targets
 from robustnas.data.wording import listed
+from robustnas.paths import expand
 
 
 class ImageFolder(ImageData):
@@ -57,11 +58,11 @@ class ImageFolder(ImageData):
         super().__init__(**shared)
         if task != "classification" and labels is None:
             raise ValueError(f"Expected `labels` to be a CSV file of targets for {task}, but got None.")
-        self.root = Path(root)
+        self.root = expand(root, "root")
         self.decoding = Decoding(channels, image_size, background, skip_unreadable)
         self.target_task: Task = task
-        self.labels = None if labels is None else Path(labels)
-        self.cache_dir = self.root / cache.FOLDER if cache_dir is None else Path(cache_dir)
+        self.labels = None if labels is None else expand(labels, "labels")
+        self.cache_dir = self.root / cache.FOLDER if cache_dir is None else expand(cache_dir, "cache_dir")
 
     @property
     def source(self) -> str:
@@ -97,7 +98,7 @@ class ImageFolder(ImageData):
     def _table(self, path: Path) -> Images:
         header, rows = _read_table(path)
         files = [self._below_root(row[0]) for row in rows]
-        if self._below_root(header[0]).is_file():
+        if Path(header[0]).suffix and self._below_root(header[0]).is_file():
             raise ValueError(
                 f"Expected the first row of {str(path)!r} to be a header 'file,target[,target2...]', but it names the "
                 f"file {header[0]!r}; put a header above it."
@@ -110,6 +111,7 @@ class ImageFolder(ImageData):
             )
         listing = Listing()
         unnamed = len(set(listing.images(self.root, self.root)) - set(files))
+        listing.other_endings.clear()  # such as that of the table
         reading = {**listing.reading(), **({"not_in_labels": unnamed} if unnamed else {})}
         columns: dict[str, list[Any]] = {name: [row[i] for row in rows] for i, name in enumerate(header[1:], start=1)}
         return self._images(files, columns, path, None, reading)

@@ -147,7 +147,8 @@ def _datasets() -> Any:
 def _content_hash(images: list[Encoded]) -> str:
     digest = hashlib.sha256()
     for image in images:
-        content = image.content.read_bytes() if isinstance(image.content, Path) else image.content or b""
+        held = image.content
+        content = (held.read_bytes() if held.is_file() else b"") if isinstance(held, Path) else held or b""
         digest.update(len(content).to_bytes(8, "little"))
         digest.update(content)
     return digest.hexdigest()

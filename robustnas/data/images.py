@@ -74,13 +74,7 @@ class Images:
 
     def class_counts(self) -> dict[str, int]:
         """Samples of each class, or positive samples of each label; empty for regression."""
-        if self.task == "regression":
-            return {}
-        if self.task == "classification":
-            counts = self.targets.bincount(minlength=len(self.classes))
-        else:
-            counts = (self.targets > 0.5).sum(0)
-        return dict(zip(self.classes, counts.tolist(), strict=True))
+        return count_classes(self.targets, self.task, self.classes)
 
     def content_hash(self) -> str:
         """SHA-256 of pixels and targets with their shapes, in hexadecimal."""
@@ -89,6 +83,23 @@ class Images:
             digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
             digest.update(tensor.contiguous().numpy().data)
         return digest.hexdigest()
+
+
+def count_classes(targets: Tensor, task: Task, classes: tuple[str, ...]) -> dict[str, int]:
+    """Samples of each class, or positive samples of each label.
+
+    Args:
+        targets: The targets.
+        task: What they are.
+        classes: Names of the classes or labels.
+
+    Returns:
+        Numbers by name; empty for regression.
+    """
+    if task == "regression":
+        return {}
+    counts = targets.bincount(minlength=len(classes)) if task == "classification" else (targets > 0.5).sum(0)
+    return dict(zip(classes, counts.tolist(), strict=True))
 
 
 def pixel_statistics(pixels: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from robustnas.data.parts import Part, part_of
-from robustnas.data.wording import listed
+from robustnas.data.wording import SHOWN, listed
 
 SUFFIXES = {
     ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp",
@@ -22,7 +22,7 @@ class Listing:
     Attributes:
         hidden: Image files that are hidden, or lie in hidden folders.
         other_endings: Files that are no images, by the ending of their name.
-        outside_classes: Image files beside the folders of the classes.
+        outside_classes: Image files beside the folders of the classes or parts.
         broken_links: Names of images that lead to no file.
         folders: Folders without an image, beside those of the parts.
     """
@@ -77,11 +77,7 @@ class Listing:
         if not found or empty:
             got = f"no image in {listed([repr(name) for name in empty])}" if empty else "none"
             raise ValueError(f"Expected {str(folder)!r} to hold a folder of images for each class, but got {got}.")
-        for path in folder.iterdir():
-            if path.is_dir() and path.name.startswith("."):
-                self.images(path, folder)  # counts them
-            elif path.suffix.lower() in SUFFIXES and path.is_file():
-                self.outside_classes += 1
+        self._count_beside(folder)
         return found
 
     def parts(self, root: Path) -> dict[Part, Path]:
@@ -123,13 +119,27 @@ class Listing:
                 )
             else:
                 self.folders.append(path.name)
+        self._count_beside(root)
         return found
+
+    def _count_beside(self, folder: Path) -> None:
+        """Count the images in a folder that lie in no class or part, and those that are hidden there."""
+        for path in folder.iterdir():
+            if path.is_dir():
+                if path.name.startswith("."):
+                    self.images(path, folder)
+            elif path.suffix.lower() in SUFFIXES:
+                self.hidden += path.name.startswith(".")
+                self.outside_classes += not path.name.startswith(".")
 
     def reading(self) -> dict[str, Any]:
         """What was left out, in plain JSON values."""
+        endings = dict(self.other_endings.most_common(SHOWN))
+        if others := self.other_endings.total() - sum(endings.values()):
+            endings["others"] = others
         all_of_it = {
             "hidden": self.hidden,
-            "other_endings": dict(sorted(self.other_endings.items())),
+            "other_endings": endings,
             "outside_classes": self.outside_classes,
             "broken_links": self.broken_links,
             "folders_without_images": self.folders,

@@ -14,6 +14,7 @@ from robustnas.data.images import Images
 from robustnas.data.parts import part_of, with_validation
 from robustnas.data.table import ImageTable, encoded_cell
 from robustnas.data.targets import encode_targets
+from robustnas.paths import expand
 
 
 class ParquetImages(ImageTable):
@@ -44,9 +45,9 @@ class ParquetImages(ImageTable):
         **shared: Any,
     ) -> None:
         super().__init__(image_column=image_column, **shared)
-        self.train_path = Path(train)
-        self.test_path = None if test is None else Path(test)
-        self.val_path = None if val is None else Path(val)
+        self.train_path = expand(train, "train")
+        self.test_path = None if test is None else expand(test, "test")
+        self.val_path = None if val is None else expand(val, "val")
 
     @property
     def source(self) -> str:

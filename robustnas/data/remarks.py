@@ -19,7 +19,7 @@ FEW = 10  # samples of a class in weights and arch together, below which it is s
 LEFT_OUT = {  # what `Images.reading` counts, in words
     "unreadable": "left out {} that cannot be read ({})",
     "hidden": "left out {} that are hidden or lie in hidden folders",
-    "outside_classes": "left out {} that lie beside the folders of the classes",
+    "outside_classes": "left out {} that lie beside the folders of the classes or parts",
     "broken_links": "left out {} whose links lead to no file",
     "not_in_labels": "left out {} below `root` that `labels` does not name",
     "composited": "composited {} with transparent pixels on `background`",
@@ -88,10 +88,9 @@ def _of_one_colour(split: SplitImages) -> Iterator[str]:
     images = [split.train, *([] if split.test is None else [split.test])]
     count, total = sum(_constant(part.pixels) for part in images), sum(map(len, images))
     if count:
-        yield (
-            f"{count} of {total} images are of one colour, so that nothing can be learned from them; `background` "
-            "changes those whose shape is in their transparency."
-        )
+        composited = any("composited" in reading for reading in split.reading().values())
+        hint = "; `background` changes those whose shape is in their transparency" if composited else ""
+        yield f"{count} of {total} images are of one colour, so that nothing can be learned from them{hint}."
 
 
 def _constant(pixels: Tensor) -> int:
@@ -100,15 +99,15 @@ def _constant(pixels: Tensor) -> int:
 
 
 def _of_classes(split: SplitImages) -> Iterator[str]:
-    counts = {role: split.select(role).class_counts() for role, indices in split.indices.items() if len(indices)}
+    counts = split.class_counts()
     if not counts["weights"]:  # regression has no classes
         return
-    word, plural = ("class", "classes") if split.train.task == "classification" else ("label", "labels")
+    word, plural = ("class", "Classes") if split.train.task == "classification" else ("label", "Labels")
     trained = {name: count + counts.get("arch", {}).get(name, 0) for name, count in counts["weights"].items()}
     if few := [f"{name!r} ({count})" for name, count in trained.items() if count < FEW]:
         yield (
-            f"{len(few)} of {len(trained)} {plural} have fewer than {FEW} samples in the roles weights and arch "
-            f"together: {listed(few)}."
+            f"{plural} with fewer than {FEW} samples in the roles weights and arch together ({len(few)} of "
+            f"{len(trained)}): {listed(few)}."
         )
     missing = {role: [repr(name) for name, count in found.items() if not count] for role, found in counts.items()}
     said = [f"{role} has none of {listed(names)}" for role, names in missing.items() if names]

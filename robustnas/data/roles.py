@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from robustnas.data.duplicates import Duplicates, count_duplicates
-from robustnas.data.images import Images, pixel_statistics
+from robustnas.data.images import Images, count_classes, pixel_statistics
 from robustnas.data.parts import check_alike
 from robustnas.data.splits import ROLES, Role, check_fractions, index_hash, split_roles
 
@@ -106,6 +106,15 @@ class SplitImages:
         """Hash of each role's indices."""
         return {role: index_hash(indices) for role, indices in self.indices.items()}
 
+    def class_counts(self) -> dict[Role, dict[str, int]]:
+        """Samples of each class, or positive samples of each label, in every role that has samples."""
+        return {
+            role: count_classes(part.targets[indices], part.task, part.classes)
+            for role, indices in self.indices.items()
+            if len(indices)
+            for part in [self.part(role)]
+        }
+
     def duplicates(self) -> Duplicates:
         """How many images have the same pixels as others, and how many of these lie in several roles."""
         parts: list[tuple[Tensor, list[str | None]]] = []
@@ -130,11 +139,10 @@ class SplitImages:
 
     def describe(self) -> dict[str, Any]:
         """Sizes, hashes and classes of the roles, hashes of the data and what was left out, in plain JSON values."""
-        hashes = self.hashes()
+        hashes, counts = self.hashes(), self.class_counts()
         roles: dict[str, Any] = {}
         for role, indices in self.indices.items():
-            counts = self.select(role).class_counts() if len(indices) else {}
-            roles[role] = {"size": len(indices), "sha256": hashes[role], "class_counts": counts}
+            roles[role] = {"size": len(indices), "sha256": hashes[role], "class_counts": counts.get(role, {})}
         return {
             "task": self.train.task,
             "classes": list(self.train.classes),
@@ -164,6 +172,8 @@ def check_roles(held: Mapping[str, str], found: Mapping[str, str]) -> None:
             f"Expected the roles to be those of the checkpoint, but got other samples for {changed}: resume with "
             "the same data, `split_seed`, `fractions` and `test_fraction`."
         )
+
+
 def _without_selection(fractions: tuple[float, float, float]) -> tuple[float, float, float]:
     check_fractions(fractions)
     weights, arch, selection = fractions

@@ -9,6 +9,7 @@ from typing import Any
 from robustnas.data.decoding import Channels, Decoding, Encoded
 from robustnas.data.images import Task
 from robustnas.data.module import ImageData
+from robustnas.paths import expand
 
 
 class ImageTable(ImageData, ABC):
@@ -52,7 +53,7 @@ class ImageTable(ImageData, ABC):
         self.target_columns = [target_columns] if isinstance(target_columns, str) else list(target_columns)
         self.target_task: Task = task
         self.limit = limit
-        self.cache_dir = None if cache_dir is None else Path(cache_dir)
+        self.cache_dir = None if cache_dir is None else expand(cache_dir, "cache_dir")
 
 
 def encoded_cell(cell: Any, name: str, folder: Path) -> Encoded:

@@ -11,6 +11,7 @@ from typing import Literal
 from torch import Tensor
 
 from robustnas.cost import CostTable, Measure, read_table
+from robustnas.paths import expand
 from robustnas.spaces import SearchSpace
 from robustnas.strategies.moment import Moment
 from robustnas.strategies.penalty import Penalty
@@ -119,4 +120,4 @@ class ExpectedCost(Penalty):
 
     @cached_property
     def _table(self) -> CostTable:
-        return read_table(self.table)
+        return read_table(expand(self.table, "table"))

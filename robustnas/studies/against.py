@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from robustnas.paths import expand
+
 Arguments = dict[str, Any]
 
 TRAINED = ("RandomGenotype", "RandomSharing", "ResNet")  # the default where what is found is trained
@@ -50,7 +52,8 @@ class Tabular:
         right = isinstance(given, dict) and "file" in given and not set(given) - set(names)
         if not right or not all(isinstance(value, str) for value in given.values()):
             raise ValueError(f"Expected `table` to have a `file`, `accuracy` and `validation`, but got {given!r}.")
-        for path in (folder / given["file"], Path(given["file"])):
+        file = expand(given["file"], "table.file")
+        for path in (folder / file, file):
             if path.is_file():
                 return cls(**{**given, "file": str(path)})
         raise ValueError(

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from robustnas.paths import expand, find_config, shipped_config
 from robustnas.safe_yaml import read_yaml
 from robustnas.studies.against import Arguments, Tabular, baselines_of
 
@@ -91,8 +91,8 @@ def read_study(path: str) -> Study:
     Raises:
         ValueError: If the file cannot be read, or does not describe a study.
     """
-    file = Path(path)
-    if not file.is_file() and (shipped := _shipped("studies", path)) is not None:
+    file = expand(path, "STUDY")
+    if not file.is_file() and (shipped := shipped_config(path, "studies")) is not None:
         file = shipped
     held = read_yaml(file)
     if not isinstance(held, dict) or not held:
@@ -100,32 +100,6 @@ def read_study(path: str) -> Study:
     if unknown := [str(key) for key in held if key not in KEYS]:
         raise ValueError(f"Expected a study to have only {', '.join(KEYS)}, but {path} has {', '.join(unknown)}.")
     return _study(held, file)
-
-
-def find_config(name: str, beside: Path) -> str:
-    """A configuration file: beside the study, from the working directory, or one that comes with robustnas.
-
-    Args:
-        name: The file; the ending may be left out of one that comes with robustnas.
-        beside: The folder of the study.
-
-    Returns:
-        Its path.
-
-    Raises:
-        ValueError: If there is none.
-    """
-    for path in (beside / name, Path(name), _shipped("", name)):
-        if path is not None and path.is_file():
-            return str(path.resolve())
-    raise ValueError(
-        f"Expected `config` to be a YAML file beside the study or one of robustnas, but got {name!r}, which is neither."
-    )
-
-
-def _shipped(folder: str, name: str) -> Path | None:
-    path = Path(str(files("robustnas.configs"))) / folder / (name if name.endswith(".yaml") else f"{name}.yaml")
-    return path if path.is_file() and Path(name).name == name else None
 
 
 def _study(held: dict[str, Any], file: Path) -> Study:
@@ -192,7 +166,7 @@ def _recipe(where: str, given: Any, folder: Path, bare: bool = False) -> Recipe:
     named = [named] if isinstance(named, str) else named
     if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
         raise ValueError(f"Expected `{where}.config` to be a YAML file or a list of them, but got {named!r}.")
-    configs = tuple(find_config(name, folder) for name in named)
+    configs = tuple(str(find_config(name, "config", folder).resolve()) for name in named)
     return Recipe(configs, _options(f"{where}.options", given.get("options")))
 
 

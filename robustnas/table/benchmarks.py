@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from robustnas.paths import expand
 from robustnas.spaces import Genotype, NASBench201
 from robustnas.table.pickles import read_checkpoint, read_pickle
 from robustnas.table.table import Table
@@ -63,7 +64,7 @@ def convert(path: str | Path, advance: Advance = lambda done, of: None) -> Table
     Raises:
         ValueError: If it is none of these, or cannot be read.
     """
-    path = Path(path)
+    path = expand(path, "FILE")
     if path.is_dir():
         held, count = _folder(path)
     elif path.suffix == ".pth":

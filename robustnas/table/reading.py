@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from robustnas.csv_files import number_hint, read_csv
+from robustnas.paths import expand
 from robustnas.spaces import Genotype, SearchSpace, find_space, parse_genotype
 
 Column = npt.NDArray[np.float32]
@@ -35,7 +36,7 @@ def read_columns(path: str | Path, architecture: str = "arch") -> tuple[list[str
     Raises:
         ValueError: If the file cannot be read, or has no such column, or no column of numbers.
     """
-    path = Path(path)
+    path = expand(path, "table")
     columns = _parquet(path) if path.suffix == ".parquet" else _csv(path)
     texts = [str(text or "").strip() for _, text in column_of(columns, architecture, path)]
     rows = [row for row, text in enumerate(texts) if text]

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from robustnas.csv_files import csv_text
+from robustnas.paths import expand
 from robustnas.record import write_bytes
 from robustnas.spaces import Genotype, SearchSpace, find_space, genotype_of, number_of
 from robustnas.table.reading import Column, column_of, parse, read_columns
@@ -140,8 +141,9 @@ class Table:
         Returns:
             The table, which others may have too.
         """
+        path = expand(path, "table")
         try:
-            changed = Path(path).stat().st_mtime_ns
+            changed = path.stat().st_mtime_ns
         except OSError:
             return cls.read(path, architecture=architecture)  # which says what is wrong
         return _held(str(path), architecture, changed)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from robustnas.networks import DiscreteNetwork
 from robustnas.networks import ResNet as ResNetNetwork
 from robustnas.networks.blocks import Stem
+from robustnas.paths import expand
 from robustnas.record import read_genotype
 from robustnas.spaces import find_space
 from robustnas.training.description import load
@@ -66,7 +67,7 @@ class Found(Architecture):
             image_channels, self.stem, self.auxiliary,
         )  # fmt: skip
         if self.inherit_from is not None:
-            supernet = load(self.inherit_from, SearchModule).supernet
+            supernet = load(expand(self.inherit_from, "inherit_from"), SearchModule).supernet
             network.load_edgewise_state_dict(supernet.edgewise_state_dict(), strict=False)
         return network
 

@@ -11,6 +11,7 @@ from robustnas.data import Role
 from robustnas.data.batch import Batch, derived_seed
 from robustnas.training.architecture import Architecture
 from robustnas.training.checks import check_below_one, check_momentum, check_not_negative, check_positive
+from robustnas.training.class_weights import ClassWeights
 from robustnas.training.finite import norm_of
 from robustnas.training.module import Module
 from robustnas.training.processes import average
@@ -38,6 +39,9 @@ class EvaluationModule(Module):
         auxiliary_weight: Weight :math:`\lambda_\text{aux}` of the auxiliary head's loss.
         drop_path: Probability that an operation is dropped for a sample, growing linearly from 0 over the epochs.
         label_smoothing: Share of the target that is spread over all classes.
+        class_weights: Weights of the classes in the loss that is descended: ``None`` for none, ``balanced`` for weights
+            that let rare classes count as much as others, see :func:`~robustnas.training.class_weights.balanced`, or a
+            list. For labels they weigh the positive samples.
         train_on_selection: Whether the role ``selection`` is trained on too; then there is nothing to validate on.
         seed: Seed of the initial weights and of everything drawn in training.
 
@@ -60,11 +64,13 @@ class EvaluationModule(Module):
         auxiliary_weight: float = 0.4,
         drop_path: float = 0.2,
         label_smoothing: float = 0.0,
+        class_weights: ClassWeights = None,
         train_on_selection: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__(locals())
         check_task(task, num_classes)
+        self.set_class_weights(class_weights, task, num_classes)
         check_positive(lr=lr)
         check_not_negative(lr_min=lr_min, weight_decay=weight_decay, clip=clip, auxiliary_weight=auxiliary_weight)
         check_momentum(momentum, nesterov)
@@ -92,9 +98,9 @@ class EvaluationModule(Module):
         torch.manual_seed(derived_seed(self.seed, "own", self.global_step, self.global_rank))
         drop_path = self.drop_path * self.current_epoch / (self.trainer.max_epochs or 1)
         outputs, auxiliary = self.network.with_auxiliary(batch.images, drop_path)
-        loss = self.train_loss(outputs, batch.targets)
+        loss = self.train_loss(outputs, batch.targets, self.class_weights)
         if auxiliary is not None:
-            loss = loss + self.auxiliary_weight * self.train_loss(auxiliary, batch.targets)
+            loss = loss + self.auxiliary_weight * self.train_loss(auxiliary, batch.targets, self.class_weights)
         self.check("training loss", average([loss.detach()])[0])  # processes must stop together
         update(self.train_metrics, self.task, outputs, batch.targets)
         self.log_loss("train", loss, len(batch.targets))

@@ -20,13 +20,14 @@ from robustnas.training.bf16 import slow_bf16
 from robustnas.training.carrying import carry
 from robustnas.training.changes import Change, Options, Place, changes_of, options_of, sentences
 from robustnas.training.checks import check_fit
+from robustnas.training.class_weights import ClassWeights, balanced_on, check_class_weights, initial
 from robustnas.training.combinations import without_effect
 from robustnas.training.description import KEY, describe, load
 from robustnas.training.finite import Finite, Named, check_saved, norm_of
 from robustnas.training.identity import check_start
 from robustnas.training.position import of_each_process, settle_position
 from robustnas.training.recorder import RunRecorder
-from robustnas.training.tasks import SampleMean
+from robustnas.training.tasks import SampleMean, Task
 
 _LOG = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ class Module(LightningModule, ABC):
         place: Where that checkpoint stands.
         resumed: Where in its epoch the checkpoint stood that is gone on from, until the epoch ends.
         train_metrics: How well the training batches of an epoch were predicted, part of every checkpoint.
+        class_weights: Weights of the classes in the losses that are descended, ``[classes]``, where there are some.
     """
 
     training_streams: Mapping[str, tuple[Role, ...]]
@@ -56,6 +58,7 @@ class Module(LightningModule, ABC):
         name: (0, name) for name in ("momentum", "nesterov", "weight_decay")
     }
     train_metrics: MetricCollection
+    class_weights: Tensor | None
 
     def __init__(self, arguments: Mapping[str, Any]) -> None:
         super().__init__()
@@ -68,6 +71,21 @@ class Module(LightningModule, ABC):
         self.place = Place(0, 0, False)
         self.resumed: dict[str, Any] = {}
         self.means = MetricCollection({f"{name}/loss": SampleMean() for name in self.losses}, compute_groups=False)
+
+    def set_class_weights(self, weights: ClassWeights, task: Task, num_classes: int) -> None:
+        """Choose the weights of classes; ``balanced`` ones are counted when the data are there.
+
+        Args:
+            weights: ``None`` for none, ``balanced``, or a list.
+            task: What is predicted.
+            num_classes: Outputs of the network.
+
+        Raises:
+            ValueError: If they do not fit the task.
+        """
+        check_class_weights(weights, task, num_classes)
+        self.balances = weights == "balanced"
+        self.register_buffer("class_weights", initial(weights, num_classes))
 
     @abstractmethod
     def check_images(self, images: Tensor) -> None:
@@ -132,6 +150,9 @@ class Module(LightningModule, ABC):
             self.options = options_of(self, self.trainer, getattr(self.trainer, "datamodule", None))
         check_start(self)
         if stage == "fit":
+            if self.balances and self.class_weights is not None:
+                roles = {role for roles in self.training_streams.values() for role in roles}
+                self.class_weights.copy_(balanced_on(getattr(self.trainer, "datamodule", None), roles))
             for said in [*without_effect(self, self.trainer.max_epochs or 1), *slow_bf16(self)]:
                 rank_zero_only(_LOG.warning)(said)
 

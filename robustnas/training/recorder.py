@@ -40,11 +40,13 @@ class RunRecorder(Callback):
         self._since = time.perf_counter()
         data: Any = getattr(trainer, "datamodule", None)
         described, run = data.describe() if hasattr(data, "describe") else None, Run(run_folder(trainer))
+        weights = getattr(pl_module, "class_weights", None)
         callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
         manifest = {
             **environment(),
             "module": getattr(pl_module, "description", None),
             "data": described,
+            "class_weights": None if weights is None else weights.tolist(),
             "epochs": trainer.max_epochs,
             "precision": str(trainer.precision),
             "float32": settings(),

@@ -46,6 +46,7 @@ from robustnas.strategies import (
 from robustnas.strategies.moment import Purpose
 from robustnas.training import alpha
 from robustnas.training.checks import check_below_one, check_momentum, check_not_negative, check_positive
+from robustnas.training.class_weights import ClassWeights
 from robustnas.training.combinations import check_parts
 from robustnas.training.compilation import check_compilable, compile_cells
 from robustnas.training.curvature import Measured, measure
@@ -106,6 +107,9 @@ class SearchModule(Module):
         drop_path: Probability at the last epoch that an edge is dropped for a sample, growing linearly from 0.
         step_order: Whether α or the weights step first.
         stem: ``cifar``, or ``imagenet`` to divide the resolution first, by 8 in the spaces of DARTS.
+        class_weights: Weights of the classes in the losses that are descended: ``None`` for none, ``balanced`` for
+            weights that let rare classes count as much as others, see
+            :func:`~robustnas.training.class_weights.balanced`, or a list. For labels they weigh the positive samples.
         batch_statistics: Whether evaluation normalises by the batch, not by running statistics.
         form: How the supernet computes separable convolutions.
         channels_last: Memory format of the images; ``None`` chooses what is fast on the device.
@@ -157,6 +161,7 @@ class SearchModule(Module):
         drop_path: float = 0.0,
         step_order: Literal["arch_first", "weights_first"] = "arch_first",
         stem: Stem = "cifar",
+        class_weights: ClassWeights = None,
         batch_statistics: bool = False,
         form: Form = "auto",
         channels_last: bool | None = None,
@@ -166,6 +171,7 @@ class SearchModule(Module):
     ) -> None:
         super().__init__(locals())
         check_task(task, num_classes)
+        self.set_class_weights(class_weights, task, num_classes)
         check_positive(lr=lr, arch_lr=arch_lr, arch_every=arch_every)
         check_not_negative(lr_min=lr_min, weight_decay=weight_decay, clip=clip, arch_weight_decay=arch_weight_decay)
         check_not_negative(alpha_init=alpha_init, arch_start=arch_start)
@@ -194,7 +200,7 @@ class SearchModule(Module):
                 channels_last, checkpointing, connection,
             )  # fmt: skip
             self.alphas, self.betas = alpha.initial(self.space, alpha_init, edge_weights)
-        self.loss_of = loss_of(task)
+        self.task_loss = loss_of(task)
         self.train_metrics = metrics_of(task, num_classes, "train/", persistent=True)
         self.val_metrics = metrics_of(task, num_classes, "val/")
 
@@ -274,6 +280,10 @@ class SearchModule(Module):
         outputs = functional_call(self.supernet, dict(weights), (batch.images, mixtures, drop_path))
         self._outputs = outputs.detach()
         return self.loss_of(outputs, batch.targets)
+
+    def loss_of(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The loss that is descended, with weights of classes where there are some, a scalar."""
+        return self.task_loss(outputs, targets, self.class_weights)
 
     def training_step(self, batch: Mapping[str, Batch], batch_idx: int) -> None:
         """One alternating step."""
@@ -459,7 +469,7 @@ class SearchModule(Module):
         """Measure the supernet on samples that neither step uses."""
         outputs = self(batch.images)
         update(self.val_metrics, self.task, outputs, batch.targets)
-        loss = self.loss_of(outputs, batch.targets)
+        loss = self.task_loss(outputs, batch.targets)
         self.log("val/loss", loss, batch_size=len(batch.targets), sync_dist=True)
         self.log_dict(self.val_metrics, prog_bar=True, batch_size=len(batch.targets))
 

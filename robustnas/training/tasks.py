@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal, get_args
+from typing import Literal, Protocol, get_args
 
 import torch
 import torch.nn.functional as F
@@ -35,8 +34,18 @@ def check_task(task: str, num_classes: int) -> None:
         raise ValueError(f"Expected `num_classes` to be at least {least} for {task}, but got {num_classes}.")
 
 
-def loss_of(task: Task, label_smoothing: float = 0.0) -> Callable[[Tensor, Tensor], Tensor]:
-    """The loss of a task, averaged over samples and outputs, and computed in float32 or better.
+class Loss(Protocol):
+    """A loss of outputs and targets, with weights of classes where there are some."""
+
+    def __call__(self, outputs: Tensor, targets: Tensor, class_weights: Tensor | None = None) -> Tensor: ...
+
+
+def loss_of(task: Task, label_smoothing: float = 0.0) -> Loss:
+    r"""The loss of a task, averaged over samples and outputs, and computed in float32 or better.
+
+    With weights :math:`w_c` of classes the cross-entropy is the weighted mean of torch,
+    :math:`\sum_i w_{y_i} \ell_i / \sum_i w_{y_i}` over the samples of a batch; of labels, :math:`w_c` multiplies the
+    term of positive samples (``pos_weight``).
 
     Args:
         task: ``classification`` has cross-entropy, ``multilabel`` binary cross-entropy of each label, and
@@ -45,15 +54,17 @@ def loss_of(task: Task, label_smoothing: float = 0.0) -> Callable[[Tensor, Tenso
 
     Returns:
         A function of outputs ``[batch, outputs]`` and targets: classes ``[batch]``, labels or values
-        ``[batch, outputs]``, or values ``[batch]`` where there is one output.
+        ``[batch, outputs]``, or values ``[batch]`` where there is one output. A third argument, weights ``[outputs]``
+        of classes or labels, is optional.
     """
 
-    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+    def loss(outputs: Tensor, targets: Tensor, class_weights: Tensor | None = None) -> Tensor:
         outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
+        weights = None if class_weights is None else class_weights.to(outputs)
         if task == "classification":
-            return F.cross_entropy(outputs, targets, label_smoothing=label_smoothing)
+            return F.cross_entropy(outputs, targets, weights, label_smoothing=label_smoothing)
         if task == "multilabel":
-            return F.binary_cross_entropy_with_logits(outputs, targets.to(outputs.dtype))
+            return F.binary_cross_entropy_with_logits(outputs, targets.to(outputs.dtype), pos_weight=weights)
         return F.mse_loss(outputs, targets.to(outputs.dtype).view_as(outputs))
 
     return loss

@@ -57,6 +57,17 @@ def test_the_loss_is_smoothed_and_adds_the_auxiliary_head() -> None:
     torch.testing.assert_close(loss, smoothed(outputs) + 0.3 * smoothed(auxiliary))
 
 
+def test_the_loss_has_the_weights_of_classes_also_at_the_auxiliary_head() -> None:
+    head = Found(DARTS_TEXT, channels=4, layers=3, auxiliary=True)
+    weights = [float(1 + i) for i in range(10)]
+    module = ready(evaluation(architecture=head, auxiliary_weight=0.3, class_weights=weights))
+    loss = module.training_step(batch(), 0)
+    outputs, auxiliary = module.network.with_auxiliary(batch().images)
+    assert auxiliary is not None
+    expected = [F.cross_entropy(each, batch().targets, torch.tensor(weights)) for each in (outputs, auxiliary)]
+    torch.testing.assert_close(loss, expected[0] + 0.3 * expected[1])
+
+
 @pytest.mark.parametrize(("epoch", "expected"), [(0, 0.0), (5, 0.1), (9, 0.18)])
 def test_drop_path_grows_linearly(epoch: int, expected: float) -> None:
     module = ready(evaluation(drop_path=0.2), epoch)
