@@ -45,6 +45,7 @@ ARROWS: dict[str, set[str]] = {
         "environment",
         "drawing",
         "curvature",
+        "eigenvalue",
         "precision",
         "whole",
         "trust",

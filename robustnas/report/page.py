@@ -83,8 +83,7 @@ def _comparison(runs: Sequence[Material], names: Sequence[str]) -> Markup:
         "validation: the supernet's metric after the last epoch. rounded: its accuracy with the same weights after "
         "rounding. test: the network trained from scratch. skips: share of the kept edges, in the cell that has most. "
         "λ max: largest eigenvalue of the Hessian in α, last measured, and what it may be: its bound and a standard "
-        "error over samples."
-        + (" In the charts a colour is a variant in a space." if len(runs) > COLOURS else "")
+        "error over samples." + (" In the charts a colour is a variant in a space." if len(runs) > COLOURS else "")
     )
     charts, span = [], (min(run.span[0] for run in runs), max(run.span[1] for run in runs))
     for title, series in HEADLINES.items():

@@ -10,7 +10,6 @@ from typing import Literal, NamedTuple
 
 from robustnas.strategies.noise import DOUBTFUL, flat_growth, scatter
 
-
 NEGLIGIBLE = 1e-3  # curvature that is nothing to rise from
 
 

@@ -23,9 +23,9 @@ from robustnas.strategies import CurvatureRise, FirstOrder, RaiseDecay, Sparsema
 from robustnas.strategies.gradient import Bilevel, Step
 from robustnas.training import EvaluationModule
 from robustnas.training.architecture import ResNet
+from robustnas.training.curvature import Measured
 from robustnas.training.description import load
 from robustnas.training.finite import Finite, NotFiniteError, Unreached, check_saved, norm_of
-from robustnas.training.curvature import Measured
 from robustnas.training.search import SearchModule
 
 STEPS = 5  # an epoch
