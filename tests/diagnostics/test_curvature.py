@@ -149,7 +149,6 @@ def test_by_default_it_is_what_the_stopping_rule_would_measure() -> None:
     """256 samples, all where there are fewer, with the bound and the standard error."""
     module, probe = ready(search(channels=2), batch_size=16)
     values = Curvature().measure(module, probe)
-    assert values == Curvature(samples=10_000).measure(module, probe)
     with still_statistics(module.supernet):
         expected = largest(probe_hessian(module, probe_batches(module, probe, 256), shared=False))
     assert values == {"curvature/max": expected.value, **expected.beside("curvature/max")}
