@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from pytorch_lightning import Trainer
 from robustnas.diagnostics.diagnostic import Diagnostic
 
@@ -22,7 +23,7 @@ class Curvature(Diagnostic):
     - ``curvature/max_upper``: what it is at most. The iteration ends where the two are within ``tolerance``, else it
       has taken as many products as there are rows, and only rounding is between them;
     - ``curvature/max_deviation``: its standard error as an estimate for all samples, by the jackknife over chunks;
-    - ``curvature/min`` and ``curvature/min_lower``: with ``smallest``, the smallest one, negative where α is no minimum;
+    - ``curvature/min`` and ``curvature/min_lower``: with ``smallest``, the smallest one, below zero off a minimum;
     - ``curvature/max_KIND`` and ``curvature/max_upper_KIND``: with ``kinds``, the largest one of the block of a kind of
       cell, which says which cell sharpens;
     - with ``spectrum``, ``curvature/trace``, ``curvature/negative`` (share of negative eigenvalues; a softmax has a

@@ -1,7 +1,7 @@
 r"""The largest or smallest eigenvalue of a symmetric matrix, with a bound on how far it may be off.
 
-The residual :math:`\|Hx - tx\|` of a Ritz pair says that *some* eigenvalue is near :math:`t`, not that no larger one was
-missed. What a random start :math:`q_1`, uniform on the sphere, may have missed is bounded here (van Dorsselaer,
+The residual :math:`\|Hx - tx\|` of a Ritz pair says that *some* eigenvalue is near :math:`t`, not that no larger one
+was missed. What a random start :math:`q_1`, uniform on the sphere, may have missed is bounded here (van Dorsselaer,
 Hochstenbach and van der Vorst, SIAM J. Matrix Anal. Appl. 22, 2000). For a unit eigenvector :math:`v` of
 :math:`\lambda` and a Lanczos basis :math:`q_1, q_2, \dots` with the coefficients :math:`a_j, b_j`, the numbers
 :math:`y_j = v^\top q_j` obey
@@ -9,8 +9,8 @@ Hochstenbach and van der Vorst, SIAM J. Matrix Anal. Appl. 22, 2000). For a unit
 .. math:: b_j y_{j+1} = (\lambda - a_j)\, y_j - b_{j-1} y_{j-1}, \qquad \sum_j y_j^2 \le 1,
 
 since :math:`v` has length one. Above the largest Ritz value all :math:`y_j` grow with :math:`\lambda`. With probability
-:math:`1 - p` the start has at least the component :math:`|y_1| \ge \gamma_p`, and then :math:`\lambda` cannot exceed the
-number where the sum, begun with :math:`\gamma_p`, reaches one. The Ritz value itself is never above the largest
+:math:`1 - p` the start has at least the component :math:`|y_1| \ge \gamma_p`, and then :math:`\lambda` is below
+the number where the sum, begun with :math:`\gamma_p`, reaches one. The Ritz value itself is never above the largest
 eigenvalue. After as many products as the matrix has rows the two meet: the cost is at most that of the dense matrix.
 """
 
@@ -87,7 +87,7 @@ def bounded_ends(
             for end, t in zip(ends, (float(values[-1]), -float(values[0])), strict=True)
             if end.sign > 0 or smallest
         )
-        if enough or found == limit or ends[0].off[-1] <= noise:  # the space is closed: all that the start holds
+        if enough or found == limit or not noise:  # a random vector is mapped to zero: so is every other
             rounding = noise + float((errors - lengths).max())
             largest = ends[0].bound(float(values[-1])) + rounding
             least = ends[1].bound(-float(values[0])) + rounding
@@ -148,7 +148,11 @@ class _End:
 def _least_component(size: int) -> float:
     """The component along a given direction that a random unit vector has, except with the probability allowed.
 
-    The density of the component is largest at zero, where it is this ratio of gamma functions.
+    Args:
+        size: Numbers in a vector.
+
+    Returns:
+        The component; its density is largest at zero, where it is a ratio of gamma functions.
     """
     if size < 3:
         return FAILURE

@@ -1,4 +1,4 @@
-"""The largest eigenvalue is bounded from both sides, whatever else is in the spectrum and wherever the search starts."""
+"""The largest eigenvalue is bounded from both sides, whatever the rest of the spectrum and wherever the start."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def test_both_ends_are_within_their_bounds_and_the_bounds_within_the_tolerance(n
         true = torch.linalg.eigvalsh(matrix.whole.double())
         check(largest, float(true[-1]), 1, noise)
         check(smallest, float(true[0]), -1, noise)
-        assert largest.bound <= tolerance * abs(largest.value) + 20 * noise
-        assert smallest.bound <= tolerance * abs(smallest.value) + 20 * noise
+        assert largest.bound <= tolerance * abs(largest.value) + noise
+        assert smallest.bound <= tolerance * abs(smallest.value) + noise
         assert largest.products == matrix.count <= len(values)
         assert math.isclose(float(largest.vector.norm()), 1, rel_tol=1e-9)
 

@@ -52,6 +52,7 @@ ARROWS: dict[str, set[str]] = {
         "environment",
         "drawing",
         "curvature",
+        "eigenvalue",
         "precision",
         "whole",
         "safe_files",

@@ -427,8 +427,11 @@ class SearchModule(Module):
     def last_batch_eigenvalue(self, batch: Batch) -> tuple[float, float]:
         """Largest eigenvalue of the Hessian of α's loss as RobustDARTS has it, and what it is at most.
 
-        It is taken in α on the batches of all processes as α's step saw them, with drop path, and its weight decay
-        included.
+        Args:
+            batch: The last batch of α's steps on this process. The Hessian is the mean over processes.
+
+        Returns:
+            Both, in α alone, as α's step saw the batch, with drop path and with α's weight decay.
         """
         weights = {name: weight.detach() for name, weight in self.supernet.named_parameters()}
         with still_statistics(self.supernet), torch.random.fork_rng(), self._precision(full=True):

@@ -13,6 +13,7 @@ from runs import digits, search
 from robustnas.data import Probe
 from robustnas.networks.statistics import still_statistics
 from robustnas.strategies import EntropyPenalty
+from robustnas.training.curvature import largest, probe_batches, probe_hessian
 
 TIGHT = 1e-7
 
@@ -23,7 +24,7 @@ def exact() -> None:
 
 
 def ready(module: Any, **options: Any) -> tuple[Any, Probe]:
-    data = digits(**options)
+    data = digits(**{"batch_size": 8, **options})
     data.setup("fit")
     torch.manual_seed(1)
     for alpha in module.alphas.values():
@@ -33,21 +34,22 @@ def ready(module: Any, **options: Any) -> tuple[Any, Probe]:
 
 
 def slope(module: Any, probe: Probe, samples: int, create_graph: bool) -> torch.Tensor:
-    """The gradient of α's loss in α, by hand."""
-    batch = probe.batches("arch", 1)[0]
-    with still_statistics(module.supernet):
-        outputs = module.supernet(batch.images[:samples], module.mixtures(module.moment("arch")))
-    loss = module.loss_of(outputs, batch.targets[:samples])
-    loss = module.penalty.total(loss, module.shares(), module.moment("arch"))
-    alphas = list(module.alphas.values())
-    found = torch.autograd.grad(loss, alphas, create_graph=create_graph, materialize_grads=True)
-    return torch.cat([part.flatten() for part in found])
+    """The gradient of α's loss in α and β, by hand, the mean over the chunks."""
+    total: Any = 0.0
+    for batch in probe_batches(module, probe, samples):
+        with still_statistics(module.supernet):
+            outputs = module.supernet(batch.images, module.mixtures(module.moment("arch")))
+        loss = module.loss_of(outputs, batch.targets)
+        loss = module.penalty.total(loss, module.shares(), module.moment("arch"))
+        found = torch.autograd.grad(loss, module.arch_parameters, create_graph=create_graph, materialize_grads=True)
+        total = total + torch.cat([part.flatten() for part in found]) * len(batch.targets)
+    return total / min(samples, len(probe.data.split.indices["arch"]))
 
 
-def dense(module: Any, probe: Probe, samples: int = 32) -> torch.Tensor:
+def dense(module: Any, probe: Probe, samples: int = 16) -> torch.Tensor:
     """The Hessian, a row for each number of the gradient."""
     gradient = slope(module, probe, samples, create_graph=True)
-    rows = [torch.autograd.grad(g, list(module.alphas.values()), retain_graph=True) for g in gradient]
+    rows = [torch.autograd.grad(g, module.arch_parameters, retain_graph=True) for g in gradient]
     return torch.stack([torch.cat([part.flatten() for part in row]) for row in rows])
 
 
@@ -62,7 +64,10 @@ def test_both_ends_and_the_blocks_of_kinds_are_those_of_the_dense_matrix() -> No
     split = module.alphas["normal"].numel()
     for kind, block in (("normal", matrix[:split, :split]), ("reduce", matrix[split:, split:])):
         assert values[f"curvature/max_{kind}"] == pytest.approx(float(torch.linalg.eigvalsh(block)[-1]), rel=1e-6)
-    assert set(values) == {f"curvature/{name}" for name in ("max", "min", "max_normal", "max_reduce")}
+    bounds = ("max_upper", "min_lower", "max_upper_normal", "max_upper_reduce")
+    assert set(values) == {f"curvature/{name}" for name in ("max", "min", "max_normal", "max_reduce", *bounds)}
+    assert values["curvature/min_lower"] <= values["curvature/min"]
+    assert values["curvature/max_normal"] <= values["curvature/max_upper_normal"] <= values["curvature/max_upper"]
 
 
 @pytest.mark.usefixtures("exact")
@@ -83,7 +88,7 @@ def test_the_matrix_is_the_finite_difference_of_the_gradient() -> None:
 def test_the_spectrum_is_that_of_the_dense_matrix() -> None:
     module, probe = ready(search(channels=2))
     found = torch.linalg.eigvalsh(dense(module, probe))
-    values = Curvature(spectrum=True).measure(module, probe)
+    values = Curvature(16, spectrum=True).measure(module, probe)
     bent = sorted(found.tolist(), key=abs)[6:]  # adding a number to a row of α changes no softmax
     wanted = {
         "max": found[-1],
@@ -105,9 +110,9 @@ def test_the_spectrum_has_the_blocks_of_kinds_too() -> None:
     module, probe = ready(search("S2", channels=2))
     ends = Curvature(8, TIGHT, kinds=True).measure(module, probe)
     whole = Curvature(8, spectrum=True).measure(module, probe)
-    assert {name: whole[name] for name in ends} == {
-        name: pytest.approx(value, rel=1e-6) for name, value in ends.items()
-    }
+    both = whole.keys() & ends.keys()
+    assert {"curvature/max", "curvature/max_normal", "curvature/max_reduce"} <= both
+    assert {name: whole[name] for name in both} == {name: pytest.approx(ends[name], rel=1e-6) for name in both}
 
 
 @pytest.mark.usefixtures("exact")
@@ -115,8 +120,11 @@ def test_weight_decay_is_left_out_and_the_penalty_counts() -> None:
     plain = Curvature(16, TIGHT).measure(*ready(search(channels=2, arch_weight_decay=0.0)))
     module, probe = ready(search(channels=2, arch_weight_decay=5.0))
     assert Curvature(16, TIGHT).measure(module, probe) == plain
-    batch = probe.batches("arch", 1)[0]
-    assert module.dominant_eigenvalue(batch) == pytest.approx(plain["curvature/max"] + 5, rel=1e-3)
+    batch = probe_batches(module, probe, 8)[0]
+    value, upper = module.last_batch_eigenvalue(batch)
+    alone = Curvature(8, TIGHT).measure(module, probe)["curvature/max"]
+    assert value == pytest.approx(alone + 5, rel=1e-3)
+    assert value <= upper <= 1.01 * value
 
     penalised, probe = ready(search(channels=2, penalty=EntropyPenalty(2.0)))
     values = Curvature(16, TIGHT).measure(penalised, probe)
@@ -128,7 +136,6 @@ def test_weight_decay_is_left_out_and_the_penalty_counts() -> None:
 
 @pytest.mark.parametrize("variant", [GDAS, PCDARTS, ProxylessNAS, SmoothDARTS, SparsemaxDARTS])
 def test_every_relaxation_has_one_and_the_same_each_time(variant: Any) -> None:
-    """β is no part of it: the size of the matrix is that of α."""
     module, probe = ready(variant(space="NASBench201", channels=4, cells=1, image_channels=1))
     values = Curvature(8, TIGHT, smallest=True).measure(module, probe)
     assert values == Curvature(8, TIGHT, smallest=True).measure(module, probe)
@@ -138,13 +145,15 @@ def test_every_relaxation_has_one_and_the_same_each_time(variant: Any) -> None:
     assert spectrum["curvature/max"] == pytest.approx(values["curvature/max"], rel=0.02, abs=1e-5)
 
 
-def test_the_samples_are_the_first_of_the_role_and_small_batches_are_taken_as_they_are() -> None:
-    module, probe = ready(search(channels=2), batch_size=2)
-    few = Curvature(samples=32).measure(module, probe)
-    assert few == Curvature(samples=2).measure(module, probe)
-    _, larger = ready(search(channels=2), batch_size=16)
-    assert Curvature(samples=2).measure(module, larger) == few
-    assert Curvature(samples=16).measure(module, larger) != few
+def test_by_default_it_is_what_the_stopping_rule_would_measure() -> None:
+    """256 samples, all where there are fewer, with the bound and the standard error."""
+    module, probe = ready(search(channels=2), batch_size=16)
+    values = Curvature().measure(module, probe)
+    with still_statistics(module.supernet):
+        expected = largest(probe_hessian(module, probe_batches(module, probe, 256), shared=False))
+    assert values == {"curvature/max": expected.value, **expected.beside("curvature/max")}
+    assert set(values) == {"curvature/max", "curvature/max_upper", "curvature/max_deviation"}
+    assert Curvature(samples=16).measure(module, probe) != values
 
 
 def test_running_statistics_stay() -> None:

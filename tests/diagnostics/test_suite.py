@@ -107,7 +107,7 @@ def test_the_manifest_says_what_was_measured_on_what(tmp_path: Path) -> None:
     (watched,) = Run(tmp_path).manifest["watched"]
     assert watched["budget"] == 0.5
     (measure,) = watched["measures"]
-    assert (measure["measure"], measure["samples"], measure["tolerance"]) == ("Curvature", 4, 0.2)
+    assert (measure["measure"], measure["samples"], measure["tolerance"]) == ("Curvature", 4, 0.05)
     assert "without its weight decay" in measure["on"]
     alone = fit(tmp_path / "alone", max_epochs=1, limit_train_batches=1, callbacks=[GenotypeChurn(every=3)])
     assert Run(tmp_path / "alone").manifest["watched"] == [
