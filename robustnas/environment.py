@@ -35,7 +35,7 @@ THREADS = 1024  # of a process, and processes of a study: more than the cores of
 EXTRAS = {  # extra: the packages it brings
     "hf": ("datasets",),
     "ray": ("ray",),
-    "dev": ("pytest", "pytest-xdist", "pytest-timeout", "ruff", "mypy", "pre-commit", "types-PyYAML"),
+    "dev": ("pytest", "pytest-xdist", "pytest-timeout", "hypothesis", "ruff", "mypy", "pre-commit", "types-PyYAML"),
 }
 COUNTS = (  # what launchers set, and all that asks for processes reads as numbers
     "GROUP_RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_PORT", "NODE_RANK", "RANK", "SLURM_LOCALID",
