@@ -94,9 +94,14 @@ def _answer(words: list[str]) -> int:
     except OSError as error:
         if error.strerror is None:
             raise
-        place = "its files" if error.filename is None else error.filename  # a full disk names none
+        place = "its files" if error.filename is None else os.fsdecode(error.filename)  # a full disk names none
         said = f"Expected to read or write {place}, but got: {error.strerror}."
         print(f"robustnas: {one_line(said)}", file=sys.stderr)
+        return 1
+    except RuntimeError as error:
+        if not str(error).startswith("Symlink loop from "):  # of pathlib, until Python 3.12
+            raise
+        print(f"robustnas: Expected files that can be followed, but got a {one_line(str(error))}.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nrobustnas: Ended by SIGINT.", file=sys.stderr)

@@ -30,7 +30,7 @@ from robustnas.training import SearchModule
 from robustnas.training.changes import options_of
 from robustnas.training.checkpointing import LastCheckpoint, WholeCheckpoints, check_checkpoint, readable
 from robustnas.training.checks import check_fit, check_precision, check_trainer
-from robustnas.training.events import Events
+from robustnas.training.events import Events, failed_writes_once
 from robustnas.training.module import Module
 from robustnas.training.recorder import check_manifest, run_folder
 from robustnas.trust import only_trusted, own_sentence
@@ -180,6 +180,7 @@ class Described(RobustCLI):
         """Nothing is run."""
 
 
+@failed_writes_once()
 @only_trusted()
 def main(arguments: list[str], run: type[RobustCLI] = RobustCLI) -> RobustCLI:
     """Run ``fit``, ``validate`` or ``test``.

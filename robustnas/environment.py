@@ -35,7 +35,7 @@ THREADS = 1024  # of a process, and processes of a study: more than the cores of
 EXTRAS = {  # extra: the packages it brings
     "hf": ("datasets",),
     "ray": ("ray",),
-    "dev": ("pytest", "pytest-xdist", "pytest-timeout", "ruff", "mypy", "pre-commit", "types-PyYAML"),
+    "dev": ("pytest", "pytest-xdist", "pytest-timeout", "hypothesis", "ruff", "mypy", "pre-commit", "types-PyYAML"),
 }
 # What decides how fast numbers are multiplied, and which kernels torch takes: as the kernel of the system names it.
 INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "sve", "bf16")

@@ -37,7 +37,7 @@ from robustnas.verdict import History, judge
 from robustnas.verdict.foreign import read_foreign
 
 SECONDS = 5  # of processor time, for one file: what takes milliseconds is far from it on every machine
-FEW, MANY = 100, 2000
+FEW, MANY = 40, 2000
 
 GENOTYPE = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|nor_conv_1x1~0|avg_pool_3x3~1|nor_conv_3x3~2|"
 STUDY = b"""name: small

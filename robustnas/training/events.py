@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import threading
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pytorch_lightning.loggers import TensorBoardLogger
@@ -52,6 +54,27 @@ class Events(TensorBoardLogger):
         writer: Any = self.experiment._get_file_writer()
         writer.add_event(Event(step=step, file_version="brain.Event:2"))
         writer.add_event(Event(step=step, session_log=SessionLog(status=SessionLog.START)))
+
+
+@contextlib.contextmanager
+def failed_writes_once() -> Iterator[None]:
+    """Let a write that fails in TensorBoard's own thread be said by the run alone, which raises it too.
+
+    Yields:
+        Nothing.
+    """
+    before = threading.excepthook
+
+    def said(failure: threading.ExceptHookArgs) -> None:
+        of_writer = type(failure.thread).__module__.startswith("tensorboard.")
+        if not (of_writer and issubclass(failure.exc_type, OSError)):
+            before(failure)
+
+    threading.excepthook = said
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 def settle(trainer: Any, epoch: bool) -> dict[str, float]:
