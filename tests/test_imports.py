@@ -14,7 +14,8 @@ ROOT = Path(__file__).resolve().parents[1]
 ARROWS: dict[str, set[str]] = {
     "__init__": {"module_path"},
     "module_path": set(),
-    "trust": set(),
+    "current_folder": set(),
+    "trust": {"current_folder"},
     "spaces": {"trust"},
     "data": {"whole"},
     "precision": set(),
@@ -73,6 +74,7 @@ HEAVY = LIGHTNING | {"torch"}
 LIGHT: dict[str, set[str]] = {
     "__init__": HEAVY,
     "module_path": HEAVY,
+    "current_folder": HEAVY,
     "trust": HEAVY,
     "spaces": HEAVY,
     "environment": HEAVY,
