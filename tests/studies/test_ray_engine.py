@@ -314,6 +314,7 @@ variants:
   DARTS: {config: digits_darts_second_order.yaml, options: {model.init_args.gradient: FirstOrder}}
   GDAS: {config: digits_gdas.yaml}
 seeds: [0, 1]
+baselines: []
 common:
   model.init_args: {space: NASBench201, channels: 2}
   trainer: {max_epochs: 3, limit_train_batches: 8, accelerator: cpu}
