@@ -20,27 +20,15 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from importlib.abc import MetaPathFinder
-from importlib.machinery import PathFinder
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+from robustnas.current_folder import CurrentFolder, missing_beside
 from robustnas.safe_yaml import checked_yaml
 
 OWN = ("robustnas", "pytorch_lightning", "lightning_fabric", "torchmetrics")  # robustnas requires them all
 VARIABLE = "ROBUSTNAS_TRUST"
 SECTIONS = ("data", "diagnostics", "model", "selection", "space", "trainer")  # options whose values name things
-
-
-class _CurrentFolder(MetaPathFinder):
-    """Finds modules that the user trusts in the current folder."""
-
-    def find_spec(self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> Any:
-        if path is None and name in {given.partition(".")[0] for given in _given()}:
-            with contextlib.suppress(OSError):  # of a folder that is gone
-                return PathFinder.find_spec(name, [os.getcwd()])
-        return None
 
 
 def trust(*modules: str) -> None:
@@ -109,6 +97,8 @@ def own_sentence(message: str) -> str | None:
     """The sentence of this library that an error of the parser wraps, or ``None``."""
     if denied := re.search(r"Importing '([\w.]+)' is not allowed", message):
         return refusal(denied[1])
+    if missing := missing_beside(message):
+        return missing
     found = re.search(r"Expected (?!an? <class|a dot import|a path)(?=[^\n]*but ).*", message)
     return found[0] if found else None
 
@@ -205,4 +195,4 @@ def _checked(names: Sequence[str], where: str) -> Sequence[str]:
     return names
 
 
-sys.meta_path.append(_CurrentFolder())  # last: what is installed comes first
+sys.meta_path.append(CurrentFolder(_given))  # last: what is installed comes first

@@ -122,6 +122,18 @@ def test_a_file_names_a_part_of_a_module_that_is_trusted(
     assert main(["select", "search", "--trust", "own_part"]) == 0
 
 
+@pytest.mark.parametrize("option", ["relaxation=sibling_user.Warm", "space=sibling_user.SPACE"])
+def test_a_module_beside_a_trusted_one_is_named_when_it_is_missing(
+    option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
+    Path("sibling_user.py").write_text(f"import sibling_used\n{OWN_PART}", encoding="utf-8")
+    Path("sibling_used.py").write_text("raise SystemExit('executed')", encoding="utf-8")
+    assert main(["fit", "--model=DARTS", "--data=Digits", f"--model.{option}", "--run=search"]) in (1, 2)
+    assert "but got sibling_used, which lies in the current folder; `--trust sibling_used`" in capsys.readouterr().err
+
+
 TARGETS = {
     "multilabel": (True, {"accuracy", "map", "loss"}, 2),
     "regression": (False, {"mse", "r2", "loss"}, 1),

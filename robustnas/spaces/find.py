@@ -9,7 +9,7 @@ from robustnas.spaces.darts import DARTS, S1, S2, S3, S4, DARTSWithoutNone
 from robustnas.spaces.mobile import Mobile, MobileSmall
 from robustnas.spaces.nasbench201 import NASBench201
 from robustnas.spaces.space import SearchSpace
-from robustnas.trust import is_import_path, is_trusted, refusal
+from robustnas.trust import is_import_path, is_trusted, own_sentence, refusal
 
 KNOWN = {space.name: space for space in (DARTS, DARTSWithoutNone, S1, S2, S3, S4, NASBench201, Mobile, MobileSmall)}
 
@@ -51,5 +51,6 @@ def _imported(path: str) -> object:
         return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise ValueError(
-            f"Expected `space` to be one of {list(KNOWN)} or an import path, but {path!r} fails: {error}."
+            own_sentence(str(error))
+            or f"Expected `space` to be one of {list(KNOWN)} or an import path, but {path!r} fails: {error}."
         ) from error
