@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import importlib.util
 import json
+import random
 import sys
 from pathlib import Path
 from statistics import median
@@ -13,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from robustnas.spaces import CellSpace, SearchSpace
+from robustnas.spaces.find import KNOWN
 from robustnas.verdict import Verdict, judge
 from robustnas.verdict.calibration import RATES
 from robustnas.verdict.measures import curvature_rise, measures
@@ -116,3 +119,60 @@ def test_signs_that_decide_name_bad_cells_of_nasbench201(script: ModuleType) -> 
     assert rounded["every cell"] == (15625, 0.23, 0.5)
     assert rounded["skip_domination"] == (265, 0.51, 0.91)
     assert rounded["parameter_free_domination"] == (3645, 0.67, 0.9)
+
+
+def lines(space: SearchSpace, epochs: int, operation: str, since: int) -> list[str]:
+    """Texts of random genotypes of a space in the form that its original code prints, ruled by an operation at last."""
+    drawn, found = random.Random(0), []
+    for epoch in range(epochs):
+        ruled = operation if epoch >= since else ""
+        cells = {kind: [_edge(cell, node, ruled, drawn) for node in cell.nodes] for kind, cell in space.cells.items()}
+        if space.skeleton == "nasbench201":
+            nodes = ("|" + "|".join(f"{name}~{source}" for name, source in node) + "|" for node in cells["cell"])
+            found.append("+".join(nodes))
+        else:
+            normal, reduce = ([pair for node in cells[kind] for pair in node] for kind in ("normal", "reduce"))
+            found.append(f"Genotype(normal={normal}, normal_concat=range(2, 6), reduce={reduce}, reduce_concat=[2])")
+    return found
+
+
+def _edge(cell: CellSpace, node: int, ruled: str, drawn: random.Random) -> list[tuple[str, int]]:
+    edges = [edge for _, edge in cell.edges_into(node)]
+    kept = sorted(drawn.sample(edges, cell.keep or len(edges)), key=lambda edge: edge.source)
+    allowed = [[name for name in edge.operations if name not in cell.never_selected] for edge in kept]
+    return [
+        (ruled if ruled in names else drawn.choice(names), edge.source)
+        for edge, names in zip(kept, allowed, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("name", ["s2", "S3", "s4", "darts", "dartswithoutnone", "nasbench201"])
+def test_runs_of_every_space_with_such_genotypes_are_read(
+    script: ModuleType, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    space = {known.lower(): space for known, space in KNOWN.items()}[name.lower()]
+    free = "skip_connect"
+    runs = [
+        {
+            "space": name, "dataset": "cifar10", "drop_path_prob": 0.0, "weight_decay": 0.0003, "seed": seed,
+            "epochs": list(range(0, 20, 2)), "dominant_eigenvalue": [0.1 + 0.02 * k for k in range(10)],
+            "genotype_per_epoch": lines(space, 20, free, since),
+            "valid_acc_per_epoch": [40.0 + k for k in range(20)], "train_acc_per_epoch": [40.0 + k for k in range(20)],
+        }
+        for seed, since in enumerate((0, 12, 20))
+    ]  # fmt: skip
+    path = tmp_path / "runs.json.gz"
+    with gzip.open(path, "wt", encoding="utf-8") as file:
+        json.dump({"meta": {}, "runs": runs}, file)
+    found = script.recorded(path)
+    assert {run.history.space for run in found} == {space}
+    assert [run.taken_over for run in found] == [0, 12, None]
+    raised = [script.alarms(run) for run in found]
+    assert script.rates(found, raised)["collapsed"].hits == 2, "a run that skips rule from the start counts too"
+    monkeypatch.setattr(sys, "argv", ["calibrate_verdict.py", str(path)])
+    script.main()
+    assert capsys.readouterr().out.count("collapsed") >= 3
+    with gzip.open(path, "wt", encoding="utf-8") as file:
+        json.dump({"runs": [{**runs[0], "space": "s9"}]}, file)
+    with pytest.raises(ValueError, match=r"^Expected `space` of a recorded run to be one of .*, but got 's9'\.$"):
+        script.recorded(path)
