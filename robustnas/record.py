@@ -37,7 +37,7 @@ import numpy.typing as npt
 from robustnas.environment import environment
 from robustnas.paths import expand
 from robustnas.safe_files import parse_json, read_arrays
-from robustnas.spaces import Genotype, is_genotype_text, parse_genotype
+from robustnas.spaces import Genotype, SearchSpace, is_genotype_text, parse_genotype
 from robustnas.text_files import decode, read_bytes, read_text
 from robustnas.whole import write_bytes, write_text
 
@@ -201,13 +201,13 @@ class Run:
         return iter(sorted((int(match[1]), path) for match, path in named if match))
 
 
-def read_genotype(source: str, space: str | None = None) -> Genotype:
+def read_genotype(source: str, space: SearchSpace | None = None) -> Genotype:
     """The genotype that a text, a file or a run holds.
 
     Args:
         source: A genotype in any form that :func:`~robustnas.spaces.parse_genotype` reads, a file that holds such a
             text, or the folder of a run. What exists under that name is read.
-        space: Name of the search space, for forms that name none.
+        space: The search space, for forms that name none.
 
     Returns:
         The genotype.

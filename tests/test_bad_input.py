@@ -174,7 +174,7 @@ ROWS: dict[str, tuple[Sequence[str], str]] = {
     ),
     "missing genotype": (
         [*FOUND, "--model.architecture.genotype=none.json"],
-        "Expected `genotype` to be a genotype in one line, a JSON file or a run folder, but got 'none.json', and there",
+        "Expected `genotype` to be a genotype as text, a file that holds one or a run folder, but got 'none.json'",
     ),
     "genotype from another space": (
         [*FOUND[:-1], f"--model.architecture.genotype={GENOTYPE}", "--model.architecture.space=S1"],
@@ -182,13 +182,13 @@ ROWS: dict[str, tuple[Sequence[str], str]] = {
     ),
     "genotype that is no JSON": (
         [*FOUND, "--model.architecture.genotype=list.yaml"],
-        "Expected list.yaml to hold a genotype. Expected `genotype` to be JSON, but got text that is not JSON: ",
+        "Expected list.yaml to hold a genotype. Expected `genotype` to be JSON, one line such as ",
     ),
     "JSON that is no genotype": (
         [*FOUND, "--model.architecture.genotype=taken/manifest.json"],
         "Expected taken/manifest.json to hold a genotype. Expected `genotype` JSON to have",
     ),
-    "evaluate nothing": (["evaluate", "none"], "Expected `genotype` to be a genotype in one line, a JSON file or a "),
+    "evaluate nothing": (["evaluate", "none"], "Expected `genotype` to be a genotype as text, a file that holds one "),
     "evaluate an empty folder": (["evaluate", "empty"], "Expected `empty` to hold genotype.json, which a finished"),
     "evaluate without configuration": (
         ["evaluate", "bare"],
@@ -198,7 +198,7 @@ ROWS: dict[str, tuple[Sequence[str], str]] = {
         ["draw", GENOTYPE, "--out=cells.gif"],
         "Expected `path` to end in .svg, .png or .dot, but got 'cells.gif'.",
     ),
-    "draw nothing": (["draw", "none"], "Expected `genotype` to be a genotype in one line, a JSON file or a run "),
+    "draw nothing": (["draw", "none"], "Expected `genotype` to be a genotype as text, a file that holds one or "),
     "draw where nothing can be written": (
         ["draw", GENOTYPE, "--out=list.yaml/cells.svg"],
         "Expected to read or write list.yaml/cells.svg, but got: Not a directory.",

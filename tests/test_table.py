@@ -157,3 +157,79 @@ def test_it_agrees_with_what_was_published() -> None:
         assert table.rank(table.best(column).genotype, column) == Rank(1, 15625)
         assert table.regret(ALL_SKIP, column) == pytest.approx(best - skips, abs=0.011)
     assert table.rank(ALL_SKIP, "cifar10_test_200").place > 15000
+
+
+def csv(path: Path, *columns: str, rows: int = 3) -> Path:
+    """A table of ``rows`` architectures: each column is its name and its cells, with colons between them."""
+    names, *cells = zip(*(column.split(":") for column in columns), strict=True)
+    lines = [";".join(("arch", *names))]
+    lines += [f"{genotype_of(row, NASBench201).to_nasbench201()};{';'.join(cells[row])}" for row in range(rows)]
+    path.write_text("\n".join(lines), encoding="utf-8-sig")
+    return path
+
+
+WRONG = {
+    "percent alone": (
+        ["top1:50%:60%:70%"],
+        "a column of numbers beside 'arch', but 'top1' holds '50%' (a percent sign; ",
+    ),
+    "decimal commas alone": (["a:x:y:z", "top1:50,5:60:7,5"], "the column 'top1' of"),
+    "all decimal commas": (["top1:50,5:60,5:7,5"], "'top1' holds '50,5' (a decimal comma; write 50.5) in line 2."),
+    "words alone": (["note:a:b:c"], "a column of numbers beside 'arch', but got columns of words: ['note']."),
+    "no column": ([":1:2:3"], "has no name"),
+    "a percent among numbers": (
+        ["top1:50:60%:70"],
+        "to hold finite numbers, but got '60%' (a percent sign; write 60) in line 3",
+    ),
+    "a word among numbers": (["ok:1:2:3", "top1:50:60:high"], "the column 'top1' of"),
+    "infinite": (["top1:50:inf:70"], "to hold finite numbers, but got 'inf' in line 3."),
+    "too large": (["top1:50:1e39:70"], "to hold finite numbers, but got '1e39' in line 3."),
+    "index alone": (["index:1:2:3"], "a column of numbers beside 'arch', but got no other column."),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_columns_that_are_no_numbers_are_named(case: str, tmp_path: Path) -> None:
+    columns, says = WRONG[case]
+    with pytest.raises(ValueError, match=r"^Expected [^\n]*\.$") as caught:
+        Table.read(csv(tmp_path / "t.csv", *columns))
+    assert says in str(caught.value)
+
+
+def test_semicolons_gaps_and_words_are_read(tmp_path: Path) -> None:
+    table = Table.read(csv(tmp_path / "t.csv", "top1:50: n/a :70", "note:a:b:c", "empty:::", "val:1:2:?"))
+    assert list(table.columns) == ["top1", "val"]
+    np.testing.assert_array_equal(table.columns["top1"], np.float32([50, np.nan, 70]))
+    np.testing.assert_array_equal(table.columns["val"], np.float32([1, 2, np.nan]))
+
+
+def test_long_rows_are_refused(tmp_path: Path) -> None:
+    """With decimal commas each row has more fields than the line of names, and its numbers would be others."""
+    rows = "".join(f"{genotype_of(row, NASBench201).to_nasbench201()},60,00,50,00\n" for row in range(2))
+    (tmp_path / "t.csv").write_text(f"arch,test,valid\n{rows}", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"3 fields in line 2, .* but got 5: .*; a decimal comma separates too"):
+        Table.read(tmp_path / "t.csv")
+
+
+def test_a_column_twice_in_a_parquet_file_is_refused(tmp_path: Path) -> None:
+    arrays = [pa.array([ALL_SKIP]), pa.array([1.0]), pa.array([2.0])]
+    pq.write_table(pa.Table.from_arrays(arrays, names=["arch", "top1", "top1"]), tmp_path / "t.parquet")
+    with pytest.raises(ValueError, match=r"t\.parquet to name each column once, but got 'top1' again\.$"):
+        Table.read(tmp_path / "t.parquet")
+
+
+def test_a_written_table_holds_no_formula(tmp_path: Path) -> None:
+    table = made([3, 9], **{"=top1": [-1.5, 2.0]})
+    table.write(tmp_path / "t.csv")
+    header, row, *_ = (tmp_path / "t.csv").read_text(encoding="utf-8").splitlines()
+    assert header == "arch,'=top1"
+    assert row.endswith(",-1.5")
+
+
+@pytest.mark.parametrize("form", ["quark0", "json", "line"])
+def test_an_architecture_is_read_in_every_form(form: str, tmp_path: Path) -> None:
+    genotype = genotype_of(12345, S2)
+    fields = ", ".join(f"{name}={value}" for name, value in genotype.to_quark0().items())
+    text = {"quark0": f"Genotype({fields})", "json": genotype.to_json(), "line": str(genotype)}[form]
+    (tmp_path / "t.csv").write_text(f'arch\ttop1\n"{text.replace(chr(34), chr(34) * 2)}"\t50\n', encoding="utf-8")
+    assert Table.read(tmp_path / "t.csv", "S2").accuracy(genotype, "top1") == 50.0

@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--space", help="search space, by name or import path (default: the one the genotype names)")
     options = parser.parse_args(arguments[1:])
     given = find_space(options.space) if options.space else None
-    genotype = read_genotype(options.genotype, given and given.name)
+    genotype = read_genotype(options.genotype, given)
     space = given or find_space(genotype.space)
     genotype.validate(space)
     for path in options.out or ["genotype.svg"]:

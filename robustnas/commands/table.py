@@ -40,7 +40,7 @@ def main(arguments: list[str]) -> None:
         _convert(Path(options.file), Path(options.out), options.arch)
     else:
         table = Table.read(options.file, architecture=options.arch)
-        _show(table, None if options.genotype is None else read_genotype(options.genotype, table.space.name))
+        _show(table, None if options.genotype is None else read_genotype(options.genotype, table.space))
 
 
 def _parser() -> Parser:

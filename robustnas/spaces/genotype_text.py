@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from robustnas.spaces.genotype import Genotype
+from robustnas.spaces.space import SearchSpace
 
 FORMS = (
     "JSON, one line such as `S2 normal: 0-2 skip_connect, ... | reduce: ...`, a string of NAS-Bench-201, or "
@@ -29,7 +30,7 @@ def is_genotype_text(text: str) -> bool:
     return text.lstrip().startswith("{") or "~0|" in text or "Genotype(" in text or (" " in text and ": " in text)
 
 
-def parse_genotype(text: str, space: str | None = None) -> Genotype:
+def parse_genotype(text: str, space: SearchSpace | None = None) -> Genotype:
     """Read a genotype from a text, in whichever form it is written; nothing in it is executed.
 
     What stands around a genotype, such as the date of a log's line or ``genotype = ``, is passed over, and so are line
@@ -37,7 +38,8 @@ def parse_genotype(text: str, space: str | None = None) -> Genotype:
 
     Args:
         text: The text.
-        space: Name of the search space, for forms that name none; by default DARTS and NASBench201.
+        space: The search space, for forms that name none, if it has their kinds of cell; else they are of DARTS and
+            NASBench201.
 
     Returns:
         The genotype, which may still be none of its space.
@@ -48,7 +50,7 @@ def parse_genotype(text: str, space: str | None = None) -> Genotype:
     text = text.removeprefix("\ufeff").strip()
     if text.startswith("{"):
         return _from_mapping(text, space)
-    found = list(_calls(text, space or "DARTS") if _CALL.search(text) else _lines(" ".join(text.split()), space))
+    found = list(_calls(text, space) if _CALL.search(text) else _lines(" ".join(text.split()), space))
     distinct = list(dict.fromkeys(found))
     if len(distinct) > 1:
         raise ValueError(
@@ -58,7 +60,7 @@ def parse_genotype(text: str, space: str | None = None) -> Genotype:
     if distinct:
         return distinct[0]
     if text.startswith("|"):
-        return Genotype.from_nasbench201(text, space or "NASBench201")
+        return Genotype.from_nasbench201(text, _name(space, {"cell"}, "NASBench201"))
     if "\n" not in text and ": " in text:
         return Genotype.from_text(text)
     raise ValueError(_refusal(text))
@@ -69,7 +71,7 @@ def _refusal(text: str) -> str:
     return f"Expected `genotype` to be {FORMS}, but got {_short(text)}."
 
 
-def _from_mapping(text: str, space: str | None) -> Genotype:
+def _from_mapping(text: str, space: SearchSpace | None) -> Genotype:
     """JSON of robustnas, or the fields of the original's tuple as JSON or as a Python dict."""
     try:
         data = json.loads(text)
@@ -78,11 +80,11 @@ def _from_mapping(text: str, space: str | None) -> Genotype:
             return Genotype.from_json(text)  # which says what is wrong
         data = _evaluated(text)
     if isinstance(data, dict) and "normal" in data:
-        return _from_fields(data, space or "DARTS")
+        return _from_fields(data, space)
     return Genotype.from_json(text)
 
 
-def _lines(text: str, space: str | None) -> Iterator[Genotype]:
+def _lines(text: str, space: SearchSpace | None) -> Iterator[Genotype]:
     """Every genotype in one line and every string of NAS-Bench-201 of a text without line breaks."""
     for form, more in ((_LINE, ",|"), (_BENCHMARK, "|+~")):
         for found in form.finditer(text):
@@ -92,10 +94,10 @@ def _lines(text: str, space: str | None) -> Iterator[Genotype]:
             if form is _LINE:
                 yield Genotype.from_text(found[0])
             else:
-                yield Genotype.from_nasbench201(found[0], space or "NASBench201")
+                yield Genotype.from_nasbench201(found[0], _name(space, {"cell"}, "NASBench201"))
 
 
-def _calls(text: str, space: str) -> Iterator[Genotype]:
+def _calls(text: str, space: SearchSpace | None) -> Iterator[Genotype]:
     """Every ``Genotype(...)`` of a text."""
     end = 0
     while found := _CALL.search(text, end):
@@ -148,7 +150,7 @@ def _plain(node: ast.AST) -> Any:
     raise ValueError(f"it holds {ast.unparse(node)[:40]!r}")
 
 
-def _from_fields(fields: Mapping[str, Any], space: str) -> Genotype:
+def _from_fields(fields: Mapping[str, Any], space: SearchSpace | None) -> Genotype:
     """A genotype from the fields of the original's tuple: two pairs for each node, all nodes concatenated."""
     if not {"normal", "reduce"} <= set(fields) <= set(FIELDS):
         raise ValueError(f"Expected `Genotype` to have the fields {', '.join(FIELDS)}, but got {', '.join(fields)}.")
@@ -163,7 +165,11 @@ def _from_fields(fields: Mapping[str, Any], space: str) -> Genotype:
                 f"Expected the {kind} cell to have two pairs for each node and to join the nodes {nodes}, "
                 f"but got {got}."
             )
-    return Genotype.from_quark0(fields["normal"], fields["reduce"], space)
+    return Genotype.from_quark0(fields["normal"], fields["reduce"], _name(space, {"normal", "reduce"}, "DARTS"))
+
+
+def _name(space: SearchSpace | None, kinds: set[str], default: str) -> str:
+    return space.name if space is not None and set(space.cells) == kinds else default
 
 
 def _is_pair(pair: Any) -> bool:

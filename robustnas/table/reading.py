@@ -81,7 +81,7 @@ def parse(text: str, space: SearchSpace | None = None) -> Genotype:
     Raises:
         ValueError: If it is none of the space.
     """
-    genotype = parse_genotype(text, space.name if space else None)
+    genotype = parse_genotype(text, space)
     return genotype.validate(space or find_space(genotype.space))
 
 

@@ -61,7 +61,7 @@ class Found(Architecture):
 
     def build(self, num_classes: int, image_channels: int) -> DiscreteNetwork:
         given = find_space(self.space) if self.space else None
-        genotype = read_genotype(self.genotype, given and given.name)
+        genotype = read_genotype(self.genotype, given)
         network = DiscreteNetwork(
             given or find_space(genotype.space), genotype, self.channels, self.layers, self.cells, num_classes,
             image_channels, self.stem, self.auxiliary,

@@ -56,9 +56,9 @@ def read_torch(path: Path, space: SearchSpace) -> tuple[Alphas, list[str]]:
     except Exception as error:  # a damaged file fails in any of a dozen ways
         code = re.search(r"Unsupported (?:global|class|type)\W+(?:GLOBAL )?([\w.]+)", str(error))
         reason = f"it needs the code of {code[1]}, which is not run" if code else (str(error) or repr(error))
-        reason = " ".join(reason.split())[:200]
+        reason = " ".join(reason.split())[:200].rstrip(".")
         raise ValueError(
-            f"Expected {path} to hold tensors in dicts and lists, but reading it fails: {reason}"
+            f"Expected {path} to hold tensors in dicts and lists, but reading it fails: {reason}."
         ) from error
     return _checked(content, space, path)
 

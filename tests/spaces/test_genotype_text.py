@@ -66,7 +66,9 @@ def test_forms_that_name_no_space_are_of_the_one_that_is_given(tmp_path: Path) -
     genotype = genotype_of(987_654_321, S1)
     fields = genotype.to_quark0()
     call = "Genotype(" + ", ".join(f"{name}={value}" for name, value in fields.items()) + ")"
-    assert parse_genotype(call, "S1") == genotype
+    assert parse_genotype(call, S1) == genotype
+    assert parse_genotype(call, NASBench201).space == "DARTS"
+    assert parse_genotype(CELL.to_nasbench201(), S1).space == "NASBench201"
     (tmp_path / "g.txt").write_text(call, encoding="utf-8")
     assert main(["draw", str(tmp_path / "g.txt"), "--space", "S1", "--out", str(tmp_path / "g.svg")]) == 0
     assert main(["draw", call, "--space", "S1", "--out", str(tmp_path / "text.svg")]) == 0
