@@ -79,11 +79,12 @@ class Curvature(Diagnostic):
         return search.watch.measured(search.global_step) is not None and not self._more
 
     def cost_in_steps(self, trainer: Trainer) -> float:
-        search, batch = trainer.lightning_module, image_data(trainer, "Curvature measures", "arch").batch_size
+        search, data = trainer.lightning_module, image_data(trainer, "Curvature measures", "arch")
+        samples = min(self.samples, len(data.split.indices["arch"]))
         products = PRODUCTS * (1 + self.smallest + 2 * self.kinds)
         if self.spectrum and isinstance(search, SearchModule):
             products = sum(parameter.numel() for parameter in search.arch_parameters)
-        return 1.4 * products * self.samples / batch  # 2.7 passes for each product, of the two that a step has
+        return 1.4 * products * samples / data.batch_size  # 2.7 passes for each product, of the two that a step has
 
     @property
     def _more(self) -> bool:
