@@ -12,6 +12,7 @@ from robustnas.eigenvalue import bounded_ends
 from robustnas.networks.statistics import still_statistics
 from robustnas.spectrum import eigenvalues, part_blocks
 from robustnas.training.curvature import PRODUCTS, TOLERANCE, ProbeHessian, measured, probe_batches, probe_hessian
+from robustnas.training.scoring import image_data
 from robustnas.training.search import SearchModule
 
 
@@ -71,17 +72,19 @@ class Curvature(Diagnostic):
         left_to_the_rule = search.watch.measures_probe and not self._more
         if left_to_the_rule and search.watch.measured(search.global_step) is None:
             return {}
-        return super().take(trainer, search)
+        found: dict[str, float] = super().take(trainer, search)
+        return found
 
     def costs_nothing(self, search: SearchModule) -> bool:
         return search.watch.measured(search.global_step) is not None and not self._more
 
     def cost_in_steps(self, trainer: Trainer) -> float:
-        search, batch = trainer.lightning_module, getattr(trainer, "datamodule").batch_size  # noqa: B009
+        search, data = trainer.lightning_module, image_data(trainer, "Curvature measures", "arch")
+        samples = min(self.samples, len(data.split.indices["arch"]))
         products = PRODUCTS * (1 + self.smallest + 2 * self.kinds)
         if self.spectrum and isinstance(search, SearchModule):
             products = sum(parameter.numel() for parameter in search.arch_parameters)
-        return 1.4 * products * self.samples / batch  # 2.7 passes for each product, of the two that a step has
+        return 1.4 * products * samples / data.batch_size  # 2.7 passes for each product, of the two that a step has
 
     @property
     def _more(self) -> bool:

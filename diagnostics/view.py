@@ -11,7 +11,7 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 from robustnas.diagnostics.diagnostic import Diagnostic
 
-from robustnas.curves import HEADLINES, PANELS, curves_figure, measured
+from robustnas.curves import HEADLINES, PANELS, curves_figure, measured, uncertainty
 from robustnas.data import Probe
 from robustnas.drawing import alpha_figure, genotype_figure, render
 from robustnas.record import write_bytes
@@ -60,7 +60,10 @@ class TensorBoardView(Diagnostic):
             return
         from torch.utils.tensorboard.summary import hparams
 
-        charts = {panel.title: ["Multiline", [f"^{name}$" for name in panel.lines]] for panel in PANELS}
+        shown = {panel.title: [(name, *uncertainty(name)) for name in panel.lines] for panel in PANELS}
+        charts = {
+            title: ["Multiline", [f"^{one}$" for names in lines for one in names]] for title, lines in shown.items()
+        }
         writer.add_custom_scalars({"Is it collapsing?": charts})
         for summary in hparams(columns(pl_module.description), dict.fromkeys(COMPARED, 0.0)):
             writer.file_writer.add_summary(summary)  # metrics are the scalars of those names: nothing to fill in

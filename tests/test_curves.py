@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from robustnas.curves import COLOURS, PANELS, Panel, curves_figure, series
+from robustnas.curves import COLOURS, PANELS, Panel, band, curves_figure, series, uncertainty
 from robustnas.drawing import render
 
 EVERYTHING = sorted({name for panel in PANELS for name in panel.lines})
@@ -122,3 +122,23 @@ def test_matplotlib_is_loaded_where_something_is_drawn() -> None:
         check=True,
     )
     assert done.stdout.strip() == "False"
+
+
+def test_an_eigenvalue_is_drawn_with_what_it_may_be() -> None:
+    """Up to its bound, and a standard error beyond either end."""
+    row = {"curvature/max": 2.0, "curvature/max_upper": 2.5, "curvature/max_deviation": 0.25}
+    assert band(row, "curvature/max") == (1.75, 2.75)
+    assert band({**row, "curvature/max_deviation": math.nan}, "curvature/max") == (2.0, 2.5)
+    assert band({"curvature/max": 2.0}, "curvature/max") is None
+    assert band({"curvature/min": -1.0, "curvature/min_lower": -1.5}, "curvature/min") == (-1.5, -1.0)
+    assert uncertainty("curvature/max_normal") == ("curvature/max_upper_normal", "curvature/max_deviation_normal")
+    assert uncertainty("arch/curvature") == ("arch/curvature_upper", "arch/curvature_deviation")
+    for name in ("curvature/max_upper", "curvature/max_deviation", "val/loss", "curvature/trace"):
+        assert uncertainty(name) == ()
+    rows = [{"epoch": epoch, **(row if epoch else {"curvature/max": 2.0})} for epoch in range(3)]
+    (axes,) = curves_figure(rows).axes
+    (drawn,) = axes.collections
+    corners = drawn.get_paths()[0].get_extents()
+    assert (corners.x0, corners.x1, corners.y0, corners.y1) == (1, 2, 1.75, 2.75)
+    (axes,) = curves_figure([{"epoch": 0, "curvature/max": 2.0}]).axes
+    assert not axes.collections

@@ -50,6 +50,15 @@ def test_a_curve_goes_through_its_points() -> None:
     assert chart("T", [Line("a", {})], (0, 4)) == ""
 
 
+def test_what_a_value_may_be_is_a_whisker_within_the_chart() -> None:
+    drawn = Page(chart("T", [Line("a", {0: 1.0, 2: 1.0}, bands={2: (0.5, 9.0)}), Line("b", {0: 1.0})], (0, 2)))
+    (whisker,) = [given for given in drawn.named("path") if "whiskers" in (given["class"] or "")]
+    across, low, high = (whisker["d"] or "")[1:].replace("V", " ").split()
+    curve = next(given["d"] or "" for given in drawn.named("path") if (given["class"] or "").startswith("line"))
+    assert curve.endswith(f"L{across} {curve.split()[-1]}")
+    assert 0 < float(high) < float(curve.split()[-1]) < float(low) < 190
+
+
 def test_a_frame_shows_the_share_and_marks_what_can_be_selected() -> None:
     cell = DARTS.cells["normal"]
     shares = np.full(cell.shape, 0.0)

@@ -194,6 +194,16 @@ def test_curvature_rises_where_the_stopping_rule_says(seed: int) -> None:
     assert ("curvature_rise" in signs(history)) == (stop is not None)
 
 
+def test_a_rise_within_the_bound_of_the_curvature_is_no_rise() -> None:
+    """What it grew by at least: the earlier average counts at its upper bound."""
+    curvature = {epoch: 1.0 if epoch < 12 else 1.6 for epoch in range(0, EPOCHS, 2)}
+    for bound, seen in ((1.0, True), (1.05, True), (1.4, False)):
+        upper = {epoch: bound * value for epoch, value in curvature.items()}
+        for name in ("curvature/max", "arch/curvature"):
+            found = signs(search({name: curvature, f"{name}_upper": upper}))
+            assert ("curvature_rise" in found) == seen
+
+
 @pytest.mark.parametrize("space", [DARTS, S1, S3, NASBench201], ids=lambda space: space.name)
 def test_alpha_alone_gives_the_genotypes_that_selection_gives(space: SearchSpace) -> None:
     rng = np.random.default_rng(0)

@@ -16,6 +16,9 @@ class RobustDARTS(SearchModule):
     eigenvalue rises before that. The search stops at the rise, and its result is the architecture of the epoch before
     the rise began (the paper's DARTS-ES).
 
+    The eigenvalue is measured on 256 fixed samples, see :mod:`robustnas.training.curvature`. The paper's trainer takes
+    the last batch of α's steps, which is noisier: ``CurvatureRise(measured_on="last_batch")``.
+
     The paper's other remedy keeps the eigenvalue low by regularising the weights: ``drop_path`` with Cutout (its
     R-DARTS(DP)) or more ``weight_decay`` (its R-DARTS(L2), 3e-4 to 8.1e-3). There, a search is run at each of four
     strengths, and the architecture that is best after training is kept. Its DARTS-ADA needs one search: with

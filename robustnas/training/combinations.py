@@ -6,7 +6,8 @@ no effect. Some that may look odd are allowed:
 - β in a space whose nodes keep all edges selects nothing, but still weighs edges while operations are compared.
 - ``Unrolled`` with a sampled relaxation: both losses of a step see one sample, and the gradient is that of the sampled
   network, through the same straight-through derivative.
-- ``CurvatureRise`` with a sampled relaxation measures the curvature of the straight-through surrogate at one sample,
+- ``CurvatureRise`` with a sampled relaxation measures the curvature of the straight-through surrogate at one sample
+  of fixed random numbers,
   which grows like :math:`\tau^{-2}` as the temperature of ``GumbelOneHot`` falls: hold τ, or read it with care.
 - ``Sparsemax`` with a perturbation: only operations in the support are moved.
 - ``SkipDominance`` with a number that no genotype exceeds never stops, but counts.

@@ -106,7 +106,8 @@ class ProbeHessian(Operator):
     def indices(self, place: int) -> Tensor:
         """Rows of the matrix that belong to one parameter, such as α of one kind of cell."""
         sizes = [parameter.numel() for parameter in self.parameters]
-        return torch.arange(self.size).split(sizes)[place]
+        start = sum(sizes[:place])
+        return torch.arange(start, start + sizes[place])
 
     def product(self, vector: Tensor) -> Tensor:
         rows = vector.new_zeros(len(self.losses), self.size)
@@ -148,14 +149,15 @@ def probe_hessian(search: SearchModule, batches: Sequence[Batch], shared: bool) 
     """
     weights = {name: weight.detach() for name, weight in search.supernet.named_parameters()}
 
-    def loss(batch: Batch) -> Tensor:
+    def loss_on(batch: Batch) -> Tensor:
         seed = derived_seed(search.seed, "curvature")
         moment = replace(search.moment("arch"), generator=torch.Generator().manual_seed(seed))
         torch.manual_seed(seed)  # for operations that draw
         outputs = functional_call(search.supernet, weights, (batch.images, search.mixtures(moment), 0.0))
-        return search.penalty.total(search.loss_of(outputs, batch.targets), search.shares(), moment)
+        loss: Tensor = search.penalty.total(search.loss_of(outputs, batch.targets), search.shares(), moment)
+        return loss
 
-    losses = [partial(loss, batch) for batch in batches]
+    losses = [partial(loss_on, batch) for batch in batches]
     return ProbeHessian(losses, [len(batch.targets) for batch in batches], search.arch_parameters, shared)
 
 

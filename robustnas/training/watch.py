@@ -27,7 +27,7 @@ class Watch:
         self.values: list[float] = []
         self.kept: dict[int, dict[str, Tensor]] = {}
         self.stop: Stop | None = None
-        self._measured: tuple[int, list[float]] | None = None
+        self._measured: tuple[int, dict[str, Any]] | None = None
 
     def note(self, step: int, measured: Measured) -> None:
         """Note a measurement of the curvature, so that nobody takes it again.
@@ -36,12 +36,12 @@ class Watch:
             step: Steps of the search before it.
             measured: The measurement.
         """
-        self._measured = step, list(measured)
+        self._measured = step, measured._asdict()
 
     def measured(self, step: int) -> Measured | None:
         """The measurement on the probe after so many steps, if there was one."""
         found = self._measured if self.measures_probe else None
-        return None if found is None or found[0] != step else Measured(*found[1])
+        return None if found is None or found[0] != step else Measured(**found[1])
 
     @property
     def measures_probe(self) -> bool:
@@ -84,7 +84,7 @@ class Watch:
     @property
     def logged(self) -> dict[str, float]:
         """What is logged beside a measurement: what it is uncertain by, and what that means for the rule."""
-        found = {} if self._measured is None else Measured(*self._measured[1]).beside(f"arch/{self.stopping.watches}")
+        found = {} if self._measured is None else Measured(**self._measured[1]).beside(f"arch/{self.stopping.watches}")
         return {**found, **self.stopping.noise(self.epochs, self.values)}
 
     def keep(self, search: SearchModule) -> None:

@@ -20,7 +20,7 @@ from robustnas.training.description import load
 from robustnas.training.rollback import AdaptiveWatch, restore, state_of
 from robustnas.training.search import SearchModule
 
-RULE = CurvatureRise(window=1, lag=2, start=0, every=1)
+RULE = CurvatureRise(window=1, lag=2, start=0, every=1, samples=16)
 VALUES = [[1, 1, 1, 2, 9, 9], [1, 1, 1, 1, 2, 9], [1, 9, 99, 999, 9999, 99999]]  # by increase and epoch
 EPOCHS = [0, 1, 2, 3, 2, 3, 4, 3, 4, 5]  # back from 3 to 1, back from 4 to 2, and then no more
 SMALL = {**SMALLEST["NASBench201"], "channels": 4, "image_channels": 1, "arch_lr": 0.03}
@@ -203,7 +203,7 @@ def test_the_result_of_early_stopping_is_said_at_the_first_increase(tmp_path, ca
 
 def test_the_eigenvalue_itself_sends_a_search_back(tmp_path) -> None:
     """Not a script: with a ratio of one, some measurement is higher than one before."""
-    module = adaptive(RobustDARTS, stopping=RaiseDecay(CurvatureRise(1, 1, 1.0, 0, 1), most=3e-3))
+    module = adaptive(RobustDARTS, stopping=RaiseDecay(CurvatureRise(1, 1, 1.0, 0, 1, samples=16), most=3e-3))
     running = run(tmp_path, module)
     assert module.watch.raised == 1
     assert decay_of(running) == pytest.approx(3e-3)

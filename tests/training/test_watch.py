@@ -27,6 +27,7 @@ class At(Stopping):
     returned: int
     every: int = 1
     watches: ClassVar[Literal["curvature"]] = "curvature"
+    samples: ClassVar[int] = 16
 
     def decide(self, epochs: Sequence[int], values: Sequence[float]) -> Stop | None:
         return Stop(self.detected, self.returned) if self.detected in epochs else None
