@@ -107,7 +107,7 @@ class Listing:
         found: dict[Part, Path] = {}
         for path in folders:
             named = known.get(path)
-            if named in found:
+            if named is not None and named in found:
                 names = f"{found[named].name!r} and {path.name!r}"
                 raise ValueError(f"Expected one folder of each part in {str(root)!r}, but got {names} for {named}.")
             if named is not None:

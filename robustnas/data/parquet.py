@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -121,7 +122,9 @@ class _Described(NamedTuple):
 
 def _files(argument: str, path: Path) -> list[Path]:
     pattern = bool(re.search(r"[*?\[]", path.name)) and not path.exists()
-    found = path.glob("*.parquet") if path.is_dir() else path.parent.glob(path.name) if pattern else [path]
+    found: Iterable[Path] = [path]
+    if path.is_dir() or pattern:
+        found = path.glob("*.parquet") if path.is_dir() else path.parent.glob(path.name)
     files = sorted(file for file in found if file.is_file() and not file.name.startswith("."))
     if not files:
         raise ValueError(
