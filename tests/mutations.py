@@ -16,8 +16,8 @@ VALUES: list[Any] = [
 ]  # fmt: skip
 TOKENS = [
     b"", b"\0", b"\xff", b"\xef\xbb\xbf", b"\r\n", b"\n\n", b",", b",,,,", b'"', b"'", b"-", b"=", b"inf", b"nan",
-    b"1e999", b"-1", b"9" * 4400, b"[" * 2000, b"{a: " * 200, b"]", b"}", b"&a ", b"*a", b"<<: *a", b"!!python/object:os.system ",
-    b"? ", b"null",
+    b"1e999", b"-1", b"9" * 4400, b"[" * 2000, b"{a: " * 200, b"]", b"}", b"&a ", b"*a", b"<<: *a",
+    b"!!python/object:os.system ", b"? ", b"null",
     b"epoch", b"\t", b"\xed\xb3\xbf", b"|", b"~0", b"PK\x01\x02", b"\xff" * 8,
 ]  # fmt: skip
 
