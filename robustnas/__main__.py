@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from robustnas.options import CommandLineError
+from robustnas.streams import unbroken
 from robustnas.trust import trusting
 
 COMMANDS = {
@@ -52,13 +53,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit status: 0, or 1 after an error that was said in a sentence, or 2 after a wrong command line, or
-        130 after Ctrl-C, or what the command answers with.
+        130 after Ctrl-C, or 141 where all went well but nobody read what was printed, or what the command answers with.
 
     Raises:
         ValueError: If one is raised that is no sentence of this library, which is a bug.
         OSError: If one is raised that gives no reason, likewise.
     """
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    with unbroken() as streams:
+        return streams.status(_answer(list(sys.argv[1:] if arguments is None else arguments)))
+
+
+def _answer(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help", "help"):
         listing = "\n".join(f"  {name:<12}{says}" for name, (_, says) in COMMANDS.items())
         print(USAGE.format(commands=listing), end="")
