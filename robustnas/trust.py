@@ -74,6 +74,11 @@ def allowed() -> list[str]:
     return sorted({*OWN, *_trusted, *_checked(given, VARIABLE)})
 
 
+def trusted_modules() -> list[str]:
+    """Modules that this process trusts beside those of the environment variable and of the library."""
+    return sorted(_trusted)
+
+
 def refusal(path: str) -> str:
     """The sentence for a name that may not be imported.
 
