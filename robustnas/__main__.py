@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 from robustnas.module_path import leave_current_folder
 from robustnas.options import CommandLineError
+from robustnas.streams import unbroken
 from robustnas.terminal import one_line, printable
 from robustnas.trust import trusting
 
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit status: 0, or 1 after an error that was said in a sentence, or 2 after a wrong command line, or
-        130 after Ctrl-C, or what the command answers with.
+        130 after Ctrl-C, or 141 where all went well but nobody read what was printed, or what the command answers with.
 
     Raises:
         ValueError: If one is raised that is no sentence of this library, which is a bug.
@@ -62,8 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     if arguments is None:  # the process is that of the command alone
         leave_current_folder()
-    with printable():
-        return _answer(list(sys.argv[1:] if arguments is None else arguments))
+    with printable(), unbroken() as streams:
+        return streams.status(_answer(list(sys.argv[1:] if arguments is None else arguments)))
 
 
 def _answer(words: list[str]) -> int:

@@ -20,8 +20,8 @@ from pytorch_lightning.utilities.model_helpers import is_overridden
 
 from robustnas.data import ImageData
 from robustnas.environment import check_variables
-from robustnas.folder import held, starting_point
-from robustnas.launch import beside_others, check_launch, processes
+from robustnas.folder import held, named, starting_point
+from robustnas.launch import beside_others, check_launch, going_on, processes
 from robustnas.options import CommandLineError, check_linked, checked, explain
 from robustnas.paths import expand
 from robustnas.precision import Matmul, matmul_precision
@@ -51,7 +51,8 @@ class RobustCLI(LightningCLI):
     ``seed_everything``. A run has a folder: ``--run``, or a new one under ``runs/``.
     """
 
-    def __init__(self, *args: Any, **options: Any) -> None:
+    def __init__(self, *args: Any, again: str | None = None, **options: Any) -> None:
+        self.again, self.words = again, list(options["args"])
         with ExitStack() as self.precision:  # a setting of the process, which another run in it may not want
             super().__init__(*args, **options)
 
@@ -95,19 +96,21 @@ class RobustCLI(LightningCLI):
         checkpoint = config.get("ckpt_path")
         folder = config.run or os.environ.get("ROBUSTNAS_RUN")
         if folder is None and checkpoint not in (None, "last", "auto"):
-            folder = str(Path(checkpoint).parent)
+            folder = str(named(checkpoint).parent)
         if folder is None and checkpoint is not None:
             raise ValueError("Expected `--run` to name the run whose last checkpoint is meant, but got none.")
         if checkpoint is None and not fitting:
             raise ValueError("Expected `--ckpt_path` to name the checkpoint to measure, but got none.")
-        self.folder = Path(folder or _new_folder(config))
+        self.folder = named(folder or _new_folder(config))
         os.environ["ROBUSTNAS_RUN"] = str(self.folder)  # the processes that Lightning starts share the folder
         self.asked, self.checkpoint = checkpoint, starting_point(self.folder, checkpoint, readable, writes=fitting)
         config.ckpt_path = None if self.checkpoint is None else str(self.checkpoint)
         if self.checkpoint is not None and not self.checkpoint.is_file():
             raise ValueError(f"Expected `--ckpt_path` to be a checkpoint, but there is no file {self.checkpoint}.")
         if fitting:
-            self.trainer_defaults["callbacks"] = [LastCheckpoint(self.folder, config.checkpoint_every)]
+            again = self.again or going_on(self.words, "--run", str(self.folder), "--ckpt_path", "last")
+            saver = LastCheckpoint(self.folder, config.checkpoint_every, again, self.again is not None)
+            self.trainer_defaults["callbacks"] = [saver]
         else:
             self.save_config_callback = None  # the folder keeps the configuration that trained
 
@@ -127,12 +130,13 @@ class RobustCLI(LightningCLI):
         run = {"max_epochs": self.trainer.max_epochs, "precision": self.trainer.precision}
         check_fit(self.model, SimpleNamespace(**run, datamodule=self.datamodule), "fit")  # type: ignore[arg-type]
         if self.checkpoint is not None:
-            check_checkpoint(self.checkpoint, self.model, options_of(self.model, self.trainer, self.datamodule))
+            given = options_of(self.model, self.trainer, self.datamodule)
+            check_checkpoint(self.checkpoint, self.model, self.trainer, given)
             check_manifest(self.checkpoint)
 
     def before_validate(self) -> None:
         if self.checkpoint is not None:
-            check_checkpoint(self.checkpoint, self.model)
+            check_checkpoint(self.checkpoint, self.model, self.trainer)
 
     def before_test(self) -> None:
         self.before_validate()
@@ -144,7 +148,7 @@ class RobustCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         config = self.config[self.subcommand].trainer
-        kwargs.setdefault("default_root_dir", str(self.folder))
+        kwargs.setdefault("default_root_dir", str(self.folder.absolute()))  # Lightning expands a `~` of a relative one
         kwargs.setdefault("use_distributed_sampler", False)  # the loaders know their process themselves
         if config.logger in (None, True):
             folder = self.folder.absolute()
@@ -182,12 +186,13 @@ class Described(RobustCLI):
 
 @failed_writes_once()
 @only_trusted()
-def main(arguments: list[str], run: type[RobustCLI] = RobustCLI) -> RobustCLI:
+def main(arguments: list[str], run: type[RobustCLI] = RobustCLI, again: str | None = None) -> RobustCLI:
     """Run ``fit``, ``validate`` or ``test``.
 
     Args:
         arguments: The subcommand and its options.
         run: What is done with them.
+        again: The command line that goes on after an interruption, where this run is only a part of its work.
 
     Returns:
         What was run, with its ``model``, ``datamodule``, ``trainer`` and ``folder``.
@@ -215,6 +220,7 @@ def main(arguments: list[str], run: type[RobustCLI] = RobustCLI) -> RobustCLI:
             parser_kwargs={"exit_on_error": False, **exact, **{name: dict(exact) for name in RobustCLI.subcommands()}},
             trainer_defaults={"enable_model_summary": False},
             args=arguments,
+            again=again,
         )
     except ArgumentError as error:
         raise CommandLineError(explain(str(error))) from error

@@ -87,18 +87,19 @@ def section_of(folder: Path, name: str) -> dict[str, Any]:
     return section
 
 
-def train_and_test(name: str, words: list[str]) -> Result:
+def train_and_test(name: str, words: list[str], again: str | None = None) -> Result:
     """Train a network and measure it on the test set once.
 
     Args:
         name: What is evaluated, for the table.
         words: Options of ``robustnas fit``.
+        again: The command line that goes on after an interruption.
 
     Returns:
         What was measured.
     """
     start = time.perf_counter()
-    run = cli.main(["fit", *words])
+    run = cli.main(["fit", *words], again=again)
     measured = run.trainer.test(run.model, datamodule=run.datamodule, verbose=False)
     count = sum(parameter.numel() for parameter in run.model.parameters())
     return Result(name, dict(measured[0]), count, time.perf_counter() - start, run.folder, device_of(run))

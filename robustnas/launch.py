@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import shlex
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
+
+from robustnas.trust import trusted_modules
 
 MOST = 2**14  # processes of a run; Lightning lists them before it asks the machine
 
@@ -72,6 +76,29 @@ def check_launch(processes: int, nodes: int) -> None:
                 f"Expected `{option}` to be {wanted}, as {found.by} started {found.on_each} processes{on}, "
                 f"but got {given}."
             )
+
+
+def going_on(words: Sequence[str], *named: str) -> str:
+    """The command line that goes on with an interrupted run.
+
+    Args:
+        words: The command and its options.
+        named: Options and values to give in place of those that the words have.
+
+    Returns:
+        What can be typed, with the modules that are trusted.
+    """
+    kept, names, follows = [], named[::2], False
+    for word in words:
+        option, equals, _ = word.partition("=")
+        if option in names:
+            follows = not equals
+        elif follows:
+            follows = False
+        else:
+            kept.append(word)
+    trusted = [word for module in trusted_modules() for word in ("--trust", module)]
+    return shlex.join(["robustnas", *kept, *named, *trusted])
 
 
 def beside_others() -> bool:

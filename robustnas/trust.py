@@ -75,6 +75,11 @@ def is_import_path(path: object) -> bool:
     return isinstance(path, str) and "." in path and all(part.isidentifier() for part in path.split("."))
 
 
+def trusted_modules() -> list[str]:
+    """Modules that this process trusts beside those of the environment variable and of the library."""
+    return sorted(_trusted)
+
+
 def refusal(path: str) -> str:
     """The sentence for a name that may not be imported.
 

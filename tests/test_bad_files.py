@@ -76,6 +76,45 @@ CHECKPOINTS: dict[str, tuple[Change, str]] = {
         lambda c: c.pop("pytorch-lightning_version"),
         f"{CKPT}`pytorch-lightning_version` to go on from, a ",
     ),
+    "an epoch that is none": (lambda c: c.update(epoch="x"), f"{CKPT}`epoch` to go on from, a int, but got a str."),
+    "another epoch than is counted": (lambda c: c.update(epoch=7), f"{CKPT}`epoch` 1, as its loops count, but got 7."),
+    "a step below zero": (lambda c: c.update(global_step=-3), f"{CKPT}`global_step` 1, as its loops count, but got -3"),
+    "counts that are words": (
+        lambda c: c["loops"]["fit_loop"]["epoch_progress"]["current"].update(processed="x"),
+        f"{CKPT}a count in `loops.fit_loop.epoch_progress.current.processed`, but got 'x'.",
+    ),
+    "loops without steps": (
+        lambda c: c["loops"]["fit_loop"].pop("epoch_loop.batch_progress"),
+        f"{CKPT}a dict in `loops.fit_loop.epoch_loop.batch_progress`, but got none.",
+    ),
+    "a callback without its state": (
+        lambda c: c["callbacks"].update(RunRecorder=3),
+        f"{CKPT}a dict for RunRecorder in `callbacks`, but got 3.",
+    ),
+    "a callback with another state": (
+        lambda c: c["callbacks"].update(LastCheckpoint={}),
+        f"{CKPT}what LastCheckpoint goes on from in `callbacks`, but got a state that fails: KeyError: 'logged'",
+    ),
+    "rows that are numbers": (
+        lambda c: c["callbacks"]["RunRecorder"].update(rows=[1]),
+        f"{CKPT}what RunRecorder goes on from in `callbacks`, but got a state that fails: ValueError: Expected `rows`",
+    ),
+    "param_groups that are words": (
+        lambda c: c["optimizer_states"][0].update(param_groups="x"),
+        f"{CKPT}`param_groups` of its optimisers, but got 'x'.",
+    ),
+    "a step size that is a word": (
+        lambda c: c["optimizer_states"][1]["param_groups"][0].update(lr="fast"),
+        f"{CKPT}lr in `param_groups`, but got 'fast'.",
+    ),
+    "parameters too few": (
+        lambda c: c["optimizer_states"][0]["param_groups"][0]["params"].pop(),
+        f"{CKPT}39 params in `param_groups`, but got 38.",
+    ),
+    "a schedule that is a list": (
+        lambda c: c.update(lr_schedulers=[[1]]),
+        f"{CKPT}schedules with their epoch in `lr_schedulers`, but got a list.",
+    ),
     "undefined α": (
         lambda c: c["state_dict"]["alphas.cell"].fill_(torch.nan),
         f"{CKPT}finite numbers, but got others in",

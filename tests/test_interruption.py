@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import os
+import re
+import shlex
+import shutil
 import signal
 import sys
 from collections.abc import Iterator
@@ -18,7 +22,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from words import SMALL
 
 from robustnas.__main__ import main
-from robustnas.folder import held
+from robustnas.folder import held, named
 from robustnas.record import Run
 from robustnas.training import interruption
 from robustnas.training.checkpointing import LastCheckpoint, WholeCheckpoints
@@ -104,11 +108,59 @@ def test_a_signal_ends_the_run_with_a_checkpoint(
     step = torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"]
     assert step == {"on_train_batch_start": 8, "on_train_end": 15}.get(moment, 10)
     if moment != "on_train_end":
-        assert f"`--run {tmp_path} --ckpt_path last` goes on" in said
         assert main(words) == 1  # refused
-        assert main([*words, "--ckpt_path=last"]) == 0
+        (command,) = re.findall(r"`(robustnas fit .*)` goes on\.", said)
+        again = shlex.split(command)[1:]
+        assert again[-6:] == ["--run", str(tmp_path), "--ckpt_path", "last", "--trust", "asked"]
+        assert main([word for word in again if "callbacks" not in word]) == 0  # what has sent the signal would again
         assert len(Run(tmp_path).manifest["continued"]) == 1
     check_same(tmp_path, whole)
+
+
+class Kill(Callback):
+    """Ends its run without a checkpoint."""
+
+    def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
+        if trainer.global_step == 2:
+            raise KeyboardInterrupt
+
+
+def test_what_was_logged_before_the_first_checkpoint_is_shown_once(whole: Path, tmp_path: Path) -> None:
+    words = [*SEARCH, f"--run={tmp_path}", "--trainer.log_every_n_steps=1", "--trainer.max_epochs=1"]
+    with contextlib.suppress(SystemExit, KeyboardInterrupt):
+        main([*words, "--trainer.callbacks+=asked.Kill"])
+    assert not (tmp_path / "last.ckpt").exists()
+    assert len(list(tmp_path.glob("events.*"))) == 1
+    assert main([*words, "--ckpt_path=auto"]) == 0
+    assert [step for step, _ in points(tmp_path)["train/loss_step"]] == list(range(5))
+
+
+@pytest.mark.parametrize("name", ["$HOME", "a${HOME}b", "~"])
+def test_all_files_of_a_run_lie_in_one_folder(tmp_path: Path, name: str) -> None:
+    """Whatever a shell would make of its name."""
+    folder = tmp_path / name / "run"
+    short = ["--trainer.limit_train_batches=1", "--trainer.limit_val_batches=1", "--trainer.max_epochs=1"]
+    assert main([*SEARCH, *short, f"--run={folder}"]) == 0
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    found = {path.name.split(".out")[0] for path in folder.iterdir()}
+    assert {"config.yaml", "manifest.json", "last.ckpt", "genotype.json", "events"} <= found
+
+
+def test_the_home_folder_is_meant_by_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert named("~/run") == tmp_path / "run"
+    assert named("$HOME/~/run") == Path("$HOME/~/run")
+
+
+def test_a_manifest_that_cannot_be_read_is_named(
+    whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(shutil.copytree(whole, tmp_path / "run"))
+    for text, says in (("{", "be JSON, but got a truncated file"), ('{"schema": 1, "continued": 3}', "be a list, but")):
+        (folder / "manifest.json").write_text(text, encoding="utf-8")
+        assert main([*SEARCH, f"--run={folder}", "--ckpt_path=last", "--trainer.max_epochs=4"]) == 1
+        assert says in capsys.readouterr().err
+        assert (folder / "manifest.json").read_text(encoding="utf-8") == text
 
 
 def test_a_finished_run_is_left_as_it_is(whole: Path) -> None:

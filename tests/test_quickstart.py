@@ -6,6 +6,8 @@ import json
 import os
 import re
 import resource
+import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from pytorch_lightning import Callback
 
 from robustnas import cli
 from robustnas.__main__ import main
@@ -22,6 +25,7 @@ from robustnas.data import Digits
 from robustnas.evaluating import Result
 from robustnas.networks import ResNet
 from robustnas.record import Run, read_genotype
+from robustnas.training.checkpointing import LastCheckpoint
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMON = {"config.yaml", "last.ckpt", "manifest.json", "metrics.csv"}
@@ -59,11 +63,11 @@ def shrunk(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     asked: list[list[str]] = []
     run = cli.main
 
-    def short(words: list[str]) -> cli.RobustCLI:
+    def short(words: list[str], **more: Any) -> cli.RobustCLI:
         assert torch.get_num_threads() == 1
         asked.append(words)
         limits = [f"--trainer.limit_{stage}_batches=1" for stage in ("train", "val", "test")]
-        return run([*words, "--trainer.max_epochs=1", *limits, "--trainer.enable_progress_bar=false"])
+        return run([*words, "--trainer.max_epochs=1", *limits, "--trainer.enable_progress_bar=false"], **more)
 
     monkeypatch.setattr(cli, "main", short)
     return asked
@@ -91,6 +95,38 @@ def test_it_searches_evaluates_and_compares(shrunk: list[list[str]], tmp_path: P
     trained = yaml.safe_load((root / "evaluation" / "config.yaml").read_text(encoding="utf-8"))
     chosen = trained["model"]["init_args"]["architecture"]["init_args"]["genotype"]
     assert read_genotype(chosen) == Run(root / "search").genotype()
+
+
+def send(moment: str) -> Callback:
+    """Ends one run by a signal."""
+
+    def sent(*_: Any) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    return type("Send", (Callback,), {moment: sent})()
+
+
+@pytest.mark.parametrize(("part", "moment"), [(0, "on_train_epoch_start"), (1, "on_train_end")])
+def test_the_command_that_an_interruption_prints_goes_on(
+    part: int, moment: str, shrunk: list[list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    fit = LastCheckpoint.on_fit_start
+
+    def asked(self: Any, trainer: Any, *rest: Any) -> None:
+        if len(shrunk) == part + 1:
+            trainer.callbacks.insert(0, send(moment))
+        fit(self, trainer, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LastCheckpoint, "on_fit_start", asked)
+        with pytest.raises(SystemExit) as ended:
+            main(["quickstart", "--seed=3"])
+    assert ended.value.code == 128 + signal.SIGTERM
+    (command,) = re.findall(r"`(robustnas .*)` goes on\.", capfd.readouterr().err)
+    assert command == "robustnas quickstart --run runs/quickstart-001 --seed 3"
+    assert main(shlex.split(command)[1:]) == 0
+    check_files(Path("runs", "quickstart-001"))
 
 
 def test_runs_are_numbered(shrunk: list[list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

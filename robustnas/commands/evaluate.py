@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from robustnas.evaluating import Result, data_of, recipe_of, section_of, train_and_test
+from robustnas.launch import going_on
 from robustnas.options import Parser, path_option
 from robustnas.record import read_genotype
 
@@ -39,7 +40,7 @@ def main(arguments: list[str]) -> None:
     architecture = "--model.init_args.architecture.init_args"
     words = ["-c", config, f"{architecture}.genotype", str(folder), f"{architecture}.space", space]
     words += ["--data", json.dumps(data_of(folder)), "--run", options.run or str(folder / "evaluation")]
-    result = train_and_test("found", [*words, *rest])
+    result = train_and_test("found", [*words, *rest], going_on(arguments, "--ckpt_path", "last"))
     print_results([result])
     print(f"Run: {result.folder}")
 

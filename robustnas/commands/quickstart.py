@@ -12,6 +12,8 @@ import torch
 from robustnas import cli
 from robustnas.commands.evaluate import print_results
 from robustnas.evaluating import Result, data_of, train_and_test
+from robustnas.folder import named
+from robustnas.launch import going_on
 from robustnas.networks.resnet import channels_for
 from robustnas.options import Parser, path_option
 from robustnas.record import read_genotype
@@ -35,20 +37,21 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--run", type=path_option("--run"), help="folder of the results (default: a new one in runs/)")
     parser.add_argument("--seed", type=int, default=0, help="seed of everything (default: 0)")
     options = parser.parse_args(arguments[1:])
-    root = Path(options.run) if options.run else cli.new_folder("quickstart")
+    root = named(options.run) if options.run else cli.new_folder("quickstart")
     threads = torch.get_num_threads()
     # Images of 8 x 8 gain nothing from threads, which on busy cores wait for one another: 70 times longer.
     torch.set_num_threads(1)
     try:
-        _compare(root, ["--seed_everything", str(options.seed), "--ckpt_path", "auto"])  # the same command goes on
+        again = going_on(["quickstart"], "--run", str(root), "--seed", str(options.seed))
+        _compare(root, ["--seed_everything", str(options.seed), "--ckpt_path", "auto"], again)
     finally:
         torch.set_num_threads(threads)
 
 
-def _compare(root: Path, seed: list[str]) -> None:
+def _compare(root: Path, seed: list[str], again: str) -> None:
     print("Searching for an architecture with DARTS ...")
     start = time.perf_counter()
-    cli.main(["fit", "-c", _config("quickstart_search"), "--run", str(root / "search"), *seed])
+    cli.main(["fit", "-c", _config("quickstart_search"), "--run", str(root / "search"), *seed], again=again)
     searched = time.perf_counter() - start
     genotype = read_genotype(str(root / "search"))
     print(f"\nFound in {searched:.0f} s: {genotype}\n")
@@ -57,11 +60,12 @@ def _compare(root: Path, seed: list[str]) -> None:
     data = ["--data", json.dumps(data_of(root / "search")), *seed]
     chosen = ["--model.init_args.architecture.init_args.genotype", str(root / "search")]
     recipe = ["-c", _config("quickstart_evaluation")]
-    found = train_and_test("found by DARTS", [*recipe, *chosen, *data, "--run", str(root / "evaluation")])
+    words = [*recipe, *chosen, *data, "--run", str(root / "evaluation")]
+    found = train_and_test("found by DARTS", words, again)
 
     print("\nTraining a ResNet of like size from scratch ...")
     plain = ["--model.init_args.architecture", json.dumps(_resnet_like(found))]
-    resnet = train_and_test("ResNet", [*recipe, *plain, *data, "--run", str(root / "resnet")])
+    resnet = train_and_test("ResNet", [*recipe, *plain, *data, "--run", str(root / "resnet")], again)
 
     print()
     print_results([found, resnet])

@@ -11,6 +11,8 @@ import jsonargparse
 from robustnas import cli
 from robustnas.drawing import save_drawing
 from robustnas.evaluating import data_of
+from robustnas.folder import named
+from robustnas.launch import going_on
 from robustnas.options import Parser, explain, path_option
 from robustnas.record import Run, write_text
 from robustnas.safe_files import load_checkpoint
@@ -56,11 +58,11 @@ def main(arguments: list[str]) -> None:
     source = Path(options.checkpoint)
     source = Run(source).checkpoint if source.is_dir() else source
     module = load(source, SearchModule)
-    folder = Path(options.run) if options.run else source.parent / type(selection).__name__.lower()
+    folder = named(options.run) if options.run else source.parent / type(selection).__name__.lower()
     if folder.resolve() == source.parent.resolve():
         raise ValueError(f"Expected `--run` to be another folder than that of the search, but got {folder}.")
     if selection.epochs(module.space):
-        genotype = _train_on(source, folder, module, selection, rest)
+        genotype = _train_on(source, folder, module, selection, rest, going_on(arguments))
     else:
         if rest:
             raise ValueError(
@@ -116,7 +118,9 @@ def _read(source: Path, folder: Path, module: SearchModule, selection: Selection
     return genotype
 
 
-def _train_on(source: Path, folder: Path, module: SearchModule, selection: Selection, rest: list[str]) -> Genotype:
+def _train_on(
+    source: Path, folder: Path, module: SearchModule, selection: Selection, rest: list[str], again: str
+) -> Genotype:
     """What a selection finds that trains on, in a run of its own."""
     if module.phase is not None and module.phase.began is not None:
         raise ValueError(
@@ -131,7 +135,8 @@ def _train_on(source: Path, folder: Path, module: SearchModule, selection: Selec
     words = ["-c", str(source.parent / "config.yaml"), "--model.init_args.selection", json.dumps(description)]
     words += ["--run", str(folder), "--ckpt_path", str(started if started.is_file() else source)]
     # Callbacks of the search may write into its folder, or stop it early.
-    run = cli.main(["fit", *words, "--trainer.callbacks=null", "--trainer.max_epochs", str(epochs), *rest])
+    words += ["--trainer.callbacks=null", "--trainer.max_epochs", str(epochs), *rest]
+    run = cli.main(["fit", *words], again=again)
     found: SearchModule = run.model
     return found.genotype()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,15 +67,19 @@ class LastCheckpoint(Checkpoint):
     Args:
         folder: Where it lies.
         every: Steps between two checkpoints inside an epoch; 0 for none.
+        again: The command that goes on with an interrupted run, where that is known.
+        more: Whether that command has more to do when the run is over.
 
     Raises:
         ValueError: If ``every`` is negative.
     """
 
-    def __init__(self, folder: str | Path, every: int = 0) -> None:
+    def __init__(self, folder: str | Path, every: int = 0, again: str | None = None, more: bool = False) -> None:
         if every < 0:
             raise ValueError(f"Expected `checkpoint_every` to be 0 or a number of steps, but got {every}.")
         self.path, self.every = Path(folder) / LAST, every
+        self.again = f"`{again}`" if again else f"The same command with `--run {folder} --ckpt_path last`"
+        self.more = more
         self.interruption = Interruption()
         self._logged: dict[str, float] = {}
 
@@ -110,13 +115,13 @@ class LastCheckpoint(Checkpoint):
             settle(trainer, epoch=False)
             self._save(trainer)
         if asked:
-            self.interruption.end(trainer, self.path)
+            self.interruption.end(trainer, self.path, self.again)
 
     def on_validation_batch_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:
         """End in the validation of an epoch, too; several processes have not the same number of batches there."""
         if self.interruption.asked and trainer.world_size == 1 and steps_over(trainer):
             self._save(trainer)
-            self.interruption.end(trainer, self.path)
+            self.interruption.end(trainer, self.path, self.again)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the epoch; after the last one the end follows."""
@@ -126,7 +131,7 @@ class LastCheckpoint(Checkpoint):
         settle(trainer, epoch=True)
         self._save(trainer)
         if asked:
-            self.interruption.end(trainer, self.path)
+            self.interruption.end(trainer, self.path, self.again)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the result."""
@@ -135,7 +140,7 @@ class LastCheckpoint(Checkpoint):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Go no further where the run was asked to end: to no test, and to no other run."""
         if self.interruption.agreed(trainer):
-            self.interruption.end(trainer, self.path, over=True)
+            self.interruption.end(trainer, self.path, self.again if self.more else "", over=True)
 
     def _save(self, trainer: Trainer) -> None:
         if not trainer.fast_dev_run:  # type: ignore[attr-defined]
@@ -174,12 +179,13 @@ def read(path: Path) -> tuple[dict[str, Any], str]:
     return checkpoint, str(checkpoint[KEY]["module"]["class_path"])
 
 
-def check_checkpoint(path: str | Path, module: Module, given: Options | None = None) -> None:
+def check_checkpoint(path: str | Path, module: Module, trainer: Trainer, given: Options | None = None) -> None:
     """Refuse a checkpoint that cannot be gone on from.
 
     Args:
         path: The checkpoint.
         module: The search or evaluation that is to go on.
+        trainer: Its trainer.
         given: The options of the run that is to go on, see :func:`~robustnas.training.changes.options_of`; ``None``
             where nothing is trained.
 
@@ -200,7 +206,8 @@ def check_checkpoint(path: str | Path, module: Module, given: Options | None = N
         raise ValueError(
             f"Expected `--ckpt_path` to hold a search or evaluation by {name}, but {path} holds one by {held}."
         )
-    check_contents(checkpoint, str(path))
+    check_contents(checkpoint, str(path), _loops(trainer), _optimizers(module))
+    _check_callbacks(checkpoint, trainer, str(path))
     if given is not None:
         changes_of(checkpoint, given, module)
     own, weights = module.state_dict(), checkpoint["state_dict"]
@@ -211,3 +218,31 @@ def check_checkpoint(path: str | Path, module: Module, given: Options | None = N
             f"Expected `--ckpt_path` to hold the network that the options describe, but {path} holds another one, "
             f"which differs in {other[0]}; the config.yaml beside it describes it."
         )
+
+
+def _loops(trainer: Trainer) -> dict[str, Any]:
+    """States of the loops before they begin, in the form that a checkpoint holds them."""
+    loops: Any = {"fit_loop": trainer.fit_loop, "validate_loop": trainer.validate_loop, "test_loop": trainer.test_loop}
+    return {name: loop.state_dict() for name, loop in loops.items()}
+
+
+def _optimizers(module: Module) -> list[torch.optim.Optimizer]:
+    """Optimisers like those of a module, where it names them in lists, as this library does."""
+    made = module.configure_optimizers()
+    return list(made[0]) if isinstance(made, tuple) and isinstance(made[0], list) else []
+
+
+def _check_callbacks(checkpoint: dict[str, Any], trainer: Trainer, name: str) -> None:
+    """Refuse states that callbacks cannot take."""
+    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    for callback in callbacks:
+        state = checkpoint["callbacks"].get(callback.state_key)
+        try:
+            if state is not None:
+                copy.deepcopy(callback).load_state_dict(copy.deepcopy(state))
+        except Exception as error:  # a damaged state can raise nearly anything
+            reason = " ".join([f"{type(error).__name__}:", *str(error).splitlines()[:1]])
+            raise ValueError(
+                f"Expected {name} to hold what {type(callback).__name__} goes on from in `callbacks`, "
+                f"but got a state that fails: {reason}"
+            ) from error

@@ -128,7 +128,8 @@ class EvaluationModule(Module):
         optimizer = torch.optim.SGD(
             self.network.parameters(), self.lr, self.momentum, weight_decay=self.weight_decay, nesterov=self.nesterov
         )
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.trainer.max_epochs or 1, self.lr_min)
+        epochs = self._trainer.max_epochs if self._trainer is not None else None
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs or 1, self.lr_min)
         return [optimizer], [schedule]
 
     def configure_gradient_clipping(self, *args: Any, **kwargs: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from pytorch_lightning.loggers import TensorBoardLogger
@@ -25,6 +26,11 @@ class Events(TensorBoardLogger):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._logged: dict[str, int] = {}
+
+    @property
+    def log_dir(self) -> str:
+        """The folder as it is named; Lightning's own would take ``$HOME`` in it for something else."""
+        return str(Path(self.root_dir, str(self.version)))
 
     def save(self) -> None:
         self.experiment.flush()

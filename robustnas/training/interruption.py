@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -83,12 +84,13 @@ class Interruption:
             self.asked = int(number)
         return self.asked
 
-    def end(self, trainer: Trainer, checkpoint: Path, over: bool = False) -> NoReturn:
+    def end(self, trainer: Trainer, checkpoint: Path, again: str, over: bool = False) -> NoReturn:
         """End the run.
 
         Args:
             trainer: The trainer.
             checkpoint: What was written before.
+            again: The command that goes on; empty where nothing is left to do.
             over: Whether the run has reached its end anyway.
 
         Raises:
@@ -96,8 +98,8 @@ class Interruption:
         """
         name = signal.Signals(self.asked).name
         where = f"Ended by {name} in epoch {trainer.current_epoch}, after step {trainer.global_step}."
-        further = f"the same command with `--run {checkpoint.parent} --ckpt_path last` goes on."
-        _say(trainer, f"Ended by {name}." if over else f"{where} {checkpoint} holds the whole run; {further}")
+        said = f"Ended by {name}." if over else f"{where} {checkpoint} holds the whole run."
+        _say(trainer, f"{said} {again} goes on." if again else said)
         requeue = self.asked == getattr(signal, "SIGUSR1", None)
         if requeue and trainer.is_global_zero and not over:
             _requeue(trainer)
@@ -123,4 +125,5 @@ def _first() -> bool:
 
 
 def _write(text: str) -> None:
-    os.write(2, text.encode())  # a handler must not enter a stream that the process may be writing to
+    with contextlib.suppress(OSError):  # nobody may be reading it
+        os.write(2, text.encode())  # a handler must not enter a stream that the process may be writing to

@@ -34,7 +34,10 @@ class RunRecorder(Callback):
         return {"rows": self.rows}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.rows = list(state_dict["rows"])
+        rows = state_dict["rows"]
+        if not all(isinstance(row, dict) and {"epoch", "step"} <= set(row) for row in rows):
+            raise ValueError("Expected `rows` to be one dict for each epoch, with `epoch` and `step`, but got others.")
+        self.rows = list(rows)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._since = time.perf_counter()

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import runs
 import torch
 import torch.distributed as dist
 from methods import search
 from ranks import in_two
 
 from robustnas.training import identity
+from robustnas.training.checkpointing import LastCheckpoint
 from robustnas.training.identity import NotIdenticalError, differences, fingerprint
 
 TYPES = [torch.float32, torch.float64, torch.bfloat16, torch.int64, torch.uint8, torch.complex64]
@@ -161,6 +163,25 @@ def test_processes_with_other_options_do_not_start(tmp_path) -> None:
     expected = [
         f"Expected all processes to be started with the same `{named}`, but got another on rank 1."
         for named in ("model", "model", "data", "max_epochs")
+    ]
+    assert in_two(told, tmp_path / "ranks") == [expected] * 2
+
+
+def test_processes_that_would_wait_for_one_another_are_refused(tmp_path) -> None:
+    """They save, log or measure together at other steps: that hangs."""
+
+    def told(rank: int) -> list[str]:
+        def refused(**options: Any) -> str:
+            with pytest.raises(NotIdenticalError) as stopped:
+                runs.fit(tmp_path / "run", runs.search(), devices=2, strategy="flat", **options)
+            return str(stopped.value)
+
+        every = refused(callbacks=[LastCheckpoint(tmp_path, 2 + rank)], enable_checkpointing=True)
+        return [every, refused(log_every_n_steps=2 + rank), refused(limit_train_batches=2 + rank)]
+
+    expected = [
+        f"Expected all processes to be started with the same `{named}`, but got another on rank 1."
+        for named in ("checkpoint_every", "log_every_n_steps", "limit_train_batches")
     ]
     assert in_two(told, tmp_path / "ranks") == [expected] * 2
 

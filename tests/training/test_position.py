@@ -12,7 +12,7 @@ from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 from robustnas.diagnostics import Diagnostics
 from robustnas.variants import DARTSPT, PCDARTS, RobustDARTS
-from runs import SMALLEST, differing, fit, rows, search, state
+from runs import SMALLEST, StopAfter, differing, fit, rows, search, state
 from test_adaptive import Scripted, adaptive
 from test_watch import At
 
@@ -99,6 +99,17 @@ def test_a_run_goes_on_from_the_last_steps_of_its_epochs(tmp_path: Path) -> None
 @pytest.mark.parametrize("name", SEARCHES)
 def test_a_run_goes_on_from_any_step(tmp_path: Path, name: str) -> None:
     check(tmp_path, name, last_steps=False)
+
+
+def test_a_loss_that_is_not_counted_yet_has_no_value(tmp_path: Path) -> None:
+    """Interrupted after the last step of an epoch in which α rests."""
+    make = SEARCHES["β, late α"][1]
+    with pytest.raises(RuntimeError, match="killed"):
+        fit(tmp_path, make(), max_epochs=2, callbacks=[EveryStep(tmp_path), StopAfter(5)])
+    resumed = fit(tmp_path / "resumed", make(), tmp_path / "5.ckpt", max_epochs=2)
+    whole = fit(tmp_path / "whole", make(), max_epochs=2)
+    assert rows(resumed) == rows(whole)
+    assert ["arch/loss" in row for row in rows(resumed)] == [False, True]
 
 
 def test_without_validation_the_next_epoch_follows_and_begins_as_it_should(tmp_path: Path) -> None:

@@ -1,0 +1,67 @@
+"""A command whose reader goes away does its work to the end."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from words import SMALL
+
+from robustnas.__main__ import main
+from robustnas.streams import BROKEN, Streams, Unbroken
+
+ROOT = Path(__file__).resolve().parents[1]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+
+
+def to_nobody(words: list[str], cwd: Path, both: bool = False) -> int:
+    """The exit status of a command whose output is a pipe that nobody reads."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        command = [sys.executable, "-m", "robustnas", *words]
+        done = subprocess.run(
+            command, cwd=cwd, env=ENVIRONMENT, stdout=writing, stderr=writing if both else subprocess.PIPE, timeout=300
+        )
+    finally:
+        os.close(writing)
+    assert both or b"Traceback" not in done.stderr
+    assert both or b"BrokenPipe" not in done.stderr
+    return done.returncode
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_help_to_nobody_ends_as_a_broken_pipe(tmp_path: Path, both: bool) -> None:
+    assert to_nobody(["--help"], tmp_path, both) == BROKEN
+    assert to_nobody(["draw", "none"], tmp_path) == 1  # what fails keeps its status
+
+
+def test_a_search_to_nobody_is_finished(tmp_path: Path) -> None:
+    words = ["fit", *SMALL, "--trainer.enable_progress_bar=true", "--trainer.max_epochs=1", "--run=run"]
+    assert to_nobody(words, tmp_path, both=True) in (0, BROKEN)
+    assert (tmp_path / "run" / "genotype.json").is_file()
+    assert (tmp_path / "run" / "last.ckpt").is_file()
+    assert to_nobody(["draw", "run", "--out", "cells.svg"], tmp_path) == BROKEN
+    assert (tmp_path / "cells.svg").is_file()
+
+
+def test_a_broken_stream_takes_text_and_loses_it() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w", encoding="utf-8") as file:
+        stream = Unbroken(file)
+        assert stream.write("a" * 100_000) == 100_000  # more than is held back
+        stream.writelines(["b"])
+        stream.flush()
+        assert stream.broken
+        assert stream.encoding == "utf-8"
+
+
+def test_a_stream_that_was_closed_before_the_start_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    assert main(["--version"]) == 0
+    assert sys.stdout is None
+    assert Streams().status(0) == 0
