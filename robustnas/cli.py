@@ -20,7 +20,7 @@ from pytorch_lightning.utilities.model_helpers import is_overridden
 
 from robustnas.data import ImageData
 from robustnas.environment import check_variables
-from robustnas.folder import held, named, starting_point
+from robustnas.folder import held, starting_point
 from robustnas.launch import beside_others, check_launch, going_on, processes
 from robustnas.options import CommandLineError, check_linked, checked, explain
 from robustnas.paths import expand
@@ -96,12 +96,12 @@ class RobustCLI(LightningCLI):
         checkpoint = config.get("ckpt_path")
         folder = config.run or os.environ.get("ROBUSTNAS_RUN")
         if folder is None and checkpoint not in (None, "last", "auto"):
-            folder = str(named(checkpoint).parent)
+            folder = str(Path(checkpoint).parent)
         if folder is None and checkpoint is not None:
             raise ValueError("Expected `--run` to name the run whose last checkpoint is meant, but got none.")
         if checkpoint is None and not fitting:
             raise ValueError("Expected `--ckpt_path` to name the checkpoint to measure, but got none.")
-        self.folder = named(folder or _new_folder(config))
+        self.folder = Path(folder or _new_folder(config))
         os.environ["ROBUSTNAS_RUN"] = str(self.folder)  # the processes that Lightning starts share the folder
         self.asked, self.checkpoint = checkpoint, starting_point(self.folder, checkpoint, readable, writes=fitting)
         config.ckpt_path = None if self.checkpoint is None else str(self.checkpoint)

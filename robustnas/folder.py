@@ -26,18 +26,6 @@ PREVIOUS = "previous.ckpt"
 RESULTS = ("genotype.json", "test.json")
 
 
-def named(path: str) -> Path:
-    """A path as a command line or a YAML file names it.
-
-    Args:
-        path: The path of a run's folder, or of a file in it.
-
-    Returns:
-        That, with the home folder for a ``~`` at its start. A ``$`` is an ordinary character.
-    """
-    return Path(path).expanduser()
-
-
 def holds_run(folder: Path) -> bool:
     """Whether a run has begun in a folder."""
     return any((folder / name).exists() for name in ("manifest.json", "config.yaml", "last.ckpt", *RESULTS))
@@ -89,7 +77,7 @@ def starting_point(
         return newest(folder) or Run(folder).checkpoint
     if wanted in (None, "auto"):
         return _found(folder, readable)
-    path = named(str(wanted))
+    path = Path(wanted)
     inside = folder.resolve() in path.resolve().parents
     if writes and not inside and holds_run(folder) and has_much_to_lose(folder):
         raise ValueError(

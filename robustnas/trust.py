@@ -77,7 +77,7 @@ def is_import_path(path: object) -> bool:
 
 def trusted_modules() -> list[str]:
     """Modules that this process trusts beside those of the environment variable and of the library."""
-    return sorted(_trusted)
+    return [name for name in dict.fromkeys(_given()) if name not in _OUTSIDE]
 
 
 def refusal(path: str) -> str:
@@ -161,6 +161,9 @@ def only_trusted() -> Iterator[None]:
 def _given() -> list[str]:
     """What the user trusts, as it is given."""
     return [name for name in re.split(r"[,\s]+", os.environ.get(VARIABLE, "")) if name]
+
+
+_OUTSIDE = frozenset(_given())  # what the environment trusted before any command line
 
 
 def _take_trust(words: list[str]) -> list[str]:

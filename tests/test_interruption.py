@@ -22,7 +22,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from words import SMALL
 
 from robustnas.__main__ import main
-from robustnas.folder import held, named
+from robustnas.folder import held
 from robustnas.record import Run
 from robustnas.training import interruption
 from robustnas.training.checkpointing import LastCheckpoint, WholeCheckpoints
@@ -135,21 +135,18 @@ def test_what_was_logged_before_the_first_checkpoint_is_shown_once(whole: Path, 
     assert [step for step, _ in points(tmp_path)["train/loss_step"]] == list(range(5))
 
 
-@pytest.mark.parametrize("name", ["$HOME", "a${HOME}b", "~"])
-def test_all_files_of_a_run_lie_in_one_folder(tmp_path: Path, name: str) -> None:
-    """Whatever a shell would make of its name."""
+@pytest.mark.parametrize(("name", "lies_in"), [("$PLACE", "here"), ("a${PLACE}b", "ahereb"), ("~", "~")])
+def test_all_files_of_a_run_lie_in_one_folder(
+    tmp_path: Path, name: str, lies_in: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Variables in its name are replaced once, before anything is written."""
+    monkeypatch.setenv("PLACE", "here")
     folder = tmp_path / name / "run"
     short = ["--trainer.limit_train_batches=1", "--trainer.limit_val_batches=1", "--trainer.max_epochs=1"]
     assert main([*SEARCH, *short, f"--run={folder}"]) == 0
-    assert [path.name for path in tmp_path.iterdir()] == [name]
-    found = {path.name.split(".out")[0] for path in folder.iterdir()}
+    assert [path.name for path in tmp_path.iterdir()] == [lies_in]
+    found = {path.name.split(".out")[0] for path in (tmp_path / lies_in / "run").iterdir()}
     assert {"config.yaml", "manifest.json", "last.ckpt", "genotype.json", "events"} <= found
-
-
-def test_the_home_folder_is_meant_by_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert named("~/run") == tmp_path / "run"
-    assert named("$HOME/~/run") == Path("$HOME/~/run")
 
 
 def test_a_manifest_that_cannot_be_read_is_named(

@@ -12,7 +12,6 @@ import torch
 from robustnas import cli
 from robustnas.commands.evaluate import print_results
 from robustnas.evaluating import Result, data_of, train_and_test
-from robustnas.folder import named
 from robustnas.launch import going_on
 from robustnas.networks.resnet import channels_for
 from robustnas.options import Parser, path_option
@@ -37,7 +36,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--run", type=path_option("--run"), help="folder of the results (default: a new one in runs/)")
     parser.add_argument("--seed", type=int, default=0, help="seed of everything (default: 0)")
     options = parser.parse_args(arguments[1:])
-    root = named(options.run) if options.run else cli.new_folder("quickstart")
+    root = Path(options.run) if options.run else cli.new_folder("quickstart")
     threads = torch.get_num_threads()
     # Images of 8 x 8 gain nothing from threads, which on busy cores wait for one another: 70 times longer.
     torch.set_num_threads(1)

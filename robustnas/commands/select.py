@@ -11,7 +11,6 @@ import jsonargparse
 from robustnas import cli
 from robustnas.drawing import save_drawing
 from robustnas.evaluating import data_of
-from robustnas.folder import named
 from robustnas.launch import going_on
 from robustnas.options import Parser, explain, path_option
 from robustnas.record import Run, write_text
@@ -58,7 +57,7 @@ def main(arguments: list[str]) -> None:
     source = Path(options.checkpoint)
     source = Run(source).checkpoint if source.is_dir() else source
     module = load(source, SearchModule)
-    folder = named(options.run) if options.run else source.parent / type(selection).__name__.lower()
+    folder = Path(options.run) if options.run else source.parent / type(selection).__name__.lower()
     if folder.resolve() == source.parent.resolve():
         raise ValueError(f"Expected `--run` to be another folder than that of the search, but got {folder}.")
     if selection.epochs(module.space):
