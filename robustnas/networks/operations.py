@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from robustnas.networks.bundle import Bundle, Operation, State, separable, spread
 from robustnas.networks.depthwise import depthwise_conv, from_phases
 from robustnas.networks.mbconv import MBConv
+from robustnas.networks.modules import Modules
 from robustnas.networks.normalisation import BundleNorm, Group, take
 
 
@@ -159,31 +160,6 @@ class Noise(Operation):
         return torch.randn(shape, device=like.device).to(like.dtype)
 
 
-class Modules(Operation):
-    """A user's own ``nn.Module`` on every edge.
-
-    Args:
-        bundle: Where the operation stands.
-        factory: Makes the module of one edge from ``(channels, stride, affine)``.
-    """
-
-    widens = False
-
-    def __init__(self, bundle: Bundle, factory: Callable[[int, int, bool], nn.Module]) -> None:
-        super().__init__(bundle)
-        self.each = nn.ModuleList(factory(bundle.channels, bundle.stride, bundle.affine) for _ in range(bundle.edges))
-
-    def forward(self, state: State, group: Group, scale: Tensor | None) -> Tensor:
-        outputs = [self.each[position](state.images) for position in group]
-        if scale is not None:
-            outputs = [output * weight.to(output.dtype) for output, weight in zip(outputs, scale, strict=True)]
-        return torch.cat(outputs, dim=1)
-
-    def edgewise(self, name: str, position: int) -> tuple[str, int | None] | None:
-        _, owner, inside = name.split(".", 2)
-        return (inside, None) if int(owner) == position else None
-
-
 def average_pool(x: Tensor, stride: int) -> Tensor:
     """3 x 3 average pooling that leaves the padding out of the mean, ``[batch, channels, h, w]``."""
     if not x.is_cpu:
@@ -222,7 +198,7 @@ def register_operation(name: str, factory: Callable[[int, int, bool], nn.Module]
     Args:
         name: The name, one that is not taken.
         factory: Makes the module of one edge from ``(channels, stride, affine)``; the module keeps the number
-            of channels and divides the size by the stride, rounding up.
+            of channels, divides the size by the stride, rounding up, and does not write into its input.
 
     Raises:
         ValueError: If the name is taken by another factory, or is no identifier.
@@ -232,7 +208,7 @@ def register_operation(name: str, factory: Callable[[int, int, bool], nn.Module]
     same = isinstance(known, _UserOperation) and _path(known.factory) == _path(factory)
     if name == "none" or not name.isidentifier() or not (known is None or same):
         raise ValueError(f"Expected `name` to be an identifier that is not in use, but got {name!r}.")
-    _KNOWN[name] = _UserOperation(factory)
+    _KNOWN[name] = _UserOperation(factory, name)
 
 
 def _path(factory: Callable[[int, int, bool], nn.Module]) -> tuple[str, str]:
@@ -240,11 +216,11 @@ def _path(factory: Callable[[int, int, bool], nn.Module]) -> tuple[str, str]:
 
 
 class _UserOperation:
-    def __init__(self, factory: Callable[[int, int, bool], nn.Module]) -> None:
-        self.factory = factory
+    def __init__(self, factory: Callable[[int, int, bool], nn.Module], name: str) -> None:
+        self.factory, self.name = factory, name
 
     def __call__(self, bundle: Bundle) -> Operation:
-        return Modules(bundle, self.factory)
+        return Modules(bundle, self.factory, self.name)
 
 
 def build_operation(name: str, bundle: Bundle) -> Operation:

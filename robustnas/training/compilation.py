@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
 from robustnas.networks.cell import Cell
+from robustnas.networks.modules import Modules
 from robustnas.spaces import SearchSpace
 from robustnas.strategies import Moment, Relaxation
 from robustnas.training import alpha
@@ -47,7 +49,8 @@ def check_compilable(space: SearchSpace, relaxation: Relaxation, drop_path: floa
 def compile_cells(network: nn.Module, device: torch.device) -> None:
     """Compile every cell of a network, when it is first computed in a mode.
 
-    Weights, names and state are as before. Inside :func:`~robustnas.precision.full_precision` the cells run uncompiled.
+    Weights, names and state are as before. Inside :func:`~robustnas.precision.full_precision` the cells run uncompiled,
+    and so does the first call, in training and in evaluation, of a cell with operations of users, which is checked.
 
     Args:
         network: The network.
@@ -64,6 +67,20 @@ def compile_cells(network: nn.Module, device: torch.device) -> None:
     for module in network.modules():
         if isinstance(module, Cell):
             module.compile(backend=BACKEND, dynamic=False)
+            own = [part for part in module.modules() if isinstance(part, Modules)]
+            if own:
+                _call_when_checked(module, own)
+
+
+def _call_when_checked(cell: Any, own: Sequence[Modules]) -> None:
+    """Call what was compiled of a cell once operations of users are checked: checks would break its graph in pieces."""
+    compiled, plain = cell._compiled_call_impl, cell._call_impl
+
+    def call(*given: Any, **named: Any) -> Any:
+        ready = all(part.checked for part in own)
+        return (compiled if ready else plain)(*given, **named)
+
+    cell._compiled_call_impl = call
 
 
 def check_compiler(device: torch.device) -> None:

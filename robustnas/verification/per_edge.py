@@ -22,7 +22,8 @@ from robustnas.networks import Mixture, Supernet
 from robustnas.networks.bundle import State
 from robustnas.networks.cell import Cell, Leaving
 from robustnas.networks.mobile import Block
-from robustnas.networks.operations import Modules, build_operation
+from robustnas.networks.modules import Modules
+from robustnas.networks.operations import build_operation
 
 EPSILON = 1e-5  # of BatchNorm
 
@@ -125,8 +126,7 @@ def alone(leaving: Leaving, position: int, images: Tensor) -> Tensor:
         if (place := operation.edgewise(name, position)) is not None:
             lying[name] = named[place[0]] = tensor if place[1] is None else tensor[place[1]]
     if isinstance(operation, Modules):
-        output: Tensor = operation.each[position](images)
-        return output
+        return operation.outputs(images, (position,))[0]
     family, _, size = leaving.name.rpartition("_")
     if leaving.name == "noise":
         return torch.zeros_like(images[..., :: operation.bundle.stride, :: operation.bundle.stride])
