@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from robustnas.networks import Mixture, Supernet
 from robustnas.networks.cell import Cell, Weights
+from robustnas.networks.mobile import Block
 
 Slices = list[int]
 
@@ -66,9 +67,11 @@ def _at_rest(supernet: Supernet, mixtures: Mapping[str, Mixture]) -> Iterator[tu
         if isinstance(cell, Cell):
             kind = next(kind for kind in cells if cells[kind] is cell.space)
             yield from _in_cell(cell, weights[kind])
+        elif isinstance(cell, Block):
+            yield from _in_cell(cell, weights["chain"])
 
 
-def _in_cell(cell: Cell, weights: Weights) -> Iterator[tuple[nn.Parameter, Slices | None]]:
+def _in_cell(cell: Cell | Block, weights: Weights) -> Iterator[tuple[nn.Parameter, Slices | None]]:
     for bundle in cell.bundles:
         computed = [weights.active(one.row, one.column) for one in bundle.candidates]
         if all(computed):

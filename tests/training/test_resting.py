@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from robustnas.networks import Mixture, Supernet
 from robustnas.networks.edgewise import edgewise_slices
 from robustnas.networks.operations import register_operation
-from robustnas.spaces import DARTS, NASBench201, SearchSpace, complete_cell, find_space
+from robustnas.spaces import DARTS, MobileSmall, NASBench201, SearchSpace, complete_cell, find_space
 from robustnas.training.resting import resting
 
 Named = dict[str, Tensor]
@@ -33,7 +33,8 @@ register_operation("scaled_at_rest", Scaled)
 OWN = SearchSpace(
     "Own", {"cell": complete_cell(1, 3, ("none", "scaled_at_rest", "nor_conv_1x1"), (3,))}, skeleton="nasbench201"
 )
-SPACES = [DARTS, NASBench201, find_space("S1"), OWN]
+SPACES = [DARTS, NASBench201, find_space("S1"), MobileSmall, OWN]
+DEPTHS: dict[str, dict[str, int]] = {"darts": {"layers": 3}, "nasbench201": {"cells": 2}, "mobile": {}}
 
 
 class Training:
@@ -41,9 +42,8 @@ class Training:
 
     def __init__(self, space: SearchSpace, **options: Any) -> None:
         torch.manual_seed(0)
-        depth = {"layers": 3} if space.skeleton == "darts" else {"cells": 2}
         self.space = space
-        self.network = Supernet(space, channels=4, num_classes=4, affine=True, **depth)
+        self.network = Supernet(space, channels=4, num_classes=4, affine=True, **DEPTHS[space.skeleton])
         self.optimiser = torch.optim.SGD(self.network.parameters(), **options)
         self.images = torch.randn(4, 3, 8, 8)
 
@@ -87,7 +87,7 @@ class Training:
             if len(parts) < 5 or parts[2] != "edge":
                 found[name] = True
                 continue
-            kind = "cell" if kinds is None else kinds[int(parts[1])]
+            kind = next(iter(self.space.cells)) if kinds is None else kinds[int(parts[1])]
             cell = self.space.cells[kind]
             row = cell.row(*map(int, parts[3].split("-")))
             found[name] = bool(path[kind].active[row, cell.edges[row].operations.index(parts[4])])
