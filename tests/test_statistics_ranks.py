@@ -54,7 +54,7 @@ def test_friedman_is_that_of_scipy_with_and_without_ties() -> None:
         found = rank({str(k): scores[:, k].tolist() for k in range(5)})
         reference = stats.friedmanchisquare(*scores.T)
         assert found.friedman.chi_squared == pytest.approx(reference.statistic, rel=1e-12)
-        assert found.friedman.p == pytest.approx(reference.pvalue, rel=1e-12)
+        assert found.friedman.chi_squared_p == pytest.approx(reference.pvalue, rel=1e-12)
         assert (found.friedman.n, found.friedman.methods, found.n) == (9, 5, 9)
 
 
@@ -70,6 +70,7 @@ def test_iman_and_davenport_is_the_analysis_of_variance_of_ranks() -> None:
 def test_tasks_that_all_rank_alike_or_tie_throughout() -> None:
     alike = rank({"a": [1, 2, 3], "b": [2, 3, 4], "c": [5, 6, 7]}).friedman
     assert (alike.chi_squared, alike.f, alike.f_p) == (pytest.approx(6.0), math.inf, 0.0)
+    assert (alike.p, alike.source, alike.smallest) == (pytest.approx(1 / 36), "exact", pytest.approx(1 / 36))
     tied = rank({"a": [1, 2], "b": [1, 2], "c": [1, 2]})
     assert (tied.friedman.chi_squared, tied.friedman.p) == (0.0, 1.0)
     assert set(tied.ranks.values()) == {2.0}

@@ -5,11 +5,12 @@ Every result carries its n, every bootstrap is seeded, and a score that is missi
 
 from robustnas.statistics.agreement import Correlation, Lead, Separation, kendall, lead_time, separation, spearman
 from robustnas.statistics.effects import Effect, Factorial, Term, add_one_in, factorial, leave_one_out
+from robustnas.statistics.friedman import Friedman, friedman
 from robustnas.statistics.intervals import Interval, Proportion, deviation_interval, mean_interval, proportion
 from robustnas.statistics.pairs import Comparison, Matched, Paired, against, compare, holm, match, pairs_needed
 from robustnas.statistics.power import PowerNote, note, power, seeds_needed, smallest_difference
 from robustnas.statistics.profiles import Distribution, Profile, distribution, profile
-from robustnas.statistics.ranks import Friedman, Ranking, critical_difference, friedman, rank
+from robustnas.statistics.ranks import Ranking, critical_difference, rank
 from robustnas.statistics.summary import Best, Summary, summarise
 from robustnas.statistics.unpaired import RelativeImprovement, Unpaired, compare_unpaired, relative_improvement
 

@@ -1,4 +1,4 @@
-"""Which methods are better over many tasks: average ranks, Friedman's test and the critical difference."""
+"""Which methods are better over many tasks: average ranks and the critical difference."""
 
 from __future__ import annotations
 
@@ -9,28 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from robustnas.statistics.samples import Array, check_share, table
-
-
-@dataclass(frozen=True)
-class Friedman:
-    r"""Friedman's test that all methods are equal.
-
-    Args:
-        n: Tasks :math:`N`.
-        methods: Methods :math:`k`.
-        chi_squared: Friedman's statistic.
-        p: Its p-value, from :math:`\chi^2_{k-1}`.
-        f: Iman and Davenport's statistic, less conservative; infinite where all tasks rank alike.
-        f_p: Its p-value, from :math:`F_{k-1,\,(k-1)(N-1)}`.
-    """
-
-    n: int
-    methods: int
-    chi_squared: float
-    p: float
-    f: float
-    f_p: float
+from robustnas.statistics.friedman import Friedman, friedman
+from robustnas.statistics.samples import check_share, table
 
 
 @dataclass(frozen=True)
@@ -40,9 +20,9 @@ class Ranking:
     Args:
         n: Tasks.
         ranks: Method to its average rank, best first; 1 is best.
-        friedman: The test that all are equal. Where it fails, no pair should be called different.
-        critical_difference: Ranks further apart than this differ, by Nemenyi's test.
-        alpha: Level of that test over all pairs.
+        friedman: The test that all are equal. Where its p-value is not below ``alpha``, no pair is called different.
+        critical_difference: Else ranks at least this far apart differ, by Nemenyi's test.
+        alpha: Level of Friedman's test, and of Nemenyi's over all pairs.
         cliques: The largest groups of methods that are not told apart, best first; each at least two.
     """
 
@@ -54,8 +34,9 @@ class Ranking:
     cliques: tuple[tuple[str, ...], ...]
 
     def differ(self, first: str, second: str) -> bool:
-        """Whether two methods are further apart than the critical difference."""
-        return abs(self.ranks[first] - self.ranks[second]) >= self.critical_difference
+        """Whether Friedman's test rejects and two methods are at least the critical difference apart."""
+        apart = abs(self.ranks[first] - self.ranks[second]) >= self.critical_difference
+        return self.friedman.p < self.alpha and apart
 
 
 def rank(scores: Mapping[str, Iterable[float]], alpha: float = 0.05, higher_is_better: bool = True) -> Ranking:
@@ -66,7 +47,7 @@ def rank(scores: Mapping[str, Iterable[float]], alpha: float = 0.05, higher_is_b
 
     Args:
         scores: Method to its scores, one for each task, all in one order.
-        alpha: Level of Nemenyi's test.
+        alpha: Level of Friedman's and of Nemenyi's test.
         higher_is_better: Whether the highest score has rank 1.
 
     Returns:
@@ -82,34 +63,9 @@ def rank(scores: Mapping[str, Iterable[float]], alpha: float = 0.05, higher_is_b
     places = stats.rankdata(-values if higher_is_better else values, axis=1)
     difference = critical_difference(len(names), len(values), alpha)
     ranks = dict(sorted(zip(names, places.mean(axis=0).tolist(), strict=True), key=lambda item: item[1]))
-    return Ranking(len(values), ranks, friedman(places), difference, alpha, cliques(ranks, difference))
-
-
-def friedman(places: Array, correct_ties: bool = True) -> Friedman:
-    r"""Friedman's test with Iman and Davenport's statistic.
-
-    .. math:: \chi^2 = \frac{12 N}{k (k + 1)} \sum_j \left(R_j - \frac{k + 1}{2}\right)^2 / c, \qquad
-        F = \frac{(N - 1)\, \chi^2}{N (k - 1) - \chi^2},
-
-    with the average ranks :math:`R_j` and :math:`c = 1 - \sum (t^3 - t) / (N (k^3 - k))` over groups of :math:`t` ties.
-
-    Args:
-        places: Rank of each method in each task, ``[tasks, methods]``.
-        correct_ties: Divide by :math:`c`, as scipy does; Demšar's paper does not.
-
-    Returns:
-        The test.
-    """
-    n, k = places.shape
-    chi_squared = 12 * n / (k * (k + 1)) * float(((places.mean(axis=0) - (k + 1) / 2) ** 2).sum())
-    if correct_ties:
-        tied = sum(int(t) ** 3 - int(t) for row in places for t in np.unique(row, return_counts=True)[1])
-        correction = 1 - tied / (n * (k**3 - k))
-        chi_squared = chi_squared / correction if correction > 0 else 0.0
-    rest = n * (k - 1) - chi_squared
-    f = (n - 1) * chi_squared / rest if rest > 1e-9 * n * k else math.inf
-    p, f_p = stats.chi2.sf(chi_squared, k - 1), stats.f.sf(f, k - 1, (k - 1) * (n - 1))
-    return Friedman(n, k, chi_squared, float(p), f, float(f_p))
+    test = friedman(places)
+    groups = cliques(ranks, difference if test.p < alpha else math.inf)
+    return Ranking(len(values), ranks, test, difference, alpha, groups)
 
 
 def critical_difference(methods: int, tasks: int, alpha: float = 0.05) -> float:

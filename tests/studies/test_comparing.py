@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from made_studies import VARIANTS, page_of, study_cells, write_study
 
-from robustnas.studies.reporting.analysis import best_differs, family, leaderboard, ranking, reference_of
+from robustnas.studies.reporting.analysis import best_differs, family, leaderboard, ranking, reference_of, shown_p
 from robustnas.studies.reporting.material import RANDOM, Entry, Material, Metric
 from robustnas.studies.reporting.tables import latex, latex_tables, markdown, markdown_tables
 
@@ -109,6 +109,19 @@ def test_ranks_take_two_tasks_and_three_entries(tmp_path: Path) -> None:
     assert ranks is not None
     assert "GDAS" not in ranks.ranks
     assert "left out: GDAS" in why
+
+
+def test_friedmans_p_is_exact_and_never_printed_as_zero(tmp_path: Path) -> None:
+    def score(cell: Any, rng: np.random.Generator) -> float:
+        return 0.5 + 0.1 * VARIANTS.index(cell.variant)
+
+    pages = [
+        page_of(write_study(tmp_path / str(n), study_cells(VARIANTS[:3], "wxyz"[:n], [0], random=False), score)).all
+        for n in (2, 3)
+    ]
+    assert "p = 0.167 (exact, over all orders of the ranks): 2 tasks cannot show a difference, whatever" in pages[0]
+    assert "p = 0.028 (exact, over all orders of the ranks): the ranks differ. Those at least as far apart" in pages[1]
+    assert [shown_p(p) for p in (1e-300, 0.00099, 0.001, 1.0)] == ["under 0.001", "under 0.001", "0.001", "1.000"]
 
 
 def test_designs_show_what_parts_contribute(tmp_path: Path) -> None:

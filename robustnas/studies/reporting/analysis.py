@@ -221,3 +221,8 @@ def size_of(effect: float) -> str:
 def least_p(n: int, comparisons: int) -> float:
     """The smallest p that the first of some comparisons can reach with n seeds, after Holm's correction."""
     return min(1.0, comparisons * smallest_p(n))
+
+
+def shown_p(value: float, equals: str = "") -> str:
+    """A p-value as it is printed, never as 0, after ``equals`` where it is a number."""
+    return "under 0.001" if value < 0.001 else f"{equals}{value:.3f}"

@@ -8,7 +8,7 @@ from typing import Any
 
 from robustnas.report.markup import Markup, figure, join, table, tag
 from robustnas.report.material import part
-from robustnas.statistics import Factorial
+from robustnas.statistics import Factorial, Friedman
 from robustnas.studies.reporting.analysis import (
     ALPHA,
     Family,
@@ -19,6 +19,7 @@ from robustnas.studies.reporting.analysis import (
     leaderboard,
     ranking,
     reference_of,
+    shown_p,
 )
 from robustnas.studies.reporting.material import Material, Metric, Task, task_name
 from robustnas.studies.reporting.parts import designs, effects
@@ -192,8 +193,8 @@ def _comparison(label: str, found: Any, metric: Metric, reference: str) -> list[
     within = f"{metric.shown(result.interval.low, True)} to {metric.shown(result.interval.high, True)}"
     effect = "–" if result.effect is None else f"{result.effect:+.2f}".replace("-", "−")
     words = tag("span", in_words(found, metric, reference))
-    return [label, metric.shown(result.difference, True), within, result.n, _p(found.adjusted), _p(found.smallest),
-        effect, words]  # fmt: skip
+    return [label, metric.shown(result.difference, True), within, result.n, shown_p(found.adjusted),
+        shown_p(found.smallest), effect, words]  # fmt: skip
 
 
 def across(study: Material) -> Markup:
@@ -201,14 +202,7 @@ def across(study: Material) -> Markup:
     ranks, shares, why = ranking(study)
     shown: list[object] = [] if not why else [_missing(why)]
     if ranks is not None:
-        test = ranks.friedman
-        sure = "the ranks differ" if test.f_p < ALPHA else "no difference between any of them is shown"
-        said = (
-            f"Friedman's test over {ranks.n} tasks, on means over seeds: p {_p(test.f_p, '= ')} (Iman and Davenport): "
-            f"{sure}. Ranks further apart than the critical difference of Nemenyi's test differ at 5 % (Demšar, "
-            "JMLR 2006). Seeds are no tasks."
-        )
-        shown += [rank_diagram(ranks), tag("p", said, class_="note")]
+        shown += [rank_diagram(ranks), tag("p", _friedman(ranks.friedman), class_="note")]
     if shares is not None:
         labels = {entry.label: study.number(entry) for entry in study.entries}
         metric = study.metric(next(task for task in study.tasks if study.scored(task)))
@@ -219,6 +213,25 @@ def across(study: Material) -> Markup:
         )
         shown += [tag("div", drawn, class_="charts"), tag("p", said, class_="note")]
     return join(shown)
+
+
+def _friedman(test: Friedman) -> str:
+    sources = {
+        "exact": "exact, over all orders of the ranks",
+        "sampled": f"from random orders of the ranks, standard error {test.error:.1g}",
+        "F": "Iman and Davenport's approximation",
+    }
+    if test.p < ALPHA:
+        sure = (
+            "the ranks differ. Those at least as far apart as the critical difference of Nemenyi's test differ at 5 % "
+            "(Demšar, JMLR 2006)."
+        )
+    elif test.smallest >= ALPHA:
+        sure = f"{test.n} tasks cannot show a difference, whatever the ranks."
+    else:
+        sure = "no difference between any of them is shown."
+    p = f"p {shown_p(test.p, '= ')} ({sources[test.source]})"
+    return f"Friedman's test over {test.n} tasks, on means over seeds: {p}: {sure} Seeds are no tasks."
 
 
 def parts(study: Material) -> Markup:
@@ -252,7 +265,7 @@ def _effects(found: Factorial, metric: Metric, where: str, said: str) -> Markup:
         term = tests[one.factors]
         within = f"{metric.shown(one.interval.low, True)} to {metric.shown(one.interval.high, True)}"
         kind = "main effect" if len(one.factors) == 1 else "interaction"
-        rows.append([name, kind, metric.shown(one.value, True), within, _p(one.p), f"{term.partial:.2f}", one.n])
+        rows.append([name, kind, metric.shown(one.value, True), within, shown_p(one.p), f"{term.partial:.2f}", one.n])
     notes = (
         f"{said} n = {found.n} runs, mean {metric.shown(found.mean)}, residual deviation "
         f"{metric.shown(found.deviation)} with {found.freedom} degrees of freedom. A main effect is the difference of "
@@ -262,10 +275,6 @@ def _effects(found: Factorial, metric: Metric, where: str, said: str) -> Markup:
     head = ["change", "kind", "effect", "95 % interval", "p", "partial η²", "n"]
     caption = f"Effects of factors and parts, in {metric.points}{where}"
     return join([table(caption, head, rows, "numbers"), tag("p", notes, class_="note")])
-
-
-def _p(value: float, equals: str = "") -> str:
-    return "under 0.001" if value < 0.001 else f"{equals}{value:.3f}"
 
 
 def _missing(said: str) -> Markup:

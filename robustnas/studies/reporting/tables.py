@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from robustnas.studies.reporting.analysis import best_differs, family, leaderboard, reference_of
+from robustnas.studies.reporting.analysis import best_differs, family, leaderboard, reference_of, shown_p
 from robustnas.studies.reporting.checklist import Item
 from robustnas.studies.reporting.material import Material, Task, task_name
 
@@ -124,7 +124,7 @@ def _comparisons(
         result = comparison.result
         within = f"{metric.shown(result.interval.low, True)} to {metric.shown(result.interval.high, True)}"
         effect = "" if result.effect is None else f"{result.effect:+.2f}".replace("-", "−")
-        cells = (entry.label, metric.shown(result.difference, True), within, f"{comparison.adjusted:.3f}", effect)
+        cells = (entry.label, metric.shown(result.difference, True), within, shown_p(comparison.adjusted), effect)
         rows.append([*map(escape, cells), str(result.n)])
     head = [*map(escape, ("method", f"minus {reference.label}", "95 % interval", "p (Holm)", "effect")), "pairs"]
     power = f" In {metric.points}: {held.power}" if held.power else ""
