@@ -2,11 +2,12 @@
 
     python benchmarks/calibrate_verdict.py robustdarts_runs_s1_cifar10.json.gz --cells nas_bench_201.csv.gz
 
-The runs are the RobustDARTS authors' own searches on S1 (automl/RobustDARTS, experiments/search_logs): curvature,
-genotypes and accuracies by epoch. A run counts as taken over where more than half of its final normal cell is skip
-connections. An alarm is raised if the verdict gives the sign after any epoch, while the run is under way or at its end;
-its lead is the number of epochs from then to the one since which skip connections have the majority. The rates are
-printed as the table of ``robustnas/verdict/calibration.py`` has them.
+The runs are the RobustDARTS authors' own searches (automl/RobustDARTS, experiments/search_logs), or others in their
+form: the space, and by epoch curvature, genotypes and accuracies. A genotype is the text of the original DARTS code or
+of NAS-Bench-201. The published rates are those of S1. A run counts as taken over where more than half of its final
+normal cell is skip connections. An alarm is raised if the verdict gives the sign after any epoch, while the run is
+under way or at its end; its lead is the number of epochs from then to the one since which skip connections have the
+majority. The rates are printed as the table of ``robustnas/verdict/calibration.py`` has them.
 
 With ``--cells``, what the two signs that decide say of every cell of NAS-Bench-201: how many they name, and how many of
 those are less accurate on CIFAR-10 than the mean and the median cell.
@@ -26,11 +27,14 @@ from statistics import fmean, median
 from typing import Any
 
 from robustnas.shares import PARAMETER_FREE
-from robustnas.spaces import S1, Genotype, NASBench201
+from robustnas.spaces import Genotype, NASBench201, SearchSpace
+from robustnas.spaces.find import KNOWN
 from robustnas.verdict import THRESHOLDS, History, Verdict, judge
 from robustnas.verdict.calibration import Rate
-from robustnas.verdict.measures import by_chance
+from robustnas.verdict.measures import by_chance, measures
 
+SPACES = {name.lower(): space for name, space in KNOWN.items()}  # the authors write s1
+CLASSES = {"cifar10": 10, "cifar100": 100, "svhn": 10, "imagenet16-120": 120}
 STATES = ("at risk", "collapsed")
 
 
@@ -52,9 +56,8 @@ def recorded(path: Path) -> list[Recorded]:
 
 
 def _run(run: dict[str, Any]) -> Recorded:
-    genotypes = dict(enumerate(map(_genotype, run["genotype_per_epoch"])))
-    skips = [genotype.count("skip_connect")["normal"] for genotype in genotypes.values()]
-    since = next((at for at in range(len(skips)) if min(skips[at:]) > 4), None)
+    space = _space(run["space"])
+    genotypes = {epoch: _genotype(text, space) for epoch, text in enumerate(run["genotype_per_epoch"])}
     series = {
         "curvature/max": dict(zip(run["epochs"], run["dominant_eigenvalue"], strict=True)),
         "val/top1": {at: value / 100 for at, value in enumerate(run["valid_acc_per_epoch"])},
@@ -62,14 +65,26 @@ def _run(run: dict[str, Any]) -> Recorded:
     }
     decay, drop_path = run["weight_decay"], run["drop_path_prob"]
     name = f"weight decay {decay:g}, drop path {drop_path:g}, seed {run['seed']}"
-    history = History(S1, {}, genotypes, series, len(skips), genotypes[len(skips) - 1], classes=10, name=name)
+    last = len(genotypes) - 1
+    classes = CLASSES.get(run["dataset"].lower())
+    history = History(space, {}, genotypes, series, len(genotypes), genotypes[last], classes=classes, name=name)
+    skips = measures(history)["genotype/skip_share"]
+    since = next((at for at in skips if all(skips[later] > 0.5 for later in range(at, len(skips)))), None)
     return Recorded(name, decay, drop_path, history, since)
 
 
-def _genotype(text: str) -> Genotype:
+def _space(name: str) -> SearchSpace:
+    if name.lower() not in SPACES:
+        raise ValueError(f"Expected `space` of a recorded run to be one of {list(KNOWN)}, but got {name!r}.")
+    return SPACES[name.lower()]
+
+
+def _genotype(text: str, space: SearchSpace) -> Genotype:
+    if text.startswith("|"):
+        return Genotype.from_nasbench201(text, space.name)
     cells = [re.findall(r"\('(\w+)', (\d+)\)", part) for part in re.split(r"\w+_concat=", text)[:2]]
     normal, reduce = ([(operation, int(source)) for operation, source in cell] for cell in cells)
-    return Genotype.from_quark0(normal, reduce, "S1")
+    return Genotype.from_quark0(normal, reduce, space.name)
 
 
 def verdicts(run: Recorded) -> Iterator[tuple[int, Verdict]]:
@@ -95,7 +110,9 @@ def rates(runs: list[Recorded], raised: list[dict[str, int]]) -> dict[str, Rate]
     table = {}
     for name in (*(row.name for row in THRESHOLDS), *STATES):
         leads = [
-            run.taken_over - at[name] for run, at in zip(runs, raised, strict=True) if run.taken_over and name in at
+            run.taken_over - at[name]
+            for run, at in zip(runs, raised, strict=True)
+            if run.taken_over is not None and name in at
         ]
         false = sum(name in at for run, at in zip(runs, raised, strict=True) if run.taken_over is None)
         dominated = sum(run.taken_over is not None for run in runs)
