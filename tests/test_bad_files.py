@@ -76,7 +76,7 @@ CHECKPOINTS: dict[str, tuple[Change, str]] = {
         lambda c: c.pop("pytorch-lightning_version"),
         f"{CKPT}`pytorch-lightning_version` to go on from, a ",
     ),
-    "an epoch that is none": (lambda c: c.update(epoch="x"), f"{CKPT}`epoch` to go on from, a int, but got a str."),
+    "an epoch that is a word": (lambda c: c.update(epoch="x"), f"{CKPT}`epoch` to go on from, an int, but got a str."),
     "another epoch than is counted": (lambda c: c.update(epoch=7), f"{CKPT}`epoch` 1, as its loops count, but got 7."),
     "a step below zero": (lambda c: c.update(global_step=-3), f"{CKPT}`global_step` 1, as its loops count, but got -3"),
     "counts that are words": (

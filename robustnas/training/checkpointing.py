@@ -239,7 +239,7 @@ def _check_callbacks(checkpoint: dict[str, Any], trainer: Trainer, name: str) ->
         state = checkpoint["callbacks"].get(callback.state_key)
         try:
             if state is not None:
-                copy.deepcopy(callback).load_state_dict(copy.deepcopy(state))
+                copy.copy(callback).load_state_dict(copy.deepcopy(state))
         except Exception as error:  # a damaged state can raise nearly anything
             reason = " ".join([f"{type(error).__name__}:", *str(error).splitlines()[:1]])
             raise ValueError(

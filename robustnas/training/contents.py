@@ -37,8 +37,8 @@ def check_contents(checkpoint: Any, name: str, loops: Mapping[str, Any], optimiz
     for part, kind in PARTS.items():
         found = checkpoint.get(part) if isinstance(checkpoint, dict) else None
         if not isinstance(found, kind) or isinstance(found, bool):
-            got = "none" if found is None else f"a {type(found).__name__}"
-            raise ValueError(f"Expected {name} to hold `{part}` to go on from, a {kind.__name__}, but got {got}.")
+            got = "none" if found is None else _a(type(found))
+            raise ValueError(f"Expected {name} to hold `{part}` to go on from, {_a(kind)}, but got {got}.")
     if not isinstance(checkpoint["loops"].get("fit_loop"), dict):
         raise ValueError(f"Expected {name} to hold the progress of a training in `loops`, but got none.")
     for loop, form in loops.items():
@@ -124,7 +124,11 @@ def _is_count(value: Any) -> bool:
 def _shown(value: Any) -> str:
     if value is None:
         return "none"
-    return f"{value!r:.60}" if isinstance(value, (bool, int, float, str)) else f"a {type(value).__name__}"
+    return f"{value!r:.60}" if isinstance(value, (bool, int, float, str)) else _a(type(value))
+
+
+def _a(kind: type) -> str:
+    return f"an {kind.__name__}" if kind is int else f"a {kind.__name__}"
 
 
 def check_finite(state: Mapping[str, Any], name: str) -> None:
