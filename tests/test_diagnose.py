@@ -103,6 +103,19 @@ def test_json_is_printed_and_nothing_is_written(tmp_path: Path, capsys: Output) 
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
 
+def test_byte_order_marks_and_line_ends_in_a_run_are_harmless(tmp_path: Path, capsys: Output) -> None:
+    folder = write_run(tmp_path / "run", skips(7, "S2"))
+    main(["diagnose", str(folder), "--json"])
+    before = capsys.readouterr().out
+    texts = [path for path in folder.rglob("*") if path.suffix in (".json", ".csv")]
+    assert {path.name for path in texts} >= {"manifest.json", "metrics.csv", "genotype.json", "epoch_0003.json"}
+    for path in texts:
+        path.write_bytes(path.read_text(encoding="utf-8").replace("\n", "\r\n").encode("utf-8-sig"))
+    assert main(["diagnose", str(folder), "--json"]) == 20
+    assert capsys.readouterr().out == before
+    assert main(["report", str(folder), "-o", str(tmp_path / "r.html")]) == 0
+
+
 def test_judge_run_leaves_the_verdict(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run", skips(7, "S2"))
     verdict = judge_run(folder)

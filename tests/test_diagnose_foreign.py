@@ -225,6 +225,14 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
         lambda p: saved(p / "a.pt", [NORMAL[:2], REDUCE[:2]]),
         "but got 2 times 2 arrays, of which kinds and epochs cannot be told apart; name the kinds",
     ),
+    "an epoch by two names": (
+        lambda p: saved(p / "a.pt", {"epoch_7": [NORMAL[0], REDUCE[0]], 7: [NORMAL[1], REDUCE[1]]}),
+        "but got epoch 7 twice, the second time as 7.",
+    ),
+    "an epoch in two forms": (
+        lambda p: saved(p / "a.pt", {7: [NORMAL[0], REDUCE[0]], "epoch_7/normal": NORMAL[1]}),
+        "but got epoch 7 twice, the second time as 'epoch_7/normal'.",
+    ),
     "three arrays": (
         lambda p: saved(p / "a.pt", [NORMAL, REDUCE, REDUCE]),
         "but got a list of 3, the first of shape [5, 14, 2]",

@@ -66,9 +66,9 @@ def read_torch(path: Path, space: SearchSpace) -> tuple[Alphas, list[str]]:
 def _checked(content: Any, space: SearchSpace, path: Path) -> tuple[Alphas, list[str]]:
     try:
         return _by_epoch(content, space)
-    except ValueError as error:
-        kinds = " and ".join(space.cells)
-        raise ValueError(f"Expected {path} to hold α of {kinds} as {FORMS}, but got {error}.") from error
+    except (ValueError, RecursionError) as error:
+        kinds, got = " and ".join(space.cells), error if isinstance(error, ValueError) else "what nests too deeply"
+        raise ValueError(f"Expected {path} to hold α of {kinds} as {FORMS}, but got {got}.") from error
 
 
 def _plain(content: Any) -> Any:
@@ -122,7 +122,6 @@ def _of_mapping(content: Mapping[Any, Any], space: SearchSpace) -> tuple[Alphas,
     kinds = _kinds(content, space)
     named = {name: _EPOCH.fullmatch(str(name)) for name in content}
     whole = [name for name in content if name in WHOLE]
-    epochs: dict[int, Any] = {}
     if kinds:
         used = set(kinds.values())
         alphas: Alphas = {}
@@ -133,12 +132,7 @@ def _of_mapping(content: Mapping[Any, Any], space: SearchSpace) -> tuple[Alphas,
                 alphas.setdefault(epoch, {})[kind] = np.asarray(values)
         return alphas, [str(name) for name in content if name not in used]
     if any(named.values()):
-        for name, found in named.items():
-            if found and found[2]:
-                epochs.setdefault(int(found[1]), {})[found[2]] = content[name]
-            elif found:
-                epochs[int(found[1])] = content[name]
-        return _of_epochs(epochs, space, [str(name) for name, found in named.items() if not found])
+        return _of_epochs(_epochs(content, named), space, [str(name) for name, found in named.items() if not found])
     if content and all(re.fullmatch(r"arr_\d+", str(name)) for name in content):  # of np.savez(path, *arrays)
         ordered = sorted(content, key=lambda name: int(name.removeprefix("arr_")))
         return _by_epoch([content[name] for name in ordered], space)
@@ -148,6 +142,21 @@ def _of_mapping(content: Mapping[Any, Any], space: SearchSpace) -> tuple[Alphas,
     if not content:
         return {}, []
     raise ValueError(f"the names {', '.join(map(str, list(content)[:6]))}")
+
+
+def _epochs(content: Mapping[Any, Any], named: Mapping[Any, re.Match[str] | None]) -> dict[int, Any]:
+    """What stands under the names of epochs, such as ``7``, ``epoch_7`` or ``epoch_0007/normal``."""
+    epochs: dict[int, Any] = {}
+    for name, found in named.items():
+        if not found:
+            continue
+        epoch, kind = int(found[1]), found[2]
+        held = epochs.setdefault(epoch, {}) if kind else epochs
+        place = kind or epoch
+        if not isinstance(held, dict) or place in held:
+            raise ValueError(f"epoch {epoch} twice, the second time as {name!r}")
+        held[place] = content[name]
+    return epochs
 
 
 def _of_epochs(content: Mapping[int, Any], space: SearchSpace, left: Sequence[str] = ()) -> tuple[Alphas, list[str]]:

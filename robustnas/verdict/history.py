@@ -194,6 +194,11 @@ def _check_alpha(space: SearchSpace, alpha: Mapping[str, Array], epoch: int) -> 
 
 
 def _check_folder(path: Path) -> None:
+    if path.is_file():
+        raise ValueError(
+            f"Expected RUN to be the folder of a search, but {path} is a file; `robustnas diagnose FILE --space SPACE` "
+            "reads α histories of other tools."
+        )
     if not path.is_dir():
         raise ValueError(f"Expected RUN to be the folder of a search, but there is no folder {path}.")
     if any((path / name).exists() for name in ("alpha", "genotypes", "genotype.json")):
