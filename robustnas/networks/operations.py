@@ -181,16 +181,19 @@ class Modules(Operation):
         self.strided = bundle.stride > 1 or any(strided_pointwise(module) for module in self.each.modules())
 
     def forward(self, state: State, group: Group, scale: Tensor | None) -> Tensor:
-        images, layout = state.images, layout_of(state.images)
-        safe = self.strided and images.is_cpu and layout == torch.channels_last
-        if safe:
-            images = lay_gradient_out(images).contiguous()
-        outputs = [self.each[position](images) for position in group]
-        if safe:
-            outputs = [lay_gradient_out(output).contiguous(memory_format=layout) for output in outputs]
+        outputs = [self.on_edge(position, state.images) for position in group]
         if scale is not None:
             outputs = [output * weight.to(output.dtype) for output, weight in zip(outputs, scale, strict=True)]
         return torch.cat(outputs, dim=1)
+
+    def on_edge(self, position: int, images: Tensor) -> Tensor:
+        """The output of the module of one edge, ``[batch, out_channels, h, w]``."""
+        layout = layout_of(images)
+        if not (self.strided and images.is_cpu and layout == torch.channels_last):
+            output: Tensor = self.each[position](images)
+            return output
+        apart = self.each[position](lay_gradient_out(images).contiguous())
+        return lay_gradient_out(apart).contiguous(memory_format=layout)
 
     def edgewise(self, name: str, position: int) -> tuple[str, int | None] | None:
         _, owner, inside = name.split(".", 2)

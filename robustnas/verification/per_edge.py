@@ -125,8 +125,7 @@ def alone(leaving: Leaving, position: int, images: Tensor) -> Tensor:
         if (place := operation.edgewise(name, position)) is not None:
             lying[name] = named[place[0]] = tensor if place[1] is None else tensor[place[1]]
     if isinstance(operation, Modules):
-        output: Tensor = operation.each[position](images)
-        return output
+        return operation.on_edge(position, images)
     family, _, size = leaving.name.rpartition("_")
     if leaving.name == "noise":
         return torch.zeros_like(images[..., :: operation.bundle.stride, :: operation.bundle.stride])
