@@ -53,11 +53,11 @@ class Modules(Operation):
             ValueError: If a module writes into the images, which other operations read too.
         """
         if self.checked:
-            return [self.each[position](images) for position in group]
+            return [self._on_edge(position, images) for position in group]
         # Inference mode counts no versions, and writes to `.data` are not counted, so values are compared too.
         version = None if images.is_inference() else images._version
         copy = None if images.is_meta else images.detach().clone()
-        outputs = [self.each[position](images) for position in group]
+        outputs = [self._on_edge(position, images) for position in group]
         written = version is not None and images._version != version
         if written or not (copy is None or torch.allclose(copy, images, rtol=0, atol=0, equal_nan=True)):
             raise ValueError(
@@ -68,16 +68,18 @@ class Modules(Operation):
         return outputs
 
     def forward(self, state: State, group: Group, scale: Tensor | None) -> Tensor:
-        images, layout = state.images, layout_of(state.images)
-        safe = self.strided and images.is_cpu and layout == torch.channels_last
-        if safe:
-            images = lay_gradient_out(images).contiguous()
-        outputs = self.outputs(images, group)
-        if safe:
-            outputs = [lay_gradient_out(output).contiguous(memory_format=layout) for output in outputs]
+        outputs = self.outputs(state.images, group)
         if scale is not None:
             outputs = [output * weight.to(output.dtype) for output, weight in zip(outputs, scale, strict=True)]
         return torch.cat(outputs, dim=1)
+
+    def _on_edge(self, position: int, images: Tensor) -> Tensor:
+        layout = layout_of(images)
+        if not (self.strided and images.is_cpu and layout == torch.channels_last):
+            output: Tensor = self.each[position](images)
+            return output
+        apart = self.each[position](lay_gradient_out(images).contiguous())
+        return lay_gradient_out(apart).contiguous(memory_format=layout)
 
     def edgewise(self, name: str, position: int) -> tuple[str, int | None] | None:
         _, owner, inside = name.split(".", 2)
