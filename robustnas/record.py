@@ -79,7 +79,7 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     Raises:
         ValueError: If the file is missing, cannot be read, is truncated or is not JSON.
     """
-    text = decode(read_bytes(path), os.fspath(path))
+    text = decode(read_bytes(os.fspath(path)), os.fspath(path))
     try:
         return parse_json(text)
     except ValueError as error:

@@ -72,7 +72,7 @@ def checked_yaml() -> Iterator[None]:
         except ValueError as error:
             raise Refused(str(error)) from error  # jsonargparse wraps errors of YAML in the option's name
 
-    _paths.Path.read_text = read_text  # type: ignore[method-assign]
+    _paths.Path.read_text = read_text  # type: ignore[method-assign, assignment]
     _loaders_dumpers.yaml_default_loader = _loader()
     try:
         yield
@@ -90,7 +90,7 @@ def _loader() -> Any:
     """The loader of jsonargparse, so that a number is the same wherever it is read, with limits."""
     from jsonargparse._loaders_dumpers import get_yaml_default_loader
 
-    base: Any = get_yaml_default_loader()
+    base: Any = get_yaml_default_loader()  # type: ignore[no-untyped-call]
 
     class Loader(base):  # type: ignore[misc]
         def __init__(self, stream: str) -> None:
@@ -148,7 +148,7 @@ def _count(events: Iterator[yaml.Event]) -> None:
         elif isinstance(event, yaml.AliasEvent):
             if any(anchor == event.anchor for anchor, _ in begun):
                 raise Refused("it nests too deeply, or holds itself")
-            total += sizes.get(event.anchor, 1)
+            total += sizes.get(event.anchor or "", 1)
             anchor, before = None, total
         elif isinstance(event, yaml.NodeEvent):
             _check_tag(event)

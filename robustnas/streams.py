@@ -84,7 +84,7 @@ def unbroken() -> Iterator[Streams]:
         The streams.
     """
     before, streams = (sys.stdout, sys.stderr), Streams()
-    sys.stdout, sys.stderr = streams.both  # type: ignore[assignment]
+    sys.stdout, sys.stderr = streams.both
     try:
         yield streams
     finally:

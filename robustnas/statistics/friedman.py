@@ -127,7 +127,7 @@ def exact_p(deviations: Array, work: int = EXACT_WORK) -> float | None:
             return float(shared[(added**2).sum(axis=1) >= observed].sum())
         added.sort(axis=1)
         _, first, group = np.unique(added @ powers, return_index=True, return_inverse=True)
-        sums, chances = added[first], np.bincount(group, shared)
+        sums, chances = added[first], np.bincount(group, shared).astype(np.float64)
     return 1.0
 
 

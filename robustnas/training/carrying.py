@@ -37,7 +37,8 @@ def carry(module: Module, checkpoint: dict[str, Any], changed: Collection[str]) 
     cosine = [name for name in COSINE if name in changed]
     if not (named or cosine):
         return
-    optimizers, schedules = module.configure_optimizers()
+    made: Any = module.configure_optimizers()
+    optimizers, schedules = made
     if cosine and [type(schedule) for schedule in schedules] != [CosineAnnealingLR]:
         raise ValueError(
             f"Expected `{cosine[0]}` to be that of the checkpoint, since the schedule of {type(module).__name__} is "

@@ -204,7 +204,7 @@ def check_start(module: Module) -> None:
 def _of_trainer(trainer: Trainer) -> dict[str, Any]:
     """What processes do together at moments that they must agree on, without an effect on what is trained."""
     callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
-    every: Any = {"log_every_n_steps": trainer.log_every_n_steps}  # type: ignore[attr-defined]
+    every: dict[str, Any] = {"log_every_n_steps": trainer.log_every_n_steps}  # type: ignore[attr-defined]
     every["checkpoint_every"] = [callback.every for callback in callbacks if isinstance(callback, LastCheckpoint)]
     every["diagnostics"] = [callback.describe() for callback in callbacks if hasattr(callback, "describe")]
     return every
