@@ -115,7 +115,7 @@ def test_the_command_that_an_interruption_prints_goes_on(
 
     def asked(self: Any, trainer: Any, *rest: Any) -> None:
         if len(shrunk) == part + 1:
-            trainer.callbacks.insert(0, send(moment))
+            trainer.callbacks.append(send(moment))
         fit(self, trainer, *rest)
 
     with monkeypatch.context() as patch:
