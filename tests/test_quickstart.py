@@ -126,6 +126,8 @@ def test_the_command_that_an_interruption_prints_goes_on(
     (command,) = re.findall(r"`(robustnas .*)` goes on\.", capfd.readouterr().err)
     assert command == "robustnas quickstart --run runs/quickstart-001 --seed 3"
     assert main(shlex.split(command)[1:]) == 0
+    for before in Path("runs").rglob("previous.ckpt"):
+        before.unlink()
     check_files(Path("runs", "quickstart-001"))
 
 
