@@ -97,7 +97,7 @@ CHECKPOINTS: dict[str, tuple[Change, str]] = {
     ),
     "rows that are numbers": (
         lambda c: c["callbacks"]["RunRecorder"].update(rows=[1]),
-        f"{CKPT}what RunRecorder goes on from in `callbacks`, but got a state that fails: ValueError: Expected `rows`",
+        f"{CKPT}what RunRecorder goes on from in `callbacks`, but got a state that fails: TypeError: rows are dict",
     ),
     "param_groups that are words": (
         lambda c: c["optimizer_states"][0].update(param_groups="x"),

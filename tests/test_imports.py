@@ -72,7 +72,7 @@ ARROWS |= {
     "evaluating": LIBRARY | {"cli"},
     "verification": LIBRARY | {"cli", "launch"},
     "studies": LIBRARY | {"cli", "evaluating", "baselines", "options"},
-    "commands": LIBRARY | {"cli", "options", "evaluating", "studies", "verification"},
+    "commands": LIBRARY | {"cli", "options", "evaluating", "launch", "studies", "verification"},
     "__main__": LIBRARY | {"cli", "commands", "studies", "options"},
     "variants": LIBRARY,
     "diagnostics": LIBRARY,

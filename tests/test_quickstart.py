@@ -115,7 +115,7 @@ def test_the_command_that_an_interruption_prints_goes_on(
 
     def asked(self: Any, trainer: Any, *rest: Any) -> None:
         if len(shrunk) == part + 1:
-            trainer.callbacks.insert(0, send(moment))
+            trainer.callbacks.append(send(moment))
         fit(self, trainer, *rest)
 
     with monkeypatch.context() as patch:
@@ -126,6 +126,8 @@ def test_the_command_that_an_interruption_prints_goes_on(
     (command,) = re.findall(r"`(robustnas .*)` goes on\.", capfd.readouterr().err)
     assert command == "robustnas quickstart --run runs/quickstart-001 --seed 3"
     assert main(shlex.split(command)[1:]) == 0
+    for before in Path("runs").rglob("previous.ckpt"):
+        before.unlink()
     check_files(Path("runs", "quickstart-001"))
 
 

@@ -52,6 +52,11 @@ EPOCHS = Rule(
 SELECTS = Rule(False, "the result is selected by the new value")
 UNKNOWN = Rule(False, "the new value is taken; what it means for the steps already taken is not known")
 
+TRAINER = (
+    "max_epochs", "max_steps", "limit_train_batches", "limit_val_batches", "overfit_batches",
+    "accumulate_grad_batches", "check_val_every_n_epoch", "val_check_interval", "gradient_clip_val",
+    "gradient_clip_algorithm", "reload_dataloaders_every_n_epochs",
+)  # fmt: skip
 RULES: dict[str, Rule] = {
     **dict.fromkeys(
         ("model", "space", "channels", "layers", "cells", "num_classes", "image_channels", "task"), TRAINED
@@ -70,25 +75,9 @@ RULES: dict[str, Rule] = {
     "train_on_selection": Rule(True, "the role selection must be trained on from the start or not at all"),
     **dict.fromkeys(("data.classes", "data.image_shape", "data.train", "data.test", "data.mean", "data.std"), DATA),
     **dict.fromkeys(("data.batch_size", "data.eval_batch_size", "data.augmentation", "data.augment_arch"), APPLIED),
+    **dict.fromkeys((*TRAINER, "precision", "processes", "float32"), APPLIED),
     "max_epochs": EPOCHS,
-    **dict.fromkeys(("max_steps", "precision", "processes", "float32"), APPLIED),
-    **dict.fromkeys(("limit_train_batches", "limit_val_batches", "overfit_batches"), APPLIED),
-    **dict.fromkeys(("accumulate_grad_batches", "check_val_every_n_epoch", "val_check_interval"), APPLIED),
-    **dict.fromkeys(("gradient_clip_val", "gradient_clip_algorithm", "reload_dataloaders_every_n_epochs"), APPLIED),
 }
-TRAINER = (
-    "max_epochs",
-    "max_steps",
-    "limit_train_batches",
-    "limit_val_batches",
-    "overfit_batches",
-    "accumulate_grad_batches",
-    "check_val_every_n_epoch",
-    "val_check_interval",
-    "gradient_clip_val",
-    "gradient_clip_algorithm",
-    "reload_dataloaders_every_n_epochs",
-)
 LIMITS = ("limit_train_batches", "limit_val_batches", "overfit_batches", "val_check_interval")  # 1 batch, but 1.0 all
 LENGTH = ("data.batch_size", "processes", "limit_train_batches", "overfit_batches")  # what an epoch's steps depend on
 MACHINE = ("processes", "float32")  # a finished run is found finished on another machine too

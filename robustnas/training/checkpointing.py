@@ -207,7 +207,7 @@ def check_checkpoint(path: str | Path, module: Module, trainer: Trainer, given: 
             f"Expected `--ckpt_path` to hold a search or evaluation by {name}, but {path} holds one by {held}."
         )
     check_contents(checkpoint, str(path), _loops(trainer), _optimizers(module))
-    _check_callbacks(checkpoint, trainer, str(path))
+    _check_callbacks(checkpoint, [*trainer.callbacks, *module.configure_callbacks()], str(path))  # type: ignore[attr-defined]
     if given is not None:
         changes_of(checkpoint, given, module)
     own, weights = module.state_dict(), checkpoint["state_dict"]
@@ -232,9 +232,8 @@ def _optimizers(module: Module) -> list[torch.optim.Optimizer]:
     return list(made[0]) if isinstance(made, tuple) and isinstance(made[0], list) else []
 
 
-def _check_callbacks(checkpoint: dict[str, Any], trainer: Trainer, name: str) -> None:
+def _check_callbacks(checkpoint: dict[str, Any], callbacks: list[Any], name: str) -> None:
     """Refuse states that callbacks cannot take."""
-    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
     for callback in callbacks:
         state = checkpoint["callbacks"].get(callback.state_key)
         try:

@@ -36,7 +36,7 @@ class RunRecorder(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         rows = state_dict["rows"]
         if not all(isinstance(row, dict) and {"epoch", "step"} <= set(row) for row in rows):
-            raise ValueError("Expected `rows` to be one dict for each epoch, with `epoch` and `step`, but got others.")
+            raise TypeError("rows are dicts with epoch and step")
         self.rows = list(rows)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

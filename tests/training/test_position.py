@@ -105,7 +105,7 @@ def test_a_loss_that_is_not_counted_yet_has_no_value(tmp_path: Path) -> None:
     """Interrupted after the last step of an epoch in which α rests."""
     make = SEARCHES["β, late α"][1]
     with pytest.raises(RuntimeError, match="killed"):
-        fit(tmp_path, make(), max_epochs=2, callbacks=[EveryStep(tmp_path), StopAfter(5)])
+        fit(tmp_path, make(), max_epochs=2, callbacks=[EveryStep(tmp_path), StopAfter(5)], enable_checkpointing=True)
     resumed = fit(tmp_path / "resumed", make(), tmp_path / "5.ckpt", max_epochs=2)
     whole = fit(tmp_path / "whole", make(), max_epochs=2)
     assert rows(resumed) == rows(whole)
