@@ -116,10 +116,11 @@ class BinaryGates(Relaxation):
         Returns:
             The mixture, differentiable in ``alpha``.
         """
-        gates, looked_at = binary_gates(alpha, draw), draw.looked_at.cpu()
+        gates = binary_gates(alpha, draw)
         if self.mode != "full_v2":
-            return Mixture(gates, active=looked_at)
-        opened = F.one_hot(draw.chosen.cpu(), alpha.shape[-1]).bool()
+            return Mixture(gates, active=draw.looked_at.cpu())
+        both = torch.stack([draw.looked_at, F.one_hot(draw.chosen, alpha.shape[-1]).bool()])
+        looked_at, opened = both.cpu()  # one read, for which the host waits on a GPU
         closed = looked_at & ~opened
         return Mixture(gates, active=opened, probed=closed if closed.any() else None)
 
