@@ -207,7 +207,7 @@ def test_the_command_writes_the_file_without_torch(tmp_path: Path, capsys: Outpu
     [
         (shutil.rmtree, "there is no folder"),
         (lambda run: [shutil.rmtree(run), write_text(run, "epoch,alpha\n")], "is a file; `robustnas diagnose FILE"),
-        (lambda run: write_text(run / "metrics.csv", "epoch,a/b,a/b\n0,1,1\n"), "name each column once, but got 'a/b'"),
+        (lambda run: write_text(run / "metrics.csv", "epoch,a/b,a/b\n0,1,1\n"), "each column once, but got 'a/b'"),
         (lambda run: [shutil.rmtree(run / "alpha"), shutil.rmtree(run / "genotypes"), (run / "genotype.json").unlink()],
             "has not finished an epoch"),
         (lambda run: write_text(run / "manifest.json", '{"schema": 1, '), "manifest.json` to be JSON"),
