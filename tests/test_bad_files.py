@@ -76,6 +76,10 @@ CHECKPOINTS: dict[str, tuple[Change, str]] = {
         lambda c: c.pop("pytorch-lightning_version"),
         f"{CKPT}`pytorch-lightning_version` to go on from, a ",
     ),
+    "a version that is none": (
+        lambda c: c.update({"pytorch-lightning_version": "two"}),
+        f"{CKPT}a version in `pytorch-lightning_version`, but got 'two'.",
+    ),
     "undefined α": (
         lambda c: c["state_dict"]["alphas.cell"].fill_(torch.nan),
         f"{CKPT}finite numbers, but got others in",

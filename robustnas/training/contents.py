@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,7 @@ PARTS = {  # what the trainer reads without asking whether it is there
     "pytorch-lightning_version": str,
     "state_dict": dict,
 }
+VERSION = re.compile(r"\d{1,9}(\.\d{1,9}){1,5}((a|b|rc|\.post|\.dev)\d{1,9})*(\+[a-z0-9.]{1,50})?", re.ASCII)
 LEARNT = ("alphas.", "betas.", "network.", "supernet.")
 
 
@@ -35,6 +37,8 @@ def check_contents(checkpoint: Any, name: str) -> None:
         if not isinstance(found, kind):
             got = "none" if found is None else f"a {type(found).__name__}"
             raise ValueError(f"Expected {name} to hold `{part}` to go on from, a {kind.__name__}, but got {got}.")
+    if not VERSION.fullmatch(version := checkpoint["pytorch-lightning_version"]):
+        raise ValueError(f"Expected {name} to hold a version in `pytorch-lightning_version`, but got {version[:50]!r}.")
     if not isinstance(checkpoint["loops"].get("fit_loop"), dict):
         raise ValueError(f"Expected {name} to hold the progress of a training in `loops`, but got none.")
     state, states = checkpoint["state_dict"], checkpoint["optimizer_states"]
