@@ -115,6 +115,10 @@ CHECKPOINTS: dict[str, tuple[Change, str]] = {
         lambda c: c.update(lr_schedulers=[[1]]),
         f"{CKPT}schedules with their epoch in `lr_schedulers`, but got a list.",
     ),
+    "a version that is none": (
+        lambda c: c.update({"pytorch-lightning_version": "two"}),
+        f"{CKPT}a version in `pytorch-lightning_version`, but got 'two'.",
+    ),
     "undefined α": (
         lambda c: c["state_dict"]["alphas.cell"].fill_(torch.nan),
         f"{CKPT}finite numbers, but got others in",

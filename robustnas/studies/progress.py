@@ -133,10 +133,10 @@ def where(folder: Path) -> tuple[str, str, str]:
             try:
                 epochs = read_json(folder / stage / "manifest.json")["epochs"]
                 row = read_csv(folder / stage / "metrics.csv").records()[-1]
-            except (OSError, ValueError, KeyError, IndexError):
+                measured = [f"{name} {float(row[name]):.4f}" for name in _preferred(row)[:1]]
+                return stage, f"{int(row['epoch']) + 1}/{epochs}", "".join(measured)
+            except (OSError, ValueError, KeyError, IndexError, TypeError):
                 return stage, "", ""
-            measured = [f"{name} {float(row[name]):.4f}" for name in _preferred(row)[:1]]
-            return stage, f"{int(row['epoch']) + 1}/{epochs}", "".join(measured)
     return "starting", "", ""
 
 
@@ -151,10 +151,10 @@ def _tried(folder: Path) -> tuple[str, str, str] | None:
         epochs = len(read_csv(running).rows) if running.is_file() else 0
         spent = (trials[-1]["spent"] if trials else 0) + epochs
         scores = [trial["score"] for trial in trials if trial["score"] is not None]
+        best = f"best of {len(scores)}: {max(scores):.4f}" if scores else ""
+        return "search", f"{spent:.0f}/{held['planned']:.0f} {held['unit']}", best
     except (OSError, ValueError, KeyError, TypeError):
         return "search", "", ""
-    best = f"best of {len(scores)}: {max(scores):.4f}" if scores else ""
-    return "search", f"{spent:.0f}/{held['planned']:.0f} {held['unit']}", best
 
 
 def _preferred(row: dict[str, str]) -> list[str]:

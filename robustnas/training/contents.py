@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ PARTS = {  # what the trainer reads without asking whether it is there
     "pytorch-lightning_version": str,
     "state_dict": dict,
 }
+VERSION = re.compile(r"\d{1,9}(\.\d{1,9}){1,5}((a|b|rc|\.post|\.dev)\d{1,9})*(\+[a-z0-9.]{1,50})?", re.ASCII)
 LEARNT = ("alphas.", "betas.", "network.", "supernet.")
 
 
@@ -39,6 +41,8 @@ def check_contents(checkpoint: Any, name: str, loops: Mapping[str, Any], optimiz
         if not isinstance(found, kind) or isinstance(found, bool):
             got = "none" if found is None else _a(type(found))
             raise ValueError(f"Expected {name} to hold `{part}` to go on from, {_a(kind)}, but got {got}.")
+    if not VERSION.fullmatch(version := checkpoint["pytorch-lightning_version"]):
+        raise ValueError(f"Expected {name} to hold a version in `pytorch-lightning_version`, but got {version[:50]!r}.")
     if not isinstance(checkpoint["loops"].get("fit_loop"), dict):
         raise ValueError(f"Expected {name} to hold the progress of a training in `loops`, but got none.")
     for loop, form in loops.items():

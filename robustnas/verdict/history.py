@@ -17,6 +17,7 @@ from robustnas.record import Run
 from robustnas.spaces import Genotype, SearchSpace, find_space
 
 Array = npt.NDArray[Any]
+EPOCHS = 10_000  # of a search, each of which is judged; those of the field take 50 to 600
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +54,8 @@ class History:
     read_as: str = ""
 
     def __post_init__(self) -> None:
+        if len(self.epochs) > EPOCHS:
+            raise ValueError(f"Expected {self.name or 'a history'} to hold at most {EPOCHS:,} epochs, but got more.")
         for epoch, alpha in self.alphas.items():
             _check_alpha(self.space, alpha, epoch)
         for genotype in (*self.genotypes.values(), *([self.final] if self.final else [])):
