@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,6 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from robustnas.safe_files import parse_json
 from robustnas.studies.engine import Event
 from robustnas.studies.grid import Cell
 
@@ -131,13 +131,13 @@ def where(folder: Path) -> tuple[str, str, str]:
             return tried
         if (folder / stage / "manifest.json").is_file():
             try:
-                epochs = parse_json((folder / stage / "manifest.json").read_bytes())["epochs"]
+                epochs = json.loads((folder / stage / "manifest.json").read_text(encoding="utf-8"))["epochs"]
                 with (folder / stage / "metrics.csv").open(encoding="utf-8", newline="") as file:
                     row = list(csv.DictReader(file))[-1]
-                measured = [f"{name} {float(row[name]):.4f}" for name in _preferred(row)[:1]]
-                return stage, f"{int(row['epoch']) + 1}/{epochs}", "".join(measured)
-            except (OSError, ValueError, KeyError, IndexError, TypeError):
+            except (OSError, ValueError, KeyError, IndexError):
                 return stage, "", ""
+            measured = [f"{name} {float(row[name]):.4f}" for name in _preferred(row)[:1]]
+            return stage, f"{int(row['epoch']) + 1}/{epochs}", "".join(measured)
     return "starting", "", ""
 
 
@@ -146,16 +146,16 @@ def _tried(folder: Path) -> tuple[str, str, str] | None:
     if not (folder / "trace.json").is_file():
         return None
     try:
-        held = parse_json((folder / "trace.json").read_bytes())
+        held = json.loads((folder / "trace.json").read_text(encoding="utf-8"))
         trials = held["trials"]
         running = folder / "trials" / f"{len(trials):04}" / "run" / "metrics.csv"
         epochs = len(running.read_text(encoding="utf-8").splitlines()) - 1 if running.is_file() else 0
         spent = (trials[-1]["spent"] if trials else 0) + max(0, epochs)
         scores = [trial["score"] for trial in trials if trial["score"] is not None]
-        best = f"best of {len(scores)}: {max(scores):.4f}" if scores else ""
-        return "search", f"{spent:.0f}/{held['planned']:.0f} {held['unit']}", best
     except (OSError, ValueError, KeyError, TypeError):
         return "search", "", ""
+    best = f"best of {len(scores)}: {max(scores):.4f}" if scores else ""
+    return "search", f"{spent:.0f}/{held['planned']:.0f} {held['unit']}", best
 
 
 def _preferred(row: dict[str, str]) -> list[str]:
