@@ -166,9 +166,8 @@ def _of_name(message: str) -> str | None:
 
 def _of_config(message: str) -> str | None:
     """What is wrong with a YAML file."""
-    if '"config"' in message and (file := re.search(r"(?:not exist|or invalid|not a file)[:\s']*([^'\n]*)", message)):
-        return f"Expected `--config` to be a YAML file, but got {file[1]!r}."
-    if failed := re.search(r"Problems parsing config:\s*(.*)", message, re.DOTALL):
+    failed = re.search(r'(?:Problems parsing config:|Parser key "config":(?= while ))\s*(.*)', message, re.DOTALL)
+    if failed:
         return f"Expected `--config` to be YAML, but got text that fails: {' '.join(failed[1].split())}."
     if other := re.search(r"Unexpected config:\s*(.*)", message):
         return f"Expected `--config` to be a YAML file of options with their values, but got {other[1]!r}."

@@ -165,6 +165,20 @@ def test_a_missing_configuration_is_named_with_those_of_close_names(home: Path, 
     assert says in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "beginning"),
+    [
+        ("{a: [}", "Expected `--config` to be YAML, but got text that fails: while parsing"),
+        ("{model: DARTS, data: Digits, trainer: 3}", "Expected `trainer` to be options with their values, but got 3."),
+        ("", "Expected `--config` to be a YAML file of options with their values, but got ''."),
+    ],
+)
+def test_yaml_itself_may_be_given_in_place_of_a_file(
+    home: Path, text: str, beginning: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert said(["fit", "-c", text], capsys).startswith(beginning)
+
+
 @pytest.mark.parametrize("command", ["evaluate", "profile", "verify"])
 def test_other_commands_find_configurations_the_same_way(
     home: Path, command: str, capsys: pytest.CaptureFixture[str]

@@ -300,5 +300,5 @@ def test_a_picture_that_explodes_is_named(
     write_folders(tmp_path / "images", each=8)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 31)  # of 64; above twice the limit Pillow refuses
     sentence = said(["fit", *MODEL, "--data=ImageFolder", "--data.root=images", *QUIET], capsys)
-    assert sentence.startswith("Expected 'images/class0/")
+    assert sentence.startswith("Expected each of 16 images to be readable, but got 16 that are not: 'images/class0/")
     assert "decompression bomb" in sentence
