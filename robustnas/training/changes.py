@@ -63,7 +63,7 @@ RULES: dict[str, Rule] = {
     ),
     **dict.fromkeys(("connection", "edge_weights", "stem", "architecture"), TRAINED),
     **dict.fromkeys(("alpha_init", "seed", "data.seed", "architecture.inherit_from"), BEGUN),
-    **dict.fromkeys(("relaxation", "perturbation", "gradient", "penalty", "pruning"), PART),
+    **dict.fromkeys(("relaxation", "perturbation", "gradient", "penalty", "pruning", "class_weights"), PART),
     **dict.fromkeys(("relaxation.", "perturbation.", "gradient.", "penalty.", "pruning."), APPLIED),
     "stopping": NOTED,
     "selection": SELECTS,
