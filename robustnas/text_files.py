@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import zlib
 from pathlib import Path
 
@@ -17,7 +18,7 @@ GZIP = b"\x1f\x8b"  # no text in UTF-8 begins like this
 UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
-def read_bytes(path: str | Path) -> bytes:
+def read_bytes(path: str | os.PathLike[str]) -> bytes:
     """The content of a file.
 
     Args:

@@ -12,6 +12,7 @@ import pytest
 
 from robustnas.csv_files import csv_text, is_csv, number, read_csv
 from robustnas.text_files import read_text
+from robustnas.trust import read_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 PLAIN = "arch,top1\na,1.5\n\nb,2\n"
@@ -42,6 +43,12 @@ def test_every_form_of_a_table_gives_the_same(form: str, tmp_path: Path) -> None
 def test_rows_know_their_lines(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_bytes(b'a,b\r\n\r\n1,"x\ny"\r\n2,z\r\n')
     assert [(row.line, row.cells) for row in read_csv(tmp_path / "t.csv").rows] == [(3, ["1", "x\ny"]), (5, ["2", "z"])]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_configurations_may_have_a_byte_order_mark(end: str, tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_bytes(end.join(["model: DARTS", "data:", "  size: 3", ""]).encode("utf-8-sig"))
+    assert read_yaml(tmp_path / "c.yaml") == {"model": "DARTS", "data": {"size": 3}}
 
 
 BAD = {

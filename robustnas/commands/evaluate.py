@@ -34,6 +34,11 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--run", type=path_option("--run"), help="folder of the evaluation (default: RUN/evaluation)")
     options, rest = parser.parse_known_args(arguments[1:])
     folder = Path(options.folder)
+    if folder.is_file():
+        raise ValueError(
+            f"Expected RUN to be the folder of a search, but {folder} is a file; a genotype alone is trained by "
+            "`robustnas fit --model EvaluationModule --model.architecture Found --model.architecture.genotype FILE`."
+        )
     genotype = read_genotype(str(folder))
     space = str(section_of(folder, "model")["init_args"].get("space") or genotype.space)
     config = options.config or recipe_of(space)

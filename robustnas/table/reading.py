@@ -97,12 +97,14 @@ def _parquet(path: Path) -> dict[str, Cells]:
 
     try:
         with path.open("rb") as file:  # what is missing is told apart from what is damaged
-            table = pq.read_table(file)
+            held = pq.ParquetFile(file)
+            names = Counter(held.schema_arrow.names)
+            table = None if max(names.values(), default=0) > 1 else held.read()
     except (OSError, ValueError) as error:  # those of pyarrow are among them
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise ValueError(f"Expected {path} to be a Parquet file, but reading it fails: {reason}") from error
-    if twice := [name for name, times in Counter(table.column_names).items() if times > 1]:
-        raise ValueError(f"Expected {path} to name each column once, but got {twice[0]!r} again.")
+    if table is None:
+        raise ValueError(f"Expected {path} to name each column once, but got {names.most_common(1)[0][0]!r} again.")
     return {
         name: [(f"row {row}", value) for row, value in enumerate(values)] for name, values in table.to_pydict().items()
     }
@@ -140,5 +142,5 @@ def _no_numbers(columns: Mapping[str, Cells], architecture: str, path: Path) -> 
         for where, cell in cells
         if (hint := number_hint(str(cell)))
     )
-    got = next(hinted, None) or (f"columns of words: {list(columns)}" if columns else "no other column")
-    return f"Expected {path} to have a column of numbers beside {architecture!r}, but {'' if columns else 'got '}{got}."
+    got = next(hinted, None) or f"got {f'columns of words: {list(columns)}' if columns else 'no other column'}"
+    return f"Expected {path} to have a column of numbers beside {architecture!r}, but {got}."

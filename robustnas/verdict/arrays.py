@@ -152,7 +152,7 @@ def _epochs(content: Mapping[Any, Any], named: Mapping[Any, re.Match[str] | None
             continue
         epoch, kind = int(found[1]), found[2]
         held: Any = epochs.setdefault(epoch, {}) if kind else epochs
-        place = kind or epoch
+        place: Any = kind or epoch
         if not isinstance(held, dict) or place in held:
             raise ValueError(f"epoch {epoch} twice, the second time as {name!r}")
         held[place] = content[name]

@@ -10,6 +10,7 @@ import pytest
 from robustnas.__main__ import main
 from robustnas.record import Run, read_genotype
 from robustnas.spaces import DARTS, S1, Genotype, NASBench201, genotype_of, parse_genotype
+from robustnas.training.architecture import Found
 
 NORMAL = [("sep_conv_3x3", 0), ("dil_conv_3x3", 1), ("skip_connect", 0), ("sep_conv_3x3", 1),
           ("max_pool_3x3", 0), ("sep_conv_5x5", 2), ("skip_connect", 0), ("dil_conv_5x5", 3)]  # fmt: skip
@@ -73,6 +74,18 @@ def test_forms_that_name_no_space_are_of_the_one_that_is_given(tmp_path: Path) -
     assert main(["draw", str(tmp_path / "g.txt"), "--space", "S1", "--out", str(tmp_path / "g.svg")]) == 0
     assert main(["draw", call, "--space", "S1", "--out", str(tmp_path / "text.svg")]) == 0
     assert (tmp_path / "g.svg").read_bytes() == (tmp_path / "text.svg").read_bytes()
+
+
+def test_evaluate_says_what_to_do_with_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "g.txt").write_text(CALL, encoding="utf-8")
+    assert main(["evaluate", str(tmp_path / "g.txt")]) == 1
+    assert "g.txt is a file; a genotype alone is trained by `robustnas fit" in capsys.readouterr().err
+
+
+def test_a_network_is_built_from_every_form(tmp_path: Path) -> None:
+    (tmp_path / "g.txt").write_bytes(f"genotype = {CALL}\r\n".encode("utf-8-sig"))
+    for given in (CALL, str(FOUND), str(tmp_path / "g.txt")):
+        assert Found(given, channels=4, layers=3).build(10, 3).genotype == FOUND
 
 
 def test_the_genotype_of_a_run_may_have_a_byte_order_mark(tmp_path: Path) -> None:
