@@ -13,7 +13,7 @@ from pytorch_lightning.callbacks import Checkpoint
 
 from robustnas.safe_files import load_checkpoint
 from robustnas.training.changes import Options, changes_of
-from robustnas.training.contents import check_contents
+from robustnas.training.contents import check_contents, check_optimizers
 from robustnas.training.description import KEY
 from robustnas.training.events import Events, flush, settle
 from robustnas.training.interruption import Interruption
@@ -206,7 +206,7 @@ def check_checkpoint(path: str | Path, module: Module, trainer: Trainer, given: 
         raise ValueError(
             f"Expected `--ckpt_path` to hold a search or evaluation by {name}, but {path} holds one by {held}."
         )
-    check_contents(checkpoint, str(path), _loops(trainer), _optimizers(module))
+    check_contents(checkpoint, str(path), _loops(trainer))
     _check_callbacks(checkpoint, [*trainer.callbacks, *module.configure_callbacks()], str(path))  # type: ignore[attr-defined]
     if given is not None:
         changes_of(checkpoint, given, module)
@@ -218,6 +218,7 @@ def check_checkpoint(path: str | Path, module: Module, trainer: Trainer, given: 
             f"Expected `--ckpt_path` to hold the network that the options describe, but {path} holds another one, "
             f"which differs in {other[0]}; the config.yaml beside it describes it."
         )
+    check_optimizers(checkpoint["optimizer_states"], _optimizers(module), str(path))
 
 
 def _loops(trainer: Trainer) -> dict[str, Any]:

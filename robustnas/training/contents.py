@@ -23,14 +23,13 @@ VERSION = re.compile(r"\d{1,9}(\.\d{1,9}){1,5}((a|b|rc|\.post|\.dev)\d{1,9})*(\+
 LEARNT = ("alphas.", "betas.", "network.", "supernet.")
 
 
-def check_contents(checkpoint: Any, name: str, loops: Mapping[str, Any], optimizers: Sequence[Any] = ()) -> None:
+def check_contents(checkpoint: Any, name: str, loops: Mapping[str, Any]) -> None:
     """Refuse a checkpoint that the trainer would stumble over, or half restore.
 
     Args:
         checkpoint: What the file holds.
         name: Name of the file, for messages.
         loops: State of the loops of a trainer, whose form that in the checkpoint must have.
-        optimizers: Optimisers like those whose states it must hold.
 
     Raises:
         ValueError: If a part is missing or of another type, counts are no counts, optimisers lack their states, or
@@ -55,14 +54,27 @@ def check_contents(checkpoint: Any, name: str, loops: Mapping[str, Any], optimiz
     needed = 2 if any(key.startswith("alphas.") for key in state) else 1
     if len(states) != needed:
         raise ValueError(f"Expected {name} to hold the states of {needed} optimisers, but got {len(states)}.")
-    for held, optimizer in zip(states, optimizers, strict=False):
-        _check_groups(held, optimizer.state_dict(), name)
     for schedule in checkpoint["lr_schedulers"]:
         if not isinstance(schedule, dict) or not _is_count(schedule.get("last_epoch")):
             raise ValueError(
                 f"Expected {name} to hold schedules with their epoch in `lr_schedulers`, but got {_shown(schedule)}."
             )
     check_finite(state, name)
+
+
+def check_optimizers(states: Sequence[Any], optimizers: Sequence[Any], name: str) -> None:
+    """Refuse states of optimisers that fit no such optimiser.
+
+    Args:
+        states: What the file holds, for the network that is to be trained.
+        optimizers: Optimisers of that network.
+        name: Name of the file, for messages.
+
+    Raises:
+        ValueError: If a group of parameters is missing, or an option of it of another type or not finite.
+    """
+    for held, optimizer in zip(states, optimizers, strict=False):  # a user's own module may name none
+        _check_groups(held, optimizer.state_dict(), name)
 
 
 def _check_counts(found: Any, form: Any, where: str, name: str) -> None:
