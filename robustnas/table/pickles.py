@@ -7,7 +7,7 @@ import pickle
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -53,7 +53,7 @@ class _Bounded:
         return self._counted(self._file.readline(self._left + 1))
 
     def peek(self, size: int) -> bytes:
-        return cast(bytes, self._file.peek(size))  # so that unpickling does not ask for a byte at a time
+        return self._file.peek(size)  # so that unpickling does not ask for a byte at a time
 
     def _counted(self, data: bytes) -> bytes:
         self._left -= len(data)
