@@ -51,12 +51,12 @@ def read_yaml(path: Path) -> Any:
     except RecursionError:
         reason = "it nests too deeply, or holds itself"
     except (ValueError, yaml.YAMLError) as error:
-        if str(error).startswith("Expected "):  # of its size
-            raise
         reason = " ".join(str(error).split())
     else:
         check_numbers(content, source=f" in {path}")
         return content
+    if reason.startswith("Expected "):  # of its size
+        raise ValueError(reason)
     raise ValueError(f"Expected {path} to be a configuration in YAML, but reading it fails: {reason.rstrip('.')}.")
 
 

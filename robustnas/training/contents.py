@@ -42,7 +42,7 @@ def check_contents(checkpoint: Any, name: str) -> None:
     if not isinstance(checkpoint["loops"].get("fit_loop"), dict):
         raise ValueError(f"Expected {name} to hold the progress of a training in `loops`, but got none.")
     state, states = checkpoint["state_dict"], checkpoint["optimizer_states"]
-    needed = 2 if any(key.startswith("alphas.") for key in state) else 1
+    needed = 2 if any(str(key).startswith("alphas.") for key in state) else 1
     if len(states) != needed:
         raise ValueError(f"Expected {name} to hold the states of {needed} optimisers, but got {len(states)}.")
     check_finite(state, name)
@@ -59,5 +59,5 @@ def check_finite(state: Mapping[str, Any], name: str) -> None:
         ValueError: If one is not finite.
     """
     for key, value in state.items():
-        if key.startswith(LEARNT) and isinstance(value, Tensor) and not value.isfinite().all():
+        if str(key).startswith(LEARNT) and isinstance(value, Tensor) and not value.isfinite().all():
             raise ValueError(f"Expected {name} to hold finite numbers, but got others in {key}.")
