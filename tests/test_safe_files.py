@@ -164,7 +164,7 @@ ARRAYS: dict[str, tuple[Callable[[], bytes], str]] = {
     ),
     "a size that is too small": (lambda: lying(npy((100,), bytes(800)), 10), "Bad CRC-32"),
     "another compression": (lambda: archive(npy((1,), bytes(8)), packed=zipfile.ZIP_BZIP2), "packed in a way numpy"),
-    "very many": (lambda: b"PK\x01\x02" * 10_001, "more than 10,000 arrays"),
+    "very many": (lambda: b"PK\x01\x02" * 30_001, "more than 30,000 arrays"),
 }  # fmt: skip
 
 
