@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 LARGEST = 2**28  # bytes of a record that is read whole; those of long searches have a hundredth
 TEXT = 2**24  # bytes of a JSON document; traces of long studies have a tenth
-MEMBERS = 10_000  # arrays in an archive; a search has one for each epoch and kind of cell
+MEMBERS = 30_000  # arrays in an archive; a search has one for each epoch and kind of cell
 CHECKPOINT = 2**35  # bytes of a checkpoint; a billion weights with their optimiser take a third
 VALUES = 10_000_000  # values of a checkpoint beside its tensors; those of large searches have a thousandth
 DEPTH = 100  # of what is nested; configurations nest ten deep

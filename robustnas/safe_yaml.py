@@ -24,8 +24,12 @@ LONGEST = 300  # characters of a number
 PLAIN = {"!", *(f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "seq", "map"))}
 
 
-class Refused(yaml.YAMLError):
+class RefusedError(yaml.YAMLError):
     """YAML that is not read, although its syntax is right; the message says what was found."""
+
+
+class _RefusedFileError(RefusedError, TypeError):
+    """The same of a file: jsonargparse handles one of the two errors, by the place from which it reads."""
 
 
 def read_yaml(path: Path) -> Any:
@@ -51,6 +55,8 @@ def read_yaml(path: Path) -> Any:
     else:
         check_numbers(content, source=f" in {path}")
         return content
+    if reason.startswith("Expected "):  # of its size
+        raise ValueError(reason)
     raise ValueError(f"Expected {path} to be a configuration in YAML, but reading it fails: {reason.rstrip('.')}.")
 
 
@@ -65,14 +71,18 @@ def checked_yaml() -> Iterator[None]:
 
     reads, loader = _paths.Path.read_text, _loaders_dumpers.yaml_default_loader
 
-    def read_text(path: _paths.Path) -> str:
-        local = not (path._std_io or path.is_url or path.is_fsspec)
+    def read_text(self: _paths.Path) -> str:
+        if self._std_io or self.is_url or self.is_fsspec:
+            return reads(self)
+        path = Path(self.absolute)
         try:
-            return _text(Path(path.absolute)) if local else reads(path)
+            if path.is_file():  # what is no file, such as a pipe, can be read once only
+                read_yaml(path)
+            return _text(path)
         except ValueError as error:
-            raise Refused(str(error)) from error  # jsonargparse wraps errors of YAML in the option's name
+            raise _RefusedFileError(str(error)) from error
 
-    _paths.Path.read_text = read_text  # type: ignore[method-assign, assignment]
+    _paths.Path.read_text = read_text  # type: ignore[method-assign]
     _loaders_dumpers.yaml_default_loader = _loader()
     try:
         yield
@@ -98,7 +108,7 @@ def _loader() -> Any:
                 _count(yaml.parse(stream, Loader=base))
                 super().__init__(stream)
             except UnicodeEncodeError:
-                raise Refused("half of a character, which stands for a byte that is no text") from None
+                raise RefusedError("half of a character, which stands for a byte that is no text") from None
             self._seen: set[int] = set()
 
         def flatten_mapping(self, node: yaml.MappingNode) -> None:
@@ -111,10 +121,10 @@ def _loader() -> Any:
             names = set()
             for key, _ in node.value:
                 if not isinstance(key, yaml.ScalarNode):
-                    raise Refused(f"a name in line {key.start_mark.line + 1} that is a list or a mapping")
+                    raise RefusedError(f"a name in line {key.start_mark.line + 1} that is a list or a mapping")
                 name = key.value if key.tag == "tag:yaml.org,2002:merge" else self.construct_object(key)
                 if name in names:
-                    raise Refused(
+                    raise RefusedError(
                         f"the name {name!r} stands twice in one mapping, the second time in line "
                         f"{key.start_mark.line + 1}"
                     )
@@ -123,13 +133,13 @@ def _loader() -> Any:
         def construct_number(self, node: yaml.ScalarNode) -> int | float:
             kind = node.tag.rpartition(":")[2]
             if len(node.value) > LONGEST:
-                raise Refused(f"a number of {len(node.value):,} characters in line {node.start_mark.line + 1}")
+                raise RefusedError(f"a number of {len(node.value):,} characters in line {node.start_mark.line + 1}")
             try:
                 number: int | float = getattr(self, f"construct_yaml_{kind}")(node)
             except (ValueError, OverflowError) as error:
-                raise Refused(f"{node.value!r}, which is no number: {error}") from error
+                raise RefusedError(f"{node.value!r}, which is no number: {error}") from error
             if isinstance(number, int) and number.bit_length() > 64:
-                raise Refused(f"a number of more than 64 bits in line {node.start_mark.line + 1}")
+                raise RefusedError(f"a number of more than 64 bits in line {node.start_mark.line + 1}")
             return number
 
     for kind in ("int", "float"):
@@ -147,7 +157,7 @@ def _count(events: Iterator[yaml.Event]) -> None:
             anchor, before = begun.pop()
         elif isinstance(event, yaml.AliasEvent):
             if any(anchor == event.anchor for anchor, _ in begun):
-                raise Refused("it nests too deeply, or holds itself")
+                raise RefusedError("it nests too deeply, or holds itself")
             total += sizes.get(event.anchor or "", 1)
             anchor, before = None, total
         elif isinstance(event, yaml.NodeEvent):
@@ -162,11 +172,11 @@ def _count(events: Iterator[yaml.Event]) -> None:
         if anchor is not None:
             sizes[anchor] = total - before
         if total > NODES:
-            raise Refused(f"more than {NODES:,} values, those of an alias counted as often as it stands there")
+            raise RefusedError(f"more than {NODES:,} values, those of an alias counted as often as it stands there")
         if len(begun) > DEPTH:
-            raise Refused("it nests too deeply, or holds itself")
+            raise RefusedError("it nests too deeply, or holds itself")
 
 
 def _check_tag(event: Any) -> None:
     if event.tag is not None and event.tag not in PLAIN:
-        raise Refused(f"the tag {event.tag} in line {event.start_mark.line + 1}, which stands for no plain data")
+        raise RefusedError(f"the tag {event.tag} in line {event.start_mark.line + 1}, which stands for no plain data")

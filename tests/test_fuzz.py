@@ -76,6 +76,10 @@ def refused_or_read(read: Callable[[], object]) -> bool:
         if not str(error).startswith("Expected "):
             raise
         said = str(error).strip()
+    except OSError as error:  # such as that of a name that is too long, which the command line says in a sentence
+        if error.strerror is None:
+            raise
+        said = error.strerror
     assert said is None or "\n" not in said
     assert time.process_time() - start < SECONDS
     return said is None

@@ -215,7 +215,7 @@ def test_the_result_lies_in_the_run_by_default_and_is_the_same_again(run: Path) 
         (["--steps=4"], "Expected `steps` to be an odd number from 3 on, but got 4."),
         (
             ["--steps=1000000001"],
-            "Expected `steps` to be at most 401, of which a plane has the square, but",
+            "Expected `steps` to be at most 401, of which a plane has the square, but got 1000000001.",
         ),
         (["--radius=0"], "Expected `radius` to be positive and finite, but got 0.0."),
         (["--batches=0"], "Expected `--batches` to be at least 1, but got 0."),

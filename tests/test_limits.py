@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from made import write_folders
 from refusals import MODEL, QUIET, SEARCH, said, untrained
 
+from robustnas.data import ImageFolder
 from robustnas.networks import Supernet, size
 from robustnas.networks.resnet import ResNet
 from robustnas.studies.grid import cells_of
@@ -90,6 +92,16 @@ def test_a_grid_is_counted_before_it_is_made(tmp_path: Path) -> None:
     path.write_text(f"variants: {{A: {{options: {{model: DARTS}}}}}}\nparts: {{{parts}}}\n", encoding="utf-8")
     with pytest.raises(ValueError, match=r"Expected a study to have at most 100,000 cells, but .* combine to 3e\+18\."):
         cells_of(read_study(str(path)))
+
+
+def test_links_in_a_folder_of_images_end(tmp_path: Path) -> None:
+    write_folders(tmp_path, each=8)
+    (tmp_path / "class0" / "self").symlink_to(tmp_path / "class0")
+    (tmp_path / "class1" / "loop.png").symlink_to("loop.png")
+    (tmp_path / "loop").symlink_to("loop")
+    data = ImageFolder(root=tmp_path)
+    data.setup("fit")
+    assert sum(role["size"] for role in data.describe()["roles"].values()) == 16
 
 
 def test_workers_are_limited() -> None:

@@ -51,7 +51,7 @@ def check_contents(checkpoint: Any, name: str, loops: Mapping[str, Any]) -> None
         if not isinstance(state, dict):
             raise ValueError(f"Expected {name} to hold a dict for {key} in `callbacks`, but got {_shown(state)}.")
     state, states = checkpoint["state_dict"], checkpoint["optimizer_states"]
-    needed = 2 if any(key.startswith("alphas.") for key in state) else 1
+    needed = 2 if any(str(key).startswith("alphas.") for key in state) else 1
     if len(states) != needed:
         raise ValueError(f"Expected {name} to hold the states of {needed} optimisers, but got {len(states)}.")
     for schedule in checkpoint["lr_schedulers"]:
@@ -158,5 +158,5 @@ def check_finite(state: Mapping[str, Any], name: str) -> None:
         ValueError: If one is not finite.
     """
     for key, value in state.items():
-        if key.startswith(LEARNT) and isinstance(value, Tensor) and not value.isfinite().all():
+        if str(key).startswith(LEARNT) and isinstance(value, Tensor) and not value.isfinite().all():
             raise ValueError(f"Expected {name} to hold finite numbers, but got others in {key}.")

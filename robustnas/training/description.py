@@ -82,10 +82,13 @@ def load(path: str | Path, base: type[Module]) -> Module:
             f"Expected {path} to be a checkpoint of robustnas, but reading it fails: {_reason(error)}"
         ) from error
     module = build(description, base)
-    check_finite(checkpoint.get("state_dict") or {}, str(path))
+    state = checkpoint.get("state_dict")
+    if not isinstance(state, dict):
+        raise ValueError(f"Expected {path} to hold `state_dict`, a dict, but got {type(state).__name__}.")
+    check_finite(state, str(path))
     try:
         module.on_load_checkpoint(checkpoint)
-        module.load_state_dict(checkpoint["state_dict"])
+        module.load_state_dict(state)
     except Exception as error:  # as above
         reason = " ".join(str(error).split())
         raise ValueError(f"Expected {path} to hold what fits its module, but got state that fails: {reason}") from error
