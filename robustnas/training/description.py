@@ -84,7 +84,9 @@ def load(path: str | Path, base: type[Module]) -> Module:
     module = build(description, base)
     state = checkpoint.get("state_dict")
     if not isinstance(state, dict):
-        raise ValueError(f"Expected {path} to hold `state_dict`, a dict, but got {type(state).__name__}.")
+        raise ValueError(
+            f"Expected {path} to hold what fits its module, but got {type(state).__name__} for `state_dict`."
+        )
     check_finite(state, str(path))
     try:
         module.on_load_checkpoint(checkpoint)
