@@ -115,7 +115,8 @@ def exact_p(deviations: Array, work: int = EXACT_WORK) -> float | None:
         return None
     observed = int((deviations.sum(axis=0) ** 2).sum())
     powers = base ** np.arange(k, dtype=np.int64)
-    sums, chances = np.sort(deviations[:1], axis=1), np.ones(1)
+    sums: Array = np.sort(deviations[:1], axis=1)
+    chances: Array = np.ones(1)
     for number, row in enumerate(deviations[1:], start=1):
         orders = _orders(tuple(sorted(row.tolist())))
         work -= len(sums) * len(orders)
