@@ -6,8 +6,8 @@ Record before and after the change, on one machine, then compare:
     python benchmarks/same_results.py record after.json
     python benchmarks/same_results.py compare before.json after.json
 
-Every configuration `configs/digits_*.yaml` is searched for two epochs from three seeds, with every diagnostic, each run
-in a process of its own. A record holds hashes: of α after each epoch, of every tensor of the weights, of the genotype,
+Every configuration `configs/digits_*.yaml` is searched for two epochs from three seeds, with every diagnostic unless
+`--without-diagnostics` leaves them out, each run in a process of its own. A record holds hashes: of α after each epoch, of every tensor of the weights, of the genotype,
 and of each column of the metrics. Columns that hold times are left out. The commands run `python -m robustnas`, so that
 a record can be made with the sources of any commit.
 """
@@ -44,6 +44,7 @@ def main() -> int:
     record.add_argument("--python", default=sys.executable, help="interpreter that has this checkout installed")
     record.add_argument("--seeds", type=int, default=3)
     record.add_argument("--epochs", type=int, default=2)
+    record.add_argument("--without-diagnostics", action="store_true", help="faster; the metrics then hold less")
     record.add_argument("--only", nargs="*", help="names of configurations, such as digits_gdas")
     compare = actions.add_parser("compare", help="compare two records")
     compare.add_argument("before", type=Path)
@@ -66,7 +67,8 @@ def search(options: argparse.Namespace, name: str, seed: int) -> dict[str, dict[
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder, "run")
         command = [options.python, "-m", "robustnas", "fit", "-c", str(options.sources / "configs" / f"{name}.yaml")]
-        command += [f"--trainer.max_epochs={options.epochs}", f"--seed_everything={seed}", "--diagnostics.budget=null"]
+        command += [f"--trainer.max_epochs={options.epochs}", f"--seed_everything={seed}"]
+        command += ["--diagnostics.measures=[]" if options.without_diagnostics else "--diagnostics.budget=null"]
         folder_option = "--run-dir" if (options.sources / "robustnas" / "runs").is_dir() else "--run"
         command += [folder_option, str(run), "--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu"]
         done = subprocess.run(command, cwd=options.sources, capture_output=True, text=True)
