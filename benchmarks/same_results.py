@@ -6,7 +6,7 @@ Record before and after the change, on one machine, then compare:
     python benchmarks/same_results.py record after.json
     python benchmarks/same_results.py compare before.json after.json
 
-Every configuration `configs/digits_*.yaml` is searched for two epochs from three seeds, each run in a process of its own,
+Every configuration `configs/digits_*.yaml` is searched for two epochs from three seeds, each in a process of its own,
 with every diagnostic unless `--without-diagnostics` leaves them out. A record holds hashes: of α after each epoch, of
 every tensor of the weights, of the genotype, and of each column of the metrics. Columns that hold times are left out.
 The commands run `python -m robustnas`, so that a record can be made with the sources of any commit.
