@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from robustnas.csv_files import csv_text, is_csv, number, read_csv
+from robustnas.safe_yaml import read_yaml
 from robustnas.text_files import read_text
-from robustnas.trust import read_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 PLAIN = "arch,top1\na,1.5\n\nb,2\n"
