@@ -1,6 +1,7 @@
 """The command ``robustnas``: which words it knows, and what answers them.
 
-Nothing heavy is imported before the word is known, so that help and errors come at once.
+Nothing heavy is imported before the word is known, so that help and errors come at once, and nothing of other packages
+before the current folder is off the path.
 """
 
 from __future__ import annotations
@@ -11,10 +12,6 @@ import sys
 from collections.abc import Callable, Sequence
 
 from robustnas.module_path import leave_current_folder
-from robustnas.options import CommandLineError
-from robustnas.streams import unbroken
-from robustnas.terminal import one_line, printable
-from robustnas.trust import trusting
 
 COMMANDS = {
     "quickstart": ("robustnas.commands.quickstart", "search on handwritten digits, evaluate what is found"),
@@ -63,11 +60,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     if arguments is None:  # the process is that of the command alone
         leave_current_folder()
+    from robustnas.streams import unbroken
+    from robustnas.terminal import printable
+
     with printable(), unbroken() as streams:
         return streams.status(_answer(list(sys.argv[1:] if arguments is None else arguments)))
 
 
 def _answer(words: list[str]) -> int:
+    from robustnas.options import CommandLineError
+    from robustnas.terminal import one_line
+    from robustnas.trust import trusting
+
     if not words or words[0] in ("-h", "--help", "help"):
         listing = "\n".join(f"  {name:<12}{says}" for name, (_, says) in COMMANDS.items())
         print(USAGE.format(commands=listing), end="")

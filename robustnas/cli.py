@@ -225,10 +225,11 @@ def main(arguments: list[str], run: type[RobustCLI] = RobustCLI, again: str | No
     except ArgumentError as error:
         raise CommandLineError(explain(str(error))) from error
     except ValueError as error:
-        if "Does not validate against any of the Union" in str(error):  # said while the classes are built
+        own = own_sentence(str(error))
+        if own is None and "Does not validate against any of the Union" in str(error):  # while the classes are built
             raise CommandLineError(explain(str(error))) from error
         kind = CommandLineError if isinstance(error, CommandLineError) else ValueError
-        raise kind(own_sentence(str(error)) or str(error)) from error
+        raise kind(own or str(error)) from error
     finally:
         if not child:
             os.environ.pop("ROBUSTNAS_RUN", None)

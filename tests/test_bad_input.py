@@ -89,7 +89,10 @@ ROWS: dict[str, tuple[Sequence[str], str]] = {
     "no epochs": ([*SEARCH, "--trainer.max_epochs=0"], "Expected `max_epochs` to be at least 1, but got 0."),
     "epochs not given": (["fit", *MODEL, *DATA], "Expected `max_epochs` to be at least 1, but got None."),
     "negative step size": ([*SEARCH, "--model.lr=-1"], "Expected `lr` to be positive, but got -1.0."),
-    "undefined step size": ([*SEARCH, "--model.lr=.nan"], "Expected `lr` to be positive, but got nan."),
+    "undefined step size": (
+        [*SEARCH, "--model.lr=.nan"],
+        "Expected `model.init_args.lr` to be a finite number, but got nan.",
+    ),
     "no channels": ([*SEARCH, "--model.channels=0"], "Expected `channels` to be at least 1, but got 0."),
     "layers in NAS-Bench-201": (
         [*SEARCH, "--model.layers=3"],

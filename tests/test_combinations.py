@@ -34,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).parent / "training"))
 from runs import fit
 
 PARTIAL = {"class_path": "robustnas.networks.PartialChannels", "init_args": {"k": 2}}
-CURVATURE = {"class_path": "CurvatureRise", "init_args": {"window": 1, "lag": 1, "start": 0, "every": 1}}
+CURVATURE = {"class_path": "CurvatureRise", "init_args": {"window": 1, "lag": 1, "start": 0, "every": 1, "samples": 16}}
 ADVERSARIAL = {"class_path": "AdversarialPerturbation", "init_args": {"steps": 2}}
 DROP = {"class_path": "LargestDrop", "init_args": {"every": 1}}
 PRUNED = {"class_path": "ShareThreshold", "init_args": {"threshold_end": 0.5}}
@@ -59,7 +59,10 @@ PAIRS: dict[str, tuple[str, dict[str, Any]]] = {
     "Sparsemax + second order": ("SparsemaxDARTS", {"gradient": "Unrolled"}),
     "SDARTS-ADV + CurvatureRise": ("SmoothDARTS", {"perturbation": ADVERSARIAL, "stopping": CURVATURE}),
     "SDARTS-RS + second order": ("SmoothDARTS", {"perturbation": "RandomPerturbation", "gradient": "Unrolled"}),
-    "RobustDARTS + sparsity + drop path": ("RobustDARTS", {"penalty": "LpSparsity", "drop_path": 0.2}),
+    "RobustDARTS + sparsity + drop path": (
+        "RobustDARTS",
+        {"penalty": "LpSparsity", "drop_path": 0.2, "stopping": CURVATURE},
+    ),
     "SDARTS-RS + pruning": ("SmoothDARTS", {"perturbation": "RandomPerturbation", "pruning": PRUNED}),
     "GDAS + LargestDrop": ("GDAS", {"selection": DROP}),
     "ProxylessNAS + LargestDrop": ("ProxylessNAS", {"selection": DROP, "arch_every": 1}),

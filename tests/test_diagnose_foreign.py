@@ -250,7 +250,10 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
         lambda p: saved(p / "a.pt", Foreign()),
         "test_diagnose_foreign.Foreign, which is not run.",
     ),
-    "huge": (lambda p: saved(p / "a.pt", [NORMAL, torch.zeros(1).expand(10**9)]), "is larger than any history"),
+    "huge": (
+        lambda p: saved(p / "a.pt", [NORMAL, torch.zeros(1).expand(10**9)]),
+        "a tensor of the shape [1000000000] with fewer numbers than that",
+    ),
     "no file of PyTorch": (
         lambda p: rows(p / "a.pt", lambda r: r),
         "to hold tensors in dicts and lists, but reading it",

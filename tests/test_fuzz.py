@@ -21,6 +21,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mutations import VALUES, as_json, changed, replaced
+from pytorch_lightning import Trainer
 from refusals import SEARCH
 
 from robustnas.__main__ import main
@@ -261,6 +262,7 @@ TENSORS = [
 def test_checkpoints(examples: int, run: Path, tmp_path: Path) -> None:
     right = (run / "last.ckpt").read_bytes()
     module, content = load(run / "last.ckpt", SearchModule), torch.load(run / "last.ckpt", weights_only=True)
+    trainer = Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
 
     def saved(value: Any) -> bytes:
         torch.save(value, file := io.BytesIO())
@@ -269,7 +271,7 @@ def test_checkpoints(examples: int, run: Path, tmp_path: Path) -> None:
     def read(data: bytes) -> None:
         path = written(tmp_path / "last.ckpt", data)
         if refused_or_read(lambda: load(path, SearchModule)):
-            check_checkpoint(path, module)
+            check_checkpoint(path, module, trainer)
 
     values = [value for value in VALUES if not (isinstance(value, int) and value.bit_length() > 2000)]
     strategy = st.one_of(changed(right), replaced(content, [*values, *TENSORS]).map(saved))

@@ -73,7 +73,10 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "no threads": (["--threads=0"], "Expected `--threads` to be from 1 to 1,024, but got 0."),
     "unknown device": (["--device=abacus"], "Expected `--device` to be one that torch can use, but got 'abacus': "),
     "missing device": (["--device=cuda:99"], "Expected `--device` to be one that torch can use, but got 'cuda:99': "),
-    "missing configuration": (["-c", "none.yaml"], "Expected `--config` to be a YAML file, but got '"),
+    "missing configuration": (
+        ["-c", "none.yaml"],
+        "Expected `--config` to be a YAML file or the name of one that comes with robustnas, but got 'none.yaml': ",
+    ),
     "misspelt option": (["--mesure=flops"], "Expected an option of the command, but got `"),
     "misspelt option of the model": (
         ["--model.chanels=2"],

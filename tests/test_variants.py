@@ -12,7 +12,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor
 
 from robustnas import variants
-from robustnas.strategies import BestOfSampled, LargestDrop
+from robustnas.strategies import BestOfSampled, CurvatureRise, LargestDrop
 from robustnas.training.search import SearchModule
 
 sys.path.insert(0, str(Path(__file__).parent / "training"))
@@ -21,6 +21,7 @@ from runs import differing, fit, rows, state
 
 VARIANTS = sorted(variants.__all__)
 SHORTER: dict[str, dict[str, Any]] = {
+    "RobustDARTS": {"stopping": CurvatureRise(samples=16)},
     "DARTSPT": {"selection": LargestDrop(every=1)},
     "RandomSharing": {"selection": BestOfSampled(samples=3), "arch_start": 1_000_000},
 }

@@ -101,7 +101,7 @@ def test_a_heavy_penalty_finds_the_cheapest_chain(tmp_path: Path, form: Any, opt
         space="MobileSmall", channels=8, image_channels=1, arch_lr=0.5, penalty=cheaper(tmp_path, form, **options)
     )
     before = module.penalty.expected(module.shares()).item()
-    fit(tmp_path, module, limit_train_batches=4, limit_val_batches=1)
+    fit(tmp_path, module, limit_train_batches=12, limit_val_batches=1)
     assert module.penalty.expected(module.shares()).item() < 0.75 * before
     found = [choice.operation for choice in module.genotype().cells["chain"]]
     assert found == ["mbconv_3x3_3", "mbconv_3x3_3", "none", "mbconv_3x3_3", "none"]
