@@ -7,7 +7,7 @@ form: the space, and by epoch curvature, genotypes and accuracies. A genotype is
 of NAS-Bench-201. The published rates are those of S1. A run counts as taken over where more than half of its final
 normal cell is skip connections. An alarm is raised if the verdict gives the sign after any epoch, while the run is
 under way or at its end; its lead is the number of epochs from then to the one since which skip connections have the
-majority. The rates are printed as the table of ``robustnas/verdict/calibration.py`` has them.
+majority. The rates are printed as the table of ``robustnas/analysis/calibration.py`` has them.
 
 With ``--cells``, what the two signs that decide say of every cell of NAS-Bench-201: how many they name, and how many of
 those are less accurate on CIFAR-10 than the mean and the median cell.
@@ -25,13 +25,13 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from robustnas.csv_files import read_csv
-from robustnas.shares import PARAMETER_FREE
+from robustnas.analysis import THRESHOLDS, History, Verdict, judge
+from robustnas.analysis.architecture_statistics import PARAMETER_FREE
+from robustnas.analysis.calibration import Rate
+from robustnas.analysis.measures import by_chance, measures
+from robustnas.runtime.csv_files import read_csv
 from robustnas.spaces import Genotype, NASBench201, SearchSpace
 from robustnas.spaces.find import KNOWN
-from robustnas.verdict import THRESHOLDS, History, Verdict, judge
-from robustnas.verdict.calibration import Rate
-from robustnas.verdict.measures import by_chance, measures
 
 SPACES = {name.lower(): space for name, space in KNOWN.items()}  # the authors write s1
 CLASSES = {"cifar10": 10, "cifar100": 100, "svhn": 10, "imagenet16-120": 120}

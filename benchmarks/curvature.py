@@ -31,9 +31,9 @@ from search_step import batch, processor, seconds, status
 from torch import Tensor
 
 from robustnas.curvature import Hessian, extremes
+from robustnas.curvature.spectrum import eigenvalues
 from robustnas.networks import Mixture, Supernet
 from robustnas.spaces import find_space
-from robustnas.spectrum import eigenvalues
 
 WAYS = ("dense", "lanczos")
 Found = dict[str, float]

@@ -24,7 +24,7 @@ from pytorch_lightning import Trainer
 from robustnas.variants import DARTS
 
 from robustnas.data import Digits, Probe
-from robustnas.networks.statistics import still_statistics
+from robustnas.networks.batchnorm_statistics import still_statistics
 from robustnas.training.curvature import CHUNK, Measured, largest, probe_hessian
 
 SIZES = (16, 64, 256)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from robustnas.environment import environment
+from robustnas.runtime.environment import environment
 from robustnas.spaces import find_space
 
 Step = Callable[[Tensor, Tensor], None]

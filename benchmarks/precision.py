@@ -22,7 +22,7 @@ from measure import batch, parser, provenance, seconds, write
 from methods import make_step, search
 from torch import Tensor
 
-from robustnas.precision import matmul_precision
+from robustnas.runtime.precision import matmul_precision
 from robustnas.training.compilation import compile_cells
 
 BASE = "fp32"

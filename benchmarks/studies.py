@@ -30,9 +30,9 @@ import torch
 from measure import provenance, write
 from rich.console import Console
 
-from robustnas import cli
-from robustnas.evaluating import data_of, train_and_test
-from robustnas.record import Run
+from robustnas.cli import lightning_cli
+from robustnas.cli.evaluation import data_of, train_and_test
+from robustnas.runs.record import Run
 from robustnas.studies.configuration import configured, evaluation_words, found_words
 from robustnas.studies.engine import Event
 from robustnas.studies.grid import Cell
@@ -57,7 +57,7 @@ def cells(count: int, epochs: int) -> list[Cell]:
 def by_hand(cell: Cell, folder: Path) -> dict[str, float]:
     """Two calls, as anyone would write them."""
     seed = f"--seed_everything={cell.seed}"
-    cli.main(["fit", QUIET, *cell.search, seed, "--run", str(folder / "search")])
+    lightning_cli.main(["fit", QUIET, *cell.search, seed, "--run", str(folder / "search")])
     network = found_words(str(folder / "search"), SPACE)
     words = evaluation_words(cell, SECTION, data_of(folder / "search"), network)
     return train_and_test("", [QUIET, *words, seed, "--run", str(folder / "evaluation")]).metrics

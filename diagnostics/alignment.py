@@ -16,8 +16,8 @@ from torch.autograd import grad
 from robustnas.data import Probe
 from robustnas.data.batch import Batch
 from robustnas.networks import Mixture
+from robustnas.networks.batchnorm_statistics import still_statistics
 from robustnas.networks.cell import Cell, Weights
-from robustnas.networks.statistics import still_statistics
 from robustnas.training.search import SearchModule
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from robustnas.diagnostics.diagnostic import Diagnostic, log
 
+from robustnas.analysis.architecture_statistics import of_shares
 from robustnas.data import Probe
-from robustnas.shares import of_shares
 from robustnas.training.search import SearchModule
 
 

@@ -7,10 +7,10 @@ from pytorch_lightning import Trainer
 from robustnas.diagnostics.diagnostic import Diagnostic
 
 from robustnas.curvature import Block
+from robustnas.curvature.eigenvalue import bounded_ends
+from robustnas.curvature.spectrum import eigenvalues, part_blocks
 from robustnas.data import Probe
-from robustnas.eigenvalue import bounded_ends
-from robustnas.networks.statistics import still_statistics
-from robustnas.spectrum import eigenvalues, part_blocks
+from robustnas.networks.batchnorm_statistics import still_statistics
 from robustnas.training.curvature import PRODUCTS, TOLERANCE, ProbeHessian, measured, probe_batches, probe_hessian
 from robustnas.training.scoring import image_data
 from robustnas.training.search import SearchModule

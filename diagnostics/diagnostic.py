@@ -11,7 +11,7 @@ from robustnas.diagnostics.budget import Budget
 from robustnas.diagnostics.untouched import untouched
 
 from robustnas.data import Probe
-from robustnas.precision import full_precision
+from robustnas.runtime.precision import full_precision
 from robustnas.training.progress import say
 from robustnas.training.search import SearchModule
 

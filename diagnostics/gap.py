@@ -10,8 +10,8 @@ from robustnas.diagnostics.diagnostic import Diagnostic
 from robustnas.data import Probe
 from robustnas.data.batch import Batch
 from robustnas.networks import Mixture
+from robustnas.networks.batchnorm_statistics import evaluating, recalibrate
 from robustnas.networks.mixture import one_hots
-from robustnas.networks.statistics import evaluating, recalibrate
 from robustnas.training.search import SearchModule
 
 Mixtures = Mapping[str, Mixture]

@@ -6,8 +6,8 @@ from typing import Any
 
 from robustnas.diagnostics.diagnostic import Diagnostic
 
+from robustnas.analysis.architecture_statistics import of_genotype
 from robustnas.data import Probe
-from robustnas.shares import of_genotype
 from robustnas.spaces import Genotype
 from robustnas.training.search import SearchModule
 

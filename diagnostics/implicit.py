@@ -12,7 +12,7 @@ from torch.autograd import grad
 
 from robustnas.data import Probe
 from robustnas.data.batch import derived_seed
-from robustnas.networks.statistics import still_statistics
+from robustnas.networks.batchnorm_statistics import still_statistics
 from robustnas.strategies import Bilevel, Unrolled, UnrolledByDifferences
 from robustnas.training.search import SearchModule
 

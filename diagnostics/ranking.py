@@ -13,11 +13,11 @@ from robustnas.diagnostics.diagnostic import Diagnostic
 from robustnas.diagnostics.gap import scores
 
 from robustnas.data import Probe
+from robustnas.networks.batchnorm_statistics import evaluating, recalibrate
 from robustnas.networks.mixture import one_hots
-from robustnas.networks.statistics import evaluating, recalibrate
 from robustnas.spaces import Genotype, SearchSpace
-from robustnas.table import parse, read_columns
-from robustnas.table.reading import column_of
+from robustnas.tabular import parse, read_columns
+from robustnas.tabular.reading import column_of
 from robustnas.training.search import SearchModule
 
 

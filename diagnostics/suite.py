@@ -24,9 +24,9 @@ from robustnas.diagnostics.ranking import SupernetRanking
 from robustnas.diagnostics.truth import TrueAccuracy
 from robustnas.diagnostics.view import TensorBoardView, last_step, tensorboard
 
+from robustnas.analysis import judge_run
 from robustnas.training.recorder import run_folder
 from robustnas.training.search import SearchModule
-from robustnas.verdict import judge_run
 
 RANKED = 20  # architectures whose order is compared with that of a table
 

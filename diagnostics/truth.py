@@ -9,9 +9,9 @@ from pytorch_lightning import LightningModule, Trainer
 from robustnas.diagnostics.diagnostic import Diagnostic
 
 from robustnas.data import Probe
-from robustnas.record import write_json
+from robustnas.runs.record import write_json
 from robustnas.spaces import Genotype
-from robustnas.table import Table
+from robustnas.tabular import Table
 from robustnas.training.progress import say
 from robustnas.training.recorder import run_folder
 from robustnas.training.search import SearchModule
@@ -32,7 +32,7 @@ class TrueAccuracy(Diagnostic):
 
     Args:
         table: A CSV file, also gzipped, or a Parquet file with a row for each architecture, see
-            :class:`~robustnas.table.Table`.
+            :class:`~robustnas.tabular.Table`.
         accuracy: Its column of accuracies.
         architecture: Its column of architectures.
         every: As for every diagnostic.

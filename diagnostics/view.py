@@ -11,10 +11,10 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 from robustnas.diagnostics.diagnostic import Diagnostic
 
-from robustnas.curves import HEADLINES, PANELS, curves_figure, measured, uncertainty
 from robustnas.data import Probe
-from robustnas.drawing import alpha_figure, genotype_figure, render
-from robustnas.record import write_bytes
+from robustnas.plotting.cells import alpha_figure, genotype_figure, render
+from robustnas.plotting.curves import HEADLINES, PANELS, curves_figure, measured, uncertainty
+from robustnas.runs.record import write_bytes
 from robustnas.training.description import plain
 from robustnas.training.recorder import RunRecorder, run_folder
 from robustnas.training.search import SearchModule
@@ -30,9 +30,9 @@ NEVER = ("num_classes", "image_channels", "task", "form", "channels_last", "chec
 class TensorBoardView(Diagnostic):
     """Pictures, histograms and a page of charts for TensorBoard, and the headline curves as PNG and SVG.
 
-    - *Custom scalars*, "Is it collapsing?": the charts of :data:`~robustnas.curves.PANELS`;
+    - *Custom scalars*, "Is it collapsing?": the charts of :data:`~robustnas.plotting.curves.PANELS`;
     - *Images*: shares of operations as heat maps, the cells of the present genotype, and at the end, if
-      the budget allows it, the charts of :data:`~robustnas.curves.HEADLINES`;
+      the budget allows it, the charts of :data:`~robustnas.plotting.curves.HEADLINES`;
     - *Histograms*: shares of operations;
     - *HParams*: what the search is made of, see :func:`columns`, beside the last values of :data:`COMPARED`;
     - ``curves.png`` and ``curves.svg`` in the folder of the run, at the end: TensorBoard smooths curves and hides

@@ -2,7 +2,7 @@
 
 import os
 
-from robustnas.module_path import leave_current_folder, started_as_module
+from robustnas.runtime.module_path import leave_current_folder, started_as_module
 
 __version__ = "0.1.0"
 

@@ -11,13 +11,13 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from robustnas.module_path import leave_current_folder
+from robustnas.runtime.module_path import leave_current_folder
 
 COMMANDS = {
     "quickstart": ("robustnas.commands.quickstart", "search on handwritten digits, evaluate what is found"),
-    "fit": ("robustnas.cli", "run a search, or train a network, as a YAML file says"),
-    "validate": ("robustnas.cli", "measure a checkpoint on the selection role"),
-    "test": ("robustnas.cli", "measure a checkpoint on the test set"),
+    "fit": ("robustnas.cli.lightning_cli", "run a search, or train a network, as a YAML file says"),
+    "validate": ("robustnas.cli.lightning_cli", "measure a checkpoint on the selection role"),
+    "test": ("robustnas.cli.lightning_cli", "measure a checkpoint on the test set"),
     "evaluate": ("robustnas.commands.evaluate", "train the genotype that a run found, and test it"),
     "ablate": ("robustnas.commands.ablate", "run a study: variants, spaces, data, options and seeds side by side"),
     "landscape": ("robustnas.commands.landscape", "draw the loss around the α of a checkpoint"),
@@ -60,17 +60,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     if arguments is None:  # the process is that of the command alone
         leave_current_folder()
-    from robustnas.streams import unbroken
-    from robustnas.terminal import printable
+    from robustnas.runtime.streams import unbroken
+    from robustnas.runtime.terminal import printable
 
     with printable(), unbroken() as streams:
         return streams.status(_answer(list(sys.argv[1:] if arguments is None else arguments)))
 
 
 def _answer(words: list[str]) -> int:
-    from robustnas.options import CommandLineError
-    from robustnas.terminal import one_line
-    from robustnas.trust import trusting
+    from robustnas.cli.errors import CommandLineError
+    from robustnas.runtime.terminal import one_line
+    from robustnas.runtime.trust import trusting
 
     if not words or words[0] in ("-h", "--help", "help"):
         listing = "\n".join(f"  {name:<12}{says}" for name, (_, says) in COMMANDS.items())

@@ -23,7 +23,7 @@ from robustnas.networks.cell import Candidate, CellOptions, Leaving
 from robustnas.networks.operations import build_operation
 from robustnas.networks.skeleton import Skeleton
 from robustnas.networks.supernet import all_candidates, build_skeleton, in_format
-from robustnas.safe_files import parse_json, read_bytes
+from robustnas.runtime.safe_files import parse_json, read_bytes
 from robustnas.spaces import Genotype, SearchSpace, find_space
 
 SCHEMA = 1

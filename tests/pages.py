@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from verdicts import skips
 
-from robustnas.record import Run, write_text
-from robustnas.report import report
+from robustnas.reports import report
+from robustnas.runs.record import Run, write_text
 from robustnas.spaces import Genotype, find_space
 
 VOID = {"img", "meta"}

@@ -10,7 +10,7 @@ import torch
 from made import picture, write_folders, write_parquet
 from refusals import DATA, EVALUATION, FOUND, GENOTYPE, MODEL, QUIET, SEARCH, said, trained, untrained
 
-from robustnas.record import Run, read_genotype
+from robustnas.runs.record import Run, read_genotype
 
 ROWS: dict[str, tuple[Sequence[str], str]] = {
     "unknown command": (["serach"], "Expected a command among quickstart, fit, validate, test, evaluate, "),

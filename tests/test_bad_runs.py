@@ -14,8 +14,8 @@ import torch
 from pytorch_lightning import Callback, Trainer
 from words import SMALL
 
-from robustnas import cli
 from robustnas.__main__ import main
+from robustnas.cli import lightning_cli
 from robustnas.data import Digits, ImageData, Images
 from robustnas.networks import Mixture, Supernet
 from robustnas.spaces import find_space
@@ -151,7 +151,7 @@ def test_an_undefined_loss_stops_the_run_and_keeps_the_last_good_state(
 
 def test_a_checkpoint_of_another_search_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     short = [*SEARCH, "--trainer.max_epochs=1", "--trainer.limit_train_batches=1"]
-    cli.main([*short, f"--run={tmp_path / 'small'}"])
+    lightning_cli.main([*short, f"--run={tmp_path / 'small'}"])
     checkpoint = f"--ckpt_path={tmp_path / 'small' / 'last.ckpt'}"
     for words, beginning in (
         ([*short, "--model.channels=4", checkpoint], "`channels` to be 2, as in the checkpoint, since it says which "),

@@ -20,10 +20,10 @@ from pytorch_lightning import Callback, Trainer
 from words import QUIET, SMALL
 
 import robustnas
-from robustnas import cli
 from robustnas.__main__ import COMMANDS, main
+from robustnas.cli import lightning_cli
 from robustnas.data import Digits
-from robustnas.record import Run
+from robustnas.runs.record import Run
 
 ROOT = Path(__file__).resolve().parents[1]
 SEARCH = ["fit", *SMALL, "--diagnostics.budget=null"]
@@ -169,7 +169,7 @@ def test_runs_without_a_name_are_numbered(tmp_path: Path, monkeypatch: pytest.Mo
 def test_validate_measures_a_checkpoint_as_training_did(whole: Path) -> None:
     before = files(whole), (whole / "config.yaml").read_bytes(), (whole / "metrics.csv").read_bytes()
     config = ["-c", str(whole / "config.yaml")]
-    run = cli.main(["validate", *config, f"--ckpt_path={whole / 'last.ckpt'}", "--trainer.logger=false"])
+    run = lightning_cli.main(["validate", *config, f"--ckpt_path={whole / 'last.ckpt'}", "--trainer.logger=false"])
     for name in ("loss", "top1"):
         assert float(run.trainer.callback_metrics[f"val/{name}"]) == float(rows(whole)[-1][f"val/{name}"])
     assert (files(whole), (whole / "config.yaml").read_bytes(), (whole / "metrics.csv").read_bytes()) == before
@@ -254,7 +254,9 @@ def never_fitted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 def test_the_seed_reaches_model_and_data(never_fitted: Path) -> None:
-    runs = [cli.main([*SEARCH, *ONCE, f"--seed_everything={seed}", f"--run={never_fitted}"]) for seed in (5, 5, 6)]
+    runs = [
+        lightning_cli.main([*SEARCH, *ONCE, f"--seed_everything={seed}", f"--run={never_fitted}"]) for seed in (5, 5, 6)
+    ]
     assert [(run.model.seed, run.datamodule.seed) for run in runs] == [(5, 5), (5, 5), (6, 6)]
     first, same, other = (run.model.alphas["cell"] for run in runs)
     assert torch.equal(first, same)
@@ -263,7 +265,7 @@ def test_the_seed_reaches_model_and_data(never_fitted: Path) -> None:
 
 
 def test_outputs_channels_and_task_come_from_the_data(never_fitted: Path) -> None:
-    run = cli.main([*SEARCH, *ONCE, f"--run={never_fitted}"])
+    run = lightning_cli.main([*SEARCH, *ONCE, f"--run={never_fitted}"])
     assert run.model.supernet.body.classifier.out_features == 10
     assert run.model.description["init_args"]["image_channels"] == 1
     assert run.model.task == "classification"
@@ -280,11 +282,11 @@ STRATEGIES = {
 @pytest.mark.parametrize("case", STRATEGIES)
 def test_a_search_on_several_devices_averages_its_gradients_itself(never_fitted: Path, case: str) -> None:
     words, expected = STRATEGIES[case]
-    run = cli.main([*SEARCH, *ONCE, *words, f"--run={never_fitted}"])
+    run = lightning_cli.main([*SEARCH, *ONCE, *words, f"--run={never_fitted}"])
     assert type(run.trainer.strategy).__name__ == expected
 
 
 def test_an_evaluation_on_several_devices_uses_the_stock_strategy(never_fitted: Path) -> None:
     words = ["fit", "--model=EvaluationModule", "--model.architecture=ResNet", "--data=Digits", *QUIET]
-    run = cli.main([*words, *ONCE, "--trainer.devices=2", f"--run={never_fitted}"])
+    run = lightning_cli.main([*words, *ONCE, "--trainer.devices=2", f"--run={never_fitted}"])
     assert type(run.trainer.strategy).__name__ == "DDPStrategy"

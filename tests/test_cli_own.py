@@ -13,10 +13,10 @@ import pytest
 import torch
 from made import write_table
 
-from robustnas import cli
 from robustnas.__main__ import main
+from robustnas.cli import lightning_cli
 from robustnas.networks import operations
-from robustnas.record import Run
+from robustnas.runs.record import Run
 
 QUIET = ["--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu"]
 TINY = ["--trainer.limit_train_batches=1", "--trainer.limit_val_batches=1", *QUIET]
@@ -147,7 +147,7 @@ def test_other_targets_run_from_search_to_test(tmp_path: Path, task: str) -> Non
     data = ["--data=ImageFolder", f"--data.root={labels.parent}", f"--data.labels={labels}", f"--data.task={task}"]
     model = ["--model=DARTS", "--model.space=NASBench201", "--model.cells=1", "--model.channels=2"]
     short = [*QUIET, "--trainer.max_epochs=1", "--data.batch_size=8"]
-    run = cli.main(["fit", *model, *data, *short, f"--run={tmp_path / 'search'}"])
+    run = lightning_cli.main(["fit", *model, *data, *short, f"--run={tmp_path / 'search'}"])
     assert run.model.supernet.body.classifier.out_features == outputs
     with (tmp_path / "search" / "metrics.csv").open(newline="", encoding="utf-8") as file:
         (row,) = csv.DictReader(file)

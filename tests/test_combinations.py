@@ -10,8 +10,8 @@ import pytest
 import torch
 import yaml
 
-from robustnas import cli
 from robustnas.__main__ import main
+from robustnas.cli import lightning_cli
 from robustnas.strategies import (
     AdversarialPerturbation,
     BinaryGates,
@@ -89,7 +89,7 @@ def test_a_combination_beyond_the_papers_runs_from_yaml(tmp_path: Path, name: st
     }
     path = tmp_path / "mixed.yaml"
     path.write_text(yaml.safe_dump(config), encoding="utf-8")
-    run = cli.main(["fit", "-c", str(path), f"--run={tmp_path / 'run'}"])
+    run = lightning_cli.main(["fit", "-c", str(path), f"--run={tmp_path / 'run'}"])
     search: Any = run.model
     assert run.trainer.global_step >= 4
     assert all(parameter.isfinite().all() for parameter in search.parameters())

@@ -11,8 +11,8 @@ import pytest
 import yaml
 from made import picture, write_folders, write_parquet
 
-from robustnas import cli
-from robustnas.record import read_genotype, write_text
+from robustnas.cli import lightning_cli
+from robustnas.runs.record import read_genotype, write_text
 from robustnas.spaces import find_space
 
 CONFIGS = sorted((Path(__file__).resolve().parents[1] / "configs").glob("*.yaml"))
@@ -102,7 +102,7 @@ def smaller_data(config: dict[str, Any], folder: Path, monkeypatch: pytest.Monke
 def test_every_configuration_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = read(path)
     data = smaller_data(config, tmp_path / "data", monkeypatch)
-    run = cli.main(
+    run = lightning_cli.main(
         ["fit", "-c", str(path), *data, *smaller_model(config, tmp_path), *TINY, f"--run={tmp_path / 'run'}"]
     )
     assert run.trainer.current_epoch == 1
@@ -120,7 +120,7 @@ def test_a_space_is_laid_over_a_search(path: Path, tmp_path: Path, monkeypatch: 
     laid = {**read(under)["model"]["init_args"], **read(path)["model"]["init_args"]}
     config = {"model": {"init_args": laid}, "data": read(under)["data"]}
     words = [*smaller_data(config, tmp_path / "data", monkeypatch), *smaller_model(config, tmp_path), *TINY]
-    run = cli.main(["fit", "-c", str(under), "-c", str(path), *words, f"--run={tmp_path / 'run'}"])
+    run = lightning_cli.main(["fit", "-c", str(under), "-c", str(path), *words, f"--run={tmp_path / 'run'}"])
     assert run.model.space.name == path.stem.upper() == find_space(laid["space"]).name
     assert type(run.model).__name__ == read(under)["model"]["class_path"].rpartition(".")[2]
     assert run.model.genotype().space == path.stem.upper()

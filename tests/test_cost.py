@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from robustnas import cost
 from robustnas.cost import UNITS, CostTable, Profiler, read_table
 from robustnas.networks import DiscreteNetwork, operations, register_operation
-from robustnas.record import write_json
+from robustnas.runs.record import write_json
 from robustnas.spaces import DARTS, S1, Choice, Genotype, Mobile, NASBench201, SearchSpace, complete_cell, mobile
 
 SIZES: dict[str, dict[str, Any]] = {

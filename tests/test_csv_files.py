@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from robustnas.csv_files import csv_text, is_csv, number, read_csv
-from robustnas.safe_yaml import read_yaml
-from robustnas.text_files import read_text
+from robustnas.runtime.csv_files import csv_text, is_csv, number, read_csv
+from robustnas.runtime.safe_yaml import read_yaml
+from robustnas.runtime.text_files import read_text
 
 ROOT = Path(__file__).resolve().parents[1]
 PLAIN = "arch,top1\na,1.5\n\nb,2\n"
@@ -85,7 +85,7 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path, monkeypatch: pytest
         read_csv(tmp_path / "none.csv")
     with pytest.raises(ValueError, match=r"to be a file that can be read, but got Is a directory\.$"):
         read_csv(tmp_path)
-    monkeypatch.setattr("robustnas.text_files.LARGEST", 99)
+    monkeypatch.setattr("robustnas.runtime.text_files.LARGEST", 99)
     (tmp_path / "t.gz").write_bytes(gzip.compress(b"a" * 100))
     with pytest.raises(ValueError, match="at most 99 bytes once unpacked, but got more"):
         read_text(tmp_path / "t.gz")
@@ -154,4 +154,4 @@ def test_there_is_one_reader_and_one_writer() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Import) and any(alias.name == "csv" for alias in node.names)
     }
-    assert importing == {"robustnas/csv_files.py"}
+    assert importing == {"robustnas/runtime/csv_files.py"}

@@ -15,10 +15,10 @@ from robustnas.variants import DARTS
 from torch import Tensor, nn
 
 from robustnas.curvature import Hessian, extremes
+from robustnas.curvature.spectrum import row_blocks
 from robustnas.data import Batch
 from robustnas.networks import Mixture, Supernet
 from robustnas.spaces import find_space
-from robustnas.spectrum import row_blocks
 
 CASES = {"hessian_s1": "S1", "hessian_s2": "S2", "hessian_darts": "DARTS"}
 DECAY = 1e-3  # weight decay of α, which the original counts in

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from robustnas.curvature import Hessian
+from robustnas.curvature.spectrum import Mean
 from robustnas.networks import Mixture, Supernet
 from robustnas.spaces import find_space
-from robustnas.spectrum import Mean
 from robustnas.strategies import GumbelOneHot, Moment, Relaxation, Softmax, Sparsemax
-from robustnas.strategies.gumbel import gumbel_noise, straight_through
+from robustnas.strategies.gumbel_one_hot import gumbel_noise, straight_through
 
 SPACE = find_space("NASBench201")
 Function = Callable[[Sequence[Tensor]], Tensor]

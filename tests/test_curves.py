@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from robustnas.curves import COLOURS, PANELS, Panel, band, curves_figure, series, uncertainty
-from robustnas.drawing import render
+from robustnas.plotting.cells import render
+from robustnas.plotting.curves import COLOURS, PANELS, Panel, band, curves_figure, series, uncertainty
 
 EVERYTHING = sorted({name for panel in PANELS for name in panel.lines})
 
@@ -116,7 +116,7 @@ def test_the_same_rows_give_the_same_bytes(form: str) -> None:
 
 def test_matplotlib_is_loaded_where_something_is_drawn() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", "import sys, robustnas.curves; print('matplotlib' in sys.modules)"],
+        [sys.executable, "-c", "import sys, robustnas.plotting.curves; print('matplotlib' in sys.modules)"],
         capture_output=True,
         text=True,
         check=True,

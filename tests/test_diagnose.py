@@ -17,10 +17,10 @@ import pytest
 from verdicts import genotype, skips
 
 from robustnas.__main__ import main
-from robustnas.record import Run, write_text
+from robustnas.analysis import judge_run
+from robustnas.analysis.foreign import read_foreign
+from robustnas.runs.record import Run, write_text
 from robustnas.spaces import S1, S2, Genotype
-from robustnas.verdict import judge_run
-from robustnas.verdict.foreign import read_foreign
 
 ROOT = Path(__file__).resolve().parents[1]
 Output = pytest.CaptureFixture[str]

@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from robustnas.__main__ import main
+from robustnas.analysis import History
+from robustnas.analysis.foreign import read_foreign
+from robustnas.analysis.measures import measures, shares_of
 from robustnas.spaces import S2, NASBench201, SearchSpace
-from robustnas.verdict import History
-from robustnas.verdict.foreign import read_foreign
-from robustnas.verdict.measures import measures, shares_of
 
 Arrays = dict[str, np.ndarray]
 Output = pytest.CaptureFixture[str]

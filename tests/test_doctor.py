@@ -17,9 +17,10 @@ import pytest
 import torch
 from pytorch_lightning import Trainer
 
-from robustnas import environment, strategies
+from robustnas import strategies
 from robustnas.__main__ import main
 from robustnas.commands import doctor, kernels, selftest
+from robustnas.runtime import environment
 from robustnas.verification.attempt import attempt
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -17,8 +17,8 @@ from matplotlib.patches import FancyArrowPatch
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
-from robustnas.drawing import alpha_figure, draw_genotype, genotype_figure, render, save_drawing
-from robustnas.lanes import label_of
+from robustnas.plotting.cell_layout import label_of
+from robustnas.plotting.cells import alpha_figure, draw_genotype, genotype_figure, render, save_drawing
 from robustnas.spaces import DARTS, S1, S2, CellSpace, Choice, Genotype, Mobile, NASBench201, SearchSpace, darts_like
 
 SKIP, SEP, LONG = "skip_connect", "sep_conv_3x3", "squeeze_and_excite_conv_7x7"
@@ -205,6 +205,8 @@ def test_shares_must_fit_the_cell() -> None:
 
 
 def test_importing_the_module_loads_neither_matplotlib_nor_torch() -> None:
-    code = "import sys, robustnas.drawing; print([name for name in ('matplotlib', 'torch') if name in sys.modules])"
+    code = (
+        "import sys, robustnas.plotting.cells; print([name for name in ('matplotlib', 'torch') if name in sys.modules])"
+    )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"

@@ -8,7 +8,7 @@ import pytest
 import torch
 from matrices import Matrix, symmetric
 
-from robustnas.eigenvalue import FAILURE, Bounded, _least_component, bounded_ends
+from robustnas.curvature.eigenvalue import FAILURE, Bounded, _least_component, bounded_ends
 
 SPECTRA = {
     "one": [-2.5],

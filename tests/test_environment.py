@@ -14,8 +14,8 @@ from types import SimpleNamespace
 import pytest
 
 import robustnas
-from robustnas import environment as module
-from robustnas.environment import environment
+from robustnas.runtime import environment as module
+from robustnas.runtime.environment import environment
 
 
 def git(folder: Path, *arguments: str) -> str:

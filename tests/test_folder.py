@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from robustnas import folder as folders
-from robustnas.folder import held, starting_point
-from robustnas.whole import write_bytes
+from robustnas.runs import run_lock as folders
+from robustnas.runs.run_lock import held, starting_point
+from robustnas.runtime.atomic_files import write_bytes
 
 FINISHED = ("config.yaml", "manifest.json", "metrics.csv", "genotype.json", "last.ckpt")
 ROWS = b"epoch,step\n0,5\n1,10\n"
@@ -109,7 +109,7 @@ def test_a_checkpoint_from_elsewhere_does_not_overwrite_a_run(tmp_path: Path) ->
 
 def test_a_folder_is_held_by_one_process_and_free_when_it_is_killed(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    code = "import sys, time; from pathlib import Path; from robustnas.folder import held\n"
+    code = "import sys, time; from pathlib import Path; from robustnas.runs.run_lock import held\n"
     code += "with held(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
     environment = {**os.environ, "PYTHONPATH": str(Path(folders.__file__).parents[1])}
     other = subprocess.Popen([sys.executable, "-c", code, str(run)], stdout=subprocess.PIPE, env=environment)

@@ -25,17 +25,17 @@ from pytorch_lightning import Trainer
 from refusals import SEARCH
 
 from robustnas.__main__ import main
-from robustnas.record import Run, read_genotype
-from robustnas.safe_yaml import read_yaml
+from robustnas.analysis import History, judge
+from robustnas.analysis.foreign import read_foreign
+from robustnas.runs.record import Run, read_genotype
+from robustnas.runtime.safe_yaml import read_yaml
 from robustnas.spaces import NASBench201, find_space
 from robustnas.studies.grid import cells_of
 from robustnas.studies.study import read_study
 from robustnas.studies.words import configuration
-from robustnas.table import Table
+from robustnas.tabular import Table
 from robustnas.training import SearchModule, load
 from robustnas.training.checkpointing import check_checkpoint
-from robustnas.verdict import History, judge
-from robustnas.verdict.foreign import read_foreign
 
 SECONDS = 5  # of processor time, for one file: what takes milliseconds is far from it on every machine
 FEW, MANY = 40, 2000

@@ -22,8 +22,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from words import SMALL
 
 from robustnas.__main__ import main
-from robustnas.folder import held
-from robustnas.record import Run
+from robustnas.runs.record import Run
+from robustnas.runs.run_lock import held
 from robustnas.training import interruption
 from robustnas.training.checkpointing import LastCheckpoint, WholeCheckpoints
 from robustnas.training.interruption import Interrupted, Interruption

@@ -17,11 +17,11 @@ from robustnas import variants
 from robustnas.__main__ import main
 from robustnas.commands.landscape import measure
 from robustnas.curvature import Hessian
+from robustnas.curvature.landscape import Landscape, landscape_figure, orthonormal, over_plane, random_directions
 from robustnas.data import Digits, Probe
-from robustnas.drawing import render
-from robustnas.landscape import Landscape, landscape_figure, orthonormal, over_plane, random_directions
+from robustnas.networks.batchnorm_statistics import still_statistics
 from robustnas.networks.mixture import one_hots
-from robustnas.networks.statistics import still_statistics
+from robustnas.plotting.cells import render
 
 RUN = ["fit", *SMALL, "--trainer.limit_train_batches=2", "--trainer.max_epochs=1", "--diagnostics.measures=[]"]
 

@@ -5,7 +5,7 @@ from itertools import combinations
 
 import pytest
 
-from robustnas.lanes import CellPlan, assign_lanes, colour_of, label_of, plan_cells, to_dot, wrap
+from robustnas.plotting.cell_layout import CellPlan, assign_lanes, colour_of, label_of, plan_cells, to_dot, wrap
 from robustnas.spaces import DARTS, S2, Choice, Genotype, Mobile, NASBench201, SearchSpace, complete_cell
 
 SKIP, SEP = "skip_connect", "sep_conv_3x3"

@@ -13,7 +13,7 @@ from pytorch_lightning import Trainer
 from refusals import SEARCH, said
 
 from robustnas.__main__ import main
-from robustnas.launch import Launch, beside_others, check_launch, launched
+from robustnas.runtime.launch import Launch, beside_others, check_launch, launched
 
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "8", "LOCAL_WORLD_SIZE": "4", "RANK": "5", "LOCAL_RANK": "1"}
 SLURM = {"SLURM_NTASKS": "8", "SLURM_NTASKS_PER_NODE": "4", "SLURM_JOB_NAME": "robustnas", "SLURM_PROCID": "5"}

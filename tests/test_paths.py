@@ -10,15 +10,15 @@ import pytest
 import torch
 from refusals import GENOTYPE, said
 
-from robustnas import cli
+from robustnas.cli import lightning_cli
+from robustnas.cli.errors import CommandLineError, checked
 from robustnas.data import ImageFolder, ParquetImages
-from robustnas.options import CommandLineError, checked
-from robustnas.paths import expand, find_config, shipped_config
-from robustnas.record import read_genotype
+from robustnas.runs.record import read_genotype
+from robustnas.runtime.paths import expand, find_config, shipped_config
+from robustnas.runtime.trust import is_trusted, trusting
 from robustnas.studies.study import read_study
 from robustnas.studies.words import configuration
-from robustnas.table import read_columns
-from robustnas.trust import is_trusted, trusting
+from robustnas.tabular import read_columns
 
 
 @pytest.fixture
@@ -106,15 +106,15 @@ def test_commands_name_a_variable_that_is_not_set(
 
 def test_the_folder_of_a_run_is_expanded_once(home: Path) -> None:
     words = ["--model=DARTS", "--data=Digits", "--run=~/run", "--trainer.accelerator=cpu"]
-    assert cli.main(["fit", *words], Nowhere).folder == home / "run"
+    assert lightning_cli.main(["fit", *words], Nowhere).folder == home / "run"
     (home / "old").mkdir()
     torch.save({}, home / "old/last.ckpt")
-    again = cli.main(["fit", *words, "--ckpt_path=$PICTURES/old/last.ckpt"], Nowhere)
+    again = lightning_cli.main(["fit", *words, "--ckpt_path=$PICTURES/old/last.ckpt"], Nowhere)
     assert again.checkpoint == home / "old/last.ckpt"
     assert list(Path().iterdir()) == []
 
 
-class Nowhere(cli.RobustCLI):
+class Nowhere(lightning_cli.RobustCLI):
     """A run that is described and not begun."""
 
     def _run_subcommand(self, subcommand: str) -> None: ...

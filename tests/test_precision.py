@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from robustnas import precision
 from robustnas.curvature import Hessian
-from robustnas.precision import full_precision, matmul_precision, settings
+from robustnas.runtime import precision
+from robustnas.runtime.precision import full_precision, matmul_precision, settings
 
 B: Any = torch.backends
 

@@ -18,13 +18,13 @@ import torch
 import yaml
 from pytorch_lightning import Callback
 
-from robustnas import cli
 from robustnas.__main__ import main
+from robustnas.cli import lightning_cli
+from robustnas.cli.evaluation import Result
 from robustnas.commands.quickstart import _resnet_like
 from robustnas.data import Digits
-from robustnas.evaluating import Result
 from robustnas.networks import ResNet
-from robustnas.record import Run, read_genotype
+from robustnas.runs.record import Run, read_genotype
 from robustnas.training.checkpointing import LastCheckpoint
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -61,15 +61,15 @@ def check_files(root: Path, *more: str) -> None:
 def shrunk(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """The command line of each run, which takes one batch."""
     asked: list[list[str]] = []
-    run = cli.main
+    run = lightning_cli.main
 
-    def short(words: list[str], **more: Any) -> cli.RobustCLI:
+    def short(words: list[str], **more: Any) -> lightning_cli.RobustCLI:
         assert torch.get_num_threads() == 1
         asked.append(words)
         limits = [f"--trainer.limit_{stage}_batches=1" for stage in ("train", "val", "test")]
         return run([*words, "--trainer.max_epochs=1", *limits, "--trainer.enable_progress_bar=false"], **more)
 
-    monkeypatch.setattr(cli, "main", short)
+    monkeypatch.setattr(lightning_cli, "main", short)
     return asked
 
 

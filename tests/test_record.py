@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from robustnas.record import Run, environment, read_json, write_bytes, write_json, write_text
+from robustnas.runs.record import Run, environment, read_json, write_bytes, write_json, write_text
 from robustnas.spaces import DARTS, Genotype, NASBench201
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -285,6 +285,6 @@ def test_a_run_takes_text_and_reading_makes_nothing(tmp_path: Path) -> None:
 
 def test_the_import_is_light() -> None:
     heavy = "{'torch', 'pytorch_lightning', 'scipy', 'matplotlib'}"
-    code = f"import sys, robustnas.record; print(sorted({heavy} & set(sys.modules)))"
+    code = f"import sys, robustnas.runs.record; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr

@@ -18,8 +18,8 @@ from pages import Page, page_of, write_run
 from verdicts import genotype, skips
 
 from robustnas.__main__ import main
-from robustnas.record import Run, write_json, write_text
-from robustnas.report import report
+from robustnas.reports import report
+from robustnas.runs.record import Run, write_json, write_text
 from robustnas.spaces import find_space
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -99,7 +99,7 @@ def test_the_same_runs_give_the_same_bytes(tmp_path: Path) -> None:
     folders = [write_run(tmp_path / "a"), write_run(tmp_path / "b", "NASBench201")]
     assert report(folders) == report(folders)
     given = [*map(str, folders)]
-    code = f"from robustnas.report import report; import sys; sys.stdout.buffer.write(report({given}).encode())"
+    code = f"from robustnas.reports import report; import sys; sys.stdout.buffer.write(report({given}).encode())"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True)
     assert done.stdout.decode() == report(folders)
 

@@ -9,11 +9,11 @@ import pytest
 from pages import Page
 from verdicts import skips
 
-from robustnas.report.charts import Line, chart, film, nice, tick_labels
-from robustnas.report.markup import Markup, duration, tag, text
-from robustnas.report.page import short_names
-from robustnas.report.panels import place
-from robustnas.report.pictures import spread, stretches
+from robustnas.reports.charts import Line, chart, film, nice, tick_labels
+from robustnas.reports.markup import Markup, duration, tag, text
+from robustnas.reports.page import short_names
+from robustnas.reports.panels import place
+from robustnas.reports.pictures import spread, stretches
 from robustnas.spaces import DARTS
 
 

@@ -18,9 +18,9 @@ import pytest
 import torch
 from refusals import said
 
-from robustnas import safe_files
-from robustnas.safe_files import check_numbers, load_checkpoint, parse_json, read_arrays, read_bytes
-from robustnas.safe_yaml import NODES, read_yaml
+from robustnas.runtime import safe_files
+from robustnas.runtime.safe_files import check_numbers, load_checkpoint, parse_json, read_arrays, read_bytes
+from robustnas.runtime.safe_yaml import NODES, read_yaml
 from robustnas.studies.words import configuration
 
 

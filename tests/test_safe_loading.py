@@ -22,9 +22,9 @@ from made import write_folders
 from PIL import Image
 from refusals import MODEL, QUIET, SEARCH, said, untrained
 
-from robustnas import trust
 from robustnas.__main__ import main
-from robustnas.options import explain
+from robustnas.cli.errors import explain
+from robustnas.runtime import trust
 from robustnas.training import SearchModule, load
 
 EVIL = "evil.SPACE"
@@ -79,7 +79,7 @@ def genotype(folder: Path) -> None:
 
 CALLBACK = {"class_path": "LambdaCallback", "init_args": {"on_fit_start": "evil.start"}}
 SYSTEM = {"class_path": "LambdaCallback", "init_args": {"on_fit_start": "os.abort"}}
-IMPORTED = {"class_path": "LambdaCallback", "init_args": {"on_fit_start": "robustnas.trust.os.abort"}}
+IMPORTED = {"class_path": "LambdaCallback", "init_args": {"on_fit_start": "robustnas.runtime.trust.os.abort"}}
 FIT = ["fit", "-c", "bad/config.yaml", "--run=new"]
 NAMES: dict[str, tuple[Callable[[Path], object], list[str], str]] = {
     "a checkpoint's class": (lambda f: checkpoint(f, lambda m: m.update(class_path="evil.S")), ["landscape"], "evil.S"),

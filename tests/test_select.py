@@ -14,7 +14,7 @@ from pytorch_lightning import Callback, Trainer
 from words import SMALL
 
 from robustnas.__main__ import main
-from robustnas.record import Run, read_genotype
+from robustnas.runs.record import Run, read_genotype
 from robustnas.spaces import NASBench201
 from robustnas.strategies import Strongest
 from robustnas.training import SearchModule, load

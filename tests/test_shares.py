@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from robustnas.shares import (
+from robustnas.analysis.architecture_statistics import (
     changed,
     depth,
     edge_margin,

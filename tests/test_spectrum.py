@@ -10,7 +10,7 @@ from matrices import Matrix, symmetric
 from torch import Tensor
 
 from robustnas.curvature import Block, Hessian
-from robustnas.spectrum import Mean, density, eigenvalues, part_blocks, row_blocks, trace
+from robustnas.curvature.spectrum import Mean, density, eigenvalues, part_blocks, row_blocks, trace
 
 
 def seeded(seed: int = 3) -> torch.Generator:

@@ -11,7 +11,7 @@ import pytest
 from words import SMALL
 
 from robustnas.__main__ import main
-from robustnas.streams import BROKEN, Streams, Unbroken
+from robustnas.runtime.streams import BROKEN, Streams, Unbroken
 
 ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from robustnas.spaces import S2, Genotype, NASBench201, genotype_of, number_of, random_genotype
-from robustnas.table import Entry, Rank, Table, read_columns
+from robustnas.tabular import Entry, Rank, Table, read_columns
 
 REAL = Path(__file__).resolve().parents[1] / "../shared/data/nas_bench_201.csv.gz"
 ALL_SKIP = "|skip_connect~0|+|skip_connect~0|skip_connect~1|+|skip_connect~0|skip_connect~1|skip_connect~2|"

@@ -14,10 +14,10 @@ import pytest
 import torch
 
 from robustnas.__main__ import main
-from robustnas.record import Run
+from robustnas.runs.record import Run
 from robustnas.spaces import Genotype, NASBench201, random_genotype
-from robustnas.table import Table
-from robustnas.table.benchmarks import COLUMNS, convert
+from robustnas.tabular import Table
+from robustnas.tabular.benchmarks import COLUMNS, convert
 
 EVALUATED = {
     "cifar10-valid": ("x-valid", "ori-test"),

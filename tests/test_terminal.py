@@ -13,9 +13,9 @@ import pytest
 from refusals import SEARCH, said
 
 from robustnas.__main__ import main
-from robustnas.terminal import one_line, printable
+from robustnas.runtime.atomic_files import write_text
+from robustnas.runtime.terminal import one_line, printable
 from robustnas.training import SearchModule
-from robustnas.whole import write_text
 
 GENOTYPE = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|nor_conv_1x1~0|avg_pool_3x3~1|nor_conv_3x3~2|"
 SHORT = ["--trainer.limit_train_batches=2", "--trainer.limit_val_batches=1", "--diagnostics.budget=0.001"]

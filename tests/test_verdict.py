@@ -13,13 +13,13 @@ from verdicts import EPOCHS, constant, genotype, search, signs, skips
 
 import robustnas.networks
 import robustnas.strategies
+from robustnas.analysis import THRESHOLDS, History, Verdict, judge
+from robustnas.analysis.calibration import RATES
+from robustnas.analysis.measures import curvature_rise, measures, shares_of, strongest
+from robustnas.analysis.thresholds import REMEDIES
 from robustnas.spaces import DARTS, S1, S3, Genotype, NASBench201, SearchSpace
 from robustnas.strategies import CurvatureRise, Strongest
 from robustnas.training import SearchModule
-from robustnas.verdict import THRESHOLDS, History, Verdict, judge
-from robustnas.verdict.calibration import RATES
-from robustnas.verdict.measures import curvature_rise, measures, shares_of, strongest
-from robustnas.verdict.thresholds import REMEDIES
 
 HINTS = {
     "alpha/saturated": constant(0.6, 9, 2),
@@ -149,7 +149,7 @@ def test_the_table_of_thresholds_is_sound() -> None:
 
 def test_an_undecided_alpha_is_natural_for_gdas() -> None:
     series = {"alpha/entropy": constant(0.99)}
-    gdas = {"relaxation": {"class_path": "robustnas.strategies.gumbel.GumbelOneHot"}}
+    gdas = {"relaxation": {"class_path": "robustnas.strategies.gumbel_one_hot.GumbelOneHot"}}
     assert signs(search(series)) == {"undecided": "hints"}
     assert signs(search(series, settings=gdas)) == {"undecided": "notes"}
 

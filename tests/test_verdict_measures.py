@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from verdicts import constant, genotype, search, skips
 
-from robustnas.shares import of_genotype, of_shares, softmax
+from robustnas.analysis import History
+from robustnas.analysis.architecture_statistics import of_genotype, of_shares, softmax
+from robustnas.analysis.measures import by_chance, measures, moving, rise
 from robustnas.spaces import DARTS, S1, S2, NASBench201, SearchSpace
-from robustnas.verdict import History
-from robustnas.verdict.measures import by_chance, measures, moving, rise
 
 
 def test_means_and_rises() -> None:

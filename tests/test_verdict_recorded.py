@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
+from robustnas.analysis import Verdict, judge
+from robustnas.analysis.calibration import RATES
+from robustnas.analysis.measures import curvature_rise, measures
+from robustnas.analysis.thresholds import REMEDIES
 from robustnas.spaces import CellSpace, SearchSpace
 from robustnas.spaces.find import KNOWN
-from robustnas.verdict import Verdict, judge
-from robustnas.verdict.calibration import RATES
-from robustnas.verdict.measures import curvature_rise, measures
-from robustnas.verdict.thresholds import REMEDIES
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = ROOT / "../shared/data/robustdarts_runs_s1_cifar10.json.gz"

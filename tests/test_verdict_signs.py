@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from verdicts import EPOCHS, constant, genotype, search, signs, skips
 
+from robustnas.analysis import THRESHOLDS, History
+from robustnas.analysis.measures import measures
 from robustnas.spaces import DARTS, S1, Choice, Genotype
-from robustnas.verdict import THRESHOLDS, History
-from robustnas.verdict.measures import measures
 
 Series = Mapping[str, Mapping[int, float]]
 

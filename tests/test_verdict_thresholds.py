@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from verdicts import EPOCHS, search
 
-from robustnas.verdict import THRESHOLDS, Threshold
-from robustnas.verdict.judging import sign
+from robustnas.analysis import THRESHOLDS, Threshold
+from robustnas.analysis.judging import sign
 
 # Threshold, comparison, weight, measurements it must hold, share of the search from which and until which it is judged,
 # latched. A change here changes verdicts: measure the rates again, benchmarks/calibrate_verdict.py.

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from robustnas import whole
-from robustnas.whole import clean, keep, write_bytes, writing
+from robustnas.runtime import atomic_files
+from robustnas.runtime.atomic_files import clean, keep, write_bytes, writing
 
 OLD, NEW = b"old" * 50_000, b"new" * 70_000
 STAGES = ("open", "write", "flush", "fsync", "replace", "link", "done")
@@ -33,9 +33,9 @@ def die(*_: Any, **__: Any) -> None:
 def write_and_die(path: Path, stage: str) -> None:
     """Replace a file that is kept as ``before``, and die on the way."""
     if stage in ("fsync", "replace", "link"):
-        setattr(whole.os, stage, die)
+        setattr(atomic_files.os, stage, die)
     if stage == "open":
-        whole.secrets.token_hex = die
+        atomic_files.secrets.token_hex = die
     with writing(path) as file:
         file.write(NEW[:100_000])
         if stage == "write":

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from robustnas.analysis import History, judge
 from robustnas.spaces import Choice, Genotype, SearchSpace, find_space
-from robustnas.verdict import History, judge
 
 EPOCHS = 20
 

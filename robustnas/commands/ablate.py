@@ -16,8 +16,8 @@ from types import FrameType
 from rich.console import Console
 from rich.table import Table
 
-from robustnas.folder import held
-from robustnas.options import Parser, path_option
+from robustnas.cli.errors import Parser, path_option
+from robustnas.runs.run_lock import held
 from robustnas.studies.engine import Engine
 from robustnas.studies.estimate import Estimate, estimate
 from robustnas.studies.grid import Cell, cells_of, chosen
@@ -69,7 +69,7 @@ def main(arguments: list[str]) -> int:
             print(f"Stopped. The same command goes on; what is finished is in {root}.")
             return STOPPED
         print_results(read_results(root), read_failures(root), len(every))
-        from robustnas.studies.reporting import write_report  # imports scipy
+        from robustnas.reports.study import write_report  # imports scipy
 
         print(f"Report: {write_report(root)}")
     return 1 if failed else 0

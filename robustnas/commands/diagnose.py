@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from robustnas.options import Parser, path_option
-from robustnas.verdict import History, Verdict, judge
-from robustnas.verdict.foreign import is_history, read_foreign
+from robustnas.analysis import History, Verdict, judge
+from robustnas.analysis.foreign import is_history, read_foreign
+from robustnas.cli.errors import Parser, path_option
 
 STATUS = {"healthy": 0, "at risk": 10, "collapsed": 20}
 

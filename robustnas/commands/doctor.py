@@ -12,8 +12,9 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
+from robustnas.cli.errors import Parser
 from robustnas.commands.selftest import Outcome, run_checks
-from robustnas.environment import (
+from robustnas.runtime.environment import (
     EXTRAS,
     TESTED,
     accelerators,
@@ -23,7 +24,6 @@ from robustnas.environment import (
     usable_cores,
     versions,
 )
-from robustnas.options import Parser
 
 WIDTH = 100
 GIB = 2**30
@@ -69,8 +69,9 @@ def examine() -> dict[str, Any]:
     """Facts about this installation and machine, with what follows from them.
 
     Returns:
-        What JSON can hold: the facts of :func:`~robustnas.environment.environment`, ``threads``, ``memory``, ``disk``,
-        ``accelerators``, ``extras`` (the missing packages of each), ``warnings`` and ``errors`` (sentences).
+        What JSON can hold: the facts of :func:`~robustnas.runtime.environment.environment`, ``threads``, ``memory``,
+        ``disk``, ``accelerators``, ``extras`` (the missing packages of each), ``warnings`` and ``errors``
+        (sentences).
     """
     errors, threads = [], None
     try:

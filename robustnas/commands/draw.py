@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from robustnas.drawing import save_drawing
-from robustnas.options import Parser, path_option
-from robustnas.record import read_genotype
+from robustnas.cli.errors import Parser, path_option
+from robustnas.plotting.cells import save_drawing
+from robustnas.runs.record import read_genotype
 from robustnas.spaces import find_space
 
 

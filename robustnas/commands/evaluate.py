@@ -8,10 +8,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from robustnas.evaluating import Result, data_of, recipe_of, section_of, train_and_test
-from robustnas.launch import going_on
-from robustnas.options import Parser, path_option
-from robustnas.record import read_genotype
+from robustnas.cli.errors import Parser, path_option
+from robustnas.cli.evaluation import Result, data_of, recipe_of, section_of, train_and_test
+from robustnas.runs.record import read_genotype
+from robustnas.runtime.launch import going_on
 
 
 def main(arguments: list[str]) -> None:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from robustnas.environment import versions
+from robustnas.runtime.environment import versions
 
 PATIENCE = 120  # seconds; the fault may end in a hang
 

@@ -9,17 +9,17 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
+from robustnas.cli.errors import Parser, path_option
 from robustnas.commands.opened import open_search
 from robustnas.curvature import Hessian, extremes
+from robustnas.curvature.landscape import Landscape, landscape_figure, orthonormal, over_plane, random_directions
 from robustnas.data import Batch, Probe
-from robustnas.drawing import render
-from robustnas.landscape import Landscape, landscape_figure, orthonormal, over_plane, random_directions
 from robustnas.networks import Mixture
+from robustnas.networks.batchnorm_statistics import still_statistics
 from robustnas.networks.mixture import one_hots
-from robustnas.networks.statistics import still_statistics
-from robustnas.options import Parser, path_option
-from robustnas.precision import full_precision
-from robustnas.record import write_bytes, write_json
+from robustnas.plotting.cells import render
+from robustnas.runs.record import write_bytes, write_json
+from robustnas.runtime.precision import full_precision
 from robustnas.training import SearchModule
 
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import jsonargparse
 
+from robustnas.cli.errors import explain
+from robustnas.cli.evaluation import data_of
 from robustnas.data import ImageData
-from robustnas.evaluating import data_of
-from robustnas.options import explain
-from robustnas.record import Run
+from robustnas.runs.record import Run
+from robustnas.runtime.trust import only_trusted
 from robustnas.training import SearchModule, load
-from robustnas.trust import only_trusted
 
 
 def open_search(checkpoint: str) -> tuple[SearchModule, ImageData, Path]:

@@ -6,12 +6,12 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from robustnas import cli
+from robustnas.cli import lightning_cli
+from robustnas.cli.errors import Parser, path_option
 from robustnas.cost import UNITS, CostTable, Measure, Profiler
-from robustnas.environment import THREADS
-from robustnas.lanes import label_of
-from robustnas.options import Parser, path_option
-from robustnas.record import environment, write_json
+from robustnas.plotting.cell_layout import label_of
+from robustnas.runs.record import environment, write_json
+from robustnas.runtime.environment import THREADS
 from robustnas.spaces import SearchSpace
 from robustnas.training import SearchModule
 
@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> None:
         if not 1 <= (given := getattr(options, name)) <= most:
             raise ValueError(f"Expected `--{name}` to be from 1 to {most:,}, but got {given:,}.")
     device = _device(options.device)
-    described = cli.main(["fit", "-c", options.config, *rest], cli.Described)
+    described = lightning_cli.main(["fit", "-c", options.config, *rest], lightning_cli.Described)
     search = described.model
     if not isinstance(search, SearchModule):
         raise ValueError(f"Expected `model` to be a search, but got {type(search).__name__}.")

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import torch
 
-from robustnas import cli
+from robustnas.cli import lightning_cli
+from robustnas.cli.errors import Parser, path_option
+from robustnas.cli.evaluation import Result, data_of, train_and_test
 from robustnas.commands.evaluate import print_results
-from robustnas.evaluating import Result, data_of, train_and_test
-from robustnas.launch import going_on
 from robustnas.networks.resnet import channels_for
-from robustnas.options import Parser, path_option
-from robustnas.record import read_genotype
+from robustnas.runs.record import read_genotype
+from robustnas.runtime.launch import going_on
 
 
 def main(arguments: list[str]) -> None:
@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--run", type=path_option("--run"), help="folder of the results (default: a new one in runs/)")
     parser.add_argument("--seed", type=int, default=0, help="seed of everything (default: 0)")
     options = parser.parse_args(arguments[1:])
-    root = Path(options.run) if options.run else cli.new_folder("quickstart")
+    root = Path(options.run) if options.run else lightning_cli.new_folder("quickstart")
     threads = torch.get_num_threads()
     # Images of 8 x 8 gain nothing from threads, which on busy cores wait for one another: 70 times longer.
     torch.set_num_threads(1)
@@ -50,7 +50,7 @@ def main(arguments: list[str]) -> None:
 def _compare(root: Path, seed: list[str], again: str) -> None:
     print("Searching for an architecture with DARTS ...")
     start = time.perf_counter()
-    cli.main(["fit", "-c", _config("quickstart_search"), "--run", str(root / "search"), *seed], again=again)
+    lightning_cli.main(["fit", "-c", _config("quickstart_search"), "--run", str(root / "search"), *seed], again=again)
     searched = time.perf_counter() - start
     genotype = read_genotype(str(root / "search"))
     print(f"\nFound in {searched:.0f} s: {genotype}\n")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from robustnas.options import Parser, path_option
-from robustnas.record import write_text
-from robustnas.report import report
+from robustnas.cli.errors import Parser, path_option
+from robustnas.reports import report
+from robustnas.runs.record import write_text
 
 
 def main(arguments: list[str]) -> None:
@@ -59,7 +59,7 @@ def main(arguments: list[str]) -> None:
 
 def _studies(folders: list[str], out: str | None) -> None:
     """Write the report of each study, and for several the calibration of indicators over all of them."""
-    from robustnas.studies.reporting import write_pooled, write_report  # imports scipy
+    from robustnas.reports.study import write_pooled, write_report  # imports scipy
 
     for folder in folders:
         print(write_report(folder, out))

@@ -8,18 +8,18 @@ from typing import Any
 
 import jsonargparse
 
-from robustnas import cli
-from robustnas.drawing import save_drawing
-from robustnas.evaluating import data_of
-from robustnas.launch import going_on
-from robustnas.options import Parser, explain, path_option
-from robustnas.record import Run, write_text
-from robustnas.safe_files import load_checkpoint
+from robustnas.cli import lightning_cli
+from robustnas.cli.errors import Parser, explain, path_option
+from robustnas.cli.evaluation import data_of
+from robustnas.plotting.cells import save_drawing
+from robustnas.runs.record import Run, write_text
+from robustnas.runtime.launch import going_on
+from robustnas.runtime.safe_files import load_checkpoint
+from robustnas.runtime.trust import only_trusted
 from robustnas.spaces import Genotype
 from robustnas.strategies import BestOfSampled, Selection
 from robustnas.training import SearchModule, load
 from robustnas.training.description import plain
-from robustnas.trust import only_trusted
 
 
 def main(arguments: list[str]) -> None:
@@ -135,7 +135,7 @@ def _train_on(
     words += ["--run", str(folder), "--ckpt_path", str(started if started.is_file() else source)]
     # Callbacks of the search may write into its folder, or stop it early.
     words += ["--trainer.callbacks=null", "--trainer.max_epochs", str(epochs), *rest]
-    run = cli.main(["fit", *words], again=again)
+    run = lightning_cli.main(["fit", *words], again=again)
     found: SearchModule = run.model
     return found.genotype()
 

@@ -84,7 +84,7 @@ def check_gradient(folder: Path) -> str:
 
 def check_genotype(folder: Path) -> str:
     """A genotype comes back equal from text, and from a file."""
-    from robustnas.record import read_genotype, write_text
+    from robustnas.runs.record import read_genotype, write_text
     from robustnas.spaces import Choice, Genotype, NASBench201
 
     cells = {

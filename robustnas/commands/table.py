@@ -9,12 +9,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table as Lines
 
-from robustnas.csv_files import is_csv
-from robustnas.options import Parser, path_option
-from robustnas.record import read_genotype
+from robustnas.cli.errors import Parser, path_option
+from robustnas.runs.record import read_genotype
+from robustnas.runtime.csv_files import is_csv
 from robustnas.spaces import Genotype
-from robustnas.table import Table
-from robustnas.table.benchmarks import convert
+from robustnas.tabular import Table
+from robustnas.tabular.benchmarks import convert
 
 EPILOG = """examples:
   robustnas table convert NATS-tss-v1_0-3ffb9-simple --out nas_bench_201.parquet

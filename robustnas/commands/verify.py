@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from robustnas.options import Parser, path_option
-from robustnas.record import environment, write_json
+from robustnas.cli.errors import Parser, path_option
+from robustnas.runs.record import environment, write_json
 from robustnas.verification.checks import CHECKS, describe, run_checks
 from robustnas.verification.finding import Outcome
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from robustnas.data.images import Images, Task
-from robustnas.whole import clean, writing
+from robustnas.runtime.atomic_files import clean, writing
 
 FOLDER = ".robustnas"  # name of the default cache folder
 SCHEMA = 2

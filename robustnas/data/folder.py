@@ -7,7 +7,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from robustnas.csv_files import read_csv
 from robustnas.data import cache
 from robustnas.data.decoding import Channels, Decoding, Encoded, decode
 from robustnas.data.images import Images, Task
@@ -16,7 +15,8 @@ from robustnas.data.module import ImageData
 from robustnas.data.parts import with_validation
 from robustnas.data.targets import encode_targets
 from robustnas.data.wording import listed
-from robustnas.paths import expand
+from robustnas.runtime.csv_files import read_csv
+from robustnas.runtime.paths import expand
 
 
 class ImageFolder(ImageData):

@@ -15,7 +15,7 @@ from robustnas.data.images import Images
 from robustnas.data.parts import part_of, with_validation
 from robustnas.data.table import ImageTable, encoded_cell
 from robustnas.data.targets import encode_targets
-from robustnas.paths import expand
+from robustnas.runtime.paths import expand
 
 
 class ParquetImages(ImageTable):

@@ -9,7 +9,7 @@ from typing import Any
 from robustnas.data.decoding import Channels, Decoding, Encoded
 from robustnas.data.images import Task
 from robustnas.data.module import ImageData
-from robustnas.paths import expand
+from robustnas.runtime.paths import expand
 
 
 class ImageTable(ImageData, ABC):

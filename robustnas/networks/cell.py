@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from robustnas.networks.bundle import Bundle, Form, State
 from robustnas.networks.connection import Connection, Full
-from robustnas.networks.layout import lay_gradient_out
+from robustnas.networks.memory_format import lay_gradient_out
 from robustnas.networks.mixture import Mixture
 from robustnas.networks.operations import build_operation
 from robustnas.networks.probe import Probe, probed

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from robustnas.networks.layout import lay_gradient_out, layout_of
+from robustnas.networks.memory_format import lay_gradient_out, layout_of
 
 
 class Connection(ABC):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from robustnas.networks.layout import lay_gradient_out
+from robustnas.networks.memory_format import lay_gradient_out
 
 
 def pointwise_conv(x: Tensor, weight: Tensor, stride: int = 1) -> Tensor:

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.func import functional_call
 
+from robustnas.networks.batchnorm_statistics import still_statistics
 from robustnas.networks.bundle import State
 from robustnas.networks.normalisation import Group
-from robustnas.networks.statistics import still_statistics
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from robustnas.environment import memory
+from robustnas.runtime.environment import memory
 
 DEEPEST = 200  # cells; the deepest evaluations of the field have 20
 CERTAIN = 2**16  # channels times classes, and channels squared, below which every network fits

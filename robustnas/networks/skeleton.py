@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils.checkpoint import checkpoint
 
+from robustnas.networks.batchnorm_statistics import still_statistics
 from robustnas.networks.blocks import AuxiliaryHead, ResidualBlock, Stem, StemConv, imagenet_stem
 from robustnas.networks.cell import Candidate, Cell, CellOptions, Weights
 from robustnas.networks.normalisation import BundleNorm
-from robustnas.networks.statistics import still_statistics
 from robustnas.spaces import SearchSpace
 
 Candidates = Mapping[str, Sequence[Candidate]]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import importlib
 import sys
 
+from robustnas.runtime.trust import is_import_path, is_trusted, own_sentence, refusal
 from robustnas.spaces.darts import DARTS, S1, S2, S3, S4, DARTSWithoutNone
 from robustnas.spaces.mobile import Mobile, MobileSmall
 from robustnas.spaces.nasbench201 import NASBench201
 from robustnas.spaces.space import SearchSpace
-from robustnas.trust import is_import_path, is_trusted, own_sentence, refusal
 
 KNOWN = {space.name: space for space in (DARTS, DARTSWithoutNone, S1, S2, S3, S4, NASBench201, Mobile, MobileSmall)}
 
@@ -20,7 +20,7 @@ def find_space(space: str | SearchSpace) -> SearchSpace:
     Args:
         space: A space itself, the name of one that comes with robustnas, or the import path of one in a
             module of the user's own, such as ``my_package.my_module.SPACE``. The module must be imported already,
-            or one that the user trusts, see :mod:`robustnas.trust`.
+            or one that the user trusts, see :mod:`robustnas.runtime.trust`.
 
     Returns:
         The space.

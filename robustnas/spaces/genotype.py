@@ -10,7 +10,7 @@ from operator import index
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from robustnas.safe_files import parse_json
+from robustnas.runtime.safe_files import parse_json
 from robustnas.spaces.space import CellSpace, SearchSpace
 
 SCHEMA = 1

@@ -1,21 +1,21 @@
 """How a search decides: one file a question, one frozen class an answer."""
 
-from robustnas.strategies.adaptive import RaiseDecay
-from robustnas.strategies.binary import BinaryGates
+from robustnas.strategies.best_of_sampled import BestOfSampled
+from robustnas.strategies.binary_gates import BinaryGates
+from robustnas.strategies.expected_cost import ExpectedCost
 from robustnas.strategies.gradient import Bilevel, FirstOrder, Gradient, Step, Unrolled, UnrolledByDifferences
-from robustnas.strategies.gumbel import GumbelOneHot
-from robustnas.strategies.hardware import ExpectedCost
-from robustnas.strategies.lots import BestOfSampled
-from robustnas.strategies.moment import Moment
+from robustnas.strategies.gumbel_one_hot import GumbelOneHot
+from robustnas.strategies.largest_drop import LargestDrop
 from robustnas.strategies.penalty import EntropyPenalty, LpSparsity, NoPenalty, Penalty
 from robustnas.strategies.perturbation import AdversarialPerturbation, Perturbation, RandomPerturbation, Unperturbed
-from robustnas.strategies.projection import LargestDrop
 from robustnas.strategies.pruning import NoPruning, Pruning, ShareThreshold
+from robustnas.strategies.raise_decay import RaiseDecay
 from robustnas.strategies.relaxation import Relaxation, Softmax
 from robustnas.strategies.selection import Selection, Strongest
 from robustnas.strategies.sparsemax import Sparsemax
+from robustnas.strategies.step_context import Moment
 from robustnas.strategies.stopping import CurvatureRise, Never, SkipDominance, Stop, Stopping
-from robustnas.strategies.uniform import UniformOneHot
+from robustnas.strategies.uniform_one_hot import UniformOneHot
 
 __all__ = [
     "AdversarialPerturbation",

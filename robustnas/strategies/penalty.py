@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from robustnas.spaces import SearchSpace
-from robustnas.strategies.moment import Moment
+from robustnas.strategies.step_context import Moment
 
 
 class Penalty(ABC):

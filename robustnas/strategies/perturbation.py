@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from robustnas.networks import Mixture
-from robustnas.strategies.moment import Moment
+from robustnas.strategies.step_context import Moment
 
 Mixtures = Mapping[str, Mixture]
 Average = Callable[[Sequence[Tensor]], list[Tensor]]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from robustnas.networks import Mixture
-from robustnas.strategies.moment import Moment
+from robustnas.strategies.step_context import Moment
 
 
 class Relaxation(ABC):

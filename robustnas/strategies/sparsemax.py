@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from robustnas.networks import Mixture
-from robustnas.strategies.moment import Moment
 from robustnas.strategies.relaxation import Relaxation
+from robustnas.strategies.step_context import Moment
 
 _TIE_BREAK = 1e-5
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from robustnas.paths import expand
+from robustnas.runtime.paths import expand
 
 Arguments = dict[str, Any]
 
@@ -21,7 +21,7 @@ class Tabular:
     """A table of known accuracies that a study looks results up in.
 
     Args:
-        file: The table, see :class:`~robustnas.table.Table`.
+        file: The table, see :class:`~robustnas.tabular.Table`.
         accuracy: Its column of what is true of an architecture. Nothing selects by it.
         validation: Its column that random search and evolution ask; by default the one of the same data on the
             validation set after 12 epochs, where ``accuracy`` is called like ``cifar10_test_200``.

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from robustnas import cli
+from robustnas.cli import lightning_cli
 from robustnas.data.batch import derived_seed
-from robustnas.record import Run
+from robustnas.runs.record import Run
 from robustnas.spaces import CellSpace, Genotype, find_space
 from robustnas.strategies import Strongest
 from robustnas.studies.baseline import Baseline
@@ -80,7 +80,7 @@ class RandomSharing(Baseline):
 
     def find(self, cell: Cell, search: Mapping[str, Any], folder: Path) -> Genotype:
         words = self.search_words(search)
-        cli.main(["fit", QUIET, *words, f"--seed_everything={cell.seed}", *in_folder(folder)])
+        lightning_cli.main(["fit", QUIET, *words, f"--seed_everything={cell.seed}", *in_folder(folder)])
         return Run(folder).genotype()
 
 

@@ -13,10 +13,11 @@ from typing import Any
 
 import torch
 
-from robustnas import __version__, cli
-from robustnas.csv_files import read_csv
-from robustnas.evaluating import data_of, device_of, section_of, train_and_test
-from robustnas.record import Run, read_genotype, read_json, write_json
+from robustnas import __version__
+from robustnas.cli import lightning_cli
+from robustnas.cli.evaluation import data_of, device_of, section_of, train_and_test
+from robustnas.runs.record import Run, read_genotype, read_json, write_json
+from robustnas.runtime.csv_files import read_csv
 from robustnas.spaces import Genotype
 from robustnas.studies.baselines import baseline_of
 from robustnas.studies.grid import Cell
@@ -102,7 +103,7 @@ def _spent(folder: Path) -> float:
 
 def _search(cell: Cell, progress: _Progress) -> None:
     def run(folder: Path) -> dict[str, Any]:
-        done = cli.main(["fit", QUIET, *cell.search, f"--seed_everything={cell.seed}", *in_folder(folder)])
+        done = lightning_cli.main(["fit", QUIET, *cell.search, f"--seed_everything={cell.seed}", *in_folder(folder)])
         searched = getattr(getattr(done.model, "phase", None), "searched", None)
         return {"searched": searched, "device": device_of(done)}
 

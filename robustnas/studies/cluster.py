@@ -10,7 +10,7 @@ import signal
 import socket
 from typing import Any
 
-from robustnas.module_path import OutsideAnyRun
+from robustnas.runtime.module_path import OutsideAnyRun
 from robustnas.studies.pool import cores
 from robustnas.studies.worker import in_a_sentence
 

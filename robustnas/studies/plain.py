@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from robustnas import cli
+from robustnas.cli import lightning_cli
 from robustnas.networks.resnet import channels_for
 from robustnas.spaces import find_space, random_genotype
 from robustnas.studies.grid import Cell
@@ -22,7 +22,7 @@ from robustnas.studies.words import ARCHITECTURE, configuration, evaluation_word
 DRAWN = 15
 
 
-class _Made(cli.RobustCLI):
+class _Made(lightning_cli.RobustCLI):
     """The data and the network of a run, and nothing done with them."""
 
     def _run_subcommand(self, subcommand: str) -> None: ...
@@ -50,7 +50,9 @@ def resnet_of_like_size(cell: Cell, search: Mapping[str, Any], folder: Path, blo
     room, _, name = section["class_path"].rpartition(".")
     architecture = getattr(importlib.import_module(room), name)(**section["init_args"])
     plain = [as_word(ARCHITECTURE, {"class_path": "robustnas.training.ResNet"})]
-    made: Any = cli.main(["fit", *evaluation_words(cell, model, data, plain), "--run", str(folder)], run=_Made)
+    made: Any = lightning_cli.main(
+        ["fit", *evaluation_words(cell, model, data, plain), "--run", str(folder)], run=_Made
+    )
     classes, channels = made.datamodule.num_classes, made.datamodule.image_shape[0]
     sizes = []
     with torch.device("meta"):

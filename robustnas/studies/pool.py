@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from robustnas.environment import THREADS
+from robustnas.runtime.environment import THREADS
 from robustnas.studies.engine import Engine, Event, Job, what_it_means
 from robustnas.studies.process import Process, ready, stop, with_threads
 

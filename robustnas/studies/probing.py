@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from robustnas import cli
-from robustnas.record import Run
+from robustnas.cli import lightning_cli
+from robustnas.runs.record import Run
 from robustnas.studies.baselines import RandomGenotype, baseline_of
 from robustnas.studies.estimate import STEPS
 from robustnas.studies.grid import Cell
@@ -109,7 +109,7 @@ def _later_mean(seconds: Sequence[float]) -> float:
     return sum(counted) / max(1, len(counted))
 
 
-class _Probed(cli.RobustCLI):
+class _Probed(lightning_cli.RobustCLI):
     """A run with a stopwatch."""
 
     def before_instantiate_classes(self) -> None:
@@ -119,7 +119,7 @@ class _Probed(cli.RobustCLI):
 
 def _probe(words: Sequence[str], folder: Path) -> dict[str, float]:
     try:
-        cli.main(["fit", QUIET, *words, "--run", str(folder)], run=_Probed)
+        lightning_cli.main(["fit", QUIET, *words, "--run", str(folder)], run=_Probed)
     except _EnoughError as enough:
         return enough.measured
     raise ValueError("Expected a run to take steps, but it ended without one.")

@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
-from robustnas.module_path import OutsideAnyRun
+from robustnas.runtime.module_path import OutsideAnyRun
 from robustnas.studies.engine import Job
 from robustnas.studies.worker import serve
 

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from robustnas.csv_files import read_csv
-from robustnas.record import read_json
+from robustnas.runs.record import read_json
+from robustnas.runtime.csv_files import read_csv
 from robustnas.studies.engine import Event
 from robustnas.studies.grid import Cell
 

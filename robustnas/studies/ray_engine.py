@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from robustnas.runtime.trust import VARIABLE
 from robustnas.studies.cluster import join, library, rooms
 from robustnas.studies.engine import Engine, Event, Job, what_it_means
 from robustnas.studies.process import with_threads
 from robustnas.studies.ray_host import Greeting, Host, Mark, code
 from robustnas.studies.worker import in_a_sentence
-from robustnas.trust import VARIABLE
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import robustnas
-from robustnas.module_path import leave_current_folder
+from robustnas.runtime.module_path import leave_current_folder
 from robustnas.studies.engine import Job
 from robustnas.studies.process import Process, stop
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from robustnas.csv_files import csv_text
-from robustnas.record import read_json, write_json, write_text
+from robustnas.runs.record import read_json, write_json, write_text
+from robustnas.runtime.csv_files import csv_text
 from robustnas.studies.grid import Cell
 
 SCHEMA = 1

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from robustnas import __version__
-from robustnas.record import read_json, write_json
+from robustnas.runs.record import read_json, write_json
 from robustnas.studies.engine import Engine, Event, Job
 from robustnas.studies.grid import Cell
 from robustnas.studies.results import SCHEMA

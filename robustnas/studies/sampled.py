@@ -13,13 +13,13 @@ from typing import Any
 
 import torch
 
-from robustnas import baselines as library
-from robustnas.baselines import affordable
-from robustnas.baselines.halving import SuccessiveHalving as Halving
 from robustnas.data.batch import derived_seed
 from robustnas.spaces import Genotype, find_space
+from robustnas.studies import searchers as library
 from robustnas.studies.baseline import Baseline
 from robustnas.studies.grid import Cell
+from robustnas.studies.searchers import affordable
+from robustnas.studies.searchers.halving import SuccessiveHalving as Halving
 from robustnas.studies.trials import Ledger, Trials, table_of
 
 EPOCHS = 5  # of a short training
@@ -30,8 +30,8 @@ class Sampling(Baseline, ABC):
     """Evaluates one architecture after the other, by short trainings or, where the study has a table, by asking it.
 
     As many are evaluated as the longest search of a variant pays for:
-    :func:`~robustnas.baselines.affordable` of its epochs and those of one evaluation. An answer of a table counts
-    the epochs that its column names, such as ``cifar10_valid_12``.
+    :func:`~robustnas.studies.searchers.affordable` of its epochs and those of one evaluation. An answer of a table
+    counts the epochs that its column names, such as ``cifar10_valid_12``.
 
     Args:
         evaluations: How many, whatever that costs.

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from robustnas.paths import expand, find_config, shipped_config
-from robustnas.safe_yaml import read_yaml
+from robustnas.runtime.paths import expand, find_config, shipped_config
+from robustnas.runtime.safe_yaml import read_yaml
 from robustnas.studies.against import Arguments, Tabular, baselines_of
 
 Design = Literal["grid", "leave_one_out", "add_one"]

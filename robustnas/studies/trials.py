@@ -13,17 +13,17 @@ from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from robustnas import cli
-from robustnas.baselines import Trace
-from robustnas.baselines.training import Report
-from robustnas.csv_files import read_csv
-from robustnas.record import Run, read_json, write_json
+from robustnas.cli import lightning_cli
+from robustnas.runs.record import Run, read_json, write_json
+from robustnas.runtime.csv_files import read_csv
 from robustnas.spaces import Genotype, find_space, number_of
 from robustnas.studies.against import Tabular
 from robustnas.studies.grid import Cell
 from robustnas.studies.results import higher_is_better
+from robustnas.studies.searchers import Trace
+from robustnas.studies.searchers.training import Report
 from robustnas.studies.words import QUIET, evaluation_words, found_words, in_folder
-from robustnas.table import Table
+from robustnas.tabular import Table
 
 SCHEMA = 1
 FILE = "trace.json"
@@ -224,7 +224,7 @@ class Trials:
     def _run(self, genotype: Genotype, epochs: int, place: Path, report: Report) -> None:
         metric = self.metric
 
-        class Told(cli.RobustCLI):
+        class Told(lightning_cli.RobustCLI):
             """A run that tells its scores."""
 
             def before_instantiate_classes(self) -> None:
@@ -236,7 +236,7 @@ class Trials:
         words = evaluation_words(self.cell, model, data, found_words(str(place), model["init_args"]["space"]))
         shorter = ["--model.init_args.train_on_selection=false", f"--trainer.max_epochs={epochs}"]
         seed = f"--seed_everything={self.cell.seed}"
-        cli.main(["fit", QUIET, *words, *shorter, seed, *in_folder(place / "run")], run=Told)
+        lightning_cli.main(["fit", QUIET, *words, *shorter, seed, *in_folder(place / "run")], run=Told)
 
 
 def _epochs_of(run: Path) -> int:

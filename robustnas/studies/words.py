@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from robustnas import cli
-from robustnas.evaluating import recipe_of
+from robustnas.cli import lightning_cli
+from robustnas.cli.evaluation import recipe_of
 from robustnas.studies.grid import Cell
 
 QUIET = "--trainer.enable_progress_bar=false"  # first, so that the options of a study come over it
 ARCHITECTURE = "model.init_args.architecture"
 
 
-class _Parsed(cli.RobustCLI):
+class _Parsed(lightning_cli.RobustCLI):
     """The command line understood, and nothing done."""
 
     def before_instantiate_classes(self) -> None: ...
@@ -39,7 +39,7 @@ def configuration(words: Sequence[str]) -> dict[str, Any]:
     Raises:
         ValueError: If an option is unknown or wrong, in one sentence.
     """
-    found: Any = cli.main(["fit", *words], run=_Parsed).config.fit
+    found: Any = lightning_cli.main(["fit", *words], run=_Parsed).config.fit
     whole = found.as_dict()
     for name in ("config", "run", "ckpt_path", "seed_everything"):
         whole.pop(name, None)

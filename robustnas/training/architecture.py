@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from robustnas.networks import DiscreteNetwork
 from robustnas.networks import ResNet as ResNetNetwork
 from robustnas.networks.blocks import Stem
-from robustnas.paths import expand
-from robustnas.record import read_genotype
+from robustnas.runs.record import read_genotype
+from robustnas.runtime.paths import expand
 from robustnas.spaces import find_space
 from robustnas.training.description import load
 from robustnas.training.search import SearchModule

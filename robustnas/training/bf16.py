@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from robustnas.environment import instructions
 from robustnas.networks.bundle import Bundle, State
 from robustnas.networks.operations import SepConv
+from robustnas.runtime.environment import instructions
 
 NATIVE = {"avx512_bf16", "amx_bf16", "bf16"}  # instructions that multiply bfloat16 numbers
 STEPS, ENOUGH = 3, 1.0  # steps of a probe, and seconds after which it takes no further one

@@ -15,7 +15,7 @@ from pytorch_lightning import Trainer
 
 from robustnas.data import ImageData
 from robustnas.data.roles import check_roles
-from robustnas.precision import settings
+from robustnas.runtime.precision import settings
 from robustnas.training.description import KEY, plain
 
 if TYPE_CHECKING:

@@ -11,14 +11,14 @@ from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 
-from robustnas.safe_files import load_checkpoint
+from robustnas.runtime.atomic_files import keep, writing
+from robustnas.runtime.safe_files import load_checkpoint
 from robustnas.training.changes import Options, changes_of
 from robustnas.training.contents import check_contents, check_optimizers
 from robustnas.training.description import KEY
 from robustnas.training.events import Events, flush, settle
 from robustnas.training.interruption import Interruption
 from robustnas.training.position import steps_over
-from robustnas.whole import keep, writing
 
 if TYPE_CHECKING:
     from robustnas.training.module import Module

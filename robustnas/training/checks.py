@@ -10,8 +10,8 @@ from pytorch_lightning import LightningModule, Trainer
 
 from robustnas.data import ImageData
 from robustnas.networks import Mixture
-from robustnas.networks.statistics import still_statistics
-from robustnas.precision import full_precision
+from robustnas.networks.batchnorm_statistics import still_statistics
+from robustnas.runtime.precision import full_precision
 
 
 def check_positive(**values: float) -> None:

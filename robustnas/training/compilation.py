@@ -49,8 +49,9 @@ def check_compilable(space: SearchSpace, relaxation: Relaxation, drop_path: floa
 def compile_cells(network: nn.Module, device: torch.device) -> None:
     """Compile every cell of a network, when it is first computed in a mode.
 
-    Weights, names and state are as before. Inside :func:`~robustnas.precision.full_precision` the cells run uncompiled,
-    and so does the first call, in training and in evaluation, of a cell with operations of users, which is checked.
+    Weights, names and state are as before. Inside :func:`~robustnas.runtime.precision.full_precision` the cells run
+    uncompiled, and so does the first call, in training and in evaluation, of a cell with operations of users, which
+    is checked.
 
     Args:
         network: The network.

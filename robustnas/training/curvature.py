@@ -32,11 +32,11 @@ from torch import Tensor
 from torch.func import functional_call
 
 from robustnas.curvature import Hessian, Operator
+from robustnas.curvature.eigenvalue import Bounded, bounded_ends
 from robustnas.data import Batch, Probe
 from robustnas.data.batch import derived_seed
-from robustnas.eigenvalue import Bounded, bounded_ends
-from robustnas.networks.statistics import still_statistics
-from robustnas.precision import full_precision
+from robustnas.networks.batchnorm_statistics import still_statistics
+from robustnas.runtime.precision import full_precision
 from robustnas.training.processes import process, total
 from robustnas.training.scoring import image_data
 

@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 import jsonargparse
 from pytorch_lightning import LightningModule
 
-from robustnas.safe_files import check_numbers, load_checkpoint
+from robustnas.runtime.safe_files import check_numbers, load_checkpoint
+from robustnas.runtime.trust import only_trusted, own_sentence
 from robustnas.spaces import SearchSpace
 from robustnas.training.contents import check_finite
-from robustnas.trust import only_trusted, own_sentence
 
 Module = TypeVar("Module", bound=LightningModule)
 

@@ -10,11 +10,11 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import CSVLogger
 from torch import Tensor
 
-from robustnas.csv_files import csv_text
-from robustnas.drawing import save_drawing
-from robustnas.environment import environment
-from robustnas.precision import settings
-from robustnas.record import SCHEMA, Run, write_json, write_text
+from robustnas.plotting.cells import save_drawing
+from robustnas.runs.record import SCHEMA, Run, write_json, write_text
+from robustnas.runtime.csv_files import csv_text
+from robustnas.runtime.environment import environment
+from robustnas.runtime.precision import settings
 
 
 class RunRecorder(Callback):

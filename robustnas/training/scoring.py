@@ -12,8 +12,8 @@ from torch import Tensor
 
 from robustnas.data import ImageData, Role
 from robustnas.data.batch import Batch, derived_seed
-from robustnas.networks.statistics import evaluating, still_statistics
-from robustnas.precision import full_precision
+from robustnas.networks.batchnorm_statistics import evaluating, still_statistics
+from robustnas.runtime.precision import full_precision
 from robustnas.strategies.decisions import Score
 from robustnas.training.processes import average
 from robustnas.training.tasks import Task, loss_of

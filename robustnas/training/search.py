@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from robustnas.curvature import Hessian
+from robustnas.curvature.eigenvalue import bounded_ends
 from robustnas.data.batch import Batch, derived_seed
-from robustnas.eigenvalue import bounded_ends
 from robustnas.networks import Connection, Full, Mixture, Supernet
+from robustnas.networks.batchnorm_statistics import evaluating, still_statistics
 from robustnas.networks.blocks import Stem
 from robustnas.networks.bundle import Form
-from robustnas.networks.statistics import evaluating, still_statistics
-from robustnas.precision import full_precision
+from robustnas.runtime.precision import full_precision
 from robustnas.spaces import Genotype, find_space
 from robustnas.strategies import (
     Bilevel,
@@ -43,7 +43,7 @@ from robustnas.strategies import (
     Strongest,
     Unperturbed,
 )
-from robustnas.strategies.moment import Purpose
+from robustnas.strategies.step_context import Purpose
 from robustnas.training import alpha
 from robustnas.training.checks import check_below_one, check_momentum, check_not_negative, check_positive
 from robustnas.training.class_weights import ClassWeights
@@ -52,14 +52,14 @@ from robustnas.training.compilation import check_compilable, compile_cells
 from robustnas.training.curvature import Measured, measure
 from robustnas.training.description import KEY
 from robustnas.training.finite import Unreached, norm_of, rows_of
+from robustnas.training.hooks.frozen_operations import resting
+from robustnas.training.hooks.perturbation_selection import Phase
+from robustnas.training.hooks.rollback import watch_for
+from robustnas.training.hooks.sampled_selection import Lots
 from robustnas.training.identity import check_identity
-from robustnas.training.lots import Lots
 from robustnas.training.module import Module
-from robustnas.training.phase import Phase
 from robustnas.training.processes import Averaged, average, average_buffers
 from robustnas.training.progress import say
-from robustnas.training.resting import resting
-from robustnas.training.rollback import watch_for
 from robustnas.training.tasks import Task, check_task, loss_of, metrics_of, update
 
 Mixtures = Mapping[str, Mixture]

@@ -12,9 +12,9 @@ from torch.autograd import grad
 
 from robustnas.data import Batch
 from robustnas.networks import Mixture
+from robustnas.networks.batchnorm_statistics import evaluating, still_statistics
 from robustnas.networks.cell import Leaving
-from robustnas.networks.statistics import evaluating, still_statistics
-from robustnas.strategies.moment import Purpose
+from robustnas.strategies.step_context import Purpose
 from robustnas.training import SearchModule
 from robustnas.verification.finding import Figure, Finding
 from robustnas.verification.per_edge import edge_by_edge

@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from robustnas import cli
-from robustnas.launch import processes
+from robustnas.cli import lightning_cli
+from robustnas.runtime.launch import processes
 from robustnas.training import SearchModule
 from robustnas.training.checks import check_precision
 from robustnas.verification.attempt import attempt
@@ -52,7 +52,7 @@ def describe(words: Sequence[str], folder: Path) -> Subject:
     Raises:
         ValueError: If an option is wrong, the model is no search, or its data cannot be had.
     """
-    described = cli.main(["fit", *words], cli.Described)
+    described = lightning_cli.main(["fit", *words], lightning_cli.Described)
     if not isinstance(described.model, SearchModule):
         raise ValueError(f"Expected `model` to be a search, but got {type(described.model).__name__}.")
     config: Any = described.config["fit"].trainer

@@ -11,7 +11,7 @@ from torch.autograd import grad
 
 from robustnas.data import Batch
 from robustnas.networks import Mixture
-from robustnas.networks.statistics import still_statistics
+from robustnas.networks.batchnorm_statistics import still_statistics
 from robustnas.strategies import FirstOrder, Unrolled, UnrolledByDifferences
 from robustnas.training import SearchModule
 from robustnas.verification.finding import Figure, Finding

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from robustnas.data import Batch
 from robustnas.strategies import Moment
-from robustnas.strategies.moment import Purpose
+from robustnas.strategies.step_context import Purpose
 from robustnas.training import SearchModule
 from robustnas.verification.finding import Figure, Finding
 from robustnas.verification.subject import Subject

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pytorch_lightning import Callback
 from torch import Tensor
 
-from robustnas import cli
+from robustnas.cli import lightning_cli
 from robustnas.verification.finding import Figure, Finding
 from robustnas.verification.subject import EPOCHS, SAVED, Subject, differing
 
@@ -36,7 +36,7 @@ def check_resume(subject: Subject) -> Finding:
 
 def check_trace(subject: Subject) -> Finding:
     """A run with all diagnostics ends as one without."""
-    diagnostics = importlib.import_module(cli.NAMED[1])
+    diagnostics = importlib.import_module(lightning_cli.NAMED[1])
     measures = diagnostics.everything()
     watching: Callback = diagnostics.Diagnostics(measures, budget=None)
     compared = f"with and without {len(measures)} diagnostics, without a budget; {_where(subject)}"

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from robustnas.baselines import RandomSearch, RegularisedEvolution, Trace, affordable
 from robustnas.spaces import DARTS, S1, Genotype, Mobile, NASBench201, SearchSpace, complete_cell, genotype_of
-from robustnas.table import Table
+from robustnas.studies.searchers import RandomSearch, RegularisedEvolution, Trace, affordable
+from robustnas.tabular import Table
 
 REAL = Path(__file__).resolve().parents[2] / "../shared/data/nas_bench_201.csv.gz"
 SMALL = SearchSpace("Small", {"cell": complete_cell(1, 2, ("a", "b", "c"), (2,))}, "nasbench201")  # 27 genotypes

@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from robustnas.baselines import RandomSearch
-from robustnas.baselines.halving import SuccessiveHalving
-from robustnas.baselines.training import Report, Training
 from robustnas.data import Digits
 from robustnas.networks import ResNet
 from robustnas.networks.resnet import channels_for
 from robustnas.spaces import Genotype, NASBench201, number_of, random_genotype
+from robustnas.studies.searchers import RandomSearch
+from robustnas.studies.searchers.halving import SuccessiveHalving
+from robustnas.studies.searchers.training import Report, Training
 from robustnas.training import Found
 
 RAY = importlib.util.find_spec("ray") is not None

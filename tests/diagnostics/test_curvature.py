@@ -11,7 +11,7 @@ from robustnas.variants import GDAS, PCDARTS, ProxylessNAS, SmoothDARTS, Sparsem
 from runs import digits, search
 
 from robustnas.data import Probe
-from robustnas.networks.statistics import still_statistics
+from robustnas.networks.batchnorm_statistics import still_statistics
 from robustnas.strategies import EntropyPenalty
 from robustnas.training.curvature import largest, probe_batches, probe_hessian
 

@@ -13,8 +13,8 @@ from runs import digits, search
 
 from robustnas.data import Probe
 from robustnas.networks import DiscreteNetwork
+from robustnas.networks.batchnorm_statistics import evaluating, recalibrate
 from robustnas.networks.mixture import one_hots
-from robustnas.networks.statistics import evaluating, recalibrate
 
 
 def ready(space: str, **options: Any) -> tuple[Any, Probe]:

@@ -17,8 +17,8 @@ from robustnas.variants import GDAS
 from runs import digits, fit, rows, search
 
 from robustnas.data import Probe
+from robustnas.networks.batchnorm_statistics import still_statistics
 from robustnas.networks.cell import Cell, Weights
-from robustnas.networks.statistics import still_statistics
 
 
 @pytest.fixture

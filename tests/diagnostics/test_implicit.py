@@ -12,7 +12,7 @@ from robustnas.variants import GDAS, PCDARTS, ProxylessNAS
 from runs import digits, fit, rows, search
 
 from robustnas.data import Probe
-from robustnas.networks.statistics import still_statistics
+from robustnas.networks.batchnorm_statistics import still_statistics
 from robustnas.strategies import Unrolled, UnrolledByDifferences
 
 NAME, COSINE = "gradient/implicit_share", "gradient/implicit_cosine"

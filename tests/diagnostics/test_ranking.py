@@ -18,7 +18,7 @@ from scipy.stats import kendalltau
 
 from robustnas.data import Probe
 from robustnas.networks import DiscreteNetwork
-from robustnas.networks.statistics import recalibrate
+from robustnas.networks.batchnorm_statistics import recalibrate
 from robustnas.spaces import Genotype, NASBench201, SearchSpace, random_genotype
 
 REAL = Path(__file__).resolve().parents[2] / "../shared/data/nas_bench_201.csv.gz"

@@ -14,7 +14,7 @@ from robustnas.diagnostics import AlphaShares, Curvature, Diagnostics, GenotypeC
 from runs import fit, rows, search
 
 from robustnas.__main__ import main
-from robustnas.record import Run
+from robustnas.runs.record import Run
 
 QUIET = ["--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu", "--trainer.max_epochs=1"]
 DATA = ["--data=Digits", "--data.batch_size=16", "--data.fractions=[0.06, 0.04, 0.04]"]

@@ -15,7 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams import plugin_data_pb2
 
-from robustnas.curves import PANELS
+from robustnas.plotting.curves import PANELS
 from robustnas.training.description import describe
 
 EVERYTHING = dict.fromkeys(("images", "histograms", "scalars", "tensors"), 0)

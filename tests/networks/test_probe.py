@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from robustnas.networks import Mixture, PartialChannels, Supernet
+from robustnas.networks.batchnorm_statistics import still_statistics
 from robustnas.networks.bundle import Form
 from robustnas.networks.operations import Noise, SepConv
-from robustnas.networks.statistics import still_statistics
 from robustnas.spaces import DARTS, MobileSmall, NASBench201, SearchSpace
 from robustnas.spaces.find import KNOWN
 

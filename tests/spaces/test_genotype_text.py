@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from robustnas.__main__ import main
-from robustnas.record import Run, read_genotype
+from robustnas.runs.record import Run, read_genotype
 from robustnas.spaces import DARTS, S1, Genotype, NASBench201, genotype_of, parse_genotype
 from robustnas.training.architecture import Found
 

@@ -17,8 +17,8 @@ from robustnas.networks.operations import Noise
 from robustnas.spaces import DARTS, NASBench201, SearchSpace
 from robustnas.spaces.find import KNOWN
 from robustnas.strategies import BinaryGates, Moment
-from robustnas.strategies.binary import Draw, Mode, binary_gates, rescaled
-from robustnas.strategies.moment import Purpose
+from robustnas.strategies.binary_gates import Draw, Mode, binary_gates, rescaled
+from robustnas.strategies.step_context import Purpose
 from robustnas.training.alpha import masked, possible, silent
 
 MODES: tuple[Mode, ...] = ("two", "full", "full_v2")

@@ -17,7 +17,7 @@ from robustnas.networks.cell import Candidate, CellOptions, Weights
 from robustnas.networks.mbconv import MBConv
 from robustnas.networks.mobile import Block
 from robustnas.strategies import BinaryGates, Moment
-from robustnas.strategies.binary import Draw, rescaled
+from robustnas.strategies.binary_gates import Draw, rescaled
 
 MODES = ("two", "full", "full_v2")
 DRAWS = [(mode, draw) for mode in MODES for draw in range(4)]

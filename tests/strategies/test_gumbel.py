@@ -12,8 +12,8 @@ from robustnas.networks import Supernet
 from robustnas.networks.bundle import Operation
 from robustnas.spaces import DARTS, NASBench201, SearchSpace
 from robustnas.strategies import GumbelOneHot, Moment
-from robustnas.strategies.gumbel import gumbel_noise, straight_through
-from robustnas.strategies.moment import Purpose
+from robustnas.strategies.gumbel_one_hot import gumbel_noise, straight_through
+from robustnas.strategies.step_context import Purpose
 
 
 def moment(seed: int = 0, epoch: int = 0, epochs: int = 1, purpose: Purpose = "arch") -> Moment:

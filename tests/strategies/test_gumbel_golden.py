@@ -15,7 +15,7 @@ from robustnas.networks.cell import Candidate, CellOptions, Weights
 from robustnas.networks.edgewise import edgewise_slices, write_edgewise
 from robustnas.networks.supernet import build_skeleton
 from robustnas.spaces import NASBench201, darts_like
-from robustnas.strategies.gumbel import one_path, straight_through
+from robustnas.strategies.gumbel_one_hot import one_path, straight_through
 
 NAMES = {"dua_sepc": "sep_conv", "dil_sepc": "dil_conv"}
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from robustnas.networks import Supernet
-from robustnas.networks.statistics import evaluating
+from robustnas.networks.batchnorm_statistics import evaluating
 from robustnas.strategies import AdversarialPerturbation, Moment, Perturbation, RandomPerturbation, Softmax
 from robustnas.strategies import perturbation as perturbing
 from robustnas.strategies.perturbation import Mixtures

@@ -15,7 +15,7 @@ from torch import Tensor
 from robustnas.networks import Mixture, Supernet
 from robustnas.spaces import DARTS, DARTSWithoutNone, Genotype, NASBench201
 from robustnas.strategies.decisions import Decisions, Evaluate, Score
-from robustnas.strategies.projection import LargestDrop
+from robustnas.strategies.largest_drop import LargestDrop
 
 CRITERIA = {"acc": "accuracy", "loss": "loss"}
 

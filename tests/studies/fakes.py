@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from robustnas import __version__
-from robustnas.record import write_json
+from robustnas.runs.record import write_json
 
 
 def fake_cell(payload: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,9 +14,9 @@ import numpy as np
 from pages import Page
 
 from robustnas import __version__
+from robustnas.reports.study import write_report
 from robustnas.spaces import Choice, Genotype, find_space
 from robustnas.studies.grid import Cell
-from robustnas.studies.reporting import write_report
 
 VARIANTS = ("DARTS", "SmoothDARTS", "PC-DARTS", "GDAS")
 Score = Callable[[Cell, np.random.Generator], float]

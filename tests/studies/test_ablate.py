@@ -16,10 +16,10 @@ import pytest
 import yaml
 from test_running import Inline
 
-from robustnas import cli
 from robustnas.__main__ import main
+from robustnas.cli import lightning_cli
 from robustnas.commands import ablate
-from robustnas.record import Run
+from robustnas.runs.record import Run
 from robustnas.spaces import find_space
 from robustnas.studies.baselines import RandomGenotype
 from robustnas.studies.grid import Cell
@@ -38,14 +38,14 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """The command line of each run."""
     words: list[list[str]] = []
-    run = cli.main
+    run = lightning_cli.main
 
-    def noted(given: list[str], run_as: Any = cli.RobustCLI, **more: Any) -> cli.RobustCLI:
-        if "run" not in more and run_as is cli.RobustCLI:
+    def noted(given: list[str], run_as: Any = lightning_cli.RobustCLI, **more: Any) -> lightning_cli.RobustCLI:
+        if "run" not in more and run_as is lightning_cli.RobustCLI:
             words.append(given)
         return run(given, more.get("run", run_as))
 
-    monkeypatch.setattr(cli, "main", noted)
+    monkeypatch.setattr(lightning_cli, "main", noted)
     return words
 
 

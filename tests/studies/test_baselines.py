@@ -12,11 +12,11 @@ import torch
 import yaml
 from test_running import Inline
 
-from robustnas import cli
 from robustnas.__main__ import main
+from robustnas.cli import lightning_cli
 from robustnas.commands import ablate
 from robustnas.networks import DiscreteNetwork, ResNet
-from robustnas.record import Run, read_json
+from robustnas.runs.record import Run, read_json
 from robustnas.spaces import find_space, random_genotype
 from robustnas.studies.baselines import baseline_of
 from robustnas.studies.configuration import configured, epochs_of
@@ -92,15 +92,15 @@ def test_every_baseline_is_a_cell_with_an_evaluation_and_a_trace(
 
 def test_an_interrupted_random_search_pays_for_no_trial_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cell = cell_of(tmp_path, "RandomSearch", baselines={"RandomSearch": SHORT})
-    search, run, trained = configuration(cell.search), cli.main, list[str]()
+    search, run, trained = configuration(cell.search), lightning_cli.main, list[str]()
 
-    def fit(words: list[str], run_as: Any = cli.RobustCLI, **more: Any) -> Any:
+    def fit(words: list[str], run_as: Any = lightning_cli.RobustCLI, **more: Any) -> Any:
         trained.append(words[words.index("--run") + 1])
         if len(trained) == stop:
             raise KeyboardInterrupt
         return run(words, more.get("run", run_as))
 
-    monkeypatch.setattr(cli, "main", fit)
+    monkeypatch.setattr(lightning_cli, "main", fit)
     stop = -1
     calm = baseline_of(cell).find(cell, search, tmp_path / "calm")
     assert len(trained) == 2

@@ -10,10 +10,8 @@ import numpy as np
 import pytest
 from made_studies import VARIANTS, study_cells, write_study
 
-from robustnas.statistics import separation
-from robustnas.studies.baselines import KINDS
-from robustnas.studies.reporting import write_report
-from robustnas.studies.reporting.calibration import (
+from robustnas.reports.study import write_report
+from robustnas.reports.study.calibration import (
     Case,
     calibrate,
     cases_of,
@@ -21,8 +19,10 @@ from robustnas.studies.reporting.calibration import (
     pooled_area,
     standing_since,
 )
-from robustnas.studies.reporting.indicators import Indicator
-from robustnas.studies.reporting.material import RANDOM, Material
+from robustnas.reports.study.indicators import Indicator
+from robustnas.reports.study.material import RANDOM, Material
+from robustnas.statistics import separation
+from robustnas.studies.baselines import KINDS
 
 HIGH, LOW = Indicator("mine/sign", "a sign"), Indicator("mine/sign", "a sign", "low")
 PEAK = Indicator("mine/sign", "a sign", reading="peak")

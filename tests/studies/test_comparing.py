@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from made_studies import VARIANTS, page_of, study_cells, write_study
 
-from robustnas.studies.reporting.analysis import best_differs, family, leaderboard, ranking, reference_of, shown_p
-from robustnas.studies.reporting.material import RANDOM, Entry, Material, Metric
-from robustnas.studies.reporting.tables import latex, latex_tables, markdown, markdown_tables
+from robustnas.reports.study.analysis import best_differs, family, leaderboard, ranking, reference_of, shown_p
+from robustnas.reports.study.material import RANDOM, Entry, Material, Metric
+from robustnas.reports.study.tables import latex, latex_tables, markdown, markdown_tables
 
 
 def test_accuracies_are_shown_in_percent_once() -> None:

@@ -12,7 +12,7 @@ from robustnas.studies.configuration import configured
 from robustnas.studies.grid import Cell, cells_of
 from robustnas.studies.results import higher_is_better
 from robustnas.studies.study import read_study
-from robustnas.table import Table
+from robustnas.tabular import Table
 
 ROOT = Path(__file__).resolve().parents[2]
 STUDIES = sorted((ROOT / "configs" / "studies").glob("*.yaml"))

@@ -18,8 +18,8 @@ import pytest
 from planted import PART, Planted, installed
 from test_running import FAKE, cells, starts
 
-from robustnas import trust
 from robustnas.__main__ import main
+from robustnas.runtime import trust
 from robustnas.studies import cluster, ray_engine
 from robustnas.studies.engine import Event
 from robustnas.studies.ray_engine import RayEngine, ray_engine_of

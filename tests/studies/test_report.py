@@ -17,10 +17,10 @@ import pytest
 from made_studies import EPOCHS, VARIANTS, Page, page_of, study_cells, write_study
 
 from robustnas.__main__ import main
-from robustnas.studies.reporting import write_report
-from robustnas.studies.reporting.checklist import checklist
-from robustnas.studies.reporting.material import RANDOM, Material
-from robustnas.studies.reporting.tables import latex, latex_tables, markdown_tables
+from robustnas.reports.study import write_report
+from robustnas.reports.study.checklist import checklist
+from robustnas.reports.study.material import RANDOM, Material
+from robustnas.reports.study.tables import latex, latex_tables, markdown_tables
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = ("results.csv", "results.parquet", "report.html", "tables.md", "tables.tex", "calibration.csv")

@@ -17,7 +17,7 @@ import pytest
 from fakes import fake_cell
 from rich.console import Console
 
-from robustnas.folder import held
+from robustnas.runs.run_lock import held
 from robustnas.studies.engine import Event, Job
 from robustnas.studies.estimate import estimate
 from robustnas.studies.grid import Cell
@@ -147,7 +147,8 @@ def test_a_folder_of_another_version_or_configuration_is_refused(name: str, tmp_
 
 
 def test_two_studies_in_one_folder_refuse_each_other(tmp_path: Path) -> None:
-    code = "import sys, pathlib; from robustnas.folder import held\nwith held(pathlib.Path(sys.argv[1]), '--folder'): 0"
+    code = "import sys, pathlib; from robustnas.runs.run_lock import held\n"
+    code += "with held(pathlib.Path(sys.argv[1]), '--folder'): 0"
     words = [sys.executable, "-c", code, str(tmp_path)]
     with held(tmp_path):
         said = subprocess.run(words, capture_output=True, text=True, cwd=Path(__file__).parents[2])

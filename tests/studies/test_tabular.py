@@ -14,11 +14,11 @@ from test_running import Inline
 
 from robustnas.__main__ import main
 from robustnas.commands import ablate
-from robustnas.record import Run, read_json
+from robustnas.runs.record import Run, read_json
 from robustnas.spaces import NASBench201, genotype_of, size_of
 from robustnas.studies.against import Tabular
 from robustnas.studies.results import Record, read_results
-from robustnas.table import Table
+from robustnas.tabular import Table
 
 TINY = Path(__file__).with_name("tiny.yaml")
 UP, DOWN, VALID = "up_test_200", "down_test_200", "up_valid_12"

@@ -17,7 +17,7 @@ from runs import SMALLEST, StopAfter, differing, fit, rows, state
 from robustnas.strategies import CurvatureRise, LpSparsity, RaiseDecay, RandomPerturbation, ShareThreshold, Unrolled
 from robustnas.training.curvature import Measured
 from robustnas.training.description import load
-from robustnas.training.rollback import AdaptiveWatch, restore, state_of
+from robustnas.training.hooks.rollback import AdaptiveWatch, restore, state_of
 from robustnas.training.search import SearchModule
 
 RULE = CurvatureRise(window=1, lag=2, start=0, every=1, samples=16)

@@ -17,7 +17,7 @@ from robustnas.variants import DARTSPT
 from runs import SMALLEST, StopAfter, differing, digits, fit, search, state
 from test_adaptive import Scripted, adaptive
 
-from robustnas.record import Run
+from robustnas.runs.record import Run
 from robustnas.spaces import Genotype
 from robustnas.strategies import (
     CurvatureRise,

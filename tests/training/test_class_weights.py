@@ -14,7 +14,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor
 
 from robustnas.data import Batch
-from robustnas.record import Run
+from robustnas.runs.record import Run
 from robustnas.training import EvaluationModule, ResNet, SearchModule
 from robustnas.training.class_weights import balanced
 from robustnas.training.tasks import loss_of

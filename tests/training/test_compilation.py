@@ -12,7 +12,7 @@ from robustnas.variants import DARTS
 from runs import fit, rows, search
 
 from robustnas.networks.cell import Cell
-from robustnas.precision import full_precision
+from robustnas.runtime.precision import full_precision
 from robustnas.spaces.space import SearchSpace, complete_cell
 from robustnas.strategies import BinaryGates, CurvatureRise, GumbelOneHot, Unrolled
 from robustnas.training import compilation

@@ -16,11 +16,11 @@ from robustnas.variants import GDAS, PCDARTS, ProxylessNAS, RobustDARTS
 from runs import SMALLEST, StopAfter, differing, digits, fit, rows, search, state
 from torch import Tensor
 
+from robustnas.curvature.eigenvalue import Bounded
 from robustnas.data import Probe
 from robustnas.data.batch import derived_seed
-from robustnas.eigenvalue import Bounded
 from robustnas.networks import PartialChannels
-from robustnas.networks.statistics import still_statistics
+from robustnas.networks.batchnorm_statistics import still_statistics
 from robustnas.strategies import (
     BinaryGates,
     CurvatureRise,

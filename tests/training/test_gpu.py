@@ -15,7 +15,7 @@ from torch import Tensor
 
 from robustnas import variants
 from robustnas.networks import Mixture, Supernet
-from robustnas.precision import full_precision
+from robustnas.runtime.precision import full_precision
 from robustnas.spaces import SearchSpace
 from robustnas.spaces.find import KNOWN
 from robustnas.strategies import BestOfSampled, LargestDrop

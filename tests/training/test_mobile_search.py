@@ -14,7 +14,7 @@ from runs import differing, digits, fit, state, trainer
 from robustnas.cost import Profiler
 from robustnas.data import Digits
 from robustnas.networks import PartialChannels
-from robustnas.record import Run, read_genotype, write_json
+from robustnas.runs.record import Run, read_genotype, write_json
 from robustnas.spaces import MobileSmall
 from robustnas.strategies import (
     AdversarialPerturbation,

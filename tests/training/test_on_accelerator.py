@@ -30,7 +30,7 @@ from robustnas.strategies import (
     Unrolled,
     UnrolledByDifferences,
 )
-from robustnas.strategies.moment import Purpose
+from robustnas.strategies.step_context import Purpose
 
 DEPTHS: dict[str, dict[str, int]] = {"darts": {"layers": 3}, "nasbench201": {"cells": 1}, "mobile": {}}
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {

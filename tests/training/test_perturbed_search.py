@@ -12,7 +12,7 @@ from robustnas.variants import DARTS, SmoothDARTS
 from runs import SMALLEST, differing, fit, search
 from torch import Tensor
 
-from robustnas.networks.statistics import evaluating
+from robustnas.networks.batchnorm_statistics import evaluating
 from robustnas.spaces import darts_like
 from robustnas.strategies import AdversarialPerturbation, Moment, Perturbation, RandomPerturbation
 from robustnas.strategies.perturbation import Average, Mixtures

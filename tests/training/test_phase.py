@@ -25,7 +25,7 @@ from robustnas.spaces import DARTS, NASBench201
 from robustnas.spaces.space import SearchSpace, complete_cell
 from robustnas.strategies import LargestDrop, Pruning, RandomPerturbation, Strongest
 from robustnas.strategies.decisions import Decisions, Score
-from robustnas.training.phase import in_words
+from robustnas.training.hooks.perturbation_selection import in_words
 from robustnas.training.scoring import Scoring
 from robustnas.training.search import SearchModule
 

@@ -13,7 +13,7 @@ from robustnas.networks import Mixture, Supernet
 from robustnas.networks.edgewise import edgewise_slices
 from robustnas.networks.operations import register_operation
 from robustnas.spaces import DARTS, MobileSmall, NASBench201, SearchSpace, complete_cell, find_space
-from robustnas.training.resting import resting
+from robustnas.training.hooks.frozen_operations import resting
 
 Named = dict[str, Tensor]
 

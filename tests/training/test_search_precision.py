@@ -13,7 +13,7 @@ from pytorch_lightning.plugins import DoublePrecision, HalfPrecision, MixedPreci
 from runs import fit, search
 from test_variants import VARIANTS, small
 
-from robustnas.precision import matmul_precision, settings
+from robustnas.runtime.precision import matmul_precision, settings
 from robustnas.strategies import CurvatureRise, LargestDrop, Unrolled, UnrolledByDifferences
 from robustnas.training.checks import check_fit, check_precision
 

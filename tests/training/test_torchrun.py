@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from robustnas.record import Run
+from robustnas.runs.record import Run
 
 ROOT = Path(__file__).resolve().parents[2]
 SEARCH = [

@@ -16,7 +16,7 @@ from runs import StopAfter, differing, fit, rows, search, state
 
 from robustnas.spaces import Genotype
 from robustnas.strategies import CurvatureRise, Never, SkipDominance, Stop, Stopping
-from robustnas.training.watch import Watch
+from robustnas.training.hooks.early_stopping import Watch
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from torch import Tensor
 from robustnas.networks import Mixture
 from robustnas.spaces import find_space
 from robustnas.strategies import BinaryGates, FirstOrder, Unrolled, UnrolledByDifferences
-from robustnas.strategies.binary import Mode
+from robustnas.strategies.binary_gates import Mode
 from robustnas.training.alpha import possible, silent
 
 MODES: tuple[Mode, ...] = ("two", "full", "full_v2")

@@ -15,9 +15,9 @@ from runs import fit
 from scipy.stats import chisquare
 
 from robustnas.__main__ import main
+from robustnas.networks.batchnorm_statistics import evaluating
 from robustnas.networks.mixture import one_hots
-from robustnas.networks.statistics import evaluating
-from robustnas.record import Run
+from robustnas.runs.record import Run
 from robustnas.spaces import DARTS, S3, Choice, Genotype, MobileSmall, NASBench201, SearchSpace, complete_cell, size_of
 from robustnas.strategies import BestOfSampled, Moment, UniformOneHot
 from robustnas.training import SearchModule, load

@@ -11,7 +11,7 @@ from robustnas.variants import DARTS, GDAS
 from torch import Tensor
 
 from robustnas.strategies import Bilevel, Moment
-from robustnas.strategies.moment import Purpose
+from robustnas.strategies.step_context import Purpose
 from robustnas.training import search as searching
 from robustnas.training.processes import average
 

@@ -1,0 +1,8 @@
+"""Is a search healthy, at risk or collapsed: since when, by what evidence, and what to do about it."""
+
+from robustnas.analysis.history import History
+from robustnas.analysis.judging import judge, judge_run
+from robustnas.analysis.thresholds import THRESHOLDS, Remedy, Threshold
+from robustnas.analysis.verdict import Evidence, Take, Verdict
+
+__all__ = ["THRESHOLDS", "Evidence", "History", "Remedy", "Take", "Threshold", "Verdict", "judge", "judge_run"]

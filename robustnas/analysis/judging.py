@@ -1,0 +1,212 @@
+"""From a history to a verdict: which thresholds are passed, since when, and what follows."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from robustnas.analysis.history import History
+from robustnas.analysis.measures import Series, avoidable, by_chance, curvature_rise, measures, skip_share, strongest
+from robustnas.analysis.thresholds import AT_RISK, POINTS, REMEDIES, THRESHOLDS, UNTOUCHED, Remedy, Threshold
+from robustnas.analysis.verdict import Evidence, State, Take, Verdict
+from robustnas.runs.record import Run, write_text
+from robustnas.spaces import SearchSpace
+
+COMPARE = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
+ORDER = ("decides", "warns", "hints", "notes")
+GENOTYPE = ("skip_domination", "parameter_free_domination")
+TRIES = 4  # remedies named at most
+MAJORITY, FEW = 0.5, 0.25  # shares of the kept edges: collapse, and what DARTS+ allows
+SETTLED = 0.2  # share of the plan before which a genotype is that of the initial values
+ROBUST_DECAY = 0.0081  # weight decay from which on no recorded run was taken over by skip connections
+
+
+def judge(history: History) -> Verdict:
+    """Judge a search by all that is known of it, also while it runs.
+
+    A search collapsed where most of its genotype is without parameters, or where its decided cell guesses; one such
+    sign decides, if it lasts. It is at risk with two hints or one warning, see
+    :data:`~robustnas.analysis.thresholds.THRESHOLDS`. A search that shows collapse at its last epoch but ended with an
+    earlier genotype, free of it, escaped, and an α near its initial values decided nothing: both are risks, not
+    collapses. GDAS leaves α undecided by design, which is only noted.
+
+    Args:
+        history: The search.
+
+    Returns:
+        The verdict.
+    """
+    found, chance = measures(history), by_chance(history)
+    bounds = {row.name: row.bound(chance.get(row.series, 0.0)) for row in THRESHOLDS}
+    signs = (sign(row, bounds[row.name], found.get(row.series, {}), history) for row in THRESHOLDS)
+    seen = [evidence for evidence in signs if evidence is not None]
+    seen = _unless_untouched(_by_outcome(seen, bounds, history), found.get("alpha/entropy", {}))
+    seen = sorted(seen, key=lambda e: ORDER.index(e.weight))
+    state, since = _state(seen)
+    return Verdict(
+        state, since, history.epochs[-1], history.planned, history.finished, tuple(seen),
+        _take(state, seen, history, found), _remedies(seen, history) if state != "healthy" else (),
+        _missing(found, history), history.space.name, history.name, history.first, history.read_as,
+    )  # fmt: skip
+
+
+def judge_run(folder: str | Path, space: SearchSpace | str | None = None) -> Verdict:
+    """Judge the folder of a run and leave ``verdict.json`` in it.
+
+    Args:
+        folder: The folder.
+        space: The search space or its name; by default the one that the run's genotypes name.
+
+    Returns:
+        The verdict.
+    """
+    verdict = judge(History.of_run(folder, space))
+    write_text(Run(Path(folder)).path / "verdict.json", verdict.to_json())
+    return verdict
+
+
+def sign(row: Threshold, bound: float, values: Series, history: History) -> Evidence | None:
+    """The evidence that a row of the table gives, if its threshold is passed long enough.
+
+    Args:
+        row: The row.
+        bound: Its threshold in the space.
+        values: The series it looks at.
+        history: The search, for how far it is.
+
+    Returns:
+        The evidence as of the last measurement, or of the first for a latched sign; ``None`` if it is not seen.
+    """
+    passes = COMPARE[row.comparison]
+    at = [epoch for epoch in sorted(values) if row.before == 1.0 or history.progress(epoch) <= row.before]
+    streak: list[int] = []
+    held: Evidence | None = None
+    hold = 1 if history.finished and row.weight == "decides" else row.hold
+    edges = max(history.kept_edges(kind) for kind in history.plain_kinds)
+    for epoch in at:
+        streak = [*streak, epoch] if passes(values[epoch], bound) else []
+        if len(streak) >= hold and history.progress(epoch) >= row.after:
+            weight = "notes" if row.name == "undecided" and _in_use("GumbelOneHot", history) else row.weight
+            held = Evidence(row, values[epoch], bound, epoch, streak[0], edges, weight)
+            if row.latched:
+                return held
+        elif not row.latched:
+            held = None
+    return held
+
+
+def _by_outcome(seen: list[Evidence], bounds: Mapping[str, float], history: History) -> list[Evidence]:
+    """Signs in the genotype of the last epoch, weighed by the one that the search ended with."""
+    final = history.final
+    if final is None:
+        return seen
+    result = {
+        "skip_domination": max(skip_share(history, final, kind) for kind in history.plain_kinds),
+        "parameter_free_domination": max(avoidable(history, final, kind) for kind in history.plain_kinds),
+    }
+    weighed = []
+    for e in seen:
+        escaped = e.threshold.name in result and not result.pop(e.threshold.name) > e.bound
+        weighed.append(replace(e, weight="warns") if escaped else e)
+    end, edges = history.epochs[-1], max(history.kept_edges(kind) for kind in history.plain_kinds)
+    for row in THRESHOLDS:  # the result is dominated, the last epoch is not
+        if result.get(row.name, 0.0) > bounds[row.name]:
+            weighed.append(Evidence(row, result[row.name], bounds[row.name], end, end, edges, row.weight))
+    return weighed
+
+
+def _unless_untouched(seen: list[Evidence], entropy: Series) -> list[Evidence]:
+    """Signs in a genotype of an α that has hardly left its initial values: a risk, not a decision."""
+    early = [e.threshold.name in GENOTYPE and entropy.get(e.epoch, 0.0) > UNTOUCHED for e in seen]
+    return [replace(e, weight="warns") if at_start else e for e, at_start in zip(seen, early, strict=True)]
+
+
+def _state(seen: list[Evidence]) -> tuple[State, int | None]:
+    decisive = [e.since for e in seen if e.weight == "decides"]
+    if decisive:
+        return "collapsed", min(decisive)
+    points = 0
+    for e in sorted(seen, key=lambda e: e.since):
+        points += POINTS[e.weight]
+        if points >= AT_RISK:
+            return "at risk", e.since
+    return "healthy", None
+
+
+def _take(state: State, seen: list[Evidence], history: History, found: Mapping[str, Series]) -> Take:
+    """The genotype to take: the last one of a healthy search, else one from before the signs."""
+    end, final = history.epochs[-1], history.final
+    if state != "healthy" and final is not None:
+        share = max(skip_share(history, final, kind) for kind in history.plain_kinds)
+        free = max(avoidable(history, final, kind) for kind in history.plain_kinds)
+        escaped = any(e.weight == "warns" for e in seen)
+        if max(share, free) <= MAJORITY and (share <= FEW or escaped):
+            return Take(None, final, "it is not dominated by operations without parameters")
+    if state == "healthy":
+        epoch, why = end, "nothing speaks against it"
+    elif not found.get("genotype/skip_share"):
+        epoch, why = end, "no other is known"
+    else:
+        epoch, why = _sound_epoch(seen, history, found)
+    if epoch == end and final is not None and (state == "healthy" or not history.genotypes):
+        return Take(None, final, why)
+    known = history.genotypes.get(epoch)
+    if known is None and epoch in history.alphas:
+        known = strongest(history, history.alphas[epoch])
+    return Take(epoch, known, why)
+
+
+def _sound_epoch(seen: list[Evidence], history: History, found: Mapping[str, Series]) -> tuple[int, str]:
+    """An epoch from before the signs whose genotype is not dominated, and why it is chosen."""
+    skips, free = found["genotype/skip_share"], found.get("genotype/avoidable", {})
+    sound = [at for at in skips if max(skips[at], free.get(at, 0.0)) <= MAJORITY]
+    risen = [e.epoch for e in seen if e.threshold.name == "curvature_rise"]
+    if risen:
+        centre = curvature_rise(history, found)[risen[0]][1]
+        before = [at for at in sound if at <= centre]
+        if before:
+            return before[-1], "before the curvature rose"
+    onset = min(e.since for e in seen if e.weight != "notes")
+    early = [at for at in sound if at < onset and history.progress(at) >= SETTLED]
+    if early:
+        return early[-1], "the last one before the first sign"
+    settled = [at for at in skips if history.progress(at) >= SETTLED] or list(skips)
+    best = min(settled, key=lambda at: (skips[at], free.get(at, 0.0), -at))
+    why = "the one with the fewest skip connections"
+    return best, why if best in sound else f"{why}, but dominated too: search again"
+
+
+def _remedies(seen: list[Evidence], history: History) -> tuple[Remedy, ...]:
+    """What to try, the most direct remedies of the weightiest signs first, without what the search already did."""
+    ranked = [name for e in seen if e.weight != "notes" for name in e.threshold.helps]
+    named = [REMEDIES[name] for name in dict.fromkeys(ranked) if not _in_use(name, history)]
+    return tuple(named[:TRIES])
+
+
+def _in_use(name: str, history: History) -> bool:
+    settings = history.settings
+    if name == "weight_decay":
+        value = settings.get("weight_decay", 0.0)
+        return isinstance(value, int | float) and value >= ROBUST_DECAY
+    if name == "drop_path":
+        return bool(settings.get("drop_path"))
+    parts = [part.get("class_path", "") for part in settings.values() if isinstance(part, dict)]
+    return any(str(path).rpartition(".")[2] == name for path in parts)
+
+
+MISSING = {
+    "curvature": ("curvature/max", "arch/curvature"),
+    "discretisation gap": ("gap/accuracy", "gap/discrete_accuracy"),
+    "overfitting": ("generalisation/accuracy",),
+    "layer alignment": ("gradient/alignment",),
+    "gradient match": ("gradient/match",),
+    "rank correlation": ("ranking/tau",),
+    "α": ("alpha/entropy",),
+    "genotypes": ("genotype/skip_share",),
+}
+
+
+def _missing(found: Mapping[str, Series], history: History) -> tuple[str, ...]:
+    return tuple(name for name, series in MISSING.items() if not any(found.get(one) for one in series))

@@ -1,0 +1,222 @@
+"""What is said about a search, and how it reads: in the terminal, as Markdown, as JSON."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from robustnas.analysis.calibration import RATES
+from robustnas.analysis.thresholds import Remedy, Threshold, Weight
+from robustnas.spaces import Genotype
+
+State = Literal["healthy", "at risk", "collapsed"]
+
+SCHEMA = 1
+WORDS = {">": "over", ">=": "at least", "<": "under", "<=": "at most"}
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A sign of collapse that was seen.
+
+    Args:
+        threshold: The row of the table that it passes.
+        value: What was measured.
+        bound: The threshold in this space.
+        epoch: Epoch of the measurement.
+        since: First epoch from which on the sign was there.
+        edges: Kept edges of a cell.
+        weight: What it counts for; a decisive sign that the search escaped from only warns.
+    """
+
+    threshold: Threshold
+    value: float
+    bound: float
+    epoch: int
+    since: int
+    edges: int
+    weight: Weight
+
+    @property
+    def shown(self) -> str:
+        """The value for people, such as ``7 of 8``."""
+        return self._figure(self.value) + (f" of {self.edges}" if self.threshold.unit == "edges" else "")
+
+    @property
+    def limit(self) -> str:
+        """The threshold for people, such as ``over 4``."""
+        return f"{WORDS[self.threshold.comparison]} {self._figure(self.bound)}"
+
+    @property
+    def rate(self) -> str:
+        """How often the alarm was right on recorded runs."""
+        rate = RATES.get(self.threshold.name)
+        return str(rate) if rate else "hit rate not measured"
+
+    def _figure(self, value: float) -> str:
+        if self.threshold.unit == "%":
+            return f"{100 * value:.0f} %"
+        return f"{value * self.edges:.2g}" if self.threshold.unit == "edges" else f"{value:.3g}"
+
+    def as_data(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        row = self.threshold
+        return {
+            "name": row.name, "measure": row.measure, "series": row.series, "value": self.value,
+            "comparison": row.comparison, "threshold": self.bound, "shown": self.shown, "limit": self.limit,
+            "epoch": self.epoch, "since": self.since, "weight": self.weight, "source": row.source,
+            "words": row.words, "rate": asdict(RATES[row.name]) if row.name in RATES else None,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Take:
+    """The genotype to take.
+
+    Args:
+        epoch: Epoch after which it was read out, or ``None`` for the one the search ended with.
+        genotype: The genotype, where it is known.
+        why: The reason, in a few words.
+    """
+
+    epoch: int | None
+    genotype: Genotype | None
+    why: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A search judged.
+
+    Args:
+        state: ``healthy``, ``at risk`` or ``collapsed``.
+        since: Epoch from which on that holds, ``None`` where the search is healthy.
+        epoch: Last epoch that was judged.
+        planned: Epochs that were planned, where that is known.
+        finished: Whether the search has ended.
+        evidence: What speaks for it, the weightiest first.
+        take: The genotype to take.
+        remedies: What to try next, the most promising first.
+        missing: What was not measured.
+        space: Name of the search space.
+        name: Where the history came from.
+        first: Number of its first epoch, 0 or 1.
+        read_as: What was assumed in reading it.
+    """
+
+    state: State
+    since: int | None
+    epoch: int
+    planned: int | None
+    finished: bool
+    evidence: tuple[Evidence, ...]
+    take: Take
+    remedies: tuple[Remedy, ...]
+    missing: tuple[str, ...]
+    space: str
+    name: str = ""
+    first: int = 0
+    read_as: str = ""
+
+    @property
+    def line(self) -> str:
+        """One line, such as ``collapsed since epoch 21: skip connections in the genotype 7 of 8 (over 4)``."""
+        main = next((e for e in self.evidence if e.weight != "notes"), None)
+        if self.state == "healthy" or main is None:
+            return f"{self.state}: {self._seen}"
+        return f"{self._head}: {main.threshold.measure} {main.shown} ({main.limit})"
+
+    def text(self) -> str:
+        """For a terminal, at most 80 columns."""
+        known = [f"  {line}" for line in (f"{self.space}, {self._where}", self.name) if line]
+        known += [*_wrapped(self.read_as, 2), *([f"  {self._trust}"] if self._trust else [])]
+        lines = [self._head, *known, ""]
+        for e in self.evidence:
+            lines += [
+                f"  {e.weight:<8} {e.threshold.measure:<42} {e.shown:>7}  {e.limit}",
+                *_wrapped(f"since epoch {e.since}: {e.threshold.words}", 11),
+                *_wrapped(f"{e.threshold.source}; {e.rate}", 11),
+            ]
+        lines += [] if self.evidence else [f"  {self._seen}"]
+        lines += ["", *_wrapped(f"take     {self._taken}", 2, 11)]
+        if self.take.genotype is not None and self.state != "healthy":
+            lines += _wrapped(str(self.take.genotype), 11)
+        for i, remedy in enumerate(self.remedies):
+            lines += ["", f"  {'' if i else 'try':<8} {remedy.setting}"] if not i else [f"  {'':<8} {remedy.setting}"]
+            lines += _wrapped(remedy.why, 13)
+        if self.missing:
+            lines += ["", *_wrapped(f"not seen {', '.join(self.missing)}", 2, 11)]
+        return "\n".join(line.rstrip() for line in lines) + "\n"
+
+    def markdown(self) -> str:
+        """For TensorBoard's text page and reports."""
+        lines = [
+            f"## {self._head[0].upper()}{self._head[1:]}",
+            "",
+            f"{self.space}, {self._where}. {self._trust}".rstrip(),
+            "",
+        ]
+        if self.evidence:
+            lines += ["| sign | measured | meaning |", "|---|---|---|"]  # few columns: TensorBoard breaks words
+            lines += [
+                f"| **{e.weight}**: {e.threshold.measure} | {e.shown} ({e.limit}) since epoch {e.since} | "
+                f"{e.threshold.words} ({e.threshold.source}; {e.rate}) |"
+                for e in self.evidence
+            ]
+        else:
+            lines += [f"{self._seen[0].upper()}{self._seen[1:]}."]
+        lines += ["", f"**Take** {self._taken}."]
+        if self.take.genotype is not None:
+            lines += ["", f"`{self.take.genotype}`"]
+        if self.remedies:
+            lines += ["", "**Try**", "", *(f"- `{remedy.setting}`: {remedy.why}" for remedy in self.remedies)]
+        if self.missing:
+            lines += ["", f"Not seen: {', '.join(self.missing)}."]
+        return "\n".join(lines) + "\n"
+
+    def to_json(self) -> str:
+        """JSON with a schema version: state, epochs, evidence with numbers and thresholds, genotype, remedies."""
+        data = {
+            "schema": SCHEMA, "state": self.state, "since": self.since, "epoch": self.epoch, "planned": self.planned,
+            "finished": self.finished, "space": self.space, "evidence": [e.as_data() for e in self.evidence],
+            "take": {
+                "epoch": self.take.epoch,
+                "genotype": None if self.take.genotype is None else json.loads(self.take.genotype.to_json()),
+                "why": self.take.why,
+            },
+            "try": [asdict(remedy) for remedy in self.remedies],
+            "missing": list(self.missing), "first": self.first, "read_as": self.read_as,
+        }  # fmt: skip
+        return json.dumps(data, indent=2, allow_nan=False) + "\n"
+
+    @property
+    def _head(self) -> str:
+        return self.state if self.since is None else f"{self.state} since epoch {self.since}"
+
+    @property
+    def _where(self) -> str:
+        end = "finished" if self.finished else "running"
+        return f"{end} at epoch {self.epoch}" + (f" of {self.planned} (from {self.first})" if self.planned else "")
+
+    @property
+    def _trust(self) -> str:
+        return f"This verdict on {RATES[self.state]}" if self.state in RATES else ""
+
+    @property
+    def _seen(self) -> str:
+        hint = next((f", but {e.threshold.measure} {e.shown}" for e in self.evidence if e.weight == "hints"), "")
+        return f"no sign that decides up to epoch {self.epoch}{hint}" if hint else f"no sign up to epoch {self.epoch}"
+
+    @property
+    def _taken(self) -> str:
+        which = "the final genotype" if self.take.epoch is None else f"the genotype after epoch {self.take.epoch}"
+        return f"{which}: {self.take.why}"
+
+
+def _wrapped(text: str, first: int, rest: int | None = None) -> list[str]:
+    return textwrap.wrap(
+        text, 80, initial_indent=" " * first, subsequent_indent=" " * (first if rest is None else rest),
+        break_on_hyphens=False,
+    )  # fmt: skip

@@ -1,6 +1,0 @@
-"""What a search has to beat: random search, evolution, successive halving and a plain residual network."""
-
-from robustnas.baselines.sampling import Baseline, RandomSearch, RegularisedEvolution, affordable
-from robustnas.baselines.trace import Evaluate, Trace, Trial
-
-__all__ = ["Baseline", "Evaluate", "RandomSearch", "RegularisedEvolution", "Trace", "Trial", "affordable"]

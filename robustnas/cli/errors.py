@@ -1,0 +1,240 @@
+"""Errors of the command line in one sentence."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import importlib
+import inspect
+import re
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from robustnas.runtime.paths import expand, find_config
+from robustnas.runtime.safe_yaml import read_yaml
+from robustnas.runtime.trust import is_trusted, own_sentence
+
+WORDS = ("checkpoint_every", "ckpt_path", "config", "data", "diagnostics", "model", "run", "seed_everything", "trainer")
+
+
+class CommandLineError(ValueError):
+    """A command line, or a configuration, that does not fit the options of its command."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser of options that says what is wrong in one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        """Refuse a command line.
+
+        Args:
+            message: What argparse says.
+
+        Raises:
+            CommandLineError: Always, in one sentence.
+        """
+        raise CommandLineError(self._sentence(message))
+
+    def _sentence(self, message: str) -> str:
+        if unknown := re.search(r"unrecognized arguments: ([^\s=]*)", message):
+            close = difflib.get_close_matches(unknown[1], list(self._option_string_actions), n=1)
+            return f"Expected an option of `{self.prog}`, but got `{unknown[1]}`" + _hint(close, "; see --help.")
+        if wrong := re.search(r"argument (?:-\w/)?([\w-]+): invalid (\w+) value: (.*)", message):
+            return f"Expected `{wrong[1]}` to be {wrong[2]}, but got {wrong[3]}."
+        if wrong := re.search(r"argument (?:-\w/)?([\w-]+): invalid choice: (\S+) \(choose from (.*)\)", message):
+            return f"Expected `{wrong[1]}` to be one of {wrong[3]}, but got {wrong[2]}."
+        if wrong := re.search(r"argument (?:-\w/)?([\w-]+): expected (at least one|one) argument", message):
+            return f"Expected `{wrong[1]}` to have a value, but got none."
+        return explain(message)
+
+
+def checked(words: Sequence[str]) -> list[str]:
+    """Refuse a nameless run, and configurations that are no YAML or stand for too much, before they are parsed.
+
+    Args:
+        words: The command line.
+
+    Returns:
+        The command line, with the path of each configuration in place of its name.
+
+    Raises:
+        CommandLineError: If one is refused, or there is no such configuration.
+    """
+    found: list[str] = []
+    for word in words:
+        if word == "--run=":
+            raise CommandLineError("Expected `--run` to name a folder, but got ''.")
+        option, equals, value = word.partition("=")
+        if option in ("-c", "--config") and equals:
+            found.append(f"{option}={_configuration(value)}")
+        elif found and found[-1] in ("-c", "--config"):
+            found.append(_configuration(word))
+        else:
+            found.append(word)
+    return found
+
+
+def _configuration(name: str) -> str:
+    if not name or any(sign in name for sign in ("{", "\n", ": ")):  # YAML itself, which the parser takes too
+        return name
+    try:
+        path = find_config(name)
+        read_yaml(path)
+    except (OSError, ValueError) as error:
+        raise CommandLineError(str(error)) from error
+    return str(path)
+
+
+def path_option(name: str) -> Callable[[str], str]:
+    """What a parser does with an option that is a path: replace ``~`` and environment variables.
+
+    Args:
+        name: The option, for the message.
+
+    Returns:
+        A function of the word that was given.
+    """
+
+    def read(word: str) -> str:
+        try:
+            return word and str(expand(word, name))
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return read
+
+
+def check_linked(module: type, argument: str, given: object, read: object) -> None:
+    """Refuse an argument of a module that the data say otherwise, where it is not its default.
+
+    Args:
+        module: The class.
+        argument: Its argument.
+        given: Its value in the configuration.
+        read: What the data have.
+
+    Raises:
+        ValueError: If it is refused.
+    """
+    signatures = (inspect.signature(base).parameters for base in module.__mro__)
+    default = next((parameters[argument].default for parameters in signatures if argument in parameters), None)
+    if given not in (default, read):
+        raise ValueError(
+            f"Expected `{argument}` to be {read!r}, as in the data, but got {given!r}; it can be left out."
+        )
+
+
+def explain(message: str) -> str:
+    """Say in one sentence what an error of the argument parser says in ten lines.
+
+    Args:
+        message: The parser's message.
+
+    Returns:
+        A sentence that names the option, what was expected, and what came.
+    """
+    return (
+        own_sentence(message)
+        or _of_name(message)
+        or _of_config(message)
+        or _of_value(message)
+        or f"Expected options that make sense, but got: {' '.join(message.split())}"
+    )
+
+
+def _of_name(message: str) -> str | None:
+    """What is wrong with the name of an option."""
+    if unknown := re.search(r"(?:Option|Key) '([^']+)' is not (?:accepted|expected)", message):
+        return _unknown(unknown[1], re.findall(r"class_path '([\w.]+)'", message))
+    if unknown := re.search(r"[Uu]nrecognized arguments: ([^\s=]+)|does not accept option '([^']+)'", message):
+        known = [*WORDS, *(f"trainer.{name}" for name in _arguments("pytorch_lightning.Trainer"))]
+        option = unknown[1] or unknown[2]
+        close = difflib.get_close_matches(option.lstrip("-"), known, n=1)
+        return f"Expected an option of the command, but got `{option}`" + _hint(close, "; see --help.")
+    if missing := re.search(r"arguments are required: (.*)", message):
+        names = [re.sub(r"^(fit|validate|test)\.", "", name) for name in missing[1].split(", ")]
+        owner = re.findall(r"class_path '(?:[\w.]+\.)?(\w+)'", message)
+        where = f" of {owner[-1]}" if owner else ""
+        return f"Expected {' and '.join(f'`{name}`' for name in names)}{where} to be given, but got none."
+    if missing := re.search(r"argument (?:-c/)?(\S+): expected one argument", message):
+        return f"Expected `{missing[1]}` to have a value, but got none."
+    if missing := re.search(r'Key "([^"]+)" is required', message):
+        return f"Expected `{missing[1]}` to be given, but got none."
+    return None
+
+
+def _of_config(message: str) -> str | None:
+    """What is wrong with a YAML file."""
+    failed = re.search(r'(?:Problems parsing config:|Parser key "config":(?= while ))\s*(.*)', message, re.DOTALL)
+    if failed:
+        return f"Expected `--config` to be YAML, but got text that fails: {' '.join(failed[1].split())}."
+    if other := re.search(r"Unexpected config:\s*(.*)", message):
+        return f"Expected `--config` to be a YAML file of options with their values, but got {other[1]!r}."
+    return None
+
+
+def _of_value(message: str) -> str | None:
+    """What is wrong with the value of an option."""
+    keys = re.findall(r'Parser key "([\w.]+)"', message)
+    values = re.findall(r"Got value: (.*)", message) or re.findall(r"Given value: (.*)", message)
+    path = (
+        re.search(r"import path string: (\S+)", message)
+        or re.search(r"class_path '([^']+)':\s+(?:module '|No module|Import path)", message)
+        or re.search(r"does not correspond to a subclass of [^~]*Given value: (\S+)", message)
+    )
+    if keys and path:
+        name = path[1].rpartition(".")[2]
+        close = difflib.get_close_matches(name, [known for known in _classes() if known != name], n=1)
+        expected = f"Expected `{keys[-1]}` to be the name or import path of a class that fits"
+        return f"{expected}, but got {path[1]!r}" + _hint(close, ".")
+    if not (keys and values):
+        return None
+    kinds = [kind for kind in re.findall(r"Expected an? <class '([\w.]+)'>", message) if kind != "NoneType"]
+    literals = re.findall(r"Expected an? (?:typing\.)?Literal\[(.*?)\]", message)
+    if literals and not kinds:
+        return f"Expected `{keys[-1]}` to be one of {', '.join(literals)}, but got {values[-1]!r}."
+    if keys[-1] == "genotype":
+        return (
+            f"Expected `genotype` to be a file, a run folder or a line that YAML reads as text, but got {values[-1]}."
+        )
+    if keys[-1] in ("model", "data"):
+        return f"Expected `{keys[-1]}` to be a class, by name or as class_path and init_args, but got {values[-1]}."
+    several = re.search(r"Expected (an? (?:tuple|list) with [^.\n]*)", message)
+    wanted = " or ".join(dict.fromkeys(kinds[-1:] if len(keys) > 1 else kinds))
+    wanted = wanted or (several[1] if several else "of another type")
+    return f"Expected `{keys[-1]}` to be {wanted}, but got {values[-1]!r}."
+
+
+def _unknown(option: str, class_paths: list[str]) -> str:
+    known = sorted({name for path in class_paths for name in _arguments(path)})
+    where = f" of {class_paths[-1].rpartition('.')[2]}" if class_paths else ""
+    close = difflib.get_close_matches(option.rpartition(".")[2], known, n=1)
+    return f"Expected an option{where}, but got `{option}`" + _hint(
+        close, f", which has {', '.join(known)}." if known else "."
+    )
+
+
+def _hint(close: list[str], otherwise: str) -> str:
+    return f"; did you mean `{close[0]}`?" if close else otherwise
+
+
+def _classes() -> list[str]:
+    """Names of the classes that a YAML file can give without their modules."""
+    modules = (sys.modules.get(f"robustnas.{name}") for name in ("variants", "training", "data", "strategies"))
+    return sorted(
+        {name for module in modules if module for name, value in vars(module).items() if inspect.isclass(value)}
+    )
+
+
+def _arguments(path: str) -> set[str]:
+    module, _, name = path.rpartition(".")
+    if not is_trusted(path):  # the text of a message may come from a file
+        return set()
+    try:
+        bases = getattr(importlib.import_module(module), name).__mro__
+    except (ImportError, AttributeError, ValueError):
+        return set()
+    # Variants pass on **shared, so the names lie with their bases.
+    own = (base for base in bases if base.__module__.startswith(("robustnas", "pytorch_lightning")))
+    return {argument for base in own for argument in inspect.signature(base).parameters} - {"shared", "arguments"}

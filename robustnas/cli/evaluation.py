@@ -1,0 +1,118 @@
+"""Train a network from scratch on the data of a run, and test it once."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from robustnas.cli import lightning_cli
+from robustnas.runtime.safe_yaml import read_yaml
+from robustnas.spaces import find_space
+
+
+@dataclass(frozen=True)
+class Result:
+    """What an evaluation measured.
+
+    Args:
+        name: What was evaluated.
+        metrics: Metrics on the test set by name.
+        parameters: Number of weights, those of an auxiliary head included.
+        seconds: Time that training and testing took.
+        folder: Folder of the run.
+        device: What it ran on.
+    """
+
+    name: str
+    metrics: dict[str, float]
+    parameters: int
+    seconds: float
+    folder: Path
+    device: str = "cpu"
+
+
+def data_of(folder: Path) -> dict[str, Any]:
+    """The data section of a run's configuration.
+
+    Args:
+        folder: Folder of the run.
+
+    Returns:
+        ``class_path`` and ``init_args``, without the seed, which is set with ``--seed_everything``.
+
+    Raises:
+        ValueError: If the folder holds no configuration with data.
+    """
+    data = section_of(folder, "data")
+    data["init_args"].pop("seed", None)
+    return data
+
+
+def recipe_of(space: str) -> str:
+    """The recipe of a space's paper.
+
+    Args:
+        space: Search space, by name or import path.
+
+    Returns:
+        A configuration file, to which the genotype and the data are still to be given.
+    """
+    return str(files("robustnas.configs") / f"evaluate_{find_space(space).skeleton}.yaml")
+
+
+def section_of(folder: Path, name: str) -> dict[str, Any]:
+    """A section of a run's configuration.
+
+    Args:
+        folder: Folder of the run.
+        name: The section, ``model`` or ``data``.
+
+    Returns:
+        ``class_path``, ``init_args`` and what else it has.
+
+    Raises:
+        ValueError: If the folder holds no configuration with that section.
+    """
+    path = folder / "config.yaml"
+    content = read_yaml(path)
+    section = content.get(name) if isinstance(content, dict) else None
+    section = {"init_args": {}, **section} if isinstance(section, dict) else {}
+    if not isinstance(section.get("class_path"), str) or not isinstance(section["init_args"], dict):
+        raise ValueError(f"Expected {path} to be the configuration of a run with `{name}`, but it has no class of it.")
+    return section
+
+
+def train_and_test(name: str, words: list[str], again: str | None = None) -> Result:
+    """Train a network and measure it on the test set once.
+
+    Args:
+        name: What is evaluated, for the table.
+        words: Options of ``robustnas fit``.
+        again: The command line that goes on after an interruption.
+
+    Returns:
+        What was measured.
+    """
+    start = time.perf_counter()
+    run = lightning_cli.main(["fit", *words], again=again)
+    measured = run.trainer.test(run.model, datamodule=run.datamodule, verbose=False)
+    count = sum(parameter.numel() for parameter in run.model.parameters())
+    return Result(name, dict(measured[0]), count, time.perf_counter() - start, run.folder, device_of(run))
+
+
+def device_of(run: lightning_cli.RobustCLI) -> str:
+    """What a run ran on.
+
+    Args:
+        run: The run, after its end.
+
+    Returns:
+        The name of the GPU, or the kind of another device, such as ``cpu``.
+    """
+    device = run.trainer.strategy.root_device
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device.type)

@@ -1,0 +1,298 @@
+"""``robustnas fit``, ``validate`` and ``test``: LightningCLI, with a folder for each run."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import warnings
+from contextlib import ExitStack, nullcontext
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from jsonargparse import ArgumentError
+from lightning_fabric.plugins import CheckpointIO
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning import Trainer
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from pytorch_lightning.utilities.model_helpers import is_overridden
+
+from robustnas.cli.errors import CommandLineError, check_linked, checked, explain
+from robustnas.data import ImageData
+from robustnas.runs.run_lock import held, starting_point
+from robustnas.runtime.atomic_files import write_text
+from robustnas.runtime.environment import check_variables
+from robustnas.runtime.launch import beside_others, check_launch, going_on, processes
+from robustnas.runtime.paths import expand
+from robustnas.runtime.precision import Matmul, matmul_precision
+from robustnas.runtime.safe_files import check_numbers
+from robustnas.runtime.trust import only_trusted, own_sentence
+from robustnas.training import SearchModule
+from robustnas.training.changes import options_of
+from robustnas.training.checkpointing import LastCheckpoint, WholeCheckpoints, check_checkpoint, readable
+from robustnas.training.checks import check_fit, check_precision, check_trainer
+from robustnas.training.events import Events, failed_writes_once
+from robustnas.training.module import Module
+from robustnas.training.recorder import check_manifest, run_folder
+
+LINKS: dict[str, Any] = {
+    "num_classes": lambda data: data.num_classes,
+    "image_channels": lambda data: data.image_shape[0],
+    "task": lambda data: data.task,
+}
+NAMED = ("robustnas.variants", "robustnas.diagnostics")  # rooms whose classes a YAML file can name shortly
+
+
+class RobustCLI(LightningCLI):
+    """LightningCLI for searches and evaluations.
+
+    The number of classes, the channels and the task come from the data, the seed of everything from
+    ``seed_everything``. A run has a folder: ``--run``, or a new one under ``runs/``.
+    """
+
+    def __init__(self, *args: Any, again: str | None = None, **options: Any) -> None:
+        self.again, self.words = again, list(options["args"])
+        with ExitStack() as self.precision:  # a setting of the process, which another run in it may not want
+            super().__init__(*args, **options)
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument("--run", type=str | None, default=None, help="Folder of the run (default: new, in runs/).")
+        parser.add_argument(
+            "--matmul_precision",
+            type=Matmul | None,
+            default=None,
+            help="How float32 is multiplied: highest in full, high with TF32 on GPUs, medium with bfloat16 on CPUs too "
+            "(default: as torch does, with TF32 in convolutions on GPUs).",
+        )
+        parser.add_argument("--checkpoint_every", type=int, default=0, help="Steps between checkpoints in an epoch.")
+        parser.add_lightning_class_args(importlib.import_module(NAMED[1]).Diagnostics, "diagnostics")
+        for argument, read in LINKS.items():
+            parser.link_arguments("data", f"model.init_args.{argument}", compute_fn=read, apply_on="instantiate")
+        for part in ("model", "data"):
+            parser.link_arguments("seed_everything", f"{part}.init_args.seed", compute_fn=_seed)
+
+    def _parse_ckpt_path(self) -> None:
+        """Checkpoints hold no options of the command line, and are checked once the model is there."""
+
+    def instantiate_classes(self) -> None:
+        """Instantiate what is described, and refuse what the data say otherwise."""
+        super().instantiate_classes()
+        given = self.config[self.subcommand].model.init_args
+        for argument, read in LINKS.items():
+            check_linked(type(self.model), argument, given.get(argument), read(self.datamodule))
+
+    def before_instantiate_classes(self) -> None:
+        config, fitting = self.config[self.subcommand], self.subcommand == "fit"
+        if not hasattr(config.trainer, "precision"):
+            raise CommandLineError(f"Expected `trainer` to be options with their values, but got {config.trainer}.")
+        check_numbers({name: value for name, value in config.as_dict().items() if name != "config"})
+        check_precision(config.trainer.precision)
+        check_launch(processes(config.trainer), int(config.trainer.num_nodes))
+        self.precision.enter_context(matmul_precision(config.matmul_precision))
+        for name in ("run", "ckpt_path"):
+            if config.get(name):
+                config[name] = str(expand(config[name], f"--{name}"))
+        checkpoint = config.get("ckpt_path")
+        folder = config.run or os.environ.get("ROBUSTNAS_RUN")
+        if folder is None and checkpoint not in (None, "last", "auto"):
+            folder = str(Path(checkpoint).parent)
+        if folder is None and checkpoint is not None:
+            raise ValueError("Expected `--run` to name the run whose last checkpoint is meant, but got none.")
+        if checkpoint is None and not fitting:
+            raise ValueError("Expected `--ckpt_path` to name the checkpoint to measure, but got none.")
+        self.folder = Path(folder or _new_folder(config))
+        os.environ["ROBUSTNAS_RUN"] = str(self.folder)  # the processes that Lightning starts share the folder
+        self.asked, self.checkpoint = checkpoint, starting_point(self.folder, checkpoint, readable, writes=fitting)
+        config.ckpt_path = None if self.checkpoint is None else str(self.checkpoint)
+        if self.checkpoint is not None and not self.checkpoint.is_file():
+            raise ValueError(f"Expected `--ckpt_path` to be a checkpoint, but there is no file {self.checkpoint}.")
+        if fitting:
+            again = self.again or going_on(self.words, "--run", str(self.folder), "--ckpt_path", "last")
+            saver = LastCheckpoint(self.folder, config.checkpoint_every, again, self.again is not None)
+            self.trainer_defaults["callbacks"] = [saver]
+        else:
+            self.save_config_callback = None  # the folder keeps the configuration that trained
+
+    def fit(self, **arguments: Any) -> None:
+        """Train, in a folder that nobody else writes to."""
+        writes = self.trainer.is_global_zero  # already known, whoever starts the other processes
+        with held(self.folder) if writes else nullcontext():
+            if writes and self.checkpoint is None:
+                starting_point(self.folder, self.asked, readable)  # still free, now that nobody else can take it
+            self.trainer.fit(**arguments)
+
+    def before_fit(self) -> None:
+        """Refuse what the trainer would, but before it leaves anything in the folder."""
+        self.datamodule.trainer = self.trainer  # for the number of processes
+        check_trainer(self.trainer)
+        self.datamodule.setup("fit")
+        run = {"max_epochs": self.trainer.max_epochs, "precision": self.trainer.precision}
+        check_fit(self.model, SimpleNamespace(**run, datamodule=self.datamodule), "fit")  # type: ignore[arg-type]
+        if self.checkpoint is not None:
+            given = options_of(self.model, self.trainer, self.datamodule)
+            check_checkpoint(self.checkpoint, self.model, self.trainer, given)
+            check_manifest(self.checkpoint)
+
+    def before_validate(self) -> None:
+        if self.checkpoint is not None:
+            check_checkpoint(self.checkpoint, self.model, self.trainer)
+
+    def before_test(self) -> None:
+        self.before_validate()
+        if not is_overridden("test_step", self.model):
+            raise ValueError(
+                f"Expected `model` to be an evaluation, since a search never sees the test set, "
+                f"but got {type(self.model).__name__}; `robustnas evaluate` trains and tests what it found."
+            )
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        config = self.config[self.subcommand].trainer
+        kwargs.setdefault("default_root_dir", str(self.folder.absolute()))  # Lightning expands a `~` of a relative one
+        kwargs.setdefault("use_distributed_sampler", False)  # the loaders know their process themselves
+        if config.logger in (None, True):
+            folder = self.folder.absolute()
+            kwargs.setdefault("logger", Events(folder.parent, folder.name, "", default_hp_metric=False))
+        plugins = self.config_init[self.subcommand].trainer.plugins or []
+        plugins = plugins if isinstance(plugins, list) else [plugins]
+        if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
+            kwargs.setdefault("plugins", [*plugins, WholeCheckpoints()])
+        if isinstance(self.model, SearchModule) and config.strategy == "auto" and processes(config) > 1:
+            kwargs.setdefault("strategy", "flat")
+        try:
+            return super().instantiate_trainer(**kwargs)
+        except (ValueError, TypeError, MisconfigurationException) as error:
+            raise _of_trainer(error) from error
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        try:
+            super()._run_subcommand(subcommand)
+        except MisconfigurationException as error:
+            raise _of_trainer(error) from error
+
+
+class Described(RobustCLI):
+    """The model and the data of a configuration, without a run: no folder is made, and nothing is trained."""
+
+    def before_instantiate_classes(self) -> None:
+        """There is no folder to make."""
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        return Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Nothing is run."""
+
+
+@failed_writes_once()
+@only_trusted()
+def main(arguments: list[str], run: type[RobustCLI] = RobustCLI, again: str | None = None) -> RobustCLI:
+    """Run ``fit``, ``validate`` or ``test``.
+
+    Args:
+        arguments: The subcommand and its options.
+        run: What is done with them.
+        again: The command line that goes on after an interruption, where this run is only a part of its work.
+
+    Returns:
+        What was run, with its ``model``, ``datamodule``, ``trainer`` and ``folder``.
+
+    Raises:
+        CommandLineError: If an option is unknown or wrong.
+        ValueError: If the run cannot start.
+    """
+    _quiet()
+    for name in NAMED:
+        importlib.import_module(name)
+    check_variables()
+    child = "LOCAL_RANK" in os.environ
+    exact = {"allow_abbrev": False}  # a misspelt option must not pass for another one
+    try:
+        arguments = checked(arguments)
+        return run(
+            Module,
+            ImageData,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            auto_configure_optimizers=False,
+            seed_everything_default=0,
+            save_config_callback=SaveConfig,
+            parser_kwargs={"exit_on_error": False, **exact, **{name: dict(exact) for name in RobustCLI.subcommands()}},
+            trainer_defaults={"enable_model_summary": False},
+            args=arguments,
+            again=again,
+        )
+    except ArgumentError as error:
+        raise CommandLineError(explain(str(error))) from error
+    except ValueError as error:
+        own = own_sentence(str(error))
+        if own is None and "Does not validate against any of the Union" in str(error):  # while the classes are built
+            raise CommandLineError(explain(str(error))) from error
+        kind = CommandLineError if isinstance(error, CommandLineError) else ValueError
+        raise kind(own or str(error)) from error
+    finally:
+        if not child:
+            os.environ.pop("ROBUSTNAS_RUN", None)
+
+
+def _quiet() -> None:
+    """Silence what Lightning says about itself and about what is meant to be so."""
+    for logger in ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.seed"):
+        logging.getLogger(logger).setLevel(logging.WARNING)
+    for said in (
+        r"LightningCLI's args parameter",  # the dispatcher hands the arguments on
+        r"`isinstance\(treespec, LeafSpec\)`",  # Lightning 2.6 with torch 2.13
+        r"The '\w+' does not have many workers",  # data live in memory
+        r"The number of training batches",  # small data have few batches
+        r"The following callbacks returned in",  # testing after training meets the recorder again
+    ):
+        warnings.filterwarnings("ignore", said)
+
+
+class SaveConfig(SaveConfigCallback):
+    """Writes ``config.yaml``, whole or not at all, without the checkpoint where that is one of the run itself."""
+
+    def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
+        folder = run_folder(trainer)  # processes wait for each other here
+        if trainer.is_global_zero and not self.already_saved:
+            config = self.config.clone()
+            if config.ckpt_path is not None and folder.resolve() in Path(config.ckpt_path).resolve().parents:
+                config.ckpt_path = None
+            write_text(folder / self.config_filename, self.parser.dump(config, skip_none=False))
+        self.already_saved = True
+
+
+def new_folder(name: str) -> Path:
+    """A folder under ``runs/`` that does not exist yet: ``name`` with the next number.
+
+    Args:
+        name: What the run is.
+
+    Returns:
+        The folder, not made.
+    """
+    number = 1
+    while Path("runs", f"{name}-{number:03d}").exists():
+        number += 1
+    return Path("runs", f"{name}-{number:03d}")
+
+
+def _new_folder(config: Any) -> str:
+    if beside_others() or int(config.trainer.num_nodes) > 1:
+        raise ValueError("Expected `--run` to name the folder of a run of many processes, but got none.")
+    return str(
+        new_folder("-".join(str(config[part].class_path).rpartition(".")[2].lower() for part in ("model", "data")))
+    )
+
+
+def _of_trainer(error: Exception) -> ValueError:
+    says = " ".join(str(error).split())
+    return ValueError(
+        own_sentence(says) or f"Expected `trainer` to be one that can run here, but Lightning says: {says}"
+    )
+
+
+def _seed(value: bool | int) -> int:
+    if isinstance(value, bool) or not 0 <= value < 2**32:
+        raise ValueError(f"Expected `seed_everything` to be a number from 0 to {2**32 - 1}, but got {value}.")
+    return value

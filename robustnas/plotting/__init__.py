@@ -1,0 +1,1 @@
+"""Drawings of cells, curves and charts."""

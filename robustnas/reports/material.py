@@ -1,0 +1,124 @@
+"""What a report says about a run, read once from its folder."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from robustnas.analysis import History, Verdict, judge
+from robustnas.analysis.measures import measures
+from robustnas.runs.record import Run, read_json
+from robustnas.runtime.csv_files import read_csv
+from robustnas.spaces import Genotype, SearchSpace
+
+QUALITY = {"top1": "top-1 accuracy", "accuracy": "accuracy", "map": "mean average precision", "r2": "R²"}
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """A run as far as it got.
+
+    Args:
+        folder: Its folder, as it was given.
+        history: α, genotypes and measures by epoch.
+        verdict: What is said about it.
+        found: Every series, logged or computed from α and the genotypes, by name and epoch.
+        manifest: How it came about; empty where that is not known.
+        seconds: Time of its epochs, ``None`` where that is not known.
+        test: What the evaluation in it measured, ``None`` without one.
+    """
+
+    folder: Path
+    history: History
+    verdict: Verdict
+    found: Mapping[str, Mapping[int, float]]
+    manifest: Mapping[str, Any]
+    seconds: float | None
+    test: Mapping[str, float] | None
+
+    @classmethod
+    def read(cls, folder: str | Path, space: SearchSpace | str | None = None) -> Material:
+        """Read a run, finished or not, with diagnostics or without.
+
+        Args:
+            folder: Folder of a search.
+            space: The search space or its name; by default the one that the run names.
+
+        Returns:
+            What is there.
+        """
+        history, run = History.of_run(folder, space), Run(Path(folder))
+        return cls(
+            run.path, history, judge(history), measures(history),
+            run.manifest if (run.path / "manifest.json").exists() else {},
+            _seconds(run.path / "metrics.csv"), _test(run.path / "evaluation" / "test.json"),
+        )  # fmt: skip
+
+    @property
+    def genotypes(self) -> dict[int, Genotype]:
+        """Genotype by epoch, where one was recorded."""
+        return dict(sorted(self.history.genotypes.items()))
+
+    @property
+    def variant(self) -> str:
+        """Name of the method, empty where that is not known."""
+        return str(part(self.manifest, "module", "class_path") or "").rpartition(".")[2]
+
+    @property
+    def data(self) -> str:
+        """Name of the data, empty where that is not known."""
+        return str(part(self.manifest, "data", "source") or "")
+
+    @property
+    def epochs(self) -> str:
+        """How far it got."""
+        done, planned = len(self.history.epochs), self.history.planned
+        return f"{done} of {planned}" if planned else str(done)
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """First and last epoch."""
+        return self.history.epochs[0], self.history.epochs[-1]
+
+    @property
+    def quality(self) -> tuple[str, str] | None:
+        """Series and name of the metric on the validation data, ``None`` where only the loss is known."""
+        names = [name for name in self.found if name.startswith("val/") and name != "val/loss"]
+        ordered = [f"val/{name}" for name in QUALITY if f"val/{name}" in names] + names
+        return (ordered[0], QUALITY.get(ordered[0][4:], ordered[0][4:])) if ordered else None
+
+    def last(self, *names: str) -> float | None:
+        """The last value of the first of some series that was measured."""
+        values = next((self.found[name] for name in names if self.found.get(name)), None)
+        return values[max(values)] if values else None
+
+
+def part(data: Any, *keys: str) -> Any:
+    """What lies under some keys, one below the other, or ``None``."""
+    for key in keys:
+        data = data.get(key) if isinstance(data, Mapping) else None
+    return data
+
+
+def _seconds(path: Path) -> float | None:
+    if not path.exists():
+        return None
+    words = [row.get("seconds") for row in read_csv(path).records()]
+    try:
+        times = [float(word) for word in words if word]
+    except ValueError as error:
+        raise ValueError(f"Expected {path} to hold seconds as numbers, but got: {error}.") from error
+    return sum(time for time in times if math.isfinite(time)) if times else None
+
+
+def _test(path: Path) -> dict[str, float] | None:
+    if not path.exists():
+        return None
+    data = read_json(path)
+    if not isinstance(data, dict):
+        raise ValueError(f"Expected {path} to hold the metrics of a test, but got a {type(data).__name__}.")
+    numbers = {name: value for name, value in data.items() if isinstance(value, int | float)}
+    return {name: value for name, value in numbers.items() if abs(value) < 1e100}  # and not NaN

@@ -1,0 +1,228 @@
+"""The statistics of a study: who is compared with whom, and what follows, task by task and over all tasks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from robustnas.reports.study.material import RANDOM, Entry, Material, Metric, Task, design_kind
+from robustnas.statistics import (
+    Comparison,
+    PowerNote,
+    Profile,
+    Ranking,
+    RelativeImprovement,
+    Summary,
+    compare,
+    holm,
+    match,
+    note,
+    pairs_needed,
+    profile,
+    rank,
+    relative_improvement,
+    summarise,
+)
+from robustnas.statistics.pairs import smallest_p
+from robustnas.studies.grid import OFF, ON
+
+ALPHA = 0.05
+SIZES = ((0.2, "negligible"), (0.5, "small"), (0.8, "medium"), (1.2, "large"), (math.inf, "very large"))
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A row of the leaderboard.
+
+    Args:
+        entry: What was compared.
+        summary: Its scores over seeds.
+        gain: Improvement over random architectures; ``None`` without them, or where lower is better.
+    """
+
+    entry: Entry
+    summary: Summary
+    gain: RelativeImprovement | None
+
+
+@dataclass(frozen=True)
+class Family:
+    """Comparisons against one reference, whose p-values are corrected together.
+
+    Args:
+        reference: What the others are compared with.
+        comparisons: Entry to its comparison, the entry minus the reference.
+        alone: Entries that share fewer than two seeds with the reference.
+        power: What so few seeds cannot show; ``None`` where no differences spread.
+        seeds_needed: Seeds from which on an exact test of so many comparisons can call the clearest different.
+    """
+
+    reference: Entry
+    comparisons: Mapping[Entry, Comparison]
+    alone: tuple[Entry, ...]
+    power: PowerNote | None
+    seeds_needed: int
+
+
+def leaderboard(study: Material, task: Task) -> list[Standing]:
+    """Every entry of a task that has a score, the best mean first.
+
+    Args:
+        study: The study.
+        task: The task.
+
+    Returns:
+        The rows.
+    """
+    metric, random = study.metric(task), study.random(task)
+    rows = []
+    for entry in study.scored(task):
+        scores = list(study.scores(task, entry).values())
+        missing = study.planned(task, entry) - len(scores)
+        summary = summarise(scores, max(missing, 0), higher_is_better=metric.higher_is_better)
+        meant = random and metric.higher_is_better and fmean(random) > 0 and entry.variant != RANDOM
+        rows.append(Standing(entry, summary, relative_improvement(scores, random) if meant else None))
+    return sorted(rows, key=lambda row: -row.summary.mean if metric.higher_is_better else row.summary.mean)
+
+
+def reference_of(study: Material) -> Entry | None:
+    """What others are compared with: the design with all of its parts, or with none, else DARTS, else the first.
+
+    Args:
+        study: The study.
+
+    Returns:
+        The entry; a baseline only where there is nothing else; ``None`` if no cell is finished.
+    """
+    scored = [entry for entry in study.entries if any(study.scores(task, entry) for task in study.tasks)]
+    own = [entry for entry in scored if not entry.baseline] or scored
+    for entry in own:
+        if (kind := design_kind(study, entry.variant)) is not None:
+            wanted = ON if kind == "leave_one_out" else OFF
+            if all(level == wanted for _, level in entry.levels):
+                return entry
+    named = [entry for entry in own if entry.variant.casefold() == "darts"]
+    return next(iter([*named, *own]), None)
+
+
+def family(study: Material, task: Task, reference: Entry, others: Sequence[Entry] | None = None) -> Family:
+    """Paired comparisons over seeds against a reference, corrected by Holm for being many.
+
+    Args:
+        study: The study.
+        task: The task.
+        reference: What the others are compared with.
+        others: Which others; every other entry with a score by default.
+
+    Returns:
+        The comparisons.
+    """
+    base, results, alone = study.scores(task, reference), {}, []
+    for entry in study.scored(task) if others is None else others:
+        if entry == reference:
+            continue
+        scores = study.scores(task, entry)
+        if len(set(scores) & set(base)) < 2:
+            alone.append(entry)
+            continue
+        pairs = match(scores, base)
+        results[entry] = compare(pairs.first, pairs.second)
+    named = {str(place): result.permutation for place, result in enumerate(results.values())}
+    adjusted = list(holm(named).values())
+    comparisons = {
+        entry: Comparison(entry.label, result, "permutation", p, len(results))
+        for (entry, result), p in zip(results.items(), adjusted, strict=True)
+    }
+    spread = [result.deviation for result in results.values() if result.deviation > 0]
+    power = None
+    if spread:
+        deviation = math.sqrt(fmean(value**2 for value in spread)) * study.metric(task).scale
+        power = note(deviation, min(result.n for result in results.values()))
+    return Family(reference, comparisons, tuple(alone), power, pairs_needed(ALPHA, max(len(results), 1)))
+
+
+def best_differs(study: Material, task: Task, rows: Sequence[Standing]) -> bool:
+    """Whether the best entry of a leaderboard differs from the next, after Holm's correction for all of its others.
+
+    Args:
+        study: The study.
+        task: The task.
+        rows: The leaderboard.
+
+    Returns:
+        Whether it does: only then is the best printed bold.
+    """
+    if len(rows) < 2:
+        return False
+    found = family(study, task, rows[0].entry).comparisons.get(rows[1].entry)
+    return found is not None and found.adjusted < ALPHA
+
+
+def ranking(study: Material) -> tuple[Ranking | None, Profile | None, str]:
+    """Average ranks and performance profiles over tasks, or the reason why there are none.
+
+    Args:
+        study: The study.
+
+    Returns:
+        Ranks, profile, and a sentence.
+    """
+    tasks = [task for task in study.tasks if study.scored(task)]
+    full = [entry for entry in study.entries if tasks and all(study.scores(task, entry) for task in tasks)]
+    if len(tasks) < 2:
+        return None, None, "Ranks over tasks need at least two tasks, pairs of a space and a data set; there is one."
+    metrics = {study.metric(task) for task in tasks}
+    if len({metric.higher_is_better for metric in metrics}) > 1:
+        return None, None, "The tasks are scored in opposite directions, so that there are no ranks over them."
+    sign = 1.0 if study.metric(tasks[0]).higher_is_better else -1.0
+    scores = {
+        entry.label: [sign * fmean(study.scores(task, entry).values()) for task in tasks] for entry in full
+    }  # means over seeds: seeds are no tasks
+    left_out = [entry.label for entry in study.entries if entry not in full]
+    said = f"Without a score on every task, and so left out: {', '.join(left_out)}. " if left_out else ""
+    if len(full) < 2:
+        return None, None, f"{said}Fewer than two entries have a score on every task."
+    shares = profile({name: [100 * v if study.metric(tasks[0]).scale > 1 else v for v in row]
+        for name, row in scores.items()}) if len(metrics) == 1 else None  # fmt: skip
+    if len(full) < 3:
+        return None, shares, f"{said}A critical difference needs at least three entries; there are {len(full)}."
+    return rank(scores, ALPHA), shares, said
+
+
+def in_words(comparison: Comparison, metric: Metric, reference: str) -> str:
+    """A comparison for people who know no statistics.
+
+    Args:
+        comparison: The comparison, entry minus reference.
+        metric: The score.
+        reference: Name of the reference.
+
+    Returns:
+        A sentence.
+    """
+    result = comparison.result
+    better = (result.wins, result.losses) if metric.higher_is_better else (result.losses, result.wins)
+    won = f"better than {reference} in {better[0]} of {result.n} seeds"
+    size = f", a {size_of(result.effect)} effect for its spread" if result.effect is not None else ""
+    if comparison.adjusted < ALPHA:
+        return f"Different: {won}{size}."
+    if comparison.smallest >= ALPHA:
+        return f"Cannot be shown with {result.n} seeds, whatever the scores: {won}{size}."
+    return f"Not shown to differ: {won}{size}."
+
+
+def size_of(effect: float) -> str:
+    """A standardised difference in words, by Cohen's and Sawilowsky's conventions."""
+    return next(word for bound, word in SIZES if abs(effect) < bound)
+
+
+def least_p(n: int, comparisons: int) -> float:
+    """The smallest p that the first of some comparisons can reach with n seeds, after Holm's correction."""
+    return min(1.0, comparisons * smallest_p(n))
+
+
+def shown_p(value: float, equals: str = "") -> str:
+    """A p-value as it is printed, never as 0, after ``equals`` where it is a number."""
+    return "under 0.001" if value < 0.001 else f"{equals}{value:.3f}"

@@ -1,0 +1,84 @@
+"""What each part of a method contributes: parts left out or added one at a time, and factorial designs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from robustnas.reports.study.analysis import Family, family
+from robustnas.reports.study.material import Entry, Material, Task, design_kind
+from robustnas.statistics import Factorial, factorial
+from robustnas.studies.grid import OFF, ON
+
+
+@dataclass(frozen=True)
+class Design:
+    """Parts switched on and off in a variant, one at a time.
+
+    Args:
+        kind: ``leave_one_out`` or ``add_one``.
+        variant: The variant.
+        family: The comparisons with the whole, or with the base.
+        parts: Entry to the part that it leaves out, or adds.
+    """
+
+    kind: str
+    variant: str
+    family: Family
+    parts: Mapping[Entry, str]
+
+
+def designs(study: Material, task: Task) -> list[Design]:
+    """Every leave-one-out and add-one design of a task.
+
+    Args:
+        study: The study.
+        task: The task.
+
+    Returns:
+        A design for each variant that has one.
+    """
+    found = []
+    for variant in dict.fromkeys(entry.variant for entry in study.entries):
+        kind = design_kind(study, variant)
+        if kind is None:
+            continue
+        own, common = [e for e in study.scored(task) if e.variant == variant], ON if kind == "leave_one_out" else OFF
+        whole = next((entry for entry in own if all(level == common for _, level in entry.levels)), None)
+        if whole is None:
+            continue
+        parts = {e: next(n for n, level in e.levels if level != common) for e in own if e != whole}
+        found.append(Design(kind, variant, family(study, task, whole, own), parts))
+    return found
+
+
+def effects(study: Material, task: Task) -> tuple[Factorial | None, str]:
+    """Main effects and interactions of factors and parts on a task, with the seed as a block.
+
+    Args:
+        study: The study.
+        task: The task.
+
+    Returns:
+        The analysis, and a sentence on what it is or why there is none.
+    """
+    records = [r for r in study.of(task) if r.levels and not r.baseline and r.score is not None]
+    if not records or any(design_kind(study, record.variant) for record in records):
+        return None, ""
+    names = [name for name in records[0].levels if len({r.levels.get(name) for r in records}) > 1]
+    levels = {name: [str(r.levels.get(name)) for r in records] for name in names}
+    if len({r.variant for r in records}) > 1:
+        levels = {"variant": [r.variant for r in records], **levels}
+    if not levels:
+        return None, ""
+    order, scores = min(2, len(levels)), [float(r.score) for r in records if r.score is not None]
+    blocks = [r.seed for r in records]
+    try:
+        return factorial(scores, levels, blocks, order), "Least squares with the seed as a block."
+    except ValueError as error:
+        if order == 1:
+            return None, str(error)
+        try:
+            return factorial(scores, levels, blocks, 1), f"Main effects alone, since with interactions: {error}"
+        except ValueError:
+            return None, str(error)

@@ -1,0 +1,86 @@
+"""The files of a report: results as CSV and Parquet, tables, the page, the calibration, TensorBoard's sessions."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from robustnas.reports.study.calibration import Calibration, as_rows, calibrate, cases_of
+from robustnas.reports.study.checklist import checklist
+from robustnas.reports.study.hparams import write_sessions
+from robustnas.reports.study.material import Material
+from robustnas.reports.study.page import page
+from robustnas.reports.study.tables import latex_tables, markdown_tables
+from robustnas.runs.record import write_bytes, write_text
+from robustnas.runtime.csv_files import csv_text
+from robustnas.studies.results import rows_of, write_csv
+
+
+def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
+    """Write everything that can be said of a study, finished or not, into its folder, each file whole or not at all.
+
+    Args:
+        folder: The folder: it gets ``results.csv`` and ``.parquet``, ``tables.md`` and ``.tex``, ``calibration.csv``,
+            ``tensorboard/`` and ``report.html``.
+        out: Another place for the page.
+
+    Returns:
+        The page.
+
+    Raises:
+        ValueError: If it is no study, or a file in it is of another schema or damaged.
+    """
+    study = Material.read(folder)
+    write_csv(study.root, study.records)
+    write_parquet(study.root / "results.parquet", rows_of(study.records))
+    cases, bad = cases_of(study)
+    calibration = calibrate(cases)
+    write_text(study.root / "calibration.csv", csv_text(as_rows(calibration)))
+    items = checklist(study)
+    write_text(study.root / "tables.md", markdown_tables(study, items))
+    write_text(study.root / "tables.tex", latex_tables(study))
+    write_sessions(study)
+    html = Path(out) if out else study.root / "report.html"
+    write_text(html, page(study, calibration, bad, len(cases), items, html.parent))
+    return html
+
+
+def write_pooled(folders: Sequence[str | Path], path: Path) -> list[Calibration]:
+    """Write the calibration of indicators over several studies, cells of different tasks never compared.
+
+    Args:
+        folders: Their folders.
+        path: The CSV file.
+
+    Returns:
+        Its rows.
+
+    Raises:
+        ValueError: If one is no study, or a file in it is of another schema or damaged.
+    """
+    found = calibrate([case for folder in folders for case in cases_of(Material.read(folder))[0]])
+    write_text(path, csv_text(as_rows(found)))
+    return found
+
+
+def write_parquet(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows as Parquet; a column that holds words somewhere is one of words."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    columns = {}
+    for name in names:
+        values = [row.get(name) for row in rows]
+        words = any(isinstance(value, str) for value in values)
+        columns[name] = pa.array([None if v is None else str(v) for v in values] if words else
+            [float(v) if isinstance(v, int | float) and not isinstance(v, bool) and name not in WHOLE else v
+             for v in values])  # fmt: skip
+    file = io.BytesIO()
+    parquet.write_table(pa.table(columns), file)
+    write_bytes(path, file.getvalue())
+
+
+WHOLE = {"seed", "attempts", "parameters", "since"}

@@ -1,0 +1,182 @@
+"""Reading YAML: plain data only, counted while it is read, each name of a mapping once.
+
+A line of YAML can stand for gigabytes, since an alias repeats what it names and a merge key (``<<``) copies it. So the
+events of a text are counted first, an alias as often as it stands for something, and only what keeps the limits is
+built. What jsonargparse reads, files or values of options, passes through the same loader, see :func:`checked_yaml`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from robustnas.runtime.safe_files import check_numbers, read_bytes
+
+LARGEST = 2**22  # bytes of a YAML file; the longest that robustnas writes has a thousandth
+NODES = 100_000  # values in a YAML file, aliases counted as often as they stand for something
+DEPTH = 100  # of what is nested; configurations nest ten deep
+LONGEST = 300  # characters of a number
+PLAIN = {"!", *(f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "seq", "map"))}
+
+
+class RefusedError(yaml.YAMLError):
+    """YAML that is not read, although its syntax is right; the message says what was found."""
+
+
+class _RefusedFileError(RefusedError, TypeError):
+    """The same of a file: jsonargparse handles one of the two errors, by the place from which it reads."""
+
+
+def read_yaml(path: Path) -> Any:
+    """Read a YAML file.
+
+    Args:
+        path: The file, in UTF-8; a byte order mark is allowed.
+
+    Returns:
+        Its content: dicts, lists, strings, booleans, ``None`` and finite numbers.
+
+    Raises:
+        ValueError: If it cannot be read, is no YAML, names something twice, or holds more than a configuration could.
+    """
+    try:
+        content = yaml.load(_text(path), _loader())  # a safe loader
+    except OSError as error:
+        reason = error.strerror or str(error)
+    except RecursionError:
+        reason = "it nests too deeply, or holds itself"
+    except (ValueError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+    else:
+        check_numbers(content, source=f" in {path}")
+        return content
+    if reason.startswith("Expected "):  # of its size
+        raise ValueError(reason)
+    raise ValueError(f"Expected {path} to be a configuration in YAML, but reading it fails: {reason.rstrip('.')}.")
+
+
+@contextlib.contextmanager
+def checked_yaml() -> Iterator[None]:
+    """Let jsonargparse read YAML as :func:`read_yaml` does: files, files that these name, and values of options.
+
+    Yields:
+        Nothing.
+    """
+    from jsonargparse import _loaders_dumpers, _paths
+
+    reads, loader = _paths.Path.read_text, _loaders_dumpers.yaml_default_loader
+
+    def read_text(self: _paths.Path) -> str:
+        if self._std_io or self.is_url or self.is_fsspec:
+            return reads(self)
+        path = Path(self.absolute)
+        try:
+            if path.is_file():  # what is no file, such as a pipe, can be read once only
+                read_yaml(path)
+            return _text(path)
+        except ValueError as error:
+            raise _RefusedFileError(str(error)) from error
+
+    _paths.Path.read_text = read_text  # type: ignore[method-assign]
+    _loaders_dumpers.yaml_default_loader = _loader()
+    try:
+        yield
+    finally:
+        _paths.Path.read_text = reads  # type: ignore[method-assign]
+        _loaders_dumpers.yaml_default_loader = loader
+
+
+def _text(path: Path) -> str:
+    return read_bytes(path, LARGEST).decode("utf-8-sig")
+
+
+@functools.cache
+def _loader() -> Any:
+    """The loader of jsonargparse, so that a number is the same wherever it is read, with limits."""
+    from jsonargparse._loaders_dumpers import get_yaml_default_loader
+
+    base: Any = get_yaml_default_loader()  # type: ignore[no-untyped-call]
+
+    class Loader(base):  # type: ignore[misc]
+        def __init__(self, stream: str) -> None:
+            try:
+                _count(yaml.parse(stream, Loader=base))
+                super().__init__(stream)
+            except UnicodeEncodeError:
+                raise RefusedError("half of a character, which stands for a byte that is no text") from None
+            self._seen: set[int] = set()
+
+        def flatten_mapping(self, node: yaml.MappingNode) -> None:
+            if id(node) not in self._seen:  # merging changes the node, which an alias may give here again
+                self._seen.add(id(node))
+                self._check_names(node)
+            super().flatten_mapping(node)
+
+        def _check_names(self, node: yaml.MappingNode) -> None:
+            names = set()
+            for key, _ in node.value:
+                if not isinstance(key, yaml.ScalarNode):
+                    raise RefusedError(f"a name in line {key.start_mark.line + 1} that is a list or a mapping")
+                name = key.value if key.tag == "tag:yaml.org,2002:merge" else self.construct_object(key)
+                if name in names:
+                    raise RefusedError(
+                        f"the name {name!r} stands twice in one mapping, the second time in line "
+                        f"{key.start_mark.line + 1}"
+                    )
+                names.add(name)
+
+        def construct_number(self, node: yaml.ScalarNode) -> int | float:
+            kind = node.tag.rpartition(":")[2]
+            if len(node.value) > LONGEST:
+                raise RefusedError(f"a number of {len(node.value):,} characters in line {node.start_mark.line + 1}")
+            try:
+                number: int | float = getattr(self, f"construct_yaml_{kind}")(node)
+            except (ValueError, OverflowError) as error:
+                raise RefusedError(f"{node.value!r}, which is no number: {error}") from error
+            if isinstance(number, int) and number.bit_length() > 64:
+                raise RefusedError(f"a number of more than 64 bits in line {node.start_mark.line + 1}")
+            return number
+
+    for kind in ("int", "float"):
+        Loader.add_constructor(f"tag:yaml.org,2002:{kind}", Loader.construct_number)
+    return Loader
+
+
+def _count(events: Iterator[yaml.Event]) -> None:
+    """Refuse a text that stands for more values, or nests deeper, than a configuration does."""
+    sizes: dict[str, int] = {}  # anchor: values that it stands for
+    begun: list[tuple[str | None, int]] = []  # anchor of an open collection, and the values before it
+    total = 0
+    for event in events:
+        if isinstance(event, yaml.CollectionEndEvent):
+            anchor, before = begun.pop()
+        elif isinstance(event, yaml.AliasEvent):
+            if any(anchor == event.anchor for anchor, _ in begun):
+                raise RefusedError("it nests too deeply, or holds itself")
+            total += sizes.get(event.anchor or "", 1)
+            anchor, before = None, total
+        elif isinstance(event, yaml.NodeEvent):
+            _check_tag(event)
+            anchor, before = event.anchor, total
+            total += 1
+            if isinstance(event, yaml.CollectionStartEvent):
+                begun.append((anchor, before))
+                anchor = None
+        else:
+            continue
+        if anchor is not None:
+            sizes[anchor] = total - before
+        if total > NODES:
+            raise RefusedError(f"more than {NODES:,} values, those of an alias counted as often as it stands there")
+        if len(begun) > DEPTH:
+            raise RefusedError("it nests too deeply, or holds itself")
+
+
+def _check_tag(event: Any) -> None:
+    if event.tag is not None and event.tag not in PLAIN:
+        raise RefusedError(f"the tag {event.tag} in line {event.start_mark.line + 1}, which stands for no plain data")

@@ -1,0 +1,123 @@
+"""What the found network will cost on hardware, in the loss of α."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from torch import Tensor
+
+from robustnas.cost import CostTable, Measure, read_table
+from robustnas.runtime.paths import expand
+from robustnas.spaces import SearchSpace
+from robustnas.strategies.penalty import Penalty
+from robustnas.strategies.step_context import Moment
+
+
+@dataclass(frozen=True)
+class ExpectedCost(Penalty):
+    r"""The expected cost of the network, as ProxylessNAS puts it into the loss of α (arXiv:1812.00332).
+
+    With the shares :math:`s` of operations and their costs :math:`c` from a table that ``robustnas profile`` writes,
+
+    .. math:: E = c_\text{rest} + \sum_{\text{edges } e} \sum_k s_{ek}\, c_{ek},
+
+    which is the mean over architectures whose operations are drawn from the shares, every edge by itself. The form
+    ``log`` multiplies the loss, :math:`a\, L\, (\log E / \log r)^b`, and ``linear`` adds to it,
+    :math:`L + \lambda (E - r) / r`, with a reference cost :math:`r`. Edges that a genotype will drop, as in the
+    DARTS space, count like all others; weights of edges (β) do not change the cost.
+
+    Args:
+        table: File of the table.
+        reference: Cost :math:`r` that is wanted, in the unit of the table.
+        measure: Which cost.
+        form: ``log`` or ``linear``.
+        factor: :math:`a` of the form ``log``.
+        power: :math:`b` of the form ``log``.
+        weight: :math:`\lambda` of the form ``linear``.
+
+    Raises:
+        ValueError: If a number is out of its range: a logarithm of a cost needs a reference above 1.
+    """
+
+    table: str
+    reference: float
+    measure: Measure = "latency"
+    form: Literal["log", "linear"] = "log"
+    factor: float = 0.2
+    power: float = 0.3
+    weight: float = 0.1
+
+    def __post_init__(self) -> None:
+        for name in ("factor", "power", "weight"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"Expected `{name}` to be zero or more, but got {getattr(self, name)}.")
+        least = 1 if self.form == "log" else 0
+        if not self.reference > least:
+            raise ValueError(
+                f"Expected `reference` to be above {least} in the form {self.form!r}, but got {self.reference}."
+            )
+
+    def check(self, space: SearchSpace) -> None:
+        """Read the table and refuse one that does not fit.
+
+        Args:
+            space: The search space.
+
+        Raises:
+            ValueError: If the file is missing or no table, of another space, or without the measure, or if an
+                architecture may cost 1 or less in the form ``log``.
+        """
+        try:
+            self._table.check(space, self.measure)
+        except ValueError as error:
+            raise ValueError(f"Expected `table` to fit the search, but {self.table} does not. {error}") from error
+        least = self._table.rest[self.measure] + sum(
+            min(row) for costs in self._table.kinds.values() for row in costs[self.measure]
+        )
+        if self.form == "log" and not least > 1:
+            raise ValueError(
+                f"Expected every architecture to cost more than 1 in the form 'log', but by {self.table} one may cost "
+                f"{least:.3g}; the form 'linear' has no such limit."
+            )
+
+    def expected(self, shares: Mapping[str, Tensor]) -> Tensor:
+        """The expected cost.
+
+        Args:
+            shares: Kind of cell to the shares of its operations, ``[edges, operations]``, rows that sum to one.
+
+        Returns:
+            A scalar in the unit of the table, differentiable in ``shares``.
+
+        Raises:
+            ValueError: If the table does not fit the shares.
+        """
+        total = next(iter(shares.values())).new_tensor(self._table.rest[self.measure])
+        for kind, share in shares.items():
+            rows = self._table.kinds[kind][self.measure] if kind in self._table.kinds else ()
+            widest = max(map(len, rows), default=0)
+            if share.shape != (len(rows), widest):
+                raise ValueError(
+                    f"Expected `table` to have costs of the shape {tuple(share.shape)} for {kind!r}, "
+                    f"but {self.table} has {(len(rows), widest)}."
+                )
+            total = total + (share * share.new_tensor([[*row, *[0] * (widest - len(row))] for row in rows])).sum()
+        return total
+
+    def of(self, shares: Mapping[str, Tensor], moment: Moment) -> Tensor:
+        """How far the expected cost is above the reference, weighed: what ``linear`` adds, and ``log`` does not."""
+        return self.weight * (self.expected(shares) - self.reference) / self.reference
+
+    def total(self, loss: Tensor, shares: Mapping[str, Tensor], moment: Moment) -> Tensor:
+        if self.form == "linear":
+            return super().total(loss, shares, moment)
+        ratio = self.expected(shares).log() / math.log(self.reference)
+        return self.factor * loss * ratio.pow(self.power)
+
+    @cached_property
+    def _table(self) -> CostTable:
+        return read_table(expand(self.table, "table"))

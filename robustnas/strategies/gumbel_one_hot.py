@@ -1,0 +1,133 @@
+"""How α becomes one sampled operation for each edge."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from robustnas.networks import Mixture
+from robustnas.strategies.relaxation import Relaxation
+from robustnas.strategies.step_context import Moment
+
+
+class Sample(NamedTuple):
+    """One operation for each edge, drawn with Gumbel noise.
+
+    Attributes:
+        shares: Relaxed probabilities, ``[edges, operations]``.
+        chosen: Column of the operation of each edge, ``[edges]``.
+        hard: One at the chosen operation and zero elsewhere, with the derivative of ``shares``.
+    """
+
+    shares: Tensor
+    chosen: Tensor
+    hard: Tensor
+
+
+def straight_through(alpha: Tensor, noise: Tensor, tau: float) -> Sample:
+    r"""Choose by given noise :math:`g`, with the derivative of a softmax (arXiv:1611.01144).
+
+    .. math:: q = \mathrm{softmax}\Bigl(\frac{\log \mathrm{softmax}(\alpha) + g}{\tau}\Bigr), \qquad
+        k^* = \arg\max_k q_k, \qquad h = \mathrm{onehot}(k^*) + q - \mathrm{const}(q),
+
+    so that :math:`\partial L / \partial \alpha = \frac{1}{\tau}\, q \odot (\partial h - \langle q, \partial h\rangle)`.
+
+    Args:
+        alpha: Architecture parameters, ``[edges, operations]``.
+        noise: Gumbel noise, of the same shape.
+        tau: Temperature τ.
+
+    Returns:
+        The sample; ``hard`` is one and zero exactly.
+    """
+    logits = (alpha.log_softmax(dim=-1) + noise) / tau
+    shares = logits.softmax(dim=-1)
+    chosen = logits.argmax(dim=-1)
+    hard = F.one_hot(chosen, alpha.shape[-1]).to(shares.dtype) + (shares - shares.detach())
+    return Sample(shares, chosen, hard)
+
+
+def one_path(chosen: Tensor, hard: Tensor, ghost_gradient: bool = False) -> Mixture:
+    r"""The mixture in which only the chosen operation of each edge is computed.
+
+    Args:
+        chosen: Column of the operation of each edge, ``[edges]``.
+        hard: Weights that are one there and zero elsewhere, ``[edges, operations]``.
+        ghost_gradient: Whether :math:`\sum_{k \ne k^*} h_k`, which is zero, is added to the output of the edge.
+
+    Returns:
+        The mixture, differentiable in ``hard``.
+    """
+    active = F.one_hot(chosen.cpu(), hard.shape[-1]).bool()
+    if not ghost_gradient:
+        return Mixture(hard, active=active)
+    return Mixture(hard, active=active, offsets=hard.masked_fill(active.to(hard.device), 0.0).sum(dim=-1))
+
+
+@dataclass(frozen=True)
+class GumbelOneHot(Relaxation):
+    r"""One sampled operation for each edge, the same in all cells of a kind, as GDAS does (arXiv:1910.04465).
+
+    Every step draws new noise; see :func:`straight_through`. Operation :math:`k` is drawn with probability
+    :math:`\mathrm{softmax}(\alpha)_k` at any temperature, and only what was drawn is computed. The temperature falls
+    linearly, :math:`\tau(e) = \tau_0 - (\tau_0 - \tau_1)\, e / (E - 1)` in epoch :math:`e` of :math:`E`.
+
+    Args:
+        tau_start: :math:`\tau_0`.
+        tau_end: :math:`\tau_1`.
+        ghost_gradient: What the weight of an operation that was not drawn has for a gradient: zero, as in the paper
+            and in the author's code for NASNet cells; or, if true, the sum of the gradient of the edge's output, as
+            if the operation had answered with ones, as in the author's code for NAS-Bench-201.
+        evaluation: Whether the supernet is evaluated at the most probable operations, or, as in the author's code, at
+            sampled ones; there they are drawn for each batch, here once for a whole validation.
+
+    Raises:
+        ValueError: If a temperature is not positive, or ``evaluation`` is unknown.
+    """
+
+    tau_start: float = 10.0
+    tau_end: float = 0.1
+    ghost_gradient: bool = False
+    evaluation: Literal["argmax", "sampled"] = "argmax"
+
+    def __post_init__(self) -> None:
+        for name, tau in (("tau_start", self.tau_start), ("tau_end", self.tau_end)):
+            if not tau > 0:
+                raise ValueError(f"Expected `{name}` to be positive, but got {tau}.")
+        if self.evaluation not in ("argmax", "sampled"):
+            raise ValueError(f"Expected `evaluation` to be 'argmax' or 'sampled', but got {self.evaluation!r}.")
+
+    def mixture(self, alpha: Tensor, moment: Moment) -> Mixture:
+        if moment.purpose == "evaluation" and self.evaluation == "argmax":
+            chosen = alpha.argmax(dim=-1)
+            return one_path(chosen, F.one_hot(chosen, alpha.shape[-1]).to(alpha.dtype))
+        sample = straight_through(alpha, gumbel_noise(alpha, moment.generator), self.tau(moment))
+        return one_path(sample.chosen, sample.hard, self.ghost_gradient and moment.purpose == "arch")
+
+    def expected(self, alpha: Tensor, moment: Moment) -> Mixture:
+        return Mixture(self.strength(alpha))
+
+    def tau(self, moment: Moment) -> float:
+        """The temperature of an epoch."""
+        progress = min(moment.epoch / max(moment.epochs - 1, 1), 1.0)  # validation after the search counts one more
+        return self.tau_start - (self.tau_start - self.tau_end) * progress
+
+
+def gumbel_noise(like: Tensor, generator: torch.Generator) -> Tensor:
+    """Standard Gumbel noise, drawn again until it is finite.
+
+    Args:
+        like: Tensor whose shape, device and type the noise takes.
+        generator: Source of random numbers, on the CPU, so that every device sees the same noise.
+
+    Returns:
+        The noise.
+    """
+    while True:
+        noise = -torch.empty(like.shape, dtype=torch.float64).exponential_(generator=generator).log()
+        if noise.isfinite().all():
+            return noise.to(like.device, like.dtype)

@@ -1,0 +1,62 @@
+"""One path at random, whatever α is: weight sharing without a search."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from robustnas.networks import Mixture
+from robustnas.spaces import CellSpace
+from robustnas.spaces.numbering import selectable
+from robustnas.strategies.relaxation import Relaxation
+from robustnas.strategies.step_context import Moment
+
+
+@dataclass(frozen=True)
+class UniformOneHot(Relaxation):
+    """An architecture drawn anew in every step, the same in all cells of a kind (arXiv:1902.07638).
+
+    At each node as many edges as it keeps are drawn, all with the same probability, and on each of them one operation
+    that may be selected. Nothing else is computed. α has no part in it and no gradient, so that it rests. Evaluation
+    draws one architecture for a whole validation.
+    """
+
+    def mixture(self, alpha: Tensor, moment: Moment) -> Mixture:
+        allowed = alpha.detach().isfinite().cpu()
+        if moment.cell is not None:
+            allowed &= _selectable(moment.cell)
+        active = torch.zeros(alpha.shape, dtype=torch.bool)
+        for row in _kept_rows(len(alpha), moment):
+            columns = allowed[row].nonzero()[:, 0]
+            active[row, columns[int(torch.randint(len(columns), (1,), generator=moment.generator))]] = True
+        hard = active.to(alpha.device, alpha.dtype)
+        return Mixture(hard + 0.0 * alpha.where(alpha.isfinite(), 0.0), active=active)
+
+    def expected(self, alpha: Tensor, moment: Moment) -> Mixture:
+        return Mixture(self.strength(alpha))
+
+    def strength(self, alpha: Tensor) -> Tensor:
+        return (0.0 * alpha).where(alpha.isfinite(), alpha).softmax(dim=-1)
+
+
+def _kept_rows(edges: int, moment: Moment) -> list[int]:
+    """Rows of the edges that take part: as many at each node as it keeps, all where that is not said."""
+    if moment.cell is None or moment.cell.keep is None:
+        return list(range(edges))
+    rows = []
+    for node in moment.cell.nodes:
+        entering = [row for row, _ in moment.cell.edges_into(node)]
+        order = torch.randperm(len(entering), generator=moment.generator).tolist()
+        rows += [entering[place] for place in sorted(order[: moment.cell.keep])]
+    return rows
+
+
+def _selectable(cell: CellSpace) -> Tensor:
+    """Which columns a genotype may carry, boolean ``[edges, operations]``."""
+    allowed = torch.zeros(cell.shape, dtype=torch.bool)
+    for row, edge in enumerate(cell.edges):
+        names = selectable(cell, edge)
+        allowed[row, : len(edge.operations)] = torch.tensor([name in names for name in edge.operations])
+    return allowed

@@ -1,6 +1,0 @@
-"""Tabular benchmarks: what architectures reach when they are trained by themselves, looked up."""
-
-from robustnas.table.reading import parse, read_columns
-from robustnas.table.table import Entry, Rank, Table
-
-__all__ = ["Entry", "Rank", "Table", "parse", "read_columns"]

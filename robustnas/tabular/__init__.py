@@ -1,0 +1,6 @@
+"""Tabular benchmarks: what architectures reach when they are trained by themselves, looked up."""
+
+from robustnas.tabular.reading import parse, read_columns
+from robustnas.tabular.table import Entry, Rank, Table
+
+__all__ = ["Entry", "Rank", "Table", "parse", "read_columns"]

@@ -1,0 +1,131 @@
+"""From the files of NAS-Bench-201 and NATS-Bench that users have to a table.
+
+They hold, for each architecture, the results of every training run at every epoch. A table keeps the mean over runs
+after the last epoch: of CIFAR-10 the accuracy on the test set after training on training and validation set, and that
+on the validation set after training on the training set alone; of CIFAR-100 and ImageNet16-120 those on the
+benchmark's own halves of the test set. Files are read without executing anything in them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from robustnas.runtime.paths import expand
+from robustnas.spaces import Genotype, NASBench201
+from robustnas.tabular.pickles import read_checkpoint, read_pickle
+from robustnas.tabular.table import Table
+
+PACKED = ".pickle.pbz2"
+EPOCHS = {"12": "12", "200": "200", "less": "12", "full": "200"}  # as NATS-Bench and NAS-Bench-201 call them
+
+
+class Measured(NamedTuple):
+    """What a column is the mean of.
+
+    Attributes:
+        data: The benchmark's name of what was trained on.
+        part: Its name of what was measured on.
+    """
+
+    data: str
+    part: str
+
+
+COLUMNS = {
+    "cifar10_test": Measured("cifar10", "ori-test"),
+    "cifar10_valid": Measured("cifar10-valid", "x-valid"),
+    "cifar100_test": Measured("cifar100", "x-test"),
+    "cifar100_valid": Measured("cifar100", "x-valid"),
+    "imagenet16_120_test": Measured("ImageNet16-120", "x-test"),
+    "imagenet16_120_valid": Measured("ImageNet16-120", "x-valid"),
+}
+
+Results = Mapping[str, Any]
+Advance = Callable[[int, int], None]
+
+
+def convert(path: str | Path, advance: Advance = lambda done, of: None) -> Table:
+    """Read a benchmark as it is published.
+
+    Args:
+        path: NAS-Bench-201's file ``NAS-Bench-201-v1_0-e61699.pth`` or ``NAS-Bench-201-v1_1-096897.pth``; or
+            NATS-Bench's ``NATS-tss-v1_0-3ffb9.pickle.pbz2`` or folder ``NATS-tss-v1_0-3ffb9-simple``. Files are held
+            in memory whole, as the benchmarks' own code holds them; the folder needs next to none.
+        advance: Is told how many architectures have been read, and of how many.
+
+    Returns:
+        The table, with a column for each data set and part, after 12 and after 200 epochs, named like
+        ``cifar10_test_200``; those that the file knows nothing of are left out.
+
+    Raises:
+        ValueError: If it is none of these, or cannot be read.
+    """
+    path = expand(path, "FILE")
+    if path.is_dir():
+        held, count = _folder(path)
+    elif path.suffix == ".pth":
+        held, count = _whole(path, read_checkpoint(path))
+    elif path.name.endswith(PACKED):
+        held, count = _whole(path, read_pickle(path))
+    else:
+        raise ValueError(
+            f"Expected a file of NAS-Bench-201 (.pth) or NATS-Bench ({PACKED}), or the folder of the latter, or a "
+            f"table (.csv, .tsv, also .gz, or .parquet), but got {path}."
+        )
+    genotypes, rows = [], []
+    for done, results in enumerate(held, 1):
+        try:
+            architecture, row = _row(results)
+            genotypes.append(Genotype.from_nasbench201(architecture).validate(NASBench201))
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            reason = " ".join(str(error).split())
+            raise ValueError(
+                f"Expected {path} to hold the topology space of NAS-Bench-201 or NATS-Bench, but entry {done} is "
+                f"none of it: {type(error).__name__}: {reason}"
+            ) from error
+        rows.append(row)
+        advance(done, count)
+    names = [f"{column}_{epochs}" for epochs in ("200", "12") for column in COLUMNS]
+    columns = {name: np.array([row.get(name, np.nan) for row in rows], np.float32) for name in names}
+    known = {name: column for name, column in columns.items() if np.isfinite(column).any()}
+    if not known:
+        raise ValueError(f"Expected {path} to hold accuracies after 12 or 200 epochs, but got none.")
+    return Table.of(genotypes, known, str(path), NASBench201)
+
+
+def _folder(path: Path) -> tuple[Iterator[Results], int]:
+    files = sorted(file for file in path.glob(f"*{PACKED}") if file.name.removesuffix(PACKED).isdigit())
+    if not files:
+        raise ValueError(f"Expected {path} to be a folder of NATS-Bench with files like 000000{PACKED}, but got none.")
+    return (read_pickle(file) for file in files), len(files)
+
+
+def _whole(path: Path, held: Any) -> tuple[Iterator[Results], int]:
+    results = held.get("arch2infos") if isinstance(held, dict) else None
+    if not isinstance(results, dict) or not results:
+        got = list(held)[:5] if isinstance(held, dict) else type(held).__name__
+        raise ValueError(f"Expected {path} to hold `arch2infos`, as the benchmark's file does, but got {got}.")
+    return iter(results.values()), len(results)
+
+
+def _row(results: Results) -> tuple[str, dict[str, float]]:
+    """The architecture of an entry, and its accuracies by column."""
+    row: dict[str, float] = {}
+    texts = set()
+    for length, trained in results.items():
+        if str(length) not in EPOCHS:
+            continue
+        texts.add(trained["arch_str"])
+        for column, measured in COLUMNS.items():
+            runs = [
+                trained["all_results"][measured.data, seed] for seed in trained["dataset_seed"].get(measured.data, ())
+            ]
+            found = [run["eval_acc1es"].get(f"{measured.part}@{run['epochs'] - 1}") for run in runs]
+            if accuracies := [float(accuracy) for accuracy in found if accuracy is not None]:
+                row[f"{column}_{EPOCHS[str(length)]}"] = float(np.mean(accuracies))
+    (text,) = texts
+    return text, row

@@ -1,0 +1,123 @@
+"""Reading pickled benchmarks without executing what they may hold."""
+
+from __future__ import annotations
+
+import bz2
+import pickle
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from robustnas.runtime.safe_files import check_archive
+
+
+def _latin(text: str, encoding: str) -> bytes:
+    """Bytes, as old pickles hold them: a text, and the name of the one encoding that is looked up here."""
+    if encoding != "latin1":
+        raise pickle.UnpicklingError(f"it asks for the encoding {encoding!r}, which no bytes are held in")
+    return text.encode("latin1")
+
+
+# What a file may name: containers, and numbers of numpy under the names of its versions 1 and 2.
+_MULTIARRAY: tuple[Any, Any] = np.float64(0).__reduce__()[0], np.zeros(0).__reduce__()[0]
+PLAIN: Mapping[str, Callable[..., Any]] = {
+    "collections.OrderedDict": OrderedDict,
+    "builtins.set": set,
+    "builtins.frozenset": frozenset,
+    "_codecs.encode": _latin,
+    "numpy.dtype": np.dtype,
+    "numpy.ndarray": np.ndarray,
+    "numpy.core.multiarray.scalar": _MULTIARRAY[0],
+    "numpy._core.multiarray.scalar": _MULTIARRAY[0],
+    "numpy.core.multiarray._reconstruct": _MULTIARRAY[1],
+    "numpy._core.multiarray._reconstruct": _MULTIARRAY[1],
+}
+
+
+LITTLE, PACKED = 2**28, 500  # bytes that may always be unpacked; times that bzip2 packs text, at the most
+
+
+class _Bounded:
+    """A packed file that unpacks to no more than so many bytes."""
+
+    def __init__(self, file: bz2.BZ2File, most: int) -> None:
+        self._file, self._left = file, most
+
+    def read(self, size: int = -1) -> bytes:
+        return self._counted(self._file.read(self._left + 1 if size < 0 else min(size, self._left + 1)))
+
+    def readline(self) -> bytes:
+        return self._counted(self._file.readline(self._left + 1))
+
+    def peek(self, size: int) -> bytes:
+        return self._file.peek(size)  # so that unpickling does not ask for a byte at a time
+
+    def _counted(self, data: bytes) -> bytes:
+        self._left -= len(data)
+        if self._left < 0:
+            raise pickle.UnpicklingError("it unpacks to far more than a benchmark does")
+        return data
+
+
+class _Plain(pickle.Unpickler):
+    """An unpickler that knows containers and numbers, and refuses whatever else a file asks for."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        module = "builtins" if module == "__builtin__" else module  # as Python 2, and protocol 2, call it
+        if (found := PLAIN.get(f"{module}.{name}")) is None:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is no plain data, and is not loaded")
+        return found
+
+
+def read_pickle(path: Path) -> Any:
+    """What a file of NATS-Bench holds: a pickle that is packed with bzip2.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Containers, strings and numbers. Nothing else is loaded, and nothing in the file is executed.
+
+    Raises:
+        ValueError: If the file cannot be read, or holds anything else.
+    """
+    try:
+        with bz2.open(path, "rb") as file:
+            packed = path.stat().st_size
+            return _Plain(_Bounded(file, max(LITTLE, PACKED * packed))).load()
+    except Exception as error:  # a damaged file can raise nearly anything
+        raise ValueError(_refusal(path, error)) from error
+
+
+def read_checkpoint(path: Path) -> Any:
+    """What a file of NAS-Bench-201 holds, written by ``torch.save``; as :func:`read_pickle`.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Containers, strings, numbers and tensors.
+
+    Raises:
+        ValueError: If the file cannot be read, or holds anything else.
+    """
+    import torch
+
+    kinds = [type(np.dtype(kind)) for kind in (np.float16, np.float32, np.float64, np.int32, np.int64, np.bool_)]
+    allowed: list[Any] = [*kinds, *((found, name) for name, found in PLAIN.items())]
+    try:
+        check_archive(path)
+        with torch.serialization.safe_globals(allowed):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # as above
+        raise ValueError(_refusal(path, error)) from error
+
+
+def _refusal(path: Path, error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    asked = [line for line in lines if "Unsupported" in line or "GLOBAL" in line] or lines
+    reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {asked[0] if asked else 'no reason given'}"
+    return f"Expected {path} to hold a benchmark as plain data, but reading it fails: {reason}"

@@ -1,0 +1,283 @@
+"""How good every architecture of a space is when it is trained by itself, looked up."""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import io
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from robustnas.runs.record import write_bytes
+from robustnas.runtime.csv_files import csv_text
+from robustnas.runtime.paths import expand
+from robustnas.spaces import Genotype, SearchSpace, find_space, genotype_of, number_of
+from robustnas.tabular.reading import Column, column_of, parse, read_columns
+
+NUMBERS = np.int64
+
+
+class Entry(NamedTuple):
+    """An architecture and how good it is."""
+
+    genotype: Genotype
+    accuracy: float
+
+
+class Rank(NamedTuple):
+    """A place among architectures.
+
+    Attributes:
+        place: 1 for the best; those that are equally good share a place.
+        of: Among how many.
+    """
+
+    place: int
+    of: int
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Architectures of a space with what they reach, such as the accuracies of NAS-Bench-201 (arXiv:2001.00326).
+
+    An architecture is held as its number (:func:`~robustnas.spaces.number_of`) and a look-up is a binary search, so
+    that the 15,625 of NAS-Bench-201 with nine columns take 0.7 MB. Two architectures that compute the same
+    function have entries of their own, as in the benchmark. Accuracies are single precision.
+
+    Args:
+        space: The search space.
+        numbers: Number of each architecture, ascending, ``[architectures]``.
+        columns: Accuracies by name, each ``[architectures]``, NaN where there is none; higher is better.
+        source: Where they come from, for errors.
+
+    Raises:
+        ValueError: If numbers do not ascend, or a column has another length.
+    """
+
+    space: SearchSpace
+    numbers: npt.NDArray[np.int64]
+    columns: Mapping[str, Column]
+    source: str = "the table"
+
+    def __post_init__(self) -> None:
+        if not (np.diff(self.numbers) > 0).all():
+            raise ValueError(f"Expected `numbers` of {self.source} to ascend, but got some that do not.")
+        if wrong := [name for name, column in self.columns.items() if len(column) != len(self.numbers)]:
+            raise ValueError(
+                f"Expected columns of {len(self.numbers)} numbers, but got another length of {wrong[0]!r}."
+            )
+
+    @classmethod
+    def of(cls, genotypes: list[Genotype], columns: Mapping[str, Column], source: str, space: SearchSpace) -> Table:
+        """A table of some architectures, in any order.
+
+        Args:
+            genotypes: The architectures.
+            columns: Their accuracies by name.
+            source: Where they come from, for errors.
+            space: Their space.
+
+        Returns:
+            The table.
+
+        Raises:
+            ValueError: If one is none of the space, or there twice.
+        """
+        if not genotypes:
+            raise ValueError(f"Expected {source} to hold architectures, but got none.")
+        numbers = [number_of(genotype, space) for genotype in genotypes]
+        if max(numbers) > np.iinfo(NUMBERS).max:
+            raise ValueError(f"Expected `space` to have fewer than 2^63 genotypes, but got {space.name}.")
+        held, first, times = np.unique(np.array(numbers, NUMBERS), return_index=True, return_counts=True)
+        if len(held) < len(numbers):
+            twice = genotypes[int(first[times.argmax()])]
+            raise ValueError(f"Expected {source} to name each architecture once, but got this one again: {twice}")
+        ordered = {name: np.asarray(column, np.float32)[first] for name, column in columns.items()}
+        return cls(space, held, ordered, source)
+
+    @classmethod
+    def read(cls, path: str | Path, space: SearchSpace | str | None = None, architecture: str = "arch") -> Table:
+        """Read a table.
+
+        Args:
+            path: A CSV file with a line of names, gzipped if its name ends in ``.gz``, or a Parquet file. Each row is
+                an architecture, as in NAS-Bench-201's strings, as the one line that a genotype prints, or as JSON.
+            space: The search space; by default the one that the first architecture names.
+            architecture: Column of architectures. Any other with a number in it, but ``index``, is one of accuracies.
+
+        Returns:
+            The table.
+
+        Raises:
+            ValueError: If the file cannot be read, or does not hold architectures of one space.
+        """
+        texts, columns = read_columns(path, architecture)
+        wanted = None if space is None else find_space(space)
+        genotypes = []
+        for text in texts:
+            try:
+                genotypes.append(parse(text, wanted))
+            except ValueError as error:
+                name = wanted.name if wanted else "a space"
+                raise ValueError(
+                    f"Expected {path} to hold architectures of {name}, but got {text!r}: {error}"
+                ) from error
+            wanted = wanted or find_space(genotypes[0].space)
+        return cls.of(genotypes, columns, str(path), wanted or find_space("NASBench201"))
+
+    @classmethod
+    def once(cls, path: str | Path, architecture: str = "arch") -> Table:
+        """Read a table as :meth:`read` does, once in a process as long as the file stays as it is.
+
+        Args:
+            path: The file.
+            architecture: Column of architectures.
+
+        Returns:
+            The table, which others may have too.
+        """
+        path = expand(path, "table")
+        try:
+            changed = path.stat().st_mtime_ns
+        except OSError:
+            return cls.read(path, architecture=architecture)  # which says what is wrong
+        return _held(str(path), architecture, changed)
+
+    def write(self, path: str | Path) -> None:
+        """Write the table, whole or not at all; :meth:`read` reads it back.
+
+        Args:
+            path: The file: ``.parquet``, ``.csv`` or ``.csv.gz``.
+
+        Raises:
+            ValueError: If the file name ends in something else.
+        """
+        path = Path(path)
+        architectures = [self._text(genotype) for genotype in self]
+        if path.suffix == ".parquet":
+            write_bytes(path, _as_parquet(architectures, self.columns))
+        elif path.name.endswith((".csv", ".csv.gz")):
+            data = _as_csv(architectures, self.columns)
+            write_bytes(path, gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
+        else:
+            raise ValueError(f"Expected the file of a table to end in .parquet, .csv or .csv.gz, but got {path}.")
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __iter__(self) -> Iterator[Genotype]:
+        """Architectures in the order of their numbers."""
+        return (genotype_of(int(number), self.space) for number in self.numbers)
+
+    def __contains__(self, genotype: object) -> bool:
+        """Whether it has an entry."""
+        return isinstance(genotype, (Genotype, str)) and self._row(genotype) is not None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of numbers and columns."""
+        return int(self.numbers.nbytes + sum(column.nbytes for column in self.columns.values()))
+
+    def column(self, name: str) -> Column:
+        """Accuracies, in the order of :meth:`__iter__`, ``[architectures]``.
+
+        Args:
+            name: Name of the column.
+
+        Returns:
+            The column.
+
+        Raises:
+            ValueError: If there is none of that name.
+        """
+        found: Column = column_of(self.columns, name, self.source)
+        return found
+
+    def accuracy(self, genotype: Genotype | str, column: str) -> float:
+        """How good an architecture is.
+
+        Args:
+            genotype: The architecture, or its string.
+            column: Which accuracy.
+
+        Returns:
+            The accuracy.
+
+        Raises:
+            ValueError: If the table has no such column, or no number in it for the architecture.
+        """
+        values, row = self.column(column), self._row(genotype)
+        if row is None or not np.isfinite(values[row]):
+            raise ValueError(f"Expected {self.source} to know {column!r} of every architecture, but got {genotype}.")
+        return float(values[row])
+
+    def regret(self, genotype: Genotype | str, column: str) -> float:
+        """How much worse an architecture is than the best one; see :meth:`accuracy`."""
+        return self.best(column).accuracy - self.accuracy(genotype, column)
+
+    def rank(self, genotype: Genotype | str, column: str) -> Rank:
+        """The place of an architecture among all; see :meth:`accuracy`."""
+        accuracy, values = self.accuracy(genotype, column), self.column(column)
+        return Rank(1 + int((values > np.float32(accuracy)).sum()), int(np.isfinite(values).sum()))
+
+    def best(self, column: str) -> Entry:
+        """The best architecture; of several that are equally good, the one of the smallest number."""
+        values = self.column(column)
+        row = int(np.nanargmax(values))
+        return Entry(genotype_of(int(self.numbers[row]), self.space), float(values[row]))
+
+    def mean(self, column: str) -> float:
+        """Mean accuracy: what an architecture drawn at random from the table reaches, on average."""
+        return float(np.nanmean(self.column(column), dtype=np.float64))
+
+    def evaluator(self, column: str) -> Callable[[Genotype, float], float]:
+        """What stands in for training an architecture and measuring it, for :mod:`~robustnas.studies.searchers`.
+
+        Args:
+            column: Which accuracy.
+
+        Returns:
+            A function of a genotype, and of a budget that it does not look at.
+        """
+        self.column(column)
+        return lambda genotype, budget: self.accuracy(genotype, column)
+
+    def _row(self, genotype: Genotype | str) -> int | None:
+        found = parse(genotype, self.space) if isinstance(genotype, str) else genotype
+        number = number_of(found, self.space)
+        row = int(np.searchsorted(self.numbers, number)) if number <= np.iinfo(NUMBERS).max else len(self.numbers)
+        return row if row < len(self.numbers) and self.numbers[row] == number else None
+
+    def _text(self, genotype: Genotype) -> str:
+        return genotype.to_nasbench201() if self.space.name == "NASBench201" else str(genotype)
+
+
+@functools.lru_cache(maxsize=4)
+def _held(path: str, architecture: str, changed: int) -> Table:
+    return Table.read(path, architecture=architecture)
+
+
+def _as_csv(architectures: list[str], columns: Mapping[str, Column]) -> bytes:
+    rows = (
+        {
+            "arch": text,
+            **{name: None if np.isnan(column[row]) else str(column[row]) for name, column in columns.items()},
+        }
+        for row, text in enumerate(architectures)
+    )
+    return csv_text(rows, ["arch", *columns]).encode()
+
+
+def _as_parquet(architectures: list[str], columns: Mapping[str, Column]) -> bytes:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    file = io.BytesIO()
+    held = {name: pa.array(column, from_pandas=True) for name, column in columns.items()}
+    pq.write_table(pa.table({"arch": architectures, **held}), file, compression="zstd")
+    return file.getvalue()

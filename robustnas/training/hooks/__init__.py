@@ -1,0 +1,1 @@
+"""What acts beside the alternating step: early stopping, rollback, selection and frozen operations."""
