@@ -24,7 +24,7 @@ from pytorch_lightning import Trainer
 from robustnas.variants import DARTS
 
 from robustnas.data import Digits, Probe
-from robustnas.networks.batchnorm_statistics import still_statistics
+from robustnas.networks.batchnorm_statistics import frozen_batchnorm_statistics
 from robustnas.training.curvature import CHUNK, Measured, largest, probe_hessian
 
 SIZES = (16, 64, 256)
@@ -54,7 +54,7 @@ def trained(options: argparse.Namespace) -> tuple[DARTS, Digits]:
 
 def measured(search: DARTS, probe: Probe, samples: int, seed: int) -> Measured:
     """One measurement on a draw."""
-    with still_statistics(search.supernet):
+    with frozen_batchnorm_statistics(search.supernet):
         return largest(probe_hessian(search, probe.drawn("arch", samples, CHUNK, seed), shared=False))
 
 

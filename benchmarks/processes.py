@@ -31,8 +31,8 @@ from measure import batch, parser, provenance, write
 from methods import METHODS, make_step, search
 from torch import multiprocessing
 
-from robustnas.training import identity, processes
 from robustnas.training import module as base
+from robustnas.training import processes, replica_check
 from robustnas.training import search as searching
 from robustnas.training.interruption import Interruption
 
@@ -93,11 +93,11 @@ def work(rank: int, folder: str, method: str, options: argparse.Namespace) -> No
         start = meter.now()
         for half in halves:
             half(images, labels)
-        found = meter.call("comparison of α", identity.differences, identity.architecture(module))
+        found = meter.call("comparison of α", replica_check.differences, replica_check.architecture(module))
         meter.call("signals", interruption.agreed, module.trainer)
         end = meter.now()
         waited = {clock: meter.spent[clock]["waiting"] for clock in CLOCKS}
-        meter.call("comparison of all", identity.differences, identity.everything(module))
+        meter.call("comparison of all", replica_check.differences, replica_check.default_diagnostics(module))
         assert found == []
         rows.append({c: {**meter.spent[c], "step": end[c] - start[c], "waiting": waited[c]} for c in CLOCKS})
     torch.save(rows, Path(folder) / f"{rank}.pt")

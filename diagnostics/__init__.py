@@ -12,10 +12,10 @@ from robustnas.diagnostics.generalisation import GeneralisationGap
 from robustnas.diagnostics.genotype import GenotypeChurn
 from robustnas.diagnostics.gradient_match import GradientMatch
 from robustnas.diagnostics.implicit import ImplicitShare
+from robustnas.diagnostics.preserve_state import preserve_state
 from robustnas.diagnostics.ranking import SupernetRanking
-from robustnas.diagnostics.suite import Diagnostics, everything
+from robustnas.diagnostics.suite import Diagnostics, default_diagnostics
 from robustnas.diagnostics.truth import TrueAccuracy
-from robustnas.diagnostics.untouched import untouched
 from robustnas.diagnostics.view import TensorBoardView
 
 __all__ = [
@@ -35,6 +35,6 @@ __all__ = [
     "SupernetRanking",
     "TensorBoardView",
     "TrueAccuracy",
-    "everything",
-    "untouched",
+    "default_diagnostics",
+    "preserve_state",
 ]

@@ -16,7 +16,7 @@ from torch.autograd import grad
 from robustnas.data import Probe
 from robustnas.data.batch import Batch
 from robustnas.networks import Mixture
-from robustnas.networks.batchnorm_statistics import still_statistics
+from robustnas.networks.batchnorm_statistics import frozen_batchnorm_statistics
 from robustnas.networks.cell import Cell, Weights
 from robustnas.training.search import SearchModule
 
@@ -66,10 +66,10 @@ def by_cell(search: SearchModule, batch: Batch) -> dict[str, list[Tensor]]:
         Kind of cell to one gradient for each of its cells, ``[edges, operations]``, in the order of the network. Their
         sum is the gradient in α.
     """
-    mixtures = search.mixtures(search.moment("arch"))
+    mixtures = search.mixtures(search.context("arch"))
     own: dict[str, list[Tensor]] = {kind: [] for kind in mixtures}
     weights = {name: weight.detach() for name, weight in search.supernet.named_parameters()}
-    with still_statistics(search.supernet), _own_mixtures(search, mixtures, own):
+    with frozen_batchnorm_statistics(search.supernet), _own_mixtures(search, mixtures, own):
         loss = search.loss(batch, mixtures, weights)
     leaves = [leaf for kind in mixtures for leaf in own[kind]]
     reached = bool(leaves) and loss.requires_grad

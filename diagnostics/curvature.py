@@ -10,7 +10,7 @@ from robustnas.curvature import Block
 from robustnas.curvature.eigenvalue import bounded_ends
 from robustnas.curvature.spectrum import eigenvalues, part_blocks
 from robustnas.data import Probe
-from robustnas.networks.batchnorm_statistics import still_statistics
+from robustnas.networks.batchnorm_statistics import frozen_batchnorm_statistics
 from robustnas.training.curvature import PRODUCTS, TOLERANCE, ProbeHessian, measured, probe_batches, probe_hessian
 from robustnas.training.scoring import image_data
 from robustnas.training.search import SearchModule
@@ -69,14 +69,14 @@ class Curvature(Diagnostic):
         self.smallest, self.kinds, self.spectrum = smallest, kinds, spectrum
 
     def take(self, trainer: Trainer, search: SearchModule) -> dict[str, float]:
-        left_to_the_rule = search.watch.measures_probe and not self._more
-        if left_to_the_rule and search.watch.measured(search.global_step) is None:
+        left_to_the_rule = search.early_stopping.measures_probe and not self._more
+        if left_to_the_rule and search.early_stopping.measured(search.global_step) is None:
             return {}
         found: dict[str, float] = super().take(trainer, search)
         return found
 
     def costs_nothing(self, search: SearchModule) -> bool:
-        return search.watch.measured(search.global_step) is not None and not self._more
+        return search.early_stopping.measured(search.global_step) is not None and not self._more
 
     def cost_in_steps(self, trainer: Trainer) -> float:
         search, data = trainer.lightning_module, image_data(trainer, "Curvature measures", "arch")
@@ -92,12 +92,12 @@ class Curvature(Diagnostic):
         return self.smallest or self.kinds or self.spectrum
 
     def measure(self, search: SearchModule, probe: Probe) -> dict[str, float]:
-        held = search.watch.measured(search.global_step)
+        held = search.early_stopping.measured(search.global_step)
         known = {} if held is None else {"curvature/max": held.value, **held.beside("curvature/max")}
         if held is not None and not self._more:
             return known
-        samples = search.watch.stopping.samples if search.watch.measures_probe else self.samples
-        with still_statistics(search.supernet):
+        samples = search.early_stopping.stopping.samples if search.early_stopping.measures_probe else self.samples
+        with frozen_batchnorm_statistics(search.supernet):
             hessian = probe_hessian(search, probe_batches(search, probe, samples), shared=False)
             found = self._whole(hessian, search) if self.spectrum else self._ends(hessian, search)
         return {**found, **known}

@@ -8,7 +8,7 @@ from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 from robustnas.diagnostics.budget import Budget
-from robustnas.diagnostics.untouched import untouched
+from robustnas.diagnostics.preserve_state import preserve_state
 
 from robustnas.data import Probe
 from robustnas.runtime.precision import full_precision
@@ -106,7 +106,7 @@ class Diagnostic(Callback, ABC):
         if self._probe is None:
             data: Any = trainer.datamodule  # type: ignore[attr-defined]
             self._probe = Probe(data, search.device, next(search.supernet.parameters()).dtype)
-        with self.budget.timed(self.name), untouched(search), full_precision(search.device.type):
+        with self.budget.timed(self.name), preserve_state(search), full_precision(search.device.type):
             found = self.measure(search, self._probe)
         bad = {name: value for name, value in found.items() if not math.isfinite(value)}
         for name in sorted(bad.keys() - self._not_finite):

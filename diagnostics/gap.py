@@ -48,7 +48,7 @@ class DiscretisationGap(Diagnostic):
     def measure(self, search: SearchModule, probe: Probe) -> dict[str, float]:
         batches = probe.batches(probe.measured, self.batches)
         with torch.no_grad(), evaluating(search.supernet):
-            mixtures = search.mixtures(search.moment("evaluation"))
+            mixtures = search.mixtures(search.context("evaluation"))
             like = next(iter(search.alphas.values())).detach()
             discrete = one_hots(search.space, search.genotype(), like)
             supernet, stale = (scores(search, each, batches) for each in (mixtures, discrete))

@@ -9,7 +9,7 @@ from torch.autograd import grad
 
 from robustnas.data import Probe
 from robustnas.data.batch import Batch
-from robustnas.networks.batchnorm_statistics import still_statistics
+from robustnas.networks.batchnorm_statistics import frozen_batchnorm_statistics
 from robustnas.networks.cell import Cell
 from robustnas.training.search import SearchModule
 
@@ -61,10 +61,10 @@ def weights_by_operation(search: SearchModule) -> dict[str, list[Tensor]]:
 
 def _slopes(search: SearchModule, batches: list[Batch], groups: dict[str, list[Tensor]]) -> dict[str, Tensor]:
     weights = dict(search.supernet.named_parameters())
-    mixtures = {kind: mixture.detach() for kind, mixture in search.mixtures(search.moment("weights")).items()}
+    mixtures = {kind: mixture.detach() for kind, mixture in search.mixtures(search.context("weights")).items()}
     flat = [weight for own in groups.values() for weight in own]
     total = [torch.zeros_like(weight) for weight in flat]
-    with still_statistics(search.supernet):
+    with frozen_batchnorm_statistics(search.supernet):
         for batch in batches:
             found = grad(search.loss(batch, mixtures, weights), flat, materialize_grads=True)
             total = [t + slope for t, slope in zip(total, found, strict=True)]

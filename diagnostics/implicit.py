@@ -12,7 +12,7 @@ from torch.autograd import grad
 
 from robustnas.data import Probe
 from robustnas.data.batch import derived_seed
-from robustnas.networks.batchnorm_statistics import still_statistics
+from robustnas.networks.batchnorm_statistics import frozen_batchnorm_statistics
 from robustnas.strategies import Bilevel, Unrolled, UnrolledByDifferences
 from robustnas.training.search import SearchModule
 
@@ -68,7 +68,7 @@ class ImplicitShare(Diagnostic):
         batch = {role: probe.batches(role, 1)[0] for role in ("arch", "weights")}
         # other processes do not measure, so that an average with them would wait for ever
         problem = replace(search.problem(batch), average=list)
-        with still_statistics(search.supernet):
+        with frozen_batchnorm_statistics(search.supernet):
             direct = self._alike(search, lambda: direct_term(problem))
             whole = self._alike(search, lambda: _flat(Unrolled().of(problem)[0]))
             implicit, length = direct - whole, float(whole.norm())

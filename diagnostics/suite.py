@@ -31,7 +31,7 @@ from robustnas.training.search import SearchModule
 RANKED = 20  # architectures whose order is compared with that of a table
 
 
-def everything() -> list[Diagnostic]:
+def default_diagnostics() -> list[Diagnostic]:
     """One of each diagnostic that every search gets: those that cost nothing, then the weightiest first."""
     return [
         AlphaShares(),
@@ -72,7 +72,7 @@ class Diagnostics(Callback):
     At the end of the run it says what was measured at what price, and what was left out to stay within the budget.
 
     Args:
-        measures: Diagnostics; by default those of :func:`everything`. Their own budgets do not count here.
+        measures: Diagnostics; by default those of :func:`default_diagnostics`. Their own budgets do not count here.
         budget: Largest share of the run's time that all of them together may take; ``None`` for no limit.
         table: File of a tabular benchmark of the space, CSV or Parquet, which adds those of :func:`against`.
         accuracy: Column of the table.
@@ -89,7 +89,7 @@ class Diagnostics(Callback):
         table: str | Path | None = None,
         accuracy: str = "cifar10_test_200",
     ) -> None:
-        self.measures = everything() if measures is None else list(measures)
+        self.measures = default_diagnostics() if measures is None else list(measures)
         if table is not None:
             self.measures += against(table, accuracy)
         self.budget = Budget(budget)

@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from robustnas.networks.blocks import Stem
 from robustnas.networks.bundle import Bundle, State
-from robustnas.networks.cell import Candidate, CellOptions, Leaving
+from robustnas.networks.cell import Candidate, CellOptions, EdgeOperation
 from robustnas.networks.operations import build_operation
 from robustnas.networks.skeleton import Skeleton
 from robustnas.networks.supernet import all_candidates, build_skeleton, in_format
@@ -238,14 +238,14 @@ class Profiler:
         kinds = {id(c): kind for kind, listed in candidates.items() for c in listed}  # equal ones stand in many kinds
 
         def look(leaving: torch.nn.Module, inputs: tuple[Any, ...]) -> None:
-            assert isinstance(leaving, Leaving)
+            assert isinstance(leaving, EdgeOperation)
             height, width = inputs[0].images.shape[-2:]
             for c in leaving.candidates:
                 one = replace(leaving.operation.bundle, edges=1)
                 places.append(_Place(kinds[id(c)], c.row, c.column, c.operation, one, (height, width)))
 
         for module in body.modules():
-            if isinstance(module, Leaving):
+            if isinstance(module, EdgeOperation):
                 module.register_forward_pre_hook(look)
         with torch.no_grad():
             body(torch.empty(1, *self.image_shape, device="meta"), None)

@@ -181,14 +181,14 @@ class Look(Callback):
     """Measures the curvature after the first step, and what that leaves behind."""
 
     def on_train_batch_end(self, trainer: Trainer, module: DARTS, outputs: Any, batch: Any, batch_idx: int) -> None:
-        def everything() -> dict[str, Any]:
+        def default_diagnostics() -> dict[str, Any]:
             state = {name: value.clone() for name, value in module.state_dict().items()}
             state |= {f"slope of {name}": p.grad.clone() for name, p in module.named_parameters() if p.grad is not None}
             return state | {"random numbers": torch.get_rng_state()}
 
-        before, modes = everything(), [part.training for part in module.modules()]
+        before, modes = default_diagnostics(), [part.training for part in module.modules()]
         self.value, _ = module.last_batch_eigenvalue(batch["arch"])
-        after = everything()
+        after = default_diagnostics()
         assert before.keys() == after.keys()
         assert [name for name in before if not torch.equal(before[name], after[name])] == []
         assert modes == [part.training for part in module.modules()]

@@ -13,7 +13,7 @@ from robustnas.curvature import Hessian
 from robustnas.curvature.spectrum import Mean
 from robustnas.networks import Mixture, Supernet
 from robustnas.spaces import find_space
-from robustnas.strategies import GumbelOneHot, Moment, Relaxation, Softmax, Sparsemax
+from robustnas.strategies import GumbelOneHot, Relaxation, Softmax, Sparsemax, StepContext
 from robustnas.strategies.gumbel_one_hot import gumbel_noise, straight_through
 
 SPACE = find_space("NASBench201")
@@ -30,8 +30,8 @@ def problem(dtype: torch.dtype, relaxation: Relaxation | None = None, sample: in
     labels = torch.randint(10, (6,), generator=generator)
 
     def loss(alphas: Sequence[Tensor]) -> Tensor:
-        moment = Moment("arch", 0, 1, torch.Generator().manual_seed(sample))
-        mixtures = {"cell": (relaxation or Softmax()).mixture(alphas[0], moment)}
+        context = StepContext("arch", 0, 1, torch.Generator().manual_seed(sample))
+        mixtures = {"cell": (relaxation or Softmax()).mixture(alphas[0], context)}
         return nn.functional.cross_entropy(network(images, mixtures), labels)
 
     return loss, torch.randn(SPACE.cells["cell"].shape, generator=generator)
@@ -131,7 +131,7 @@ class _Fixed(Relaxation):
     def __init__(self, active: Tensor) -> None:
         self.active = active
 
-    def mixture(self, alpha: Tensor, moment: Moment) -> Mixture:
+    def mixture(self, alpha: Tensor, context: StepContext) -> Mixture:
         return Mixture(alpha, active=self.active)
 
 

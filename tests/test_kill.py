@@ -91,8 +91,8 @@ def check_same(folder: Path, whole: Path) -> None:
     assert points(folder) == points(whole)
 
 
-def wait_for(process: subprocess.Popen[bytes], moment: Any) -> None:
-    while process.poll() is None and not moment():
+def wait_for(process: subprocess.Popen[bytes], context: Any) -> None:
+    while process.poll() is None and not context():
         time.sleep(0.01)
 
 

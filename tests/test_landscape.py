@@ -19,7 +19,7 @@ from robustnas.commands.landscape import measure
 from robustnas.curvature import Hessian
 from robustnas.curvature.landscape import Landscape, landscape_figure, orthonormal, over_plane, random_directions
 from robustnas.data import Digits, Probe
-from robustnas.networks.batchnorm_statistics import still_statistics
+from robustnas.networks.batchnorm_statistics import frozen_batchnorm_statistics
 from robustnas.networks.mixture import one_hots
 from robustnas.plotting.cells import render
 
@@ -106,7 +106,7 @@ def ready(variant: str = "DARTS", **options: Any) -> tuple[Any, list[Any]]:
 
 def mean_loss(search: Any, batches: list[Any], mixtures: Any) -> float:
     search.train()
-    with torch.no_grad(), still_statistics(search.supernet):
+    with torch.no_grad(), frozen_batchnorm_statistics(search.supernet):
         losses = [search.loss_of(search.supernet(b.images, mixtures), b.targets) * len(b.targets) for b in batches]
     return float(sum(losses)) / sum(len(batch.targets) for batch in batches)
 
@@ -120,12 +120,12 @@ def test_the_line_goes_from_the_mixture_to_the_genotype(variant: str, options: d
     search, batches = ready(variant, **options)
     before = {name: value.clone() for name, value in search.state_dict().items()}
     landscape = measure(search, batches, "random", 0.5, 3, 0)
-    mixtures = search.mixtures(search.moment("evaluation"))
+    mixtures = search.mixtures(search.context("evaluation"))
     assert landscape.share.tolist() == [0, 0.5, 1]
     assert landscape.line[0] == pytest.approx(mean_loss(search, batches, mixtures), rel=1e-5)
     ends = one_hots(search.space, search.genotype(), torch.zeros(1))
     assert landscape.line[-1] == pytest.approx(mean_loss(search, batches, ends), rel=1e-5)
-    arch = mean_loss(search, batches, search.mixtures(search.moment("arch")))
+    arch = mean_loss(search, batches, search.mixtures(search.context("arch")))
     assert landscape.centre == pytest.approx(arch, rel=1e-5)
     assert all(torch.equal(value, before[name]) for name, value in search.state_dict().items())
 
@@ -136,7 +136,7 @@ def test_a_point_of_the_plane_is_the_loss_at_that_alpha() -> None:
     alpha = search.alphas["cell"]
     one, other = random_directions(alpha.numel(), 7)
     alpha.data += (2 * one - 2 * other).view_as(alpha)
-    moved = mean_loss(search, batches, search.mixtures(search.moment("arch")))
+    moved = mean_loss(search, batches, search.mixtures(search.context("arch")))
     assert landscape.plane[2, 0] == pytest.approx(moved, rel=1e-5)
     assert landscape.directions == "random directions"
     assert len(landscape.reach) == 3
@@ -149,8 +149,8 @@ def test_along_the_top_eigenvectors_the_loss_bends_as_the_eigenvalues_say() -> N
     radius = 1e-5  # within one linear piece of every ReLU
     landscape = measure(search, doubled, "eigenvectors", radius, 3, 0)
     weights = {name: weight.detach() for name, weight in search.supernet.named_parameters()}
-    with still_statistics(search.supernet):
-        loss = search.loss(doubled[0], search.mixtures(search.moment("arch")), weights)
+    with frozen_batchnorm_statistics(search.supernet):
+        loss = search.loss(doubled[0], search.mixtures(search.context("arch")), weights)
     top = torch.linalg.eigvalsh(Hessian(loss, list(search.alphas.values())).dense())[-2:].flip(0)
     plane = landscape.plane
     bends = [(plane[2, 1] - 2 * plane[1, 1] + plane[0, 1]), (plane[1, 2] - 2 * plane[1, 1] + plane[1, 0])]

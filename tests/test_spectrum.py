@@ -105,8 +105,8 @@ def test_the_quadrature_of_a_direction_is_exact_in_its_moments() -> None:
     direction /= direction.norm()
     for order in range(10):
         expected = direction @ torch.linalg.matrix_power(whole, order) @ direction
-        moment = 2 * (found.weights[0] * found.nodes[0] ** order).sum()
-        assert float(moment) == pytest.approx(float(expected), abs=1e-12)
+        context = 2 * (found.weights[0] * found.nodes[0] ** order).sum()
+        assert float(context) == pytest.approx(float(expected), abs=1e-12)
     assert abs(2 * float((found.weights[0] * found.nodes[0] ** 10).sum()) - float(
         direction @ torch.linalg.matrix_power(whole, 10) @ direction
     )) > 1e-6  # fmt: skip

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from robustnas.spaces import S2, Genotype, NASBench201, genotype_of, number_of, random_genotype
+from robustnas.spaces import S2, Genotype, NASBench201, decode, encode, random_genotype
 from robustnas.tabular import Entry, Rank, Table, read_columns
 
 REAL = Path(__file__).resolve().parents[1] / "../shared/data/nas_bench_201.csv.gz"
@@ -21,13 +21,13 @@ ALL_SKIP = "|skip_connect~0|+|skip_connect~0|skip_connect~1|+|skip_connect~0|ski
 
 
 def made(numbers: list[int], **columns: list[float]) -> Table:
-    genotypes = [genotype_of(number, NASBench201) for number in numbers]
+    genotypes = [decode(number, NASBench201) for number in numbers]
     return Table.of(genotypes, {k: np.array(v, np.float32) for k, v in columns.items()}, "t.csv", NASBench201)
 
 
 def test_a_table_knows_accuracy_regret_and_rank() -> None:
     table = made([70, 3, 15624, 9], top1=[50.0, 90.5, 50.0, 20.0], other=[1.0, 2.0, np.nan, 4.0])
-    at = {number: genotype_of(number, NASBench201) for number in (3, 9, 70, 15624, 8)}
+    at = {number: decode(number, NASBench201) for number in (3, 9, 70, 15624, 8)}
     assert list(table) == [at[3], at[9], at[70], at[15624]]
     assert len(table) == 4
     assert [table.accuracy(at[k], "top1") for k in (3, 9, 70)] == [90.5, 20.0, 50.0]
@@ -52,14 +52,14 @@ def test_a_table_knows_accuracy_regret_and_rank() -> None:
         ):
             ask("top5")
     with pytest.raises(ValueError, match="to be from the space NASBench201, but got one from S2"):
-        table.accuracy(genotype_of(0, S2), "top1")
+        table.accuracy(decode(0, S2), "top1")
 
 
 def test_equal_functions_have_entries_of_their_own() -> None:
     """A cell whose last node sees nothing but zeros computes the same whatever stands before it."""
     cut = "+|none~0|none~1|none~2|"
     texts = [f"|{op}~0|+|{op}~0|{op}~1|{cut}" for op in ("none", "skip_connect", "nor_conv_3x3")]
-    numbers = [number_of(Genotype.from_nasbench201(text), NASBench201) for text in texts]
+    numbers = [encode(Genotype.from_nasbench201(text), NASBench201) for text in texts]
     table = made(numbers, top1=[10.0, 10.0, 10.1])
     assert [table.accuracy(text, "top1") for text in texts] == [10.0, 10.0, pytest.approx(10.1)]
 
@@ -103,7 +103,7 @@ def test_a_table_that_is_wrong_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"a\.csv to hold architectures of S2, but got '\|skip_connect~0\|"):
         Table.read(table("a.csv", good), "S2", "cells")
     with pytest.raises(ValueError, match=r"a\.csv to hold architectures of NASBench201, but got 'S2 normal"):
-        Table.read(table("a.csv", good, f'1,"{genotype_of(0, S2)}",1,x'), architecture="cells")
+        Table.read(table("a.csv", good, f'1,"{decode(0, S2)}",1,x'), architecture="cells")
     with pytest.raises(ValueError, match=r"a\.csv to hold architectures of a space, but got 'resnet'"):
         Table.read(table("a.csv", "0,resnet,1,x"), architecture="cells")
     (tmp_path / "cut.csv.gz").write_bytes(gzip.compress(good.encode())[:-9])
@@ -133,7 +133,7 @@ def test_a_parquet_file_of_other_types_is_read(tmp_path: Path) -> None:
 
 def test_the_benchmark_takes_less_than_five_megabytes() -> None:
     values = {f"c{k}": np.zeros(15625, np.float32) for k in range(12)}
-    genotypes = [genotype_of(number, NASBench201) for number in range(15625)]
+    genotypes = [decode(number, NASBench201) for number in range(15625)]
     tracemalloc.start()
     table = Table.of(genotypes, values, "made", NASBench201)
     held = tracemalloc.get_traced_memory()[0]
@@ -163,7 +163,7 @@ def csv(path: Path, *columns: str, rows: int = 3) -> Path:
     """A table of ``rows`` architectures: each column is its name and its cells, with colons between them."""
     names, *cells = zip(*(column.split(":") for column in columns), strict=True)
     lines = [";".join(("arch", *names))]
-    lines += [f"{genotype_of(row, NASBench201).to_nasbench201()};{';'.join(cells[row])}" for row in range(rows)]
+    lines += [f"{decode(row, NASBench201).to_nasbench201()};{';'.join(cells[row])}" for row in range(rows)]
     path.write_text("\n".join(lines), encoding="utf-8-sig")
     return path
 
@@ -205,7 +205,7 @@ def test_semicolons_gaps_and_words_are_read(tmp_path: Path) -> None:
 
 def test_long_rows_are_refused(tmp_path: Path) -> None:
     """With decimal commas each row has more fields than the line of names, and its numbers would be others."""
-    rows = "".join(f"{genotype_of(row, NASBench201).to_nasbench201()},60,00,50,00\n" for row in range(2))
+    rows = "".join(f"{decode(row, NASBench201).to_nasbench201()},60,00,50,00\n" for row in range(2))
     (tmp_path / "t.csv").write_text(f"arch,test,valid\n{rows}", encoding="utf-8")
     with pytest.raises(ValueError, match=r"3 fields in line 2, .* but got 5: .*; a decimal comma separates too"):
         Table.read(tmp_path / "t.csv")
@@ -228,7 +228,7 @@ def test_a_written_table_holds_no_formula(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("form", ["quark0", "json", "line"])
 def test_an_architecture_is_read_in_every_form(form: str, tmp_path: Path) -> None:
-    genotype = genotype_of(12345, S2)
+    genotype = decode(12345, S2)
     fields = ", ".join(f"{name}={value}" for name, value in genotype.to_quark0().items())
     text = {"quark0": f"Genotype({fields})", "json": genotype.to_json(), "line": str(genotype)}[form]
     (tmp_path / "t.csv").write_text(f'arch\ttop1\n"{text.replace(chr(34), chr(34) * 2)}"\t50\n', encoding="utf-8")

@@ -10,12 +10,12 @@ from rich.console import Console
 from torch import Tensor
 
 from robustnas.cli.errors import Parser, path_option
-from robustnas.commands.opened import open_search
+from robustnas.commands.load_checkpoint import open_search
 from robustnas.curvature import Hessian, extremes
 from robustnas.curvature.landscape import Landscape, landscape_figure, orthonormal, over_plane, random_directions
 from robustnas.data import Batch, Probe
 from robustnas.networks import Mixture
-from robustnas.networks.batchnorm_statistics import still_statistics
+from robustnas.networks.batchnorm_statistics import frozen_batchnorm_statistics
 from robustnas.networks.mixture import one_hots
 from robustnas.plotting.cells import render
 from robustnas.runs.record import write_bytes, write_json
@@ -85,7 +85,7 @@ def measure(
     alphas = list(search.alphas.values())
     centre = torch.cat([alpha.detach().flatten() for alpha in alphas])
     search.train()
-    with still_statistics(search.supernet), torch.random.fork_rng(), full_precision(search.device.type):
+    with frozen_batchnorm_statistics(search.supernet), torch.random.fork_rng(), full_precision(search.device.type):
         axes = _axes(search, batches[0], directions, centre, seed)
         try:
             reach, plane = over_plane(
@@ -103,7 +103,7 @@ def _axes(search: SearchModule, batch: Batch, directions: str, centre: Tensor, s
     if directions == "random":
         return [axis.to(centre) for axis in random_directions(len(centre), seed)]
     weights = {name: weight.detach() for name, weight in search.supernet.named_parameters()}
-    loss = search.loss(batch, search.mixtures(search.moment("arch")), weights)
+    loss = search.loss(batch, search.mixtures(search.context("arch")), weights)
     pairs, _ = extremes(Hessian(loss, list(search.alphas.values())), largest=2)
     return orthonormal([vector.to(centre) for vector in pairs.vectors.T])
 
@@ -111,12 +111,12 @@ def _axes(search: SearchModule, batch: Batch, directions: str, centre: Tensor, s
 @torch.no_grad()
 def _loss_at(search: SearchModule, batches: list[Batch], point: Tensor) -> float:
     _put(list(search.alphas.values()), point)
-    return _mean_loss(search, batches, search.mixtures(search.moment("arch")))
+    return _mean_loss(search, batches, search.mixtures(search.context("arch")))
 
 
 @torch.no_grad()
 def _loss_between(search: SearchModule, batches: list[Batch], share: float) -> float:
-    mixed = search.mixtures(search.moment("evaluation"))
+    mixed = search.mixtures(search.context("evaluation"))
     ends = one_hots(search.space, search.genotype(), next(iter(search.alphas.values())))
     between = {kind: _between(mixture, ends[kind].operations, share) for kind, mixture in mixed.items()}
     return _mean_loss(search, batches, between)

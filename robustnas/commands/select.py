@@ -121,10 +121,11 @@ def _train_on(
     source: Path, folder: Path, module: SearchModule, selection: Selection, rest: list[str], again: str
 ) -> Genotype:
     """What a selection finds that trains on, in a run of its own."""
-    if module.phase is not None and module.phase.began is not None:
+    begun = module.perturbation_selection
+    if begun is not None and begun.began is not None:
         raise ValueError(
             f"Expected the checkpoint to be of a search that has not begun to select, but {source} holds "
-            f"{len(module.phase.entries)} decisions; a checkpoint of epoch {module.phase.began - 1} would do."
+            f"{len(begun.entries)} decisions; a checkpoint of epoch {begun.began - 1} would do."
         )
     data_of(source.parent)
     epochs, description = _searched(source), plain(selection)
@@ -154,7 +155,7 @@ def _searched(source: Path) -> int:
 def _check_same(started: Path, description: dict[str, Any], epochs: int) -> None:
     """Refuse to go on with another selection than was begun."""
     held = load(started, SearchModule)
-    begun = held.phase.began if held.phase is not None else None
+    begun = held.perturbation_selection.began if held.perturbation_selection is not None else None
     if held.description["init_args"]["selection"] != description or begun not in (None, epochs):
         raise ValueError(
             f"Expected `--run` to be a new folder, but {started.parent} holds a selection with other options, or from "

@@ -15,7 +15,7 @@ Input = TypeVar("Input")
 
 
 @contextmanager
-def still_statistics(network: nn.Module) -> Iterator[None]:
+def frozen_batchnorm_statistics(network: nn.Module) -> Iterator[None]:
     """Keep running statistics as they are, whatever passes through the network.
 
     Normalisation itself does not change: in training it uses the statistics of the batch.

@@ -76,7 +76,7 @@ class Weights:
         return node if self._shifts is None else node + self._shifts[list(rows)].sum().to(node.dtype)
 
 
-class Leaving(nn.Module):
+class EdgeOperation(nn.Module):
     """One operation on all edges that leave a state and carry it."""
 
     def __init__(self, name: str, candidates: Sequence[Candidate], bundle: Bundle) -> None:
@@ -146,7 +146,7 @@ class Cell(nn.Module):
         self.preprocessed = len(preprocess) > 0
         self.edge = nn.ModuleList()
         self._sources = {c.source for c in candidates}
-        self._leaving: dict[int, list[Leaving]] = {}
+        self._leaving: dict[int, list[EdgeOperation]] = {}
         self.sources_into = {node: {c.row: c.source for c in candidates if c.node == node} for node in space.nodes}
         for source in range(space.nodes.stop):
             for name in dict.fromkeys(c.operation for c in candidates if c.source == source and c.operation != "none"):
@@ -155,7 +155,7 @@ class Cell(nn.Module):
                     len(bundled), self.through, self.through, self._stride(source), options.affine, options.pool_norm,
                     options.form,
                 )  # fmt: skip
-                leaving = Leaving(name, bundled, bundle)
+                leaving = EdgeOperation(name, bundled, bundle)
                 self.edge.append(leaving)
                 self._leaving.setdefault(source, []).append(leaving)
         self._identities = {c.row for c in candidates if self._is_identity(c)}
@@ -167,9 +167,9 @@ class Cell(nn.Module):
         return any(candidate in leaving.candidates and leaving.operation.identity for leaving in self.bundles)
 
     @property
-    def bundles(self) -> list[Leaving]:
+    def bundles(self) -> list[EdgeOperation]:
         """Every operation of the cell with its candidates."""
-        return [module for module in self.edge if isinstance(module, Leaving)]
+        return [module for module in self.edge if isinstance(module, EdgeOperation)]
 
     def forward(self, inputs: Sequence[Tensor], weights: Weights | None, drop_path: float = 0.0) -> Tensor:
         """Compute the cell.

@@ -76,21 +76,21 @@ class Mixture:
         """Offsets times the weights of their edges, ``[edges]``; ``None`` without offsets."""
         return self.offsets if self.offsets is None or self.edges is None else self.offsets * self.edges
 
-    def restricted(self, kept: Tensor) -> Mixture:
+    def restricted(self, active_mask: Tensor) -> Mixture:
         """The same mixture without some operations.
 
         Args:
-            kept: Boolean ``[edges, operations]``: which stay; the others get weight zero and are not computed. An edge
-                that keeps none has no offset either.
+            active_mask: Boolean ``[edges, operations]``: which stay; the others get weight zero and are not computed.
+                An edge that keeps none has no offset either.
 
         Returns:
             The mixture; weights are not normalised again.
         """
-        held = kept.cpu()
-        edges = kept.any(dim=-1).to(self.operations.device)
+        held = active_mask.cpu()
+        edges = active_mask.any(dim=-1).to(self.operations.device)
         return replace(
             self,
-            operations=self.operations.where(kept.to(self.operations.device), 0.0),
+            operations=self.operations.where(active_mask.to(self.operations.device), 0.0),
             active=held if self.active is None else self.active & held,
             probed=None if self.probed is None else self.probed & held,
             offsets=None if self.offsets is None else self.offsets.where(edges, 0.0),

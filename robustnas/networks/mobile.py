@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from robustnas.networks.blocks import Stem
 from robustnas.networks.bundle import Bundle, State
-from robustnas.networks.cell import Candidate, CellOptions, Drop, Leaving, Sum, Weights
+from robustnas.networks.cell import Candidate, CellOptions, Drop, EdgeOperation, Sum, Weights
 from robustnas.networks.connection import Full
 from robustnas.networks.mbconv import EPSILON, MBConv
 from robustnas.networks.probe import probed
@@ -57,7 +57,7 @@ class Block(nn.Module):
         for candidate in candidates:
             if candidate.operation == "none":
                 continue
-            leaving = Leaving(candidate.operation, [candidate], bundle)
+            leaving = EdgeOperation(candidate.operation, [candidate], bundle)
             if before != after and not leaving.operation.widens:
                 raise ValueError(
                     f"Expected the operations of {candidate.source}-{candidate.node}, where a stage starts, to turn "
@@ -66,9 +66,9 @@ class Block(nn.Module):
             self.edge.append(leaving)
 
     @property
-    def bundles(self) -> list[Leaving]:
+    def bundles(self) -> list[EdgeOperation]:
         """Every operation with its candidate."""
-        return [module for module in self.edge if isinstance(module, Leaving)]
+        return [module for module in self.edge if isinstance(module, EdgeOperation)]
 
     def forward(self, inputs: Sequence[Tensor], weights: Weights | None, drop_path: float = 0.0) -> Tensor:
         """Compute the block.

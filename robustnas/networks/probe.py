@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.func import functional_call
 
-from robustnas.networks.batchnorm_statistics import still_statistics
+from robustnas.networks.batchnorm_statistics import frozen_batchnorm_statistics
 from robustnas.networks.bundle import State
 from robustnas.networks.normalisation import Group
 
@@ -41,7 +41,7 @@ class Probe:
         """Output on all edges of the group, ``[batch, len(group) * channels, h, w]``."""
         # Data have a version of their own: a BatchNorm of the forward pass may still hold statistics that move here.
         buffers = {name: buffer.data for name, buffer in self.operation.named_buffers()}
-        with still_statistics(self.operation) if self.still else nullcontext():
+        with frozen_batchnorm_statistics(self.operation) if self.still else nullcontext():
             given = {**self.parameters, **buffers}
             output: Tensor = functional_call(self.operation, given, (State(images), self.group, scale))
         return output

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils.checkpoint import checkpoint
 
-from robustnas.networks.batchnorm_statistics import still_statistics
+from robustnas.networks.batchnorm_statistics import frozen_batchnorm_statistics
 from robustnas.networks.blocks import AuxiliaryHead, ResidualBlock, Stem, StemConv, imagenet_stem
 from robustnas.networks.cell import Candidate, Cell, CellOptions, Weights
 from robustnas.networks.normalisation import BundleNorm
@@ -82,7 +82,7 @@ class _Still(AbstractContextManager[None]):
         self.cell, self.stack = cell, ExitStack()
 
     def __enter__(self) -> None:
-        self.stack.enter_context(still_statistics(self.cell))
+        self.stack.enter_context(frozen_batchnorm_statistics(self.cell))
 
     def __exit__(self, *error: object) -> None:
         self.stack.close()

@@ -1,6 +1,6 @@
 """One HTML file about one search or several: no server, no network, no script."""
 
-from robustnas.reports.material import Material
 from robustnas.reports.page import report
+from robustnas.reports.search_data import SearchData
 
-__all__ = ["Material", "report"]
+__all__ = ["SearchData", "report"]

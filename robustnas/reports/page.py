@@ -7,8 +7,8 @@ from pathlib import Path
 
 from robustnas.reports.charts import COLOURS, chart
 from robustnas.reports.markup import Markup, duration, figure, join, percent, table, tag, text
-from robustnas.reports.material import Material, part
 from robustnas.reports.panels import line
+from robustnas.reports.search_data import SearchData, part
 from robustnas.reports.sections import badge, run_sections, share_or_figure
 from robustnas.reports.style import STYLE
 from robustnas.spaces import SearchSpace
@@ -45,7 +45,7 @@ def report(folders: Sequence[str | Path], space: SearchSpace | str | None = None
     """
     if not folders:
         raise ValueError("Expected `folders` to name at least one run, but got none.")
-    runs = [Material.read(folder, space) for folder in folders]
+    runs = [SearchData.read(folder, space) for folder in folders]
     names = short_names([run.folder for run in runs])
     body: list[Markup] = [tag("h1", "robustnas report")]
     if len(runs) > 1:
@@ -75,7 +75,7 @@ def short_names(folders: Sequence[Path]) -> list[str]:
     return names
 
 
-def _comparison(runs: Sequence[Material], names: Sequence[str]) -> Markup:
+def _comparison(runs: Sequence[SearchData], names: Sequence[str]) -> Markup:
     rows = [_row(run, name, f"#run-{k}") for k, (run, name) in enumerate(zip(runs, names, strict=True), 1)]
     head = ["run", "verdict", "since", "variant", "space", "data", "seed", "epochs", "time", "validation", "rounded",
         "test", "skips", "λ max"]  # fmt: skip
@@ -99,11 +99,11 @@ def _comparison(runs: Sequence[Material], names: Sequence[str]) -> Markup:
     )  # fmt: skip
 
 
-def _kind(run: Material) -> str:
+def _kind(run: SearchData) -> str:
     return f"{run.variant or 'not known'}, {run.history.space.name}"
 
 
-def _row(run: Material, name: str, link: str) -> list[object]:
+def _row(run: SearchData, name: str, link: str) -> list[object]:
     quality = run.quality
     value = run.last(quality[0]) if quality else None
     rounded, skips = run.last("gap/discrete_accuracy"), run.last("genotype/skip_share")
@@ -128,7 +128,7 @@ def _row(run: Material, name: str, link: str) -> list[object]:
     ]
 
 
-def _curvature(run: Material) -> str:
+def _curvature(run: SearchData) -> str:
     """The last largest eigenvalue, with what it may be where the bound is not within what is shown."""
     name = next((name for name in ("curvature/max", "arch/curvature") if run.found.get(name)), None)
     if name is None:

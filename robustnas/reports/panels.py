@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from robustnas.plotting.curves import PANELS, band, uncertainty
 from robustnas.reports.charts import Line, chart
 from robustnas.reports.markup import Markup
-from robustnas.reports.material import QUALITY, Material
+from robustnas.reports.search_data import QUALITY, SearchData
 from robustnas.spaces import SearchSpace
 
 Series = Mapping[str, Mapping[int, float]]
@@ -65,7 +65,7 @@ JUDGED = frozenset({"genotype/churn", "genotype/unchanged", "genotype/skip_rise"
     "gap/over_chance", "gradient/alignment", "shares/most_none", "shares/skip_excess", "curvature/rise"})  # fmt: skip
 
 
-def line(run: Material, label: str, name: str, group: str | None = None) -> Line:
+def line(run: SearchData, label: str, name: str, group: str | None = None) -> Line:
     """A series of a run as a line, with what its values are uncertain by.
 
     Args:
@@ -84,7 +84,7 @@ def line(run: Material, label: str, name: str, group: str | None = None) -> Line
     return Line(label, values, group, bands)
 
 
-def main_charts(run: Material, marks: Mapping[str, int]) -> list[Markup]:
+def main_charts(run: SearchData, marks: Mapping[str, int]) -> list[Markup]:
     """The charts that tell a collapse, in the order of TensorBoard's page."""
     made = []
     for panel in PANELS:
@@ -98,7 +98,7 @@ def main_charts(run: Material, marks: Mapping[str, int]) -> list[Markup]:
     return [one for one in made if one]
 
 
-def spectrum_charts(run: Material, marks: Mapping[str, int]) -> list[Markup]:
+def spectrum_charts(run: SearchData, marks: Mapping[str, int]) -> list[Markup]:
     """Eigenvalues of the Hessian in α, where they were measured."""
     lines = [line(run, label, name) for name, label in SPECTRUM.items()]
     by_kind = [line(run, kind, f"curvature/max_{kind}") for kind in run.history.space.cells]
@@ -111,7 +111,7 @@ def spectrum_charts(run: Material, marks: Mapping[str, int]) -> list[Markup]:
     return [one for one in made if one]
 
 
-def rounding_charts(run: Material, marks: Mapping[str, int]) -> list[Markup]:
+def rounding_charts(run: SearchData, marks: Mapping[str, int]) -> list[Markup]:
     """What rounding costs, where it was measured."""
     made = (
         chart(title, [Line(label, run.found.get(name, {})) for name, label in names.items()], run.span, marks)
@@ -120,7 +120,7 @@ def rounding_charts(run: Material, marks: Mapping[str, int]) -> list[Markup]:
     return [one for one in made if one]
 
 
-def other_charts(run: Material, marks: Mapping[str, int]) -> list[Markup]:
+def other_charts(run: SearchData, marks: Mapping[str, int]) -> list[Markup]:
     """Every series that stands in no other chart, those of one measure together."""
     groups: dict[str, list[Line]] = {}
     for name in sorted(run.found):
@@ -158,7 +158,7 @@ def place(name: str, space: SearchSpace) -> tuple[str, str]:
     return name, rest.replace("_", " ")
 
 
-def _shown(run: Material) -> set[str]:
+def _shown(run: SearchData) -> set[str]:
     names: set[str] = set(JUDGED)
     of_pages: Iterable[Mapping[str, str]] = (*(panel.lines for panel in PANELS), SPECTRUM, *ROUNDING.values())
     for lines in of_pages:

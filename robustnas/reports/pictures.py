@@ -13,7 +13,7 @@ from robustnas.plotting.cell_layout import label_of
 from robustnas.plotting.cells import draw_genotype
 from robustnas.reports.charts import film
 from robustnas.reports.markup import Markup, join, percent, table, tag
-from robustnas.reports.material import Material
+from robustnas.reports.search_data import SearchData
 from robustnas.spaces import Choice, Genotype
 
 FRAMES, DRAWINGS = 8, 6
@@ -28,7 +28,7 @@ def spread(items: Sequence[T], count: int) -> list[T]:
     return [items[round(k * (len(items) - 1) / (count - 1))] for k in range(count)]
 
 
-def film_strips(run: Material) -> list[Markup]:
+def film_strips(run: SearchData) -> list[Markup]:
     """For each kind of cell the shares of its operations over the epochs; nothing where α was not recorded."""
     epochs = spread(sorted(run.history.alphas), FRAMES)
     shares = {epoch: shares_of(run.history, run.history.alphas[epoch]) for epoch in epochs}
@@ -47,7 +47,7 @@ def stretches(genotypes: Mapping[int, Genotype]) -> list[tuple[int, int, Genotyp
     return found
 
 
-def drawings(run: Material) -> Markup:
+def drawings(run: SearchData) -> Markup:
     """Genotypes drawn: the first, some that followed, and the last; the final one where it is another."""
     steps = stretches(run.genotypes)
     final = run.history.final
@@ -59,7 +59,7 @@ def drawings(run: Material) -> Markup:
     return join(_drawing(name, genotype, run) for name, genotype in spread(named, DRAWINGS))
 
 
-def _drawing(name: str, genotype: Genotype, run: Material) -> Markup:
+def _drawing(name: str, genotype: Genotype, run: SearchData) -> Markup:
     drawn = draw_genotype(genotype, run.history.space)
     points = re.search(r'<svg[^>]* width="([\d.]+)pt"', drawn)
     broad = points is not None and float(points[1]) > BROAD
@@ -69,7 +69,7 @@ def _drawing(name: str, genotype: Genotype, run: Material) -> Markup:
     return tag("figure", tag("figcaption", name), scroll, class_="drawing broad" if broad else "drawing")
 
 
-def genotype_table(run: Material) -> Markup:
+def genotype_table(run: SearchData) -> Markup:
     """A row for each genotype, with what changed against the one before marked."""
     kinds = list(run.history.space.cells)
     rows: list[list[object]] = []

@@ -9,9 +9,9 @@ from typing import Any
 
 from robustnas.analysis import Evidence, Verdict
 from robustnas.reports.markup import Markup, duration, facts, figure, join, percent, table, tag
-from robustnas.reports.material import Material, part
 from robustnas.reports.panels import main_charts, other_charts, rounding_charts, spectrum_charts
 from robustnas.reports.pictures import drawings, film_strips, genotype_table
+from robustnas.reports.search_data import SearchData, part
 
 
 def badge(verdict: Verdict) -> Markup:
@@ -24,7 +24,7 @@ def share_or_figure(name: str, value: float) -> str:
     return percent(value) if name.endswith(("top1", "top5", "accuracy")) else figure(value)
 
 
-def run_sections(run: Material, name: str, anchor: str) -> Markup:
+def run_sections(run: SearchData, name: str, anchor: str) -> Markup:
     """Everything about a run.
 
     Args:
@@ -35,7 +35,7 @@ def run_sections(run: Material, name: str, anchor: str) -> Markup:
     Returns:
         One element with a heading and the sections.
     """
-    makers: dict[str, Callable[[Material], Markup]] = {
+    makers: dict[str, Callable[[SearchData], Markup]] = {
         "Summary": summary, "Verdict": verdict, "Curves": curves, "Film strip of α": alphas, "Genotypes": genotypes,
         "Spectrum over time": spectrum, "Discretisation gap": rounding, "Data": data, "How it came about": origin,
         "Reproduce": reproduce,
@@ -44,13 +44,13 @@ def run_sections(run: Material, name: str, anchor: str) -> Markup:
     return tag("article", tag("h2", name, " ", badge(run.verdict)), *parts, id=anchor)
 
 
-def marks(run: Material) -> dict[str, int]:
+def marks(run: SearchData) -> dict[str, int]:
     """Epochs to mark in every chart."""
     found: dict[str, int] = {} if run.verdict.since is None else {run.verdict.state: run.verdict.since}
     return found if run.verdict.take.epoch in (None, run.verdict.since) else {**found, "take": run.verdict.take.epoch}
 
 
-def summary(run: Material) -> Markup:
+def summary(run: SearchData) -> Markup:
     """The run in a few facts."""
     pairs: list[tuple[object, object]] = [
         ("variant", run.variant or "not known"),
@@ -70,7 +70,7 @@ def summary(run: Material) -> Markup:
     return facts(pairs)
 
 
-def verdict(run: Material) -> Markup:
+def verdict(run: SearchData) -> Markup:
     """State, evidence, what to take and what to try."""
     said = run.verdict
     since = "" if said.since is None else f" since epoch {said.since}"
@@ -95,7 +95,7 @@ def _evidence(e: Evidence) -> list[object]:
     return [row.measure, e.shown, e.limit, e.since, e.weight, row.words, row.source, e.rate]
 
 
-def curves(run: Material) -> Markup:
+def curves(run: SearchData) -> Markup:
     """Every series over the epochs."""
     shown, others = main_charts(run, marks(run)), other_charts(run, marks(run))
     parts = [tag("div", *shown, class_="charts")] if shown else [_missing("No curve was recorded.")]
@@ -106,12 +106,12 @@ def curves(run: Material) -> Markup:
     return join(parts)
 
 
-def alphas(run: Material) -> Markup:
+def alphas(run: SearchData) -> Markup:
     """Shares of operations over the epochs, as pictures."""
     return join(film_strips(run)) or _missing("α was not recorded.")
 
 
-def genotypes(run: Material) -> Markup:
+def genotypes(run: SearchData) -> Markup:
     """Genotypes drawn and listed."""
     drawn = drawings(run)
     if not drawn:
@@ -120,7 +120,7 @@ def genotypes(run: Material) -> Markup:
     return join([tag("div", drawn, class_="drawings"), listed])
 
 
-def spectrum(run: Material) -> Markup:
+def spectrum(run: SearchData) -> Markup:
     """Eigenvalues of the Hessian in α."""
     shown = spectrum_charts(run, marks(run))
     if not shown:
@@ -128,7 +128,7 @@ def spectrum(run: Material) -> Markup:
     return tag("div", *shown, class_="charts")
 
 
-def rounding(run: Material) -> Markup:
+def rounding(run: SearchData) -> Markup:
     """What rounding costs."""
     shown = rounding_charts(run, marks(run))
     if not shown:
@@ -137,7 +137,7 @@ def rounding(run: Material) -> Markup:
     return join([tag("p", said), tag("div", *shown, class_="charts")])
 
 
-def data(run: Material) -> Markup:
+def data(run: SearchData) -> Markup:
     """The data roles, with sizes and hashes."""
     described = part(run.manifest, "data")
     roles = part(described, "roles")
@@ -170,7 +170,7 @@ def _spread(counts: Any) -> str:
     return str(low) if low == high else f"{low} to {high}"
 
 
-def origin(run: Material) -> Markup:
+def origin(run: SearchData) -> Markup:
     """Versions, hardware and settings."""
     held = run.manifest
     if not held:
@@ -211,12 +211,12 @@ def _setting(value: Any) -> object:
     return tag("code", f"{str(part(value, 'class_path') or value).rpartition('.')[2]}({words})")
 
 
-def _config(run: Material) -> str | None:
+def _config(run: SearchData) -> str | None:
     path = run.folder / "config.yaml"
     return path.read_bytes().decode("utf-8", "replace") if path.is_file() else None
 
 
-def reproduce(run: Material) -> Markup:
+def reproduce(run: SearchData) -> Markup:
     """Commands that do it again, and that go on from here."""
     folder = shlex.quote(str(run.folder))
     copy = shlex.quote(f"{run.folder}-again")

@@ -194,7 +194,7 @@ def _check_content(content: Any) -> None:
     sizes: dict[int, int] = {}
     held: list[Any] = []  # so that no id is given twice
 
-    def size_of(value: Any, depth: int) -> int:
+    def num_architectures(value: Any, depth: int) -> int:
         if isinstance(value, torch.Tensor):
             if value.layout != torch.strided or value.device.type != "cpu":
                 raise ValueError("a tensor that is not stored as plain numbers")
@@ -206,12 +206,12 @@ def _check_content(content: Any) -> None:
             raise ValueError("values that nest too deeply, or hold themselves")
         if id(value) not in sizes:
             held.append(value)
-            sizes[id(value)] = 1 + sum(size_of(part, depth + 1) for part in _parts(value))
+            sizes[id(value)] = 1 + sum(num_architectures(part, depth + 1) for part in _parts(value))
         if sizes[id(value)] > VALUES:
             raise ValueError(f"more than {VALUES:,} values, those that are shared counted as often as they stand")
         return sizes[id(value)]
 
-    size_of(content, 0)
+    num_architectures(content, 0)
 
 
 def _parts(value: Any) -> Iterable[Any]:

@@ -1,12 +1,12 @@
 """Search spaces and genotypes, as plain data."""
 
 from robustnas.spaces.darts import DARTS, S1, S2, S3, S4, DARTSWithoutNone, darts_like
+from robustnas.spaces.encoding import decode, encode, num_architectures
 from robustnas.spaces.find import find_space
 from robustnas.spaces.genotype import Choice, Genotype
 from robustnas.spaces.genotype_text import is_genotype_text, parse_genotype
 from robustnas.spaces.mobile import Mobile, MobileSmall, mobile
 from robustnas.spaces.nasbench201 import NASBench201
-from robustnas.spaces.numbering import genotype_of, number_of, size_of
 from robustnas.spaces.sampling import mutated, random_genotype
 from robustnas.spaces.space import CellSpace, Edge, SearchSpace, complete_cell
 
@@ -27,13 +27,13 @@ __all__ = [
     "SearchSpace",
     "complete_cell",
     "darts_like",
+    "decode",
+    "encode",
     "find_space",
-    "genotype_of",
     "is_genotype_text",
     "mobile",
     "mutated",
-    "number_of",
+    "num_architectures",
     "parse_genotype",
     "random_genotype",
-    "size_of",
 ]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from random import Random
 
+from robustnas.spaces.encoding import decode, num_architectures, selectable
 from robustnas.spaces.genotype import Choice, Genotype
-from robustnas.spaces.numbering import genotype_of, selectable, size_of
 from robustnas.spaces.space import SearchSpace
 
 
@@ -24,7 +24,7 @@ def random_genotype(space: SearchSpace, generator: Random) -> Genotype:
     Returns:
         The genotype.
     """
-    return genotype_of(generator.randrange(size_of(space)), space)
+    return decode(generator.randrange(num_architectures(space)), space)
 
 
 def mutated(genotype: Genotype, space: SearchSpace, generator: Random) -> Genotype:

@@ -13,7 +13,7 @@ from robustnas.strategies.raise_decay import RaiseDecay
 from robustnas.strategies.relaxation import Relaxation, Softmax
 from robustnas.strategies.selection import Selection, Strongest
 from robustnas.strategies.sparsemax import Sparsemax
-from robustnas.strategies.step_context import Moment
+from robustnas.strategies.step_context import StepContext
 from robustnas.strategies.stopping import CurvatureRise, Never, SkipDominance, Stop, Stopping
 from robustnas.strategies.uniform_one_hot import UniformOneHot
 
@@ -30,7 +30,6 @@ __all__ = [
     "GumbelOneHot",
     "LargestDrop",
     "LpSparsity",
-    "Moment",
     "Never",
     "NoPenalty",
     "NoPruning",
@@ -46,6 +45,7 @@ __all__ = [
     "Softmax",
     "Sparsemax",
     "Step",
+    "StepContext",
     "Stop",
     "Stopping",
     "Strongest",

@@ -9,7 +9,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from robustnas.spaces import Genotype, SearchSpace, random_genotype, size_of
+from robustnas.spaces import Genotype, SearchSpace, num_architectures, random_genotype
 from robustnas.strategies.decisions import Score
 from robustnas.strategies.selection import Selection, Strongest
 
@@ -56,7 +56,7 @@ class BestOfSampled(Selection):
             Distinct ones; all there are, where the space is smaller.
         """
         generator, found = Random(seed), dict[Genotype, None]()
-        while len(found) < min(self.samples, size_of(space)):
+        while len(found) < min(self.samples, num_architectures(space)):
             found[random_genotype(space, generator)] = None
         return list(found)
 

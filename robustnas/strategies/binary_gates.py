@@ -12,7 +12,7 @@ from torch import Tensor
 from robustnas.networks import Mixture
 from robustnas.strategies.gumbel_one_hot import gumbel_noise
 from robustnas.strategies.relaxation import Relaxation
-from robustnas.strategies.step_context import Moment
+from robustnas.strategies.step_context import StepContext
 
 Mode = Literal["two", "full", "full_v2"]
 
@@ -103,8 +103,8 @@ class BinaryGates(Relaxation):
         if self.mode not in ("two", "full", "full_v2"):
             raise ValueError(f"Expected `mode` to be 'two', 'full' or 'full_v2', but got {self.mode!r}.")
 
-    def mixture(self, alpha: Tensor, moment: Moment) -> Mixture:
-        return self.at(alpha, self.draw(alpha, moment))
+    def mixture(self, alpha: Tensor, context: StepContext) -> Mixture:
+        return self.at(alpha, self.draw(alpha, context))
 
     def at(self, alpha: Tensor, draw: Draw) -> Mixture:
         """The mixture of a given draw.
@@ -124,37 +124,37 @@ class BinaryGates(Relaxation):
         closed = looked_at & ~opened
         return Mixture(gates, active=opened, probed=closed if closed.any() else None)
 
-    def draw(self, alpha: Tensor, moment: Moment) -> Draw:
+    def draw(self, alpha: Tensor, context: StepContext) -> Draw:
         """Draw what a step looks at.
 
         Args:
             alpha: Architecture parameters, ``[edges, operations]``.
-            moment: The step.
+            context: The step.
 
         Returns:
             The draw.
         """
         alpha = alpha.detach()
-        if moment.purpose == "evaluation":
+        if context.phase == "evaluation":
             return _alone(alpha, alpha.argmax(dim=-1))
         looked_at = alpha.isfinite()
-        if moment.purpose == "arch" and self.mode == "two":
-            best = _shaken(alpha, moment).topk(min(2, alpha.shape[-1]), dim=-1).indices
+        if context.phase == "arch" and self.mode == "two":
+            best = _shaken(alpha, context).topk(min(2, alpha.shape[-1]), dim=-1).indices
             looked_at &= torch.zeros_like(looked_at).scatter(-1, best, True)
-        chosen = _shaken(alpha, moment).masked_fill(~looked_at, -torch.inf).argmax(dim=-1)
+        chosen = _shaken(alpha, context).masked_fill(~looked_at, -torch.inf).argmax(dim=-1)
         alone = _alone(alpha, chosen)
-        if moment.purpose == "weights":
+        if context.phase == "weights":
             return alone
-        if self.skip_update_at_zero and moment.silent is not None:
-            silent = moment.silent.to(alpha.device) & alone.looked_at
-            looked_at = torch.where(silent.any(dim=-1, keepdim=True), alone.looked_at, looked_at)
+        if self.skip_update_at_zero and context.zero_mask is not None:
+            zero_mask = context.zero_mask.to(alpha.device) & alone.looked_at
+            looked_at = torch.where(zero_mask.any(dim=-1, keepdim=True), alone.looked_at, looked_at)
         return Draw(looked_at, chosen)
 
-    def expected(self, alpha: Tensor, moment: Moment) -> Mixture:
+    def expected(self, alpha: Tensor, context: StepContext) -> Mixture:
         return Mixture(self.strength(alpha))
 
-    def settle(self, before: Tensor, after: Tensor, moment: Moment) -> Tensor:
-        return rescaled(before, after, self.draw(before, moment).looked_at) if self.mode == "two" else after
+    def project_alpha(self, before: Tensor, after: Tensor, context: StepContext) -> Tensor:
+        return rescaled(before, after, self.draw(before, context).looked_at) if self.mode == "two" else after
 
 
 def _alone(alpha: Tensor, chosen: Tensor) -> Draw:
@@ -162,6 +162,6 @@ def _alone(alpha: Tensor, chosen: Tensor) -> Draw:
     return Draw(F.one_hot(chosen, alpha.shape[-1]).bool(), chosen)
 
 
-def _shaken(alpha: Tensor, moment: Moment) -> Tensor:
+def _shaken(alpha: Tensor, context: StepContext) -> Tensor:
     """α with Gumbel noise: its largest entries are a draw without replacement from softmax(α)."""
-    return alpha + gumbel_noise(alpha, moment.generator)
+    return alpha + gumbel_noise(alpha, context.generator)

@@ -14,7 +14,7 @@ from robustnas.cost import CostTable, Measure, read_table
 from robustnas.runtime.paths import expand
 from robustnas.spaces import SearchSpace
 from robustnas.strategies.penalty import Penalty
-from robustnas.strategies.step_context import Moment
+from robustnas.strategies.step_context import StepContext
 
 
 @dataclass(frozen=True)
@@ -108,13 +108,13 @@ class ExpectedCost(Penalty):
             total = total + (share * share.new_tensor([[*row, *[0] * (widest - len(row))] for row in rows])).sum()
         return total
 
-    def of(self, shares: Mapping[str, Tensor], moment: Moment) -> Tensor:
+    def of(self, shares: Mapping[str, Tensor], context: StepContext) -> Tensor:
         """How far the expected cost is above the reference, weighed: what ``linear`` adds, and ``log`` does not."""
         return self.weight * (self.expected(shares) - self.reference) / self.reference
 
-    def total(self, loss: Tensor, shares: Mapping[str, Tensor], moment: Moment) -> Tensor:
+    def total(self, loss: Tensor, shares: Mapping[str, Tensor], context: StepContext) -> Tensor:
         if self.form == "linear":
-            return super().total(loss, shares, moment)
+            return super().total(loss, shares, context)
         ratio = self.expected(shares).log() / math.log(self.reference)
         return self.factor * loss * ratio.pow(self.power)
 

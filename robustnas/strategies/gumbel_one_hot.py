@@ -11,7 +11,7 @@ from torch import Tensor
 
 from robustnas.networks import Mixture
 from robustnas.strategies.relaxation import Relaxation
-from robustnas.strategies.step_context import Moment
+from robustnas.strategies.step_context import StepContext
 
 
 class Sample(NamedTuple):
@@ -101,19 +101,19 @@ class GumbelOneHot(Relaxation):
         if self.evaluation not in ("argmax", "sampled"):
             raise ValueError(f"Expected `evaluation` to be 'argmax' or 'sampled', but got {self.evaluation!r}.")
 
-    def mixture(self, alpha: Tensor, moment: Moment) -> Mixture:
-        if moment.purpose == "evaluation" and self.evaluation == "argmax":
+    def mixture(self, alpha: Tensor, context: StepContext) -> Mixture:
+        if context.phase == "evaluation" and self.evaluation == "argmax":
             chosen = alpha.argmax(dim=-1)
             return one_path(chosen, F.one_hot(chosen, alpha.shape[-1]).to(alpha.dtype))
-        sample = straight_through(alpha, gumbel_noise(alpha, moment.generator), self.tau(moment))
-        return one_path(sample.chosen, sample.hard, self.ghost_gradient and moment.purpose == "arch")
+        sample = straight_through(alpha, gumbel_noise(alpha, context.generator), self.tau(context))
+        return one_path(sample.chosen, sample.hard, self.ghost_gradient and context.phase == "arch")
 
-    def expected(self, alpha: Tensor, moment: Moment) -> Mixture:
+    def expected(self, alpha: Tensor, context: StepContext) -> Mixture:
         return Mixture(self.strength(alpha))
 
-    def tau(self, moment: Moment) -> float:
+    def tau(self, context: StepContext) -> float:
         """The temperature of an epoch."""
-        progress = min(moment.epoch / max(moment.epochs - 1, 1), 1.0)  # validation after the search counts one more
+        progress = min(context.epoch / max(context.epochs - 1, 1), 1.0)  # validation after the search counts one more
         return self.tau_start - (self.tau_start - self.tau_end) * progress
 
 

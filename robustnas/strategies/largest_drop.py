@@ -82,7 +82,7 @@ class LargestDrop(Selection):
         self,
         space: SearchSpace,
         decisions: Decisions,
-        kept: Weights,
+        active_mask: Weights,
         weights: Weights,
         evaluate: Evaluate,
         generator: torch.Generator,
@@ -94,7 +94,7 @@ class LargestDrop(Selection):
         Args:
             space: The search space.
             decisions: What was decided before.
-            kept: Kind of cell to the operations that can be chosen, boolean ``[edges, operations]``.
+            active_mask: Kind of cell to the operations that can be chosen, boolean ``[edges, operations]``.
             weights: Kind of cell to weights of operations.
             evaluate: Measures the supernet at weights.
             generator: Source of random numbers.
@@ -115,7 +115,7 @@ class LargestDrop(Selection):
                 decisions = decisions.with_node(kind, chosen, frozenset(dropped))
                 new.append(Decision(kind, None, None, chosen, frozenset(dropped), rounds))
             else:
-                column, scores = self.operation(cell, kind, chosen, present, evaluate, kept[kind][chosen])
+                column, scores = self.operation(cell, kind, chosen, present, evaluate, active_mask[kind][chosen])
                 decisions = decisions.with_operation(kind, chosen, column)
                 new.append(Decision(kind, chosen, column, None, frozenset(), [scores]))
         return decisions, new
@@ -127,7 +127,7 @@ class LargestDrop(Selection):
         row: int,
         weights: Weights,
         evaluate: Evaluate,
-        kept: Tensor | None = None,
+        active_mask: Tensor | None = None,
     ) -> tuple[int, dict[int, Score]]:
         """Choose the operation of an edge.
 
@@ -137,13 +137,17 @@ class LargestDrop(Selection):
             row: Row of the edge.
             weights: Weights of operations, with all earlier decisions.
             evaluate: Measures the supernet at weights.
-            kept: Which operations of the edge can be chosen, boolean ``[operations]``; all by default.
+            active_mask: Which operations of the edge can be chosen, boolean ``[operations]``; all by default.
 
         Returns:
             The column, and the score without each operation that may be selected; none where only one may be.
         """
         names = cell.edges[row].operations
-        allowed = [k for k, name in enumerate(names) if name not in cell.never_selected and (kept is None or kept[k])]
+        allowed = [
+            k
+            for k, name in enumerate(names)
+            if name not in cell.never_selected and (active_mask is None or active_mask[k])
+        ]
         if len(allowed) == 1:
             return allowed[0], {}
         scores: dict[int, Score] = {}

@@ -10,36 +10,36 @@ import torch
 from torch import Tensor
 
 from robustnas.spaces import SearchSpace
-from robustnas.strategies.step_context import Moment
+from robustnas.strategies.step_context import StepContext
 
 
 class Penalty(ABC):
     """A term of the architecture loss that depends on α alone."""
 
     @abstractmethod
-    def of(self, shares: Mapping[str, Tensor], moment: Moment) -> Tensor:
+    def of(self, shares: Mapping[str, Tensor], context: StepContext) -> Tensor:
         """The penalty.
 
         Args:
             shares: Kind of cell to the shares of its operations, ``[edges, operations]``, rows that sum to one.
-            moment: The step it serves.
+            context: The step it serves.
 
         Returns:
             A scalar, differentiable in ``shares``.
         """
 
-    def total(self, loss: Tensor, shares: Mapping[str, Tensor], moment: Moment) -> Tensor:
+    def total(self, loss: Tensor, shares: Mapping[str, Tensor], context: StepContext) -> Tensor:
         """The loss of α: that of the supernet and the penalty.
 
         Args:
             loss: Loss of the supernet, a scalar.
             shares: As in :meth:`of`.
-            moment: As in :meth:`of`.
+            context: As in :meth:`of`.
 
         Returns:
             A scalar.
         """
-        return loss + self.of(shares, moment)
+        return loss + self.of(shares, context)
 
     def check(self, space: SearchSpace) -> None:  # noqa: B027
         """Refuse, before a search starts, what cannot be penalised; by default nothing.
@@ -53,7 +53,7 @@ class Penalty(ABC):
 class NoPenalty(Penalty):
     """Nothing is added, as in DARTS."""
 
-    def of(self, shares: Mapping[str, Tensor], moment: Moment) -> Tensor:
+    def of(self, shares: Mapping[str, Tensor], context: StepContext) -> Tensor:
         return next(iter(shares.values())).new_zeros(())
 
 
@@ -81,7 +81,7 @@ class LpSparsity(Penalty):
         if not self.epsilon > 0:
             raise ValueError(f"Expected `epsilon` to be positive, but got {self.epsilon}.")
 
-    def of(self, shares: Mapping[str, Tensor], moment: Moment) -> Tensor:
+    def of(self, shares: Mapping[str, Tensor], context: StepContext) -> Tensor:
         edges = torch.cat([(share + self.epsilon).pow(self.power).sum(dim=-1) for share in shares.values()])
         return self.weight * edges.mean()
 
@@ -104,9 +104,9 @@ class EntropyPenalty(Penalty):
     def __post_init__(self) -> None:
         _check_weight(self.weight)
 
-    def of(self, shares: Mapping[str, Tensor], moment: Moment) -> Tensor:
+    def of(self, shares: Mapping[str, Tensor], context: StepContext) -> Tensor:
         edges = torch.cat([_entropy(share) for share in shares.values()])
-        return self.weight * (moment.epoch + 1) / moment.epochs * edges.mean()
+        return self.weight * (context.epoch + 1) / context.epochs * edges.mean()
 
 
 def _entropy(share: Tensor) -> Tensor:

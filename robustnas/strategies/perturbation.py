@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from robustnas.networks import Mixture
-from robustnas.strategies.step_context import Moment
+from robustnas.strategies.step_context import StepContext
 
 Mixtures = Mapping[str, Mixture]
 Average = Callable[[Sequence[Tensor]], list[Tensor]]
@@ -31,7 +31,7 @@ class Perturbation(ABC):
 
     @abstractmethod
     def perturb(
-        self, mixtures: Mixtures, loss_at: Callable[[Mixtures], Tensor], moment: Moment, average: Average
+        self, mixtures: Mixtures, loss_at: Callable[[Mixtures], Tensor], context: StepContext, average: Average
     ) -> Mixtures:
         """Perturb the mixtures.
 
@@ -39,7 +39,7 @@ class Perturbation(ABC):
             mixtures: Kind of cell to its mixture, cut from the graph of α.
             loss_at: The loss on the batch of the weight step at given mixtures, a scalar. The network
                 is in evaluation, so that it moves no running statistics and drops no path.
-            moment: The step the mixtures serve.
+            context: The step the mixtures serve.
             average: Averages a list of tensors over all processes, each of which has a batch of its own.
 
         Returns:
@@ -54,7 +54,7 @@ class Unperturbed(Perturbation):
     measures = False
 
     def perturb(
-        self, mixtures: Mixtures, loss_at: Callable[[Mixtures], Tensor], moment: Moment, average: Average
+        self, mixtures: Mixtures, loss_at: Callable[[Mixtures], Tensor], context: StepContext, average: Average
     ) -> Mixtures:
         return mixtures
 
@@ -88,9 +88,9 @@ class RandomPerturbation(Perturbation):
         _check_radii(self.radius_start, self.radius_end)
 
     def perturb(
-        self, mixtures: Mixtures, loss_at: Callable[[Mixtures], Tensor], moment: Moment, average: Average
+        self, mixtures: Mixtures, loss_at: Callable[[Mixtures], Tensor], context: StepContext, average: Average
     ) -> Mixtures:
-        return _at(mixtures, _shaken(mixtures, _radius(self.radius_start, self.radius_end, moment), moment))
+        return _at(mixtures, _shaken(mixtures, _radius(self.radius_start, self.radius_end, context), context))
 
 
 @dataclass(frozen=True)
@@ -126,10 +126,10 @@ class AdversarialPerturbation(Perturbation):
             raise ValueError(f"Expected `steps` to be at least 1, but got {self.steps}.")
 
     def perturb(
-        self, mixtures: Mixtures, loss_at: Callable[[Mixtures], Tensor], moment: Moment, average: Average
+        self, mixtures: Mixtures, loss_at: Callable[[Mixtures], Tensor], context: StepContext, average: Average
     ) -> Mixtures:
-        radius = _radius(self.radius_start, self.radius_end, moment)
-        moved = _shaken(mixtures, radius, moment)
+        radius = _radius(self.radius_start, self.radius_end, context)
+        moved = _shaken(mixtures, radius, context)
         device = next(iter(moved.values())).device
         with torch.random.fork_rng([device] if device.type == "cuda" else []):  # operations may draw
             for _ in range(self.steps):
@@ -161,8 +161,8 @@ def _check_radii(start: float, end: float) -> None:
             raise ValueError(f"Expected `{name}` to be between 0 and 1, but got {radius}.")
 
 
-def _radius(start: float, end: float, moment: Moment) -> float:
-    return start + (end - start) * moment.epoch / moment.epochs
+def _radius(start: float, end: float, context: StepContext) -> float:
+    return start + (end - start) * context.epoch / context.epochs
 
 
 def _noise(like: Tensor, radius: float, generator: torch.Generator) -> Tensor:
@@ -170,10 +170,10 @@ def _noise(like: Tensor, radius: float, generator: torch.Generator) -> Tensor:
     return radius * (2 * drawn.to(like.device) - 1)
 
 
-def _shaken(mixtures: Mixtures, radius: float, moment: Moment) -> dict[str, Tensor]:
+def _shaken(mixtures: Mixtures, radius: float, context: StepContext) -> dict[str, Tensor]:
     """Weights of operations with noise, back on the simplex, by kind of cell."""
     return {
-        kind: _on_simplex(mixture.operations + _noise(mixture.operations, radius, moment.generator), mixture)
+        kind: _on_simplex(mixture.operations + _noise(mixture.operations, radius, context.generator), mixture)
         for kind, mixture in mixtures.items()
     }
 

@@ -10,26 +10,27 @@ import torch
 from torch import Tensor
 
 from robustnas.spaces import CellSpace, SearchSpace
-from robustnas.strategies.step_context import Moment
+from robustnas.strategies.step_context import StepContext
 
 
 class Pruning(ABC):
     """An answer to which operations leave during the search, asked at the end of each epoch."""
 
     @abstractmethod
-    def kept(
-        self, space: SearchSpace, shares: Mapping[str, Tensor], kept: Mapping[str, Tensor], moment: Moment
+    def prune(
+        self, space: SearchSpace, shares: Mapping[str, Tensor], active_mask: Mapping[str, Tensor], context: StepContext
     ) -> dict[str, Tensor]:
         """Decide what stays.
 
         Args:
             space: The search space.
             shares: Kind of cell to the shares of its operations, ``[edges, operations]``; zero for those that left.
-            kept: Kind of cell to what stayed so far, boolean ``[edges, operations]``.
-            moment: The end of the epoch.
+            active_mask: Kind of cell to what stayed so far, boolean ``[edges, operations]``.
+            context: The end of the epoch.
 
         Returns:
-            What stays now, a part of ``kept`` in which every edge that has operations keeps one that can be selected.
+            What stays now, a part of ``active_mask`` in which every edge that has operations keeps one that can be
+            selected.
         """
 
 
@@ -37,10 +38,10 @@ class Pruning(ABC):
 class NoPruning(Pruning):
     """Every operation stays to the end, as in DARTS."""
 
-    def kept(
-        self, space: SearchSpace, shares: Mapping[str, Tensor], kept: Mapping[str, Tensor], moment: Moment
+    def prune(
+        self, space: SearchSpace, shares: Mapping[str, Tensor], active_mask: Mapping[str, Tensor], context: StepContext
     ) -> dict[str, Tensor]:
-        return dict(kept)
+        return dict(active_mask)
 
 
 @dataclass(frozen=True)
@@ -76,27 +77,27 @@ class ShareThreshold(Pruning):
         if self.start < 0:
             raise ValueError(f"Expected `start` to be zero or more, but got {self.start}.")
 
-    def threshold(self, moment: Moment) -> float:
+    def threshold(self, context: StepContext) -> float:
         """θ at the end of an epoch."""
-        done = (moment.epoch + 1 - self.start) / max(moment.epochs - self.start, 1)
+        done = (context.epoch + 1 - self.start) / max(context.epochs - self.start, 1)
         return self.threshold_start + (self.threshold_end - self.threshold_start) * min(done, 1.0)
 
-    def kept(
-        self, space: SearchSpace, shares: Mapping[str, Tensor], kept: Mapping[str, Tensor], moment: Moment
+    def prune(
+        self, space: SearchSpace, shares: Mapping[str, Tensor], active_mask: Mapping[str, Tensor], context: StepContext
     ) -> dict[str, Tensor]:
-        if moment.epoch < self.start:
-            return dict(kept)
-        threshold = self.threshold(moment)
+        if context.epoch < self.start:
+            return dict(active_mask)
+        threshold = self.threshold(context)
         return {
-            kind: kept[kind] & self._strong(cell, shares[kind], kept[kind], threshold)
+            kind: active_mask[kind] & self._strong(cell, shares[kind], active_mask[kind], threshold)
             for kind, cell in space.cells.items()
         }
 
-    def _strong(self, cell: CellSpace, shares: Tensor, kept: Tensor, threshold: float) -> Tensor:
+    def _strong(self, cell: CellSpace, shares: Tensor, active_mask: Tensor, threshold: float) -> Tensor:
         """What reaches the threshold, and on each edge the largest share; of those that can be selected, if any is."""
-        selectable = torch.zeros_like(kept)
+        selectable = torch.zeros_like(active_mask)
         for row, edge in enumerate(cell.edges):
             for column, name in enumerate(edge.operations):
                 selectable[row, column] = name not in cell.never_selected
-        ranked = shares.masked_fill(~selectable, -1.0).masked_fill(~kept, -2.0)
+        ranked = shares.masked_fill(~selectable, -1.0).masked_fill(~active_mask, -2.0)
         return (shares >= threshold).scatter(-1, ranked.argmax(dim=-1, keepdim=True), True)

@@ -39,7 +39,7 @@ class RaiseDecay(Stopping):
     rule: CurvatureRise = field(default=CurvatureRise())
     factor: float = 10.0
     most: float = 0.03
-    watches = "curvature"
+    monitor = "curvature"
     at_last = False
 
     def __post_init__(self) -> None:

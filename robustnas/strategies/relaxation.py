@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from robustnas.networks import Mixture
-from robustnas.strategies.step_context import Moment
+from robustnas.strategies.step_context import StepContext
 
 
 class Relaxation(ABC):
@@ -22,42 +22,42 @@ class Relaxation(ABC):
     rests = False
 
     @abstractmethod
-    def mixture(self, alpha: Tensor, moment: Moment) -> Mixture:
+    def mixture(self, alpha: Tensor, context: StepContext) -> Mixture:
         """Weigh the operations of one kind of cell.
 
         Args:
             alpha: Architecture parameters, ``[edges, operations]``; minus infinity where an edge has no
                 such candidate.
-            moment: The step the mixture serves.
+            context: The step the mixture serves.
 
         Returns:
             The mixture, differentiable in ``alpha``.
         """
 
-    def expected(self, alpha: Tensor, moment: Moment) -> Mixture:
+    def expected(self, alpha: Tensor, context: StepContext) -> Mixture:
         """The mixture at which the supernet is scored without one or another operation.
 
         Args:
             alpha: As in :meth:`mixture`.
-            moment: A moment of evaluation.
+            context: A moment of evaluation.
 
         Returns:
             The mixture of evaluation; where that is one sampled operation, the mean over samples, since no other
             operation could be missed in it.
         """
-        return self.mixture(alpha, moment)
+        return self.mixture(alpha, context)
 
     def strength(self, alpha: Tensor) -> Tensor:
         """How strongly each operation is held, ``[edges, operations]``: what selection compares."""
         return alpha.softmax(dim=-1)
 
-    def settle(self, before: Tensor, after: Tensor, moment: Moment) -> Tensor:
+    def project_alpha(self, before: Tensor, after: Tensor, context: StepContext) -> Tensor:
         """α of one kind of cell after a step, ``[edges, operations]``, put right where the relaxation asks for it.
 
         Args:
             before: α at which the mixture of the step was made.
             after: α that the optimiser moved to.
-            moment: The step; it draws the numbers that the mixture drew.
+            context: The step; it draws the numbers that the mixture drew.
 
         Returns:
             α to go on with.
@@ -82,7 +82,7 @@ class Softmax(Relaxation):
         if not self.temperature > 0:
             raise ValueError(f"Expected `temperature` to be positive, but got {self.temperature}.")
 
-    def mixture(self, alpha: Tensor, moment: Moment) -> Mixture:
+    def mixture(self, alpha: Tensor, context: StepContext) -> Mixture:
         return Mixture(self.strength(alpha))
 
     def strength(self, alpha: Tensor) -> Tensor:

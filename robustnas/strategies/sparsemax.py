@@ -9,7 +9,7 @@ from torch import Tensor
 
 from robustnas.networks import Mixture
 from robustnas.strategies.relaxation import Relaxation
-from robustnas.strategies.step_context import Moment
+from robustnas.strategies.step_context import StepContext
 
 _TIE_BREAK = 1e-5
 
@@ -41,7 +41,7 @@ class Sparsemax(Relaxation):
         if not self.temperature > 0:
             raise ValueError(f"Expected `temperature` to be positive, but got {self.temperature}.")
 
-    def mixture(self, alpha: Tensor, moment: Moment) -> Mixture:
+    def mixture(self, alpha: Tensor, context: StepContext) -> Mixture:
         return Mixture(self.project(alpha), active=self.support(alpha).cpu())
 
     def project(self, alpha: Tensor) -> Tensor:

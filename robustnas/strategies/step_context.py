@@ -10,26 +10,26 @@ from torch import Tensor
 
 from robustnas.spaces import CellSpace
 
-Purpose = Literal["arch", "weights", "evaluation"]
+Phase = Literal["arch", "weights", "evaluation"]
 
 
 @dataclass(frozen=True)
-class Moment:
+class StepContext:
     """The moment of a search in which a part is asked.
 
     Args:
-        purpose: Whether the answer serves the architecture step, the weight step, or evaluation.
+        phase: Whether the answer serves the architecture step, the weight step, or evaluation.
         epoch: Number of the epoch, from 0.
         epochs: Epochs of the whole search.
         generator: Source of random numbers, the same on every process and a function of seed and step alone.
-        silent: Which operations of the kind of cell that is asked about give nothing, those called ``none``; boolean
+        zero_mask: Which operations of the kind of cell that is asked about give nothing, those called ``none``; boolean
             ``[edges, operations]`` on the CPU, or ``None`` where that is not said.
         cell: The kind of cell that is asked about, or ``None`` where that is not said.
     """
 
-    purpose: Purpose
+    phase: Phase
     epoch: int
     epochs: int
     generator: torch.Generator
-    silent: Tensor | None = None
+    zero_mask: Tensor | None = None
     cell: CellSpace | None = None

@@ -29,7 +29,7 @@ class Stopping(ABC):
     """An answer to when to stop. It watches one number, measured at the end of epochs.
 
     Attributes:
-        watches: ``curvature`` is the dominant eigenvalue of the Hessian of the architecture loss in α, ``skips`` the
+        monitor: ``curvature`` is the dominant eigenvalue of the Hessian of the architecture loss in α, ``skips`` the
             number of skip connections in the normal cell of the genotype, ``nothing`` is not measured.
         measured_on: What curvature is measured on: ``probe`` are fixed samples of the role arch, with the conventions
             of :mod:`robustnas.training.curvature`; ``last_batch`` is RobustDARTS' own form, the last batch of α's
@@ -39,7 +39,7 @@ class Stopping(ABC):
         at_last: Whether the rule is asked at the last epoch, where only a return to an earlier one is left to decide.
     """
 
-    watches = "nothing"
+    monitor = "nothing"
     measured_on = "probe"
     samples = 256
     at_last = True
@@ -74,7 +74,7 @@ class Never(Stopping):
     """The search runs to its last epoch, as in DARTS."""
 
     every: int = 1
-    watches = "nothing"
+    monitor = "nothing"
 
     def decide(self, epochs: Sequence[int], values: Sequence[float]) -> None:
         return None
@@ -96,7 +96,7 @@ class SkipDominance(Stopping):
     most: int = 2
     start: int = 0
     every: int = 1
-    watches = "skips"
+    monitor = "skips"
 
     def __post_init__(self) -> None:
         if self.most < 0 or self.start < 0 or self.every < 1:
@@ -157,7 +157,7 @@ class CurvatureRise(Stopping):
     every: int = 2
     measured_on: Literal["probe", "last_batch"] = "probe"
     samples: int = 256
-    watches = "curvature"
+    monitor = "curvature"
     at_last = False
 
     def __post_init__(self) -> None:

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from robustnas.networks import Mixture
 from robustnas.spaces import CellSpace
-from robustnas.spaces.numbering import selectable
+from robustnas.spaces.encoding import selectable
 from robustnas.strategies.relaxation import Relaxation
-from robustnas.strategies.step_context import Moment
+from robustnas.strategies.step_context import StepContext
 
 
 @dataclass(frozen=True)
@@ -23,33 +23,33 @@ class UniformOneHot(Relaxation):
     draws one architecture for a whole validation.
     """
 
-    def mixture(self, alpha: Tensor, moment: Moment) -> Mixture:
+    def mixture(self, alpha: Tensor, context: StepContext) -> Mixture:
         allowed = alpha.detach().isfinite().cpu()
-        if moment.cell is not None:
-            allowed &= _selectable(moment.cell)
+        if context.cell is not None:
+            allowed &= _selectable(context.cell)
         active = torch.zeros(alpha.shape, dtype=torch.bool)
-        for row in _kept_rows(len(alpha), moment):
+        for row in _kept_rows(len(alpha), context):
             columns = allowed[row].nonzero()[:, 0]
-            active[row, columns[int(torch.randint(len(columns), (1,), generator=moment.generator))]] = True
+            active[row, columns[int(torch.randint(len(columns), (1,), generator=context.generator))]] = True
         hard = active.to(alpha.device, alpha.dtype)
         return Mixture(hard + 0.0 * alpha.where(alpha.isfinite(), 0.0), active=active)
 
-    def expected(self, alpha: Tensor, moment: Moment) -> Mixture:
+    def expected(self, alpha: Tensor, context: StepContext) -> Mixture:
         return Mixture(self.strength(alpha))
 
     def strength(self, alpha: Tensor) -> Tensor:
         return (0.0 * alpha).where(alpha.isfinite(), alpha).softmax(dim=-1)
 
 
-def _kept_rows(edges: int, moment: Moment) -> list[int]:
+def _kept_rows(edges: int, context: StepContext) -> list[int]:
     """Rows of the edges that take part: as many at each node as it keeps, all where that is not said."""
-    if moment.cell is None or moment.cell.keep is None:
+    if context.cell is None or context.cell.keep is None:
         return list(range(edges))
     rows = []
-    for node in moment.cell.nodes:
-        entering = [row for row, _ in moment.cell.edges_into(node)]
-        order = torch.randperm(len(entering), generator=moment.generator).tolist()
-        rows += [entering[place] for place in sorted(order[: moment.cell.keep])]
+    for node in context.cell.nodes:
+        entering = [row for row, _ in context.cell.edges_into(node)]
+        order = torch.randperm(len(entering), generator=context.generator).tolist()
+        rows += [entering[place] for place in sorted(order[: context.cell.keep])]
     return rows
 
 

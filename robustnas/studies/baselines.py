@@ -17,7 +17,7 @@ from robustnas.spaces import CellSpace, Genotype, find_space
 from robustnas.strategies import Strongest
 from robustnas.studies.baseline import Baseline
 from robustnas.studies.grid import Cell
-from robustnas.studies.plain import resnet_of_like_size
+from robustnas.studies.matched_resnet import resnet_of_like_size
 from robustnas.studies.sampled import RandomSearch, RegularisedEvolution, SuccessiveHalving
 from robustnas.studies.study import as_word
 from robustnas.studies.words import QUIET, in_folder

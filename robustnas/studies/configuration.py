@@ -100,11 +100,11 @@ def _fingerprint(cell: Cell, search: Mapping[str, Any], known: Known) -> str:
     if baseline is not None:
         own = baseline.search_words(search)
         search = _looked_up(own, known) if own else {name: search[name] for name in ("model", "data")}
-    everything = {
+    default_diagnostics = {
         "search": search,
         "evaluation": evaluation,
         "seed": cell.seed,
         "baseline": f"{cell.variant}: {baseline}" if baseline else None,
         "table": cell.table,
     }
-    return hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(default_diagnostics, sort_keys=True).encode()).hexdigest()[:16]

@@ -34,7 +34,7 @@ class Cell:
             may be missing. ``None``: what was found is not trained.
         score: Metric that counts, or ``None`` for the first of the test.
         arguments: Arguments of the baseline.
-        table: Fields of the study's :class:`~robustnas.studies.against.Tabular`, or ``None``.
+        table: Fields of the study's :class:`~robustnas.studies.baseline_configuration.Tabular`, or ``None``.
         fingerprint: What tells its whole configuration from another, see :mod:`robustnas.studies.configuration`.
     """
 

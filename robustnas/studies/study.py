@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 
 from robustnas.runtime.paths import expand, find_config, shipped_config
 from robustnas.runtime.safe_yaml import read_yaml
-from robustnas.studies.against import Arguments, Tabular, baselines_of
+from robustnas.studies.baseline_configuration import Arguments, Tabular, baselines_of
 
 Design = Literal["grid", "leave_one_out", "add_one"]
 Options = dict[str, Any]

@@ -16,8 +16,8 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from robustnas.cli import lightning_cli
 from robustnas.runs.record import Run, read_json, write_json
 from robustnas.runtime.csv_files import read_csv
-from robustnas.spaces import Genotype, find_space, number_of
-from robustnas.studies.against import Tabular
+from robustnas.spaces import Genotype, encode, find_space
+from robustnas.studies.baseline_configuration import Tabular
 from robustnas.studies.grid import Cell
 from robustnas.studies.results import higher_is_better
 from robustnas.studies.searchers import Trace
@@ -34,7 +34,7 @@ def table_of(held: Mapping[str, Any]) -> tuple[Tabular, Table]:
     """The table of a cell.
 
     Args:
-        held: Fields of :class:`~robustnas.studies.against.Tabular`.
+        held: Fields of :class:`~robustnas.studies.baseline_configuration.Tabular`.
 
     Returns:
         What the study says of it, and the table.
@@ -52,7 +52,7 @@ def truth_of(held: Mapping[str, Any], genotype: Genotype) -> dict[str, Any]:
     """What a table says of an architecture, as ``truth.json`` of a search holds it.
 
     Args:
-        held: Fields of :class:`~robustnas.studies.against.Tabular`.
+        held: Fields of :class:`~robustnas.studies.baseline_configuration.Tabular`.
         genotype: The architecture.
 
     Returns:
@@ -218,7 +218,7 @@ class Trials:
             report: Is told the number of epochs done, and the score.
         """
         os.chdir(self.home)  # workers of a cluster start elsewhere
-        number = number_of(genotype, find_space(self.search["model"]["init_args"]["space"]))
+        number = encode(genotype, find_space(self.search["model"]["init_args"]["space"]))
         self._run(genotype, epochs, self.folder / "trials" / str(number), report)
 
     def _run(self, genotype: Genotype, epochs: int, place: Path, report: Report) -> None:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from robustnas.runs.record import write_bytes
 from robustnas.runtime.csv_files import csv_text
 from robustnas.runtime.paths import expand
-from robustnas.spaces import Genotype, SearchSpace, find_space, genotype_of, number_of
+from robustnas.spaces import Genotype, SearchSpace, decode, encode, find_space
 from robustnas.tabular.reading import Column, column_of, parse, read_columns
 
 NUMBERS = np.int64
@@ -45,7 +45,7 @@ class Rank(NamedTuple):
 class Table:
     """Architectures of a space with what they reach, such as the accuracies of NAS-Bench-201 (arXiv:2001.00326).
 
-    An architecture is held as its number (:func:`~robustnas.spaces.number_of`) and a look-up is a binary search, so
+    An architecture is held as its number (:func:`~robustnas.spaces.encode`) and a look-up is a binary search, so
     that the 15,625 of NAS-Bench-201 with nine columns take 0.7 MB. Two architectures that compute the same
     function have entries of their own, as in the benchmark. Accuracies are single precision.
 
@@ -90,7 +90,7 @@ class Table:
         """
         if not genotypes:
             raise ValueError(f"Expected {source} to hold architectures, but got none.")
-        numbers = [number_of(genotype, space) for genotype in genotypes]
+        numbers = [encode(genotype, space) for genotype in genotypes]
         if max(numbers) > np.iinfo(NUMBERS).max:
             raise ValueError(f"Expected `space` to have fewer than 2^63 genotypes, but got {space.name}.")
         held, first, times = np.unique(np.array(numbers, NUMBERS), return_index=True, return_counts=True)
@@ -172,7 +172,7 @@ class Table:
 
     def __iter__(self) -> Iterator[Genotype]:
         """Architectures in the order of their numbers."""
-        return (genotype_of(int(number), self.space) for number in self.numbers)
+        return (decode(int(number), self.space) for number in self.numbers)
 
     def __contains__(self, genotype: object) -> bool:
         """Whether it has an entry."""
@@ -229,7 +229,7 @@ class Table:
         """The best architecture; of several that are equally good, the one of the smallest number."""
         values = self.column(column)
         row = int(np.nanargmax(values))
-        return Entry(genotype_of(int(self.numbers[row]), self.space), float(values[row]))
+        return Entry(decode(int(self.numbers[row]), self.space), float(values[row]))
 
     def mean(self, column: str) -> float:
         """Mean accuracy: what an architecture drawn at random from the table reaches, on average."""
@@ -249,7 +249,7 @@ class Table:
 
     def _row(self, genotype: Genotype | str) -> int | None:
         found = parse(genotype, self.space) if isinstance(genotype, str) else genotype
-        number = number_of(found, self.space)
+        number = encode(found, self.space)
         row = int(np.searchsorted(self.numbers, number)) if number <= np.iinfo(NUMBERS).max else len(self.numbers)
         return row if row < len(self.numbers) and self.numbers[row] == number else None
 

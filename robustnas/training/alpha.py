@@ -25,13 +25,13 @@ def initial(space: SearchSpace, deviation: float, edge_weights: bool) -> tuple[n
     return nn.ParameterDict(alphas), nn.ParameterDict(betas)
 
 
-def possible(space: SearchSpace) -> dict[str, Tensor]:
+def candidate_mask(space: SearchSpace) -> dict[str, Tensor]:
     """Which columns of α stand for a candidate, by kind of cell: boolean ``[edges, operations]``."""
     widths = {kind: torch.tensor([[len(edge.operations)] for edge in cell.edges]) for kind, cell in space.cells.items()}
     return {kind: torch.arange(cell.shape[1]) < widths[kind] for kind, cell in space.cells.items()}
 
 
-def silent(space: SearchSpace) -> dict[str, Tensor]:
+def zero_mask(space: SearchSpace) -> dict[str, Tensor]:
     """Which candidates are called ``none`` and give nothing, by kind of cell: boolean ``[edges, operations]``."""
     found = {kind: torch.zeros(cell.shape, dtype=torch.bool) for kind, cell in space.cells.items()}
     for kind, cell in space.cells.items():
@@ -40,9 +40,9 @@ def silent(space: SearchSpace) -> dict[str, Tensor]:
     return found
 
 
-def masked(alpha: Tensor, kept: Tensor) -> Tensor:
+def masked(alpha: Tensor, active_mask: Tensor) -> Tensor:
     """α of a kind of cell, minus infinity at what is not kept, except on edges that keep nothing."""
-    gone = ~kept & kept.any(dim=-1, keepdim=True)
+    gone = ~active_mask & active_mask.any(dim=-1, keepdim=True)
     return alpha.masked_fill(gone.to(alpha.device), -torch.inf)
 
 

@@ -51,7 +51,7 @@ def carry(module: Module, checkpoint: dict[str, Any], changed: Collection[str]) 
                 group[key] = new[key]
         if cosine:
             _set_rate(states[0]["param_groups"], held[0], schedules[0])
-    phase = getattr(module, "phase", None)
+    phase = getattr(module, "perturbation_selection", None)
     if phase is not None and (checkpoint[KEY].get("phase") or {}).get("began") is not None:
         for group in checkpoint["optimizer_states"][0]["param_groups"]:
             group["lr"] = phase.rate(module.lr)

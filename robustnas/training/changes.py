@@ -275,7 +275,7 @@ def _check_left(
 ) -> None:
     if not (named := [name for name in changes if name.split(".")[0] not in MACHINE]):
         return
-    watch, phase = checkpoint[KEY].get("watch") or {}, getattr(module, "phase", None)
+    watch, phase = checkpoint[KEY].get("watch") or {}, getattr(module, "perturbation_selection", None)
     if watch.get("stop") is not None and "raised" not in watch and phase is None:
         got = "its stopping rule has ended the search"
     elif phase is None and place.epochs >= given["max_epochs"]:

@@ -10,7 +10,7 @@ from pytorch_lightning import LightningModule, Trainer
 
 from robustnas.data import ImageData
 from robustnas.networks import Mixture
-from robustnas.networks.batchnorm_statistics import still_statistics
+from robustnas.networks.batchnorm_statistics import frozen_batchnorm_statistics
 from robustnas.runtime.precision import full_precision
 
 
@@ -168,7 +168,7 @@ def _fails_alone(module: Any, data: ImageData) -> bool:
     """Whether a network in training cannot take a single sample."""
     images = torch.zeros(1, *data.image_shape, device=module.device, dtype=module.dtype)
     try:
-        with torch.random.fork_rng(devices=[]), still_statistics(module), full_precision(module.device.type):
+        with torch.random.fork_rng(devices=[]), frozen_batchnorm_statistics(module), full_precision(module.device.type):
             if hasattr(module, "supernet"):
                 mixtures = {kind: Mixture(torch.ones_like(alpha)) for kind, alpha in module.alphas.items()}
                 module.supernet(images, mixtures)

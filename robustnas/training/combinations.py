@@ -21,11 +21,11 @@ import torch
 
 from robustnas.spaces import SearchSpace
 from robustnas.strategies import (
-    Moment,
     Perturbation,
     Relaxation,
     ShareThreshold,
     SkipDominance,
+    StepContext,
     Stopping,
     Strongest,
     Unperturbed,
@@ -79,8 +79,8 @@ def without_effect(module: Any, epochs: int) -> list[str]:
 def _one_path(space: SearchSpace, relaxation: Relaxation) -> bool:
     """Whether a weight step computes no more than one operation of each edge, where there are several."""
     kind, cell = next(iter(space.cells.items()))
-    start = alpha.masked(torch.zeros(cell.shape), alpha.possible(space)[kind])
-    active = relaxation.mixture(start, Moment("weights", 0, 1, torch.Generator().manual_seed(0))).active
+    start = alpha.masked(torch.zeros(cell.shape), alpha.candidate_mask(space)[kind])
+    active = relaxation.mixture(start, StepContext("weights", 0, 1, torch.Generator().manual_seed(0))).active
     return active is not None and active.shape[-1] > 1 and bool((active.sum(dim=-1) <= 1).all())
 
 

@@ -14,7 +14,7 @@ from torch import nn
 from robustnas.networks.cell import Cell
 from robustnas.networks.modules import Modules
 from robustnas.spaces import SearchSpace
-from robustnas.strategies import Moment, Relaxation
+from robustnas.strategies import Relaxation, StepContext
 from robustnas.training import alpha
 
 BACKEND = "inductor"
@@ -33,8 +33,8 @@ def check_compilable(space: SearchSpace, relaxation: Relaxation, drop_path: floa
         ValueError: If other operations are computed in every step, or the probability changes with the epoch.
     """
     kind, cell = next(iter(space.cells.items()))
-    start = alpha.masked(torch.zeros(cell.shape), alpha.possible(space)[kind])
-    if relaxation.mixture(start, Moment("weights", 0, 1, torch.Generator().manual_seed(0))).active is not None:
+    start = alpha.masked(torch.zeros(cell.shape), alpha.candidate_mask(space)[kind])
+    if relaxation.mixture(start, StepContext("weights", 0, 1, torch.Generator().manual_seed(0))).active is not None:
         raise ValueError(
             f"Expected `compile_cells` to be false beside the relaxation `{type(relaxation).__name__}`, which chooses "
             "in every step which operations are computed, so that cells would be compiled anew each time, but got true."

@@ -35,7 +35,7 @@ from robustnas.curvature import Hessian, Operator
 from robustnas.curvature.eigenvalue import Bounded, bounded_ends
 from robustnas.data import Batch, Probe
 from robustnas.data.batch import derived_seed
-from robustnas.networks.batchnorm_statistics import still_statistics
+from robustnas.networks.batchnorm_statistics import frozen_batchnorm_statistics
 from robustnas.runtime.precision import full_precision
 from robustnas.training.processes import process, total
 from robustnas.training.scoring import image_data
@@ -151,10 +151,10 @@ def probe_hessian(search: SearchModule, batches: Sequence[Batch], shared: bool) 
 
     def loss_on(batch: Batch) -> Tensor:
         seed = derived_seed(search.seed, "curvature")
-        moment = replace(search.moment("arch"), generator=torch.Generator().manual_seed(seed))
+        context = replace(search.context("arch"), generator=torch.Generator().manual_seed(seed))
         torch.manual_seed(seed)  # for operations that draw
-        outputs = functional_call(search.supernet, weights, (batch.images, search.mixtures(moment), 0.0))
-        loss: Tensor = search.penalty.total(search.loss_of(outputs, batch.targets), search.shares(), moment)
+        outputs = functional_call(search.supernet, weights, (batch.images, search.mixtures(context), 0.0))
+        loss: Tensor = search.penalty.total(search.loss_of(outputs, batch.targets), search.shares(), context)
         return loss
 
     losses = [partial(loss_on, batch) for batch in batches]
@@ -209,5 +209,9 @@ def measure(search: SearchModule, samples: int) -> Measured:
     dtype = next(search.supernet.parameters()).dtype
     probe = Probe(image_data(search.trainer, "CurvatureRise measures", "arch"), search.device, dtype)
     devices = [search.device] if search.device.type == "cuda" else []
-    with still_statistics(search.supernet), torch.random.fork_rng(devices), full_precision(search.device.type):
+    with (
+        frozen_batchnorm_statistics(search.supernet),
+        torch.random.fork_rng(devices),
+        full_precision(search.device.type),
+    ):
         return largest(probe_hessian(search, probe_batches(search, probe, samples), shared=True))

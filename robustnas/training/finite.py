@@ -160,18 +160,18 @@ class Unreached:
                 last = torch.zeros(len(gradient), device=gradient.device)  # float32 counts to 16 million
             self._last[kind] = last.where((gradient == 0).all(dim=-1), float(self._steps))
 
-    def sentences(self, kept: Mapping[str, Tensor]) -> list[str]:
+    def sentences(self, active_mask: Mapping[str, Tensor]) -> list[str]:
         """What is to be said now; each row is named once.
 
         Args:
-            kept: Kind of cell to the operations that can still be chosen, boolean ``[edges, operations]``.
+            active_mask: Kind of cell to the operations that can still be chosen, boolean ``[edges, operations]``.
 
         Returns:
             A sentence for each row.
         """
         said = []
         for kind, last in self._last.items():
-            names, open_ = [edge.name for edge in self.space.cells[kind].edges], kept[kind].sum(dim=-1) > 1
+            names, open_ = [edge.name for edge in self.space.cells[kind].edges], active_mask[kind].sum(dim=-1) > 1
             for row, step in enumerate(last.tolist()):
                 still = self._steps - int(step)
                 if still < self.patience or not open_[row] or (kind, row) in self._said:

@@ -24,9 +24,9 @@ from robustnas.training.class_weights import ClassWeights, balanced_on, check_cl
 from robustnas.training.combinations import without_effect
 from robustnas.training.description import KEY, describe, load
 from robustnas.training.finite import Finite, Named, check_saved, norm_of
-from robustnas.training.identity import check_start
 from robustnas.training.position import of_each_process, settle_position
 from robustnas.training.recorder import RunRecorder
+from robustnas.training.replica_check import check_start
 from robustnas.training.tasks import SampleMean, Task
 
 _LOG = logging.getLogger(__name__)

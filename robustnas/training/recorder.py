@@ -84,7 +84,7 @@ class RunRecorder(Callback):
         if hasattr(search, "alphas"):
             run.write_alpha(epoch, {kind: alpha.detach().cpu().numpy() for kind, alpha in search.alphas.items()})
             run.write_genotype(search.genotype(), epoch)
-        if (phase := getattr(search, "phase", None)) is not None and phase.entries:
+        if (phase := getattr(search, "perturbation_selection", None)) is not None and phase.entries:
             write_json(run.path / "decisions.json", {"schema": SCHEMA, "decisions": phase.entries})
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from robustnas.data import ImageData, Role
 from robustnas.data.batch import Batch, derived_seed
-from robustnas.networks.batchnorm_statistics import evaluating, still_statistics
+from robustnas.networks.batchnorm_statistics import evaluating, frozen_batchnorm_statistics
 from robustnas.runtime.precision import full_precision
 from robustnas.strategies.decisions import Score
 from robustnas.training.processes import average
@@ -91,7 +91,7 @@ class Scoring:
             yield batch._replace(images=self.trainer.precision_plugin.convert_input(batch.images))
 
     def _mode(self) -> AbstractContextManager[None]:
-        return still_statistics(self.network) if self.batch_statistics else evaluating(self.network)
+        return frozen_batchnorm_statistics(self.network) if self.batch_statistics else evaluating(self.network)
 
     def _goodness(self, outputs: Tensor, targets: Tensor, loss: float) -> float:
         if self.task == "classification":

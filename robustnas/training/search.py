@@ -17,7 +17,7 @@ from robustnas.curvature import Hessian
 from robustnas.curvature.eigenvalue import bounded_ends
 from robustnas.data.batch import Batch, derived_seed
 from robustnas.networks import Connection, Full, Mixture, Supernet
-from robustnas.networks.batchnorm_statistics import evaluating, still_statistics
+from robustnas.networks.batchnorm_statistics import evaluating, frozen_batchnorm_statistics
 from robustnas.networks.blocks import Stem
 from robustnas.networks.bundle import Form
 from robustnas.runtime.precision import full_precision
@@ -27,7 +27,6 @@ from robustnas.strategies import (
     FirstOrder,
     Gradient,
     LargestDrop,
-    Moment,
     Never,
     NoPenalty,
     NoPruning,
@@ -38,12 +37,13 @@ from robustnas.strategies import (
     Selection,
     Softmax,
     Step,
+    StepContext,
     Stop,
     Stopping,
     Strongest,
     Unperturbed,
 )
-from robustnas.strategies.step_context import Purpose
+from robustnas.strategies.step_context import Phase
 from robustnas.training import alpha
 from robustnas.training.checks import check_below_one, check_momentum, check_not_negative, check_positive
 from robustnas.training.class_weights import ClassWeights
@@ -52,14 +52,14 @@ from robustnas.training.compilation import check_compilable, compile_cells
 from robustnas.training.curvature import Measured, measure
 from robustnas.training.description import KEY
 from robustnas.training.finite import Unreached, norm_of, rows_of
-from robustnas.training.hooks.frozen_operations import resting
-from robustnas.training.hooks.perturbation_selection import Phase
-from robustnas.training.hooks.rollback import watch_for
-from robustnas.training.hooks.sampled_selection import Lots
-from robustnas.training.identity import check_identity
+from robustnas.training.hooks.frozen_operations import frozen_operations
+from robustnas.training.hooks.perturbation_selection import PerturbationSelection
+from robustnas.training.hooks.rollback import early_stopping_for
+from robustnas.training.hooks.sampled_selection import SampledSelection
 from robustnas.training.module import Module
 from robustnas.training.processes import Averaged, average, average_buffers
 from robustnas.training.progress import say
+from robustnas.training.replica_check import check_replicas
 from robustnas.training.tasks import Task, check_task, loss_of, metrics_of, update
 
 Mixtures = Mapping[str, Mixture]
@@ -184,10 +184,12 @@ class SearchModule(Module):
         self.compile_cells = compile_cells
         self.relaxation, self.perturbation = relaxation, perturbation
         self.gradient, self.selection, self.penalty = gradient, selection, penalty
-        self.watch, self.pruning = watch_for(stopping, weight_decay), pruning
-        self.possible, self.kept = alpha.possible(self.space), alpha.possible(self.space)
-        self.phase = Phase(selection, self.space) if isinstance(selection, LargestDrop) else None
-        self.lots = Lots(selection, self.space)
+        self.early_stopping, self.pruning = early_stopping_for(stopping, weight_decay), pruning
+        self.candidate_mask, self.active_mask = alpha.candidate_mask(self.space), alpha.candidate_mask(self.space)
+        self.perturbation_selection = (
+            PerturbationSelection(selection, self.space) if isinstance(selection, LargestDrop) else None
+        )
+        self.sampled_selection = SampledSelection(selection, self.space)
         self.arch_start, self.arch_every, self.unreached = arch_start, arch_every, Unreached(self.space)
         self.lr, self.lr_min, self.momentum, self.nesterov = lr, lr_min, momentum, nesterov
         self.weight_decay, self.clip, self.drop_path, self.step_order = weight_decay, clip, drop_path, step_order
@@ -204,32 +206,36 @@ class SearchModule(Module):
         self.train_metrics = metrics_of(task, num_classes, "train/", persistent=True)
         self.val_metrics = metrics_of(task, num_classes, "val/")
 
-    def moment(self, purpose: Purpose) -> Moment:
+    def context(self, phase: Phase) -> StepContext:
         """The present moment, with random numbers that all processes share."""
-        generator = torch.Generator().manual_seed(derived_seed(self.seed, "shared", self.global_step, purpose))
-        return Moment(purpose, min(self.current_epoch, self.search_epochs), self.search_epochs, generator)
+        generator = torch.Generator().manual_seed(derived_seed(self.seed, "shared", self.global_step, phase))
+        return StepContext(phase, min(self.current_epoch, self.search_epochs), self.search_epochs, generator)
 
     @property
     def search_epochs(self) -> int:
         """Epochs of the search, those of its selection not counted; schedules stay at their end after them."""
         epochs = self._trainer.max_epochs if self._trainer is not None else None
-        return (self.phase.searched if self.phase is not None else None) or epochs or 1
+        return (
+            (self.perturbation_selection.searched if self.perturbation_selection is not None else None) or epochs or 1
+        )
 
-    def mixtures(self, moment: Moment) -> dict[str, Mixture]:
+    def mixtures(self, context: StepContext) -> dict[str, Mixture]:
         """The mixture of each kind of cell, differentiable in α."""
-        silent = alpha.silent(self.space)
+        zero_mask = alpha.zero_mask(self.space)
         mixtures = {
-            kind: self.relaxation.mixture(a, replace(moment, silent=silent[kind], cell=self.space.cells[kind]))
+            kind: self.relaxation.mixture(a, replace(context, zero_mask=zero_mask[kind], cell=self.space.cells[kind]))
             for kind, a in self.legal_alphas().items()
         }
         if self.pruned:
-            mixtures = {kind: mixture.restricted(self.kept[kind]) for kind, mixture in mixtures.items()}
+            mixtures = {kind: mixture.restricted(self.active_mask[kind]) for kind, mixture in mixtures.items()}
         return {kind: replace(mixture, edges=self.edge_weights(kind)) for kind, mixture in mixtures.items()}
 
     @property
     def pruned(self) -> bool:
         """Whether any candidate has left."""
-        return any(not torch.equal(self.kept[kind], candidates) for kind, candidates in self.possible.items())
+        return any(
+            not torch.equal(self.active_mask[kind], candidates) for kind, candidates in self.candidate_mask.items()
+        )
 
     def edge_weights(self, kind: str) -> Tensor | None:
         """Weights of the edges of a kind of cell, ``[edges]``, which sum to one at each node; ``None`` without β."""
@@ -245,7 +251,7 @@ class SearchModule(Module):
     def shares(self) -> dict[str, Tensor]:
         """Share of each operation in its edge, by kind of cell, ``[edges, operations]``; zero for those that left."""
         shares = {kind: self.relaxation.strength(a) for kind, a in self.legal_alphas().items()}
-        return {kind: share.where(self.kept[kind].to(share.device), 0.0) for kind, share in shares.items()}
+        return {kind: share.where(self.active_mask[kind].to(share.device), 0.0) for kind, share in shares.items()}
 
     @property
     def arch_parameters(self) -> list[Tensor]:
@@ -254,24 +260,24 @@ class SearchModule(Module):
 
     def legal_alphas(self) -> dict[str, Tensor]:
         """α by kind of cell, minus infinity where there is no such candidate, or it has left."""
-        return {kind: alpha.masked(a, self.kept[kind]) for kind, a in self.alphas.items()}
+        return {kind: alpha.masked(a, self.active_mask[kind]) for kind, a in self.alphas.items()}
 
     def genotype(self) -> Genotype:
         """The architecture that selection finds at the present α, or at that of the epoch a stop returned to."""
-        if self.phase is not None and self.phase.began is not None:
-            return self.phase.genotype()
-        return self.lots.best or self.selection.genotype(self.space, self.final_strengths())
+        if self.perturbation_selection is not None and self.perturbation_selection.began is not None:
+            return self.perturbation_selection.genotype()
+        return self.sampled_selection.best or self.selection.genotype(self.space, self.final_strengths())
 
     @torch.no_grad()
     def final_strengths(self) -> dict[str, Tensor]:
         """Strengths with which the search ended, or stands: before decisions, and at the epoch a stop returned to."""
-        if self.phase is not None and self.phase.began is not None:
-            return self.phase.strengths
-        return self.watch.returned or self.strengths()
+        if self.perturbation_selection is not None and self.perturbation_selection.began is not None:
+            return self.perturbation_selection.strengths
+        return self.early_stopping.returned or self.strengths()
 
     def forward(self, images: Tensor) -> Tensor:
         """Outputs of the supernet at the mixture of evaluation, ``[batch, num_classes]``."""
-        logits: Tensor = self.supernet(images, self.mixtures(self.moment("evaluation")))
+        logits: Tensor = self.supernet(images, self.mixtures(self.context("evaluation")))
         return logits
 
     def loss(self, batch: Batch, mixtures: Mixtures, weights: Mapping[str, Tensor]) -> Tensor:
@@ -294,41 +300,43 @@ class SearchModule(Module):
         for step in steps if self.step_order == "arch_first" else reversed(steps):
             step(batch)
         if self.trainer.is_last_batch:
-            if self.phase is None or self.phase.began is None:
-                self.look(batch["arch"])
-                for sentence in self.unreached.sentences(self.kept):
+            if self.perturbation_selection is None or self.perturbation_selection.began is None:
+                self.check_stopping(batch["arch"])
+                for sentence in self.unreached.sentences(self.active_mask):
                     say(self.trainer, sentence)
                 self.prune()
                 self.lr_schedulers().step()  # type: ignore[union-attr]
             average_buffers(self.supernet)
-            self.watch.keep(self)
-        check_identity(self)
+            self.early_stopping.keep(self)
+        check_replicas(self)
 
     def on_train_start(self) -> None:
         """A search that stopped does not go on when it is resumed, except to select."""
         super().on_train_start()
         if not self.resumed.get("validation"):
-            self.heed()
-        self.watch.go_back(self)
+            self.apply_stop()
+        self.early_stopping.go_back(self)
 
-    def heed(self) -> None:
+    def apply_stop(self) -> None:
         """End the training if the stopping rule has decided so, and no selection follows."""
-        self.trainer.should_stop = self.trainer.should_stop or (self.watch.over and self.phase is None)
+        self.trainer.should_stop = self.trainer.should_stop or (
+            self.early_stopping.over and self.perturbation_selection is None
+        )
 
     def on_validation_start(self) -> None:
         """Heed a decision at the last step of an epoch that is gone on from."""
         if not self.trainer.sanity_checking:
-            self.heed()
+            self.apply_stop()
 
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()
-        if self.phase is not None:
-            self.phase.step(self)
+        if self.perturbation_selection is not None:
+            self.perturbation_selection.step(self)
 
     def on_train_epoch_end(self) -> None:
         """Go back where the stopping rule says so: after the record of the epoch, before its checkpoint."""
-        self.watch.go_back(self)
-        self.lots.end(self)
+        self.early_stopping.go_back(self)
+        self.sampled_selection.end(self)
 
     def problem(self, batch: Mapping[str, Batch]) -> Bilevel:
         """The two losses of the search at its current state, as its gradient sees them.
@@ -342,7 +350,7 @@ class SearchModule(Module):
         weights = dict(self.supernet.named_parameters())
         return Bilevel(  # a new moment draws the same numbers, so that all losses of the step see one sample
             lambda weights: self.arch_loss(batch["arch"], weights),
-            lambda weights: self.loss(batch["weights"], self.mixtures(self.moment("arch")), weights),
+            lambda weights: self.loss(batch["weights"], self.mixtures(self.context("arch")), weights),
             weights,
             self.arch_parameters,
             Step.of(self.optimizers(use_pl_optimizer=False)[0], weights),  # type: ignore[index]
@@ -353,7 +361,7 @@ class SearchModule(Module):
         """Move α along the gradient of the loss on the architecture batch."""
         problem = self.problem(batch)
         ahead = self.gradient.looks_ahead
-        with still_statistics(self.supernet) if ahead else nullcontext(), self._precision(full=ahead):
+        with frozen_batchnorm_statistics(self.supernet) if ahead else nullcontext(), self._precision(full=ahead):
             gradients, loss = self.gradient.of(problem)
         self.check("architecture loss", loss)
         slopes = dict(zip(self.alphas, gradients, strict=False))
@@ -365,20 +373,22 @@ class SearchModule(Module):
             parameter.grad = gradient
         before = {kind: a.detach().clone() for kind, a in self.legal_alphas().items()}
         optimizer.step()
-        self.settle(before)
+        self.project_alpha(before)
 
     @torch.no_grad()
-    def settle(self, before: Mapping[str, Tensor]) -> None:
+    def project_alpha(self, before: Mapping[str, Tensor]) -> None:
         """Let the relaxation put α right after a step."""
-        moment, after, silent = self.moment("arch"), self.legal_alphas(), alpha.silent(self.space)
+        context, after, zero_mask = self.context("arch"), self.legal_alphas(), alpha.zero_mask(self.space)
         for kind, a in self.alphas.items():
-            settled = self.relaxation.settle(before[kind], after[kind], replace(moment, silent=silent[kind]))
+            settled = self.relaxation.project_alpha(
+                before[kind], after[kind], replace(context, zero_mask=zero_mask[kind])
+            )
             a.copy_(settled.where(settled.isfinite(), a))
 
     def arch_loss(self, batch: Batch, weights: Mapping[str, Tensor]) -> Tensor:
         """The loss of α: that of the supernet on the batch, and the penalty."""
-        moment = self.moment("arch")
-        return self.penalty.total(self.loss(batch, self.mixtures(moment), weights), self.shares(), moment)
+        context = self.context("arch")
+        return self.penalty.total(self.loss(batch, self.mixtures(context), weights), self.shares(), context)
 
     def prune(self) -> None:
         """Let operations leave, as soon as α moves."""
@@ -386,40 +396,44 @@ class SearchModule(Module):
             return
         shares = {kind: share.detach().cpu() for kind, share in self.shares().items()}
         if self.current_epoch >= self.arch_start:
-            self.kept = self.pruning.kept(self.space, shares, self.kept, self.moment("arch"))
-        left = float(sum(int(kept.sum()) for kept in self.kept.values()))
+            self.active_mask = self.pruning.prune(self.space, shares, self.active_mask, self.context("arch"))
+        left = float(sum(int(active_mask.sum()) for active_mask in self.active_mask.values()))
         self.log_numbers({"arch/operations": left})
 
-    def look(self, batch: Batch) -> None:
+    def check_stopping(self, batch: Batch) -> None:
         """Measure what the stopping rule watches, and stop if it says so."""
-        if not self.watch.due(self.current_epoch, self.search_epochs):
+        if not self.early_stopping.due(self.current_epoch, self.search_epochs):
             return
-        if self.watch.stopping.watches == "curvature":
+        if self.early_stopping.stopping.monitor == "curvature":
             found = self.measure_curvature(batch)
             value = found.value
             if not math.isfinite(value):
                 say(self.trainer, f"The curvature after epoch {self.current_epoch} is {value}, and does not count.")
                 return
-            self.watch.note(self.global_step, found)
+            self.early_stopping.note(self.global_step, found)
         else:
             value = float(next(iter(self.genotype().count("skip_connect").values())))
-        stop = self.watch.add(self.current_epoch, value, self.strengths(), self.search_epochs)
+        stop = self.early_stopping.add(self.current_epoch, value, self.strengths(), self.search_epochs)
         if stop is not None and stop.detected == self.current_epoch:
             self.explain(stop)
-        if stop is not None and self.watch.over:
-            self.trainer.should_stop = self.phase is None
-            follows = f"the result is that of epoch {stop.returned}" if self.phase is None else "selection begins"
+        if stop is not None and self.early_stopping.over:
+            self.trainer.should_stop = self.perturbation_selection is None
+            follows = (
+                f"the result is that of epoch {stop.returned}"
+                if self.perturbation_selection is None
+                else "selection begins"
+            )
             say(self.trainer, f"Stopped after epoch {stop.detected}; {follows}.")
-        self.log_numbers({f"arch/{self.watch.stopping.watches}": value, **self.watch.logged})
+        self.log_numbers({f"arch/{self.early_stopping.stopping.monitor}": value, **self.early_stopping.logged})
 
     def explain(self, stop: Stop) -> None:
         """Say what a decision rests on, where the rule has something to say."""
-        if reason := self.watch.stopping.reason(self.watch.epochs, self.watch.values):
+        if reason := self.early_stopping.stopping.reason(self.early_stopping.epochs, self.early_stopping.values):
             say(self.trainer, f"Decision after epoch {stop.detected}: {reason}")
 
     def measure_curvature(self, batch: Batch) -> Measured:
         """The curvature that the stopping rule watches, on the probe or on the last batch, as the rule asks for."""
-        rule = self.watch.stopping
+        rule = self.early_stopping.stopping
         if rule.measured_on == "probe":
             return measure(self, rule.samples)
         return Measured(*self.last_batch_eigenvalue(batch))
@@ -434,7 +448,7 @@ class SearchModule(Module):
             Both, in α alone, as α's step saw the batch, with drop path and with α's weight decay.
         """
         weights = {name: weight.detach() for name, weight in self.supernet.named_parameters()}
-        with still_statistics(self.supernet), torch.random.fork_rng(), self._precision(full=True):
+        with frozen_batchnorm_statistics(self.supernet), torch.random.fork_rng(), self._precision(full=True):
             hessian = Hessian(self.arch_loss(batch, weights), list(self.alphas.values()))
             found, _ = bounded_ends(Averaged(hessian), 0.01)
         value = found.value + self.arch_weight_decay
@@ -443,12 +457,12 @@ class SearchModule(Module):
     def weight_step(self, batch: Mapping[str, Batch]) -> None:
         """Move the weights along the gradient of the loss on the weight batch, at the perturbed mixture."""
         weights = dict(self.supernet.named_parameters())
-        moment = self.moment("weights")
-        clean = {kind: mixture.detach() for kind, mixture in self.mixtures(moment).items()}
+        context = self.context("weights")
+        clean = {kind: mixture.detach() for kind, mixture in self.mixtures(context).items()}
         fixed = {name: weight.detach() for name, weight in weights.items()}
         with evaluating(self.supernet) if self.perturbation.measures else nullcontext():
             loss_at = partial(self.loss, batch["weights"], weights=fixed)
-            mixtures = self.perturbation.perturb(clean, loss_at, moment, average)
+            mixtures = self.perturbation.perturb(clean, loss_at, context, average)
         loss = self.loss(batch["weights"], mixtures, weights)
         slopes = torch.autograd.grad(loss, list(weights.values()), materialize_grads=True)
         *gradients, shared = average([*slopes, loss.detach()])
@@ -465,7 +479,7 @@ class SearchModule(Module):
         if self.clip > 0:
             nn.utils.clip_grads_with_norm_(weights.values(), self.clip, norm)
         held = self.optimizers(use_pl_optimizer=False)[0]  # type: ignore[index]
-        with resting(self.supernet, mixtures, held) if self.relaxation.rests else nullcontext():
+        with frozen_operations(self.supernet, mixtures, held) if self.relaxation.rests else nullcontext():
             self.optimizers()[0].step()  # type: ignore[index]
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -481,13 +495,13 @@ class SearchModule(Module):
         if self.compile_cells:
             compile_cells(self.supernet, self.trainer.strategy.root_device)
         if stage == "fit":
-            self.lots.check(self.trainer)
-        if self.phase is not None and stage == "fit":
-            self.phase.extend(self.trainer)
+            self.sampled_selection.check(self.trainer)
+        if self.perturbation_selection is not None and stage == "fit":
+            self.perturbation_selection.extend(self.trainer)
 
     def teardown(self, stage: str) -> None:
-        if self.phase is not None and stage == "fit":
-            self.phase.release(self.trainer)
+        if self.perturbation_selection is not None and stage == "fit":
+            self.perturbation_selection.release(self.trainer)
 
     def check_images(self, images: Tensor) -> None:
         self.supernet.body.check(images)
@@ -506,18 +520,18 @@ class SearchModule(Module):
         super().on_save_checkpoint(checkpoint)
         buffers = {f"supernet.{name}": b for name, b in self.supernet.named_buffers() if b.is_floating_point()}
         checkpoint["state_dict"].update(zip(buffers, average(list(buffers.values())), strict=True))
-        checkpoint[KEY]["watch"], checkpoint[KEY]["kept"] = self.watch.state_dict(), self.kept
-        checkpoint[KEY]["lots"] = self.lots.state_dict()
-        if self.phase is not None:
-            checkpoint[KEY]["phase"] = self.phase.state_dict()
+        checkpoint[KEY]["watch"], checkpoint[KEY]["kept"] = self.early_stopping.state_dict(), self.active_mask
+        checkpoint[KEY]["lots"] = self.sampled_selection.state_dict()
+        if self.perturbation_selection is not None:
+            checkpoint[KEY]["phase"] = self.perturbation_selection.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
-        self.watch.load_state_dict(checkpoint[KEY]["watch"])
-        self.kept = dict(checkpoint[KEY]["kept"])
-        self.lots.load_state_dict(checkpoint[KEY])
-        if self.phase is not None:
-            self.phase.load_state_dict(checkpoint[KEY].get("phase"), self._trainer)
+        self.early_stopping.load_state_dict(checkpoint[KEY]["watch"])
+        self.active_mask = dict(checkpoint[KEY]["kept"])
+        self.sampled_selection.load_state_dict(checkpoint[KEY])
+        if self.perturbation_selection is not None:
+            self.perturbation_selection.load_state_dict(checkpoint[KEY].get("phase"), self._trainer)
 
     def _precision(self, full: bool) -> Any:
         return full_precision(self.device.type) if full else nullcontext()

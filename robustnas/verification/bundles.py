@@ -12,16 +12,16 @@ from torch.autograd import grad
 
 from robustnas.data import Batch
 from robustnas.networks import Mixture
-from robustnas.networks.batchnorm_statistics import evaluating, still_statistics
-from robustnas.networks.cell import Leaving
-from robustnas.strategies.step_context import Purpose
+from robustnas.networks.batchnorm_statistics import evaluating, frozen_batchnorm_statistics
+from robustnas.networks.cell import EdgeOperation
+from robustnas.strategies.step_context import Phase
 from robustnas.training import SearchModule
 from robustnas.verification.finding import Figure, Finding
 from robustnas.verification.per_edge import edge_by_edge
 from robustnas.verification.subject import Subject
 
 TOLERANCE = 1e-10
-PURPOSES: tuple[Purpose, ...] = ("arch", "weights")
+PHASES: tuple[Phase, ...] = ("arch", "weights")
 
 
 def check_bundles(subject: Subject) -> Finding:
@@ -47,15 +47,15 @@ def _look(search: SearchModule, batch: Mapping[str, Batch]) -> tuple[dict[str, f
         len(images), search.description["init_args"]["num_classes"], dtype=torch.float64, generator=draw
     )
     errors = dict.fromkeys(("outputs", "outputs in evaluation", "gradients of weights", "gradients of mixtures"), 0.0)
-    with still_statistics(search.supernet):
-        for mixtures in (_random(search, draw), *(search.mixtures(search.moment(p)) for p in PURPOSES)):
+    with frozen_batchnorm_statistics(search.supernet):
+        for mixtures in (_random(search, draw), *(search.mixtures(search.context(p)) for p in PHASES)):
             at = {kind: _leaf(search, kind, mixture) for kind, mixture in mixtures.items()}
             found = _measured(search, images, at, target.to(device))
             with edge_by_edge(search.supernet, at):
                 expected = _measured(search, images, at, target.to(device))
             for what, value in expected.items():
                 errors[what] = max(errors[what], _error(found[what], value))
-    bundles = [module for module in search.supernet.modules() if isinstance(module, Leaving)]
+    bundles = [module for module in search.supernet.modules() if isinstance(module, EdgeOperation)]
     return errors, sum(len(one.candidates) for one in bundles)
 
 
@@ -123,7 +123,7 @@ def _error(found: list[Tensor], expected: list[Tensor]) -> float:
 
 def _count(search: SearchModule, batch: Mapping[str, Batch]) -> tuple[int, int, int]:
     """Operations that a pass computes, those that have a weight, and all there are."""
-    mixtures = {kind: one.detach() for kind, one in search.mixtures(search.moment("weights")).items()}
+    mixtures = {kind: one.detach() for kind, one in search.mixtures(search.context("weights")).items()}
     kinds: dict[int, str] = {}
     for kind, cell in search.space.cells.items():
         kinds |= {id(module): kind for module in search.supernet.modules() if getattr(module, "space", None) is cell}
@@ -140,7 +140,7 @@ def _count(search: SearchModule, batch: Mapping[str, Batch]) -> tuple[int, int, 
                 computed += len(given[1])
 
             handles.append(leaving.operation.register_forward_pre_hook(count))
-    with still_statistics(search.supernet), torch.no_grad():
+    with frozen_batchnorm_statistics(search.supernet), torch.no_grad():
         search.supernet(batch["weights"].images, mixtures)
     for handle in handles:
         handle.remove()

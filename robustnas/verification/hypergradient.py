@@ -11,7 +11,7 @@ from torch.autograd import grad
 
 from robustnas.data import Batch
 from robustnas.networks import Mixture
-from robustnas.networks.batchnorm_statistics import still_statistics
+from robustnas.networks.batchnorm_statistics import frozen_batchnorm_statistics
 from robustnas.strategies import FirstOrder, Unrolled, UnrolledByDifferences
 from robustnas.training import SearchModule
 from robustnas.verification.finding import Figure, Finding
@@ -103,7 +103,7 @@ class _Truth:
 
     def differentiated(self) -> list[Tensor]:
         """The derivative of the whole, with the graph of the inner step kept."""
-        with still_statistics(self.search.supernet):
+        with frozen_batchnorm_statistics(self.search.supernet):
             loss = self._objective(self._mixtures(), differentiable=True)
             found = grad(loss, self.alphas, allow_unused=True) if loss.requires_grad else [None] * len(self.alphas)
         return [torch.zeros_like(a) if g is None else g for a, g in zip(self.alphas, found, strict=True)]
@@ -141,7 +141,7 @@ class _Truth:
         """The original's finite difference of the mixed second derivative, written out."""
         search, weights = self.search, {name: w.clone().requires_grad_() for name, w in self.weights.items()}
         torch.manual_seed(SEED)
-        with still_statistics(search.supernet):
+        with frozen_batchnorm_statistics(search.supernet):
             loss = search.loss(self.batch["weights"], self._mixtures(), weights)
             moved = self._stepped(grad(loss, list(weights.values()), materialize_grads=True))
             loss = self._arch_loss(self._mixtures(), moved)
@@ -156,7 +156,7 @@ class _Truth:
         return [d - self._rate() * (a - b) / (2 * reach) for d, a, b in zip(direct, *slopes, strict=False)]
 
     def _mixtures(self) -> Mixtures:
-        return self.search.mixtures(self.search.moment("arch"))
+        return self.search.mixtures(self.search.context("arch"))
 
     def _stands_still(self) -> bool:
         """Whether mixtures are the same at a slightly different α, although they have a derivative."""
@@ -182,7 +182,7 @@ class _Truth:
             at = self._mixtures()
             if self.sampled:
                 at = {kind: _shifted(one, slopes[kind], distance) for kind, one in self.start.items()}
-            with still_statistics(self.search.supernet):
+            with frozen_batchnorm_statistics(self.search.supernet):
                 loss = float(self._objective({kind: one.detach() for kind, one in at.items()}, False).detach())
             with torch.no_grad():
                 for a, start in zip(self.alphas, before, strict=True):
@@ -208,7 +208,7 @@ class _Truth:
     def _arch_loss(self, mixtures: Mixtures, weights: Mapping[str, Tensor]) -> Tensor:
         search = self.search
         loss = search.loss(self.batch["arch"], mixtures, weights)
-        return search.penalty.total(loss, search.shares(), search.moment("arch"))
+        return search.penalty.total(loss, search.shares(), search.context("arch"))
 
     def _stepped(self, slopes: Sequence[Tensor]) -> dict[str, Tensor]:
         """The weights after a step of torch's own SGD, with the state that the search's has."""

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from robustnas.data import Batch
-from robustnas.strategies import Moment
-from robustnas.strategies.step_context import Purpose
+from robustnas.strategies import StepContext
+from robustnas.strategies.step_context import Phase
 from robustnas.training import SearchModule
 from robustnas.verification.finding import Figure, Finding
 from robustnas.verification.subject import Subject
@@ -62,13 +62,13 @@ def _look(search: SearchModule, batch: Mapping[str, Batch]) -> tuple[list[str], 
         changed = _changed(search, step, batch)
         moved += [names[key] for key in changed - own]
         idle += [] if changed & own else [step.__name__]
-    moment = search.moment("weights")
-    seed = moment.generator.initial_seed()  # steps are counted, and each would draw anew
+    context = search.context("weights")
+    seed = context.generator.initial_seed()  # steps are counted, and each would draw anew
 
-    def same(purpose: Purpose) -> Moment:
-        return replace(moment, generator=torch.Generator().manual_seed(seed))
+    def same(phase: Phase) -> StepContext:
+        return replace(context, generator=torch.Generator().manual_seed(seed))
 
-    search.moment = same  # type: ignore[method-assign]
+    search.context = same  # type: ignore[method-assign]
     one, other = (_weights_after(search, batch, optimizers[0], slope) for slope in (None, 1e6))
     felt = [name for name in one if not torch.equal(one[name], other[name])]
     return misplaced, decayed, moved, idle, felt

@@ -20,7 +20,7 @@ from torch.func import functional_call
 
 from robustnas.networks import Mixture, Supernet
 from robustnas.networks.bundle import State
-from robustnas.networks.cell import Cell, Leaving
+from robustnas.networks.cell import Cell, EdgeOperation
 from robustnas.networks.mobile import Block
 from robustnas.networks.modules import Modules
 from robustnas.networks.operations import build_operation
@@ -88,7 +88,7 @@ def _block(block: Block, mixture: Mixture, inputs: Sequence[Tensor], weights: ob
     return images + output if block.residual else output
 
 
-def _mixed(bundles: Sequence[Leaving], mixture: Mixture, row: int, images: Tensor) -> Tensor | None:
+def _mixed(bundles: Sequence[EdgeOperation], mixture: Mixture, row: int, images: Tensor) -> Tensor | None:
     """The weighed sum of an edge's operations; ``None`` where it has none but ``none``."""
     terms = [
         mixture.operations[row, candidate.column] * alone(leaving, position, images)
@@ -107,7 +107,7 @@ def _weighed(output: Tensor, mixture: Mixture, row: int) -> Tensor:
     return output if mixture.edges is None else mixture.edges[row] * output
 
 
-def alone(leaving: Leaving, position: int, images: Tensor) -> Tensor:
+def alone(leaving: EdgeOperation, position: int, images: Tensor) -> Tensor:
     """One operation on one edge, without the weight of a mixture.
 
     Args:

@@ -37,7 +37,7 @@ def check_resume(subject: Subject) -> Finding:
 def check_trace(subject: Subject) -> Finding:
     """A run with all diagnostics ends as one without."""
     diagnostics = importlib.import_module(lightning_cli.NAMED[1])
-    measures = diagnostics.everything()
+    measures = diagnostics.default_diagnostics()
     watching: Callback = diagnostics.Diagnostics(measures, budget=None)
     compared = f"with and without {len(measures)} diagnostics, without a budget; {_where(subject)}"
     return _against_straight(subject, compared, lambda: subject.fit("watched", callbacks=[watching]), extra=True)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from robustnas.data import Batch
 from robustnas.networks import Mixture
-from robustnas.strategies import Moment
+from robustnas.strategies import StepContext
 from robustnas.verification.subject import numbers
 
 
@@ -36,11 +36,11 @@ def main(words: list[str]) -> int:
     error: list[float] = []
     mix, step = search.mixtures, search.training_step
 
-    def noted(moment: Moment) -> dict[str, Mixture]:
-        found = mix(moment)
-        if moment.purpose != "evaluation":
+    def noted(context: StepContext) -> dict[str, Mixture]:
+        found = mix(context)
+        if context.phase != "evaluation":
             for kind, one in found.items():
-                mixtures[f"step {search.global_step} {moment.purpose} {kind}"] = one.operations.detach().cpu().clone()
+                mixtures[f"step {search.global_step} {context.phase} {kind}"] = one.operations.detach().cpu().clone()
         return found
 
     def observed(batch: Mapping[str, Batch], batch_idx: int) -> None:

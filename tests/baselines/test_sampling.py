@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from robustnas.spaces import DARTS, S1, Genotype, Mobile, NASBench201, SearchSpace, complete_cell, genotype_of
+from robustnas.spaces import DARTS, S1, Genotype, Mobile, NASBench201, SearchSpace, complete_cell, decode
 from robustnas.studies.searchers import RandomSearch, RegularisedEvolution, Trace, affordable
 from robustnas.tabular import Table
 
@@ -28,7 +28,7 @@ def additive(genotype: Genotype, budget: float = 1.0) -> float:
 
 def test_random_search_looks_at_every_architecture_once() -> None:
     trace = RandomSearch(27).run(SMALL, random.Random(0), additive)
-    every = [genotype_of(number, SMALL) for number in range(27)]
+    every = [decode(number, SMALL) for number in range(27)]
     assert {trial.genotype for trial in trace.trials} == set(every)
     assert trace.incumbent.genotype == max(every, key=additive)
     assert len(RandomSearch(40).run(SMALL, random.Random(0), additive).trials) == 40  # and then again
@@ -55,7 +55,7 @@ def test_a_trace_tells_what_was_spent_and_what_was_best_then() -> None:
 
 
 def test_the_incumbent_has_the_largest_budget() -> None:
-    trace, every = Trace(), [genotype_of(number, SMALL) for number in range(4)]
+    trace, every = Trace(), [decode(number, SMALL) for number in range(4)]
     for genotype, score, budget in zip(every, (0.9, 0.5, 0.7, 0.7), (1, 9, 9, 9), strict=True):
         trace.add(genotype, score, budget)
     assert [trial.genotype for trial in trace.incumbents()] == [every[0], every[1], every[2], every[2]]

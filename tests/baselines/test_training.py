@@ -16,7 +16,7 @@ import pytest
 from robustnas.data import Digits
 from robustnas.networks import ResNet
 from robustnas.networks.resnet import channels_for
-from robustnas.spaces import Genotype, NASBench201, number_of, random_genotype
+from robustnas.spaces import Genotype, NASBench201, encode, random_genotype
 from robustnas.studies.searchers import RandomSearch
 from robustnas.studies.searchers.halving import SuccessiveHalving
 from robustnas.studies.searchers.training import Report, Training
@@ -34,7 +34,7 @@ def test_an_architecture_is_trained_and_validated_after_every_epoch(tmp_path: Pa
     told: list[tuple[int, float]] = []
     training.train(genotype, 3, lambda epoch, score: told.append((epoch, score)))
     assert [epoch for epoch, _ in told] == [1, 2, 3]
-    run = tmp_path / f"NASBench201-{number_of(genotype, NASBench201)}-3"
+    run = tmp_path / f"NASBench201-{encode(genotype, NASBench201)}-3"
     rows = [line.split(",") for line in (run / "metrics.csv").read_text(encoding="utf-8").splitlines()]
     column = rows[0].index("val/top1")
     assert [float(row[column]) for row in rows[1:]] == pytest.approx([score for _, score in told])
@@ -81,7 +81,7 @@ def shipped() -> None:
 def planted(genotype: Genotype, epochs: int, report: Report) -> None:
     """A training whose score rises to a level that is the number of the architecture."""
     for epoch in range(1, epochs + 1):
-        report(epoch, number_of(genotype, NASBench201) * epoch / epochs)
+        report(epoch, encode(genotype, NASBench201) * epoch / epochs)
 
 
 @pytest.mark.slow
@@ -96,16 +96,16 @@ def test_successive_halving_stops_the_worse_ones(tmp_path: Path) -> None:
     assert [trial.genotype for trial in trace.trials] == drawn
     assert {trial.budget for trial in trace.trials} <= {1, 3, 9}
     assert trace.trials[-1].spent < 12 * 9
-    best = max(drawn, key=lambda one: number_of(one, NASBench201))
+    best = max(drawn, key=lambda one: encode(one, NASBench201))
     assert trace.incumbent.genotype == best
-    assert (trace.incumbent.budget, trace.incumbent.score) == (9, number_of(best, NASBench201))
+    assert (trace.incumbent.budget, trace.incumbent.score) == (9, encode(best, NASBench201))
     for trial in trace.trials:
-        assert trial.score == number_of(trial.genotype, NASBench201) * trial.budget / 9
+        assert trial.score == encode(trial.genotype, NASBench201) * trial.budget / 9
     rungs: dict[int, list[float]] = {1: [], 3: []}  # one at a time: who is below the best third so far stops
     for trial in trace.trials:
         reached = 9
         for rung, before in rungs.items():
-            score = number_of(trial.genotype, NASBench201) * rung / 9
+            score = encode(trial.genotype, NASBench201) * rung / 9
             stops = bool(before) and score < np.percentile(before, 100 * 2 / 3)
             before.append(score)
             if stops:

@@ -11,7 +11,7 @@ from robustnas.variants import GDAS, PCDARTS, ProxylessNAS, SmoothDARTS, Sparsem
 from runs import digits, search
 
 from robustnas.data import Probe
-from robustnas.networks.batchnorm_statistics import still_statistics
+from robustnas.networks.batchnorm_statistics import frozen_batchnorm_statistics
 from robustnas.strategies import EntropyPenalty
 from robustnas.training.curvature import largest, probe_batches, probe_hessian
 
@@ -37,10 +37,10 @@ def slope(module: Any, probe: Probe, samples: int, create_graph: bool) -> torch.
     """The gradient of α's loss in α and β, by hand, the mean over the chunks."""
     total: Any = 0.0
     for batch in probe_batches(module, probe, samples):
-        with still_statistics(module.supernet):
-            outputs = module.supernet(batch.images, module.mixtures(module.moment("arch")))
+        with frozen_batchnorm_statistics(module.supernet):
+            outputs = module.supernet(batch.images, module.mixtures(module.context("arch")))
         loss = module.loss_of(outputs, batch.targets)
-        loss = module.penalty.total(loss, module.shares(), module.moment("arch"))
+        loss = module.penalty.total(loss, module.shares(), module.context("arch"))
         found = torch.autograd.grad(loss, module.arch_parameters, create_graph=create_graph, materialize_grads=True)
         total = total + torch.cat([part.flatten() for part in found]) * len(batch.targets)
     return total / min(samples, len(probe.data.split.indices["arch"]))
@@ -149,7 +149,7 @@ def test_by_default_it_is_what_the_stopping_rule_would_measure() -> None:
     """256 samples, all where there are fewer, with the bound and the standard error."""
     module, probe = ready(search(channels=2), batch_size=16)
     values = Curvature().measure(module, probe)
-    with still_statistics(module.supernet):
+    with frozen_batchnorm_statistics(module.supernet):
         expected = largest(probe_hessian(module, probe_batches(module, probe, 256), shared=False))
     assert values == {"curvature/max": expected.value, **expected.beside("curvature/max")}
     assert set(values) == {"curvature/max", "curvature/max_upper", "curvature/max_deviation"}

@@ -26,7 +26,7 @@ def ready(space: str, **options: Any) -> tuple[Any, Probe]:
     module.train()
     probe = Probe(data, torch.device("cpu"))
     for batch in probe.batches("weights", 3):  # running statistics of their own
-        module.supernet(batch.images, module.mixtures(module.moment("weights")))
+        module.supernet(batch.images, module.mixtures(module.context("weights")))
     return module, probe
 
 
@@ -34,7 +34,7 @@ def test_the_gap_is_that_of_the_discrete_network_with_the_same_weights() -> None
     module, probe = ready("NASBench201")
     batches = probe.batches("selection", 2)
     with torch.no_grad(), evaluating(module.supernet):
-        supernet = scores(module, module.mixtures(module.moment("evaluation")), batches)
+        supernet = scores(module, module.mixtures(module.context("evaluation")), batches)
     values = DiscretisationGap(batches=2).measure(module, probe)
 
     discrete = DiscreteNetwork("NASBench201", module.genotype(), channels=4, cells=1, num_classes=10, image_channels=1)

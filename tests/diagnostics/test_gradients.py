@@ -17,7 +17,7 @@ from robustnas.variants import GDAS
 from runs import digits, fit, rows, search
 
 from robustnas.data import Probe
-from robustnas.networks.batchnorm_statistics import still_statistics
+from robustnas.networks.batchnorm_statistics import frozen_batchnorm_statistics
 from robustnas.networks.cell import Cell, Weights
 
 
@@ -40,9 +40,9 @@ def slope_of_alpha(module: Any, batches: list[Any]) -> dict[str, torch.Tensor]:
     """The gradient in α by a plain backward pass."""
     for alpha in module.alphas.values():
         alpha.grad = None
-    with still_statistics(module.supernet):
+    with frozen_batchnorm_statistics(module.supernet):
         for batch in batches:
-            outputs = module.supernet(batch.images, module.mixtures(module.moment("arch")))
+            outputs = module.supernet(batch.images, module.mixtures(module.context("arch")))
             (module.loss_of(outputs, batch.targets) / len(batches)).backward()
     return {kind: alpha.grad for kind, alpha in module.alphas.items()}
 
@@ -93,10 +93,10 @@ def test_the_part_of_one_cell_is_its_finite_difference() -> None:
     assert len(parts) == len(cells) == 3
 
     def loss_with(cell: Cell, moved: torch.Tensor) -> float:
-        mixture = module.relaxation.mixture(moved, module.moment("arch"))
+        mixture = module.relaxation.mixture(moved, module.context("arch"))
         hook = cell.register_forward_pre_hook(lambda _, arguments: (arguments[0], Weights(mixture), *arguments[2:]))
-        with torch.no_grad(), still_statistics(module.supernet):
-            outputs = module.supernet(batch.images, module.mixtures(module.moment("arch")))
+        with torch.no_grad(), frozen_batchnorm_statistics(module.supernet):
+            outputs = module.supernet(batch.images, module.mixtures(module.context("arch")))
         hook.remove()
         return float(module.loss_of(outputs, batch.targets))
 
@@ -138,9 +138,9 @@ def test_the_match_is_the_cosine_of_two_backward_passes() -> None:
     slopes = []
     for role in ("weights", "arch"):
         module.supernet.zero_grad()
-        with still_statistics(module.supernet):
+        with frozen_batchnorm_statistics(module.supernet):
             for batch in probe.batches(role, 2):
-                mixtures = {k: replace(m.detach()) for k, m in module.mixtures(module.moment("weights")).items()}
+                mixtures = {k: replace(m.detach()) for k, m in module.mixtures(module.context("weights")).items()}
                 module.loss_of(module.supernet(batch.images, mixtures), batch.targets).backward()
         slopes.append({name: torch.cat([w.grad.flatten() for w in own]) for name, own in groups.items()})
     for name in groups:

@@ -12,7 +12,7 @@ from robustnas.variants import GDAS, PCDARTS, ProxylessNAS
 from runs import digits, fit, rows, search
 
 from robustnas.data import Probe
-from robustnas.networks.batchnorm_statistics import still_statistics
+from robustnas.networks.batchnorm_statistics import frozen_batchnorm_statistics
 from robustnas.strategies import Unrolled, UnrolledByDifferences
 
 NAME, COSINE = "gradient/implicit_share", "gradient/implicit_cosine"
@@ -43,8 +43,8 @@ def written_out(module: Any, probe: Probe) -> tuple[torch.Tensor, torch.Tensor]:
     batch = {role: probe.batches(role, 1)[0] for role in ("weights", "arch")}
     found = []
     for through in (True, False):
-        with still_statistics(module.supernet):
-            loss = module.loss(batch["weights"], module.mixtures(module.moment("arch")), weights)
+        with frozen_batchnorm_statistics(module.supernet):
+            loss = module.loss(batch["weights"], module.mixtures(module.context("arch")), weights)
             slopes = torch.autograd.grad(loss, list(weights.values()), create_graph=True, materialize_grads=True)
             moved = {}
             for (name, weight), slope in zip(weights.items(), slopes, strict=True):

@@ -9,7 +9,15 @@ from typing import Any
 import pytest
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
-from robustnas.diagnostics import Budget, Diagnostic, Diagnostics, ImplicitShare, TensorBoardView, everything, untouched
+from robustnas.diagnostics import (
+    Budget,
+    Diagnostic,
+    Diagnostics,
+    ImplicitShare,
+    TensorBoardView,
+    default_diagnostics,
+    preserve_state,
+)
 from runs import differing, digits, fit, rows, search, state
 
 from robustnas import diagnostics, variants
@@ -29,7 +37,7 @@ def small(variant: str, **options: Any) -> Any:
 
 
 def without(kind: type[Diagnostic]) -> list[Diagnostic]:
-    return [measure for measure in everything() if not isinstance(measure, kind)]
+    return [measure for measure in default_diagnostics() if not isinstance(measure, kind)]
 
 
 def unwatched(found: list[dict[str, float]], names: set[str]) -> list[dict[str, float]]:
@@ -47,7 +55,7 @@ def compare(folder: Path, make: Callable[[], SearchModule], epochs: int = 2) -> 
     names = set(rows(alone)[0]) | set(rows(alone)[-1])
     assert unwatched(rows(watched), names) == unwatched(rows(alone), names)
     assert watched.lightning_module.genotype() == alone.lightning_module.genotype()
-    assert set(watching.budget.costs) == {"curves", *(measure.name for measure in everything())}
+    assert set(watching.budget.costs) == {"curves", *(measure.name for measure in default_diagnostics())}
     return rows(watched)
 
 
@@ -60,7 +68,7 @@ class Rising(variants.RobustDARTS):
     """Its curvature rises in the fourth epoch, and after the return no more."""
 
     def measure_curvature(self, batch: Any) -> Measured:
-        return Measured(9.0 if self.current_epoch == 3 and self.watch.raised == 0 else 1.0)
+        return Measured(9.0 if self.current_epoch == 3 and self.early_stopping.raised == 0 else 1.0)
 
 
 BACK = RaiseDecay(CurvatureRise(window=1, lag=2, start=0, every=1))
@@ -80,7 +88,7 @@ def test_nor_is_one_touched_in_situations_of_its_own(tmp_path: Path, name: str) 
     assert all("gap/loss" in row for row in found)
 
 
-@pytest.mark.parametrize("measure", everything(), ids=lambda measure: measure.name)
+@pytest.mark.parametrize("measure", default_diagnostics(), ids=lambda measure: measure.name)
 def test_each_by_itself_leaves_no_trace_and_says_something(tmp_path: Path, measure: Diagnostic) -> None:
     measure.budget = Budget(None)
     parts = {"gradient": Unrolled()} if isinstance(measure, ImplicitShare) else {}
@@ -119,7 +127,7 @@ def test_what_a_measure_may_change_is_put_back() -> None:
 
 
 def _fail(module: SearchModule) -> None:
-    with untouched(module):
+    with preserve_state(module):
         torch.rand(3)
         module.supernet.body.classifier.weight.grad = None
         module.eval()
@@ -144,9 +152,9 @@ def test_the_probe_gives_the_same_samples_each_time_and_never_the_test_role() ->
 
 def test_every_diagnostic_is_exported_and_explains_itself() -> None:
     found = [value for value in vars(diagnostics).values() if isinstance(value, type) and issubclass(value, Diagnostic)]
-    assert {type(measure) for measure in everything()} <= set(found)
+    assert {type(measure) for measure in default_diagnostics()} <= set(found)
     for kind in found:
         assert kind.__name__ in diagnostics.__all__
         assert len((kind.__doc__ or "").split()) > 30
-    assert all(isinstance(measure, Diagnostic) for measure in everything())
+    assert all(isinstance(measure, Diagnostic) for measure in default_diagnostics())
     assert isinstance(small("DARTS"), SearchModule)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from robustnas.networks import Mixture, PartialChannels, Supernet
-from robustnas.networks.batchnorm_statistics import still_statistics
+from robustnas.networks.batchnorm_statistics import frozen_batchnorm_statistics
 from robustnas.networks.bundle import Form
 from robustnas.networks.operations import Noise, SepConv
 from robustnas.spaces import DARTS, MobileSmall, NASBench201, SearchSpace
@@ -169,7 +169,7 @@ def test_running_statistics_move_once_for_each_operation(space: SearchSpace) -> 
     network = small(space)
     probed, computed, made_of = sampled(space)
     start = {name: buffer.clone() for name, buffer in network.named_buffers()}
-    with still_statistics(network):
+    with frozen_batchnorm_statistics(network):
         gradients(network, probed, made_of, images())
     assert all(torch.equal(buffer, start[name]) for name, buffer in network.named_buffers())
     moved = []

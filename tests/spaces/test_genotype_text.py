@@ -9,7 +9,7 @@ import pytest
 
 from robustnas.__main__ import main
 from robustnas.runs.record import Run, read_genotype
-from robustnas.spaces import DARTS, S1, Genotype, NASBench201, genotype_of, parse_genotype
+from robustnas.spaces import DARTS, S1, Genotype, NASBench201, decode, parse_genotype
 from robustnas.training.architecture import Found
 
 NORMAL = [("sep_conv_3x3", 0), ("dil_conv_3x3", 1), ("skip_connect", 0), ("sep_conv_3x3", 1),
@@ -18,7 +18,7 @@ REDUCE = [*NORMAL[:6], ("avg_pool_3x3", 2), ("skip_connect", 4)]
 FOUND = Genotype.from_quark0(NORMAL, REDUCE)
 OTHER = Genotype.from_quark0(REDUCE, NORMAL)
 CALL = f"Genotype(normal={NORMAL}, normal_concat=range(2, 6), reduce={REDUCE}, reduce_concat=range(2, 6))"
-CELL = genotype_of(1234, NASBench201)
+CELL = decode(1234, NASBench201)
 
 DARTS_FORMS = {
     "one line": str(FOUND),
@@ -64,7 +64,7 @@ def test_every_form_is_read_as_text_and_from_a_file(wanted: Genotype, text: str,
 
 
 def test_forms_that_name_no_space_are_of_the_one_that_is_given(tmp_path: Path) -> None:
-    genotype = genotype_of(987_654_321, S1)
+    genotype = decode(987_654_321, S1)
     fields = genotype.to_quark0()
     call = "Genotype(" + ", ".join(f"{name}={value}" for name, value in fields.items()) + ")"
     assert parse_genotype(call, S1) == genotype

@@ -23,11 +23,11 @@ from robustnas.spaces import (
     NASBench201,
     SearchSpace,
     complete_cell,
-    genotype_of,
+    decode,
+    encode,
     mutated,
-    number_of,
+    num_architectures,
     random_genotype,
-    size_of,
 )
 
 ALL = [DARTS, DARTSWithoutNone, S1, S2, S3, S4, NASBench201, Mobile, MobileSmall]
@@ -64,26 +64,28 @@ def listed(space: SearchSpace) -> list[Genotype]:
 @pytest.mark.parametrize("space", [TINY, MobileSmall], ids=lambda space: space.name)
 def test_numbers_list_every_genotype_once(space: SearchSpace) -> None:
     every = listed(space)
-    assert size_of(space) == len(every) == len(set(every))
-    assert {genotype_of(number, space) for number in range(len(every))} == set(every)
-    assert sorted(number_of(genotype, space) for genotype in every) == list(range(len(every)))
+    assert num_architectures(space) == len(every) == len(set(every))
+    assert {decode(number, space) for number in range(len(every))} == set(every)
+    assert sorted(encode(genotype, space) for genotype in every) == list(range(len(every)))
 
 
 def test_sizes_are_those_of_the_papers() -> None:
-    assert size_of(NASBench201) == 5**6 == 15625
-    assert size_of(DARTS) == size_of(DARTSWithoutNone) == (1 * 3 * 6 * 10 * 7**8) ** 2  # 7^8 * 180 for each cell
-    assert size_of(S2) == size_of(S4) == (180 * 2**8) ** 2
-    assert size_of(Mobile) == 6**6 * 7**15
+    assert num_architectures(NASBench201) == 5**6 == 15625
+    assert (
+        num_architectures(DARTS) == num_architectures(DARTSWithoutNone) == (1 * 3 * 6 * 10 * 7**8) ** 2
+    )  # 7^8 * 180 for each cell
+    assert num_architectures(S2) == num_architectures(S4) == (180 * 2**8) ** 2
+    assert num_architectures(Mobile) == 6**6 * 7**15
 
 
 @pytest.mark.parametrize("space", ALL, ids=lambda space: space.name)
 def test_a_number_stands_for_its_genotype_in_every_space(space: SearchSpace) -> None:
     draw = random.Random(1)
-    for number in (0, size_of(space) - 1, *(draw.randrange(size_of(space)) for _ in range(30))):
-        genotype = genotype_of(number, space).validate(space)
-        assert number_of(genotype, space) == number
+    for number in (0, num_architectures(space) - 1, *(draw.randrange(num_architectures(space)) for _ in range(30))):
+        genotype = decode(number, space).validate(space)
+        assert encode(genotype, space) == number
         shuffled = {kind: draw.sample(cell, len(cell)) for kind, cell in genotype.cells.items()}
-        assert number_of(Genotype(space.name, shuffled), space) == number
+        assert encode(Genotype(space.name, shuffled), space) == number
         changed = mutated(genotype, space, draw).validate(space)
         assert sum(len(set(cell) - set(changed.cells[kind])) for kind, cell in genotype.cells.items()) == 1
 
@@ -93,19 +95,19 @@ def test_what_has_no_number_is_refused() -> None:
         with pytest.raises(
             ValueError, match=f"^Expected `number` to be from 0 to 15624 in NASBench201, but got {number}"
         ):
-            genotype_of(number, NASBench201)
+            decode(number, NASBench201)
     twice = {kind: (Choice(0, 2, "skip_connect"),) * 2 for kind in ("normal", "reduce")}
     rest = [Choice(source, node, "skip_connect") for node in (3, 4, 5) for source in (0, 1)]
     genotype = Genotype("S2", {kind: (*cell, *rest) for kind, cell in twice.items()})
     with pytest.raises(
         ValueError, match=r"^Expected node 2 of the normal cell to keep distinct edges, but got \['0-2'\]"
     ):
-        number_of(genotype, S2)
+        encode(genotype, S2)
     with pytest.raises(ValueError, match="to be from the space NASBench201"):
-        number_of(genotype, NASBench201)
+        encode(genotype, NASBench201)
     one = SearchSpace("One", {"cell": complete_cell(1, 1, ("a",), (1,))}, "nasbench201")
     with pytest.raises(ValueError, match=r"^Expected `space` to have more than one genotype, but One has one\.$"):
-        mutated(genotype_of(0, one), one, random.Random(0))
+        mutated(decode(0, one), one, random.Random(0))
 
 
 def test_drawn_genotypes_are_uniform() -> None:
@@ -118,7 +120,7 @@ def test_drawn_genotypes_are_uniform() -> None:
 
 
 def test_every_neighbour_is_reached_and_nothing_else() -> None:
-    start = genotype_of(17, TINY)
+    start = decode(17, TINY)
     near = {
         one
         for one in listed(TINY)

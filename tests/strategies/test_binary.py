@@ -16,18 +16,18 @@ from robustnas.networks.bundle import Operation
 from robustnas.networks.operations import Noise
 from robustnas.spaces import DARTS, NASBench201, SearchSpace
 from robustnas.spaces.find import KNOWN
-from robustnas.strategies import BinaryGates, Moment
+from robustnas.strategies import BinaryGates, StepContext
 from robustnas.strategies.binary_gates import Draw, Mode, binary_gates, rescaled
-from robustnas.strategies.step_context import Purpose
-from robustnas.training.alpha import masked, possible, silent
+from robustnas.strategies.step_context import Phase
+from robustnas.training.alpha import candidate_mask, masked, zero_mask
 
 MODES: tuple[Mode, ...] = ("two", "full", "full_v2")
 ALPHA = torch.tensor([0.4, -0.9, 1.3, 0.0], dtype=torch.float64)
 DRAWS = 40_000
 
 
-def moment(seed: int = 0, purpose: Purpose = "arch", silent: Tensor | None = None) -> Moment:
-    return Moment(purpose, 0, 1, torch.Generator().manual_seed(seed), silent)
+def context(seed: int = 0, phase: Phase = "arch", zero_mask: Tensor | None = None) -> StepContext:
+    return StepContext(phase, 0, 1, torch.Generator().manual_seed(seed), zero_mask)
 
 
 def near(counts: Tensor, chances: Tensor) -> None:
@@ -38,7 +38,7 @@ def near(counts: Tensor, chances: Tensor) -> None:
 
 
 def test_pairs_are_drawn_without_replacement_and_one_of_each_is_opened() -> None:
-    draw = BinaryGates("two").draw(ALPHA.expand(DRAWS, 4), moment(1))
+    draw = BinaryGates("two").draw(ALPHA.expand(DRAWS, 4), context(1))
     assert torch.equal(draw.looked_at.sum(1), torch.full((DRAWS,), 2))
     p, counts, chances = ALPHA.softmax(0), [], []
     for a, b in combinations(range(4), 2):
@@ -50,11 +50,11 @@ def test_pairs_are_drawn_without_replacement_and_one_of_each_is_opened() -> None
     near(torch.stack(counts), torch.stack(chances))
 
 
-@pytest.mark.parametrize(("mode", "purpose"), [("two", "weights"), ("full", "weights"), ("full", "arch")])
-def test_one_operation_is_drawn_from_softmax(mode: Mode, purpose: Purpose) -> None:
-    draw = BinaryGates(mode).draw(ALPHA.expand(DRAWS, 4), moment(2, purpose))
+@pytest.mark.parametrize(("mode", "phase"), [("two", "weights"), ("full", "weights"), ("full", "arch")])
+def test_one_operation_is_drawn_from_softmax(mode: Mode, phase: Phase) -> None:
+    draw = BinaryGates(mode).draw(ALPHA.expand(DRAWS, 4), context(2, phase))
     near(draw.chosen.bincount(minlength=4), ALPHA.softmax(0))
-    assert torch.equal(draw.looked_at.sum(1), torch.full((DRAWS,), 1 if purpose == "weights" else 4))
+    assert torch.equal(draw.looked_at.sum(1), torch.full((DRAWS,), 1 if phase == "weights" else 4))
     assert draw.looked_at.gather(1, draw.chosen[:, None]).all()
 
 
@@ -62,7 +62,7 @@ def test_one_operation_is_drawn_from_softmax(mode: Mode, purpose: Purpose) -> No
 def test_what_is_no_candidate_is_never_looked_at(mode: Mode) -> None:
     rows = torch.tensor([[0.0, 1.0, -torch.inf], [-torch.inf, 0.3, -torch.inf]], dtype=torch.float64)
     alpha = rows.repeat(500, 1).requires_grad_()
-    mixture = BinaryGates(mode).mixture(alpha, moment(3))
+    mixture = BinaryGates(mode).mixture(alpha, context(3))
     assert torch.equal(mixture.operations.sum(1), torch.ones(1000, dtype=torch.float64))
     assert mixture.active is not None
     looked_at = mixture.active if mixture.probed is None else mixture.active | mixture.probed
@@ -70,7 +70,7 @@ def test_what_is_no_candidate_is_never_looked_at(mode: Mode) -> None:
     (gradient,) = torch.autograd.grad(mixture.operations, alpha, torch.randn(1000, 3, dtype=torch.float64))
     assert gradient[:, 0].reshape(500, 2)[:, 0].abs().min() > 0
     assert torch.equal(gradient[1::2], torch.zeros(500, 3, dtype=torch.float64))
-    after = BinaryGates(mode).settle(rows, rows + torch.tensor([[0.1], [0.2]]), moment(3))
+    after = BinaryGates(mode).project_alpha(rows, rows + torch.tensor([[0.1], [0.2]]), context(3))
     assert torch.equal(after.isfinite(), rows.isfinite())
 
 
@@ -94,7 +94,7 @@ def test_the_gradient_is_that_of_the_formula(looked_at: list[int]) -> None:
 def test_rescaling_leaves_the_probabilities_of_all_others() -> None:
     torch.manual_seed(0)
     before = torch.randn(50, 7, dtype=torch.float64)
-    looked_at = BinaryGates().draw(before, moment(5)).looked_at
+    looked_at = BinaryGates().draw(before, context(5)).looked_at
     moved = before + looked_at * torch.randn(50, 7, dtype=torch.float64)
     after = rescaled(before, moved, looked_at)
     assert torch.equal(after[~looked_at], before[~looked_at])
@@ -105,15 +105,15 @@ def test_rescaling_leaves_the_probabilities_of_all_others() -> None:
 
 
 def test_settling_looks_at_what_the_mixtures_of_the_step_looked_at() -> None:
-    part, now, then = BinaryGates("two"), moment(7), moment(7)
+    part, now, then = BinaryGates("two"), context(7), context(7)
     alphas = [torch.randn(14, 8, dtype=torch.float64) for _ in range(2)]
     looked_at = [part.mixture(alpha, now).active for alpha in alphas]
     assert not torch.equal(*looked_at)
     for alpha, mask in zip(alphas, looked_at, strict=True):
         moved = alpha + mask * torch.randn(14, 8, dtype=torch.float64)
-        check(part.settle(alpha, moved, then), rescaled(alpha, moved, mask), rtol=0, atol=0)
+        check(part.project_alpha(alpha, moved, then), rescaled(alpha, moved, mask), rtol=0, atol=0)
     for mode in ("full", "full_v2"):
-        assert BinaryGates(mode).settle(alphas[0], moved, moment(7)) is moved
+        assert BinaryGates(mode).project_alpha(alphas[0], moved, context(7)) is moved
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -122,7 +122,7 @@ def test_an_edge_whose_open_gate_gives_nothing_learns_nothing(mode: Mode) -> Non
     nothing = F.one_hot(torch.zeros(400, dtype=torch.long), 5).bool()
     slopes = torch.randn(400, 5, dtype=torch.float64)
     for skips in (True, False):
-        mixture = BinaryGates(mode, skip_update_at_zero=skips).mixture(alpha, moment(8, silent=nothing))
+        mixture = BinaryGates(mode, skip_update_at_zero=skips).mixture(alpha, context(8, zero_mask=nothing))
         (gradient,) = torch.autograd.grad(mixture.operations, alpha, slopes)
         zero = mixture.operations[:, 0] == 1
         assert 40 < int(zero.sum()) < 120
@@ -131,13 +131,13 @@ def test_an_edge_whose_open_gate_gives_nothing_learns_nothing(mode: Mode) -> Non
         assert mixture.active is not None
         looked_at = mixture.active if mixture.probed is None else mixture.active | mixture.probed
         assert (looked_at[zero].sum(1) == 1).all() == skips
-    assert torch.equal(BinaryGates(mode).settle(alpha, alpha + 0.0, moment(8, silent=nothing)), alpha)
+    assert torch.equal(BinaryGates(mode).project_alpha(alpha, alpha + 0.0, context(8, zero_mask=nothing)), alpha)
 
 
 def test_evaluation_opens_the_most_probable_gates() -> None:
     for mode in MODES:
         alpha = torch.randn(14, 8)
-        mixture = BinaryGates(mode).mixture(alpha, moment(purpose="evaluation"))
+        mixture = BinaryGates(mode).mixture(alpha, context(phase="evaluation"))
         assert torch.equal(mixture.active, F.one_hot(alpha.argmax(1), 8).bool())
         assert torch.equal(mixture.operations, mixture.active.float())
         assert mixture.probed is None
@@ -145,7 +145,7 @@ def test_evaluation_opens_the_most_probable_gates() -> None:
 
 def test_the_same_seed_draws_the_same_and_no_other_state_is_touched() -> None:
     alpha, before = torch.randn(14, 8), torch.get_rng_state()
-    first, again, other = (BinaryGates().mixture(alpha, moment(seed)) for seed in (5, 5, 6))
+    first, again, other = (BinaryGates().mixture(alpha, context(seed)) for seed in (5, 5, 6))
     assert torch.equal(before, torch.get_rng_state())
     assert torch.equal(first.active, again.active)
     assert not torch.equal(first.active, other.active)
@@ -169,13 +169,13 @@ class Case:
         self.images = torch.randn(3, 3, 8, 8, dtype=torch.float64)
         self.alphas = {kind: torch.randn(cell.shape, dtype=torch.float64) for kind, cell in space.cells.items()}
         for kind, alpha in self.alphas.items():
-            alpha[silent(space)[kind]] += of_none
+            alpha[zero_mask(space)[kind]] += of_none
             alpha.requires_grad_()
 
-    def mixtures(self, part: BinaryGates, purpose: Purpose = "arch") -> dict[str, Mixture]:
-        now, kept, nothing = moment(11, purpose), possible(self.space), silent(self.space)
+    def mixtures(self, part: BinaryGates, phase: Phase = "arch") -> dict[str, Mixture]:
+        now, kept, nothing = context(11, phase), candidate_mask(self.space), zero_mask(self.space)
         return {
-            kind: part.mixture(masked(alpha, kept[kind]), Moment(purpose, 0, 1, now.generator, nothing[kind]))
+            kind: part.mixture(masked(alpha, kept[kind]), StepContext(phase, 0, 1, now.generator, nothing[kind]))
             for kind, alpha in self.alphas.items()
         }
 
@@ -266,11 +266,11 @@ def test_a_step_computes_what_it_looks_at_and_no_more(space: SearchSpace, mode: 
     part = BinaryGates(mode, skip_update_at_zero=False)
     alone = case.mixtures(part, "weights")
     seen = count(alone)
-    assert seen == (edges({kind: m.operations[~silent(space)[kind]].sum() for kind, m in alone.items()}), 0)
+    assert seen == (edges({kind: m.operations[~zero_mask(space)[kind]].sum() for kind, m in alone.items()}), 0)
     looking = case.mixtures(part, "arch")
-    opened = {kind: m.operations[~silent(space)[kind]].sum() for kind, m in looking.items()}
+    opened = {kind: m.operations[~zero_mask(space)[kind]].sum() for kind, m in looking.items()}
     if mode == "two":
-        pairs = {kind: (m.active & ~silent(space)[kind]).sum() for kind, m in looking.items()}  # type: ignore[operator]
+        pairs = {kind: (m.active & ~zero_mask(space)[kind]).sum() for kind, m in looking.items()}  # type: ignore[operator]
         assert count(looking) == (edges(pairs), 0)
     elif mode == "full":
         assert count(looking) == (edges(operations), 0)

@@ -16,7 +16,7 @@ from robustnas.networks import Mixture, operations
 from robustnas.networks.cell import Candidate, CellOptions, Weights
 from robustnas.networks.mbconv import MBConv
 from robustnas.networks.mobile import Block
-from robustnas.strategies import BinaryGates, Moment
+from robustnas.strategies import BinaryGates, StepContext
 from robustnas.strategies.binary_gates import Draw, rescaled
 
 MODES = ("two", "full", "full_v2")
@@ -157,6 +157,6 @@ def test_evaluation_opens_the_gates_of_the_original() -> None:
     arrays, _ = golden("proxyless")
     for block, chosen in enumerate(arrays["out/chosen_index"]):
         alpha = arrays[f"alpha/block{block}"][None]
-        mixture = BinaryGates().mixture(alpha, Moment("evaluation", 0, 1, torch.Generator()))
+        mixture = BinaryGates().mixture(alpha, StepContext("evaluation", 0, 1, torch.Generator()))
         assert mixture.active is not None
         assert mixture.active.nonzero().tolist() == [[0, int(chosen)]]

@@ -11,13 +11,13 @@ from torch import Tensor
 from robustnas.networks import Supernet
 from robustnas.networks.bundle import Operation
 from robustnas.spaces import DARTS, NASBench201, SearchSpace
-from robustnas.strategies import GumbelOneHot, Moment
+from robustnas.strategies import GumbelOneHot, StepContext
 from robustnas.strategies.gumbel_one_hot import gumbel_noise, straight_through
-from robustnas.strategies.step_context import Purpose
+from robustnas.strategies.step_context import Phase
 
 
-def moment(seed: int = 0, epoch: int = 0, epochs: int = 1, purpose: Purpose = "arch") -> Moment:
-    return Moment(purpose, epoch, epochs, torch.Generator().manual_seed(seed))
+def context(seed: int = 0, epoch: int = 0, epochs: int = 1, phase: Phase = "arch") -> StepContext:
+    return StepContext(phase, epoch, epochs, torch.Generator().manual_seed(seed))
 
 
 @pytest.mark.parametrize("tau", [10.0, 1.0, 0.1, 1e-3])
@@ -39,7 +39,7 @@ def test_operations_are_drawn_as_often_as_softmax_says(tau: float) -> None:
     alpha = torch.tensor([[0.0, 1.0, -1.0, 0.5], [2.0, 2.0, 0.0, -torch.inf]], dtype=torch.float64)
     draws, part = 20_000, GumbelOneHot(tau, tau)
     repeated = alpha.repeat(draws, 1)
-    mixture = part.mixture(repeated, moment(seed=4))
+    mixture = part.mixture(repeated, context(seed=4))
     counts = mixture.operations.unflatten(0, (draws, 2)).sum(0)
     expected = alpha.softmax(dim=1) * draws
     deviation = (expected * (1 - expected / draws)).sqrt()
@@ -49,15 +49,15 @@ def test_operations_are_drawn_as_often_as_softmax_says(tau: float) -> None:
 
 def test_temperature_falls_linearly_and_stays_at_its_end() -> None:
     part = GumbelOneHot(10.0, 0.1)
-    assert [part.tau(moment(epoch=e, epochs=5)) for e in range(6)] == pytest.approx(
+    assert [part.tau(context(epoch=e, epochs=5)) for e in range(6)] == pytest.approx(
         [10.0, 7.525, 5.05, 2.575, 0.1, 0.1], rel=1e-12
     )
-    assert part.tau(moment(epoch=0, epochs=1)) == 10.0
-    assert part.tau(moment(epoch=249, epochs=250)) == pytest.approx(0.1)
+    assert part.tau(context(epoch=0, epochs=1)) == 10.0
+    assert part.tau(context(epoch=249, epochs=250)) == pytest.approx(0.1)
     alpha = torch.zeros(6, 5, dtype=torch.float64, requires_grad=True)
     sizes = []
     for epoch in (0, 4):
-        hard = part.mixture(alpha, moment(3, epoch, 5)).operations
+        hard = part.mixture(alpha, context(3, epoch, 5)).operations
         sizes.append(torch.autograd.grad(hard[:, 0].sum(), alpha)[0].abs().max())
     noise = gumbel_noise(alpha, torch.Generator().manual_seed(3))
     for size, tau in zip(sizes, (10.0, 0.1), strict=True):
@@ -68,18 +68,18 @@ def test_temperature_falls_linearly_and_stays_at_its_end() -> None:
 
 def test_the_same_seed_draws_the_same_and_kinds_draw_on() -> None:
     alpha, part = torch.randn(14, 8), GumbelOneHot()
-    first, again = part.mixture(alpha, moment(5)), part.mixture(alpha, moment(5))
+    first, again = part.mixture(alpha, context(5)), part.mixture(alpha, context(5))
     assert torch.equal(first.operations, again.operations)
-    other = part.mixture(alpha, moment(6))
+    other = part.mixture(alpha, context(6))
     assert not torch.equal(first.operations, other.operations)
-    now = moment(5)
+    now = context(5)
     normal, reduce = (part.mixture(alpha, now) for _ in range(2))
     assert torch.equal(normal.operations, first.operations)
     assert not torch.equal(normal.operations, reduce.operations)
     before = torch.get_rng_state()
     part.mixture(alpha, now)
     assert torch.equal(torch.get_rng_state(), before)
-    single, double = (gumbel_noise(alpha.to(kind), moment(1).generator) for kind in (torch.float32, torch.float64))
+    single, double = (gumbel_noise(alpha.to(kind), context(1).generator) for kind in (torch.float32, torch.float64))
     assert torch.equal(single, double.float())
 
 
@@ -92,11 +92,11 @@ def test_noise_that_is_not_finite_is_drawn_again(monkeypatch: pytest.MonkeyPatch
 
 def test_evaluation_takes_the_most_probable_or_a_sample() -> None:
     alpha = torch.randn(14, 8, requires_grad=True)
-    mixture = GumbelOneHot().mixture(alpha, moment(purpose="evaluation"))
+    mixture = GumbelOneHot().mixture(alpha, context(phase="evaluation"))
     assert torch.equal(mixture.operations, F.one_hot(alpha.argmax(1), 8).float())
     assert torch.equal(mixture.active, mixture.operations.bool())
-    sampled = GumbelOneHot(evaluation="sampled", ghost_gradient=True).mixture(alpha, moment(2, purpose="evaluation"))
-    assert torch.equal(sampled.operations, GumbelOneHot().mixture(alpha, moment(2)).operations)
+    sampled = GumbelOneHot(evaluation="sampled", ghost_gradient=True).mixture(alpha, context(2, phase="evaluation"))
+    assert torch.equal(sampled.operations, GumbelOneHot().mixture(alpha, context(2)).operations)
     assert not torch.equal(sampled.operations, mixture.operations)
     assert sampled.offsets is None
     check(GumbelOneHot().strength(alpha), alpha.softmax(1))
@@ -104,12 +104,12 @@ def test_evaluation_takes_the_most_probable_or_a_sample() -> None:
 
 def test_only_the_step_of_alpha_pays_for_ghosts() -> None:
     alpha, part = torch.randn(14, 8, requires_grad=True), GumbelOneHot(ghost_gradient=True)
-    assert part.mixture(alpha, moment(purpose="weights")).offsets is None
-    offsets = part.mixture(alpha, moment()).offsets
+    assert part.mixture(alpha, context(phase="weights")).offsets is None
+    offsets = part.mixture(alpha, context()).offsets
     assert offsets is not None
     assert torch.equal(offsets, torch.zeros(14))
     assert torch.autograd.grad(offsets.sum(), alpha)[0].any()
-    assert GumbelOneHot().mixture(alpha, moment()).offsets is None
+    assert GumbelOneHot().mixture(alpha, context()).offsets is None
 
 
 @pytest.mark.parametrize("space", [DARTS, NASBench201], ids=lambda space: space.name)
@@ -120,7 +120,7 @@ def test_one_operation_of_each_edge_is_computed(space: SearchSpace) -> None:
         if isinstance(module, Operation) and ".edge." in name:
             module.register_forward_hook(lambda _, args, __: calls.append(len(args[1])))
     alphas = {kind: torch.randn(cell.shape) for kind, cell in space.cells.items()}
-    now = moment(7)
+    now = context(7)
     mixtures = {kind: GumbelOneHot().mixture(alpha, now) for kind, alpha in alphas.items()}
     network(torch.randn(2, 3, 8, 8), mixtures)
     computed = {

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from robustnas.cost import CostTable, Profiler
 from robustnas.spaces import DARTS, Choice, Genotype, NASBench201, SearchSpace, complete_cell, mobile
-from robustnas.strategies import ExpectedCost, Moment
+from robustnas.strategies import ExpectedCost, StepContext
 
-MOMENT = Moment("arch", 0, 1, torch.Generator())
+MOMENT = StepContext("arch", 0, 1, torch.Generator())
 SHORT = mobile("short", (1, 2), ("mbconv_3x3_3", "mbconv_3x3_6", "mbconv_7x7_3"))
 
 

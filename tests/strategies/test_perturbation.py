@@ -14,7 +14,7 @@ from torch import Tensor
 
 from robustnas.networks import Mixture
 from robustnas.spaces import darts_like
-from robustnas.strategies import AdversarialPerturbation, Moment, Perturbation, RandomPerturbation
+from robustnas.strategies import AdversarialPerturbation, Perturbation, RandomPerturbation, StepContext
 from robustnas.strategies import perturbation as perturbing
 from robustnas.strategies.perturbation import Mixtures
 from robustnas.training.search import SearchModule
@@ -24,8 +24,8 @@ WIDTHS = [1 + row % 3 for row in range(14)]
 LEGAL = torch.arange(3) < torch.tensor(WIDTHS)[:, None]
 
 
-def moment(epoch: int = 0, epochs: int = 1, seed: int = 0) -> Moment:
-    return Moment("weights", epoch, epochs, torch.Generator().manual_seed(seed))
+def context(epoch: int = 0, epochs: int = 1, seed: int = 0) -> StepContext:
+    return StepContext("weights", epoch, epochs, torch.Generator().manual_seed(seed))
 
 
 def drawn(*shape: int, dtype: torch.dtype = torch.float64, spread: float = 1.0) -> Tensor:
@@ -49,7 +49,7 @@ def unasked(_: Mixtures) -> Tensor:
 def perturbed(
     part: Perturbation, mixtures: Mixtures, loss_at: Callable[[Mixtures], Tensor] = bowl, **when: int
 ) -> dict[str, Tensor]:
-    found = part.perturb(mixtures, loss_at, moment(**when), list)
+    found = part.perturb(mixtures, loss_at, context(**when), list)
     return {kind: mixture.operations for kind, mixture in found.items()}
 
 
@@ -141,7 +141,7 @@ def test_edges_and_what_is_not_computed_stay_as_they_are(part: Any) -> None:
     active = torch.tensor([[True, False, True], [False, False, False], [False, True, False]])
     clean = torch.tensor([[0.7, 0.0, 0.3], [0.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
     mixture = Mixture(clean, edges=torch.tensor([0.2, 0.3, 0.5]), active=active)
-    (found,) = part(0.5, 0.5).perturb({"cell": mixture}, bowl, moment(), list).values()
+    (found,) = part(0.5, 0.5).perturb({"cell": mixture}, bowl, context(), list).values()
     assert found.edges is mixture.edges
     assert found.active is mixture.active
     assert torch.equal(found.operations[1:], clean[1:])
@@ -199,7 +199,7 @@ def test_the_attack_follows_the_average_and_so_does_the_comparison() -> None:
     def with_other(tensors: Any) -> list[Tensor]:
         return [(tensor - 3 * tensor) / 2 for tensor in tensors]
 
-    found = AdversarialPerturbation(0.1, 0.1).perturb(clean, loss_at, moment(), with_other)["cell"].operations
+    found = AdversarialPerturbation(0.1, 0.1).perturb(clean, loss_at, context(), with_other)["cell"].operations
     check(found, 0.25 - 0.1 * slope.expand(2, 4), rtol=1e-5)
 
 
@@ -224,7 +224,7 @@ def test_the_attack_leaves_no_trace() -> None:
         return (mixtures["cell"].operations * weight * torch.rand(6, 5)).sum()
 
     before = torch.get_rng_state()
-    found = AdversarialPerturbation().perturb(clean, noisy, moment(), list)["cell"].operations
+    found = AdversarialPerturbation().perturb(clean, noisy, context(), list)["cell"].operations
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(clean["cell"].operations, kept)
     assert not clean["cell"].operations.requires_grad
@@ -238,7 +238,7 @@ def test_places_without_a_candidate_stay_empty(part: Any) -> None:
     operations = ("skip_connect", "sep_conv_3x3", "avg_pool_3x3")
     space = darts_like("Ragged", [operations[:width] for width in WIDTHS])
     search = SearchModule(space, channels=2, layers=3, alpha_init=1.0)
-    clean = {kind: mixture.detach() for kind, mixture in search.mixtures(moment()).items()}
+    clean = {kind: mixture.detach() for kind, mixture in search.mixtures(context()).items()}
     images = torch.randn(4, 3, 8, 8)
     found = perturbed(part(1.0, 1.0), clean, lambda m: search.supernet(images, m).square().sum())
     for kind, weights in found.items():

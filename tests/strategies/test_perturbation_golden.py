@@ -13,14 +13,14 @@ from torch.nn.functional import cross_entropy
 
 from robustnas.networks import Supernet
 from robustnas.networks.batchnorm_statistics import evaluating
-from robustnas.strategies import AdversarialPerturbation, Moment, Perturbation, RandomPerturbation, Softmax
+from robustnas.strategies import AdversarialPerturbation, Perturbation, RandomPerturbation, Softmax, StepContext
 from robustnas.strategies import perturbation as perturbing
 from robustnas.strategies.perturbation import Mixtures
 
 KINDS = ("normal", "reduce")
 NUMBERS = {"rtol": 1e-8, "atol": 1e-10}
 WEIGHTS = {"rtol": 0.0, "atol": 1e-10}
-MOMENT = Moment("weights", 1, 2, torch.Generator())  # half way
+MOMENT = StepContext("weights", 1, 2, torch.Generator())  # half way
 
 
 class Replay:

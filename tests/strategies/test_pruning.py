@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from robustnas.spaces import DARTS, S1, S3, NASBench201, SearchSpace
-from robustnas.strategies import Moment, NoPruning, Pruning, ShareThreshold
-from robustnas.training.alpha import possible
+from robustnas.strategies import NoPruning, Pruning, ShareThreshold, StepContext
+from robustnas.training.alpha import candidate_mask
 
 
-def moment(epoch: int = 9, epochs: int = 10) -> Moment:
-    return Moment("arch", epoch, epochs, torch.Generator())
+def context(epoch: int = 9, epochs: int = 10) -> StepContext:
+    return StepContext("arch", epoch, epochs, torch.Generator())
 
 
 def at(threshold: float) -> ShareThreshold:
@@ -23,8 +23,8 @@ def at(threshold: float) -> ShareThreshold:
     return ShareThreshold(threshold, threshold)
 
 
-def everything(space: SearchSpace) -> dict[str, Tensor]:
-    return possible(space)
+def default_diagnostics(space: SearchSpace) -> dict[str, Tensor]:
+    return candidate_mask(space)
 
 
 def random_shares(space: SearchSpace, kept: dict[str, Tensor], seed: int = 0) -> dict[str, Tensor]:
@@ -35,19 +35,19 @@ def random_shares(space: SearchSpace, kept: dict[str, Tensor], seed: int = 0) ->
 
 def row(shares: list[float], pruning: Pruning, kept: list[bool] | None = None, space: SearchSpace = NASBench201) -> str:
     """What stays of the operations of the first edge, as ones and zeros."""
-    held = everything(space)
+    held = default_diagnostics(space)
     kind = next(iter(held))
     given = {k: v / v.sum(dim=-1, keepdim=True) for k, v in held.items()}
     given[kind][0] = torch.tensor(shares)
     if kept is not None:
         held[kind][0] = torch.tensor(kept)
-    found = pruning.kept(space, given, held, moment())
+    found = pruning.prune(space, given, held, context())
     return "".join(str(int(stays)) for stays in found[kind][0])
 
 
 def test_nothing_leaves_by_default() -> None:
-    kept = everything(S1)
-    found = NoPruning().kept(S1, random_shares(S1, kept), kept, moment())
+    kept = default_diagnostics(S1)
+    found = NoPruning().prune(S1, random_shares(S1, kept), kept, context())
     assert all(torch.equal(found[kind], kept[kind]) for kind in kept)
     assert found is not kept
 
@@ -95,9 +95,9 @@ def test_every_edge_keeps_one_that_can_be_selected_and_it_is_what_selection_take
     space: SearchSpace, threshold: float
 ) -> None:
     for seed in range(5):
-        kept = everything(space)
+        kept = default_diagnostics(space)
         shares = random_shares(space, kept, seed)
-        found = at(threshold).kept(space, shares, kept, moment())
+        found = at(threshold).prune(space, shares, kept, context())
         for kind, cell in space.cells.items():
             assert found[kind].dtype == torch.bool
             assert not (found[kind] & ~kept[kind]).any()
@@ -115,9 +115,9 @@ def test_columns_past_a_short_edge_stay_out() -> None:
     from robustnas.spaces import darts_like
 
     space = darts_like("Ragged", [("skip_connect", "sep_conv_3x3", "noise")[: 1 + k % 3] for k in range(14)])
-    kept = everything(space)
+    kept = default_diagnostics(space)
     for threshold in (0.0, 0.4, 1.0):
-        found = at(threshold).kept(space, random_shares(space, kept), kept, moment())
+        found = at(threshold).prune(space, random_shares(space, kept), kept, context())
         for kind in kept:
             assert not (found[kind] & ~kept[kind]).any()
             assert found[kind].any(dim=-1).all()
@@ -126,29 +126,29 @@ def test_columns_past_a_short_edge_stay_out() -> None:
 
 def test_asking_twice_changes_nothing() -> None:
     """With the same shares; and what it was given is left alone."""
-    kept = everything(DARTS)
+    kept = default_diagnostics(DARTS)
     before = {kind: held.clone() for kind, held in kept.items()}
     shares = random_shares(DARTS, kept)
-    once = at(0.2).kept(DARTS, shares, kept, moment())
-    twice = at(0.2).kept(DARTS, shares, once, moment())
+    once = at(0.2).prune(DARTS, shares, kept, context())
+    twice = at(0.2).prune(DARTS, shares, once, context())
     assert all(torch.equal(once[kind], twice[kind]) for kind in once)
     assert all(torch.equal(kept[kind], before[kind]) for kind in kept)
     assert not all(torch.equal(once[kind], kept[kind]) for kind in kept)
 
 
 def test_the_threshold_grows_linearly_to_its_end() -> None:
-    assert [ShareThreshold(0.0, 0.5).threshold(moment(e, 5)) for e in range(5)] == pytest.approx(
+    assert [ShareThreshold(0.0, 0.5).threshold(context(e, 5)) for e in range(5)] == pytest.approx(
         [0.1, 0.2, 0.3, 0.4, 0.5]
     )
     later = ShareThreshold(0.2, 0.8, start=6)
-    assert [later.threshold(moment(e, 10)) for e in range(6, 10)] == pytest.approx([0.35, 0.5, 0.65, 0.8])
-    assert later.threshold(moment(10, 10)) == pytest.approx(0.8)  # validation after the search counts one more
+    assert [later.threshold(context(e, 10)) for e in range(6, 10)] == pytest.approx([0.35, 0.5, 0.65, 0.8])
+    assert later.threshold(context(10, 10)) == pytest.approx(0.8)  # validation after the search counts one more
 
 
 def test_nothing_leaves_before_the_start() -> None:
-    pruning, kept = ShareThreshold(1.0, 1.0, start=3), everything(NASBench201)
+    pruning, kept = ShareThreshold(1.0, 1.0, start=3), default_diagnostics(NASBench201)
     counts = [
-        int(pruning.kept(NASBench201, random_shares(NASBench201, kept), kept, moment(e, 5))["cell"].sum())
+        int(pruning.prune(NASBench201, random_shares(NASBench201, kept), kept, context(e, 5))["cell"].sum())
         for e in range(5)
     ]
     assert counts == [30, 30, 30, 6, 6]

@@ -10,10 +10,10 @@ from golden import check
 
 from robustnas.networks import Mixture
 from robustnas.spaces import DARTS, NASBench201, darts_like
-from robustnas.strategies import Moment, Relaxation, Softmax, Unperturbed
+from robustnas.strategies import Relaxation, Softmax, StepContext, Unperturbed
 from robustnas.training.search import SearchModule
 
-MOMENT = Moment("arch", 0, 1, torch.Generator())
+MOMENT = StepContext("arch", 0, 1, torch.Generator())
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.25, 3.0])

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from robustnas.networks import Mixture, Supernet
 from robustnas.spaces import DARTS, NASBench201, darts_like
-from robustnas.strategies import EntropyPenalty, LpSparsity, Moment, Sparsemax, Strongest
+from robustnas.strategies import EntropyPenalty, LpSparsity, Sparsemax, StepContext, Strongest
 
-MOMENT = Moment("arch", 0, 1, torch.Generator())
+MOMENT = StepContext("arch", 0, 1, torch.Generator())
 
 
 def projected(z: list[float]) -> list[float]:

@@ -223,5 +223,5 @@ def test_too_many_skip_connections_stop_and_return_to_the_measurement_before() -
 
 
 def test_a_search_that_never_stops() -> None:
-    assert Never().watches == "nothing"
+    assert Never().monitor == "nothing"
     assert Never().decide(EPOCHS, [2.0**i for i in range(26)]) is None

@@ -20,7 +20,7 @@ from robustnas.reports.study.calibration import (
     standing_since,
 )
 from robustnas.reports.study.indicators import Indicator
-from robustnas.reports.study.material import RANDOM, Material
+from robustnas.reports.study.study_data import RANDOM, StudyData
 from robustnas.statistics import separation
 from robustnas.studies.baselines import KINDS
 
@@ -137,11 +137,11 @@ def test_bad_is_under_the_mean_of_random_or_in_the_bottom_third(tmp_path: Path) 
         return scores[cell.variant] + 0.01 * cell.seed
 
     grid = study_cells(("A", "B", "C"), (None,), range(3))
-    cases, said = cases_of(Material.read(write_study(tmp_path / "r", grid, held)))
+    cases, said = cases_of(StudyData.read(write_study(tmp_path / "r", grid, held)))
     assert [one.bad for one in cases] == [True, False, False] * 3
     assert said == f"the only task: under 41.00, the mean of 3 random architectures ({RANDOM})"
     grid = study_cells(("A", "B", "C"), (None,), range(2), random=False)
-    cases, said = cases_of(Material.read(write_study(tmp_path / "t", grid, held)))
+    cases, said = cases_of(StudyData.read(write_study(tmp_path / "t", grid, held)))
     assert [one.bad for one in cases] == [True, False, False] * 2
     assert "the bottom third of 6 searches" in said
     assert all(one.end == 11 for one in cases)
@@ -160,7 +160,7 @@ def test_every_cell_is_a_session_of_the_hparams_page(tmp_path: Path) -> None:
         "DARTS/S1/lr=high/seed-0", "DARTS/S1/lr=high/seed-1", "DARTS/S1/lr=low/seed-0", "DARTS/S1/lr=low/seed-1",
         "RandomGenotype/S1/seed-0", "RandomGenotype/S1/seed-1",
     ]  # fmt: skip
-    study = Material.read(root)
+    study = StudyData.read(root)
     for folder in folders:
         events = EventAccumulator(str(folder)).Reload()
         held = events.summary_metadata

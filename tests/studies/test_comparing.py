@@ -13,7 +13,7 @@ import pytest
 from made_studies import VARIANTS, page_of, study_cells, write_study
 
 from robustnas.reports.study.analysis import best_differs, family, leaderboard, ranking, reference_of, shown_p
-from robustnas.reports.study.material import RANDOM, Entry, Material, Metric
+from robustnas.reports.study.study_data import RANDOM, Entry, Metric, StudyData
 from robustnas.reports.study.tables import latex, latex_tables, markdown, markdown_tables
 
 
@@ -35,7 +35,7 @@ def test_latex_and_markdown_are_escaped() -> None:
 def test_who_is_compared_with_whom(tmp_path: Path) -> None:
     """DARTS where it is; else the first; in designs the whole, or the base; seeds that only one has are left out."""
     found = {"A": [3.0, 5.0, 4.0, 9.0], "darts": [1.0, 2.0, 2.0, 4.0], RANDOM: [2.0, 2.0, 2.0, 2.0]}
-    study = Material.read(
+    study = StudyData.read(
         write_study(tmp_path / "s", study_cells(("A", "darts"), (None,), range(4)),
             score=lambda cell, rng: found[cell.variant][cell.seed],
             finished=lambda cell: cell.key != "darts/seed-3")
@@ -57,7 +57,7 @@ def test_who_is_compared_with_whom(tmp_path: Path) -> None:
     assert first[0].gain is not None
     assert first[0].gain.value == pytest.approx(100 * (5.25 / 2 - 1))
     assert first[1].gain is None
-    only = Material.read(write_study(tmp_path / "t", study_cells(("B", "A"), (None,), [0])))
+    only = StudyData.read(write_study(tmp_path / "t", study_cells(("B", "A"), (None,), [0])))
     assert reference_of(only) == Entry("B")
 
 
@@ -65,8 +65,8 @@ def test_the_best_is_bold_only_where_it_differs_from_the_next(tmp_path: Path) ->
     def clear(cell: Any, rng: np.random.Generator) -> float:
         return {"DARTS": 0.5, "GDAS": 0.7}.get(cell.variant, 0.4) + 0.001 * rng.random()
 
-    few = Material.read(write_study(tmp_path / "few", study_cells(("DARTS", "GDAS"), (None,), range(5)), clear))
-    many = Material.read(write_study(tmp_path / "many", study_cells(("DARTS", "GDAS"), (None,), range(8)), clear))
+    few = StudyData.read(write_study(tmp_path / "few", study_cells(("DARTS", "GDAS"), (None,), range(5)), clear))
+    many = StudyData.read(write_study(tmp_path / "many", study_cells(("DARTS", "GDAS"), (None,), range(8)), clear))
     assert [best_differs(one, (None, None), leaderboard(one, (None, None))) for one in (few, many)] == [False, True]
     assert "**" not in markdown_tables(few, [])
     assert "Nothing is bold" in markdown_tables(few, [])
@@ -82,7 +82,7 @@ def test_lower_is_better_is_turned_round(tmp_path: Path) -> None:
         value = {"A": 0.2, "B": 0.1, RANDOM: 0.5}[held["cell"]["variant"]] + 0.01 * held["cell"]["seed"]
         held["score"] = {"name": "test/loss", "value": value, "higher_is_better": False}
         path.write_text(json.dumps(held), encoding="utf-8")
-    study = Material.read(root)
+    study = StudyData.read(root)
     task = study.tasks[0]
     assert study.metric(task) == Metric("test/loss", False)
     rows = leaderboard(study, task)
@@ -96,15 +96,15 @@ def test_lower_is_better_is_turned_round(tmp_path: Path) -> None:
 
 
 def test_ranks_take_two_tasks_and_three_entries(tmp_path: Path) -> None:
-    single = Material.read(write_study(tmp_path / "a", study_cells(VARIANTS, (None,), [0])))
+    single = StudyData.read(write_study(tmp_path / "a", study_cells(VARIANTS, (None,), [0])))
     assert "at least two tasks" in ranking(single)[2]
-    two = Material.read(write_study(tmp_path / "b", study_cells(VARIANTS[:2], ("x", "y"), [0], random=False)))
+    two = StudyData.read(write_study(tmp_path / "b", study_cells(VARIANTS[:2], ("x", "y"), [0], random=False)))
     ranks, shares, why = ranking(two)
     assert ranks is None
     assert shares is not None
     assert "at least three entries; there are 2" in why
     partly = study_cells(VARIANTS, ("x", "y"), [0])
-    third = Material.read(write_study(tmp_path / "c", partly, finished=lambda cell: cell.key != "GDAS/y/seed-0"))
+    third = StudyData.read(write_study(tmp_path / "c", partly, finished=lambda cell: cell.key != "GDAS/y/seed-0"))
     ranks, _, why = ranking(third)
     assert ranks is not None
     assert "GDAS" not in ranks.ranks
@@ -144,6 +144,6 @@ def test_designs_show_what_parts_contribute(tmp_path: Path) -> None:
     parts = [{name: "on" if level == "1" else "off" for name, level in row.items()} for row in without]
     study = write_study(tmp_path / "l", study_cells(("DARTS",), (None,), range(3), parts, False), score)
     page = page_of(study)
-    assert reference_of(Material.read(study)) == Entry("DARTS", (("a", "on"), ("b", "on"), ("c", "on")))
+    assert reference_of(StudyData.read(study)) == Entry("DARTS", (("a", "on"), ("b", "on"), ("c", "on")))
     table = next(said for said in page.texts["table"] if "left out of DARTS alone, against DARTS +a +b +c" in said)
     assert [float(value) for value in re.findall(r"[abc]−(\d+\.\d\d)", table)] == pytest.approx([10] * 3, abs=0.3)

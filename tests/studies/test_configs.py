@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from robustnas.spaces import NASBench201, genotype_of
+from robustnas.spaces import NASBench201, decode
 from robustnas.studies.configuration import configured
 from robustnas.studies.grid import Cell, cells_of
 from robustnas.studies.results import higher_is_better
@@ -23,7 +23,7 @@ def with_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A working directory that has the table which studies of NAS-Bench-201 name."""
     columns = {name: np.array([54.3, 94.4], np.float32) for name in ("cifar10_test_200", "cifar10_valid_12")}
     (tmp_path / "data").mkdir()
-    genotypes = [genotype_of(number, NASBench201) for number in (0, 7)]
+    genotypes = [decode(number, NASBench201) for number in (0, 7)]
     Table.of(genotypes, columns, "t", NASBench201).write(tmp_path / "data" / "nas_bench_201.parquet")
     monkeypatch.chdir(tmp_path)
 

@@ -19,7 +19,7 @@ from made_studies import EPOCHS, VARIANTS, Page, page_of, study_cells, write_stu
 from robustnas.__main__ import main
 from robustnas.reports.study import write_report
 from robustnas.reports.study.checklist import checklist
-from robustnas.reports.study.material import RANDOM, Material
+from robustnas.reports.study.study_data import RANDOM, StudyData
 from robustnas.reports.study.tables import latex, latex_tables, markdown_tables
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -88,10 +88,10 @@ def test_a_page_needs_nothing_else_and_lets_nothing_become_markup(tmp_path: Path
     for _, given in page.elements:
         assert not [name for name in given if name.startswith("on")]
         assert not re.match(r"(https?:|//|javascript:)", given.get("href") or "")
-    held = latex_tables(Material.read(study))
+    held = latex_tables(StudyData.read(study))
     assert "<script>" not in held
     assert not re.search(r"(?<!\\)[_#$%&](?=[{}#$])", latex(HOSTILE))
-    text = markdown_tables(Material.read(study), [])
+    text = markdown_tables(StudyData.read(study), [])
     assert "<script>" not in text
     assert "[x](" not in text
 
@@ -110,7 +110,7 @@ def test_what_is_not_there_is_said(tmp_path: Path) -> None:
 
 def test_the_checklist_claims_nothing_that_no_file_shows(tmp_path: Path) -> None:
     root = write_study(tmp_path / "s", study_cells(VARIANTS, ("S1", "S2"), range(3)), truth=True)
-    study = Material.read(root)
+    study = StudyData.read(root)
     write_report(root)
     held = {item.name: item for item in checklist(study)}
     assert [held[name].answer for name in ("A1", "A3", "B1", "B2", "B4", "B6", "B7", "B8", "D1", "F3", "G3")] == [
@@ -130,7 +130,7 @@ def test_the_checklist_claims_nothing_that_no_file_shows(tmp_path: Path) -> None
     (cell / "evaluation" / "config.yaml").write_text("model: {init_args: {lr: 0.2}}\n", encoding="utf-8")
     (cell / "search" / "config.yaml").unlink()
     shutil.rmtree(root / "cells" / RANDOM / "S1")
-    held = {item.name: item for item in checklist(Material.read(root))}
+    held = {item.name: item for item in checklist(StudyData.read(root))}
     assert held["A1"].why == "the commit of robustnas is not recorded in every cell"
     no = ("A1", "A5", "B1", "B2", "B4", "B6", "E3")
     assert {name: held[name].answer for name in no} == dict.fromkeys(no, "no")
@@ -198,5 +198,5 @@ def test_a_damaged_history_is_left_out_and_said(tmp_path: Path) -> None:
     broken.write_text("epoch,val/loss\n0,1\n1\n", encoding="utf-8")
     page = page_of(root)
     assert "Histories that cannot be read" in page.all
-    assert len(Material.read(root).series) == 7
-    assert len(next(iter(Material.read(root).series.values()))["curvature/max"]) == EPOCHS
+    assert len(StudyData.read(root).series) == 7
+    assert len(next(iter(StudyData.read(root).series.values()))["curvature/max"]) == EPOCHS

@@ -15,8 +15,8 @@ from test_running import Inline
 from robustnas.__main__ import main
 from robustnas.commands import ablate
 from robustnas.runs.record import Run, read_json
-from robustnas.spaces import NASBench201, genotype_of, size_of
-from robustnas.studies.against import Tabular
+from robustnas.spaces import NASBench201, decode, num_architectures
+from robustnas.studies.baseline_configuration import Tabular
 from robustnas.studies.results import Record, read_results
 from robustnas.tabular import Table
 
@@ -27,11 +27,11 @@ UP, DOWN, VALID = "up_test_200", "down_test_200", "up_valid_12"
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All architectures with distinct accuracies; and one table that knows a single one."""
-    folder, count = tmp_path_factory.mktemp("tables"), size_of(NASBench201)
+    folder, count = tmp_path_factory.mktemp("tables"), num_architectures(NASBench201)
     drawn = np.random.default_rng(0)
     up, valid = drawn.permutation(count) / 1000, drawn.permutation(count) / 1000
     columns = {UP: up.astype(np.float32), DOWN: (20 - up).astype(np.float32), VALID: valid.astype(np.float32)}
-    genotypes = [genotype_of(number, NASBench201) for number in range(count)]
+    genotypes = [decode(number, NASBench201) for number in range(count)]
     Table.of(genotypes, columns, "t", NASBench201).write(folder / "all.csv")
     one = {name: column[:1] for name, column in columns.items()}
     Table.of(genotypes[:1], one, "t", NASBench201).write(folder / "one.csv")

@@ -17,7 +17,7 @@ from runs import SMALLEST, StopAfter, differing, fit, rows, state
 from robustnas.strategies import CurvatureRise, LpSparsity, RaiseDecay, RandomPerturbation, ShareThreshold, Unrolled
 from robustnas.training.curvature import Measured
 from robustnas.training.description import load
-from robustnas.training.hooks.rollback import AdaptiveWatch, restore, state_of
+from robustnas.training.hooks.rollback import Rollback, restore, state_of
 from robustnas.training.search import SearchModule
 
 RULE = CurvatureRise(window=1, lag=2, start=0, every=1, samples=16)
@@ -30,7 +30,7 @@ class Scripted(RobustDARTS):
     """The eigenvalues are given."""
 
     def measure_curvature(self, batch: Any) -> Measured:
-        return Measured(float(VALUES[self.watch.raised][self.current_epoch]))
+        return Measured(float(VALUES[self.early_stopping.raised][self.current_epoch]))
 
 
 def adaptive(kind: type[RobustDARTS] = Scripted, **options: Any) -> RobustDARTS:
@@ -74,9 +74,9 @@ def test_epochs_are_run_again_with_more_decay_until_it_would_be_too_much(tmp_pat
     assert len({tuple(seeds) for seeds in kept.seeds}) == 6
     assert [row["arch/weight_decay"] for row in rows(running)] == pytest.approx(decays, rel=1e-6)
     assert [row["arch/curvature"] for row in rows(running)] == [1, 1, 1, 2, 1, 1, 2, 999, 9999, 99999]
-    assert module.watch.epochs == [0, 1, 2, 3, 4, 5]
-    assert module.watch.values == [1, 1, 1, 999, 9999, 99999]
-    assert (module.watch.left, module.watch.stop, module.watch.states) == (0, None, {})
+    assert module.early_stopping.epochs == [0, 1, 2, 3, 4, 5]
+    assert module.early_stopping.values == [1, 1, 1, 999, 9999, 99999]
+    assert (module.early_stopping.left, module.early_stopping.stop, module.early_stopping.states) == (0, None, {})
 
 
 def test_after_a_return_the_search_is_bit_for_bit_as_at_the_end_of_that_epoch(tmp_path) -> None:
@@ -177,7 +177,7 @@ def test_a_resumed_search_is_the_undisturbed_one_bit_for_bit(tmp_path: Path, who
     if not name.startswith("decided"):  # at the end of an epoch, Lightning forgets its metrics
         assert rows(resumed) == rows(whole)
     assert decay_of(resumed) == decay_of(whole)
-    first, second = whole.lightning_module.watch, resumed.lightning_module.watch
+    first, second = whole.lightning_module.early_stopping, resumed.lightning_module.early_stopping
     assert (second.epochs, second.values, second.raised) == (first.epochs, first.values, 2)
     assert torch.equal(second.early["cell"], first.early["cell"])
     for file in ("genotype.json", "genotypes/epoch_0003.json"):
@@ -189,13 +189,13 @@ def test_the_result_of_early_stopping_is_said_at_the_first_increase(tmp_path, ca
     with caplog.at_level(logging.INFO, "pytorch_lightning.utilities.rank_zero"):
         run(tmp_path, module)
     said = [text for text in caplog.messages if text.startswith(("Early", "Back"))]
-    early = module.selection.genotype(module.space, module.watch.early)
+    early = module.selection.genotype(module.space, module.early_stopping.early)
     assert said == [
         f"Early stopping would have ended after epoch 3 with {early}.",
         "Back from the end of epoch 3 to that of epoch 1, with weight decay 0.003.",
         "Back from the end of epoch 4 to that of epoch 2, with weight decay 0.03.",
     ]
-    assert torch.equal(module.watch.early["cell"], module.watch.kept[1]["cell"])
+    assert torch.equal(module.early_stopping.early["cell"], module.early_stopping.kept[1]["cell"])
     with torch.no_grad():
         assert module.genotype() == module.selection.genotype(module.space, module.strengths())
     assert (tmp_path / "genotype.json").read_text() == (tmp_path / "genotypes/epoch_0005.json").read_text()
@@ -205,10 +205,10 @@ def test_the_eigenvalue_itself_sends_a_search_back(tmp_path) -> None:
     """Not a script: with a ratio of one, some measurement is higher than one before."""
     module = adaptive(RobustDARTS, stopping=RaiseDecay(CurvatureRise(1, 1, 1.0, 0, 1, samples=16), most=3e-3))
     running = run(tmp_path, module)
-    assert module.watch.raised == 1
+    assert module.early_stopping.raised == 1
     assert decay_of(running) == pytest.approx(3e-3)
     assert len(rows(running)) == 7
-    assert module.watch.epochs == list(range(6))
+    assert module.early_stopping.epochs == list(range(6))
 
 
 def test_a_checkpoint_holds_the_states_that_can_be_returned_to_and_executes_nothing(tmp_path) -> None:
@@ -217,9 +217,9 @@ def test_a_checkpoint_holds_the_states_that_can_be_returned_to_and_executes_noth
     held = torch.load(tmp_path / "step=10.ckpt", weights_only=True)["robustnas"]["watch"]
     assert list(held["states"]) == [0, 1]
     restored = load(tmp_path / "step=10.ckpt", SearchModule)
-    assert isinstance(restored.watch, AdaptiveWatch)
-    assert restored.watch.stopping == RaiseDecay(RULE)
-    tensors = restored.watch.states[1]["tensors"]
+    assert isinstance(restored.early_stopping, Rollback)
+    assert restored.early_stopping.stopping == RaiseDecay(RULE)
+    tensors = restored.early_stopping.states[1]["tensors"]
     assert all(torch.equal(tensors[name], value) for name, value in restored.named_parameters())
     assert tensors.keys() == {name for name, _ in [*restored.named_parameters(), *restored.named_buffers()]}
 
@@ -236,11 +236,11 @@ def test_a_state_is_a_copy_and_restoring_it_copies_again(tmp_path) -> None:
                 for value in values.values():
                     value.zero_()
             optimizer.param_groups[0]["lr"] = 7.0
-        module.kept["cell"][:] = False
+        module.active_mask["cell"][:] = False
         running.lr_scheduler_configs[0].scheduler.last_epoch = 9
         restore(module, taken)
         assert differing(state(running), before) == []
-        assert module.kept["cell"].all()
+        assert module.active_mask["cell"].all()
         assert running.lr_scheduler_configs[0].scheduler.last_epoch == 1
 
 
@@ -283,7 +283,7 @@ def test_the_weight_decays_are_those_of_the_experiments() -> None:
     assert RaiseDecay(factor=3, most=0.0243).decays(3e-4) == pytest.approx((3e-4, 9e-4, 27e-4, 81e-4, 243e-4))
     assert RaiseDecay().decays(3.1e-4) == pytest.approx((3.1e-4, 3.1e-3))
     assert RaiseDecay(CurvatureRise(every=3)).every == 3
-    assert (RaiseDecay().every, RaiseDecay.watches, RaiseDecay.at_last) == (2, "curvature", False)
+    assert (RaiseDecay().every, RaiseDecay.monitor, RaiseDecay.at_last) == (2, "curvature", False)
 
 
 def test_it_decides_as_its_rule() -> None:

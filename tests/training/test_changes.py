@@ -82,26 +82,26 @@ def dropped(module: Any) -> float:
 
 
 def weight_of_penalty(module: SearchModule) -> float:
-    moment, shares = module.moment("arch"), module.shares()
-    return float(module.penalty.of(shares, moment) / EntropyPenalty(1.0).of(shares, moment)) * (moment.epoch + 1) / 6
+    context, shares = module.context("arch"), module.shares()
+    return float(module.penalty.of(shares, context) / EntropyPenalty(1.0).of(shares, context)) * (context.epoch + 1) / 6
 
 
 SCHEDULES: dict[str, tuple[Callable[[], Any], Callable[[Any], float], Callable[[int], float]]] = {
     "learning rate": (search, lambda module: 0.0, lambda e: 0.0),
     "temperature": (
         lambda: search(relaxation=GumbelOneHot()),
-        lambda module: module.relaxation.tau(module.moment("weights")),
+        lambda module: module.relaxation.tau(module.context("weights")),
         lambda e: 10 - 9.9 * e / 5,
     ),
     "radius": (
         lambda: search(perturbation=RandomPerturbation(0.1, 0.4)),
-        lambda module: 0.1 + 0.3 * module.moment("weights").epoch / module.moment("weights").epochs,
+        lambda module: 0.1 + 0.3 * module.context("weights").epoch / module.context("weights").epochs,
         lambda e: 0.1 + 0.3 * e / 6,
     ),
     "penalty": (lambda: search(penalty=EntropyPenalty(0.3)), weight_of_penalty, lambda e: 0.3 * (e + 1) / 6),
     "threshold": (
         lambda: search(pruning=ShareThreshold(0.0, 0.1)),
-        lambda module: module.pruning.threshold(module.moment("arch")),
+        lambda module: module.pruning.threshold(module.context("arch")),
         lambda e: 0.1 * (e + 1) / 6,
     ),
     "drop path of a search": (lambda: search(drop_path=0.5), dropped, lambda e: 0.5 * e / 5),
@@ -156,8 +156,11 @@ def test_the_selection_follows_the_new_number_of_epochs(tmp_path: Path) -> None:
     path, seen = begun(tmp_path, phased()), Seen()
     module = phased()
     fit(tmp_path, module, path, max_epochs=4, callbacks=[seen])
-    assert module.phase is not None
-    assert (module.phase.began, [one["epoch"] for one in module.phase.entries]) == (4, [4, 5, 6, 7, 8, 9])
+    assert module.perturbation_selection is not None
+    assert (module.perturbation_selection.began, [one["epoch"] for one in module.perturbation_selection.entries]) == (
+        4,
+        [4, 5, 6, 7, 8, 9],
+    )
     assert [seen.rates[epoch] for epoch in (2, 3)] == pytest.approx([cosine(2, 4), cosine(3, 4)])
     assert {seen.rates[epoch] for epoch in seen.rates if epoch >= 4} == {0.0025}
 
@@ -297,7 +300,7 @@ def test_a_search_that_is_sent_back_goes_on_with_the_new_step_size(tmp_path: Pat
     path, seen = begun(tmp_path, adaptive(Scripted), epochs=6), Seen()
     module = adaptive(Scripted, lr=0.1, momentum=0.5)
     running = fit(tmp_path, module, path, max_epochs=6, callbacks=[seen])
-    assert module.watch.raised == 2
+    assert module.early_stopping.raised == 2
     assert seen.rates == pytest.approx({e: cosine(e, 6, lr=0.1) for e in range(2, 6)})
     assert running.optimizers[0].param_groups[0]["momentum"] == 0.5
     with pytest.raises(

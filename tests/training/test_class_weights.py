@@ -83,7 +83,7 @@ def batch() -> Batch:
 def test_both_losses_of_a_search_have_the_weights() -> None:
     module = search(class_weights=UNEQUAL)
     weights = dict(module.supernet.named_parameters())
-    mixtures = module.mixtures(module.moment("arch"))
+    mixtures = module.mixtures(module.context("arch"))
     outputs = module.supernet(batch().images, mixtures)
     expected = torch.nn.functional.cross_entropy(outputs, batch().targets, torch.tensor(UNEQUAL))
     torch.testing.assert_close(module.loss(batch(), mixtures, weights), expected)

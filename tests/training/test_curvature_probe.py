@@ -20,7 +20,7 @@ from robustnas.curvature.eigenvalue import Bounded
 from robustnas.data import Probe
 from robustnas.data.batch import derived_seed
 from robustnas.networks import PartialChannels
-from robustnas.networks.batchnorm_statistics import still_statistics
+from robustnas.networks.batchnorm_statistics import frozen_batchnorm_statistics
 from robustnas.strategies import (
     BinaryGates,
     CurvatureRise,
@@ -62,10 +62,10 @@ def dense(module: Any, probe: Probe) -> Tensor:
     parameters, mean = module.arch_parameters, torch.zeros(())
     for chunk in probe_batches(module, probe, SAMPLES):
         generator = torch.Generator().manual_seed(derived_seed(module.seed, "curvature"))
-        moment = replace(module.moment("arch"), generator=generator)
-        with still_statistics(module.supernet):
-            logits = module.supernet(chunk.images, module.mixtures(moment))
-        loss = module.penalty.total(module.loss_of(logits, chunk.targets), module.shares(), moment)
+        context = replace(module.context("arch"), generator=generator)
+        with frozen_batchnorm_statistics(module.supernet):
+            logits = module.supernet(chunk.images, module.mixtures(context))
+        loss = module.penalty.total(module.loss_of(logits, chunk.targets), module.shares(), context)
         slopes = torch.autograd.grad(loss, parameters, create_graph=True, materialize_grads=True)
         rows = []
         for number in torch.cat([slope.flatten() for slope in slopes]):
@@ -83,7 +83,7 @@ def agree(module: Any, probe: Probe) -> None:
     """Never above the dense one, never beyond the bound, and within five per cent, rounding apart."""
     spectrum = torch.linalg.eigvalsh(dense(module, probe))
     true, slack = float(spectrum[-1]), 1e-4 * float(spectrum.abs().max())
-    with still_statistics(module.supernet):
+    with frozen_batchnorm_statistics(module.supernet):
         found = largest(probed(module, probe))
     assert -slack <= true - found.value
     assert true <= found.upper + slack
@@ -106,11 +106,11 @@ def test_so_it_is_in_spaces_of_two_kinds_of_cell(space: str, name: str, scale: f
 
 def test_beta_is_part_of_it_and_weight_decay_and_drop_path_are_not() -> None:
     plain, probe = ready(1.0)
-    with still_statistics(plain.supernet):
+    with frozen_batchnorm_statistics(plain.supernet):
         value = largest(probed(plain, probe))
     for options in ({"arch_weight_decay": 5.0}, {"drop_path": 0.5}):
         other, probe = ready(1.0, **options)
-        with still_statistics(other.supernet):
+        with frozen_batchnorm_statistics(other.supernet):
             assert largest(probed(other, probe)) == value
     weighted, probe = ready(1.0, edge_weights=True)
     assert probed(weighted, probe).size == probed(plain, probe).size + 6
@@ -135,7 +135,7 @@ def test_the_deviation_is_the_jackknife_over_chunks() -> None:
     """Against eigenvalues of the dense matrices without one chunk; the iteration sees nearly as much."""
     module, probe = ready(1.0)
     chunks = probe_batches(module, probe, 24)
-    with still_statistics(module.supernet):
+    with frozen_batchnorm_statistics(module.supernet):
         hessian = probe_hessian(module, chunks, shared=False)
         hessian.dense()
         seen = largest(probe_hessian(module, chunks, shared=False))
@@ -195,7 +195,7 @@ def test_the_papers_form_is_that_of_the_last_batch_and_the_diagnostic_measures_b
     (row,) = rows(fit(tmp_path, module, callbacks=[own], data=digits(batch_size=8), **SHORT))
     assert row["curvature/max"] != row["arch/curvature"] > module.arch_weight_decay
     assert "arch/curvature_deviation" not in row
-    assert module.watch.measured(module.global_step) is None
+    assert module.early_stopping.measured(module.global_step) is None
 
 
 @pytest.mark.parametrize("step", [3, 4])
@@ -210,7 +210,7 @@ def test_a_resumed_search_measures_and_reports_the_same(tmp_path: Path, step: in
     names = [name for name in rows(whole)[1] if "curvature" in name]
     assert {f"curvature/{name}" for name in SHARED} < set(names)
     assert [{n: row[n] for n in names} for row in rows(resumed)] == [{n: row[n] for n in names} for row in rows(whole)]
-    assert resumed.lightning_module.watch.values == whole.lightning_module.watch.values
+    assert resumed.lightning_module.early_stopping.values == whole.lightning_module.early_stopping.values
 
 
 SLOWER = [pytest.param(variant, marks=pytest.mark.slow) for variant in (GDAS, ProxylessNAS)]
@@ -236,7 +236,7 @@ def test_two_processes_measure_what_one_does_bit_for_bit(tmp_path: Path) -> None
         found: list[float] = []
         for samples in (8, 24):
             module, probe = ready(1.0)
-            with still_statistics(module.supernet):
+            with frozen_batchnorm_statistics(module.supernet):
                 found += largest(probe_hessian(module, probe_batches(module, probe, samples), shared=True))
         return torch.tensor(found, dtype=torch.float64).nan_to_num(-1)
 

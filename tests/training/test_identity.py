@@ -11,9 +11,9 @@ import torch.distributed as dist
 from methods import search
 from ranks import in_two
 
-from robustnas.training import identity
+from robustnas.training import replica_check
 from robustnas.training.checkpointing import LastCheckpoint
-from robustnas.training.identity import NotIdenticalError, differences, fingerprint
+from robustnas.training.replica_check import NotIdenticalError, differences, fingerprint
 
 TYPES = [torch.float32, torch.float64, torch.bfloat16, torch.int64, torch.uint8, torch.complex64]
 
@@ -94,7 +94,7 @@ def test_one_process_compares_nothing() -> None:
 
 def sabotaged(places: str, step: int, rank: int) -> Any:
     """A change of one bit, in each of some tensors, in a search of the second process after a step."""
-    whole = identity.check_identity
+    whole = replica_check.check_replicas
 
     def changed(module: Any) -> None:
         stem = module.supernet.body.stem
@@ -108,7 +108,7 @@ def sabotaged(places: str, step: int, rank: int) -> Any:
                 ],
                 "Adam.alphas.cell.exp_avg": arch_optimizer.state[module.alphas["cell"]]["exp_avg"],
                 "supernet.body.stem.bn.running_mean": stem.bn.running_mean,
-                "kept.cell": module.kept["cell"],
+                "kept.cell": module.active_mask["cell"],
             }
             for place in places.split():
                 tensors[place].detach().view(-1)[:1].view(torch.uint8)[0] ^= 1
@@ -131,8 +131,8 @@ def test_a_single_bit_stops_both_processes_with_its_name(tmp_path, places) -> No
         said = []
         for number, (place, step, every, *_) in enumerate(places):
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(identity, "EVERY", every)
-                patch.setattr("robustnas.training.search.check_identity", sabotaged(place, step, rank))
+                patch.setattr(replica_check, "EVERY", every)
+                patch.setattr("robustnas.training.search.check_replicas", sabotaged(place, step, rank))
                 with pytest.raises(NotIdenticalError) as stopped:
                     search("DARTS", tmp_path / str(number), batch_size=8, devices=2)
             said.append(str(stopped.value))

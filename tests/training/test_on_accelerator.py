@@ -30,7 +30,7 @@ from robustnas.strategies import (
     Unrolled,
     UnrolledByDifferences,
 )
-from robustnas.strategies.step_context import Purpose
+from robustnas.strategies.step_context import Phase
 
 DEPTHS: dict[str, dict[str, int]] = {"darts": {"layers": 3}, "nasbench201": {"cells": 1}, "mobile": {}}
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -53,7 +53,7 @@ CHOOSING = {
 }
 
 
-PURPOSES: tuple[Purpose, ...] = ("evaluation", "weights", "arch")
+PHASES: tuple[Phase, ...] = ("evaluation", "weights", "arch")
 
 
 @pytest.fixture
@@ -89,11 +89,11 @@ def test_mixtures_are_read_where_paths_are_chosen_and_genotypes_once(method: str
     near, far, images = small(method), small(method).to(DEVICE), batch().images
     accelerator.reads.clear()
     with torch.no_grad():
-        for purpose in PURPOSES:
-            found = far.supernet(images.to(DEVICE), far.mixtures(far.moment(purpose)))
-            agree(found, near.supernet(images, near.mixtures(near.moment(purpose))))
+        for phase in PHASES:
+            found = far.supernet(images.to(DEVICE), far.mixtures(far.context(phase)))
+            agree(found, near.supernet(images, near.mixtures(near.context(phase))))
     kinds, place = len(near.space.cells), CHOOSING.get(METHODS[method][0])
-    assert accelerator.reads == ({place: len(PURPOSES) * kinds} if place else {})
+    assert accelerator.reads == ({place: len(PHASES) * kinds} if place else {})
     accelerator.reads.clear()
     assert far.genotype() == near.genotype()
     assert sum(accelerator.reads.values()) == kinds

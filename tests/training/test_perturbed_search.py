@@ -14,7 +14,7 @@ from torch import Tensor
 
 from robustnas.networks.batchnorm_statistics import evaluating
 from robustnas.spaces import darts_like
-from robustnas.strategies import AdversarialPerturbation, Moment, Perturbation, RandomPerturbation
+from robustnas.strategies import AdversarialPerturbation, Perturbation, RandomPerturbation, StepContext
 from robustnas.strategies.perturbation import Average, Mixtures
 
 ASCENT = AdversarialPerturbation(steps=2)
@@ -37,12 +37,12 @@ class Watched(AdversarialPerturbation):
     """Writes down what it was given and gave, and compares the search before and after."""
 
     def perturb(
-        self, mixtures: Mixtures, loss_at: Callable[[Mixtures], Tensor], moment: Moment, average: Average
+        self, mixtures: Mixtures, loss_at: Callable[[Mixtures], Tensor], context: StepContext, average: Average
     ) -> Mixtures:
         module: DARTS = SEEN["module"]
         training = [m.training for m in module.supernet.modules()]
         before = snapshot(module)
-        found = super().perturb(mixtures, loss_at, moment, average)
+        found = super().perturb(mixtures, loss_at, context, average)
         SEEN["traces"].append(differing(before, snapshot(module)))
         SEEN["training"].append(any(training))
         SEEN["losses"].append([float(loss_at(at)) for at in (mixtures, found)])
@@ -84,9 +84,9 @@ def test_the_comparison_sees_a_trace() -> None:
     before = snapshot(module)
     with evaluating(module.supernet):
         assert not any(part.training for part in module.supernet.modules())
-        module.supernet(images, module.mixtures(module.moment("weights")))
+        module.supernet(images, module.mixtures(module.context("weights")))
     assert differing(before, snapshot(module)) == []
-    module.supernet(images, module.mixtures(module.moment("weights")))
+    module.supernet(images, module.mixtures(module.context("weights")))
     assert any("running_mean" in name for name in differing(before, snapshot(module)))
 
 

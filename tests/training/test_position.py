@@ -86,7 +86,10 @@ def check(folder: Path, name: str, last_steps: bool) -> None:
         assert resumed.global_step == whole.global_step
         module, other = resumed.lightning_module, whole.lightning_module
         assert module.genotype() == other.genotype()
-        assert module.phase is None or module.phase.entries == other.phase.entries
+        assert (
+            module.perturbation_selection is None
+            or module.perturbation_selection.entries == other.perturbation_selection.entries
+        )
         files = [folder / where / "genotype.json" for where in (path.stem, "whole")]
         assert files[0].read_bytes() == files[1].read_bytes(), path
 

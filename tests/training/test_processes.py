@@ -20,7 +20,7 @@ from torch import nn
 from robustnas.curvature import Hessian
 from robustnas.data import Batch, Probe
 from robustnas.networks import Mixture
-from robustnas.strategies import AdversarialPerturbation, Moment
+from robustnas.strategies import AdversarialPerturbation, StepContext
 from robustnas.strategies.perturbation import Mixtures
 from robustnas.training.processes import Averaged, FlatStrategy, average, average_buffers, broadcast
 
@@ -187,9 +187,9 @@ def test_an_attack_on_two_processes_is_that_on_both_batches(tmp_path) -> None:
         def loss_at(mixtures: Mixtures) -> torch.Tensor:
             return torch.stack([(mixtures["cell"].operations - targets[rank]).square().mean() for rank in ranks]).mean()
 
-        moment = Moment("weights", 0, 1, torch.Generator().manual_seed(0))
+        context = StepContext("weights", 0, 1, torch.Generator().manual_seed(0))
         clean = {"cell": Mixture(torch.full((6, 5), 0.2))}
-        return AdversarialPerturbation().perturb(clean, loss_at, moment, average)["cell"].operations
+        return AdversarialPerturbation().perturb(clean, loss_at, context, average)["cell"].operations
 
     first, second = in_two(attacked, tmp_path)
     assert torch.equal(first, second)

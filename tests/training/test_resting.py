@@ -13,7 +13,7 @@ from robustnas.networks import Mixture, Supernet
 from robustnas.networks.edgewise import edgewise_slices
 from robustnas.networks.operations import register_operation
 from robustnas.spaces import DARTS, MobileSmall, NASBench201, SearchSpace, complete_cell, find_space
-from robustnas.training.hooks.frozen_operations import resting
+from robustnas.training.hooks.frozen_operations import frozen_operations
 
 Named = dict[str, Tensor]
 
@@ -63,7 +63,7 @@ class Training:
         for parameter, gradient in zip(parameters, found, strict=True):
             parameter.grad = gradient
         if rest:
-            with resting(self.network, path, self.optimiser):
+            with frozen_operations(self.network, path, self.optimiser):
                 self.optimiser.step()
         else:
             self.optimiser.step()
@@ -136,8 +136,8 @@ def test_momentum_that_was_there_is_there_again() -> None:
 def test_where_all_is_computed_nothing_rests() -> None:
     one, other = (Training(DARTS, lr=0.1, momentum=0.9, weight_decay=0.01) for _ in range(2))
     for training, rest in ((one, True), (other, False)):
-        everything = {kind: Mixture(torch.ones(cell.shape)) for kind, cell in DARTS.cells.items()}
-        training.path = lambda _, everything=everything: everything  # type: ignore[method-assign]
+        default_diagnostics = {kind: Mixture(torch.ones(cell.shape)) for kind, cell in DARTS.cells.items()}
+        training.path = lambda _, default_diagnostics=default_diagnostics: default_diagnostics  # type: ignore[method-assign]
         training.step(0, rest)
     assert all(torch.equal(a, b) for a, b in zip(one.network.parameters(), other.network.parameters(), strict=True))
     assert len(edgewise_slices(one.network.body)) > 100

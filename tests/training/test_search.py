@@ -20,7 +20,7 @@ from robustnas.spaces import find_space
 from robustnas.strategies import Bilevel, FirstOrder, Gradient, Step, Unrolled, UnrolledByDifferences
 
 
-class Watch(Callback):
+class EarlyStopping(Callback):
     """Calls a function before and after each step."""
 
     def __init__(self, before: Callable[..., Any] | None = None, after: Callable[..., Any] | None = None) -> None:
@@ -72,9 +72,12 @@ def partition(module: DARTS) -> dict[str, set[str]]:
 
 
 def is_right(found: dict[str, set[str]], module: DARTS) -> bool:
-    everything = {name for name, _ in module.named_parameters()}
-    alphas = {name for name in everything if name.startswith("alphas.")}
-    return len(alphas) == len(module.space.cells) and found == {"weights": everything - alphas, "alphas": alphas}
+    default_diagnostics = {name for name, _ in module.named_parameters()}
+    alphas = {name for name in default_diagnostics if name.startswith("alphas.")}
+    return len(alphas) == len(module.space.cells) and found == {
+        "weights": default_diagnostics - alphas,
+        "alphas": alphas,
+    }
 
 
 class Leaking(DARTS):
@@ -147,7 +150,7 @@ def test_the_steps_come_in_their_order_each_on_its_batch(tmp_path, order: str) -
         seen.update(batch=batch, state=copies(module))
 
     module = search(step_order=order, clip=0.0)
-    fit(tmp_path, module, limit_train_batches=1, limit_val_batches=0, callbacks=[Watch(before)])
+    fit(tmp_path, module, limit_train_batches=1, limit_val_batches=0, callbacks=[EarlyStopping(before)])
 
     replay = search()
     replay.load_state_dict(seen["state"])
@@ -234,7 +237,7 @@ def test_step_sizes_follow_a_cosine(tmp_path) -> None:
         max_epochs=50,
         limit_train_batches=1,
         limit_val_batches=0,
-        callbacks=[Watch(before)],
+        callbacks=[EarlyStopping(before)],
     )
     assert len(lrs) == 50
     assert lrs[0] == 0.025

@@ -70,7 +70,7 @@ PARTS = {
 @pytest.mark.parametrize("where", PARTS)
 def test_second_order_curvature_and_selection_are_in_full_precision(tmp_path: Path, where: str) -> None:
     module: Any = search(**PARTS[where])
-    owner = module.phase if where == "_decide" else module
+    owner = module.perturbation_selection if where == "_decide" else module
     inner, forward, depth, seen = getattr(owner, where), module.supernet.forward, [0], set()
 
     def around(*args: Any) -> Any:

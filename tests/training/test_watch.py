@@ -16,7 +16,7 @@ from runs import StopAfter, differing, fit, rows, search, state
 
 from robustnas.spaces import Genotype
 from robustnas.strategies import CurvatureRise, Never, SkipDominance, Stop, Stopping
-from robustnas.training.hooks.early_stopping import Watch
+from robustnas.training.hooks.early_stopping import EarlyStopping
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class At(Stopping):
     detected: int
     returned: int
     every: int = 1
-    watches: ClassVar[Literal["curvature"]] = "curvature"
+    monitor: ClassVar[Literal["curvature"]] = "curvature"
     samples: ClassVar[int] = 16
 
     def decide(self, epochs: Sequence[int], values: Sequence[float]) -> Stop | None:
@@ -39,7 +39,7 @@ def strengths(level: float) -> dict[str, torch.Tensor]:
 
 def test_measurements_are_due_every_so_often_and_at_the_last_epoch() -> None:
     def due(rule: Stopping, epochs: int) -> list[int]:
-        return [epoch for epoch in range(epochs) if Watch(rule).due(epoch, epochs)]
+        return [epoch for epoch in range(epochs) if EarlyStopping(rule).due(epoch, epochs)]
 
     assert due(CurvatureRise(), 10) == [0, 2, 4, 6, 8, 9]
     assert due(CurvatureRise(), 9) == [0, 2, 4, 6, 8]
@@ -49,7 +49,7 @@ def test_measurements_are_due_every_so_often_and_at_the_last_epoch() -> None:
 
 
 def test_strengths_are_kept_as_they_were() -> None:
-    watch, present = Watch(At(2, 1)), strengths(0.0)
+    watch, present = EarlyStopping(At(2, 1)), strengths(0.0)
     for epoch in range(3):
         present["cell"].fill_(epoch)
         stop = watch.add(epoch, 0.5 * epoch, present)
@@ -70,7 +70,7 @@ class Fickle(At):
 
 
 def test_a_decision_stands() -> None:
-    watch = Watch(Fickle(0, 0))
+    watch = EarlyStopping(Fickle(0, 0))
     assert [watch.add(epoch, 1.0, strengths(epoch)) for epoch in range(3)] == [Stop(0, 0)] * 3
 
 
@@ -80,7 +80,7 @@ def test_the_last_epoch_is_judged_by_rules_that_want_it() -> None:
         (SkipDominance(), [0.0] * 16 + [3.0], True),
     ):
         for epochs, expected in ((17, stops), (18, True), (None, True)):
-            watch = Watch(rule)
+            watch = EarlyStopping(rule)
             found = [watch.add(epoch, value, strengths(epoch), epochs) for epoch, value in enumerate(values)]
             assert found[:-1] == [None] * 16
             assert (found[-1] is not None) == expected, (rule, epochs)
@@ -88,11 +88,11 @@ def test_the_last_epoch_is_judged_by_rules_that_want_it() -> None:
 
 @pytest.mark.parametrize("count", [0, 2, 3])
 def test_its_state_makes_the_round_trip_through_a_checkpoint(tmp_path, count: int) -> None:
-    watch = Watch(At(2, 1))
+    watch = EarlyStopping(At(2, 1))
     for epoch in range(count):
         watch.add(epoch, 0.1 + epoch, strengths(epoch))
     torch.save(watch.state_dict(), tmp_path / "watch.ckpt")
-    other = Watch(At(2, 1))
+    other = EarlyStopping(At(2, 1))
     other.load_state_dict(torch.load(tmp_path / "watch.ckpt", weights_only=True))
     assert (other.epochs, other.values, other.stop) == (watch.epochs, watch.values, watch.stop)
     assert other.kept.keys() == watch.kept.keys()
@@ -129,7 +129,7 @@ def test_a_stopped_search_returns_the_genotype_of_the_earlier_epoch(tmp_path) ->
     running = fit(tmp_path, module, max_epochs=6, callbacks=[note])
     assert running.current_epoch == 3
     assert len(note.values) == 3
-    assert note.values == torch.tensor(module.watch.values, dtype=torch.float32).tolist()  # as they are logged
+    assert note.values == torch.tensor(module.early_stopping.values, dtype=torch.float32).tolist()  # as they are logged
     assert all(value > module.arch_weight_decay for value in note.values)
     assert note.genotypes[0] != note.genotypes[2]
     assert module.genotype() == note.genotypes[0]
@@ -140,7 +140,7 @@ def test_skip_connections_are_counted_in_the_genotype(tmp_path) -> None:
     module = search("S2", channels=2, stopping=SkipDominance(most=8))
     running = fit(tmp_path, module, max_epochs=1)
     counts = list(module.genotype().count("skip_connect").values())
-    assert module.watch.values == [counts[0]]
+    assert module.early_stopping.values == [counts[0]]
     assert float(running.callback_metrics["arch/skips"]) == counts[0]
 
 
@@ -163,7 +163,7 @@ def test_a_resumed_search_stops_where_the_undisturbed_one_does(tmp_path: Path, w
     assert whole.current_epoch == resumed.current_epoch == 3
     assert differing(state(resumed), state(whole)) == []
     assert rows(resumed) == rows(whole)
-    first, second = whole.lightning_module.watch, resumed.lightning_module.watch
+    first, second = whole.lightning_module.early_stopping, resumed.lightning_module.early_stopping
     assert (second.epochs, second.values, second.stop) == (first.epochs, first.values, Stop(2, 1))
     assert all(torch.equal(second.kept[epoch]["cell"], first.kept[epoch]["cell"]) for epoch in range(3))
     for file in ("genotype.json", "genotypes/epoch_0002.json"):

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
-from robustnas.diagnostics import Diagnostics, ImplicitShare, everything
+from robustnas.diagnostics import Diagnostics, ImplicitShare, default_diagnostics
 from runs import digits, fit, rows, search, state
 
 from robustnas import strategies
@@ -48,7 +48,7 @@ if mode == "nan" and os.environ.get("LOCAL_RANK") == "1":
 watching = []
 if mode == "watched":
     own = ImplicitShare(always=True, differences=True)
-    watching = [Diagnostics([own, *(one for one in everything() if one.name != own.name)], budget=None)]
+    watching = [Diagnostics([own, *(one for one in default_diagnostics() if one.name != own.name)], budget=None)]
 running = fit(
     Path(folder),
     module,
@@ -59,7 +59,7 @@ running = fit(
     max_epochs=int(epochs),
     callbacks=[ModelCheckpoint(folder, "{step}", every_n_train_steps=2, save_top_k=-1), *watching],
 )
-decided = module.phase.entries if module.phase else []
+decided = module.perturbation_selection.entries if module.perturbation_selection else []
 torch.save(
     {"state": state(running), "rows": rows(running), "decided": decided}, Path(folder) / f"rank{running.global_rank}.pt"
 )

@@ -14,11 +14,11 @@ from torch import Tensor
 from robustnas.strategies import (
     GumbelOneHot,
     LargestDrop,
-    Moment,
     RandomPerturbation,
     SkipDominance,
     Softmax,
     Sparsemax,
+    StepContext,
     Unperturbed,
 )
 
@@ -51,30 +51,30 @@ def test_any_search_can_be_selected_from_in_this_way(name: str, tmp_path: Path) 
     module = kind(**{**SMALL, **options, "selection": LargestDrop("loss", every=1)})
     running = fit(tmp_path, module, **QUICK)
     assert running.current_epoch == 1 + module.selection.epochs(module.space)
-    assert module.phase is not None
-    assert module.phase.decisions.complete(module.space)
-    assert module.genotype() == module.phase.decisions.genotype(module.space)
+    assert module.perturbation_selection is not None
+    assert module.perturbation_selection.decisions.complete(module.space)
+    assert module.genotype() == module.perturbation_selection.decisions.genotype(module.space)
     module.genotype().validate(module.space)
-    scores = [score["loss"] for one in module.phase.entries for score in one["without"][0].values()]
+    scores = [score["loss"] for one in module.perturbation_selection.entries for score in one["without"][0].values()]
     assert len(set(scores)) > len(scores) / 2  # every operation was there to be missed
 
 
 def test_a_sampled_relaxation_is_scored_at_its_mean() -> None:
-    alpha, moment = torch.randn(6, 5), Moment("evaluation", 0, 1, torch.Generator())
+    alpha, context = torch.randn(6, 5), StepContext("evaluation", 0, 1, torch.Generator())
     for relaxation in (GumbelOneHot(), GumbelOneHot(evaluation="sampled")):
-        mixture = relaxation.expected(alpha, moment)
+        mixture = relaxation.expected(alpha, context)
         assert torch.equal(mixture.operations, alpha.softmax(dim=-1))
         assert mixture.active is None
-    assert torch.equal(Sparsemax().expected(alpha, moment).operations, Sparsemax().project(alpha))
+    assert torch.equal(Sparsemax().expected(alpha, context).operations, Sparsemax().project(alpha))
 
 
 def test_smoothing_is_at_its_largest_radius_while_decisions_are_taken(tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
 
     class Watched(RandomPerturbation):
-        def perturb(self, mixtures: Any, loss_at: Any, moment: Moment, average: Any) -> Any:
-            seen.append((moment.epoch, moment.epochs))
-            return super().perturb(mixtures, loss_at, moment, average)
+        def perturb(self, mixtures: Any, loss_at: Any, context: StepContext, average: Any) -> Any:
+            seen.append((context.epoch, context.epochs))
+            return super().perturb(mixtures, loss_at, context, average)
 
     module = DARTSPT(**SMALL, perturbation=Watched(), selection=LargestDrop(every=1))
     fit(tmp_path, module, **{**QUICK, "max_epochs": 2})
@@ -86,5 +86,5 @@ def test_alpha_rests_in_the_blank_variant(tmp_path: Path) -> None:
     fit(tmp_path, module, **QUICK)
     alpha: Tensor = module.alphas["cell"]
     assert not alpha.any()
-    assert module.phase is not None
-    assert module.phase.decisions.complete(module.space)
+    assert module.perturbation_selection is not None
+    assert module.perturbation_selection.decisions.complete(module.space)

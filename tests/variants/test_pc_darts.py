@@ -15,7 +15,7 @@ from torch import nn
 
 from robustnas.networks import Full, PartialChannels
 from robustnas.spaces import DARTS, find_space
-from robustnas.strategies import Moment
+from robustnas.strategies import StepContext
 
 
 def small(**options: Any) -> PCDARTS:
@@ -50,7 +50,7 @@ def test_genotypes_and_logits_are_those_of_the_original() -> None:
         module.alphas[kind].data.copy_(arrays[f"alpha/{kind}"])
         module.betas[kind].data.copy_(arrays[f"alpha/beta_{kind}"])
     module.supernet.load_edgewise_state_dict({name[2:]: w for name, w in arrays.items() if name.startswith("w/")})
-    mixtures = module.mixtures(Moment("arch", 0, 1, torch.Generator()))
+    mixtures = module.mixtures(StepContext("arch", 0, 1, torch.Generator()))
     logits = module.supernet(arrays["x_train"], mixtures)
     check(logits, arrays["out/logits"], **tolerance(meta, "out/logits"))
     loss = nn.functional.cross_entropy(logits, arrays["y_train"])

@@ -18,7 +18,7 @@ from robustnas.networks import Mixture
 from robustnas.spaces import find_space
 from robustnas.strategies import BinaryGates, FirstOrder, Unrolled, UnrolledByDifferences
 from robustnas.strategies.binary_gates import Mode
-from robustnas.training.alpha import possible, silent
+from robustnas.training.alpha import candidate_mask, zero_mask
 
 MODES: tuple[Mode, ...] = ("two", "full", "full_v2")
 
@@ -93,12 +93,12 @@ def test_alpha_steps_after_every_fifth_step_of_one_path(tmp_path: Path, mode: Mo
 def test_alpha_moves_where_it_was_looked_at(tmp_path: Path, mode: Mode, space: str) -> None:
     seen, module = Seen(), small(space, relaxation=BinaryGates(mode), arch_every=1, arch_lr=0.05)
     fit(tmp_path, module, callbacks=[seen], limit_val_batches=0, limit_train_batches=3)
-    cells, nothing = find_space(space), silent(find_space(space))
+    cells, nothing = find_space(space), zero_mask(find_space(space))
     looking = [one for one in seen.mixtures if next(iter(one.values())).operations.requires_grad]
     assert len(looking) == 3
     total = 0
     for mixtures, before, after in zip(looking, seen.alphas, seen.alphas[1:], strict=False):
-        for kind, kept in possible(cells).items():
+        for kind, kept in candidate_mask(cells).items():
             mixture = mixtures[kind]
             looked_at = mixture.active if mixture.probed is None else mixture.active | mixture.probed
             opened = mixture.operations.detach() != 0

@@ -18,8 +18,18 @@ from robustnas.__main__ import main
 from robustnas.networks.batchnorm_statistics import evaluating
 from robustnas.networks.mixture import one_hots
 from robustnas.runs.record import Run
-from robustnas.spaces import DARTS, S3, Choice, Genotype, MobileSmall, NASBench201, SearchSpace, complete_cell, size_of
-from robustnas.strategies import BestOfSampled, Moment, UniformOneHot
+from robustnas.spaces import (
+    DARTS,
+    S3,
+    Choice,
+    Genotype,
+    MobileSmall,
+    NASBench201,
+    SearchSpace,
+    complete_cell,
+    num_architectures,
+)
+from robustnas.strategies import BestOfSampled, StepContext, UniformOneHot
 from robustnas.training import SearchModule, load
 
 TINY = SearchSpace(
@@ -36,7 +46,9 @@ def path(space: SearchSpace, seed: int, alphas: dict[str, torch.Tensor] | None =
     generator, cells = torch.Generator().manual_seed(seed), {}
     for kind, cell in space.cells.items():
         alpha = alphas[kind] if alphas else torch.randn(cell.shape)
-        mixture = UniformOneHot().mixture(alpha, Moment("weights", 0, 1, generator, cell=cell)).validate(kind, cell)
+        mixture = (
+            UniformOneHot().mixture(alpha, StepContext("weights", 0, 1, generator, cell=cell)).validate(kind, cell)
+        )
         assert mixture.active is not None
         assert torch.equal(mixture.operations, mixture.active.to(mixture.operations.dtype))
         rows, columns = mixture.active.nonzero().T.tolist()
@@ -53,7 +65,7 @@ def test_every_path_is_an_architecture_of_the_space(space: SearchSpace) -> None:
 def test_paths_are_uniform_and_do_not_see_alpha() -> None:
     alphas = {kind: 9 * torch.randn(cell.shape) for kind, cell in TINY.cells.items()}
     found = Counter(path(TINY, seed, alphas) for seed in range(3000))
-    assert len(found) == size_of(TINY) == 4 * 12 * 4
+    assert len(found) == num_architectures(TINY) == 4 * 12 * 4
     assert chisquare(list(found.values())).pvalue > 0.01
 
 
@@ -61,9 +73,9 @@ def test_alpha_gets_no_gradient_and_what_left_is_not_drawn() -> None:
     alpha = torch.zeros(6, 5, requires_grad=True)
     (cell,) = NASBench201.cells.values()
     for seed in range(20):
-        moment = Moment("arch", 0, 1, torch.Generator().manual_seed(seed), cell=cell)
+        context = StepContext("arch", 0, 1, torch.Generator().manual_seed(seed), cell=cell)
         legal = alpha.masked_fill(torch.arange(5) > 1, -torch.inf)
-        mixture = UniformOneHot().mixture(legal, moment)
+        mixture = UniformOneHot().mixture(legal, context)
         assert mixture.operations[:, 2:].sum() == 0
         (gradient,) = torch.autograd.grad((mixture.operations**2).sum(), alpha)
         assert torch.equal(gradient, torch.zeros_like(alpha))
@@ -92,18 +104,18 @@ def test_the_result_is_the_best_of_the_sample(tmp_path: Path, criterion: str) ->
     )[:2]
     measured = []
     with torch.no_grad(), evaluating(module.supernet):
-        for one in module.lots.drawn:
+        for one in module.sampled_selection.drawn:
             outputs = module.supernet(images, one_hots(module.space, one.genotype, module.alphas["cell"]))
             accuracy = float((outputs.argmax(1) == targets).double().mean())
             loss = float(torch.nn.functional.cross_entropy(outputs, targets))
             assert one.score == (pytest.approx(accuracy), pytest.approx(loss, rel=1e-4))
             measured.append(accuracy if criterion == "accuracy" else -loss)
     assert len(set(measured)) > 2
-    best = module.lots.drawn[max(range(8), key=measured.__getitem__)].genotype
+    best = module.sampled_selection.drawn[max(range(8), key=measured.__getitem__)].genotype
     assert module.genotype() == best == Run(tmp_path / "run").genotype()
     record = json.loads((tmp_path / "run" / "sampled.json").read_text(encoding="utf-8"))
     assert record["best"] == str(best)
-    assert [one["loss"] for one in record["sampled"]] == [one.score.loss for one in module.lots.drawn]
+    assert [one["loss"] for one in record["sampled"]] == [one.score.loss for one in module.sampled_selection.drawn]
     assert load(tmp_path / "last.ckpt", SearchModule).genotype() == best  # type: ignore[attr-defined]
 
 
@@ -121,15 +133,17 @@ def test_a_search_that_goes_on_draws_again(tmp_path: Path) -> None:
     fit(tmp_path / "short", short, max_epochs=1, callbacks=[saver])
     more = small()
     fit(tmp_path / "more", more, tmp_path / "epoch=0.ckpt", max_epochs=2)
-    assert [one.genotype for one in more.lots.drawn] == [one.genotype for one in short.lots.drawn]  # of the seed
-    assert [one.score for one in more.lots.drawn] != [one.score for one in short.lots.drawn]
-    assert len(more.lots.drawn) == len(whole.lots.drawn) == 8
+    assert [one.genotype for one in more.sampled_selection.drawn] == [
+        one.genotype for one in short.sampled_selection.drawn
+    ]  # of the seed
+    assert [one.score for one in more.sampled_selection.drawn] != [one.score for one in short.sampled_selection.drawn]
+    assert len(more.sampled_selection.drawn) == len(whole.sampled_selection.drawn) == 8
 
 
 def test_a_sample_is_distinct_and_of_its_seed() -> None:
     part = BestOfSampled(samples=300)
     found = part.drawn(TINY, 1)
-    assert len(found) == len(set(found)) == size_of(TINY)  # all there are
+    assert len(found) == len(set(found)) == num_architectures(TINY)  # all there are
     assert BestOfSampled(samples=9).drawn(DARTS, 1) == BestOfSampled(samples=9).drawn(DARTS, 1)
     assert BestOfSampled(samples=9).drawn(DARTS, 1) != BestOfSampled(samples=9).drawn(DARTS, 2)
 

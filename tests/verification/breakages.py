@@ -10,7 +10,7 @@ import torch
 from robustnas.data import roles
 from robustnas.networks import Mixture, operations
 from robustnas.networks.operations import Pool
-from robustnas.strategies import FirstOrder, Unrolled, gumbel
+from robustnas.strategies import FirstOrder, Unrolled, gumbel_one_hot
 from robustnas.strategies.gradient import Step
 from robustnas.training import SearchModule
 from robustnas.training import search as searching
@@ -99,7 +99,7 @@ def weight_dropped(patch: Patch) -> None:
 
 
 def all_paths(patch: Patch) -> None:
-    patch.setattr(gumbel, "one_path", lambda chosen, hard, ghost_gradient=False: Mixture(hard))
+    patch.setattr(gumbel_one_hot, "one_path", lambda chosen, hard, ghost_gradient=False: Mixture(hard))
 
 
 def roles_overlap(patch: Patch) -> None:

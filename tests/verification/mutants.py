@@ -10,8 +10,8 @@ import torch
 from robustnas.variants import DARTS, GDAS
 from torch import Tensor
 
-from robustnas.strategies import Bilevel, Moment
-from robustnas.strategies.step_context import Purpose
+from robustnas.strategies import Bilevel, StepContext
+from robustnas.strategies.step_context import Phase
 from robustnas.training import search as searching
 from robustnas.training.processes import average
 
@@ -40,7 +40,7 @@ class Summing(DARTS):
 class Straying(GDAS):
     """Every process draws noise of its own."""
 
-    def moment(self, purpose: Purpose) -> Moment:
-        moment = super().moment(purpose)
-        seed = moment.generator.initial_seed() + self.global_rank
-        return replace(moment, generator=torch.Generator().manual_seed(seed))
+    def context(self, phase: Phase) -> StepContext:
+        context = super().context(phase)
+        seed = context.generator.initial_seed() + self.global_rank
+        return replace(context, generator=torch.Generator().manual_seed(seed))

@@ -107,7 +107,7 @@ class Rude(Diagnostic):
 
 
 def rude(leaves: Callable[[SearchModule], object]) -> Callable[[Patch], None]:
-    return lambda patch: patch.setattr(diagnostics, "everything", lambda: [Rude(leaves)])
+    return lambda patch: patch.setattr(diagnostics, "default_diagnostics", lambda: [Rude(leaves)])
 
 
 def buffers_moved(search: SearchModule) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from robustnas.reports.study.material import RANDOM, Entry, Material, Metric, Task, design_kind
+from robustnas.reports.study.study_data import RANDOM, Entry, Metric, StudyData, Task, design_kind
 from robustnas.statistics import (
     Comparison,
     PowerNote,
@@ -66,7 +66,7 @@ class Family:
     seeds_needed: int
 
 
-def leaderboard(study: Material, task: Task) -> list[Standing]:
+def leaderboard(study: StudyData, task: Task) -> list[Standing]:
     """Every entry of a task that has a score, the best mean first.
 
     Args:
@@ -87,7 +87,7 @@ def leaderboard(study: Material, task: Task) -> list[Standing]:
     return sorted(rows, key=lambda row: -row.summary.mean if metric.higher_is_better else row.summary.mean)
 
 
-def reference_of(study: Material) -> Entry | None:
+def reference_of(study: StudyData) -> Entry | None:
     """What others are compared with: the design with all of its parts, or with none, else DARTS, else the first.
 
     Args:
@@ -107,7 +107,7 @@ def reference_of(study: Material) -> Entry | None:
     return next(iter([*named, *own]), None)
 
 
-def family(study: Material, task: Task, reference: Entry, others: Sequence[Entry] | None = None) -> Family:
+def family(study: StudyData, task: Task, reference: Entry, others: Sequence[Entry] | None = None) -> Family:
     """Paired comparisons over seeds against a reference, corrected by Holm for being many.
 
     Args:
@@ -143,7 +143,7 @@ def family(study: Material, task: Task, reference: Entry, others: Sequence[Entry
     return Family(reference, comparisons, tuple(alone), power, pairs_needed(ALPHA, max(len(results), 1)))
 
 
-def best_differs(study: Material, task: Task, rows: Sequence[Standing]) -> bool:
+def best_differs(study: StudyData, task: Task, rows: Sequence[Standing]) -> bool:
     """Whether the best entry of a leaderboard differs from the next, after Holm's correction for all of its others.
 
     Args:
@@ -160,7 +160,7 @@ def best_differs(study: Material, task: Task, rows: Sequence[Standing]) -> bool:
     return found is not None and found.adjusted < ALPHA
 
 
-def ranking(study: Material) -> tuple[Ranking | None, Profile | None, str]:
+def ranking(study: StudyData) -> tuple[Ranking | None, Profile | None, str]:
     """Average ranks and performance profiles over tasks, or the reason why there are none.
 
     Args:
@@ -205,7 +205,7 @@ def in_words(comparison: Comparison, metric: Metric, reference: str) -> str:
     result = comparison.result
     better = (result.wins, result.losses) if metric.higher_is_better else (result.losses, result.wins)
     won = f"better than {reference} in {better[0]} of {result.n} seeds"
-    size = f", a {size_of(result.effect)} effect for its spread" if result.effect is not None else ""
+    size = f", a {num_architectures(result.effect)} effect for its spread" if result.effect is not None else ""
     if comparison.adjusted < ALPHA:
         return f"Different: {won}{size}."
     if comparison.smallest >= ALPHA:
@@ -213,7 +213,7 @@ def in_words(comparison: Comparison, metric: Metric, reference: str) -> str:
     return f"Not shown to differ: {won}{size}."
 
 
-def size_of(effect: float) -> str:
+def num_architectures(effect: float) -> str:
     """A standardised difference in words, by Cohen's and Sawilowsky's conventions."""
     return next(word for bound, word in SIZES if abs(effect) < bound)
 

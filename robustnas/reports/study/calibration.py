@@ -25,7 +25,7 @@ from scipy import optimize, stats
 
 from robustnas.analysis.thresholds import THRESHOLDS, Threshold
 from robustnas.reports.study.indicators import INDICATORS, STATE, STATES, Indicator
-from robustnas.reports.study.material import RANDOM, Material, Task, task_name
+from robustnas.reports.study.study_data import RANDOM, StudyData, Task, task_name
 from robustnas.statistics import Interval, Lead, lead_time, separation
 from robustnas.statistics.agreement import area_variance
 
@@ -135,7 +135,7 @@ def pooled_area(groups: Iterable[tuple[Sequence[float], Sequence[float]]]) -> tu
     return area, Interval(float(low), float(high), 0.95, "Newcombe")
 
 
-def cases_of(study: Material) -> tuple[list[Case], str]:
+def cases_of(study: StudyData) -> tuple[list[Case], str]:
     """The searches of a study with their ends, and what counted as bad.
 
     Args:
@@ -178,7 +178,7 @@ def as_rows(rows: Iterable[Calibration]) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _bound(study: Material, task: Task) -> tuple[float | None, str]:
+def _bound(study: StudyData, task: Task) -> tuple[float | None, str]:
     random, better = study.random(task), study.metric(task).higher_is_better
     if random:
         return fmean(random), f"the mean of {len(random)} random architectures ({RANDOM})"

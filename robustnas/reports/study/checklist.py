@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from robustnas.reports.material import part
+from robustnas.reports.search_data import part
 from robustnas.reports.study.analysis import family, leaderboard, ranking, reference_of
-from robustnas.reports.study.material import RANDOM, Material
+from robustnas.reports.study.study_data import RANDOM, StudyData
 from robustnas.runtime.safe_yaml import read_yaml
 from robustnas.studies.results import Record
 
@@ -42,7 +42,7 @@ class Item:
     proof: str | None = None
 
 
-def checklist(study: Material) -> list[Item]:
+def checklist(study: StudyData) -> list[Item]:
     """Fill in the list.
 
     Args:
@@ -63,7 +63,7 @@ def checklist(study: Material) -> list[Item]:
 class _Look:
     """Questions that several items ask."""
 
-    def __init__(self, study: Material) -> None:
+    def __init__(self, study: StudyData) -> None:
         self.study = study
         self.searched = [record for record in study.records if not record.baseline]
         self.evaluated = [record for record in study.records if record.held["metrics"]["test"]]

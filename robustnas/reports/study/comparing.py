@@ -7,7 +7,8 @@ from statistics import fmean, median
 from typing import Any
 
 from robustnas.reports.markup import Markup, figure, join, table, tag
-from robustnas.reports.material import part
+from robustnas.reports.search_data import part
+from robustnas.reports.study.ablation_factors import designs, effects
 from robustnas.reports.study.analysis import (
     ALPHA,
     Family,
@@ -20,13 +21,12 @@ from robustnas.reports.study.analysis import (
     reference_of,
     shown_p,
 )
-from robustnas.reports.study.material import Material, Metric, Task, task_name
-from robustnas.reports.study.parts import designs, effects
 from robustnas.reports.study.plots import Cloud, Point, Row, dot_plot, plot, rank_diagram, staircase
+from robustnas.reports.study.study_data import Metric, StudyData, Task, task_name
 from robustnas.statistics import Factorial, Friedman
 
 
-def in_short(study: Material) -> Markup:
+def in_short(study: StudyData) -> Markup:
     """The answer in a few sentences, first what is sure."""
     reference = reference_of(study)
     said: list[object] = []
@@ -55,13 +55,13 @@ def in_short(study: Material) -> Markup:
     return tag("ul", *said, class_="short") if said else tag("p", "No cell with a score is finished.", class_="missing")
 
 
-def tasks(study: Material) -> dict[str, Markup]:
+def tasks(study: StudyData) -> dict[str, Markup]:
     """A section for each task with a score: leaderboard, dots, comparisons, power."""
     return {f"Results: {task_name(task)}" if len(study.tasks) > 1 else "Results": _task(study, task)
         for task in study.tasks if study.scored(task)}  # fmt: skip
 
 
-def _task(study: Material, task: Task) -> Markup:
+def _task(study: StudyData, task: Task) -> Markup:
     rows, metric, reference = leaderboard(study, task), study.metric(task), reference_of(study)
     scale = metric.scale
     drawn = [
@@ -89,7 +89,7 @@ def _task(study: Material, task: Task) -> Markup:
     return join(shown)
 
 
-def _leaderboard(study: Material, task: Task, rows: Sequence[Standing], metric: Metric, explain: bool) -> Markup:
+def _leaderboard(study: StudyData, task: Task, rows: Sequence[Standing], metric: Metric, explain: bool) -> Markup:
     truth = [[study.truths[r.folder] for r in study.of(task, row.entry) if r.folder in study.truths] for row in rows]
     published = [study.published.get(row.entry.variant) for row in rows]
     gains, body = any(row.gain for row in rows), []
@@ -162,7 +162,7 @@ def _published(held: Any) -> str:
     return f"{mean:g}{spread}, {part(held, 'metric') or 'metric not named'} ({part(held, 'source')})"
 
 
-def _family(study: Material, task: Task, held: Family, metric: Metric, explain: bool) -> Markup:
+def _family(study: StudyData, task: Task, held: Family, metric: Metric, explain: bool) -> Markup:
     if not held.comparisons:
         return _missing(f"No comparison with {held.reference.label}: a paired test takes two seeds that both have.")
     rows: list[list[object]] = [_comparison(entry.label, found, metric, held.reference.label)
@@ -197,7 +197,7 @@ def _comparison(label: str, found: Any, metric: Metric, reference: str) -> list[
         shown_p(found.smallest), effect, words]  # fmt: skip
 
 
-def across(study: Material) -> Markup:
+def across(study: StudyData) -> Markup:
     """Ranks and profiles over tasks, or why there are none."""
     ranks, shares, why = ranking(study)
     shown: list[object] = [] if not why else [_missing(why)]
@@ -234,7 +234,7 @@ def _friedman(test: Friedman) -> str:
     return f"Friedman's test over {test.n} tasks, on means over seeds: {p}: {sure} Seeds are no tasks."
 
 
-def parts(study: Material) -> Markup:
+def parts(study: StudyData) -> Markup:
     """Main effects, interactions, parts left out or added; empty where nothing was switched."""
     shown: list[object] = []
     for task in study.tasks:

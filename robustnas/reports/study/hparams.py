@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from robustnas.reports.study.indicators import STATES
-from robustnas.reports.study.material import Material
+from robustnas.reports.study.study_data import StudyData
 from robustnas.runs.record import write_bytes
 from robustnas.studies.results import Record
 
@@ -26,7 +26,7 @@ SERIES = {  # metric: series whose last value it is
 }
 
 
-def write_sessions(study: Material) -> Path:
+def write_sessions(study: StudyData) -> Path:
     """Write one event file for each finished cell: ``tensorboard --logdir STUDY/tensorboard#hparams`` compares them.
 
     Args:
@@ -63,7 +63,7 @@ def settings(record: Record) -> dict[str, str | float]:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def metrics(study: Material, record: Record) -> dict[str, float]:
+def metrics(study: StudyData, record: Record) -> dict[str, float]:
     """What came of a cell: score, metrics of the test, what a table knows, signs of collapse, time."""
     held, verdict = record.held, record.held["verdict"]
     truth = study.truths.get(record.folder, {})

@@ -9,13 +9,13 @@ from pathlib import Path
 from urllib.parse import quote
 
 from robustnas.reports.markup import Markup, duration, facts, join, table, tag
-from robustnas.reports.material import part
 from robustnas.reports.page import POLICY
+from robustnas.reports.search_data import part
 from robustnas.reports.study.calibration import Calibration
 from robustnas.reports.study.checklist import Item
+from robustnas.reports.study.collapse_indicators import anytime, cost, signs
 from robustnas.reports.study.comparing import across, in_short, parts, tasks
-from robustnas.reports.study.material import Material, entry_name, task_name
-from robustnas.reports.study.signs import anytime, cost, signs
+from robustnas.reports.study.study_data import StudyData, entry_name, task_name
 from robustnas.reports.style import STYLE
 from robustnas.studies.results import Record
 
@@ -41,7 +41,7 @@ MORE += "".join(f".f{k} {{ fill: var(--c{k}); }}\n" for k in range(8))
 
 
 def page(
-    study: Material,
+    study: StudyData,
     calibration: Sequence[Calibration],
     bad: str,
     cases: int,
@@ -90,7 +90,7 @@ def page(
     return f"<!doctype html>\n{tag('html', tag('head', *head), tag('body', main), lang='en')}\n"
 
 
-def summary(study: Material) -> Markup:
+def summary(study: StudyData) -> Markup:
     """What was compared on what, and how far it got."""
     states = Counter(study.state(cell) for cell in study.cells)
     manifests = [held for stages in study.manifests.values() for held in stages.values()]
@@ -126,7 +126,7 @@ def summary(study: Material) -> Markup:
     return join(said)
 
 
-def cells(study: Material, base: str) -> Markup:
+def cells(study: StudyData, base: str) -> Markup:
     """Every finished cell with its verdict, and links to what it left."""
     truth = bool(study.truths)
     rows = []
@@ -168,7 +168,7 @@ def _known(held: object, name: str) -> str:
     )
 
 
-def _links(study: Material, record: Record, base: str) -> Markup:
+def _links(study: StudyData, record: Record, base: str) -> Markup:
     names = {"search": "search", "evaluation": "evaluation", "search/report.html": "report", "report.html": "report",
         "log.txt": "log"}  # fmt: skip
     there = {name: said for name, said in names.items() if (study.root / record.folder / name).exists()}
@@ -176,7 +176,7 @@ def _links(study: Material, record: Record, base: str) -> Markup:
     return join(links, ", ")
 
 
-def failures(study: Material, base: str) -> Markup:
+def failures(study: StudyData, base: str) -> Markup:
     """What failed, each with its sentence, and what was not run."""
     places = {cell["folder"]: cell for cell in study.cells}
     rows = [

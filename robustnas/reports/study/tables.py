@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from robustnas.reports.study.analysis import best_differs, family, leaderboard, reference_of, shown_p
 from robustnas.reports.study.checklist import Item
-from robustnas.reports.study.material import Material, Task, task_name
+from robustnas.reports.study.study_data import StudyData, Task, task_name
 
 _SPECIAL = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "^": r"\textasciicircum{}",
@@ -27,7 +27,7 @@ def markdown(text: object) -> str:
     return re.sub(r"([\\`*_\[\]|#~])", r"\\\1", plain)
 
 
-def markdown_tables(study: Material, items: Sequence[Item]) -> str:
+def markdown_tables(study: StudyData, items: Sequence[Item]) -> str:
     """Every leaderboard, the comparisons and the checklist as Markdown.
 
     Args:
@@ -52,7 +52,7 @@ def markdown_tables(study: Material, items: Sequence[Item]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def latex_tables(study: Material) -> str:
+def latex_tables(study: StudyData) -> str:
     """Every leaderboard and the comparisons as LaTeX, for the packages booktabs and, in the text, none.
 
     Args:
@@ -80,7 +80,7 @@ CHECKLIST = (
 
 
 def _leaderboard(
-    study: Material, task: Task, escape: Callable[[object], str], bold: str
+    study: StudyData, task: Task, escape: Callable[[object], str], bold: str
 ) -> tuple[list[str], list[list[str]], str]:
     metric, rows, found = study.metric(task), leaderboard(study, task), []
     differs = best_differs(study, task, rows)
@@ -113,7 +113,7 @@ def _leaderboard(
 
 
 def _comparisons(
-    study: Material, task: Task, escape: Callable[[object], str]
+    study: StudyData, task: Task, escape: Callable[[object], str]
 ) -> tuple[list[str], list[list[str]], str]:
     reference = reference_of(study)
     if reference is None or not study.scores(task, reference):

@@ -10,8 +10,8 @@ from typing import Any
 from robustnas.reports.study.calibration import Calibration, as_rows, calibrate, cases_of
 from robustnas.reports.study.checklist import checklist
 from robustnas.reports.study.hparams import write_sessions
-from robustnas.reports.study.material import Material
 from robustnas.reports.study.page import page
+from robustnas.reports.study.study_data import StudyData
 from robustnas.reports.study.tables import latex_tables, markdown_tables
 from robustnas.runs.record import write_bytes, write_text
 from robustnas.runtime.csv_files import csv_text
@@ -32,7 +32,7 @@ def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
     Raises:
         ValueError: If it is no study, or a file in it is of another schema or damaged.
     """
-    study = Material.read(folder)
+    study = StudyData.read(folder)
     write_csv(study.root, study.records)
     write_parquet(study.root / "results.parquet", rows_of(study.records))
     cases, bad = cases_of(study)
@@ -60,7 +60,7 @@ def write_pooled(folders: Sequence[str | Path], path: Path) -> list[Calibration]
     Raises:
         ValueError: If one is no study, or a file in it is of another schema or damaged.
     """
-    found = calibrate([case for folder in folders for case in cases_of(Material.read(folder))[0]])
+    found = calibrate([case for folder in folders for case in cases_of(StudyData.read(folder))[0]])
     write_text(path, csv_text(as_rows(found)))
     return found
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from robustnas.runtime.module_path import OutsideAnyRun, leave_current_folder
 from robustnas.runtime.trust import VARIABLE
-from robustnas.spaces import Genotype, SearchSpace, random_genotype, size_of
+from robustnas.spaces import Genotype, SearchSpace, num_architectures, random_genotype
 from robustnas.studies.searchers.sampling import check_positive
 from robustnas.studies.searchers.trace import Trace
 from robustnas.studies.searchers.training import Train
@@ -87,10 +87,10 @@ class SuccessiveHalving:
                     ray.shutdown()
 
     def _drawn(self, space: SearchSpace, generator: Random) -> list[Genotype]:
-        if self.trials > size_of(space):
+        if self.trials > num_architectures(space):
             raise ValueError(
-                f"Expected `trials` to be at most the genotypes of {space.name}, which are {size_of(space)}, but got "
-                f"{self.trials}."
+                f"Expected `trials` to be at most the genotypes of {space.name}, which are {num_architectures(space)}, "
+                f"but got {self.trials}."
             )
         drawn: dict[Genotype, None] = {}
         while len(drawn) < self.trials:

@@ -8,7 +8,7 @@ from collections import deque
 from dataclasses import dataclass
 from random import Random
 
-from robustnas.spaces import Genotype, SearchSpace, mutated, random_genotype, size_of
+from robustnas.spaces import Genotype, SearchSpace, mutated, num_architectures, random_genotype
 from robustnas.studies.searchers.trace import Evaluate, Trace, Trial
 
 
@@ -77,7 +77,7 @@ class RandomSearch(Baseline):
         drawn = set[Genotype]()
         while len(trace.trials) < self.evaluations:
             genotype = random_genotype(space, generator)
-            if genotype in drawn and len(drawn) < size_of(space):
+            if genotype in drawn and len(drawn) < num_architectures(space):
                 continue
             drawn.add(genotype)
             trace.add(genotype, evaluate(genotype, self.budget), self.budget)

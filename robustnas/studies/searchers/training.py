@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robustnas.spaces import Genotype, find_space, number_of
+from robustnas.spaces import Genotype, encode, find_space
 
 if TYPE_CHECKING:
     from pytorch_lightning import Trainer
@@ -107,5 +107,5 @@ class Training:
         if self.folder is None:
             return tempfile.TemporaryDirectory()
         space = find_space(self.architecture.space or genotype.space)
-        name = f"{space.name}-{number_of(genotype, space)}-{epochs}"
+        name = f"{space.name}-{encode(genotype, space)}-{epochs}"
         return nullcontext(str(Path(self.folder, name)))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from robustnas.training.search import SearchModule
 
 
-class Watch:
+class EarlyStopping:
     """Measurements at the ends of epochs, with the strengths of operations as they were at each.
 
     Args:
@@ -46,11 +46,11 @@ class Watch:
     @property
     def measures_probe(self) -> bool:
         """Whether the rule measures the curvature on the probe, as the diagnostic does."""
-        return self.stopping.watches == "curvature" and self.stopping.measured_on == "probe"
+        return self.stopping.monitor == "curvature" and self.stopping.measured_on == "probe"
 
     def due(self, epoch: int, epochs: int) -> bool:
         """Whether something is measured at the end of an epoch."""
-        return self.stopping.watches != "nothing" and (epoch % self.stopping.every == 0 or epoch == epochs - 1)
+        return self.stopping.monitor != "nothing" and (epoch % self.stopping.every == 0 or epoch == epochs - 1)
 
     def add(self, epoch: int, value: float, strengths: Mapping[str, Tensor], epochs: int | None = None) -> Stop | None:
         """Note a measurement and ask the rule.
@@ -84,7 +84,7 @@ class Watch:
     @property
     def logged(self) -> dict[str, float]:
         """What is logged beside a measurement: what it is uncertain by, and what that means for the rule."""
-        found = {} if self._measured is None else Measured(**self._measured[1]).beside(f"arch/{self.stopping.watches}")
+        found = {} if self._measured is None else Measured(**self._measured[1]).beside(f"arch/{self.stopping.monitor}")
         return {**found, **self.stopping.noise(self.epochs, self.values)}
 
     def keep(self, search: SearchModule) -> None:

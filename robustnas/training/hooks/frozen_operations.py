@@ -16,7 +16,9 @@ Slices = list[int]
 
 
 @contextmanager
-def resting(supernet: Supernet, mixtures: Mapping[str, Mixture], optimizer: torch.optim.Optimizer) -> Iterator[None]:
+def frozen_operations(
+    supernet: Supernet, mixtures: Mapping[str, Mixture], optimizer: torch.optim.Optimizer
+) -> Iterator[None]:
     """Have the optimiser step inside leave alone whatever belongs only to operations that were not computed.
 
     A parameter none of whose operations were computed loses its gradient, so that the optimiser passes it over. Where

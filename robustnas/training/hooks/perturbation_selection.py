@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from robustnas.training.search import SearchModule
 
 
-class Phase:
+class PerturbationSelection:
     """Extends a search by the epochs of its selection, and decides at the start of some of them.
 
     The phase begins after the last epoch of the search, or after the epoch at which its stopping rule fired: then from
     the supernet as it is, since weights and α belong together; the epoch that the rule returns to counts only for what
     is not decided. Weights begin without momentum and at a constant step size; α goes on as it was. What decisions
-    leave out is masked in ``SearchModule.kept``, and no longer computed.
+    leave out is masked in ``SearchModule.active_mask``, and no longer computed.
 
     Args:
         selection: The selection.
@@ -101,7 +101,7 @@ class Phase:
         """
         epoch = module.current_epoch
         assert self.searched is not None
-        if self.began is None and (epoch >= self.searched or module.watch.over):
+        if self.began is None and (epoch >= self.searched or module.early_stopping.over):
             self._begin(module)
         if self.began is None or any(one["epoch"] == epoch for one in self.entries):
             return
@@ -125,15 +125,15 @@ class Phase:
     def _decide(self, module: SearchModule) -> None:
         epoch, trainer = module.current_epoch, module.trainer
         seed = derived_seed(module.seed, "selection", epoch)
-        moment, alphas = module.moment("evaluation"), module.legal_alphas()
-        expected = {kind: module.relaxation.expected(alphas[kind], moment) for kind in self.space.cells}
-        weights = {kind: mixture.restricted(module.kept[kind]).operations for kind, mixture in expected.items()}
+        context, alphas = module.context("evaluation"), module.legal_alphas()
+        expected = {kind: module.relaxation.expected(alphas[kind], context) for kind in self.space.cells}
+        weights = {kind: mixture.restricted(module.active_mask[kind]).operations for kind, mixture in expected.items()}
         edges = {kind: module.edge_weights(kind) for kind in weights}
         scoring = Scoring(trainer, module.supernet, module.task, self.selection.batch_statistics, seed)
 
         def decide(evaluate: Evaluate) -> tuple[Decisions, list[Decision]]:
             generator = torch.Generator().manual_seed(seed)
-            return self.selection.decide(self.space, self.decisions, module.kept, weights, evaluate, generator)
+            return self.selection.decide(self.space, self.decisions, module.active_mask, weights, evaluate, generator)
 
         with progress(trainer, f"deciding in epoch {epoch}", _evaluations(decide)) as advance:
 
@@ -145,7 +145,7 @@ class Phase:
 
             decisions, new = decide(evaluate)
         self.entries += [entry(self.space, epoch, decision) for decision in new]
-        module.kept = decisions.kept(module.kept)
+        module.active_mask = decisions.kept(module.active_mask)
         for one in self.entries[-len(new) :] if new else ():
             say(trainer, in_words(one, self.selection.criterion))
 

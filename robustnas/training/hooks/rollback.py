@@ -11,14 +11,14 @@ from pytorch_lightning.utilities import CombinedLoader
 from torch import Tensor
 
 from robustnas.strategies import RaiseDecay, Stopping
-from robustnas.training.hooks.early_stopping import Watch
+from robustnas.training.hooks.early_stopping import EarlyStopping
 from robustnas.training.progress import say
 
 if TYPE_CHECKING:
     from robustnas.training.search import SearchModule
 
 
-def watch_for(stopping: Stopping, weight_decay: float) -> Watch:
+def early_stopping_for(stopping: Stopping, weight_decay: float) -> EarlyStopping:
     """What watches a search for a stopping rule.
 
     Args:
@@ -31,10 +31,10 @@ def watch_for(stopping: Stopping, weight_decay: float) -> Watch:
     Raises:
         ValueError: If the rule raises the weight decay, and this one cannot be raised.
     """
-    return AdaptiveWatch(stopping, weight_decay) if isinstance(stopping, RaiseDecay) else Watch(stopping)
+    return Rollback(stopping, weight_decay) if isinstance(stopping, RaiseDecay) else EarlyStopping(stopping)
 
 
-class AdaptiveWatch(Watch):
+class Rollback(EarlyStopping):
     """A watch that sends the search back instead of ending it.
 
     It keeps the whole state of the search at each measured epoch that can still be returned to, on the CPU. The states
@@ -132,7 +132,7 @@ def state_of(search: SearchModule) -> dict[str, Any]:
     """All that a search consists of between two epochs, copied to the CPU: plain values and tensors."""
     state: dict[str, Any] = {
         "tensors": {**dict(search.named_parameters()), **dict(search.named_buffers())},
-        "kept": search.kept,
+        "kept": search.active_mask,
         "optimizers": [optimizer.state_dict() for optimizer in search.trainer.optimizers],
         "schedulers": [config.scheduler.state_dict() for config in search.trainer.lr_scheduler_configs],
     }
@@ -145,7 +145,7 @@ def restore(search: SearchModule, state: Mapping[str, Any]) -> None:
     state = {name: _copied(held) for name, held in state.items()}  # optimisers adopt tensors and change them in place
     for name, tensor in [*search.named_parameters(), *search.named_buffers()]:
         tensor.copy_(state["tensors"][name])
-    search.kept = state["kept"]
+    search.active_mask = state["kept"]
     for optimizer, held in zip(search.trainer.optimizers, state["optimizers"], strict=True):
         optimizer.load_state_dict(held)
     for config, held in zip(search.trainer.lr_scheduler_configs, state["schedulers"], strict=True):

@@ -32,7 +32,7 @@ class Drawn(NamedTuple):
     score: Score
 
 
-class Lots:
+class SampledSelection:
     """Draws and measures when the last epoch of a search has ended; does nothing for selections that do not ask for it.
 
     Args:

@@ -126,7 +126,7 @@ def architecture(search: SearchModule) -> dict[str, Tensor]:
     return {name: parameter for name, parameter in search.named_parameters() if name.startswith(("alphas.", "betas."))}
 
 
-def everything(search: SearchModule) -> dict[str, Tensor]:
+def default_diagnostics(search: SearchModule) -> dict[str, Tensor]:
     """All numbers that a search goes on from, by name.
 
     Args:
@@ -138,7 +138,7 @@ def everything(search: SearchModule) -> dict[str, Tensor]:
     """
     named: dict[str, Tensor] = {**architecture(search), **dict(search.named_parameters())}
     named |= dict(search.named_buffers())
-    named |= {f"kept.{kind}": kept for kind, kept in search.kept.items()}
+    named |= {f"kept.{kind}": kept for kind, kept in search.active_mask.items()}
     names = {id(parameter): name for name, parameter in search.named_parameters()}
     for optimizer in search.trainer.optimizers:
         label = type(optimizer).__name__
@@ -151,7 +151,7 @@ def everything(search: SearchModule) -> dict[str, Tensor]:
     return named
 
 
-def check_identity(search: SearchModule) -> None:
+def check_replicas(search: SearchModule) -> None:
     """Stop all processes if α differs between them, or, at the end of an epoch, anything that the search goes on from.
 
     α is compared every 50 steps, all the rest after the last step of an epoch, before its checkpoint is written.
@@ -165,7 +165,7 @@ def check_identity(search: SearchModule) -> None:
     last, step = search.trainer.is_last_batch, search.global_step
     if not several() or not (last or step % EVERY == 0):
         return
-    if found := differences(everything(search) if last else architecture(search)):
+    if found := differences(default_diagnostics(search) if last else architecture(search)):
         others = len(found) - 1
         more = f" and in {others} other tensor{'s' if others > 1 else ''}" if others else ""
         raise NotIdenticalError(

@@ -11,7 +11,7 @@ from robustnas.training.search import SearchModule
 
 
 @contextmanager
-def untouched(search: SearchModule) -> Iterator[None]:
+def preserve_state(search: SearchModule) -> Iterator[None]:
     """Put back, after a measure, everything of a search that the measure could have changed.
 
     Those are the modes of its modules, its buffers, the gradients its parameters hold, and the random state of the

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from robustnas.reports.study.analysis import Family, family
-from robustnas.reports.study.material import Entry, Material, Task, design_kind
+from robustnas.reports.study.study_data import Entry, StudyData, Task, design_kind
 from robustnas.statistics import Factorial, factorial
 from robustnas.studies.grid import OFF, ON
 
@@ -28,7 +28,7 @@ class Design:
     parts: Mapping[Entry, str]
 
 
-def designs(study: Material, task: Task) -> list[Design]:
+def designs(study: StudyData, task: Task) -> list[Design]:
     """Every leave-one-out and add-one design of a task.
 
     Args:
@@ -52,7 +52,7 @@ def designs(study: Material, task: Task) -> list[Design]:
     return found
 
 
-def effects(study: Material, task: Task) -> tuple[Factorial | None, str]:
+def effects(study: StudyData, task: Task) -> tuple[Factorial | None, str]:
     """Main effects and interactions of factors and parts on a task, with the seed as a block.
 
     Args:

@@ -18,7 +18,7 @@ QUALITY = {"top1": "top-1 accuracy", "accuracy": "accuracy", "map": "mean averag
 
 
 @dataclass(frozen=True, eq=False)
-class Material:
+class SearchData:
     """A run as far as it got.
 
     Args:
@@ -40,7 +40,7 @@ class Material:
     test: Mapping[str, float] | None
 
     @classmethod
-    def read(cls, folder: str | Path, space: SearchSpace | str | None = None) -> Material:
+    def read(cls, folder: str | Path, space: SearchSpace | str | None = None) -> SearchData:
         """Read a run, finished or not, with diagnostics or without.
 
         Args:

@@ -28,7 +28,7 @@ class _Node(NamedTuple):
     size: int
 
 
-def size_of(space: SearchSpace) -> int:
+def num_architectures(space: SearchSpace) -> int:
     """How many genotypes a space has.
 
     They differ in an edge or an operation; two that compute the same function count twice.
@@ -42,7 +42,7 @@ def size_of(space: SearchSpace) -> int:
     return prod(node.size for node in _nodes(space))
 
 
-def number_of(genotype: Genotype, space: SearchSpace) -> int:
+def encode(genotype: Genotype, space: SearchSpace) -> int:
     """The number of a genotype.
 
     Args:
@@ -50,7 +50,7 @@ def number_of(genotype: Genotype, space: SearchSpace) -> int:
         space: Its space.
 
     Returns:
-        From 0 to one less than :func:`size_of`, the same in whatever order a node lists its edges.
+        From 0 to one less than :func:`num_architectures`, the same in whatever order a node lists its edges.
 
     Raises:
         ValueError: If it is none of the space, or keeps an edge twice.
@@ -63,8 +63,8 @@ def number_of(genotype: Genotype, space: SearchSpace) -> int:
     return number
 
 
-def genotype_of(number: int, space: SearchSpace) -> Genotype:
-    """The genotype that a number stands for; :func:`number_of` gives the number back.
+def decode(number: int, space: SearchSpace) -> Genotype:
+    """The genotype that a number stands for; :func:`encode` gives the number back.
 
     Args:
         number: The number.
@@ -76,8 +76,10 @@ def genotype_of(number: int, space: SearchSpace) -> Genotype:
     Raises:
         ValueError: If the space has no such number.
     """
-    if not 0 <= number < size_of(space):
-        raise ValueError(f"Expected `number` to be from 0 to {size_of(space) - 1} in {space.name}, but got {number}.")
+    if not 0 <= number < num_architectures(space):
+        raise ValueError(
+            f"Expected `number` to be from 0 to {num_architectures(space) - 1} in {space.name}, but got {number}."
+        )
     cells: dict[str, list[Choice]] = {kind: [] for kind in space.cells}
     for node in reversed(_nodes(space)):
         number, rank = divmod(number, node.size)

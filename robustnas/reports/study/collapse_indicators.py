@@ -8,8 +8,8 @@ from statistics import fmean
 
 from robustnas.reports.markup import Markup, duration, figure, join, table, tag
 from robustnas.reports.study.calibration import FEW, Calibration
-from robustnas.reports.study.material import Material, Task, entry_name, entry_of_record, task_name
 from robustnas.reports.study.plots import Cloud, Point, plot, stacked
+from robustnas.reports.study.study_data import StudyData, Task, entry_name, entry_of_record, task_name
 from robustnas.studies.results import Record
 
 STAGES = ("search", "selection", "evaluation")
@@ -19,7 +19,7 @@ PAIRS = {  # title: name of the axis, series, whether its peak counts
 }
 
 
-def signs(study: Material, rows: Sequence[Calibration], bad: str, cases: int) -> Markup:
+def signs(study: StudyData, rows: Sequence[Calibration], bad: str, cases: int) -> Markup:
     """What was measured during the searches, against what they found."""
     charts = []
     for task in study.tasks:
@@ -74,7 +74,7 @@ def _calibration(rows: Sequence[Calibration], bad: str, cases: int) -> Markup:
     ])  # fmt: skip
 
 
-def anytime(study: Material) -> Markup:
+def anytime(study: StudyData) -> Markup:
     """Curves over seconds of search: what a validation says, and what is true where a table knows."""
     charts = []
     for task in study.tasks:
@@ -94,14 +94,14 @@ def anytime(study: Material) -> Markup:
     return join([tag("div", *drawn, class_="charts"), tag("p", note, class_="note")])
 
 
-def _quality(study: Material, task: Task) -> str | None:
+def _quality(study: StudyData, task: Task) -> str | None:
     names = dict.fromkeys(
         name for r in study.of(task) for row in r.held["epochs"] for name in row if name[:4] == "val/"
     )
     return next((name for name in names if name not in ("val/loss", "val/top5")), next(iter(names), None))
 
 
-def _curve(study: Material, record: Record, name: str) -> list[Point]:
+def _curve(study: StudyData, record: Record, name: str) -> list[Point]:
     rows = record.held["epochs"]
     times = dict(zip((row["epoch"] for row in rows), accumulate(row["seconds"] for row in rows), strict=True))
     held = study.series.get(record.folder, {}).get(name) or {row["epoch"]: row[name] for row in rows if name in row}
@@ -111,7 +111,7 @@ def _curve(study: Material, record: Record, name: str) -> list[Point]:
     ]  # fmt: skip
 
 
-def cost(study: Material) -> Markup:
+def cost(study: StudyData) -> Markup:
     """Seconds of search, selection and evaluation, and hours of devices from end to end."""
     if not study.records:
         return Markup()
@@ -150,7 +150,7 @@ def _devices(records: Sequence[Record]) -> list[str]:
     return sorted({str(record.held["device"]) for record in records if record.held["device"]})
 
 
-def _clouds(study: Material, held: Sequence[tuple[Record, float, float]]) -> Iterator[Cloud]:
+def _clouds(study: StudyData, held: Sequence[tuple[Record, float, float]]) -> Iterator[Cloud]:
     for entry in study.entries:
         points = [Point(x, y, f"{entry_name(r)}: {figure(x)}, {figure(y)}") for r, x, y in held if (
             entry_of_record(r) == entry)]  # fmt: skip

@@ -82,7 +82,7 @@ class Metric:
 
 
 @dataclass(frozen=True, eq=False)
-class Material:
+class StudyData:
     """Everything that the folder of a study holds, read once.
 
     Args:
@@ -110,7 +110,7 @@ class Material:
     unread: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, folder: str | Path) -> Material:
+    def read(cls, folder: str | Path) -> StudyData:
         """Read a study, finished or not.
 
         Args:
@@ -212,7 +212,7 @@ class Material:
         return max(values.values()) if values else self.last(record, name)
 
 
-def design_kind(study: Material, variant: str) -> str | None:
+def design_kind(study: StudyData, variant: str) -> str | None:
     """How the parts of a variant were switched, read from its cells.
 
     Args:
