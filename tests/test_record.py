@@ -62,7 +62,7 @@ class TestWriting:
     def test_a_killed_process_keeps_the_old_file_and_the_run_stays_readable(self, run: Run) -> None:
         run.write_genotype(CELL, 3)
         code = (
-            "import os; from robustnas import record; from robustnas.spaces import Genotype\n"
+            "import os; from robustnas.runs import record; from robustnas.spaces import Genotype\n"
             "os.replace = lambda *names: os._exit(9)\n"
             f"record.Run({str(run.path)!r}).write_genotype(Genotype.from_nasbench201({OTHER.to_nasbench201()!r}), 3)"
         )

@@ -46,9 +46,9 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 # What decides which operations are computed is read once for each kind of cell, whenever a mixture is made.
 CHOOSING = {
-    "GDAS": "strategies/gumbel.py: one_path",
-    "ProxylessNAS": "strategies/binary.py: at",
-    "RandomSharing": "strategies/uniform.py: mixture",
+    "GDAS": "strategies/gumbel_one_hot.py: one_path",
+    "ProxylessNAS": "strategies/binary_gates.py: at",
+    "RandomSharing": "strategies/uniform_one_hot.py: mixture",
     "SparsemaxDARTS": "strategies/sparsemax.py: mixture",
 }
 
@@ -154,7 +154,7 @@ def test_curvature_reads_in_its_own_file(accelerator: Accelerator) -> None:
     there = given._replace(images=given.images.to(DEVICE), targets=given.targets.to(DEVICE))
     accelerator.reads.clear()
     assert far.last_batch_eigenvalue(there) == pytest.approx(near.last_batch_eigenvalue(given), rel=1e-6)
-    assert {where.split(":")[0] for where in accelerator.reads} <= {"curvature.py", "eigenvalue.py"}
+    assert {where.split(":")[0] for where in accelerator.reads} <= {"curvature/hessian.py", "curvature/eigenvalue.py"}
 
 
 def test_the_stand_in_refuses_two_devices_and_counts_reads(accelerator: Accelerator) -> None:
