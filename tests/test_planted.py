@@ -117,7 +117,7 @@ def test_ways_of_python_to_the_current_folder_are_closed(start: str, planted: Pl
         planted.plant(*(installed() - sys.stdlib_module_names - {"robustnas"}))
         done = planted.run(entry_point(), "draw", ".", "--out=cells.png", path=os.pathsep)
     assert done.returncode == 0, done.stderr
-    assert planted.executed() == set()
+    assert planted.executed() <= {"_distutils_hack"}  # which setuptools lets Python load before any program
 
 
 @pytest.mark.slow

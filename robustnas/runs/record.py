@@ -34,12 +34,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from robustnas.runtime.atomic_files import write_bytes, write_text
 from robustnas.runtime.environment import environment
 from robustnas.runtime.paths import expand
 from robustnas.runtime.safe_files import parse_json, read_arrays
-from robustnas.spaces import Genotype, SearchSpace, is_genotype_text, parse_genotype
 from robustnas.runtime.text_files import decode, read_bytes, read_text
-from robustnas.runtime.atomic_files import write_bytes, write_text
+from robustnas.spaces import Genotype, SearchSpace, is_genotype_text, parse_genotype
 
 __all__ = ["Run", "environment", "read_genotype", "read_json", "write_bytes", "write_json", "write_text"]
 
