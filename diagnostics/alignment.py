@@ -17,7 +17,7 @@ from robustnas.data import Probe
 from robustnas.data.batch import Batch
 from robustnas.networks import Mixture
 from robustnas.networks.batchnorm_statistics import frozen_batchnorm_statistics
-from robustnas.networks.cell import Cell, Weights
+from robustnas.networks.cell import Cell, MixtureWeights
 from robustnas.training.search import SearchModule
 
 
@@ -88,7 +88,7 @@ def _own_mixtures(
         kind = next(kind for kind, space in search.space.cells.items() if space == cell.space)
         leaf = mixtures[kind].operations.detach().requires_grad_()
         own[kind].append(leaf)
-        return inputs, Weights(replace(mixtures[kind].detach(), operations=leaf)), *rest
+        return inputs, MixtureWeights(replace(mixtures[kind].detach(), operations=leaf)), *rest
 
     hooks = [m.register_forward_pre_hook(give) for m in search.supernet.modules() if isinstance(m, Cell)]
     try:

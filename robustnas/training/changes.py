@@ -70,7 +70,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("lr", "lr_min"), RATE),
     **dict.fromkeys(("momentum", "nesterov", "weight_decay", "clip", "drop_path"), APPLIED),
     **dict.fromkeys(("arch_lr", "arch_betas", "arch_weight_decay", "arch_start", "arch_every"), APPLIED),
-    **dict.fromkeys(("step_order", "batch_statistics", "form", "channels_last", "checkpointing"), APPLIED),
+    **dict.fromkeys(("step_order", "batch_statistics", "convolution", "channels_last", "checkpointing"), APPLIED),
     **dict.fromkeys(("compile_cells", "auxiliary_weight", "label_smoothing"), APPLIED),
     "train_on_selection": Rule(True, "the role selection must be trained on from the start or not at all"),
     **dict.fromkeys(("data.classes", "data.image_shape", "data.train", "data.test", "data.mean", "data.std"), DATA),

@@ -16,10 +16,10 @@ from torch.func import functional_call
 from robustnas.curvature import Hessian
 from robustnas.curvature.eigenvalue import bounded_ends
 from robustnas.data.batch import Batch, derived_seed
-from robustnas.networks import Connection, Full, Mixture, Supernet
+from robustnas.networks import Connection, Full, Mixture, Supernet, SupernetConfig
 from robustnas.networks.batchnorm_statistics import evaluating, frozen_batchnorm_statistics
 from robustnas.networks.blocks import Stem
-from robustnas.networks.bundle import Form
+from robustnas.networks.bundle import Convolution
 from robustnas.runtime.precision import full_precision
 from robustnas.spaces import Genotype, find_space
 from robustnas.strategies import (
@@ -111,7 +111,7 @@ class SearchModule(Module):
             weights that let rare classes count as much as others, see
             :func:`~robustnas.training.class_weights.balanced`, or a list. For labels they weigh the positive samples.
         batch_statistics: Whether evaluation normalises by the batch, not by running statistics.
-        form: How the supernet computes separable convolutions.
+        convolution: How the supernet computes separable convolutions.
         channels_last: Memory format of the images; ``None`` chooses what is fast on the device.
         checkpointing: Whether activations of cells are computed again in the backward pass, to save memory.
         compile_cells: Whether cells are compiled by ``torch.compile``, which takes minutes at the start.
@@ -163,7 +163,7 @@ class SearchModule(Module):
         stem: Stem = "cifar",
         class_weights: ClassWeights = None,
         batch_statistics: bool = False,
-        form: Form = "auto",
+        convolution: Convolution = "auto",
         channels_last: bool | None = None,
         checkpointing: bool = False,
         compile_cells: bool = False,
@@ -197,10 +197,12 @@ class SearchModule(Module):
         self.task, self.seed, self.automatic_optimization = task, seed, False
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derived_seed(seed, "initial"))
-            self.supernet = Supernet(
-                self.space, channels, layers, cells, num_classes, image_channels, stem, False, batch_statistics, form,
-                channels_last, checkpointing, connection,
+            config = SupernetConfig(
+                channels, layers, cells, num_classes, image_channels, stem, batch_statistics=batch_statistics,
+                convolution=convolution, channels_last=channels_last, checkpointing=checkpointing,
+                connection=connection,
             )  # fmt: skip
+            self.supernet = Supernet(self.space, config=config)
             self.alphas, self.betas = alpha.initial(self.space, alpha_init, edge_weights)
         self.task_loss = loss_of(task)
         self.train_metrics = metrics_of(task, num_classes, "train/", persistent=True)
