@@ -70,7 +70,7 @@ def by_cell(search: SearchModule, batch: Batch) -> dict[str, list[Tensor]]:
     own: dict[str, list[Tensor]] = {kind: [] for kind in mixtures}
     weights = {name: weight.detach() for name, weight in search.supernet.named_parameters()}
     with frozen_batchnorm_statistics(search.supernet), _own_mixtures(search, mixtures, own):
-        loss = search.loss(batch, mixtures, weights)
+        loss, _ = search.loss(batch, mixtures, weights)
     leaves = [leaf for kind in mixtures for leaf in own[kind]]
     reached = bool(leaves) and loss.requires_grad
     slopes = iter(grad(loss, leaves, materialize_grads=True) if reached else map(torch.zeros_like, leaves))

@@ -225,11 +225,8 @@ class Profiler:
         return CostTable(space.name, operations, kinds, rest, {**asdict(replace(self, space=space.name)), **here})
 
     def _body(self, space: SearchSpace, candidates: Mapping[str, list[Candidate]]) -> Skeleton:
-        config = SupernetConfig(
-            self.channels, self.layers, self.cells, self.num_classes, self.image_shape[0], self.stem,
-            affine=True, pool_norm=False,
-        )  # fmt: skip
-        return build_skeleton(space, candidates, config)
+        size = (self.channels, self.layers, self.cells, self.num_classes, self.image_shape[0])
+        return build_skeleton(space, candidates, SupernetConfig(*size, self.stem, affine=True, pool_norm=False))
 
     def _places(self, space: SearchSpace) -> list[_Place]:
         """Every operation of every cell, with the size of the images that enter it."""

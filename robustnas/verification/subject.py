@@ -242,7 +242,7 @@ def numbers(running: Trainer) -> dict[str, Tensor]:
     module: Any = running.lightning_module
     found = {f"state {name}": value for name, value in module.state_dict().items() if isinstance(value, Tensor)}
     found = {name: value for name, value in found.items() if "metrics." not in name and "means." not in name}
-    found |= {f"candidates {kind}": kept for kind, kept in module.active_mask.items()}
+    found |= {f"candidates {kind}": kept for kind, kept in module.architecture.active_mask.items()}
     for k, optimizer in enumerate(running.optimizers):
         held = optimizer.state_dict()
         for index, values in held["state"].items():

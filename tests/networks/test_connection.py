@@ -18,7 +18,7 @@ from robustnas.networks import Connection, Full, Mixture, PartialChannels, Super
 from robustnas.networks.bundle import Convolution
 from robustnas.networks.connection import shuffle
 from robustnas.spaces import DARTS, S1, NASBench201, SearchSpace
-from robustnas.training.alpha import edge_weights
+from robustnas.training.architecture_parameters import edge_weights
 
 DEPTH: dict[str, dict[str, int]] = {"darts": {"layers": 3}, "nasbench201": {"cells": 1}}
 

@@ -1,4 +1,8 @@
-"""Where in an epoch a checkpoint stands, so that a run goes on from any of them exactly."""
+"""Lightning's counters of epochs and steps: where a run stands, whether it ends, and how it is set back.
+
+Lightning offers no public way to ask whether the validation of an epoch is still to come, to resume before it, or to
+run epochs again. `tests/training/test_lightning.py` notices when a counter that is used here changes.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,48 @@ from typing import Any
 
 import torch.distributed as dist
 from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.utilities import CombinedLoader
 from torch import Tensor
 from torchmetrics import Metric
+
+
+def trainer_of(module: LightningModule) -> Trainer | None:
+    """The trainer of a module, if it has one: Lightning's own attribute raises where there is none."""
+    return module._trainer
+
+
+def mark_updated(metric: Metric) -> None:
+    """Have a metric that was restored from a checkpoint count as updated: otherwise its value is taken for missing."""
+    metric._update_count = 1
+
+
+def epochs_over(trainer: Trainer) -> int:
+    """How many epochs have run to their end, the validation included."""
+    loop: Any = trainer.fit_loop
+    return int(loop.epoch_progress.current.processed)
+
+
+def training_ends(trainer: Trainer) -> bool:
+    """Whether the epoch that ends is the last one; asked in ``on_train_epoch_end`` of the module."""
+    out_of_steps = 0 < trainer.max_steps <= trainer.global_step
+    return trainer.should_stop or out_of_steps or trainer.current_epoch + 1 == trainer.max_epochs
+
+
+def ends_after(trainer: Trainer) -> bool:
+    """Whether training is over once the epoch that has ended is saved; asked by the last callback of an epoch."""
+    loop: Any = trainer.fit_loop
+    epochs, steps = loop.max_epochs or -1, trainer.max_steps
+    return bool(
+        -1 < epochs <= loop.epoch_progress.current.processed
+        or -1 < steps <= trainer.global_step
+        or (trainer.should_stop and loop._can_stop_early)
+    )
+
+
+def loop_states(trainer: Trainer) -> dict[str, Any]:
+    """States of the loops before they begin, in the form that a checkpoint holds them."""
+    loops: Any = {"fit_loop": trainer.fit_loop, "validate_loop": trainer.validate_loop, "test_loop": trainer.test_loop}
+    return {name: loop.state_dict() for name, loop in loops.items()}
 
 
 def steps_over(trainer: Trainer) -> bool:
@@ -50,6 +94,26 @@ def settle_position(trainer: Trainer, checkpoint: Mapping[str, Any]) -> bool:
         for count in (held["epoch_progress"]["total"], held["epoch_progress"]["current"]):
             count["processed"] += 1
     return follows
+
+
+def rewind(trainer: Trainer, epochs: int) -> None:
+    """Set the number of the epoch back; that of the steps, from which random numbers follow, goes on.
+
+    Everything that depends on the epoch (schedules, the order of batches, when the training ends) then does so as it
+    did before. The trainer's own counter is what checkpoints hold, so that resuming needs nothing else. The record
+    has one row for every epoch that was run, in the order they were; files named by an epoch are those of its last run.
+
+    Args:
+        trainer: The trainer, between two epochs.
+        epochs: By how many epochs.
+    """
+    progress: Any = trainer.fit_loop.epoch_progress.current
+    for count in ("ready", "started", "processed", "completed"):
+        setattr(progress, count, getattr(progress, count) - epochs)
+    for loader in CombinedLoader(trainer.train_dataloader).flattened:
+        set_epoch = getattr(getattr(loader, "sampler", None), "set_epoch", None)
+        if callable(set_epoch):  # told another number than the next, they start that one anew
+            set_epoch(progress.processed - 1)
 
 
 def of_each_process(module: LightningModule) -> list[dict[str, Tensor]]:
