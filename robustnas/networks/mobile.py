@@ -155,16 +155,17 @@ class MobileSkeleton(Skeleton, name="mobile"):
                 on_edge = [c for c in candidates["chain"] if (c.source, c.node) == (edge.source, edge.node)]
                 self.cells.append(Block(on_edge, before, after, stride if k == 0 else 1, k > 0, config))
                 before = after
+        self.kinds = ["chain"] * len(self.cells)
         self.mix = _ConvNorm(before, last, 1, 1)
         self.classifier = nn.Linear(last, config.num_classes)
 
     def forward(
-        self, images: Tensor, weights: Mapping[str, MixtureWeights] | None, drop_path: float = 0.0
+        self, images: Tensor, weights: Sequence[MixtureWeights] | None, drop_path: float = 0.0
     ) -> tuple[Tensor, Tensor | None]:
         self.check(images)
         x = self.first(State(self.stem(images)), (0,), None)
-        for block in self.cells:
-            x = self.run(block, (x,), None if weights is None else weights["chain"], drop_path)
+        for k, block in enumerate(self.cells):
+            x = self.run(block, (x,), None if weights is None else weights[k], drop_path)
         return self.classifier(self.mix(x).mean(dim=(2, 3))), None
 
 

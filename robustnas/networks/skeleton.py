@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 from functools import partial
+from itertools import repeat
 from typing import Any, ClassVar
 
 import torch
@@ -36,11 +37,15 @@ class Skeleton(nn.Module, ABC):
         config: Size, and how operations are built.
 
     Attributes:
+        cells: The cells, in the order in which they are computed.
+        kinds: Kind of each cell, in the same order.
         shrink: What the network divides the size of images by.
         auxiliary_heads: Whether the constructor takes ``auxiliary``, an auxiliary head.
     """
 
     builders: ClassVar[dict[str, type[Skeleton]]] = {}
+    cells: nn.ModuleList | nn.ModuleDict
+    kinds: list[str]
     shrink: int
     auxiliary_heads: ClassVar[bool] = False
 
@@ -55,9 +60,19 @@ class Skeleton(nn.Module, ABC):
 
     @abstractmethod
     def forward(
-        self, images: Tensor, weights: Mapping[str, MixtureWeights] | None, drop_path: float = 0.0
+        self, images: Tensor, weights: Sequence[MixtureWeights] | None, drop_path: float = 0.0
     ) -> tuple[Tensor, Tensor | None]:
-        """Outputs of the classifier, ``[batch, classes]``, and of the auxiliary head where there is one."""
+        """Outputs of the classifier, ``[batch, classes]``, and of the auxiliary head where there is one.
+
+        Args:
+            images: ``[batch, image_channels, h, w]``.
+            weights: Weights of the candidates, for each cell in order; ``None`` for ones.
+            drop_path: In training, probability that the output of an edge is dropped for a sample.
+        """
+
+    def ordered_cells(self) -> list[nn.Module]:
+        """The cells in the order of ``kinds``."""
+        return list(self.cells.values() if isinstance(self.cells, nn.ModuleDict) else self.cells)
 
     def check(self, images: Tensor) -> None:
         """Refuse images of a wrong shape.
@@ -141,7 +156,7 @@ class DARTSSkeleton(Skeleton, name="darts"):
             self.stem = StemConv(config.image_channels, 3 * channels)
             before, last, reduced = 3 * channels, 3 * channels, False
         self.cells = nn.ModuleList()
-        self.kinds: list[str] = []
+        self.kinds = []
         self.auxiliary_at = 2 * layers // 3 if auxiliary else -1
         for k in range(layers):
             kind = "reduce" if k in reductions else "normal"
@@ -156,15 +171,15 @@ class DARTSSkeleton(Skeleton, name="darts"):
         self.classifier = nn.Linear(last, config.num_classes)
 
     def forward(
-        self, images: Tensor, weights: Mapping[str, MixtureWeights] | None, drop_path: float = 0.0
+        self, images: Tensor, weights: Sequence[MixtureWeights] | None, drop_path: float = 0.0
     ) -> tuple[Tensor, Tensor | None]:
         self.check(images)
         s0 = s1 = self.stem(images) if hasattr(self, "stem") else self.stem0(images)
         if hasattr(self, "stem1"):
             s1 = self.stem1(s0)
         auxiliary = None
-        for k, (cell, kind) in enumerate(zip(self.cells, self.kinds, strict=True)):
-            s0, s1 = s1, self.run(cell, (s0, s1), None if weights is None else weights[kind], drop_path)
+        for k, cell in enumerate(self.cells):
+            s0, s1 = s1, self.run(cell, (s0, s1), None if weights is None else weights[k], drop_path)
             if k == self.auxiliary_at and self.training:
                 auxiliary = self.auxiliary(s1)
         return self.classifier(s1.mean(dim=(2, 3))), auxiliary
@@ -198,24 +213,23 @@ class NASBench201Skeleton(Skeleton, name="nasbench201"):
             for _ in range(config.cells or space.rules.default_depth):
                 cell = Cell(space.cells["cell"], candidates["cell"], (channels,), channels, (), config)
                 self.cells[str(len(self.cells) + len(self.res))] = cell
+        self.kinds = ["cell"] * len(self.cells)
         self.lastact = nn.Module()
         self.lastact.bn = nn.BatchNorm2d(channels)
         self.classifier = nn.Linear(channels, config.num_classes)
 
     def forward(
-        self, images: Tensor, weights: Mapping[str, MixtureWeights] | None, drop_path: float = 0.0
+        self, images: Tensor, weights: Sequence[MixtureWeights] | None, drop_path: float = 0.0
     ) -> tuple[Tensor, Tensor | None]:
         return self.classifier(self.features(images, weights, drop_path)), None
 
-    def features(self, images: Tensor, weights: Mapping[str, MixtureWeights] | None, drop_path: float = 0.0) -> Tensor:
+    def features(self, images: Tensor, weights: Sequence[MixtureWeights] | None, drop_path: float = 0.0) -> Tensor:
         """Pooled features before the classifier, ``[batch, 4 * channels]``."""
         self.check(images)
         x = self.stem(images)
+        of_cells: Iterator[MixtureWeights | None] = iter(weights) if weights is not None else repeat(None)
         for k in map(str, range(len(self.cells) + len(self.res))):
-            if k in self.res:
-                x = self.res[k](x)
-            else:
-                x = self.run(self.cells[k], (x,), None if weights is None else weights["cell"], drop_path)
+            x = self.res[k](x) if k in self.res else self.run(self.cells[k], (x,), next(of_cells), drop_path)
         features: Tensor = F.relu(self.lastact.bn(x)).mean(dim=(2, 3))  # type: ignore[operator]
         return features
 

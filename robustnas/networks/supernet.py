@@ -53,7 +53,8 @@ class Supernet(Edgewise):
 
         Args:
             images: ``[batch, image_channels, h, w]``.
-            mixtures: Kind of cell to its mixture.
+            mixtures: Kind of cell to its mixture. A mixture under the name of a cell, the kind and its place among all
+                cells such as ``normal.0``, counts for that cell alone.
             drop_path: In training, probability that the output of an edge is dropped for a sample.
 
         Returns:
@@ -62,11 +63,21 @@ class Supernet(Edgewise):
         Raises:
             ValueError: If mixtures or images have another shape than the network wants.
         """
-        if set(mixtures) != set(self.space.cells):
-            raise ValueError(f"Expected `mixtures` for the cells {list(self.space.cells)}, but got {list(mixtures)}.")
-        weights = {kind: MixtureWeights(mixtures[kind].validate(kind, cell)) for kind, cell in self.space.cells.items()}
+        weights = self.cell_weights(mixtures)
         logits: Tensor = self.body(in_format(images, self.config.channels_last), weights, drop_path)[0]
         return logits
+
+    def cell_weights(self, mixtures: Mapping[str, Mixture]) -> list[MixtureWeights]:
+        """Weights of the candidates of each cell, in the order in which cells are computed; see :meth:`forward`."""
+        names = [(f"{kind}.{place}", kind) for place, kind in enumerate(self.body.kinds)]
+        used = [own if own in mixtures else kind for own, kind in names]
+        if set(used) != set(mixtures) and set(mixtures) != set(self.space.cells):
+            raise ValueError(f"Expected `mixtures` for the cells {list(self.space.cells)}, but got {list(mixtures)}.")
+        weights = {}
+        for name, mixture in mixtures.items():
+            kind = name.partition(".")[0]
+            weights[name] = MixtureWeights(mixture.validate(kind, self.space.cells[kind]))
+        return [weights[name] for name in used]
 
 
 def all_candidates(space: SearchSpace) -> dict[str, list[Candidate]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -24,6 +24,7 @@ class ArchitectureParameters:
         relaxation: How α becomes weights of operations.
         deviation: Standard deviation of the initial values.
         edge_weights: Whether there is a β.
+        kinds: Kind of each cell of the supernet, in the order in which they are computed.
 
     Attributes:
         candidate_mask: Which columns of α stand for a candidate, by kind of cell, boolean ``[edges, operations]``.
@@ -31,8 +32,11 @@ class ArchitectureParameters:
         zero_mask: Which of them are called ``none`` and give nothing.
     """
 
-    def __init__(self, space: SearchSpace, relaxation: Relaxation, deviation: float, edge_weights: bool) -> None:
+    def __init__(
+        self, space: SearchSpace, relaxation: Relaxation, deviation: float, edge_weights: bool, kinds: Sequence[str]
+    ) -> None:
         self.space, self.relaxation = space, relaxation
+        self.cell_names = {k: [f"{k}.{i}" for i, kind in enumerate(kinds) if kind == k] for k in space.cells}
         cells = space.cells.items()
         self.alphas = nn.ParameterDict({k: nn.Parameter(deviation * torch.randn(c.shape)) for k, c in cells})
         weighed = {k: nn.Parameter(deviation * torch.randn(len(c.edges))) for k, c in cells if edge_weights}
@@ -59,12 +63,14 @@ class ArchitectureParameters:
         return edge_weights(self.space.cells[kind], self.betas[kind]) if kind in self.betas else None
 
     def mixtures(self, context: StepContext) -> dict[str, Mixture]:
-        """The mixture of each kind of cell, differentiable in α."""
+        """The mixture of each kind of cell, or of each cell where the relaxation asks for it, differentiable in α."""
         found = {}
         for kind, alpha in self.legal_alphas().items():
-            mixture = self.relaxation.mixture(alpha, self._at(context, kind))
-            found[kind] = mixture.restricted(self.active_mask[kind]) if self.pruned else mixture
-        return {kind: replace(mixture, edges=self.edge_weights(kind)) for kind, mixture in found.items()}
+            for name in self.cell_names[kind] if self.relaxation.per_cell else (kind,):
+                mixture = self.relaxation.mixture(alpha, self._at(context, kind))
+                mixture = mixture.restricted(self.active_mask[kind]) if self.pruned else mixture
+                found[name] = replace(mixture, edges=self.edge_weights(kind))
+        return found
 
     def shares(self) -> dict[str, Tensor]:
         """Share of each operation in its edge, by kind of cell, ``[edges, operations]``; zero for those that left."""

@@ -64,7 +64,7 @@ class NASNetCase:
 
     def __call__(self, images: Tensor, mixtures: dict[str, Mixture]) -> Tensor:
         weights = {kind: MixtureWeights(mixtures[kind].validate(kind, cell)) for kind, cell in self.space.cells.items()}
-        return self.body(images, weights)[0]
+        return self.body(images, [weights[kind] for kind in self.body.kinds])[0]
 
 
 CASES = {"gdas_nb201": (NASBench201Case, True), "gdas_darts": (NASNetCase, False)}

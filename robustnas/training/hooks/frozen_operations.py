@@ -63,14 +63,9 @@ def _held(parameter: nn.Parameter, optimizer: torch.optim.Optimizer) -> dict[str
 
 def _at_rest(supernet: Supernet, mixtures: Mapping[str, Mixture]) -> Iterator[tuple[nn.Parameter, Slices | None]]:
     """Parameters of operations that were not computed, with the slices that rest; ``None`` for all of them."""
-    cells = supernet.space.cells
-    weights = {kind: MixtureWeights(mixture) for kind, mixture in mixtures.items()}
-    for cell in supernet.modules():
-        if isinstance(cell, Cell):
-            kind = next(kind for kind in cells if cells[kind] is cell.space)
-            yield from _in_cell(cell, weights[kind])
-        elif isinstance(cell, Block):
-            yield from _in_cell(cell, weights["chain"])
+    for cell, weights in zip(supernet.body.ordered_cells(), supernet.cell_weights(mixtures), strict=True):
+        assert isinstance(cell, Cell | Block)
+        yield from _in_cell(cell, weights)
 
 
 def _in_cell(cell: Cell | Block, weights: MixtureWeights) -> Iterator[tuple[nn.Parameter, Slices | None]]:
