@@ -17,6 +17,7 @@ from robustnas.data import ImageData
 from robustnas.data.roles import check_roles
 from robustnas.runtime.precision import settings
 from robustnas.training.description import KEY, plain
+from robustnas.training.lightning.loops import Place
 
 Options = dict[str, Any]
 
@@ -130,24 +131,6 @@ def _flat(arguments: Mapping[str, Any], prefix: str = "") -> Options:
 def _plain(value: Any) -> Any:
     value = plain(value)
     return value if value is None or isinstance(value, (bool, int, float, str, list, dict)) else str(value)
-
-
-class Place(NamedTuple):
-    """Where a checkpoint stands: epochs that are over, steps that are taken, and whether it is inside an epoch."""
-
-    epochs: int
-    steps: int
-    inside: bool
-
-    @classmethod
-    def of(cls, checkpoint: Mapping[str, Any]) -> Place:
-        """Where a whole checkpoint stands."""
-        progress = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]
-        over = int(progress["processed"])
-        return cls(over, int(checkpoint["global_step"]), int(progress["started"]) > over)
-
-    def __str__(self) -> str:
-        return f"step {self.steps}, inside epoch {self.epochs}," if self.inside else f"epoch {self.epochs}"
 
 
 def changes_of(checkpoint: Mapping[str, Any], given: Mapping[str, Any], trains_on: bool) -> dict[str, Change]:

@@ -18,13 +18,13 @@ from typing_extensions import Self
 from robustnas.data import Role
 from robustnas.training.bf16 import slow_bf16
 from robustnas.training.carrying import carry
-from robustnas.training.changes import Change, Options, Place, changes_of, options_of, sentences
+from robustnas.training.changes import Change, Options, changes_of, options_of, sentences
 from robustnas.training.checks import check_fit
 from robustnas.training.class_weights import ClassWeights, balanced_on, check_class_weights, initial
 from robustnas.training.combinations import without_effect
 from robustnas.training.description import KEY, describe, load
 from robustnas.training.finite import Finite, Named, check_saved, norm_of
-from robustnas.training.lightning.loops import mark_updated, of_each_process, settle_position, trainer_of
+from robustnas.training.lightning.loops import Place, mark_updated, of_each_process, settle_position, trainer_of
 from robustnas.training.recorder import RunRecorder
 from robustnas.training.replica_check import check_start
 from robustnas.training.tasks import SampleMean, Task

@@ -15,6 +15,7 @@ from robustnas.spaces import Genotype, SearchSpace
 from robustnas.strategies import LargestDrop, Strongest
 from robustnas.strategies.decisions import Decision, Decisions, Evaluate, Score
 from robustnas.training.hooks.base import SearchHook
+from robustnas.training.lightning.loops import set_max_epochs
 from robustnas.training.lightning.progress import progress, say
 from robustnas.training.recorder import run_folder
 from robustnas.training.scoring import Scoring, image_data, score_as_json
@@ -96,7 +97,7 @@ class PerturbationSelection(SearchHook):
 
     def teardown(self) -> None:
         """Leave the trainer as it was."""
-        self.search.trainer.fit_loop.max_epochs = self._asked
+        set_max_epochs(self.search.trainer, self._asked)
 
     @property
     def rate(self) -> float:
@@ -133,7 +134,7 @@ class PerturbationSelection(SearchHook):
 
     def _set_epochs(self) -> None:
         assert self.search_epochs is not None
-        self.search.trainer.fit_loop.max_epochs = self.search_epochs + self.selection.epochs(self.space)
+        set_max_epochs(self.search.trainer, self.search_epochs + self.selection.epochs(self.space))
 
     @torch.no_grad()
     def _decide(self) -> None:

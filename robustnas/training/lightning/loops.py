@@ -7,7 +7,7 @@ run epochs again. `tests/training/test_lightning.py` notices when a counter that
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch.distributed as dist
 from pytorch_lightning import LightningModule, Trainer
@@ -53,6 +53,29 @@ def loop_states(trainer: Trainer) -> dict[str, Any]:
     """States of the loops before they begin, in the form that a checkpoint holds them."""
     loops: Any = {"fit_loop": trainer.fit_loop, "validate_loop": trainer.validate_loop, "test_loop": trainer.test_loop}
     return {name: loop.state_dict() for name, loop in loops.items()}
+
+
+class Place(NamedTuple):
+    """Where a checkpoint stands: epochs that are over, steps that are taken, and whether it is inside an epoch."""
+
+    epochs: int
+    steps: int
+    inside: bool
+
+    @classmethod
+    def of(cls, checkpoint: Mapping[str, Any]) -> Place:
+        """Where a checkpoint stands; it must be complete."""
+        progress = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]
+        over = int(progress["processed"])
+        return cls(over, int(checkpoint["global_step"]), int(progress["started"]) > over)
+
+    def __str__(self) -> str:
+        return f"step {self.steps}, inside epoch {self.epochs}," if self.inside else f"epoch {self.epochs}"
+
+
+def set_max_epochs(trainer: Trainer, epochs: int | None) -> None:
+    """Change the number of epochs of a trainer that exists: ``Trainer.max_epochs`` can only be read."""
+    trainer.fit_loop.max_epochs = epochs
 
 
 def steps_over(trainer: Trainer) -> bool:
