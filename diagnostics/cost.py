@@ -8,7 +8,7 @@ from robustnas.diagnostics.diagnostic import Diagnostic
 
 from robustnas.cost import CostTable, Profiler
 from robustnas.data import Probe
-from robustnas.training.progress import say
+from robustnas.training.lightning.progress import say
 from robustnas.training.search import SearchModule
 
 MEASURES: tuple[Literal["parameters", "flops"], ...] = ("parameters", "flops")

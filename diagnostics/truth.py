@@ -12,7 +12,7 @@ from robustnas.data import Probe
 from robustnas.runs.record import write_json
 from robustnas.spaces import Genotype
 from robustnas.tabular import Table
-from robustnas.training.progress import say
+from robustnas.training.lightning.progress import say
 from robustnas.training.recorder import run_folder
 from robustnas.training.search import SearchModule
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 COMPARED = ("val/top1", "gap/discrete_accuracy", "shares/parameter_free", "alpha/entropy", "curvature/max")
 ALWAYS = ("space", "channels", "lr", "arch_lr", "arch_weight_decay", "seed")
-NEVER = ("num_classes", "image_channels", "task", "form", "channels_last", "checkpointing")
+NEVER = ("num_classes", "image_channels", "task", "convolution", "channels_last", "checkpointing")
 
 
 class TensorBoardView(Diagnostic):

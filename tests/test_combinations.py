@@ -102,8 +102,7 @@ def test_a_combination_beyond_the_papers_runs_from_yaml(tmp_path: Path, name: st
 
 
 def _held(search: Any, part: str) -> object:
-    held = {"stopping": lambda: search.early_stopping.stopping, "connection": lambda: next(_connections(search))}
-    return held.get(part, lambda: getattr(search, part))()
+    return next(_connections(search)) if part == "connection" else getattr(search, part)
 
 
 def _connections(search: Any) -> Any:

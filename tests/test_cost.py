@@ -52,7 +52,7 @@ def test_a_genotype_costs_what_its_network_does(name: str) -> None:
         with torch.device("meta"):
             network = DiscreteNetwork(
                 space, genotype, profiler.channels, profiler.layers, profiler.cells, profiler.num_classes,
-                profiler.image_shape[0], profiler.stem, form="separable",
+                profiler.image_shape[0], profiler.stem, convolution="separable",
             ).eval()  # fmt: skip
             with FlopCounterMode(display=False) as counter:
                 network(torch.empty(1, *profiler.image_shape))

@@ -19,6 +19,7 @@ from robustnas.curvature.spectrum import row_blocks
 from robustnas.data import Batch
 from robustnas.networks import Mixture, Supernet
 from robustnas.spaces import find_space
+from robustnas.training.curvature import last_batch_eigenvalue
 
 CASES = {"hessian_s1": "S1", "hessian_s2": "S2", "hessian_darts": "DARTS"}
 DECAY = 1e-3  # weight decay of α, which the original counts in
@@ -181,14 +182,14 @@ class Look(Callback):
     """Measures the curvature after the first step, and what that leaves behind."""
 
     def on_train_batch_end(self, trainer: Trainer, module: DARTS, outputs: Any, batch: Any, batch_idx: int) -> None:
-        def default_diagnostics() -> dict[str, Any]:
+        def everything() -> dict[str, Any]:
             state = {name: value.clone() for name, value in module.state_dict().items()}
             state |= {f"slope of {name}": p.grad.clone() for name, p in module.named_parameters() if p.grad is not None}
             return state | {"random numbers": torch.get_rng_state()}
 
-        before, modes = default_diagnostics(), [part.training for part in module.modules()]
-        self.value, _ = module.last_batch_eigenvalue(batch["arch"])
-        after = default_diagnostics()
+        before, modes = everything(), [part.training for part in module.modules()]
+        self.value, _ = last_batch_eigenvalue(module, batch["arch"])
+        after = everything()
         assert before.keys() == after.keys()
         assert [name for name in before if not torch.equal(before[name], after[name])] == []
         assert modes == [part.training for part in module.modules()]

@@ -150,7 +150,7 @@ def test_along_the_top_eigenvectors_the_loss_bends_as_the_eigenvalues_say() -> N
     landscape = measure(search, doubled, "eigenvectors", radius, 3, 0)
     weights = {name: weight.detach() for name, weight in search.supernet.named_parameters()}
     with frozen_batchnorm_statistics(search.supernet):
-        loss = search.loss(doubled[0], search.mixtures(search.context("arch")), weights)
+        loss, _ = search.loss(doubled[0], search.mixtures(search.context("arch")), weights)
     top = torch.linalg.eigvalsh(Hessian(loss, list(search.alphas.values())).dense())[-2:].flip(0)
     plane = landscape.plane
     bends = [(plane[2, 1] - 2 * plane[1, 1] + plane[0, 1]), (plane[1, 2] - 2 * plane[1, 1] + plane[1, 0])]

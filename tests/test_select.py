@@ -123,11 +123,10 @@ def test_the_strongest_of_a_search_that_decided_itself_are_those_before_it_did(s
         == 0
     )
     module = load(folder / "last.ckpt", SearchModule)
-    assert module.perturbation_selection is not None
     assert module.genotype() == Run(folder).genotype()
     assert main(["select", str(folder)]) == 0
     assert Run(folder / "strongest").genotype() == Strongest().genotype(
-        NASBench201, module.perturbation_selection.strengths
+        NASBench201, module.hooks["perturbation_selection"].weights
     )
 
 

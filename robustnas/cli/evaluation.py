@@ -62,7 +62,7 @@ def recipe_of(space: str) -> str:
     Returns:
         A configuration file, to which the genotype and the data are still to be given.
     """
-    return str(files("robustnas.configs") / f"evaluate_{find_space(space).skeleton}.yaml")
+    return str(files("robustnas.configs") / find_space(space).rules.recipe)
 
 
 def section_of(folder: Path, name: str) -> dict[str, Any]:

@@ -103,7 +103,7 @@ def _axes(search: SearchModule, batch: Batch, directions: str, centre: Tensor, s
     if directions == "random":
         return [axis.to(centre) for axis in random_directions(len(centre), seed)]
     weights = {name: weight.detach() for name, weight in search.supernet.named_parameters()}
-    loss = search.loss(batch, search.mixtures(search.context("arch")), weights)
+    loss, _ = search.loss(batch, search.mixtures(search.context("arch")), weights)
     pairs, _ = extremes(Hessian(loss, list(search.alphas.values())), largest=2)
     return orthonormal([vector.to(centre) for vector in pairs.vectors.T])
 

@@ -20,6 +20,7 @@ from robustnas.spaces import Genotype
 from robustnas.strategies import BestOfSampled, Selection
 from robustnas.training import SearchModule, load
 from robustnas.training.description import plain
+from robustnas.training.hooks.perturbation_selection import PerturbationSelection
 
 
 def main(arguments: list[str]) -> None:
@@ -104,7 +105,7 @@ def _read(source: Path, folder: Path, module: SearchModule, selection: Selection
             "Expected `--selection` to be one that reads α or trains on, but BestOfSampled measures architectures when "
             "a search ends: give it to the search, as `robustnas fit ... --model.selection BestOfSampled`."
         )
-    genotype = selection.genotype(module.space, module.final_strengths())
+    genotype = selection.genotype(module.space, module.final_architecture_weights())
     configuration = source.parent / "config.yaml"
     if (folder / "last.ckpt").exists() or (folder / "manifest.json").exists():
         raise ValueError(f"Expected `--run` to be a folder without a run, but {folder} holds one.")
@@ -121,8 +122,8 @@ def _train_on(
     source: Path, folder: Path, module: SearchModule, selection: Selection, rest: list[str], again: str
 ) -> Genotype:
     """What a selection finds that trains on, in a run of its own."""
-    begun = module.perturbation_selection
-    if begun is not None and begun.began is not None:
+    begun = module.hooks.get("perturbation_selection")
+    if isinstance(begun, PerturbationSelection) and begun.began is not None:
         raise ValueError(
             f"Expected the checkpoint to be of a search that has not begun to select, but {source} holds "
             f"{len(begun.entries)} decisions; a checkpoint of epoch {begun.began - 1} would do."
@@ -155,7 +156,8 @@ def _searched(source: Path) -> int:
 def _check_same(started: Path, description: dict[str, Any], epochs: int) -> None:
     """Refuse to go on with another selection than was begun."""
     held = load(started, SearchModule)
-    begun = held.perturbation_selection.began if held.perturbation_selection is not None else None
+    hook = held.hooks.get("perturbation_selection")
+    begun = hook.began if isinstance(hook, PerturbationSelection) else None
     if held.description["init_args"]["selection"] != description or begun not in (None, epochs):
         raise ValueError(
             f"Expected `--run` to be a new folder, but {started.parent} holds a selection with other options, or from "

@@ -87,19 +87,17 @@ class Decisions:
         """
         return {kind: weight > 0 for kind, weight in self.apply({k: stay.float() for k, stay in kept.items()}).items()}
 
-    def restrict(self, strengths: Weights) -> dict[str, Tensor]:
-        """Strengths that only what agrees with the decisions can win.
+    def restrict(self, weights: Weights) -> dict[str, Tensor]:
+        """Architecture weights among which only operations that agree with the decisions can be selected.
 
         Args:
-            strengths: Kind of cell to strengths of operations, zero or more, ``[edges, operations]``.
+            weights: Kind of cell to architecture weights, zero or more, ``[edges, operations]``.
 
         Returns:
             The same, with -1 on all that was decided against: an edge counts as strong as what was decided on it.
         """
-        agreeing = self.kept(
-            {kind: torch.ones_like(strength, dtype=torch.bool) for kind, strength in strengths.items()}
-        )
-        return {kind: strength.where(agreeing[kind], -1.0) for kind, strength in strengths.items()}
+        agreeing = self.kept({kind: torch.ones_like(weight, dtype=torch.bool) for kind, weight in weights.items()})
+        return {kind: weight.where(agreeing[kind], -1.0) for kind, weight in weights.items()}
 
     def complete(self, space: SearchSpace) -> bool:
         """Whether nothing is left to decide."""

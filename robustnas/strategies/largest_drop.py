@@ -56,9 +56,9 @@ class LargestDrop(Selection):
         if self.lr is not None and not (self.lr > 0 and math.isfinite(self.lr)):
             raise ValueError(f"Expected `lr` to be positive, but got {self.lr}.")
 
-    def genotype(self, space: SearchSpace, strengths: Mapping[str, Tensor]) -> Genotype:
+    def genotype(self, space: SearchSpace, architecture_weights: Mapping[str, Tensor]) -> Genotype:
         """The strongest operations: what holds before anything is decided."""
-        return Strongest().genotype(space, strengths)
+        return Strongest().genotype(space, architecture_weights)
 
     def epochs(self, space: SearchSpace) -> int:
         edges, nodes = _turns(space)

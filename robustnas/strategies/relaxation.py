@@ -17,13 +17,15 @@ class Relaxation(ABC):
     Attributes:
         rests: Whether the weights of an operation that is not computed rest, instead of moving on by their momentum
             and weight decay.
+        per_cell: Whether each cell has a mixture of its own, instead of one for all cells of a kind.
     """
 
     rests = False
+    per_cell = False
 
     @abstractmethod
     def mixture(self, alpha: Tensor, context: StepContext) -> Mixture:
-        """Weigh the operations of one kind of cell.
+        """Weigh the operations of one kind of cell, or of one cell where ``per_cell`` is true.
 
         Args:
             alpha: Architecture parameters, ``[edges, operations]``; minus infinity where an edge has no

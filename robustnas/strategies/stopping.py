@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from robustnas.spaces import SearchSpace
 from robustnas.strategies.noise import DOUBTFUL, flat_growth, scatter
 
 NEGLIGIBLE = 1e-3  # curvature that is nothing to rise from
@@ -52,6 +53,9 @@ class Stopping(ABC):
     def reason(self, epochs: Sequence[int], values: Sequence[float]) -> str:
         """What a decision at the last measurement rests on, a sentence; nothing by default."""
         return ""
+
+    def check(self, space: SearchSpace) -> None:  # noqa: B027
+        """Refuse, before a search starts, a space in which nothing can be measured; by default none."""
 
     @abstractmethod
     def decide(self, epochs: Sequence[int], values: Sequence[float]) -> Stop | None:
@@ -103,6 +107,14 @@ class SkipDominance(Stopping):
             raise ValueError(
                 "Expected `most` and `start` to be zero or more and `every` at least 1, "
                 f"but got {self.most}, {self.start} and {self.every}."
+            )
+
+    def check(self, space: SearchSpace) -> None:
+        kind, cell = next(iter(space.cells.items()))
+        if all("skip_connect" not in edge.operations for edge in cell.edges):
+            raise ValueError(
+                f"Expected `space` to have skip connections beside `SkipDominance`, which counts them, but got "
+                f"{space.name}, whose cell {kind!r} has none."
             )
 
     def decide(self, epochs: Sequence[int], values: Sequence[float]) -> Stop | None:

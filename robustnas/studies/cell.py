@@ -104,7 +104,7 @@ def _spent(folder: Path) -> float:
 def _search(cell: Cell, progress: _Progress) -> None:
     def run(folder: Path) -> dict[str, Any]:
         done = lightning_cli.main(["fit", QUIET, *cell.search, f"--seed_everything={cell.seed}", *in_folder(folder)])
-        searched = getattr(getattr(done.model, "perturbation_selection", None), "searched", None)
+        searched = getattr(done.model.hooks.get("perturbation_selection"), "search_epochs", None)
         return {"searched": searched, "device": device_of(done)}
 
     progress.stage("search", run)

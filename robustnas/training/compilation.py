@@ -15,7 +15,7 @@ from robustnas.networks.cell import Cell
 from robustnas.networks.modules import Modules
 from robustnas.spaces import SearchSpace
 from robustnas.strategies import Relaxation, StepContext
-from robustnas.training import alpha
+from robustnas.training.architecture_parameters import start_of
 
 BACKEND = "inductor"
 GRAPHS = 64  # kinds of cells, widths and resolutions, each for steps of α, of the weights, and evaluation
@@ -32,8 +32,7 @@ def check_compilable(space: SearchSpace, relaxation: Relaxation, drop_path: floa
     Raises:
         ValueError: If other operations are computed in every step, or the probability changes with the epoch.
     """
-    kind, cell = next(iter(space.cells.items()))
-    start = alpha.masked(torch.zeros(cell.shape), alpha.candidate_mask(space)[kind])
+    start, _ = start_of(space)
     if relaxation.mixture(start, StepContext("weights", 0, 1, torch.Generator().manual_seed(0))).active is not None:
         raise ValueError(
             f"Expected `compile_cells` to be false beside the relaxation `{type(relaxation).__name__}`, which chooses "

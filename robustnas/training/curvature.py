@@ -25,7 +25,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -37,11 +37,9 @@ from robustnas.data import Batch, Probe
 from robustnas.data.batch import derived_seed
 from robustnas.networks.batchnorm_statistics import frozen_batchnorm_statistics
 from robustnas.runtime.precision import full_precision
-from robustnas.training.processes import process, total
+from robustnas.training.processes import Averaged, process, total
 from robustnas.training.scoring import image_data
-
-if TYPE_CHECKING:
-    from robustnas.training.search import SearchModule
+from robustnas.training.search_state import SearchState
 
 CHUNK = 32  # samples at most whose graph is held at a time
 TOLERANCE = 0.05
@@ -119,7 +117,7 @@ class ProbeHessian(Operator):
         return (self.weights @ self.parts[-1]).to(vector)
 
 
-def probe_batches(search: SearchModule, probe: Probe, samples: int) -> list[Batch]:
+def probe_batches(search: SearchState, probe: Probe, samples: int) -> list[Batch]:
     """The chunks that curvature is measured on.
 
     Args:
@@ -134,7 +132,7 @@ def probe_batches(search: SearchModule, probe: Probe, samples: int) -> list[Batc
     return probe.drawn("arch", samples, size, derived_seed(search.seed, "curvature"))
 
 
-def probe_hessian(search: SearchModule, batches: Sequence[Batch], shared: bool) -> ProbeHessian:
+def probe_hessian(search: SearchState, batches: Sequence[Batch], shared: bool) -> ProbeHessian:
     """The Hessian of α's loss in α and β on some chunks, see the module for its conventions.
 
     It must be used where running statistics stay, in full precision, and where the random state is put back.
@@ -154,8 +152,7 @@ def probe_hessian(search: SearchModule, batches: Sequence[Batch], shared: bool) 
         context = replace(search.context("arch"), generator=torch.Generator().manual_seed(seed))
         torch.manual_seed(seed)  # for operations that draw
         outputs = functional_call(search.supernet, weights, (batch.images, search.mixtures(context), 0.0))
-        loss: Tensor = search.penalty.total(search.loss_of(outputs, batch.targets), search.shares(), context)
-        return loss
+        return search.penalised(search.loss_of(outputs, batch.targets), context)
 
     losses = [partial(loss_on, batch) for batch in batches]
     return ProbeHessian(losses, [len(batch.targets) for batch in batches], search.arch_parameters, shared)
@@ -196,7 +193,7 @@ def measured(found: Bounded, hessian: ProbeHessian) -> Measured:
     return Measured(found.value, found.value + found.bound, deviation, found.products, chunks)
 
 
-def measure(search: SearchModule, samples: int) -> Measured:
+def measure(search: SearchState, samples: int) -> Measured:
     """Measure for the stopping rule, on all processes together.
 
     Args:
@@ -215,3 +212,22 @@ def measure(search: SearchModule, samples: int) -> Measured:
         full_precision(search.device.type),
     ):
         return largest(probe_hessian(search, probe_batches(search, probe, samples), shared=True))
+
+
+def last_batch_eigenvalue(search: SearchState, batch: Batch) -> tuple[float, float]:
+    """Largest eigenvalue of the Hessian of α's loss as RobustDARTS has it, and an upper bound.
+
+    Args:
+        search: The search, in training.
+        batch: The last batch of α's steps on this process. The Hessian is the mean over processes.
+
+    Returns:
+        Both, in α alone, as α's step saw the batch, with drop path and with α's weight decay.
+    """
+    weights = {name: weight.detach() for name, weight in search.supernet.named_parameters()}
+    still = frozen_batchnorm_statistics(search.supernet)
+    with still, torch.random.fork_rng(), full_precision(search.device.type):
+        hessian = Hessian(search.arch_loss(batch, weights), list(search.alphas.values()))
+        found, _ = bounded_ends(Averaged(hessian), 0.01)
+    value = found.value + search.arch_weight_decay
+    return value, value + found.bound

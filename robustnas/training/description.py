@@ -12,7 +12,7 @@ from pytorch_lightning import LightningModule
 from robustnas.runtime.safe_files import check_numbers, load_checkpoint
 from robustnas.runtime.trust import only_trusted, own_sentence
 from robustnas.spaces import SearchSpace
-from robustnas.training.contents import check_finite
+from robustnas.training.lightning.contents import check_finite
 
 Module = TypeVar("Module", bound=LightningModule)
 

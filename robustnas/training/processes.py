@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import torch
 import torch.distributed as dist
-from pytorch_lightning.strategies import DDPStrategy, StrategyRegistry
 from torch import Tensor, nn
 
 from robustnas.curvature import Operator
@@ -89,18 +88,3 @@ def broadcast(tensors: Sequence[Tensor]) -> None:
         dist.broadcast(flat, 0)
         for tensor, part in zip(same, flat.split([tensor.numel() for tensor in same]), strict=True):
             tensor.copy_(part.view_as(tensor))
-
-
-class FlatStrategy(DDPStrategy):
-    """Processes that start from one state, without the DDP wrapper: the search averages its gradients itself.
-
-    The wrapper's hooks see neither ``torch.autograd.grad`` nor second backward passes, so that with them the
-    processes would silently drift apart. On the command line: ``--trainer.strategy flat``.
-    """
-
-    def configure_ddp(self) -> None:
-        assert self.model is not None
-        broadcast([tensor.detach() for tensor in [*self.model.parameters(), *self.model.buffers()]])
-
-
-StrategyRegistry.register("flat", FlatStrategy, description="Gradients averaged by the search itself")

@@ -11,7 +11,7 @@ from pytorch_lightning.loggers import CSVLogger
 from torch import Tensor
 
 from robustnas.plotting.cells import save_drawing
-from robustnas.runs.record import SCHEMA, Run, write_json, write_text
+from robustnas.runs.record import Run, write_json, write_text
 from robustnas.runtime.csv_files import csv_text
 from robustnas.runtime.environment import environment
 from robustnas.runtime.precision import settings
@@ -21,8 +21,8 @@ class RunRecorder(Callback):
     """Writes the record of a run into the folder of its logger, file by file whole or not at all.
 
     ``manifest.json`` at the start, where each continuation is noted; after each epoch the genotype, α and one row of
-    ``metrics.csv``, and ``decisions.json`` once selection has begun to decide; at the end the final genotype. The rows
-    travel in the checkpoint, so that a resumed run has those of before.
+    ``metrics.csv``; at the end the final genotype. The rows travel in the checkpoint, so that a resumed run has those
+    of before.
     """
 
     def __init__(self) -> None:
@@ -84,8 +84,6 @@ class RunRecorder(Callback):
         if hasattr(search, "alphas"):
             run.write_alpha(epoch, {kind: alpha.detach().cpu().numpy() for kind, alpha in search.alphas.items()})
             run.write_genotype(search.genotype(), epoch)
-        if (phase := getattr(search, "perturbation_selection", None)) is not None and phase.entries:
-            write_json(run.path / "decisions.json", {"schema": SCHEMA, "decisions": phase.entries})
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         search: Any = pl_module

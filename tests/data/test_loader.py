@@ -65,10 +65,10 @@ def test_order_and_seeds_follow_from_seed_stream_and_epoch():
     assert torch.equal(before, torch.get_rng_state())
     later = loader(seed=1, stream="a")
     later.set_epoch(1)
-    default_diagnostics = [first, seen(loader(seed=2, stream="a")), seen(loader(seed=1, stream="b")), seen(later)]
-    orders = [[targets for targets, _ in batches] for batches in default_diagnostics]
+    everything = [first, seen(loader(seed=2, stream="a")), seen(loader(seed=1, stream="b")), seen(later)]
+    orders = [[targets for targets, _ in batches] for batches in everything]
     assert all(orders[i] != orders[j] for i in range(4) for j in range(i))
-    seeds = [seed for batches in default_diagnostics for _, seed in batches]
+    seeds = [seed for batches in everything for _, seed in batches]
     assert len(set(seeds)) == len(seeds)
 
 

@@ -24,6 +24,7 @@ from robustnas import diagnostics, variants
 from robustnas.data import Probe
 from robustnas.strategies import CurvatureRise, LargestDrop, RaiseDecay, ShareThreshold, Unrolled
 from robustnas.training.curvature import Measured
+from robustnas.training.hooks.base import SearchHook
 from robustnas.training.search import SearchModule
 
 QUICK = ("DARTS", "GDAS", "PCDARTS", "ProxylessNAS")
@@ -67,8 +68,10 @@ def test_a_watched_search_is_the_same_bit_for_bit(tmp_path: Path, variant: str) 
 class Rising(variants.RobustDARTS):
     """Its curvature rises in the fourth epoch, and after the return no more."""
 
-    def measure_curvature(self, batch: Any) -> Measured:
-        return Measured(9.0 if self.current_epoch == 3 and self.early_stopping.raised == 0 else 1.0)
+    def hooks_of_parts(self) -> list[SearchHook]:
+        (hook,) = super().hooks_of_parts()
+        hook.measure_curvature = lambda _: Measured(9.0 if (self.current_epoch, hook.raised) == (3, 0) else 1.0)
+        return [hook]
 
 
 BACK = RaiseDecay(CurvatureRise(window=1, lag=2, start=0, every=1))

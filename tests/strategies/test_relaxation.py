@@ -69,7 +69,7 @@ def test_places_without_a_candidate_have_no_weight_and_no_gradient() -> None:
     space = darts_like("Ragged", [operations[:width] for width in widths])
     search = SearchModule(space, channels=2, layers=3, alpha_init=1.0)
     legal = torch.tensor([[column < width for column in range(3)] for width in widths])
-    for kind, alpha in search.legal_alphas().items():
+    for kind, alpha in search.architecture.legal_alphas().items():
         assert torch.equal(alpha.isfinite(), legal), kind
     mixtures = search.mixtures(MOMENT)
     for mixture in mixtures.values():
@@ -88,5 +88,5 @@ def test_places_without_a_candidate_have_no_weight_and_no_gradient() -> None:
 def test_every_candidate_of_a_full_space_is_legal(space) -> None:
     depth = {"layers": 3} if space.skeleton == "darts" else {"cells": 1}
     search = SearchModule(space, channels=2, **depth)
-    for kind, alpha in search.legal_alphas().items():
+    for kind, alpha in search.architecture.legal_alphas().items():
         assert torch.equal(alpha, search.alphas[kind])

@@ -83,8 +83,8 @@ def search(method: str, folder: Path, *, batch_size: int, devices: int, **option
 def numbers(running: Any) -> dict[str, Tensor]:
     """All numbers of a search, and what it decided by."""
     module, found = running.lightning_module, state(running)
-    found |= {f"kept {kind}": kept for kind, kept in module.active_mask.items()}
-    found["watched"] = torch.tensor(module.early_stopping.values, dtype=torch.float64)
+    found |= {f"kept {kind}": kept for kind, kept in module.architecture.active_mask.items()}
+    found["watched"] = torch.tensor(getattr(module.hooks.get("early_stopping"), "values", []), dtype=torch.float64)
     found["steps"] = torch.tensor(running.global_step)
     return found
 

@@ -17,6 +17,7 @@ from runs import SMALLEST, StopAfter, differing, fit, rows, state
 from robustnas.strategies import CurvatureRise, LpSparsity, RaiseDecay, RandomPerturbation, ShareThreshold, Unrolled
 from robustnas.training.curvature import Measured
 from robustnas.training.description import load
+from robustnas.training.hooks.base import SearchHook
 from robustnas.training.hooks.rollback import Rollback, restore, state_of
 from robustnas.training.search import SearchModule
 
@@ -29,8 +30,10 @@ SMALL = {**SMALLEST["NASBench201"], "channels": 4, "image_channels": 1, "arch_lr
 class Scripted(RobustDARTS):
     """The eigenvalues are given."""
 
-    def measure_curvature(self, batch: Any) -> Measured:
-        return Measured(float(VALUES[self.early_stopping.raised][self.current_epoch]))
+    def hooks_of_parts(self) -> list[SearchHook]:
+        hook, *others = super().hooks_of_parts()
+        hook.measure_curvature = lambda batch: Measured(float(VALUES[hook.raised][self.current_epoch]))
+        return [hook, *others]
 
 
 def adaptive(kind: type[RobustDARTS] = Scripted, **options: Any) -> RobustDARTS:
@@ -74,9 +77,13 @@ def test_epochs_are_run_again_with_more_decay_until_it_would_be_too_much(tmp_pat
     assert len({tuple(seeds) for seeds in kept.seeds}) == 6
     assert [row["arch/weight_decay"] for row in rows(running)] == pytest.approx(decays, rel=1e-6)
     assert [row["arch/curvature"] for row in rows(running)] == [1, 1, 1, 2, 1, 1, 2, 999, 9999, 99999]
-    assert module.early_stopping.epochs == [0, 1, 2, 3, 4, 5]
-    assert module.early_stopping.values == [1, 1, 1, 999, 9999, 99999]
-    assert (module.early_stopping.left, module.early_stopping.stop, module.early_stopping.states) == (0, None, {})
+    assert module.hooks["early_stopping"].epochs == [0, 1, 2, 3, 4, 5]
+    assert module.hooks["early_stopping"].values == [1, 1, 1, 999, 9999, 99999]
+    assert (
+        module.hooks["early_stopping"].left,
+        module.hooks["early_stopping"].stop,
+        module.hooks["early_stopping"].states,
+    ) == (0, None, {})
 
 
 def test_after_a_return_the_search_is_bit_for_bit_as_at_the_end_of_that_epoch(tmp_path) -> None:
@@ -177,7 +184,7 @@ def test_a_resumed_search_is_the_undisturbed_one_bit_for_bit(tmp_path: Path, who
     if not name.startswith("decided"):  # at the end of an epoch, Lightning forgets its metrics
         assert rows(resumed) == rows(whole)
     assert decay_of(resumed) == decay_of(whole)
-    first, second = whole.lightning_module.early_stopping, resumed.lightning_module.early_stopping
+    first, second = whole.lightning_module.hooks["early_stopping"], resumed.lightning_module.hooks["early_stopping"]
     assert (second.epochs, second.values, second.raised) == (first.epochs, first.values, 2)
     assert torch.equal(second.early["cell"], first.early["cell"])
     for file in ("genotype.json", "genotypes/epoch_0003.json"):
@@ -189,15 +196,15 @@ def test_the_result_of_early_stopping_is_said_at_the_first_increase(tmp_path, ca
     with caplog.at_level(logging.INFO, "pytorch_lightning.utilities.rank_zero"):
         run(tmp_path, module)
     said = [text for text in caplog.messages if text.startswith(("Early", "Back"))]
-    early = module.selection.genotype(module.space, module.early_stopping.early)
+    early = module.selection.genotype(module.space, module.hooks["early_stopping"].early)
     assert said == [
         f"Early stopping would have ended after epoch 3 with {early}.",
         "Back from the end of epoch 3 to that of epoch 1, with weight decay 0.003.",
         "Back from the end of epoch 4 to that of epoch 2, with weight decay 0.03.",
     ]
-    assert torch.equal(module.early_stopping.early["cell"], module.early_stopping.kept[1]["cell"])
+    assert torch.equal(module.hooks["early_stopping"].early["cell"], module.hooks["early_stopping"].kept[1]["cell"])
     with torch.no_grad():
-        assert module.genotype() == module.selection.genotype(module.space, module.strengths())
+        assert module.genotype() == module.selection.genotype(module.space, module.architecture_weights())
     assert (tmp_path / "genotype.json").read_text() == (tmp_path / "genotypes/epoch_0005.json").read_text()
 
 
@@ -205,21 +212,21 @@ def test_the_eigenvalue_itself_sends_a_search_back(tmp_path) -> None:
     """Not a script: with a ratio of one, some measurement is higher than one before."""
     module = adaptive(RobustDARTS, stopping=RaiseDecay(CurvatureRise(1, 1, 1.0, 0, 1, samples=16), most=3e-3))
     running = run(tmp_path, module)
-    assert module.early_stopping.raised == 1
+    assert module.hooks["early_stopping"].raised == 1
     assert decay_of(running) == pytest.approx(3e-3)
     assert len(rows(running)) == 7
-    assert module.early_stopping.epochs == list(range(6))
+    assert module.hooks["early_stopping"].epochs == list(range(6))
 
 
 def test_a_checkpoint_holds_the_states_that_can_be_returned_to_and_executes_nothing(tmp_path) -> None:
     saver = ModelCheckpoint(tmp_path, "{step}", save_top_k=-1, save_on_train_epoch_end=True)
     run(tmp_path, adaptive(RobustDARTS, stopping=RaiseDecay(RULE)), callbacks=[saver], limit_val_batches=0)
-    held = torch.load(tmp_path / "step=10.ckpt", weights_only=True)["robustnas"]["watch"]
+    held = torch.load(tmp_path / "step=10.ckpt", weights_only=True)["robustnas"]["early_stopping"]
     assert list(held["states"]) == [0, 1]
     restored = load(tmp_path / "step=10.ckpt", SearchModule)
-    assert isinstance(restored.early_stopping, Rollback)
-    assert restored.early_stopping.stopping == RaiseDecay(RULE)
-    tensors = restored.early_stopping.states[1]["tensors"]
+    assert isinstance(restored.hooks["early_stopping"], Rollback)
+    assert restored.hooks["early_stopping"].stopping == RaiseDecay(RULE)
+    tensors = restored.hooks["early_stopping"].states[1]["tensors"]
     assert all(torch.equal(tensors[name], value) for name, value in restored.named_parameters())
     assert tensors.keys() == {name for name, _ in [*restored.named_parameters(), *restored.named_buffers()]}
 
@@ -236,11 +243,11 @@ def test_a_state_is_a_copy_and_restoring_it_copies_again(tmp_path) -> None:
                 for value in values.values():
                     value.zero_()
             optimizer.param_groups[0]["lr"] = 7.0
-        module.active_mask["cell"][:] = False
+        module.architecture.active_mask["cell"][:] = False
         running.lr_scheduler_configs[0].scheduler.last_epoch = 9
         restore(module, taken)
         assert differing(state(running), before) == []
-        assert module.active_mask["cell"].all()
+        assert module.architecture.active_mask["cell"].all()
         assert running.lr_scheduler_configs[0].scheduler.last_epoch == 1
 
 

@@ -126,7 +126,7 @@ def test_an_empty_selection_is_not_measured(tmp_path: Path) -> None:
     assert not any(name.startswith("val/") for name in running.callback_metrics)
     module = smallest(selection=LargestDrop(every=1))  # scores are taken on the role arch then
     fit(tmp_path, module, data=Made(fractions=(0.5, 0.5, 0.0)), limit_train_batches=1)
-    assert len(module.perturbation_selection.entries) == 6
+    assert len(module.hooks["perturbation_selection"].entries) == 6
 
 
 @pytest.mark.parametrize("task", ["classification", "regression"])

@@ -22,7 +22,8 @@ from robustnas.data import Batch, Probe
 from robustnas.networks import Mixture
 from robustnas.strategies import AdversarialPerturbation, StepContext
 from robustnas.strategies.perturbation import Mixtures
-from robustnas.training.processes import Averaged, FlatStrategy, average, average_buffers, broadcast
+from robustnas.training.lightning.flat_strategy import FlatStrategy
+from robustnas.training.processes import Averaged, average, average_buffers, broadcast
 
 HERE = Path(__file__).resolve()
 
