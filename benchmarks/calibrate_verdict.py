@@ -25,10 +25,11 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from robustnas.analysis import THRESHOLDS, History, Verdict, judge
+from robustnas.analysis import History, Verdict, judge
 from robustnas.analysis.architecture_statistics import PARAMETER_FREE
 from robustnas.analysis.calibration import Rate
 from robustnas.analysis.measures import by_chance, measures
+from robustnas.analysis.registry import thresholds
 from robustnas.runtime.csv_files import read_csv
 from robustnas.spaces import Genotype, NASBench201, SearchSpace
 from robustnas.spaces.find import KNOWN
@@ -108,7 +109,7 @@ def alarms(run: Recorded) -> dict[str, int]:
 def rates(runs: list[Recorded], raised: list[dict[str, int]]) -> dict[str, Rate]:
     """Hits, false alarms and lead of every sign and state that can be seen in these runs."""
     table = {}
-    for name in (*(row.name for row in THRESHOLDS), *STATES):
+    for name in (*(row.name for row in thresholds()), *STATES):
         leads = [
             run.taken_over - at[name]
             for run, at in zip(runs, raised, strict=True)
@@ -130,7 +131,7 @@ def cells(path: Path) -> dict[str, tuple[int, float, float]]:
     chance = by_chance(History(NASBench201, {}, {0: Genotype.from_nasbench201(rows[0][0])}))
     counted = {"skip_domination": frozenset({"skip_connect"}), "parameter_free_domination": PARAMETER_FREE}
     table = {"every cell": (len(rows), *(fmean(value < line for value in accuracies) for line in lines))}
-    for row in THRESHOLDS:
+    for row in thresholds():
         if row.name in counted:
             bound, free = row.bound(chance[row.series]), counted[row.name]
             named = [a for arch, a in rows if fmean(op in free for op in re.findall(r"(\w+)~", arch)) > bound]

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from robustnas.analysis.history import History
 from robustnas.analysis.measures import Series, avoidable, by_chance, curvature_rise, measures, skip_share, strongest
-from robustnas.analysis.thresholds import AT_RISK, POINTS, REMEDIES, THRESHOLDS, UNTOUCHED, Remedy, Threshold
+from robustnas.analysis.registry import thresholds
+from robustnas.analysis.thresholds import AT_RISK, POINTS, REMEDIES, UNTOUCHED, Remedy, Threshold
 from robustnas.analysis.verdict import Evidence, State, Take, Verdict
 from robustnas.runs.record import Run, write_text
 from robustnas.spaces import SearchSpace
@@ -27,10 +28,10 @@ def judge(history: History) -> Verdict:
     """Judge a search by all that is known of it, also while it runs.
 
     A search collapsed where most of its genotype is without parameters, or where its decided cell guesses; one such
-    sign decides, if it lasts. It is at risk with two hints or one warning, see
-    :data:`~robustnas.analysis.thresholds.THRESHOLDS`. A search that shows collapse at its last epoch but ended with an
-    earlier genotype, free of it, escaped, and an α near its initial values decided nothing: both are risks, not
-    collapses. GDAS leaves α undecided by design, which is only noted.
+    sign decides, if it lasts. It is at risk with two hints or one warning, see the thresholds of
+    :mod:`robustnas.analysis.metrics`. A search that shows collapse at its last epoch but ended with an earlier
+    genotype, free of it, escaped, and an α near its initial values decided nothing: both are risks, not collapses.
+    GDAS leaves α undecided by design, which is only noted.
 
     Args:
         history: The search.
@@ -39,8 +40,8 @@ def judge(history: History) -> Verdict:
         The verdict.
     """
     found, chance = measures(history), by_chance(history)
-    bounds = {row.name: row.bound(chance.get(row.series, 0.0)) for row in THRESHOLDS}
-    signs = (sign(row, bounds[row.name], found.get(row.series, {}), history) for row in THRESHOLDS)
+    bounds = {row.name: row.bound(chance.get(row.series, 0.0)) for row in thresholds()}
+    signs = (sign(row, bounds[row.name], found.get(row.series, {}), history) for row in thresholds())
     seen = [evidence for evidence in signs if evidence is not None]
     seen = _unless_untouched(_by_outcome(seen, bounds, history), found.get("alpha/entropy", {}))
     seen = sorted(seen, key=lambda e: ORDER.index(e.weight))
@@ -111,7 +112,7 @@ def _by_outcome(seen: list[Evidence], bounds: Mapping[str, float], history: Hist
         escaped = e.threshold.name in result and not result.pop(e.threshold.name) > e.bound
         weighed.append(replace(e, weight="warns") if escaped else e)
     end, edges = history.epochs[-1], max(history.kept_edges(kind) for kind in history.plain_kinds)
-    for row in THRESHOLDS:  # the result is dominated, the last epoch is not
+    for row in thresholds():  # the result is dominated, the last epoch is not
         if result.get(row.name, 0.0) > bounds[row.name]:
             weighed.append(Evidence(row, result[row.name], bounds[row.name], end, end, edges, row.weight))
     return weighed
