@@ -1,4 +1,4 @@
-"""How a search is rounded to a genotype."""
+"""How a search is discretised to a genotype."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from robustnas.spaces import CellSpace, Choice, Genotype, SearchSpace
+from robustnas.spaces import Genotype, SearchSpace, strongest
 
 
 class Selection(ABC):
@@ -16,7 +16,7 @@ class Selection(ABC):
 
     @abstractmethod
     def genotype(self, space: SearchSpace, strengths: Mapping[str, Tensor]) -> Genotype:
-        """Round to an architecture.
+        """Discretise to an architecture.
 
         Args:
             space: The search space.
@@ -48,19 +48,4 @@ class Strongest(Selection):
     """
 
     def genotype(self, space: SearchSpace, strengths: Mapping[str, Tensor]) -> Genotype:
-        cells = {kind: _strongest(cell, strengths[kind].tolist()) for kind, cell in space.cells.items()}
-        return Genotype(space.name, cells)
-
-
-def _strongest(cell: CellSpace, strengths: list[list[float]]) -> tuple[Choice, ...]:
-    choices: list[Choice] = []
-    for node in cell.nodes:
-        scored: list[tuple[float, Choice]] = []
-        for row, edge in cell.edges_into(node):
-            pairs = zip(strengths[row], edge.operations, strict=False)
-            best = max(((s, name) for s, name in pairs if name not in cell.never_selected), key=lambda pair: pair[0])
-            scored.append((best[0], Choice(edge.source, node, best[1])))
-        if cell.keep is not None:
-            scored = sorted(scored, key=lambda pair: -pair[0])[: cell.keep]
-        choices += [choice for _, choice in scored]
-    return tuple(choices)
+        return strongest(space, {kind: rows.tolist() for kind, rows in strengths.items()})
