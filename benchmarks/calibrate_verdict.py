@@ -26,13 +26,13 @@ from statistics import fmean, median
 from typing import Any
 
 from robustnas.analysis import History, Verdict, judge
-from robustnas.analysis.architecture_statistics import PARAMETER_FREE
 from robustnas.analysis.calibration import Rate
 from robustnas.analysis.measures import by_chance, measures
 from robustnas.analysis.registry import thresholds
 from robustnas.runtime.csv_files import read_csv
 from robustnas.spaces import Genotype, NASBench201, SearchSpace
 from robustnas.spaces.find import KNOWN
+from robustnas.spaces.parameter_free import PARAMETER_FREE
 
 SPACES = {name.lower(): space for name, space in KNOWN.items()}  # the authors write s1
 CLASSES = {"cifar10": 10, "cifar100": 100, "svhn": 10, "imagenet16-120": 120}

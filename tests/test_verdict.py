@@ -14,8 +14,9 @@ from verdicts import EPOCHS, constant, genotype, search, signs, skips
 import robustnas.networks
 import robustnas.strategies
 from robustnas.analysis import History, Verdict, judge
+from robustnas.analysis.architecture_statistics import shares_of
 from robustnas.analysis.calibration import RATES
-from robustnas.analysis.measures import curvature_rise, measures, shares_of, strongest
+from robustnas.analysis.measures import curvature_rise, measures
 from robustnas.analysis.registry import thresholds
 from robustnas.analysis.thresholds import REMEDIES
 from robustnas.spaces import DARTS, S1, S3, Genotype, NASBench201, SearchSpace
@@ -212,16 +213,16 @@ def test_alpha_alone_gives_the_genotypes_that_selection_gives(space: SearchSpace
         alpha = {kind: rng.normal(size=cell.shape) for kind, cell in space.cells.items()}
         history = History(space, {0: alpha})
         strengths = {kind: torch.from_numpy(values).softmax(dim=-1) for kind, values in alpha.items()}
-        assert strongest(history, alpha) == Strongest().genotype(space, strengths)
+        assert history.genotype(0) == Strongest().genotype(space, strengths)
 
 
 def test_rows_that_sum_to_one_are_shares() -> None:
     shares = {kind: np.full(cell.shape, 1 / cell.shape[1]) for kind, cell in DARTS.cells.items()}
     shares["normal"][0] = np.eye(8)[3]
     history = History(DARTS, {0: shares})
-    assert shares_of(history, shares)["normal"][0, 3] == 1
+    assert shares_of(history.space, shares)["normal"][0, 3] == 1
     raw = {kind: values * 1.1 for kind, values in shares.items()}
-    assert shares_of(history, raw)["normal"][0, 3] < 0.31
+    assert shares_of(history.space, raw)["normal"][0, 3] < 0.31
 
 
 def test_a_history_of_measures_alone_is_judged() -> None:

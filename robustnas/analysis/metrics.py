@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ParamSpec
 
+from robustnas.analysis.curvature_rise import RATIO
 from robustnas.analysis.registry import METRICS, SCORES, Metric, Unit, register
 from robustnas.analysis.thresholds import Threshold
 
@@ -75,7 +76,7 @@ PARAMETER_FREE_EDGES = _entry(
 CURVATURE_RISE = _entry(
     "curvature/rise", "growth of the averaged curvature", worse="high", reading=("peak",), charted=False,
     thresholds=(Threshold(
-        "curvature_rise", ">", 1.3, "hints", ZELA, "the loss grows sharp in α: discretisation will cost accuracy",
+        "curvature_rise", ">", RATIO, "hints", ZELA, "the loss grows sharp in α: discretisation will cost accuracy",
         _SHARP, "growth of the curvature in α", latched=True
     ),),
 )
