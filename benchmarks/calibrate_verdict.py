@@ -28,6 +28,7 @@ from typing import Any
 from robustnas.analysis import History, Verdict, judge
 from robustnas.analysis.calibration import Rate
 from robustnas.analysis.measures import by_chance, measures
+from robustnas.analysis.metrics import CURVATURE, SKIP_SHARE, TRAIN_TOP1, VAL_TOP1
 from robustnas.analysis.registry import thresholds
 from robustnas.runtime.csv_files import read_csv
 from robustnas.spaces import Genotype, NASBench201, SearchSpace
@@ -60,16 +61,16 @@ def _run(run: dict[str, Any]) -> Recorded:
     space = _space(run["space"])
     genotypes = {epoch: _genotype(text, space) for epoch, text in enumerate(run["genotype_per_epoch"])}
     series = {
-        "curvature/max": dict(zip(run["epochs"], run["dominant_eigenvalue"], strict=True)),
-        "val/top1": {at: value / 100 for at, value in enumerate(run["valid_acc_per_epoch"])},
-        "train/top1": {at: value / 100 for at, value in enumerate(run["train_acc_per_epoch"])},
+        CURVATURE.name: dict(zip(run["epochs"], run["dominant_eigenvalue"], strict=True)),
+        VAL_TOP1.name: {at: value / 100 for at, value in enumerate(run["valid_acc_per_epoch"])},
+        TRAIN_TOP1.name: {at: value / 100 for at, value in enumerate(run["train_acc_per_epoch"])},
     }
     decay, drop_path = run["weight_decay"], run["drop_path_prob"]
     name = f"weight decay {decay:g}, drop path {drop_path:g}, seed {run['seed']}"
     last = len(genotypes) - 1
     classes = CLASSES.get(run["dataset"].lower())
     history = History(space, {}, genotypes, series, len(genotypes), genotypes[last], classes=classes, name=name)
-    skips = measures(history)["genotype/skip_share"]
+    skips = measures(history)[SKIP_SHARE.name]
     since = next((at for at in skips if all(skips[later] > 0.5 for later in range(at, len(skips)))), None)
     return Recorded(name, decay, drop_path, history, since)
 

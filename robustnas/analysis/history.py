@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from robustnas.analysis.architecture_statistics import shares_of
+from robustnas.analysis.registry import adopt
 from robustnas.runs.record import Run
 from robustnas.runtime.csv_files import read_csv
 from robustnas.spaces import Genotype, SearchSpace, find_space, strongest
@@ -130,6 +131,7 @@ class History:
         genotypes, alphas = run.genotypes(), run.alphas()
         final = run.genotype() if (run.path / "genotype.json").exists() else None
         manifest = run.manifest if (run.path / "manifest.json").exists() else {}
+        adopt(manifest.get("metrics", []))
         settings = _section(_section(manifest, "module"), "init_args")
         known = [genotype.space for genotype in (*genotypes.values(), *([final] if final else []))]
         named = space or next(iter(known), None) or settings.get("space")

@@ -193,7 +193,7 @@ def _sound_epoch(seen: list[Evidence], history: History, found: Mapping[str, Ser
 def _remedies(seen: list[Evidence], history: History) -> tuple[Remedy, ...]:
     """What to try, the most direct remedies of the weightiest signs first, without what the search already did."""
     ranked = [name for e in seen if e.weight != "notes" for name in e.threshold.helps]
-    named = [REMEDIES[name] for name in dict.fromkeys(ranked) if not _in_use(name, history)]
+    named = [REMEDIES[name] for name in dict.fromkeys(ranked) if name in REMEDIES and not _in_use(name, history)]
     return tuple(named[:TRIES])
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import ParamSpec
 
 from robustnas.analysis.curvature_rise import RATIO
-from robustnas.analysis.registry import METRICS, SCORES, Metric, Unit, register
+from robustnas.analysis.registry import BUILT_IN, METRICS, SCORES, Metric, Unit, register
 from robustnas.analysis.thresholds import Threshold
 
 P = ParamSpec("P")
@@ -257,16 +257,18 @@ MOST_NONE = _entry(
         ("LargestDrop",)
     ),),
 )
-SKIPS = _entry("genotype/skips", "skip connections in the genotype")
+SKIPS = _entry("genotype/skips", "number of skip connections")
 DEPTH = _entry("genotype/depth", "depth of the genotype")
 WIDTH = _entry("genotype/width", "width of the genotype", unit_interval=True)
 PARAMETERS = _entry("genotype/parameters", "parameters of the genotype")
 FLOPS = _entry("genotype/flops", "multiply-adds of the genotype")
-TRUTH = _entry("truth/accuracy", "true accuracy of the genotype")
+TRUTH = _entry("truth", "what a table knows of the genotype")
+TRUE_ACCURACY = _entry("truth/accuracy", "true accuracy of the genotype")
 REGRET = _entry("truth/regret", "regret of the genotype")
 RANK = _entry("truth/rank", "rank of the genotype in the table")
 
 # The search itself
+ARCH = _entry("arch", "numbers of the search")
 ARCH_LOSS = _entry("arch/loss", "loss of α's steps")
 ARCH_SKIPS = _entry("arch/skips", "skip connections, as the stopping rule counts")
 OPERATIONS = _entry("arch/operations", "candidate operations left")
@@ -274,3 +276,5 @@ WEIGHT_DECAY = _entry("arch/weight_decay", "weight decay")
 DIAGNOSTICS_SHARE = _entry("diagnostics/share", "share of time spent in diagnostics", "%")
 VERDICT = _entry("verdict/state", "verdict: healthy, at risk, collapsed", worse="high")
 # fmt: on
+
+BUILT_IN.update(METRICS)

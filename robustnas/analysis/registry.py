@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from contextlib import suppress
+from dataclasses import asdict, dataclass, is_dataclass, replace
+from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 from robustnas.analysis.thresholds import Threshold
 
@@ -65,7 +66,7 @@ class Metric:
 
     def of(self, part: str) -> str:
         """Name of the series of a kind of cell, an operation or another part."""
-        return f"{self.name}_{part}" if "/" in self.name else f"{self.name}/{part}"
+        return f"{self.name}{'_' if '/' in self.name else '/'}{part}"
 
     def show(self, value: float) -> str:
         """A value for people."""
@@ -81,6 +82,8 @@ class Panel(NamedTuple):
 
 
 METRICS: dict[str, Metric] = {}
+BUILT_IN: set[str] = set()  # names of the entries that come with the package
+_ADOPTED: set[str] = set()
 
 
 def register(metric: Metric) -> Metric:
@@ -97,9 +100,46 @@ def register(metric: Metric) -> Metric:
     """
     if not re.fullmatch(r"\w+(/\w+)?", metric.name):
         raise ValueError(f"Expected `name` to be a group and a measure such as 'own/score', but got {metric.name!r}.")
-    if METRICS.setdefault(metric.name, metric) != metric:
+    if METRICS.get(metric.name, metric) != metric and metric.name not in _ADOPTED:
         raise ValueError(f"Expected the name of a metric to be new, but got {metric.name!r}, which has an entry.")
+    _ADOPTED.discard(metric.name)
+    METRICS[metric.name] = metric
     return metric
+
+
+def own_metrics() -> list[dict[str, Any]]:
+    """Entries that do not come with the package, as plain data: the manifest of a run keeps them for its readers."""
+    return [asdict(metric) for name, metric in METRICS.items() if name not in BUILT_IN]
+
+
+def adopt(entries: object) -> None:
+    """Register what :func:`own_metrics` gave in the process of a run, unless this process has entries of those names.
+
+    Args:
+        entries: The entries, from a file.
+
+    Raises:
+        ValueError: If they are not entries.
+    """
+    for metric in _read(tuple[Metric, ...], entries):
+        if metric.name not in METRICS:
+            register(metric)
+            _ADOPTED.add(metric.name)
+
+
+def _read(kind: Any, data: Any) -> Any:
+    """A value of a type from what JSON holds of it."""
+    if get_origin(kind) is tuple and isinstance(data, list):
+        return tuple(_read(get_args(kind)[0], part) for part in data)
+    if get_origin(kind) is Literal and isinstance(data, str) and data in get_args(kind):
+        return data
+    if is_dataclass(kind) and isinstance(data, dict):
+        hints = get_type_hints(kind)
+        with suppress(TypeError):  # of a field that is missing
+            return kind(**{name: _read(hints.get(name), value) for name, value in data.items()})  # type: ignore[operator]
+    if kind in (str, bool, int, float) and type(data) in (kind, {float: int}.get(kind)):
+        return data
+    raise ValueError(f"Expected entries of metrics as a run records them, but got {data!r:.80}.")
 
 
 def find(name: str) -> Metric:

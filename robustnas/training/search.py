@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from robustnas.analysis.metrics import ARCH, OPERATIONS, VAL_LOSS
 from robustnas.curvature import Hessian
 from robustnas.curvature.eigenvalue import bounded_ends
 from robustnas.data.batch import Batch, derived_seed
@@ -398,7 +399,7 @@ class SearchModule(Module):
         if self.current_epoch >= self.arch_start:
             self.active_mask = self.pruning.prune(self.space, shares, self.active_mask, self.context("arch"))
         left = float(sum(int(active_mask.sum()) for active_mask in self.active_mask.values()))
-        self.log_numbers({"arch/operations": left})
+        self.log_numbers({OPERATIONS.name: left})
 
     def check_stopping(self, batch: Batch) -> None:
         """Measure what the stopping rule watches, and stop if it says so."""
@@ -424,7 +425,7 @@ class SearchModule(Module):
                 else "selection begins"
             )
             say(self.trainer, f"Stopped after epoch {stop.detected}; {follows}.")
-        self.log_numbers({f"arch/{self.early_stopping.stopping.monitor}": value, **self.early_stopping.logged})
+        self.log_numbers({ARCH.of(self.early_stopping.stopping.monitor): value, **self.early_stopping.logged})
 
     def explain(self, stop: Stop) -> None:
         """Say what a decision rests on, where the rule has something to say."""
@@ -487,7 +488,7 @@ class SearchModule(Module):
         outputs = self(batch.images)
         update(self.val_metrics, self.task, outputs, batch.targets)
         loss = self.task_loss(outputs, batch.targets)
-        self.log("val/loss", loss, batch_size=len(batch.targets), sync_dist=True)
+        self.log(VAL_LOSS.name, loss, batch_size=len(batch.targets), sync_dist=True)
         self.log_dict(self.val_metrics, prog_bar=True, batch_size=len(batch.targets))
 
     def setup(self, stage: str) -> None:

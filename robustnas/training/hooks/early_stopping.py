@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from robustnas.analysis.metrics import ARCH
 from robustnas.strategies import Stop, Stopping
 from robustnas.training.curvature import Measured
 
@@ -84,7 +85,7 @@ class EarlyStopping:
     @property
     def logged(self) -> dict[str, float]:
         """What is logged beside a measurement: what it is uncertain by, and what that means for the rule."""
-        found = {} if self._measured is None else Measured(**self._measured[1]).beside(f"arch/{self.stopping.monitor}")
+        found = {} if self._measured is None else Measured(**self._measured[1]).beside(ARCH.of(self.stopping.monitor))
         return {**found, **self.stopping.noise(self.epochs, self.values)}
 
     def keep(self, search: SearchModule) -> None:

@@ -10,6 +10,7 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.utilities import CombinedLoader
 from torch import Tensor
 
+from robustnas.analysis.metrics import WEIGHT_DECAY
 from robustnas.strategies import RaiseDecay, Stopping
 from robustnas.training.hooks.early_stopping import EarlyStopping
 from robustnas.training.progress import say
@@ -80,7 +81,7 @@ class Rollback(EarlyStopping):
 
     @property
     def logged(self) -> dict[str, float]:
-        return {**super().logged, "arch/weight_decay": self.decays[self.raised]}
+        return {**super().logged, WEIGHT_DECAY.name: self.decays[self.raised]}
 
     def keep(self, search: SearchModule) -> None:
         if self.stop is not None:
