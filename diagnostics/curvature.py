@@ -6,6 +6,7 @@ import torch
 from pytorch_lightning import Trainer
 from robustnas.diagnostics.diagnostic import Diagnostic
 
+from robustnas.analysis.metrics import CURVATURE, CURVATURE_QUANTILE, NEGATIVE, SMALLEST_CURVATURE, TRACE
 from robustnas.curvature import Block
 from robustnas.curvature.eigenvalue import bounded_ends
 from robustnas.curvature.spectrum import eigenvalues, part_blocks
@@ -96,7 +97,7 @@ class Curvature(Diagnostic):
     def measure(self, search: SearchModule, probe: Probe) -> dict[str, float]:
         rule = _rule(search)
         held = None if rule is None else rule.measured(search.global_step)
-        known = {} if held is None else {"curvature/max": held.value, **held.beside("curvature/max")}
+        known = {} if held is None else {CURVATURE.name: held.value, **held.beside(CURVATURE.name)}
         if held is not None and not self._more:
             return known
         samples = self.samples if rule is None else rule.stopping.samples
@@ -108,33 +109,34 @@ class Curvature(Diagnostic):
     def _ends(self, hessian: ProbeHessian, search: SearchModule) -> dict[str, float]:
         largest, smallest = bounded_ends(hessian, self.tolerance, self.smallest)
         found = measured(largest, hessian)
-        values = {"curvature/max": found.value, **found.beside("curvature/max")}
+        values = {CURVATURE.name: found.value, **found.beside(CURVATURE.name)}
         if self.smallest:
-            values |= {"curvature/min": smallest.value, "curvature/min_lower": smallest.value - smallest.bound}
+            values |= {
+                SMALLEST_CURVATURE.name: smallest.value,
+                SMALLEST_CURVATURE.of("lower"): smallest.value - smallest.bound,
+            }
         if self.kinds and len(search.alphas) > 1:
             for place, kind in enumerate(search.alphas):
                 block, _ = bounded_ends(Block(hessian, hessian.indices(place)), self.tolerance)
-                values |= {
-                    f"curvature/max_{kind}": block.value,
-                    f"curvature/max_upper_{kind}": block.value + block.bound,
-                }
+                values[CURVATURE.of(kind)] = block.value
+                values[CURVATURE.of(f"upper_{kind}")] = block.value + block.bound
         return values
 
     def _whole(self, hessian: ProbeHessian, search: SearchModule) -> dict[str, float]:
         matrix, kinds = hessian.dense().double(), list(search.alphas)
         found = eigenvalues(matrix)
         values = {
-            "curvature/max": float(found.max()),
-            "curvature/min": float(found.min()),
-            "curvature/trace": float(found.sum()),
-            "curvature/negative": float((found < -1e-5 * found.abs().max()).double().mean()),
+            CURVATURE.name: float(found.max()),
+            SMALLEST_CURVATURE.name: float(found.min()),
+            TRACE.name: float(found.sum()),
+            NEGATIVE.name: float((found < -1e-5 * found.abs().max()).double().mean()),
         }
         for share in (25, 50, 75):
-            values[f"curvature/quantile_{share}"] = float(torch.quantile(found, share / 100))
+            values[CURVATURE_QUANTILE.of(f"{share}")] = float(torch.quantile(found, share / 100))
         if len(kinds) > 1:
             shapes = [parameter.shape for parameter in hessian.parameters]
             for kind, block in zip(kinds, part_blocks(matrix, shapes), strict=False):  # β comes after α
-                values[f"curvature/max_{kind}"] = float(eigenvalues(block).max())
+                values[CURVATURE.of(kind)] = float(eigenvalues(block).max())
         return values
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from verdicts import EPOCHS, search
 
-from robustnas.analysis import THRESHOLDS, Threshold
+from robustnas.analysis import Threshold
 from robustnas.analysis.judging import sign
+from robustnas.analysis.registry import thresholds
 
 # Threshold, comparison, weight, measurements it must hold, share of the search from which and until which it is judged,
 # latched. A change here changes verdicts: measure the rates again, benchmarks/calibrate_verdict.py.
@@ -33,7 +34,7 @@ TABLE = {
 }
 
 BEYOND = {">": 1e-9, ">=": 0.0, "<": -1e-9, "<=": 0.0}
-rows = pytest.mark.parametrize("row", THRESHOLDS, ids=lambda row: row.name)
+rows = pytest.mark.parametrize("row", thresholds(), ids=lambda row: row.name)
 
 
 def beyond(row: Threshold) -> float:
@@ -56,7 +57,7 @@ def seen_at(row: Threshold, epochs: list[int], until: int = EPOCHS, finished: bo
 def test_the_table_is_the_calibrated_one() -> None:
     found = {
         row.name: (row.value, row.comparison, row.weight, row.hold, row.after, row.before, row.latched)
-        for row in THRESHOLDS
+        for row in thresholds()
     }
     assert found == TABLE
 

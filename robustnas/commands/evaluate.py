@@ -8,6 +8,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from robustnas.analysis.metrics import TEST_LOSS
+from robustnas.analysis.registry import find
 from robustnas.cli.errors import Parser, path_option
 from robustnas.cli.evaluation import Result, data_of, recipe_of, section_of, train_and_test
 from robustnas.runs.record import read_genotype
@@ -58,7 +60,7 @@ def print_results(results: list[Result]) -> None:
     """
     table = Table(title="Test set", title_justify="left")
     table.add_column("network")
-    names = [name for name in results[0].metrics if name != "test/loss"]
+    names = [name for name in results[0].metrics if name != TEST_LOSS.name]
     for column in (*(name.removeprefix("test/") for name in names), "parameters", "seconds"):
         table.add_column(column, justify="right")
     for result in results:
@@ -68,4 +70,4 @@ def print_results(results: list[Result]) -> None:
 
 
 def _figure(name: str, value: float) -> str:
-    return f"{value:.2%}" if name in ("test/top1", "test/top5", "test/accuracy") else f"{value:.4f}"
+    return f"{value:.2%}" if find(name).unit == "%" else f"{value:.4f}"

@@ -129,12 +129,10 @@ class Operation(nn.Module, ABC):
         bundle: Where the operation stands.
 
     Attributes:
-        parameter_free: Whether it has no weights, those of BatchNorm aside.
         identity: Whether it hands on what it gets.
         widens: Whether other channels may leave than enter.
     """
 
-    parameter_free = False
     identity = False
     widens = True
 

@@ -12,6 +12,7 @@ import numpy as np
 from robustnas.plotting.cell_layout import CellPlan, colour_of, label_of, plan_cells, shorten, to_dot, wrap
 from robustnas.runtime.atomic_files import write_bytes
 from robustnas.spaces import CellSpace, Genotype, SearchSpace
+from robustnas.spaces.discretisation import strongest_operation
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -245,6 +246,5 @@ def _table(shares: Iterable[Iterable[float]], cell: CellSpace) -> _Table:
             )
         places = [names.index(name) for name in edge.operations]
         table[places, column] = [share if np.isfinite(share) else np.nan for share in row[: len(places)]]
-        allowed = [i for i, name in enumerate(edge.operations) if name not in cell.never_selected]
-        largest.append((column, places[max(allowed, key=lambda i: row[i])]))
+        largest.append((column, places[strongest_operation(cell, column, rows)[1]]))
     return _Table(table, names, largest)

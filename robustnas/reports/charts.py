@@ -13,6 +13,7 @@ import numpy.typing as npt
 from robustnas.plotting.cell_layout import label_of, shorten
 from robustnas.reports.markup import Markup, figure, join, tag
 from robustnas.spaces import CellSpace
+from robustnas.spaces.discretisation import strongest_operation
 
 COLOURS = 8  # classes c0 to c7 of the style; what goes beyond is dashed
 LEVELS = 16  # shades of a heat map
@@ -190,8 +191,7 @@ def _frame(
             level = round(LEVELS * min(max(float(share) / top, 0.0), 1.0)) if math.isfinite(share) else 0
             box = f"M{_n(left + wide * column)} {16 + size * names.index(name)}h{wide - 1}v{size - 1}h{1 - wide}z"
             shades.setdefault(level, []).append(box)
-        allowed = [k for k, name in enumerate(edge.operations) if name not in cell.never_selected]
-        best = edge.operations[max(allowed, key=lambda k, row=row: float(row[k]))]  # type: ignore[misc]
+        best = edge.operations[strongest_operation(cell, column, shares)[1]]
         winners.append(f"{edge.name} {best}")
         dots.append(f"M{_n(left + wide * (column + 0.5) - 0.5)} {_n(15.5 + size * (names.index(best) + 0.5))}h0")
     bottom, end = 16 + size * len(names), left + wide * len(cell.edges)

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from robustnas.analysis.architecture_statistics import changed
-from robustnas.analysis.measures import shares_of
 from robustnas.plotting.cell_layout import label_of
 from robustnas.plotting.cells import draw_genotype
 from robustnas.reports.charts import film
@@ -31,7 +30,7 @@ def spread(items: Sequence[T], count: int) -> list[T]:
 def film_strips(run: SearchData) -> list[Markup]:
     """For each kind of cell the shares of its operations over the epochs; nothing where α was not recorded."""
     epochs = spread(sorted(run.history.alphas), FRAMES)
-    shares = {epoch: shares_of(run.history, run.history.alphas[epoch]) for epoch in epochs}
+    shares = {epoch: run.history.shares(epoch) for epoch in epochs}
     cells = run.history.space.cells if epochs else {}
     return [film({epoch: shares[epoch][kind] for epoch in epochs}, cell, kind) for kind, cell in cells.items()]
 

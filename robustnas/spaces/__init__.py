@@ -1,6 +1,7 @@
 """Search spaces and genotypes, as plain data."""
 
 from robustnas.spaces.darts import DARTS, S1, S2, S3, S4, DARTSWithoutNone, darts_like
+from robustnas.spaces.discretisation import strongest
 from robustnas.spaces.encoding import decode, encode, num_architectures
 from robustnas.spaces.find import find_space
 from robustnas.spaces.genotype import Choice, Genotype
@@ -38,4 +39,5 @@ __all__ = [
     "parse_genotype",
     "random_genotype",
     "register_skeleton",
+    "strongest",
 ]

@@ -120,21 +120,8 @@ def _nodes(space: SearchSpace) -> tuple[_Node, ...]:
 
 def _of_cell(kind: str, cell: CellSpace) -> Iterator[_Node]:
     for node in cell.nodes:
-        entering = [(edge, selectable(cell, edge)) for _, edge in cell.edges_into(node)]
+        entering = [(edge, tuple(cell.selectable(edge).values())) for _, edge in cell.edges_into(node)]
         ways = []
-        for kept in combinations(entering, len(entering) if cell.keep is None else cell.keep):
+        for kept in combinations(entering, cell.kept(node)):
             ways.append(_Kept(kept, prod(len(names) for _, names in kept)))
         yield _Node(kind, node, tuple(ways), sum(way.size for way in ways))
-
-
-def selectable(cell: CellSpace, edge: Edge) -> tuple[str, ...]:
-    """Operations of an edge that a genotype may carry.
-
-    Args:
-        cell: The kind of cell.
-        edge: One of its edges.
-
-    Returns:
-        Their names, in the order of the edge.
-    """
-    return tuple(name for name in edge.operations if name not in cell.never_selected)

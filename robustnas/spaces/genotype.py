@@ -282,7 +282,7 @@ def _check_cell(kind: str, cell: CellSpace, choices: tuple[Choice, ...]) -> None
             raise ValueError(
                 f"Expected `genotype` to use edges of the {kind} cell, but got {choice.source}-{choice.node}."
             )
-        allowed = [name for name in cell.edges[row].operations if name not in cell.never_selected]
+        allowed = list(cell.selectable(cell.edges[row]).values())
         if choice.operation not in allowed:
             raise ValueError(
                 f"Expected edge {choice.source}-{choice.node} of the {kind} cell to carry one of {allowed}, "
@@ -290,8 +290,7 @@ def _check_cell(kind: str, cell: CellSpace, choices: tuple[Choice, ...]) -> None
             )
     for node in cell.nodes:
         edges = [choice for choice in choices if choice.node == node]
-        wanted = cell.keep if cell.keep is not None else len(cell.edges_into(node))
-        if len(edges) != wanted:
+        if len(edges) != (wanted := cell.kept(node)):
             raise ValueError(f"Expected node {node} of the {kind} cell to have {wanted} edges, but got {len(edges)}.")
     if cell.keep is None and len({choice[:2] for choice in choices}) != len(choices):
         raise ValueError(f"Expected the edges of the {kind} cell to be distinct, but got {[str(c) for c in choices]}.")

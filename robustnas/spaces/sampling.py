@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from robustnas.spaces.encoding import decode, num_architectures, selectable
+from robustnas.spaces.encoding import decode, num_architectures
 from robustnas.spaces.genotype import Choice, Genotype
 from robustnas.spaces.space import SearchSpace
 
@@ -68,7 +68,7 @@ def _ways(genotype: Genotype, space: SearchSpace, kind: str, place: int) -> list
     used = {(one.source, one.node) for one in choices}
     operations, sources = list[Choice](), list[Choice]()
     for _, edge in cell.edges_into(chosen.node):
-        names = selectable(cell, edge)
+        names = list(cell.selectable(edge).values())
         if edge.source == chosen.source:
             operations += [chosen._replace(operation=name) for name in names if name != chosen.operation]
         elif (edge.source, edge.node) not in used and cell.keep is not None:

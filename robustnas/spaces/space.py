@@ -109,6 +109,14 @@ class CellSpace:
         """Edges that enter ``node``, each with its row in α."""
         return [(row, edge) for row, edge in enumerate(self.edges) if edge.node == node]
 
+    def kept(self, node: int) -> int:
+        """How many of the edges that enter ``node`` a discrete cell keeps."""
+        return len(self.edges_into(node)) if self.keep is None else self.keep
+
+    def selectable(self, edge: Edge) -> dict[int, str]:
+        """Columns of α whose operations a genotype may carry on ``edge``, with their names."""
+        return {k: name for k, name in enumerate(edge.operations) if name not in self.never_selected}
+
     def stride(self, edge: Edge) -> int:
         """Stride of the operations on ``edge``."""
         return 2 if self.reduction and edge.source < self.inputs else 1

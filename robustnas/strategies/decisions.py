@@ -130,7 +130,7 @@ class Decisions:
 
 def crowded(cell: CellSpace) -> list[int]:
     """Nodes with more edges than the cell keeps."""
-    return [node for node in cell.nodes if cell.keep is not None and len(cell.edges_into(node)) > cell.keep]
+    return [node for node in cell.nodes if len(cell.edges_into(node)) > cell.kept(node)]
 
 
 class Decision(NamedTuple):

@@ -142,12 +142,8 @@ class LargestDrop(Selection):
         Returns:
             The column, and the score without each operation that may be selected; none where only one may be.
         """
-        names = cell.edges[row].operations
-        allowed = [
-            k
-            for k, name in enumerate(names)
-            if name not in cell.never_selected and (active_mask is None or active_mask[k])
-        ]
+        selectable = cell.selectable(cell.edges[row])
+        allowed = [k for k in selectable if active_mask is None or active_mask[k]]
         if len(allowed) == 1:
             return allowed[0], {}
         scores: dict[int, Score] = {}
@@ -181,7 +177,7 @@ class LargestDrop(Selection):
         left = [row for row, _ in cell.edges_into(node)]
         dropped: list[int] = []
         rounds: list[dict[int, Score]] = []
-        while cell.keep is not None and len(left) > cell.keep:
+        while len(left) > cell.kept(node):
             scores = {row: self._without(kind, row, dropped, weights, evaluate) for row in left}
             rounds.append(scores)
             weakest = max(left, key=lambda row: (self._goodness(scores[row]), row))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from robustnas.spaces import CellSpace, Choice, Genotype, SearchSpace
+from robustnas.spaces import Genotype, SearchSpace, strongest
 
 
 class Selection(ABC):
@@ -56,21 +56,4 @@ class Strongest(Selection):
     reads_alpha = True
 
     def genotype(self, space: SearchSpace, architecture_weights: Mapping[str, Tensor]) -> Genotype:
-        cells = {kind: _strongest(cell, architecture_weights[kind].tolist()) for kind, cell in space.cells.items()}
-        return Genotype(space.name, cells)
-
-
-def _strongest(cell: CellSpace, weights: list[list[float]]) -> tuple[Choice, ...]:
-    choices: list[Choice] = []
-    for node in cell.nodes:
-        scored: list[tuple[float, Choice]] = []
-        for row, edge in cell.edges_into(node):
-            pairs = zip(weights[row], edge.operations, strict=False)
-            best = max(
-                ((weight, name) for weight, name in pairs if name not in cell.never_selected), key=lambda pair: pair[0]
-            )
-            scored.append((best[0], Choice(edge.source, node, best[1])))
-        if cell.keep is not None:
-            scored = sorted(scored, key=lambda pair: -pair[0])[: cell.keep]
-        choices += [choice for _, choice in scored]
-    return tuple(choices)
+        return strongest(space, {kind: rows.tolist() for kind, rows in architecture_weights.items()})

@@ -137,7 +137,7 @@ def _one_an_edge(kind: CellSpace, generator: torch.Generator) -> Tensor:
     """Strengths ``[edges, operations]`` that are positive for one operation of each edge."""
     strengths = torch.zeros(kind.shape)
     for row, edge in enumerate(kind.edges):
-        columns = [k for k, name in enumerate(edge.operations) if name not in kind.never_selected]
+        columns = list(kind.selectable(edge))
         column = columns[int(torch.randint(len(columns), (), generator=generator))]
         strengths[row, column] = 1 + torch.rand((), generator=generator)
     return strengths

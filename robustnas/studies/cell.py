@@ -14,6 +14,8 @@ from typing import Any
 import torch
 
 from robustnas import __version__
+from robustnas.analysis.metrics import TRUTH
+from robustnas.analysis.registry import scores
 from robustnas.cli import lightning_cli
 from robustnas.cli.evaluation import data_of, device_of, section_of, train_and_test
 from robustnas.runs.record import Run, read_genotype, read_json, write_json
@@ -26,7 +28,7 @@ from robustnas.studies.trials import FILE as TRACE
 from robustnas.studies.trials import truth_of
 from robustnas.studies.words import ARCHITECTURE, QUIET, configuration, evaluation_words, found_words, in_folder
 
-FIRST = ("test/top1", "test/map", "test/r2")  # the score of a task, unless the study names another
+FIRST = scores("test")  # the score of a task, unless the study names another
 
 
 def run_cell(payload: Mapping[str, Any]) -> dict[str, Any]:
@@ -147,7 +149,7 @@ def _result(cell: Cell, progress: _Progress) -> dict[str, Any]:
     genotype = folder / "search" / "genotype.json"
     held = read_json(genotype) if genotype.is_file() else None
     known = _truth(cell, genotype)
-    truth = {f"truth/{name}": float(known[name]) for name in ("accuracy", "regret", "rank") if known}
+    truth = {TRUTH.of(name): float(known[name]) for name in ("accuracy", "regret", "rank") if known}
     selecting = stages["search"].get("searched")
     selection = sum(float(row["seconds"]) for row in rows if selecting is not None and int(row["epoch"]) >= selecting)
     return {
@@ -185,7 +187,7 @@ def _truth(cell: Cell, genotype: Path) -> dict[str, Any] | None:
     try:
         known = truth_of(cell.table, read_genotype(str(genotype)))
     except ValueError:
-        if (cell.score or "").startswith("truth/"):
+        if (cell.score or "").startswith(TRUTH.of("")):
             raise
         return None
     write_json(genotype.parent / "truth.json", known)

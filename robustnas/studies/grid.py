@@ -10,11 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from robustnas.analysis.metrics import TRUE_ACCURACY
 from robustnas.studies.study import Options, Study, as_word
 
 ON, OFF = "on", "off"
 CELLS = 100_000  # of a study; the largest published ones have some thousand runs
-TRUTH = "truth/accuracy"  # the score where nothing is trained and a table knows
+SCORE = TRUE_ACCURACY.name  # the score where nothing is trained and a table knows
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def cells_of(study: Study) -> list[Cell]:
     )
     known, score = study.table, study.score
     if known and study.evaluation is None:
-        score = score or TRUTH
+        score = score or SCORE
     shared = {} if known is None else {"diagnostics.table": known.file, "diagnostics.accuracy": known.accuracy}
     table = None if known is None else known.held
     cells = []

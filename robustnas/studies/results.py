@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from robustnas.analysis.metrics import GAP, GAP_LOSS
 from robustnas.runs.record import read_json, write_json, write_text
 from robustnas.runtime.csv_files import csv_text
 from robustnas.studies.grid import Cell
 
 SCHEMA = 1
 LOWER = ("loss", "mse", "mae", "error", "regret", "rank", "latency", "flops", "parameters")
-GAPS = ("gap/accuracy", "gap/loss")  # what the supernet has and the discrete network has not
+GAPS = (GAP.name, GAP_LOSS.name)  # what the supernet has and the discrete network has not
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
+from robustnas.analysis.metrics import TRUTH
+from robustnas.analysis.registry import scores
 from robustnas.cli import lightning_cli
 from robustnas.runs.record import Run, read_json, write_json
 from robustnas.runtime.csv_files import read_csv
@@ -27,7 +29,7 @@ from robustnas.tabular import Table
 
 SCHEMA = 1
 FILE = "trace.json"
-FIRST = ("val/top1", "val/map", "val/r2")
+FIRST = scores("val")
 
 
 def table_of(held: Mapping[str, Any]) -> tuple[Tabular, Table]:
@@ -142,7 +144,7 @@ class Ledger:
             "spent": spent, "seconds": seconds,
         }  # fmt: skip
         known = {} if self.table is None else truth_of(self.table, genotype)
-        self.trials.append({**noted, **{f"truth/{name}": known[name] for name in ("accuracy",) if known}})
+        self.trials.append({**noted, **{TRUTH.of(name): known[name] for name in ("accuracy",) if known}})
 
 
 class _Telling(Callback):

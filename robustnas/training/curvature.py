@@ -31,6 +31,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
+from robustnas.analysis.registry import uncertainty
 from robustnas.curvature import Hessian, Operator
 from robustnas.curvature.eigenvalue import Bounded, bounded_ends
 from robustnas.data import Batch, Probe
@@ -66,7 +67,7 @@ class Measured(NamedTuple):
 
     def beside(self, name: str) -> dict[str, float]:
         """What is logged beside the value: what it is uncertain by, as far as that is known."""
-        known = {f"{name}_upper": self.upper, f"{name}_deviation": self.deviation}
+        known = dict(zip(uncertainty(name), (self.upper, self.deviation), strict=True))
         return {key: value for key, value in known.items() if math.isfinite(value)}
 
 

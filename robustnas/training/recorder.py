@@ -10,6 +10,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import CSVLogger
 from torch import Tensor
 
+from robustnas.analysis.registry import own_metrics
 from robustnas.plotting.cells import save_drawing
 from robustnas.runs.record import Run, write_json, write_text
 from robustnas.runtime.csv_files import csv_text
@@ -54,6 +55,7 @@ class RunRecorder(Callback):
             "precision": str(trainer.precision),
             "float32": settings(),
             "processes": trainer.world_size,
+            "metrics": own_metrics(),
             "watched": [callback.describe() for callback in callbacks if hasattr(callback, "describe")],
         }
         if trainer.is_global_zero:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from robustnas.analysis.metrics import VAL_LOSS
 from robustnas.data.batch import Batch, derived_seed
 from robustnas.networks.batchnorm_statistics import evaluating, frozen_batchnorm_statistics
 from robustnas.runtime.precision import full_precision
@@ -143,7 +144,7 @@ class SearchModule(SearchState):
         outputs = self(batch.images)
         update(self.val_metrics, self.task, outputs, batch.targets)
         loss = self.task_loss(outputs, batch.targets)
-        self.log("val/loss", loss, batch_size=len(batch.targets), sync_dist=True)
+        self.log(VAL_LOSS.name, loss, batch_size=len(batch.targets), sync_dist=True)
         self.log_dict(self.val_metrics, prog_bar=True, batch_size=len(batch.targets))
 
     def apply_stop(self) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from golden import golden
 
+from robustnas.analysis.curvature_rise import WINDOW, averages
 from robustnas.strategies import CurvatureRise, Never, SkipDominance, Stop, Stopping
 
 RUNS = Path(__file__).resolve().parents[2] / "../shared/data/robustdarts_runs_s1_cifar10.json.gz"
@@ -49,11 +50,11 @@ def test_synthetic_sequences_are_decided_as_by_the_original(case: int) -> None:
         assert rule.decide(epochs, [float(arrays["ev"][case][epoch]) for epoch in epochs]) == stop
     else:  # the original then appends averages of shortened windows
         values = values[:-1]
-    averages = rule.averages(values)
-    assert averages == pytest.approx(
-        expected["local_averages"][: len(averages)], rel=meta["tolerances"]["local_averages"]["rtol"], abs=0
+    means = averages(values, rule.window)
+    assert means == pytest.approx(
+        expected["local_averages"][: len(means)], rel=meta["tolerances"]["local_averages"]["rtol"], abs=0
     )
-    assert len(averages) == len([epoch for epoch in expected["local_average_epochs"].values() if epoch >= 0])
+    assert len(means) == len([epoch for epoch in expected["local_average_epochs"].values() if epoch >= 0])
 
 
 def test_the_synthetic_sequences_hold_both_decisions() -> None:
@@ -82,8 +83,8 @@ def test_recorded_searches_are_decided_as_by_the_original() -> None:
         if stop is not None:
             stopped += 1
             assert stop == Stop(expected["detected_at_epoch"], expected["stop_epoch"]), which
-            averages = CurvatureRise().averages(run["dominant_eigenvalue"][: stop.detected // 2 + 1])
-            assert averages[-1] / averages[-5] == pytest.approx(expected["ratio"], abs=1e-6)
+            means = averages(run["dominant_eigenvalue"][: stop.detected // 2 + 1], WINDOW)
+            assert means[-1] / means[-5] == pytest.approx(expected["ratio"], abs=1e-6)
             assert run["genotype_per_epoch"][stop.returned] == expected["genotype"], which
     assert len(recorded()) == 33
     assert 0 < stopped < 33
@@ -111,8 +112,8 @@ def test_recorded_searches_stop_where_the_table_says() -> None:
             seen += 1
             assert (stop and stop.returned) == (expected and expected[0]), (decay, run["seed"])
             if stop is not None and expected is not None and expected[1] is not None:
-                averages = CurvatureRise().averages(run["dominant_eigenvalue"][: stop.detected // 2 + 1])
-                assert averages[-1] / averages[-5] == pytest.approx(expected[1], abs=1e-3)
+                means = averages(run["dominant_eigenvalue"][: stop.detected // 2 + 1], WINDOW)
+                assert means[-1] / means[-5] == pytest.approx(expected[1], abs=1e-3)
     assert seen == 21
 
 

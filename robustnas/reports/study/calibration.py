@@ -23,7 +23,8 @@ from typing import Any
 import numpy as np
 from scipy import optimize, stats
 
-from robustnas.analysis.thresholds import THRESHOLDS, Threshold
+from robustnas.analysis.registry import thresholds
+from robustnas.analysis.thresholds import Threshold
 from robustnas.reports.study.indicators import INDICATORS, STATE, STATES, Indicator
 from robustnas.reports.study.study_data import RANDOM, StudyData, Task, task_name
 from robustnas.statistics import Interval, Lead, lead_time, separation
@@ -223,7 +224,7 @@ def _alarms(
         return None, False, None
     if indicator.series == STATE:
         return None, False, _lead(cases, [case.since for case in cases])
-    row = next((row for row in THRESHOLDS if row.series == indicator.series and not row.chance), None)
+    row = next((row for row in thresholds() if row.series == indicator.series and not row.chance), None)
     sign = 1.0 if indicator.warns == "high" else -1.0
     if row is not None:
         alarms = [first_alarm(_judged(case, row), row.value, sign, row.hold) for case in cases]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from robustnas.analysis.metrics import VAL_TOP1
 from robustnas.spaces import Genotype, encode, find_space
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class Training:
     architecture: Found
     options: Mapping[str, Any] = field(default_factory=dict)
     trainer: Mapping[str, Any] = field(default_factory=dict)
-    metric: str = "val/top1"
+    metric: str = VAL_TOP1.name
     folder: str | None = None
 
     def __call__(self, genotype: Genotype, budget: float) -> float:

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from robustnas.analysis.metrics import ARCH
 from robustnas.data.batch import Batch
 from robustnas.strategies import Stop, Stopping
 from robustnas.training.curvature import Measured, last_batch_eigenvalue, measure
@@ -69,7 +70,7 @@ class EarlyStopping(SearchHook):
             search.trainer.should_stop = not search.trains_on
             follows = "selection begins" if search.trains_on else f"the result is that of epoch {stop.returned}"
             say(search.trainer, f"Stopped after epoch {stop.detected}; {follows}.")
-        search.log_numbers({f"arch/{self.stopping.monitor}": value, **self.logged})
+        search.log_numbers({ARCH.of(self.stopping.monitor): value, **self.logged})
 
     def measure_curvature(self, batch: Batch) -> Measured:
         """The curvature that the rule reads, on the probe or on the last batch, as the rule asks for."""
@@ -108,7 +109,7 @@ class EarlyStopping(SearchHook):
     @property
     def logged(self) -> dict[str, float]:
         """What is logged beside a measurement: its uncertainty, and what that means for the rule."""
-        found = {} if self._measured is None else Measured(**self._measured[1]).beside(f"arch/{self.stopping.monitor}")
+        found = {} if self._measured is None else Measured(**self._measured[1]).beside(ARCH.of(self.stopping.monitor))
         return {**found, **self.stopping.noise(self.epochs, self.values)}
 
     def architecture_weights(self) -> dict[str, Tensor] | None:

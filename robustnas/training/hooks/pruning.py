@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from robustnas.analysis.metrics import OPERATIONS
 from robustnas.data.batch import Batch
 from robustnas.strategies import Pruning
 from robustnas.training.hooks.base import SearchHook
@@ -28,4 +29,4 @@ class PruningHook(SearchHook):
             context = search.context("arch")
             parameters.active_mask = self.rule.prune(search.space, shares, parameters.active_mask, context)
         left = float(sum(int(mask.sum()) for mask in parameters.active_mask.values()))
-        search.log_numbers({"arch/operations": left})
+        search.log_numbers({OPERATIONS.name: left})

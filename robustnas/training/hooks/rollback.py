@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from robustnas.analysis.metrics import WEIGHT_DECAY
 from robustnas.strategies import RaiseDecay
 from robustnas.training.hooks.early_stopping import EarlyStopping
 from robustnas.training.lightning.loops import epochs_over, rewind
@@ -59,7 +60,7 @@ class Rollback(EarlyStopping):
 
     @property
     def logged(self) -> dict[str, float]:
-        return {**super().logged, "arch/weight_decay": self.decays[self.raised]}
+        return {**super().logged, WEIGHT_DECAY.name: self.decays[self.raised]}
 
     def steps_done(self) -> None:
         """Keep the state of a measured epoch that can still be returned to."""
