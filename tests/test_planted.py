@@ -93,6 +93,7 @@ def test_no_command_executes_what_lies_in_the_current_folder(planted: Planted) -
         assert status in allowed, f"{name}: {said}"
 
 
+@pytest.mark.slow
 def test_workers_of_a_study_import_what_is_trusted_and_nothing_else(planted: Planted) -> None:
     planted.plant(*installed())
     done = planted.run(entry_point(), "ablate", "study.yaml", "--workers=2", "--folder=study", "--trust=my_part")

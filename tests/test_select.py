@@ -105,6 +105,7 @@ def test_a_search_inside_an_epoch_ends_it_and_then_selects(searched: Path, decid
     assert decisions[0] == decisions[1]
 
 
+@pytest.mark.slow
 def test_the_strongest_of_a_search_that_decided_itself_are_those_before_it_did(searched: Path, tmp_path: Path) -> None:
     folder = tmp_path / "pt"
     own = [*SEARCH, "--model=DARTSPT", "--model.selection=LargestDrop", "--model.selection.every=1"]

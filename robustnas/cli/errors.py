@@ -9,7 +9,7 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from robustnas.runtime.paths import expand, find_config
 from robustnas.runtime.safe_yaml import read_yaml
@@ -23,7 +23,10 @@ class CommandLineError(ValueError):
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser of options that says what is wrong in one sentence."""
+    """A parser of options that says what is wrong in one sentence. A misspelt option never passes for another one."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, allow_abbrev=False, **options)
 
     def error(self, message: str) -> NoReturn:
         """Refuse a command line.
@@ -102,6 +105,7 @@ def path_option(name: str) -> Callable[[str], str]:
         except ValueError as error:
             raise argparse.ArgumentTypeError(str(error)) from error
 
+    read.reads_paths = True  # type: ignore[attr-defined]  # a shell completes files and folders here
     return read
 
 

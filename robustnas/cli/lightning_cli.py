@@ -19,6 +19,8 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveCon
 from pytorch_lightning.utilities.model_helpers import is_overridden
 
 from robustnas.cli.errors import CommandLineError, check_linked, checked, explain
+from robustnas.cli.help import PlainHelp, describe
+from robustnas.cli.links import LINKS, seed
 from robustnas.data import ImageData
 from robustnas.runs.run_lock import held, starting_point
 from robustnas.runtime.atomic_files import write_text
@@ -36,11 +38,6 @@ from robustnas.training.lightning.events import Events, failed_writes_once
 from robustnas.training.module import Module
 from robustnas.training.recorder import check_manifest, run_folder
 
-LINKS: dict[str, Any] = {
-    "num_classes": lambda data: data.num_classes,
-    "image_channels": lambda data: data.image_shape[0],
-    "task": lambda data: data.task,
-}
 NAMED = ("robustnas.variants", "robustnas.diagnostics")  # rooms whose classes a YAML file can name shortly
 
 
@@ -70,7 +67,12 @@ class RobustCLI(LightningCLI):
         for argument, read in LINKS.items():
             parser.link_arguments("data", f"model.init_args.{argument}", compute_fn=read, apply_on="instantiate")
         for part in ("model", "data"):
-            parser.link_arguments("seed_everything", f"{part}.init_args.seed", compute_fn=_seed)
+            parser.link_arguments("seed_everything", f"{part}.init_args.seed", compute_fn=seed)
+
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        describe(parser)
+        return parser
 
     def _parse_ckpt_path(self) -> None:
         """Checkpoints hold no options of the command line, and are checked once the model is there."""
@@ -206,7 +208,7 @@ def main(arguments: list[str], run: type[RobustCLI] = RobustCLI, again: str | No
         importlib.import_module(name)
     check_variables()
     child = "LOCAL_RANK" in os.environ
-    exact = {"allow_abbrev": False}  # a misspelt option must not pass for another one
+    exact = {"allow_abbrev": False, "formatter_class": PlainHelp}  # a misspelt option must not pass for another one
     try:
         arguments = checked(arguments)
         return run(
@@ -290,9 +292,3 @@ def _of_trainer(error: Exception) -> ValueError:
     return ValueError(
         own_sentence(says) or f"Expected `trainer` to be one that can run here, but Lightning says: {says}"
     )
-
-
-def _seed(value: bool | int) -> int:
-    if isinstance(value, bool) or not 0 <= value < 2**32:
-        raise ValueError(f"Expected `seed_everything` to be a number from 0 to {2**32 - 1}, but got {value}.")
-    return value

@@ -32,6 +32,40 @@ ONLY = {"local": ("runs_per_gpu",), "ray": ("address", "cpus_per_cell", "gpus_pe
 STOPPED = 130  # what shells expect of a command that Ctrl-C ended
 
 
+def parser() -> Parser:
+    """The options of ``robustnas ablate``."""
+    parser = Parser(
+        prog="robustnas ablate",
+        description="Run a study: a grid of variants, spaces, data, overrides and seeds. Finished cells are skipped, "
+        "so that the same command goes on with a study that was stopped.",
+    )
+    parser.add_argument(
+        "study",
+        metavar="STUDY",
+        type=path_option("STUDY"),
+        help="YAML file of the study, or the name of one of robustnas",
+    )
+    parser.add_argument(
+        "--folder", type=path_option("--folder"), help="folder of the study (default: its name, in runs/)"
+    )
+    parser.add_argument("--engine", choices=ENGINES, default="local", help="where cells run (default: local)")
+    parser.add_argument("--workers", type=int, help="cells at a time (default: one a core, or as GPUs hold)")
+    parser.add_argument("--threads", type=int, help="threads of a worker (default: 1, or a share of the cores)")
+    parser.add_argument("--runs-per-gpu", type=int, help="cells that share a GPU (default: 1)")
+    on_ray = parser.add_argument_group("with --engine ray")
+    on_ray.add_argument(
+        "--address", help="of the cluster; auto: one that runs here (default: $RAY_ADDRESS, or start one)"
+    )
+    on_ray.add_argument(
+        "--gpus-per-cell", type=float, metavar="N", help="1, or 0.25 of one (default: 1, if there are any)"
+    )
+    on_ray.add_argument("--cpus-per-cell", type=float, metavar="N", help="(default: --threads, or a share of the node)")
+    parser.add_argument("--only", nargs="+", default=[], metavar="CELL", help="cells to run, such as DARTS/*/seed-0")
+    parser.add_argument("--dry-run", action="store_true", help="print the cells, and time and memory by three steps")
+    parser.add_argument("--force", action="store_true", help="run cells of another version or configuration again")
+    return parser
+
+
 def main(arguments: list[str]) -> int:
     """Run the cells of a study that are not finished, and print a table of all that are.
 
@@ -44,7 +78,7 @@ def main(arguments: list[str]) -> int:
     Raises:
         ValueError: If the study or an option is wrong, or its folder holds something else.
     """
-    options = _parser().parse_args(arguments[1:])
+    options = parser().parse_args(arguments[1:])
     study = read_study(options.study)
     cells = chosen(every := cells_of(study), options.only)
     root = Path(options.folder or Path("runs", study.name))
@@ -99,40 +133,6 @@ def engine_of(options: argparse.Namespace, root: Path) -> Engine:
 
     given = options.address, options.workers, options.cpus_per_cell, options.gpus_per_cell, options.threads
     return ray_engine_of(*given, shared=None if options.dry_run else root)
-
-
-def _parser() -> Parser:
-    parser = Parser(
-        prog="robustnas ablate",
-        allow_abbrev=False,
-        description="Run a study: a grid of variants, spaces, data, overrides and seeds. Finished cells are skipped, "
-        "so that the same command goes on with a study that was stopped.",
-    )
-    parser.add_argument(
-        "study",
-        metavar="STUDY",
-        type=path_option("STUDY"),
-        help="YAML file of the study, or the name of one of robustnas",
-    )
-    parser.add_argument(
-        "--folder", type=path_option("--folder"), help="folder of the study (default: its name, in runs/)"
-    )
-    parser.add_argument("--engine", choices=ENGINES, default="local", help="where cells run (default: local)")
-    parser.add_argument("--workers", type=int, help="cells at a time (default: one a core, or as GPUs hold)")
-    parser.add_argument("--threads", type=int, help="threads of a worker (default: 1, or a share of the cores)")
-    parser.add_argument("--runs-per-gpu", type=int, help="cells that share a GPU (default: 1)")
-    on_ray = parser.add_argument_group("with --engine ray")
-    on_ray.add_argument(
-        "--address", help="of the cluster; auto: one that runs here (default: $RAY_ADDRESS, or start one)"
-    )
-    on_ray.add_argument(
-        "--gpus-per-cell", type=float, metavar="N", help="1, or 0.25 of one (default: 1, if there are any)"
-    )
-    on_ray.add_argument("--cpus-per-cell", type=float, metavar="N", help="(default: --threads, or a share of the node)")
-    parser.add_argument("--only", nargs="+", default=[], metavar="CELL", help="cells to run, such as DARTS/*/seed-0")
-    parser.add_argument("--dry-run", action="store_true", help="print the cells, and time and memory by three steps")
-    parser.add_argument("--force", action="store_true", help="run cells of another version or configuration again")
-    return parser
 
 
 @contextlib.contextmanager

@@ -16,6 +16,19 @@ from robustnas.runs.record import read_genotype
 from robustnas.runtime.launch import going_on
 
 
+def parser() -> Parser:
+    """The options of ``robustnas evaluate``."""
+    parser = Parser(
+        prog="robustnas evaluate",
+        description="Train the genotype that a run found from scratch on the run's data, and test it.",
+        epilog="Any option of `robustnas fit` may follow, such as --trainer.max_epochs 100.",
+    )
+    parser.add_argument("folder", metavar="RUN", type=path_option("RUN"), help="folder of the search")
+    parser.add_argument("-c", "--config", help="YAML of the evaluation (default: the recipe of the space's paper)")
+    parser.add_argument("--run", type=path_option("--run"), help="folder of the evaluation (default: RUN/evaluation)")
+    return parser
+
+
 def main(arguments: list[str]) -> None:
     """Evaluate what a run found.
 
@@ -25,16 +38,7 @@ def main(arguments: list[str]) -> None:
     Raises:
         ValueError: If the run holds no genotype or no configuration, or an option is wrong.
     """
-    parser = Parser(
-        prog="robustnas evaluate",
-        description="Train the genotype that a run found from scratch on the run's data, and test it.",
-        allow_abbrev=False,
-        epilog="Any option of `robustnas fit` may follow, such as --trainer.max_epochs 100.",
-    )
-    parser.add_argument("folder", metavar="RUN", type=path_option("RUN"), help="folder of the search")
-    parser.add_argument("-c", "--config", help="YAML of the evaluation (default: the recipe of the space's paper)")
-    parser.add_argument("--run", type=path_option("--run"), help="folder of the evaluation (default: RUN/evaluation)")
-    options, rest = parser.parse_known_args(arguments[1:])
+    options, rest = parser().parse_known_args(arguments[1:])
     folder = Path(options.folder)
     if folder.is_file():
         raise ValueError(

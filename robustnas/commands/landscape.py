@@ -23,20 +23,12 @@ from robustnas.runtime.precision import full_precision
 from robustnas.training import SearchModule
 
 
-def main(arguments: list[str]) -> None:
-    """Measure and draw the landscape of a checkpoint.
-
-    Args:
-        arguments: ``landscape`` and its options.
-
-    Raises:
-        ValueError: If the checkpoint is none of a search, its run has no configuration, or an option is wrong.
-    """
+def parser() -> Parser:
+    """The options of ``robustnas landscape``."""
     parser = Parser(
         prog="robustnas landscape",
         description="Draw the validation loss around the α of a checkpoint: over a plane, and on the way from the "
         "mixture to the genotype. A bowl is good to round, a cliff is not.",
-        allow_abbrev=False,
     )
     parser.add_argument(
         "checkpoint", metavar="CKPT", type=path_option("CKPT"), help="checkpoint of a search, or the folder of its run"
@@ -47,7 +39,19 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--batches", type=int, default=2, help="batches to average the loss over (default: 2)")
     parser.add_argument("--seed", type=int, default=0, help="seed of random directions (default: 0)")
     parser.add_argument("-o", "--out", type=path_option("--out"), help="folder of the result (default: the run)")
-    options = parser.parse_args(arguments[1:])
+    return parser
+
+
+def main(arguments: list[str]) -> None:
+    """Measure and draw the landscape of a checkpoint.
+
+    Args:
+        arguments: ``landscape`` and its options.
+
+    Raises:
+        ValueError: If the checkpoint is none of a search, its run has no configuration, or an option is wrong.
+    """
+    options = parser().parse_args(arguments[1:])
     if options.batches < 1:
         raise ValueError(f"Expected `--batches` to be at least 1, but got {options.batches}.")
     search, data, folder = open_search(options.checkpoint)

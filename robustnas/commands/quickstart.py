@@ -18,6 +18,18 @@ from robustnas.runs.record import read_genotype
 from robustnas.runtime.launch import going_on
 
 
+def parser() -> Parser:
+    """The options of ``robustnas quickstart``."""
+    parser = Parser(
+        prog="robustnas quickstart",
+        description="Search with DARTS on scikit-learn's handwritten digits, then train the found network and a "
+        "ResNet of like size from scratch. Takes minutes on two cores.",
+    )
+    parser.add_argument("--run", type=path_option("--run"), help="folder of the results (default: a new one in runs/)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of everything (default: 0)")
+    return parser
+
+
 def main(arguments: list[str]) -> None:
     """Search on scikit-learn's digits with DARTS; evaluate what is found, and a ResNet of like size.
 
@@ -27,15 +39,7 @@ def main(arguments: list[str]) -> None:
     Raises:
         ValueError: If an option is wrong.
     """
-    parser = Parser(
-        prog="robustnas quickstart",
-        allow_abbrev=False,
-        description="Search with DARTS on scikit-learn's handwritten digits, then train the found network and a "
-        "ResNet of like size from scratch. Takes minutes on two cores.",
-    )
-    parser.add_argument("--run", type=path_option("--run"), help="folder of the results (default: a new one in runs/)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of everything (default: 0)")
-    options = parser.parse_args(arguments[1:])
+    options = parser().parse_args(arguments[1:])
     root = Path(options.run) if options.run else lightning_cli.new_folder("quickstart")
     threads = torch.get_num_threads()
     # Images of 8 x 8 gain nothing from threads, which on busy cores wait for one another: 70 times longer.

@@ -9,21 +9,13 @@ from robustnas.reports import report
 from robustnas.runs.record import write_text
 
 
-def main(arguments: list[str]) -> None:
-    """Write a report.
-
-    Args:
-        arguments: ``report`` and its options.
-
-    Raises:
-        ValueError: If a folder is no run, or the file is to be no HTML.
-    """
+def parser() -> Parser:
+    """The options of ``robustnas report``."""
     parser = Parser(
         prog="robustnas report",
         description="Write one HTML file about searches, finished or running: verdict, curves, α, genotypes, spectrum, "
         "gap, data and commands. Of a study, finished or not: leaderboards with intervals, tests, ranks, effects of "
         "parts, cost and a checklist, with tables for a paper beside it. It needs no server and no network.",
-        allow_abbrev=False,
     )
     parser.add_argument(
         "runs",
@@ -40,7 +32,19 @@ def main(arguments: list[str]) -> None:
         help="file to write (default: report.html here, or in the folder of a study)",
     )
     parser.add_argument("--space", help="search space, by name or import path (default: the one that a run names)")
-    options = parser.parse_args(arguments[1:])
+    return parser
+
+
+def main(arguments: list[str]) -> None:
+    """Write a report.
+
+    Args:
+        arguments: ``report`` and its options.
+
+    Raises:
+        ValueError: If a folder is no run, or the file is to be no HTML.
+    """
+    options = parser().parse_args(arguments[1:])
     studies = [folder for folder in options.runs if (Path(folder) / "study.json").is_file()]
     if studies and len(studies) < len(options.runs):
         other = next(folder for folder in options.runs if folder not in studies)

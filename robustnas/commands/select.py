@@ -23,21 +23,12 @@ from robustnas.training.description import plain
 from robustnas.training.hooks.perturbation_selection import PerturbationSelection
 
 
-def main(arguments: list[str]) -> None:
-    """Select from a checkpoint.
-
-    Args:
-        arguments: ``select`` and its options.
-
-    Raises:
-        ValueError: If the checkpoint is none of a search, its run has no configuration, an option is wrong, or the
-            folder holds something else.
-    """
+def parser() -> Parser:
+    """The options of ``robustnas select``."""
     parser = Parser(
         prog="robustnas select",
         description="Read a finished or running search by a rule of selection. Rules that train on, like LargestDrop, "
         "do so in a folder of their own; the same command goes on where they were interrupted.",
-        allow_abbrev=False,
         epilog="Options of the rule follow its name, such as --selection.every 1; any option of `robustnas fit` may "
         "follow, such as --trainer.accelerator cpu. The search is left as it is, and its callbacks take no part.",
     )
@@ -52,7 +43,20 @@ def main(arguments: list[str]) -> None:
         type=path_option("--run"),
         help="folder of the result (default: in the run, named after it)",
     )
-    options, rest = parser.parse_known_args(arguments[1:])
+    return parser
+
+
+def main(arguments: list[str]) -> None:
+    """Select from a checkpoint.
+
+    Args:
+        arguments: ``select`` and its options.
+
+    Raises:
+        ValueError: If the checkpoint is none of a search, its run has no configuration, an option is wrong, or the
+            folder holds something else.
+    """
+    options, rest = parser().parse_known_args(arguments[1:])
     own, rest = _parted(rest)
     selection = _selection(options.selection, own)
     source = Path(options.checkpoint)

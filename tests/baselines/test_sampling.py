@@ -112,6 +112,7 @@ def test_evolution_beats_random_search_where_edges_add_up() -> None:
     assert best - evolution < 0.5 * (best - drawn)
 
 
+@pytest.mark.slow
 def test_evolution_beats_random_search_on_the_benchmark() -> None:
     if not REAL.is_file():
         pytest.skip("no benchmark table: nas_bench_201.csv.gz is not in ../shared/data")

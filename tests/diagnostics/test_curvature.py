@@ -105,6 +105,7 @@ def test_the_spectrum_is_that_of_the_dense_matrix() -> None:
     assert 0 < values["curvature/negative"] < 1
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("exact")
 def test_the_spectrum_has_the_blocks_of_kinds_too() -> None:
     module, probe = ready(search("S2", channels=2))

@@ -27,7 +27,7 @@ from robustnas.training.curvature import Measured
 from robustnas.training.hooks.base import SearchHook
 from robustnas.training.search import SearchModule
 
-QUICK = ("DARTS", "GDAS", "PCDARTS", "ProxylessNAS")
+QUICK = ("PCDARTS", "ProxylessNAS")
 LONGER = sorted(set(variants.__all__) - set(QUICK))
 
 
@@ -84,7 +84,13 @@ SITUATIONS: dict[str, Callable[[], SearchModule]] = {
 }
 
 
-@pytest.mark.parametrize("name", SITUATIONS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name != "edge weights, second order" else [])
+        for name in SITUATIONS
+    ],
+)
 def test_nor_is_one_touched_in_situations_of_its_own(tmp_path: Path, name: str) -> None:
     found = compare(tmp_path, SITUATIONS[name], epochs=5 if name == "goes back" else 2)
     assert [row["epoch"] for row in found] == ([0, 1, 2, 3, 2, 3, 4] if name == "goes back" else [0, 1])

@@ -123,6 +123,7 @@ def where_of(search: Path) -> tuple[str, ...]:
     return where(search.parent / "cell")[:2]
 
 
+@pytest.mark.slow
 def test_a_baseline_may_cost_what_the_longest_search_costs(tmp_path: Path) -> None:
     """30 epochs, and 10 with a selection of two for each edge but one: 30 pay for six of five epochs."""
     variants = {"long": {"config": "digits_darts_second_order"}, "short": {"config": "digits_darts_pt"}}

@@ -106,9 +106,8 @@ SEARCHES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize(
-    "name", ["second order", *(pytest.param(n, marks=pytest.mark.slow) for n in list(SEARCHES)[1:])]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SEARCHES)
 def test_it_is_a_run_loaded_from_that_epoch_with_the_larger_decay(tmp_path, name: str) -> None:
     options = SEARCHES[name]
 
@@ -141,6 +140,7 @@ def test_the_comparison_sees_another_decay(tmp_path) -> None:
     assert {"alphas.cell", "supernet.body.classifier.weight"} <= set(differing(state(one), state(other)))
 
 
+@pytest.mark.slow
 def test_the_epoch_just_before_can_be_returned_to(tmp_path) -> None:
     """Then the next epoch is the one that has just been run, and its batches come again in the same order."""
     kept, module = Kept(), adaptive(stopping=RaiseDecay(CurvatureRise(1, 1, 1.5, 0, 1), most=4e-3))
@@ -158,7 +158,7 @@ CUTS = {  # three steps an epoch, so that the search goes back after 12 and afte
     "inside an epoch run again": (17, {"every_n_train_steps": 4}),
     "after the second": (29, {"every_n_train_steps": 7}),
 }
-QUICK = ("at the return", "inside an epoch run again")
+QUICK = ("inside an epoch run again",)
 
 
 def drawing(folder: Path, ckpt_path: Path | None = None, **options: Any) -> Trainer:
@@ -191,6 +191,7 @@ def test_a_resumed_search_is_the_undisturbed_one_bit_for_bit(tmp_path: Path, who
         assert (tmp_path / file).read_text() == (Path(whole.default_root_dir) / file).read_text()
 
 
+@pytest.mark.slow
 def test_the_result_of_early_stopping_is_said_at_the_first_increase(tmp_path, caplog) -> None:
     module = adaptive(alpha_init=1.0)
     with caplog.at_level(logging.INFO, "pytorch_lightning.utilities.rank_zero"):
@@ -208,6 +209,7 @@ def test_the_result_of_early_stopping_is_said_at_the_first_increase(tmp_path, ca
     assert (tmp_path / "genotype.json").read_text() == (tmp_path / "genotypes/epoch_0005.json").read_text()
 
 
+@pytest.mark.slow
 def test_the_eigenvalue_itself_sends_a_search_back(tmp_path) -> None:
     """Not a script: with a ratio of one, some measurement is higher than one before."""
     module = adaptive(RobustDARTS, stopping=RaiseDecay(CurvatureRise(1, 1, 1.0, 0, 1, samples=16), most=3e-3))

@@ -182,6 +182,7 @@ def test_rule_and_diagnostic_report_one_number_that_is_computed_once(
     assert len(calls) == 2 * alone > 0  # as many products as without the diagnostic
 
 
+@pytest.mark.slow
 def test_with_more_asked_for_the_largest_is_still_the_rules(tmp_path: Path) -> None:
     more = Curvature(samples=24, smallest=True, budget=None)
     (row,) = rows(fit(tmp_path, robust(), callbacks=[more], data=digits(batch_size=8), **SHORT))
@@ -198,7 +199,7 @@ def test_the_papers_form_is_that_of_the_last_batch_and_the_diagnostic_measures_b
     assert module.hooks["early_stopping"].measured(module.global_step) is None
 
 
-@pytest.mark.parametrize("step", [3, 4])
+@pytest.mark.parametrize("step", [3, pytest.param(4, marks=pytest.mark.slow)])
 def test_a_resumed_search_measures_and_reports_the_same(tmp_path: Path, step: int) -> None:
     """Also from between the measurement, in the last step of an epoch, and its report."""
     whole = watched(robust(), tmp_path / "whole", max_epochs=2)

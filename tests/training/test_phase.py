@@ -174,7 +174,7 @@ def test_open_edges_still_learn(tmp_path: Path) -> None:
         assert torch.equal(gradient.abs().sum(dim=1) > 0, ~decided)
 
 
-@pytest.mark.parametrize(("lr", "wanted"), [(None, 0.0025), (0.004, 0.004)])
+@pytest.mark.parametrize(("lr", "wanted"), [pytest.param(None, 0.0025, marks=pytest.mark.slow), (0.004, 0.004)])
 def test_schedules_are_those_of_the_search_and_the_phase_has_a_constant_step(
     tmp_path: Path, lr: float | None, wanted: float
 ) -> None:
@@ -222,6 +222,7 @@ def test_a_phase_that_is_resumed_is_the_undisturbed_one(tmp_path: Path, case: st
         assert rows(resumed) == rows(whole), where
 
 
+@pytest.mark.slow
 def test_a_finished_phase_is_not_begun_again(tmp_path: Path) -> None:
     running = briefly(tmp_path, tiny())
     running.save_checkpoint(tmp_path / "end.ckpt")
@@ -233,6 +234,7 @@ def test_a_finished_phase_is_not_begun_again(tmp_path: Path) -> None:
     assert module.hooks["perturbation_selection"].entries == before.hooks["perturbation_selection"].entries
 
 
+@pytest.mark.slow
 def test_a_stopped_search_selects_at_once(tmp_path: Path) -> None:
     """The supernet is that of the stop; the epoch returned to counts for what is open."""
     seen = Snapshots()

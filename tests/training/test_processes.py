@@ -49,6 +49,7 @@ def differing(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
     return [name for name, value in one["state"].items() if not torch.equal(value, other["state"][name])]
 
 
+@pytest.mark.slow
 def test_two_processes_hold_one_state(tmp_path) -> None:
     """Second order with drop path: α, weights, running statistics and the states of both optimisers."""
     first, second = run(tmp_path, "Unrolled", 2)

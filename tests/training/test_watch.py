@@ -145,13 +145,20 @@ def test_skip_connections_are_counted_in_the_genotype(tmp_path) -> None:
     assert float(running.callback_metrics["arch/skips"]) == counts[0]
 
 
+@pytest.mark.slow
 def test_watching_changes_nothing_in_a_search_that_goes_on(tmp_path) -> None:
     plain = fit(tmp_path / "a", search(), max_epochs=2)
     watched = fit(tmp_path / "b", search(stopping=CurvatureRise(every=1)), max_epochs=2)
     assert differing(state(plain), state(watched)) == []
 
 
-@pytest.mark.parametrize("when", [{"save_on_train_epoch_end": True}, {"every_n_train_steps": 4}], ids=["epoch", "step"])
+@pytest.mark.parametrize(
+    "when",
+    [
+        pytest.param({"save_on_train_epoch_end": True}, marks=pytest.mark.slow, id="epoch"),
+        pytest.param({"every_n_train_steps": 4}, id="step"),
+    ],
+)
 def test_a_resumed_search_stops_where_the_undisturbed_one_does(tmp_path: Path, when: dict[str, Any]) -> None:
     def made() -> RobustDARTS:
         return robust(stopping=At(2, 1), drop_path=0.3)
