@@ -15,6 +15,7 @@ from robustnas.cli.evaluation import Result, data_of, train_and_test
 from robustnas.commands.evaluate import print_results
 from robustnas.networks.resnet import channels_for
 from robustnas.runs.record import read_genotype
+from robustnas.runs.run_lock import new_folder
 from robustnas.runtime.launch import going_on
 
 
@@ -36,7 +37,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--run", type=path_option("--run"), help="folder of the results (default: a new one in runs/)")
     parser.add_argument("--seed", type=int, default=0, help="seed of everything (default: 0)")
     options = parser.parse_args(arguments[1:])
-    root = Path(options.run) if options.run else lightning_cli.new_folder("quickstart")
+    root = Path(options.run) if options.run else new_folder("quickstart")
     threads = torch.get_num_threads()
     # Images of 8 x 8 gain nothing from threads, which on busy cores wait for one another: 70 times longer.
     torch.set_num_threads(1)

@@ -116,9 +116,24 @@ def _found(folder: Path, readable: Callable[[Path], bool]) -> Path | None:
         return None
     before = folder / PREVIOUS
     if not readable(last) and before.is_file() and readable(before):
-        print(f"{last} cannot be read; the run goes on from {before}.")
+        print(f"{last} cannot be read; the run resumes from {before}.")
         return before
     return last
+
+
+def new_folder(name: str) -> Path:
+    """A folder under ``runs/`` that does not exist yet: ``name`` with the next number.
+
+    Args:
+        name: What the run is.
+
+    Returns:
+        The folder, not made.
+    """
+    number = 1
+    while Path("runs", f"{name}-{number:03d}").exists():
+        number += 1
+    return Path("runs", f"{name}-{number:03d}")
 
 
 @contextmanager

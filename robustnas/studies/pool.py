@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from robustnas.runtime.environment import THREADS
+from robustnas.runtime.environment import THREADS, usable_cores
 from robustnas.studies.engine import Engine, Event, Job, what_it_means
 from robustnas.studies.process import Process, ready, stop, with_threads
 
@@ -61,32 +60,12 @@ class Pool(Engine):
         return {**with_threads(self.threads), **gpu}
 
 
-def cores() -> int:
-    """How many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def pool_of(gpus: Sequence[str], workers: int | None, threads: int | None, runs_per_gpu: int) -> Pool:
-    """A pool that fills the machine.
-
-    Args:
-        gpus: Names of the GPUs.
-        workers: Number of workers; by default ``runs_per_gpu`` for each GPU, or one for each ``threads`` cores.
-        threads: Threads of each; by default an equal share of the cores where there are GPUs, and 1 elsewhere.
-        runs_per_gpu: How many workers share a GPU.
-
-    Returns:
-        The pool.
-
-    Raises:
-        ValueError: If a number is not positive.
-    """
+    """A pool that fills the machine: ``runs_per_gpu`` workers a GPU, or one for each ``threads`` cores."""
     for name, number in (("workers", workers), ("threads", threads), ("runs-per-gpu", runs_per_gpu)):
         if number is not None and number < 1:
             raise ValueError(f"Expected `--{name}` to be 1 or larger, but got {number}.")
         if number is not None and number > THREADS:
             raise ValueError(f"Expected `--{name}` to be at most {THREADS}, but got {number}.")
-    count = workers or (len(gpus) * runs_per_gpu if gpus else max(1, cores() // (threads or 1)))
-    return Pool(count, threads or (max(1, cores() // count) if gpus else 1), tuple(gpus))
+    count = workers or (len(gpus) * runs_per_gpu if gpus else max(1, usable_cores() // (threads or 1)))
+    return Pool(count, threads or (max(1, usable_cores() // count) if gpus else 1), tuple(gpus))

@@ -14,9 +14,8 @@ from typing import Any
 from robustnas.runtime.trust import VARIABLE
 from robustnas.studies.cluster import join, library, rooms
 from robustnas.studies.engine import Engine, Event, Job, what_it_means
-from robustnas.studies.process import with_threads
+from robustnas.studies.process import in_a_sentence, with_threads
 from robustnas.studies.ray_host import Greeting, Host, Mark, code
-from robustnas.studies.worker import in_a_sentence
 
 
 @dataclass(frozen=True)
@@ -206,28 +205,22 @@ def ray_engine_of(
     threads: int | None = None,
     shared: Path | None = None,
 ) -> RayEngine:
-    """Workers that fill a cluster, which is joined or started for it.
+    """Workers that fill a cluster, which is joined or started for it; see :class:`RayEngine` for the arguments.
 
-    Args:
-        address: See :class:`RayEngine`.
-        workers: Number of workers; by default as many as the nodes have room for now.
-        cpus: Processors of each; by default ``threads``, or an equal share of a node's where there are GPUs, else 1.
-        gpus: GPUs of each; by default 1 where there are GPUs.
-        threads: Threads of each; by default as many as processors.
-        shared: See :class:`RayEngine`.
+    By default there are as many workers as the nodes have room for; each has a GPU where there are any, ``threads``
+    processors, or an equal share of those of a node with GPUs, and as many threads as processors.
 
     Returns:
         The engine.
 
     Raises:
-        ValueError: If Ray is missing, a number is wrong, there is no cluster at the address, or, where ``workers`` is
-            not given, none of its nodes has room for one.
+        ValueError: If Ray is missing, a number is wrong, there is no cluster at the address, or no node has room.
     """
-    for name, number in (("workers", workers), ("threads", threads), ("cpus-per-cell", cpus)):
+    for name, number in (("workers", workers), ("threads", threads), ("cpus-per-trial", cpus)):
         if number is not None and number <= 0:
             raise ValueError(f"Expected `--{name}` to be larger than 0, but got {number}.")
     if gpus is not None and (gpus < 0 or (gpus > 1 and gpus != int(gpus))):
-        raise ValueError(f"Expected `--gpus-per-cell` to be a part of 1, or a whole number, but got {gpus}.")
+        raise ValueError(f"Expected `--gpus-per-trial` to be a part of 1, or a whole number, but got {gpus}.")
     leave = not library().is_initialized()
     join(address, (workers or 1) * (cpus or threads or 1))
     nodes = rooms()
@@ -241,7 +234,7 @@ def ray_engine_of(
     if not held and workers is None:
         most = " or ".join(f"{node[0]:g} and {node[1]:g}" for node in sorted(set(nodes), reverse=True)) or "none"
         raise ValueError(
-            f"Expected a node of the cluster to have {cpus:g} CPUs and {gpus:g} GPUs for a cell, but they have {most}."
+            f"Expected a node of the cluster to have {cpus:g} CPUs and {gpus:g} GPUs for a trial, but they have {most}."
         )
     return RayEngine(workers or held, cpus, gpus, threads or max(1, int(cpus)), address, shared, leave)
 

@@ -21,12 +21,7 @@ from robustnas.studies.process import Process, stop
 
 @dataclass(frozen=True)
 class Mark:
-    """A file that every node should see.
-
-    Args:
-        path: Where, as the command names it.
-        text: What it holds.
-    """
+    """A file that every node should see: its path, as the command names it, and its text."""
 
     path: str
     text: str
@@ -41,13 +36,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Greeting:
-    """What a worker says before it is given anything.
-
-    Args:
-        node: Name of its machine.
-        sees: Whether it sees the mark in the folder of the study.
-        code: What must be the same everywhere for results to be, by name.
-    """
+    """What a worker reports first: its node, whether it sees the mark, and what :func:`code` returns there."""
 
     node: str
     sees: bool
@@ -69,25 +58,11 @@ class Host:
         self._process = Process(environment)
 
     def greet(self, mark: Mark | None) -> Greeting:
-        """Say who and where it is.
-
-        Args:
-            mark: What it should see, if anything.
-
-        Returns:
-            The greeting.
-        """
+        """Report the node, whether it sees the mark, and its code."""
         return Greeting(platform.node(), mark is None or mark.seen(), code())
 
     def run(self, job: Job) -> tuple[str, Any]:
-        """Run a job to its end.
-
-        Args:
-            job: The job.
-
-        Returns:
-            ``("done", value)``, ``("failed", sentence)`` if it raised, or ``("died", how)`` if its process did.
-        """
+        """Run a job to its end; see :meth:`~robustnas.studies.process.Process.hear` for what comes back."""
         self._process.give(job)
         try:
             return self._process.hear()
@@ -95,21 +70,13 @@ class Host:
             self._process.ended()
 
     def stop(self, grace: float) -> None:
-        """End the process, also while it runs a job: Ray calls this in a second thread.
-
-        Args:
-            grace: Seconds that the job has to leave a checkpoint.
-        """
+        """End the process, also while it runs a job: Ray calls this in a second thread."""
         stop([self._process], grace)
 
 
 @functools.cache
 def code() -> dict[str, str]:
-    """What must be the same on every node for results to be.
-
-    Returns:
-        Versions, where robustnas lies, since configurations are named by path, and a digest of its source.
-    """
+    """What must be the same on every node: versions, where robustnas lies, and a digest of its source."""
     folder = Path(robustnas.__file__).parent
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*.py")):
