@@ -1,4 +1,4 @@
-"""A second start in a folder goes on with what is there, or is refused."""
+"""Protects the folder of a run: a second start resumes it or is refused, and one process at a time writes to it."""
 
 from __future__ import annotations
 

@@ -12,13 +12,13 @@ from typing import Any
 
 from robustnas.runtime.environment import usable_cores
 from robustnas.runtime.module_path import OutsideAnyRun
-from robustnas.studies.process import in_a_sentence
+from robustnas.studies.process import one_sentence
 
 STORE = 100 * 2**20  # bytes; jobs and results are a few kilobytes, and Ray would take a third of the memory
 PATIENCE = 10.0  # seconds
 
 
-def library() -> Any:
+def ray_module() -> Any:
     """The module ``ray``; a sentence that says what to install where it is missing."""
     try:
         import ray
@@ -31,7 +31,7 @@ def library() -> Any:
 
 def join(address: str | None, cpus: float) -> None:
     """Join the cluster at an address, or start one on this machine with at least so many processors."""
-    ray = library()
+    ray = ray_module()
     if ray.is_initialized():
         return
     handler = signal.getsignal(signal.SIGTERM)
@@ -51,7 +51,7 @@ def join(address: str | None, cpus: float) -> None:
             ray.init(address, **quiet)
     except (OSError, RuntimeError, ValueError) as error:
         raise ValueError(
-            f"Expected `--address` to be a cluster of Ray that runs, but got {address!r} ({in_a_sentence(error)})."
+            f"Expected `--address` to be a cluster of Ray that runs, but got {address!r} ({one_sentence(error)})."
         ) from error
     finally:
         with contextlib.suppress(ValueError):  # not in the main thread
@@ -65,7 +65,7 @@ def _knock(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), PATIENCE).close()
 
 
-def rooms() -> list[tuple[float, float]]:
+def node_resources() -> list[tuple[float, float]]:
     """CPUs and GPUs of each node of the cluster, free or not."""
-    nodes = [node["Resources"] for node in library().nodes() if node["Alive"]]
+    nodes = [node["Resources"] for node in ray_module().nodes() if node["Alive"]]
     return [(node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in nodes]

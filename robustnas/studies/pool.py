@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from robustnas.runtime.environment import THREADS, usable_cores
-from robustnas.studies.engine import Engine, Event, Job, what_it_means
-from robustnas.studies.process import Process, ready, stop, with_threads
+from robustnas.studies.engine import Engine, Event, Job, event_of
+from robustnas.studies.process import Process, ready, stop, thread_variables
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,10 @@ class Pool(Engine):
                         worker.give(job, attempt)
                         yield Event(job.key, "started", attempt)
                 for worker in ready([worker for worker in workers if worker.job]):
-                    said, value = worker.hear()
+                    said, value = worker.outcome()
                     job = worker.ended()
-                    event = what_it_means(job, worker.attempt, said, value, self.retries)
-                    if event.kind == "again":
+                    event = event_of(job, worker.attempt, said, value, self.retries)
+                    if event.kind == "retry":
                         waiting.appendleft((job, event.attempt + 1))
                     yield event
             for worker in workers:
@@ -57,7 +57,7 @@ class Pool(Engine):
 
     def _environment(self, number: int) -> dict[str, str]:
         gpu = {"CUDA_VISIBLE_DEVICES": self.gpus[number % len(self.gpus)]} if self.gpus else {}
-        return {**with_threads(self.threads), **gpu}
+        return {**thread_variables(self.threads), **gpu}
 
 
 def pool_of(gpus: Sequence[str], workers: int | None, threads: int | None, runs_per_gpu: int) -> Pool:

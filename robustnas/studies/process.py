@@ -25,13 +25,7 @@ from robustnas.studies.engine import Job
 
 @dataclass
 class Process:
-    """One process, started when it is first given a job, and anew when it has died.
-
-    Args:
-        environment: Variables it starts with.
-        job: What it works on, if anything.
-        attempt: How often that was started.
-    """
+    """A process and the job it runs: started when it is first given a job, and anew when it has died."""
 
     environment: Mapping[str, str]
     job: Job | None = None
@@ -55,7 +49,7 @@ class Process:
         theirs.close()  # so that its death closes the connection
         self.connection.send(job)
 
-    def hear(self) -> tuple[str, Any]:
+    def outcome(self) -> tuple[str, Any]:
         """Wait for the outcome: ``("done", value)``, ``("failed", sentence)``, or ``("died", how)``."""
         ready([self])
         try:
@@ -114,7 +108,7 @@ def stop(processes: Sequence[Process], grace: float) -> None:
             process.join()
 
 
-def with_threads(number: int) -> dict[str, str]:
+def thread_variables(number: int) -> dict[str, str]:
     """Environment variables of a process that computes with so many threads."""
     return {name: str(number) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
 
@@ -147,10 +141,10 @@ def run_job(job: Job) -> tuple[str, Any]:
             return "done", getattr(importlib.import_module(module), name)(job.payload)
         except Exception as error:  # one job that fails is told, and the next one runs
             traceback.print_exc()
-            return "failed", in_a_sentence(error)
+            return "failed", one_sentence(error)
 
 
-def in_a_sentence(error: BaseException) -> str:
+def one_sentence(error: BaseException) -> str:
     """An error in one line: a sentence of this library as it is, else the type and the first line of the message."""
     text = " ".join(str(error).split()) if str(error).startswith("Expected ") else str(error).strip().partition("\n")[0]
     if isinstance(error, ValueError) and text.startswith("Expected "):

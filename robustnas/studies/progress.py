@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from rich.console import Console
@@ -24,15 +25,7 @@ STAGES = ("evaluation", "search")  # the later one first
 
 @dataclass
 class Progress:
-    """What is known of the trials of a study while they run.
-
-    Args:
-        root: Folder of the study.
-        trials: Trials that are run now.
-        finished: How many had been finished before.
-        slots: How many run at a time.
-        console: Where it is shown.
-    """
+    """Progress of trials that run at most ``slots`` at a time; ``finished`` of the study had a result before."""
 
     root: Path
     trials: Sequence[Trial]
@@ -81,14 +74,12 @@ class Progress:
         to_go = len(self.trials) - len(self.took) - self.failed
         if not self.took or not to_go:
             return ""
-        groups = {trial.key: trial.group for trial in self.trials}
-        mean = sum(self.took.values()) / len(self.took)
         known: dict[str, list[float]] = {}
         for key, seconds in self.took.items():
-            known.setdefault(groups[key], []).append(seconds)
+            known.setdefault(key.rpartition("/")[0], []).append(seconds)
         gone = {name for name, _ in self.ended if name not in self.since}
         todo = [trial for trial in self.trials if trial.key not in gone]
-        total = sum(sum(known.get(trial.group, [mean])) / len(known.get(trial.group, [mean])) for trial in todo)
+        total = sum(fmean(known.get(trial.group, self.took.values())) for trial in todo)
         running = sum(time.monotonic() - since for since in self.since.values())
         return f"about {duration(max(0.0, total - running) / min(self.slots, to_go))} left"
 

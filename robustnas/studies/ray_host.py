@@ -35,7 +35,7 @@ class Mark:
 
 
 @dataclass(frozen=True)
-class Greeting:
+class NodeReport:
     """What a worker reports first: its node, whether it sees the mark, and what :func:`code` returns there."""
 
     node: str
@@ -44,12 +44,7 @@ class Greeting:
 
 
 class Host:
-    """An actor. Jobs run in a process of their own, the same as on one machine, whose end the actor can tell.
-
-    Args:
-        environment: Variables that the process starts with.
-        working: Working directory of the command; relative paths are meant from there, where a node has it.
-    """
+    """An actor that runs jobs in a process of its own, the same as on one machine, so that it can tell its end."""
 
     def __init__(self, environment: Mapping[str, str], working: str) -> None:
         with contextlib.suppress(OSError):
@@ -57,15 +52,15 @@ class Host:
         leave_current_folder()
         self._process = Process(environment)
 
-    def greet(self, mark: Mark | None) -> Greeting:
+    def report(self, mark: Mark | None) -> NodeReport:
         """Report the node, whether it sees the mark, and its code."""
-        return Greeting(platform.node(), mark is None or mark.seen(), code())
+        return NodeReport(platform.node(), mark is None or mark.seen(), code())
 
     def run(self, job: Job) -> tuple[str, Any]:
-        """Run a job to its end; see :meth:`~robustnas.studies.process.Process.hear` for what comes back."""
+        """Run a job to its end; see :meth:`~robustnas.studies.process.Process.outcome` for what comes back."""
         self._process.give(job)
         try:
-            return self._process.hear()
+            return self._process.outcome()
         finally:
             self._process.ended()
 

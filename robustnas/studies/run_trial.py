@@ -100,16 +100,15 @@ def _spent(folder: Path) -> float:
 
 
 def _search(trial: Trial, folder: Path) -> dict[str, Any]:
-    if not trial.baseline or (baseline := baseline_of(trial)).searches:
+    if not trial.baseline:
         done = fit(trial.search, folder, trial.seed)
         searched = getattr(getattr(done.model, "perturbation_selection", None), "searched", None)
         return {"searched": searched, "device": device_of(done)}
     folder.mkdir(parents=True, exist_ok=True)
-    found = baseline.find(trial, folder)
+    found = baseline_of(trial).find(trial, folder)
     if isinstance(found, Genotype):
         Run(folder).write_genotype(found)
-        return {"architecture": None}
-    return {"architecture": found}
+    return {"architecture": None if isinstance(found, Genotype) else found}
 
 
 def _evaluation(trial: Trial, network: Mapping[str, Any] | None, folder: Path) -> dict[str, Any]:

@@ -31,18 +31,7 @@ class StudyTable:
 
     @classmethod
     def of(cls, given: Any, folder: Path) -> StudyTable | None:
-        """The table that a study file names.
-
-        Args:
-            given: The file name, or ``file``, ``accuracy`` and ``validation``; ``None`` for no table.
-            folder: Folder of the study, in which the table is looked for first.
-
-        Returns:
-            The table, not yet read.
-
-        Raises:
-            ValueError: If it is something else, or there is no such file.
-        """
+        """The table that a study file names, not yet read; its file is looked for in the study's folder first."""
         if given is None:
             return None
         given = {"file": given} if isinstance(given, str) else given

@@ -1,4 +1,4 @@
-"""Baselines against brute force on small spaces, and against each other on a table."""
+"""Protects random search and evolution: against brute force, step by step, and against each other on a table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Baselines that train for real: tiny networks on digits, and successive halving by Ray Tune where it is installed."""
+"""Protects searchers that train networks: scores after each epoch, and successive halving by Ray Tune."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trials that take no time: what workers call in tests instead of a search."""
+"""Trials that take no time, which workers run in tests instead of a search."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Studies that nobody ran: folders as cells leave them, with scores and diagnostics that are made up."""
+"""Folders of studies as trials leave them, with made-up scores and diagnostics."""
 
 from __future__ import annotations
 

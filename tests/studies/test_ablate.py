@@ -1,4 +1,4 @@
-"""A real study, tiny and in this process, and what is refused before one runs."""
+"""Protects ``robustnas ablate``: a study runs, resumes without repeating work, and refuses what cannot run."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from test_running import Inline
 
 from robustnas.__main__ import main
 from robustnas.cli import lightning_cli
+from robustnas.cli.configuration import configuration, fit
 from robustnas.commands import ablate
 from robustnas.runs.record import Run
 from robustnas.spaces import find_space
@@ -77,6 +78,9 @@ def test_a_study_runs_stops_and_goes_on(asked: list[Any], tmp_path: Path, capsys
         trained = yaml.safe_load((trial / "evaluation" / "config.yaml").read_text(encoding="utf-8"))
         assert trained["data"]["init_args"]["batch_size"] == 16  # that of the search
         assert (trained["seed_everything"], trained["trainer"]["max_epochs"]) == (0, 1)
+        whole = yaml.safe_load((trial / "trial.yaml").read_text(encoding="utf-8"))
+        assert configuration(whole["search"]) == whole["search"]  # complete: what it takes nobody must remember
+        assert (whole["variant"], whole["seed"]) == (record.variant, 0)
     search = held["DARTS"].held
     rows = list(csv.DictReader((root / held["DARTS"].folder / "search" / "metrics.csv").open(encoding="utf-8")))
     assert search["metrics"]["search"]["val/top1"] == float(rows[-1]["val/top1"])
@@ -113,6 +117,20 @@ def test_a_study_runs_stops_and_goes_on(asked: list[Any], tmp_path: Path, capsys
     assert main([*command[:1], write(tmp_path, common={"model.init_args.channels": 8}), *command[2:]]) == 1
     assert "holds a trial of another configuration, and so do 1 more; `--folder`" in capsys.readouterr().err
     assert len(asked) == 4
+
+
+def test_a_configuration_object_runs_as_its_options_do(tmp_path: Path) -> None:
+    """Bit for bit, and it leaves the same ``config.yaml``."""
+    options = ["--config=digits_gdas", "--model.lr=0.3", "--trainer.max_epochs=1", "--trainer.limit_train_batches=2"]
+    options += ["--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false"]
+    fit(configuration(options), tmp_path / "object", 3)
+    lightning_cli.main(["fit", *options, "--seed_everything=3", f"--run={tmp_path / 'options'}"])
+    for name in ("alpha/epoch_0000.npz", "genotype.json"):
+        assert (tmp_path / "object" / name).read_bytes() == (tmp_path / "options" / name).read_bytes()
+    held = [
+        yaml.safe_load((tmp_path / name / "config.yaml").read_text(encoding="utf-8")) for name in ("object", "options")
+    ]
+    assert {**held[0], "run": None} == {**held[1], "run": None}
 
 
 def test_a_dry_run_probes_and_leaves_nothing(asked: list[Any], tmp_path: Path, capsys: Any) -> None:

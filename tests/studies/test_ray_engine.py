@@ -1,4 +1,4 @@
-"""A study on Ray: the same events, files and numbers as on the workers of one machine."""
+"""Protects the Ray engine: events, files and numbers are those of the workers on one machine."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from robustnas.runtime import trust
 from robustnas.studies import cluster, ray_engine
 from robustnas.studies.engine import Event
 from robustnas.studies.ray_engine import RayEngine, ray_engine_of
-from robustnas.studies.ray_host import Greeting, Host, Mark, code
+from robustnas.studies.ray_host import Host, Mark, NodeReport, code
 from robustnas.studies.results import read_failures, read_results, write_plan
 from robustnas.studies.running import run_trials, unfinished
 
@@ -52,7 +52,7 @@ def test_cells_run_fail_alone_and_are_run_again_when_a_worker_dies(tmp_path: Pat
     engine = RayEngine(1, cpus=1, threads=3, shared=tmp_path)
     assert run_trials(tmp_path, grid, engine, seen.append, FAKE) == 3
     kinds = {trial.variant: [event.kind for event in seen if event.key == trial.key] for trial in grid}
-    again = ["started", "again"]
+    again = ["started", "retry"]
     assert kinds == {
         "fine": ["started", "done"], "refuses": ["started", "failed"], "breaks": ["started", "failed"],
         "dies-once": [*again, "started", "done"], "orphaned": [*again, "started", "done"],
@@ -65,7 +65,7 @@ def test_cells_run_fail_alone_and_are_run_again_when_a_worker_dies(tmp_path: Pat
         "dies": "Expected its worker to stay alive, but 3 of them ended by SIGKILL, which the system also sends when "
         "memory runs out.",
     }
-    orphaned = next(event.text for event in seen if event.kind == "again" and event.key.startswith("orphaned"))
+    orphaned = next(event.text for event in seen if event.kind == "retry" and event.key.startswith("orphaned"))
     assert (
         orphaned == "its worker ended with its process of Ray (The actor is dead because its worker process has died)"
     )
@@ -129,7 +129,7 @@ def test_a_folder_that_a_node_does_not_see_is_refused(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("ray")
 def test_workers_that_do_not_start_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Broken(Host):
-        def greet(self, mark: Mark | None) -> Greeting:
+        def report(self, mark: Mark | None) -> NodeReport:
             raise ModuleNotFoundError("No module named 'robustnas'")
 
     monkeypatch.setattr(ray_engine, "Host", Broken)
@@ -139,9 +139,9 @@ def test_workers_that_do_not_start_are_told(tmp_path: Path, monkeypatch: pytest.
 
 @pytest.mark.parametrize("name", sorted(code()))
 def test_other_code_on_a_node_is_refused(name: str) -> None:
-    ray_engine._check(Greeting("far", True, code()), None)
+    ray_engine._check(NodeReport("far", True, code()), None)
     with pytest.raises(ValueError, match=rf"Expected {name} to be .* on every node, as it is here, but far has 0.1"):
-        ray_engine._check(Greeting("far", True, {**code(), name: "0.1"}), None)
+        ray_engine._check(NodeReport("far", True, {**code(), name: "0.1"}), None)
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "nonsense"])
@@ -200,9 +200,9 @@ def pretend(nodes: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     class Library:
         is_initialized = staticmethod(lambda: True)
 
-    monkeypatch.setattr(ray_engine, "library", Library)
+    monkeypatch.setattr(ray_engine, "ray_module", Library)
     monkeypatch.setattr(ray_engine, "join", lambda address, cpus: None)
-    monkeypatch.setattr(ray_engine, "rooms", lambda: nodes)
+    monkeypatch.setattr(ray_engine, "node_resources", lambda: nodes)
 
 
 def test_the_command_says_that_ray_is_missing_or_that_an_option_is_not_of_the_engine(
@@ -229,7 +229,7 @@ def test_workers_are_given_what_the_command_trusts(monkeypatch: pytest.MonkeyPat
     given: list[tuple[Any, ...]] = []
 
     class Actor:
-        greet = type("greet", (), {"remote": staticmethod(lambda mark: object())})
+        report = type("report", (), {"remote": staticmethod(lambda mark: object())})
 
     class Remote:
         def __init__(self, kind: type) -> None:
@@ -244,7 +244,7 @@ def test_workers_are_given_what_the_command_trusts(monkeypatch: pytest.MonkeyPat
 
     library = type("Library", (), {"remote": Remote})
     with trust.trusting(["ablate", "study.yaml", "--trust=my_part"]):
-        ray_engine._Crew(library, RayEngine(1), None).hire(1)
+        ray_engine._Actors(library, RayEngine(1), None).start(1)
         ((environment, working),) = given
         assert "my_part" in environment["ROBUSTNAS_TRUST"].split(",")
     assert working == os.getcwd()

@@ -1,4 +1,4 @@
-"""A study in its folder, with trials that take no time: nothing twice, nothing lost, failures alone."""
+"""Protects the running of a study: no trial runs twice, none is lost, and a failure stops no other."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from robustnas.runs.run_lock import held
 from robustnas.studies.engine import Event, Job
 from robustnas.studies.estimate import estimate
 from robustnas.studies.pool import Pool, pool_of
-from robustnas.studies.process import in_a_sentence
+from robustnas.studies.process import one_sentence
 from robustnas.studies.progress import Progress
 from robustnas.studies.results import read_failures, read_results, write_csv, write_plan
 from robustnas.studies.running import run_trials, unfinished
@@ -47,7 +47,7 @@ def test_one_cell_that_fails_stops_no_other_and_a_killed_worker_is_replaced(tmp_
     seen: list[Event] = []
     assert run_trials(tmp_path, grid, Pool(1, threads=3, gpus=("7",)), seen.append, FAKE) == 4
     kinds = {trial.variant: [event.kind for event in seen if event.key == trial.key] for trial in grid}
-    again = ["started", "again"]
+    again = ["started", "retry"]
     assert kinds == {
         "fine": ["started", "done"], "refuses": ["started", "failed"], "breaks": ["started", "failed"],
         "dies-once": [*again, "started", "done"], "dies": [*again, *again, "started", "failed"],
@@ -115,7 +115,7 @@ class Inline(Pool):
             try:
                 yield Event(job.key, "done", 1, value=getattr(importlib.import_module(module), name)(job.payload))
             except Exception as error:
-                yield Event(job.key, "failed", 1, in_a_sentence(error))
+                yield Event(job.key, "failed", 1, one_sentence(error))
 
 
 @pytest.mark.parametrize("name", ["result.json", "progress.json"])

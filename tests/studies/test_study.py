@@ -1,4 +1,4 @@
-"""The file of a study, and the trials that it means."""
+"""Protects the file of a study: the trials that it means, and the sentence for each mistake in it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Studies that look results up: what is true of what was found, and who may ask the table what."""
+"""Protects studies with a table: true accuracies are looked up, and no search or baseline selects by them."""
 
 from __future__ import annotations
 

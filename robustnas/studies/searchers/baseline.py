@@ -17,7 +17,7 @@ class Baseline(ABC):
     """A way to find a network that a gradient search has to beat; its fields are whole numbers from 1.
 
     Attributes:
-        searches: Whether it is a search by ``robustnas fit``, whose configuration :meth:`search` gives.
+        searches: Whether it is a search by ``robustnas fit``, of the configuration that :meth:`search` gives.
     """
 
     searches: ClassVar[bool] = False

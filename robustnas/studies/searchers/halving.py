@@ -28,14 +28,12 @@ MISSING = "Expected Ray Tune for SuccessiveHalving, but it is not installed; `pi
 class SuccessiveHalving(RandomSearch):
     r"""Train random architectures, and continue the better ones: ASHA (arXiv:1810.05934).
 
-    All architectures train for ``grace`` epochs; of those that have, the best :math:`1/\eta` continue to
-    :math:`\eta` times as many, and so on up to ``epochs``, without waiting for one another. The work is done by
-    ``ASHAScheduler`` of Ray Tune, on this machine or on the cluster that ``ray.init`` has joined. Which architectures
-    continue depends on which finish first, so only a run with ``max_concurrent`` of 1 is a function of its seed.
-
-    Of :math:`n` architectures :math:`n / \eta` continue at each of :math:`K = \log_\eta(\text{epochs} / \text{grace})`
-    rungs, so that one costs :math:`\text{grace}\,(1 + K (1 - 1 / \eta))` epochs on average; in a study there are by
-    default as many as the longest search pays for. A run that was interrupted starts again.
+    All architectures train for ``grace`` epochs; of those that have, the best :math:`1/\eta` continue to :math:`\eta`
+    times as many, and so on up to ``epochs``, without waiting for one another: :math:`\text{grace}\,(1 + K (1 - 1 /
+    \eta))` epochs on average over :math:`K = \log_\eta(\text{epochs} / \text{grace})` rungs. The work is done by
+    ``ASHAScheduler`` of Ray Tune, here or on the cluster that ``ray.init`` has joined. Which architectures continue
+    depends on which finish first, so only a run with ``max_concurrent`` of 1 is a function of its seed. A run that was
+    interrupted starts again. In a study there are by default as many architectures as the longest search pays for.
 
     Args:
         evaluations: How many architectures, none of them twice.

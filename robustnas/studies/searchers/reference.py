@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from robustnas.runs.record import Run
 from robustnas.spaces import CellSpace, Genotype, find_space, random_genotype
 from robustnas.studies.searchers.baseline import Baseline
 from robustnas.studies.trial import Trial, training_of
@@ -48,7 +49,7 @@ class RandomSharing(Baseline):
         samples: How many architectures are compared at the end.
     """
 
-    searches = True
+    searches: ClassVar[bool] = True
 
     epochs: int | None = None
     samples: int = 100
@@ -68,8 +69,8 @@ class RandomSharing(Baseline):
     def find(self, trial: Trial, folder: Path) -> Genotype:
         from robustnas.cli.configuration import fit
 
-        genotype: Genotype = fit(trial.search, folder, trial.seed).model.genotype()
-        return genotype
+        fit(trial.search, folder, trial.seed)
+        return Run(folder).genotype()
 
 
 @dataclass(frozen=True)

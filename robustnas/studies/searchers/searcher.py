@@ -76,16 +76,7 @@ class Search:
         return genotype
 
     def tell(self, genotype: Genotype, score: float, budget: float | None = None) -> Observation:
-        """Record the score of an architecture.
-
-        Args:
-            genotype: The architecture.
-            score: Its score; higher is better.
-            budget: Budget of its evaluation, where it is another than was planned.
-
-        Returns:
-            The observation.
-        """
+        """Record the score of an architecture, and the budget it had where that is another than was planned."""
         return self.trace.add(genotype, score, self.budget if budget is None else budget)
 
 

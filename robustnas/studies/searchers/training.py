@@ -63,16 +63,7 @@ class Training:
         return self.metric or next((name for name in METRICS if name in columns), None)
 
     def __call__(self, genotype: Genotype, epochs: float, number: int | None = None) -> float:
-        """Train an architecture.
-
-        Args:
-            genotype: The architecture.
-            epochs: For how many epochs.
-            number: Name of its folder; by default the number of the architecture.
-
-        Returns:
-            Its score after the last epoch; higher is better.
-        """
+        """Train an architecture for some epochs, in the folder of a number, and return its last score."""
         place = self._place(genotype, number)
         scores: dict[int, float] = {}
         log = place / "run" / "metrics.csv"
