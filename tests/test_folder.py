@@ -1,4 +1,4 @@
-"""A second start in a folder goes on with what is there, or is refused."""
+"""Protects the folder of a run: a second start resumes it or is refused, and one process at a time writes to it."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_a_result_without_checkpoint_is_never_overwritten(tmp_path: Path, result
 def test_auto_falls_back_to_the_checkpoint_before(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lay(tmp_path, "last.ckpt", "previous.ckpt")
     assert start(tmp_path, "auto", broken=("last.ckpt",)) == "previous.ckpt"
-    assert "cannot be read; the run goes on from" in capsys.readouterr().out
+    assert "cannot be read; the run resumes from" in capsys.readouterr().out
     assert start(tmp_path, "auto", broken=("last.ckpt", "previous.ckpt")) == "last.ckpt"  # and is refused as damaged
     assert start(tmp_path, "last", broken=("last.ckpt",)) == "last.ckpt"
 

@@ -27,12 +27,12 @@ from refusals import SEARCH
 from robustnas.__main__ import main
 from robustnas.analysis import History, judge
 from robustnas.analysis.foreign import read_foreign
+from robustnas.cli.configuration import configuration
 from robustnas.runs.record import Run, read_genotype
 from robustnas.runtime.safe_yaml import read_yaml
 from robustnas.spaces import NASBench201, find_space
-from robustnas.studies.grid import cells_of
+from robustnas.studies.grid import trials_of
 from robustnas.studies.study import read_study
-from robustnas.studies.words import configuration
 from robustnas.tabular import Table
 from robustnas.training import SearchModule, load
 from robustnas.training.lightning.checkpointing import check_checkpoint
@@ -129,7 +129,7 @@ def test_yaml(examples: int, run: Path, tmp_path: Path) -> None:
 @many
 def test_studies(examples: int, tmp_path: Path) -> None:
     def read(data: bytes) -> None:
-        cells_of(read_study(str(written(tmp_path / "study.yaml", data))))
+        trials_of(read_study(str(written(tmp_path / "study.yaml", data))))
 
     fuzz(st.one_of(changed(STUDY), replaced(yaml.safe_load(STUDY)).map(as_json)), read, examples)
 

@@ -12,7 +12,7 @@ from refusals import MODEL, QUIET, SEARCH, said, untrained
 from robustnas.data import ImageFolder
 from robustnas.networks import Supernet, size
 from robustnas.networks.resnet import ResNet
-from robustnas.studies.grid import cells_of
+from robustnas.studies.grid import trials_of
 from robustnas.studies.pool import pool_of
 from robustnas.studies.study import read_study
 
@@ -89,9 +89,11 @@ def test_counting_leaves_the_initial_weights_as_they_are(monkeypatch: pytest.Mon
 def test_a_grid_is_counted_before_it_is_made(tmp_path: Path) -> None:
     path = tmp_path / "study.yaml"
     parts = ", ".join(f"p{k}: {{model.a{k}: 1}}" for k in range(60))
-    path.write_text(f"variants: {{A: {{options: {{model: DARTS}}}}}}\nparts: {{{parts}}}\n", encoding="utf-8")
-    with pytest.raises(ValueError, match=r"Expected a study to have at most 100,000 cells, but .* combine to 3e\+18\."):
-        cells_of(read_study(str(path)))
+    path.write_text(f"variants: {{A: {{options: {{model: DARTS}}}}}}\nablation_factors: {{{parts}}}\n", encoding="utf-8")
+    with pytest.raises(
+        ValueError, match=r"Expected a study to have at most 100,000 trials, but .* combine to 3e\+18\."
+    ):
+        trials_of(read_study(str(path)))
 
 
 def test_links_in_a_folder_of_images_end(tmp_path: Path) -> None:

@@ -18,10 +18,10 @@ import pytest
 import torch
 from refusals import said
 
+from robustnas.cli.configuration import configuration
 from robustnas.runtime import safe_files
 from robustnas.runtime.safe_files import check_numbers, load_checkpoint, parse_json, read_arrays, read_bytes
 from robustnas.runtime.safe_yaml import NODES, read_yaml
-from robustnas.studies.words import configuration
 
 
 def merges(depth: int, each: int = 9) -> str:

@@ -90,14 +90,7 @@ def _configuration(name: str) -> str:
 
 
 def path_option(name: str) -> Callable[[str], str]:
-    """What a parser does with an option that is a path: replace ``~`` and environment variables.
-
-    Args:
-        name: The option, for the message.
-
-    Returns:
-        A function of the word that was given.
-    """
+    """The type of an option that is a path: replaces ``~`` and environment variables."""
 
     def read(word: str) -> str:
         try:
@@ -110,17 +103,7 @@ def path_option(name: str) -> Callable[[str], str]:
 
 
 def check_linked(module: type, argument: str, given: object, read: object) -> None:
-    """Refuse an argument of a module that the data say otherwise, where it is not its default.
-
-    Args:
-        module: The class.
-        argument: Its argument.
-        given: Its value in the configuration.
-        read: What the data have.
-
-    Raises:
-        ValueError: If it is refused.
-    """
+    """Refuse an argument of a module that differs from its default and from what the data say."""
     signatures = (inspect.signature(base).parameters for base in module.__mro__)
     default = next((parameters[argument].default for parameters in signatures if argument in parameters), None)
     if given not in (default, read):
@@ -130,14 +113,7 @@ def check_linked(module: type, argument: str, given: object, read: object) -> No
 
 
 def explain(message: str) -> str:
-    """Say in one sentence what an error of the argument parser says in ten lines.
-
-    Args:
-        message: The parser's message.
-
-    Returns:
-        A sentence that names the option, what was expected, and what came.
-    """
+    """One sentence for an error of the argument parser: the option, what was expected, and what came."""
     return (
         own_sentence(message)
         or _of_name(message)

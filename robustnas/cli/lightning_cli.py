@@ -6,15 +6,16 @@ import importlib
 import logging
 import os
 import warnings
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 from jsonargparse import ArgumentError
 from lightning_fabric.plugins import CheckpointIO
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from pytorch_lightning import Trainer
+from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.utilities.model_helpers import is_overridden
 
@@ -22,7 +23,7 @@ from robustnas.cli.errors import CommandLineError, check_linked, checked, explai
 from robustnas.cli.help import PlainHelp, describe
 from robustnas.cli.links import LINKS, seed
 from robustnas.data import ImageData
-from robustnas.runs.run_lock import held, starting_point
+from robustnas.runs.run_lock import held, new_folder, starting_point
 from robustnas.runtime.atomic_files import write_text
 from robustnas.runtime.environment import check_variables
 from robustnas.runtime.launch import beside_others, check_launch, going_on, processes
@@ -38,6 +39,7 @@ from robustnas.training.lightning.events import Events, failed_writes_once
 from robustnas.training.module import Module
 from robustnas.training.recorder import check_manifest, run_folder
 
+Step = Literal["parsing", "instantiation"]
 NAMED = ("robustnas.variants", "robustnas.diagnostics")  # rooms whose classes a YAML file can name shortly
 
 
@@ -46,10 +48,24 @@ class RobustCLI(LightningCLI):
 
     The number of classes, the channels and the task come from the data, the seed of everything from
     ``seed_everything``. A run has a folder: ``--run``, or a new one under ``runs/``.
+
+    Args:
+        again: The command line that resumes after an interruption, where this run is only a part of its work.
+        stop_after: ``parsing`` for the configuration alone, ``instantiation`` for the model and the data without a
+            run: no folder is made, and nothing is trained.
+        callbacks: Callbacks beside those of the configuration.
     """
 
-    def __init__(self, *args: Any, again: str | None = None, **options: Any) -> None:
-        self.again, self.words = again, list(options["args"])
+    def __init__(
+        self,
+        *args: Any,
+        again: str | None = None,
+        stop_after: Step | None = None,
+        callbacks: Sequence[Callback] = (),
+        **options: Any,
+    ) -> None:
+        self.again, self.stop_after, self.callbacks = again, stop_after, list(callbacks)
+        self.words = list(options["args"]) if isinstance(options["args"], list) else None
         with ExitStack() as self.precision:  # a setting of the process, which another run in it may not want
             super().__init__(*args, **options)
 
@@ -77,14 +93,22 @@ class RobustCLI(LightningCLI):
     def _parse_ckpt_path(self) -> None:
         """Checkpoints hold no options of the command line, and are checked once the model is there."""
 
+    def _set_seed(self) -> None:
+        if self.stop_after != "parsing":
+            super()._set_seed()
+
     def instantiate_classes(self) -> None:
-        """Instantiate what is described, and refuse what the data say otherwise."""
+        """Instantiate the model and the data, and refuse arguments that contradict the data."""
+        if self.stop_after == "parsing":
+            return
         super().instantiate_classes()
         given = self.config[self.subcommand].model.init_args
         for argument, read in LINKS.items():
             check_linked(type(self.model), argument, given.get(argument), read(self.datamodule))
 
     def before_instantiate_classes(self) -> None:
+        if self.stop_after is not None:
+            return
         config, fitting = self.config[self.subcommand], self.subcommand == "fit"
         if not hasattr(config.trainer, "precision"):
             raise CommandLineError(f"Expected `trainer` to be options with their values, but got {config.trainer}.")
@@ -110,9 +134,10 @@ class RobustCLI(LightningCLI):
         if self.checkpoint is not None and not self.checkpoint.is_file():
             raise ValueError(f"Expected `--ckpt_path` to be a checkpoint, but there is no file {self.checkpoint}.")
         if fitting:
-            again = self.again or going_on(self.words, "--run", str(self.folder), "--ckpt_path", "last")
+            words = self.words or ["fit", "-c", str(self.folder / "config.yaml")]
+            again = self.again or going_on(words, "--run", str(self.folder), "--ckpt_path", "last")
             saver = LastCheckpoint(self.folder, config.checkpoint_every, again, self.again is not None)
-            self.trainer_defaults["callbacks"] = [saver]
+            self.trainer_defaults["callbacks"] = [saver, *self.callbacks]
         else:
             self.save_config_callback = None  # the folder keeps the configuration that trained
 
@@ -149,6 +174,8 @@ class RobustCLI(LightningCLI):
             )
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        if self.stop_after is not None:
+            return Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
         config = self.config[self.subcommand].trainer
         kwargs.setdefault("default_root_dir", str(self.folder.absolute()))  # Lightning expands a `~` of a relative one
         kwargs.setdefault("use_distributed_sampler", False)  # the loaders know their process themselves
@@ -167,34 +194,22 @@ class RobustCLI(LightningCLI):
             raise _of_trainer(error) from error
 
     def _run_subcommand(self, subcommand: str) -> None:
+        if self.stop_after is not None:
+            return
         try:
             super()._run_subcommand(subcommand)
         except MisconfigurationException as error:
             raise _of_trainer(error) from error
 
 
-class Described(RobustCLI):
-    """The model and the data of a configuration, without a run: no folder is made, and nothing is trained."""
-
-    def before_instantiate_classes(self) -> None:
-        """There is no folder to make."""
-
-    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        return Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
-
-    def _run_subcommand(self, subcommand: str) -> None:
-        """Nothing is run."""
-
-
 @failed_writes_once()
 @only_trusted()
-def main(arguments: list[str], run: type[RobustCLI] = RobustCLI, again: str | None = None) -> RobustCLI:
+def main(arguments: list[str] | Mapping[str, Any], **options: Any) -> RobustCLI:
     """Run ``fit``, ``validate`` or ``test``.
 
     Args:
-        arguments: The subcommand and its options.
-        run: What is done with them.
-        again: The command line that goes on after an interruption, where this run is only a part of its work.
+        arguments: The subcommand and its options; or a configuration of ``fit``: its sections by name.
+        **options: ``again``, ``stop_after`` and ``callbacks`` of :class:`RobustCLI`.
 
     Returns:
         What was run, with its ``model``, ``datamodule``, ``trainer`` and ``folder``.
@@ -210,8 +225,7 @@ def main(arguments: list[str], run: type[RobustCLI] = RobustCLI, again: str | No
     child = "LOCAL_RANK" in os.environ
     exact = {"allow_abbrev": False, "formatter_class": PlainHelp}  # a misspelt option must not pass for another one
     try:
-        arguments = checked(arguments)
-        return run(
+        return RobustCLI(
             Module,
             ImageData,
             subclass_mode_model=True,
@@ -221,8 +235,8 @@ def main(arguments: list[str], run: type[RobustCLI] = RobustCLI, again: str | No
             save_config_callback=SaveConfig,
             parser_kwargs={"exit_on_error": False, **exact, **{name: dict(exact) for name in RobustCLI.subcommands()}},
             trainer_defaults={"enable_model_summary": False},
-            args=arguments,
-            again=again,
+            args=checked(arguments) if isinstance(arguments, list) else {"subcommand": "fit", "fit": dict(arguments)},
+            **options,
         )
     except ArgumentError as error:
         raise CommandLineError(explain(str(error))) from error
@@ -262,21 +276,6 @@ class SaveConfig(SaveConfigCallback):
                 config.ckpt_path = None
             write_text(folder / self.config_filename, self.parser.dump(config, skip_none=False))
         self.already_saved = True
-
-
-def new_folder(name: str) -> Path:
-    """A folder under ``runs/`` that does not exist yet: ``name`` with the next number.
-
-    Args:
-        name: What the run is.
-
-    Returns:
-        The folder, not made.
-    """
-    number = 1
-    while Path("runs", f"{name}-{number:03d}").exists():
-        number += 1
-    return Path("runs", f"{name}-{number:03d}")
 
 
 def _new_folder(config: Any) -> str:

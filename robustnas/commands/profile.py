@@ -58,7 +58,7 @@ def main(arguments: list[str]) -> None:
         if not 1 <= (given := getattr(options, name)) <= most:
             raise ValueError(f"Expected `--{name}` to be from 1 to {most:,}, but got {given:,}.")
     device = _device(options.device)
-    described = lightning_cli.main(["fit", "-c", options.config, *rest], lightning_cli.Described)
+    described = lightning_cli.main(["fit", "-c", options.config, *rest], stop_after="instantiation")
     search = described.model
     if not isinstance(search, SearchModule):
         raise ValueError(f"Expected `model` to be a search, but got {type(search).__name__}.")

@@ -15,6 +15,7 @@ from robustnas.cli.evaluation import Result, data_of, train_and_test
 from robustnas.commands.evaluate import print_results
 from robustnas.networks.resnet import channels_for
 from robustnas.runs.record import read_genotype
+from robustnas.runs.run_lock import new_folder
 from robustnas.runtime.launch import going_on
 
 
@@ -40,7 +41,7 @@ def main(arguments: list[str]) -> None:
         ValueError: If an option is wrong.
     """
     options = parser().parse_args(arguments[1:])
-    root = Path(options.run) if options.run else lightning_cli.new_folder("quickstart")
+    root = Path(options.run) if options.run else new_folder("quickstart")
     threads = torch.get_num_threads()
     # Images of 8 x 8 gain nothing from threads, which on busy cores wait for one another: 70 times longer.
     torch.set_num_threads(1)

@@ -29,6 +29,7 @@ TESTED = {
     "pillow": ("10.3", "13.0.0"),
     "pyarrow": ("15", "26.0.1"),
     "matplotlib": ("3.8", "3.11.2"),
+    "filelock": ("3.32", "4.2.11"),
     "rich": ("13.9", "15.0.0"),
 }
 THREADS = 1024  # of a process, and processes of a study: more than the cores of any machine that is sold

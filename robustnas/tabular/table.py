@@ -184,17 +184,7 @@ class Table:
         return int(self.numbers.nbytes + sum(column.nbytes for column in self.columns.values()))
 
     def column(self, name: str) -> Column:
-        """Accuracies, in the order of :meth:`__iter__`, ``[architectures]``.
-
-        Args:
-            name: Name of the column.
-
-        Returns:
-            The column.
-
-        Raises:
-            ValueError: If there is none of that name.
-        """
+        """Accuracies by name of the column, in the order of :meth:`__iter__`, ``[architectures]``."""
         found: Column = column_of(self.columns, name, self.source)
         return found
 

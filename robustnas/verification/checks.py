@@ -52,7 +52,7 @@ def describe(words: Sequence[str], folder: Path) -> Subject:
     Raises:
         ValueError: If an option is wrong, the model is no search, or its data cannot be had.
     """
-    described = lightning_cli.main(["fit", *words], lightning_cli.Described)
+    described = lightning_cli.main(["fit", *words], stop_after="instantiation")
     if not isinstance(described.model, SearchModule):
         raise ValueError(f"Expected `model` to be a search, but got {type(described.model).__name__}.")
     config: Any = described.config["fit"].trainer

@@ -22,7 +22,7 @@ from robustnas.reports.study.calibration import (
 from robustnas.reports.study.indicators import Indicator
 from robustnas.reports.study.study_data import RANDOM, StudyData
 from robustnas.statistics import separation
-from robustnas.studies.baselines import KINDS
+from robustnas.studies.searchers.registry import BASELINES
 
 HIGH, LOW = Indicator("mine/sign", "a sign"), Indicator("mine/sign", "a sign", "low")
 PEAK = Indicator("mine/sign", "a sign", reading="peak")
@@ -131,7 +131,7 @@ def test_thresholds_of_the_verdict_are_used_as_the_verdict_uses_them() -> None:
 
 def test_bad_is_under_the_mean_of_random_or_in_the_bottom_third(tmp_path: Path) -> None:
     scores = {"A": 0.1, "B": 0.5, "C": 0.9, RANDOM: 0.4}
-    assert RANDOM in KINDS
+    assert RANDOM in BASELINES
 
     def held(cell: Any, rng: Any) -> float:
         return scores[cell.variant] + 0.01 * cell.seed
@@ -167,7 +167,7 @@ def test_every_cell_is_a_session_of_the_hparams_page(tmp_path: Path) -> None:
         plugin = {name: HParamsPluginData.FromString(one.plugin_data.content) for name, one in held.items()
             if one.plugin_data.plugin_name == "hparams"}  # fmt: skip
         given = plugin["_hparams_/session_start_info"].session_start_info.hparams
-        record = next(r for r in study.records if r.folder == f"cells/{folder.relative_to(root / 'tensorboard')}")
+        record = next(r for r in study.records if r.folder == f"trials/{folder.relative_to(root / 'tensorboard')}")
         assert given["variant"].string_value == record.variant
         assert given["seed"].number_value == record.seed
         assert plugin["_hparams_/session_end_info"].session_end_info.status == 1  # success

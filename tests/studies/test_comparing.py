@@ -79,7 +79,7 @@ def test_lower_is_better_is_turned_round(tmp_path: Path) -> None:
     root = write_study(tmp_path / "s", study_cells(("A", "B"), ("x", "y"), [0, 1]))
     for path in root.rglob("result.json"):
         held = json.loads(path.read_text(encoding="utf-8"))
-        value = {"A": 0.2, "B": 0.1, RANDOM: 0.5}[held["cell"]["variant"]] + 0.01 * held["cell"]["seed"]
+        value = {"A": 0.2, "B": 0.1, RANDOM: 0.5}[held["trial"]["variant"]] + 0.01 * held["trial"]["seed"]
         held["score"] = {"name": "test/loss", "value": value, "higher_is_better": False}
         path.write_text(json.dumps(held), encoding="utf-8")
     study = StudyData.read(root)

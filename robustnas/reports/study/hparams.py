@@ -37,7 +37,8 @@ def write_sessions(study: StudyData) -> Path:
     """
     root = study.root / FOLDER
     sessions = {
-        Path(record.folder).relative_to("cells"): (settings(record), metrics(study, record)) for record in study.records
+        Path(record.folder).relative_to("trials"): (settings(record), metrics(study, record))
+        for record in study.records
     }
     for old in list(root.rglob(EVENTS)):
         if old.parent.relative_to(root) not in sessions:
@@ -47,7 +48,7 @@ def write_sessions(study: StudyData) -> Path:
     every = dict.fromkeys(name for _, found in sessions.values() for name in found)
     measured = [name for name in FIRST if name in every] + [name for name in every if name not in FIRST]
     for place, (given, found) in sessions.items():
-        at = (study.root / "cells" / place / "result.json").stat().st_mtime
+        at = (study.root / "trials" / place / "result.json").stat().st_mtime
         write_bytes(root / place / EVENTS, _events(given, found, kinds, measured, at))
     return root
 

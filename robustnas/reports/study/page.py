@@ -180,11 +180,11 @@ def failures(study: StudyData, base: str) -> Markup:
     """What failed, each with its sentence, and what was not run."""
     places = {cell["folder"]: cell for cell in study.cells}
     rows = [
-        [folder.removeprefix("cells/"), task_name((places[folder]["space"], places[folder]["data"])), said,
+        [folder.removeprefix("trials/"), task_name((places[folder]["space"], places[folder]["data"])), said,
             tag("a", "log", href=_href(base, f"{folder}/log.txt"))]
         for folder, said in study.failures.items()
     ]  # fmt: skip
-    missing = [cell["folder"].removeprefix("cells/") for cell in study.cells if study.state(cell) == "not run"]
+    missing = [cell["folder"].removeprefix("trials/") for cell in study.cells if study.state(cell) == "not run"]
     shown = [table(f"{len(rows)} failed cells", ["cell", "task", "what went wrong", ""], rows, "wide")] if rows else []
     if missing:
         listed = ", ".join(missing[:20]) + (f" and {len(missing) - 20} more" if len(missing) > 20 else "")

@@ -142,7 +142,7 @@ class StudyData:
         failures = {cell: said for cell, said in read_failures(root).items() if cell not in finished}
         manifests = {record.folder: _manifests(root / record.folder) for record in records}
         return cls(
-            root, str(plan.get("name", root.name)), plan["cells"], records, failures, series, truths, manifests,
+            root, str(plan.get("name", root.name)), plan["trials"], records, failures, series, truths, manifests,
             plan.get("published") or {}, unread,
         )  # fmt: skip
 

@@ -1,6 +1,8 @@
-"""What a search has to beat: random search, evolution, successive halving and a plain residual network."""
+"""What a gradient search has to beat: random search, evolution, successive halving, weight sharing, a ResNet."""
 
-from robustnas.studies.searchers.sampling import Baseline, RandomSearch, RegularisedEvolution, affordable
-from robustnas.studies.searchers.trace import Evaluate, Trace, Trial
+from robustnas.studies.searchers.searcher import RandomSearch, RegularisedEvolution, Search, Searcher, affordable
+from robustnas.studies.searchers.trace import Evaluate, Observation, Trace
 
-__all__ = ["Baseline", "Evaluate", "RandomSearch", "RegularisedEvolution", "Trace", "Trial", "affordable"]
+__all__ = [
+    "Evaluate", "Observation", "RandomSearch", "RegularisedEvolution", "Search", "Searcher", "Trace", "affordable",
+]  # fmt: skip

@@ -1,4 +1,4 @@
-"""What every baseline of a study is."""
+"""What every baseline of a study can say of itself."""
 
 from __future__ import annotations
 
@@ -6,15 +6,21 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from robustnas.spaces import Genotype
-from robustnas.studies.grid import Cell
+from robustnas.studies.trial import Trial
 
 
 @dataclass(frozen=True)
 class Baseline(ABC):
-    """An answer to which network is trained where no gradient decides about architectures."""
+    """A way to find a network that a gradient search has to beat; its fields are whole numbers from 1.
+
+    Attributes:
+        searches: Whether it is a search by ``robustnas fit``, of the configuration that :meth:`search` gives.
+    """
+
+    searches: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         for each in fields(self):
@@ -24,26 +30,26 @@ class Baseline(ABC):
                     f"Expected `{each.name}` of {type(self).__name__} to be a whole number from 1, but got {value!r}."
                 )
 
-    def for_cell(self, cell: Cell, epochs: int | None) -> Baseline:
-        """What it is in a cell, with the budget that the searches have.
+    def planned(self, trial: Trial, epochs: int | None) -> Baseline:
+        """The baseline with what the study leaves open filled in, so that it costs what the searches cost.
 
         Args:
-            cell: The cell.
+            trial: The trial.
             epochs: Epochs of the longest search of a variant on the same task; ``None`` where none has an end.
 
         Returns:
-            The baseline, with what the study leaves open filled in.
+            The baseline.
 
         Raises:
             ValueError: If it makes no sense in the study.
         """
-        if cell.evaluation is None and cell.table is None:
+        if trial.evaluation is None and trial.table is None:
             raise ValueError(f"Expected `evaluation` or `table` for {type(self).__name__}, but got neither.")
         return self
 
-    def search_words(self, search: Mapping[str, Any]) -> list[str] | None:
-        """Options of the search that it is, or ``None`` where it is none."""
-        return None
+    def search(self, search: Mapping[str, Any]) -> dict[str, Any]:
+        """Its configuration: by default that of the first variant, whose space and data it takes."""
+        return dict(search)
 
     @property
     def trained(self) -> int:
@@ -51,13 +57,12 @@ class Baseline(ABC):
         return 0
 
     @abstractmethod
-    def find(self, cell: Cell, search: Mapping[str, Any], folder: Path) -> Genotype | dict[str, Any]:
-        """Find an architecture.
+    def find(self, trial: Trial, folder: Path) -> Genotype | dict[str, Any]:
+        """Find a network.
 
         Args:
-            cell: The cell, with the seed of everything, and the evaluation that will follow.
-            search: Configuration of a search in the same space on the same data: ``model``, ``data``, ``trainer``.
-            folder: Where to leave what comes up, such as ``metrics.csv``; what lies there is of an earlier attempt.
+            trial: The trial, with its seed and its configurations.
+            folder: Where to leave files, such as ``trace.json``; what lies there is of an earlier attempt.
 
         Returns:
             A genotype of the space, or a network as the argument ``architecture`` of an evaluation.
