@@ -11,9 +11,11 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 from robustnas.diagnostics.diagnostic import Diagnostic
 
+from robustnas.analysis import metrics
+from robustnas.analysis.registry import panels, uncertainty
 from robustnas.data import Probe
 from robustnas.plotting.cells import alpha_figure, genotype_figure, render
-from robustnas.plotting.curves import HEADLINES, PANELS, curves_figure, measured, uncertainty
+from robustnas.plotting.curves import curves_figure, panel_charts
 from robustnas.runs.record import write_bytes
 from robustnas.training.description import plain
 from robustnas.training.recorder import RunRecorder, run_folder
@@ -22,6 +24,7 @@ from robustnas.training.search import SearchModule
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+HEADLINES = {one.panel for one in (metrics.DISCRETE_ACCURACY, metrics.PARAMETER_FREE_EDGES, metrics.CURVATURE)}
 COMPARED = ("val/top1", "gap/discrete_accuracy", "shares/parameter_free", "alpha/entropy", "curvature/max")
 ALWAYS = ("space", "channels", "lr", "arch_lr", "arch_weight_decay", "seed")
 NEVER = ("num_classes", "image_channels", "task", "form", "channels_last", "checkpointing")
@@ -30,9 +33,9 @@ NEVER = ("num_classes", "image_channels", "task", "form", "channels_last", "chec
 class TensorBoardView(Diagnostic):
     """Pictures, histograms and a page of charts for TensorBoard, and the headline curves as PNG and SVG.
 
-    - *Custom scalars*, "Is it collapsing?": the charts of :data:`~robustnas.plotting.curves.PANELS`;
+    - *Custom scalars*, "Is it collapsing?": the charts of :func:`~robustnas.analysis.registry.panels`;
     - *Images*: shares of operations as heat maps, the cells of the present genotype, and at the end, if
-      the budget allows it, the charts of :data:`~robustnas.plotting.curves.HEADLINES`;
+      the budget allows it, the charts of :data:`HEADLINES`;
     - *Histograms*: shares of operations;
     - *HParams*: what the search is made of, see :func:`columns`, beside the last values of :data:`COMPARED`;
     - ``curves.png`` and ``curves.svg`` in the folder of the run, at the end: TensorBoard smooths curves and hides
@@ -60,7 +63,9 @@ class TensorBoardView(Diagnostic):
             return
         from torch.utils.tensorboard.summary import hparams
 
-        shown = {panel.title: [(name, *uncertainty(name)) for name in panel.lines] for panel in PANELS}
+        shown = {
+            panel.title: [(name, *uncertainty(name)) for name in panel.lines] for panel in panels(pl_module.space.cells)
+        }
         charts = {
             title: ["Multiline", [f"^{one}$" for names in lines for one in names]] for title, lines in shown.items()
         }
@@ -88,14 +93,15 @@ class TensorBoardView(Diagnostic):
         if not (isinstance(pl_module, SearchModule) and trainer.is_global_zero and rows):
             return
         with self.budget.timed("curves"):
-            figure = curves_figure(rows)
+            charts = panel_charts(rows, panels(pl_module.space.cells))
+            figure = curves_figure(charts)
             write_bytes(folder / "curves.png", render(figure, "png", 120))
             write_bytes(folder / "curves.svg", render(figure, "svg"))
         self.budget.ending, self.budget.estimates["curves, small"] = 0.0, self.budget.cost("curves") / 3
         writer = tensorboard(trainer)
         if writer is not None and self.budget.affords("curves, small", 1):
             with self.budget.timed("curves, small"):
-                card = curves_figure(rows, panels=measured(rows, HEADLINES) or PANELS, columns=1)
+                card = curves_figure([chart for chart in charts if chart.title in HEADLINES] or charts, columns=1)
                 writer.add_image("curves", _pixels(card, 100), last_step(trainer))
 
 

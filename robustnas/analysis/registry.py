@@ -38,9 +38,6 @@ class Metric:
         digits: Significant digits, or decimals of a percentage, of a value that is shown.
         charted: Whether the report shows it in a chart. A series that only the verdict computes stands beside it.
         thresholds: Where values begin to be a sign of collapse, each with its source.
-
-    Raises:
-        ValueError: If the name is none that can be logged.
     """
 
     name: str
@@ -58,8 +55,6 @@ class Metric:
     thresholds: tuple[Threshold, ...] = ()
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
-            raise ValueError(f"Expected `name` to be a group and a measure such as 'own/score', but got {self.name!r}.")
         named = (replace(t, series=self.name, measure=t.measure or self.title, unit=self.unit) for t in self.thresholds)
         object.__setattr__(self, "thresholds", tuple(named))
         object.__setattr__(self, "digits", self.digits or (1 if self.unit == "%" else 4))
@@ -99,8 +94,10 @@ def register(metric: Metric) -> Metric:
         The same, for the diagnostic that logs the series.
 
     Raises:
-        ValueError: If another entry has its name.
+        ValueError: If the name is none that can be logged, or another entry has it.
     """
+    if not _NAME.fullmatch(metric.name):
+        raise ValueError(f"Expected `name` to be a group and a measure such as 'own/score', but got {metric.name!r}.")
     if METRICS.setdefault(metric.name, metric) != metric:
         raise ValueError(f"Expected the name of a metric to be new, but got {metric.name!r}, which has an entry.")
     return metric

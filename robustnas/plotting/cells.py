@@ -182,7 +182,7 @@ def _draw_arrow(axes: Axes, points: Sequence[tuple[float, float]], colour: str, 
     )
 
 
-class _Table(NamedTuple):
+class MixtureTable(NamedTuple):
     """A mixture as ``[operations, edges]``, NaN where there is none, and each edge's (column, row of the largest)."""
 
     shares: Any
@@ -206,7 +206,7 @@ def alpha_figure(shares: Iterable[Iterable[float]], cell: CellSpace, title: str)
     """
     from matplotlib.figure import Figure
 
-    table = _table(shares, cell)
+    table = mixture_table(shares, cell)
     labels = [label_of(operation) for operation in table.operations]
     left, middle = 0.2 + 0.076 * max(map(len, labels)), 2.3  # inches, as all that follow
     width, height = left + middle + 0.62, min(3.0, 0.75 + 0.21 * len(labels))
@@ -232,7 +232,8 @@ def alpha_figure(shares: Iterable[Iterable[float]], cell: CellSpace, title: str)
     return figure
 
 
-def _table(shares: Iterable[Iterable[float]], cell: CellSpace) -> _Table:
+def mixture_table(shares: Iterable[Iterable[float]], cell: CellSpace) -> MixtureTable:
+    """The weights of a kind of cell as a table, those of an edge in the order of its operations."""
     rows = [[float(share) for share in row] for row in shares]
     if len(rows) != len(cell.edges):
         raise ValueError(f"Expected `shares` to have {len(cell.edges)} rows, one for each edge, but got {len(rows)}.")
@@ -247,4 +248,4 @@ def _table(shares: Iterable[Iterable[float]], cell: CellSpace) -> _Table:
         table[places, column] = [share if np.isfinite(share) else np.nan for share in row[: len(places)]]
         allowed = [i for i, name in enumerate(edge.operations) if name not in cell.never_selected]
         largest.append((column, places[max(allowed, key=lambda i: row[i])]))
-    return _Table(table, names, largest)
+    return MixtureTable(table, names, largest)

@@ -1,12 +1,12 @@
-"""What each part of a method contributes: parts left out or added one at a time, and factorial designs."""
+"""The contribution of each part of a method: parts left out or added one at a time, and factorial designs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from robustnas.reports.study.analysis import Family, family
-from robustnas.reports.study.study_data import Entry, StudyData, Task, design_kind
+from robustnas.reports.study.analysis import Family, design_kind, family
+from robustnas.reports.study.study_data import Entry, StudyData, Task
 from robustnas.statistics import Factorial, factorial
 from robustnas.studies.grid import OFF, ON
 
@@ -26,6 +26,11 @@ class Design:
     variant: str
     family: Family
     parts: Mapping[Entry, str]
+
+    @property
+    def verb(self) -> str:
+        """What happens to a part of the variant."""
+        return "left out of" if self.kind == "leave_one_out" else "added to"
 
 
 def designs(study: StudyData, task: Task) -> list[Design]:
@@ -79,6 +84,6 @@ def effects(study: StudyData, task: Task) -> tuple[Factorial | None, str]:
         if order == 1:
             return None, str(error)
         try:
-            return factorial(scores, levels, blocks, 1), f"Main effects alone, since with interactions: {error}"
+            return factorial(scores, levels, blocks, 1), f"Main effects only; interactions cannot be estimated: {error}"
         except ValueError:
             return None, str(error)

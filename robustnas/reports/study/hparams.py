@@ -1,4 +1,4 @@
-"""The study on TensorBoard's HParams page: a session for each finished cell, written without torch."""
+"""The study on TensorBoard's HParams page: a session for each finished trial, written without torch."""
 
 from __future__ import annotations
 
@@ -9,25 +9,31 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from robustnas.reports.study.indicators import STATES
-from robustnas.reports.study.study_data import StudyData
+from robustnas.analysis import metrics as registry
+from robustnas.reports.study.study_data import STATES, StudyData
 from robustnas.runs.record import write_bytes
 from robustnas.studies.results import Record
 
 FOLDER = "tensorboard"
 EVENTS = "events.out.tfevents.study"  # one name, so that writing again replaces it
-FIRST = ("score", "search/lambda_max", "search/skip_share", "truth/regret", "seconds/total")  # five are shown at first
+FIRST = (
+    "score",
+    "search/lambda_max",
+    "search/skip_share",
+    registry.REGRET.name,
+    "seconds/total",
+)  # five are shown at first
 SERIES = {  # metric: series whose last value it is
-    "search/lambda_max": "curvature/max",
-    "search/skip_share": "genotype/skip_share",
-    "search/gap": "gap/accuracy",
-    "search/entropy": "alpha/entropy",
-    "search/top1": "val/top1",
+    "search/lambda_max": registry.CURVATURE.name,
+    "search/skip_share": registry.SKIP_SHARE.name,
+    "search/gap": registry.GAP.name,
+    "search/entropy": registry.ENTROPY.name,
+    "search/top1": registry.VAL_TOP1.name,
 }
 
 
 def write_sessions(study: StudyData) -> Path:
-    """Write one event file for each finished cell: ``tensorboard --logdir STUDY/tensorboard#hparams`` compares them.
+    """Write one event file for each finished trial: ``tensorboard --logdir STUDY/tensorboard#hparams`` compares them.
 
     Args:
         study: The study.
@@ -37,23 +43,24 @@ def write_sessions(study: StudyData) -> Path:
     """
     root = study.root / FOLDER
     sessions = {
-        Path(record.folder).relative_to("cells"): (settings(record), metrics(study, record)) for record in study.records
+        Path(*Path(record.folder).parts[1:]): (record, settings(record), metrics(study, record))
+        for record in study.records
     }
     for old in list(root.rglob(EVENTS)):
         if old.parent.relative_to(root) not in sessions:
-            shutil.rmtree(old.parent)  # a cell that is no longer in the study
-    names = dict.fromkeys(name for given, _ in sessions.values() for name in given)
-    kinds = {name: next(type(given[name]) for given, _ in sessions.values() if name in given) for name in names}
-    every = dict.fromkeys(name for _, found in sessions.values() for name in found)
+            shutil.rmtree(old.parent)  # a trial that is no longer in the study
+    names = dict.fromkeys(name for _, given, _ in sessions.values() for name in given)
+    kinds = {name: next(type(given[name]) for _, given, _ in sessions.values() if name in given) for name in names}
+    every = dict.fromkeys(name for *_, found in sessions.values() for name in found)
     measured = [name for name in FIRST if name in every] + [name for name in every if name not in FIRST]
-    for place, (given, found) in sessions.items():
-        at = (study.root / "cells" / place / "result.json").stat().st_mtime
+    for place, (record, given, found) in sessions.items():
+        at = (study.root / record.folder / "result.json").stat().st_mtime
         write_bytes(root / place / EVENTS, _events(given, found, kinds, measured, at))
     return root
 
 
 def settings(record: Record) -> dict[str, str | float]:
-    """What a cell is, for the columns on the left: words and numbers."""
+    """Method, space, data, levels and seed of a trial, for the columns on the left."""
     verdict = record.held["verdict"]
     given: dict[str, str | float | None] = {
         "variant": record.variant, "space": record.space, "data": record.data, **record.levels,
@@ -64,7 +71,7 @@ def settings(record: Record) -> dict[str, str | float]:
 
 
 def metrics(study: StudyData, record: Record) -> dict[str, float]:
-    """What came of a cell: score, metrics of the test, what a table knows, signs of collapse, time."""
+    """Results of a trial: score, metrics of the test, true accuracy, indicators of collapse, time."""
     held, verdict = record.held, record.held["verdict"]
     truth = study.truths.get(record.folder, {})
     found: dict[str, Any] = {
@@ -72,7 +79,7 @@ def metrics(study: StudyData, record: Record) -> dict[str, float]:
         "seconds/total": sum(held["seconds"].values()),
         **{name: study.last(record, series) for name, series in SERIES.items()},
         **{f"truth/{name}": truth.get(name) for name in ("accuracy", "regret", "rank")},
-        "verdict/state": STATES.get(verdict["state"]) if verdict else None,
+        registry.VERDICT.name: STATES.get(verdict["state"]) if verdict else None,
         **held["metrics"]["test"],
         "parameters": held["parameters"],
         **{f"seconds/{name}": value for name, value in held["seconds"].items()},
