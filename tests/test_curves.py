@@ -143,7 +143,8 @@ def test_an_eigenvalue_is_drawn_with_what_it_may_be() -> None:
         assert uncertainty(name) == ()
     rows = [{"epoch": epoch, **(row if epoch else {"curvature/max": 2.0})} for epoch in range(3)]
     (axes,) = figure_of(rows).axes
-    (drawn,) = axes.collections
-    assert [bar.tolist() for bar in drawn.get_segments()] == [[[x, 1.75], [x, 2.75]] for x in (1, 2)]
+    _, drawn = axes.lines
+    assert drawn.get_xdata()[[0, 1, 3, 4]].tolist() == [1, 1, 2, 2]
+    assert drawn.get_ydata()[[0, 1, 3, 4]].tolist() == [1.75, 2.75, 1.75, 2.75]
     (axes,) = figure_of([{"epoch": 0, "curvature/max": 2.0}]).axes
-    assert not axes.collections
+    assert len(axes.lines) == 1

@@ -141,7 +141,8 @@ def test_every_space_finished_or_running_without_diagnostics(tmp_path: Path, spa
     assert "The curvature was not measured." in page.all
     assert "The discretisation gap was not measured." in page.all
     assert "Decision: entropy of α from" in page.all  # follows from α
-    assert ("Normalised entropy of α, by part: normal from" in page.all) is ("normal" in find_space(space).cells)
+    by_kind = "Normalised entropy of α, by kind of cell: normal from"
+    assert (by_kind in page.all) is ("normal" in find_space(space).cells)
     frames = [svg for svg in page.named("svg") if "Largest:" in (svg["aria-label"] or "")]
     assert len(frames) == 5 * len(find_space(space).cells)
 
@@ -177,7 +178,8 @@ def test_several_runs_are_compared_first(tmp_path: Path) -> None:
     assert [given["href"] for given in page.named("a")] == ["#run-1", "#run-2"]
     assert {given.get("id") for given in page.named("article")} == {"comparison", "run-1", "run-2"}
     both = next(svg["aria-label"] for svg in page.named("svg"))
-    assert both == "Loss of the supernet on validation: " + "; ".join(f"{n}/run from 2.5 in epoch 0 to 2 in epoch 4" for n in "xy")
+    lines = "; ".join(f"{n}/run from 2.5 in epoch 0 to 2 in epoch 4" for n in "xy")
+    assert both == f"Loss of the supernet on validation: {lines}"
     assert page.texts["h3"] == SECTIONS * 2
 
 

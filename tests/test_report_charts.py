@@ -111,14 +111,15 @@ def test_a_heat_map_shows_the_weights_and_marks_what_can_be_selected() -> None:
 
 
 def test_series_of_one_metric_share_a_chart() -> None:
-    assert place("genotype/skips_normal", DARTS) == ("Number of skip connections in the genotype, by part", "normal")
+    number, free = place("genotype/skips_normal", DARTS), place("shares/parameter_free_reduce", DARTS)
+    assert number == ("Number of skip connections in the genotype, by kind of cell", "normal")
+    assert free == ("Share of operations without parameters, by kind of cell", "reduce")
     assert place("shares/skip_connect_reduce", DARTS) == ("Shares of operations, reduce", "skip_connect")
-    assert place("shares/parameter_free_reduce", DARTS) == ("Share of operations without parameters, by part", "reduce")
     assert place("shares/none", DARTS) == ("Shares of operations, all cells", "none")
     assert place("gradient/match_sep_conv_3x3", DARTS)[1] == "sep_conv_3x3"
-    assert place("train/top5", DARTS) == ("top5", "training")
+    assert place("train/top5", DARTS) == ("Top-5 accuracy", "training")
     assert place("mine/own", DARTS) == ("mine/own", "own")
-    assert place("mine/own_reduce", DARTS) == ("mine/own, by part", "reduce")
+    assert place("mine/own_reduce", DARTS) == ("mine/own, by kind of cell", "reduce")
 
 
 def test_a_genotype_is_listed_once_as_long_as_it_stays() -> None:

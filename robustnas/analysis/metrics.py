@@ -49,6 +49,9 @@ VAL_TOP1 = _entry(
     "val/top1", f"{SCORES['top1']} of the supernet on validation", "%", "low", "Accuracy", "supernet",
     unit_interval=True,
 )
+_entry("train/top5", "top-5 accuracy in training", "%")
+_entry("val/top5", "top-5 accuracy of the supernet on validation", "%")
+_entry("test/top5", "top-5 accuracy on the test set", "%")
 TRAIN_TOP1, TEST_TOP1 = METRICS["train/top1"], METRICS["test/top1"]
 DISCRETE_ACCURACY = _entry(
     "gap/discrete_accuracy", "accuracy of the discretised supernet", "%", "low", "Accuracy", "discretised",

@@ -9,14 +9,7 @@ from robustnas.spaces import find_space
 
 
 def main(arguments: list[str]) -> None:
-    """Draw a genotype.
-
-    Args:
-        arguments: ``draw`` and its options.
-
-    Raises:
-        ValueError: If there is no such genotype, or the ending of a file is unknown.
-    """
+    """Draw a genotype."""
     parser = Parser(prog="robustnas draw", description="Draw the cells of a genotype.", allow_abbrev=False)
     parser.add_argument(
         "genotype",

@@ -27,16 +27,7 @@ _BOX_WIDTH, _BOX_HEIGHT, _LANE, _BELOW, _TITLE, _MARGIN = 0.62, 0.3, 0.3, 0.46, 
 
 
 def draw_genotype(genotype: Genotype, space: SearchSpace | None = None) -> str:
-    """An SVG document with one picture for each kind of cell.
-
-    Args:
-        genotype: What to draw.
-        space: Its space, which says where a cell's inputs and outputs are. By default the known space of that
-            name; where there is none, all nodes of a cell with two inputs are outputs, and else the last one.
-
-    Returns:
-        The document.
-    """
+    """An SVG document with one picture for each kind of cell; ``space`` as in :func:`plan_cells`."""
     return render(genotype_figure(genotype, space), "svg").decode()
 
 

@@ -88,17 +88,7 @@ class Chart:
 
 
 def series(found: Found, name: str, label: str = "", group: str = "") -> Series:
-    """A metric over the epochs, with the range that each value may have.
-
-    Args:
-        found: Name of a metric to its values by epoch.
-        name: Name of the metric, which need not have been measured.
-        label: Its label; by default that of the registry.
-        group: As in :class:`Series`.
-
-    Returns:
-        The series.
-    """
+    """A metric over the epochs, with the range of each value; by default with the label of the registry."""
     metric = find(name)
     values = sorted(found.get(name, {}).items())
     points = [Point(epoch, value, interval(found, name, epoch)) for epoch, value in values if math.isfinite(value)]
@@ -106,16 +96,7 @@ def series(found: Found, name: str, label: str = "", group: str = "") -> Series:
 
 
 def interval(found: Found, name: str, epoch: int) -> tuple[float, float] | None:
-    """What a value may be: between its bounds, and one standard error to either side.
-
-    Args:
-        found: Name of a metric to its values by epoch.
-        name: Name of the metric.
-        epoch: The epoch.
-
-    Returns:
-        Low and high, or ``None`` where neither bounds nor standard error are known.
-    """
+    """The range between the bounds of a value and one standard error beyond; ``None`` where neither is known."""
     value = found[name][epoch]
     measured = {one: found.get(one, {}).get(epoch, math.nan) for one in uncertainty(name)}
     known = {one: number for one, number in measured.items() if math.isfinite(number)}
@@ -129,17 +110,7 @@ def interval(found: Found, name: str, epoch: int) -> tuple[float, float] | None:
 def panel_chart(
     found: Found, panel: Panel, marks: Mapping[str, float] | None = None, span: tuple[int, int] | None = None
 ) -> Chart:
-    """The chart of a panel, with the thresholds of a metric that has it to itself.
-
-    Args:
-        found: Name of a metric to its values by epoch.
-        panel: The panel.
-        marks: As in :class:`Chart`.
-        span: As in :class:`Chart`.
-
-    Returns:
-        The chart, which may have nothing to show.
-    """
+    """The chart of a panel; a metric that has the panel to itself is drawn with its thresholds."""
     drawn = [series(found, name, label) for name, label in panel.lines.items()]
     bounds = [threshold for name in panel.lines for threshold in find(name).thresholds if not threshold.chance]
     lines = {f"{bound.comparison} {bound.value:g}": bound.value for bound in bounds} if len(panel.lines) == 1 else {}

@@ -17,16 +17,7 @@ Rows = Sequence[Mapping[str, float]]
 
 
 def panel_charts(rows: Rows, panels: Sequence[Panel], marks: Mapping[str, float] | None = None) -> list[Chart]:
-    """The charts of some panels of which something was measured.
-
-    Args:
-        rows: A mapping from column to number for each epoch, ``epoch`` among them.
-        panels: The panels.
-        marks: As in :class:`~robustnas.plotting.charts.Chart`.
-
-    Returns:
-        The charts.
-    """
+    """The charts of those panels of which rows, one for each ``epoch``, hold something."""
     found: dict[str, dict[int, float]] = {}
     for row in rows:
         for name, value in row.items():
@@ -76,9 +67,11 @@ def _draw(axes: Axes, chart: Chart, name_marks: bool) -> None:
             zip(*(point[:2] for point in one.points), strict=True),
         )
         axes.plot(x, y, ".-", color=colour, label=one.label, linewidth=1.4, markersize=4)
-        known = [(point.x, *point.interval) for point in one.points if point.interval]
-        if known:
-            axes.vlines(*zip(*known, strict=True), color=colour, alpha=0.45, linewidth=2.4)
+        ends = [(point.x, *point.interval) for point in one.points if point.interval]
+        if ends:  # one line with gaps, which the legend avoids
+            across = [place for x, _, _ in ends for place in (x, x, math.nan)]
+            upward = [value for _, low, high in ends for value in (low, high, math.nan)]
+            axes.plot(across, upward, color=colour, alpha=0.45, linewidth=2.4, label=f"_{one.label}")
     low, high = axes.get_ylim()
     for value in chart.thresholds.values():
         if low <= value <= high:

@@ -61,15 +61,7 @@ def other_charts(run: SearchData, marks: Mapping[str, float]) -> list[Chart]:
 
 
 def place(name: str, space: SearchSpace) -> tuple[str, str]:
-    """Chart and label of a series: those of all kinds of cell, operations or diagnostics share a chart.
-
-    Args:
-        name: Name of the series.
-        space: The search space, whose kinds of cell and operations end names.
-
-    Returns:
-        Title of the chart and label of the line.
-    """
+    """Chart and label of a series; those of all kinds of cell, operations or diagnostics share a chart."""
     group, _, rest = name.partition("/")
     metric, known = find(name), find(name).name in METRICS
     if group == metrics.SHARES.name:
@@ -86,7 +78,8 @@ def place(name: str, space: SearchSpace) -> tuple[str, str]:
         part = next((end for end in (*space.cells, *space.operations) if rest.endswith(f"_{end}")), "")
     if not part:
         return metric.heading if known else name, metric.label or rest.replace("_", " ")
-    return f"{metric.heading if known else name.removesuffix(f'_{part}')}, by part", part
+    by = "kind of cell" if part in space.cells else "operation" if part in space.operations else "part"
+    return f"{metric.heading if known else name.removesuffix(f'_{part}')}, by {by}", part
 
 
 def _shown(run: SearchData) -> set[str]:

@@ -35,15 +35,7 @@ class Table(NamedTuple):
 
 
 def page(template: str, **context: Any) -> str:
-    """A page, in one file that needs nothing else.
-
-    Args:
-        template: Name of its template.
-        context: What the template shows.
-
-    Returns:
-        HTML.
-    """
+    """A page from a template, in one file that needs nothing else."""
     return _environment().get_template(template).render(context)
 
 

@@ -27,19 +27,12 @@ T = TypeVar("T")
 
 
 def run_sections(run: SearchData, name: str) -> dict[str, object]:
-    """Everything about a run.
-
-    Args:
-        run: The run.
-        name: Its name in the report.
-
-    Returns:
-        What the template shows.
-    """
+    """Everything that the template shows of a run, under a name."""
     verdict = run.verdict
-    marks = {} if verdict.since is None else {verdict.state: verdict.since}
-    if verdict.take.epoch not in (None, verdict.since):
-        marks["take"] = verdict.take.epoch
+    epochs = {str(verdict.state): verdict.since, "take": verdict.take.epoch}
+    if epochs["take"] == verdict.since:
+        del epochs["take"]
+    marks = {label: epoch for label, epoch in epochs.items() if epoch is not None}
     detail = verdict.line.partition(": ")[2] or verdict.line
     logged = [name for name in run.history.series if not name.startswith("train/") and name != metrics.VAL_LOSS.name]
     config = run.folder / "config.yaml"
@@ -81,7 +74,7 @@ def _evidence(run: SearchData) -> Table:
     ]
     note = (
         "Weight: one indicator that decides makes a search collapsed; one that warns, or two that hint, make it at "
-        "risk. Source: the publication of the threshold; `own` is a threshold that robustnas sets."
+        "risk. Source: the publication of the threshold; “own” marks a threshold that robustnas sets."
     )
     return Table("Evidence", head, rows, "evidence", [note])
 

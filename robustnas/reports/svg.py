@@ -136,16 +136,7 @@ def _spoken(chart: Chart) -> str:
 
 
 def heat_maps(frames: Mapping[int, npt.NDArray[Any]], cell: CellSpace, kind: str) -> tuple[str, list[Drawing]]:
-    """A heat map of the weights of operations for each of some epochs, all on one scale.
-
-    Args:
-        frames: Epoch to weights, ``[edges, operations]``.
-        cell: The kind of cell.
-        kind: Its name.
-
-    Returns:
-        What the pictures show, and a picture for each epoch: a column for each edge, a row for each operation.
-    """
+    """A caption, and for each epoch a heat map of weights ``[edges, operations]``, on one scale."""
     tables = {epoch: mixture_table(weights, cell) for epoch, weights in frames.items()}
     top = max((float(np.nanmax(table.shares)) for table in tables.values()), default=1.0) or 1.0
     said = (

@@ -13,15 +13,15 @@ import pytest
 from made_studies import VARIANTS, page_of, study_cells, write_study
 
 from robustnas.reports.study.analysis import best_differs, family, leaderboard, ranking, reference_of, shown_p
-from robustnas.reports.study.study_data import RANDOM, Entry, Metric, StudyData
+from robustnas.reports.study.study_data import RANDOM, Entry, Score, StudyData
 from robustnas.reports.study.tables import latex, latex_tables, markdown, markdown_tables
 
 
 def test_accuracies_are_shown_in_percent_once() -> None:
-    assert Metric("test/top1").shown(0.9437) == Metric("truth/accuracy").shown(94.37) == "94.37"
-    assert Metric("truth/accuracy").shown(-0.5, sign=True) == "−0.50"
-    assert Metric("test/loss", False).shown(0.12345) == "0.1235"
-    assert [Metric(name).said for name in ("val/top1", "test/r2")] == ["val/top1, %", "test/r2"]
+    assert Score("test/top1").shown(0.9437) == Score("truth/accuracy").shown(94.37) == "94.37"
+    assert Score("truth/accuracy").shown(-0.5, sign=True) == "−0.50"
+    assert Score("test/loss", False).shown(0.12345) == "0.1235"
+    assert [Score(name).said for name in ("val/top1", "test/r2")] == ["val/top1, %", "test/r2"]
 
 
 def test_latex_and_markdown_are_escaped() -> None:
@@ -84,7 +84,7 @@ def test_lower_is_better_is_turned_round(tmp_path: Path) -> None:
         path.write_text(json.dumps(held), encoding="utf-8")
     study = StudyData.read(root)
     task = study.tasks[0]
-    assert study.metric(task) == Metric("test/loss", False)
+    assert study.metric(task) == Score("test/loss", False)
     rows = leaderboard(study, task)
     assert [row.entry.variant for row in rows] == ["B", "A", RANDOM]
     assert rows[0].summary.best.value == pytest.approx(0.1)

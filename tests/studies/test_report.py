@@ -185,9 +185,9 @@ def test_studies_and_searches_are_not_mixed(tmp_path: Path, capsys: Output) -> N
     root = write_study(tmp_path / "s", study_cells(("DARTS",), (None,), [0]))
     search = root / "cells" / "DARTS" / "seed-0" / "search"
     assert main(["report", str(root), str(search)]) == 1
-    assert "to be searches, or else studies, but got the study" in capsys.readouterr().err
+    assert "to name searches only, or studies only, but got the study" in capsys.readouterr().err
     assert main(["report", str(root), str(root), "-o", "r.html"]) == 1
-    assert "Expected --out to be left out with 2 studies" in capsys.readouterr().err
+    assert "Expected no --out with 2 studies" in capsys.readouterr().err
     with pytest.raises(ValueError, match="to be the folder of a study, with study"):
         write_report(tmp_path)
 

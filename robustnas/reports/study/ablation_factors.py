@@ -34,15 +34,7 @@ class Design:
 
 
 def designs(study: StudyData, task: Task) -> list[Design]:
-    """Every leave-one-out and add-one design of a task.
-
-    Args:
-        study: The study.
-        task: The task.
-
-    Returns:
-        A design for each variant that has one.
-    """
+    """Every leave-one-out and add-one design of a task."""
     found = []
     for variant in dict.fromkeys(entry.variant for entry in study.entries):
         kind = design_kind(study, variant)
@@ -58,15 +50,7 @@ def designs(study: StudyData, task: Task) -> list[Design]:
 
 
 def effects(study: StudyData, task: Task) -> tuple[Factorial | None, str]:
-    """Main effects and interactions of factors and parts on a task, with the seed as a block.
-
-    Args:
-        study: The study.
-        task: The task.
-
-    Returns:
-        The analysis, and a sentence on what it is or why there is none.
-    """
+    """Main effects and interactions on a task, with a sentence on them, or on why there are none."""
     records = [r for r in study.of(task) if r.levels and not r.baseline and r.score is not None]
     if not records or any(design_kind(study, record.variant) for record in records):
         return None, ""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from robustnas.reports.study.study_data import RANDOM, Entry, Metric, StudyData, Task
+from robustnas.reports.study.study_data import RANDOM, Entry, Score, StudyData, Task
 from robustnas.statistics import (
     Comparison,
     PowerNote,
@@ -72,15 +72,7 @@ class Family:
 
 
 def leaderboard(study: StudyData, task: Task) -> list[Standing]:
-    """Every entry of a task that has a score, the best mean first.
-
-    Args:
-        study: The study.
-        task: The task.
-
-    Returns:
-        The rows.
-    """
+    """Every entry of a task that has a score, the best mean first."""
     metric, random = study.metric(task), study.random(task)
     rows = []
     for entry in study.scored(task):
@@ -93,14 +85,7 @@ def leaderboard(study: StudyData, task: Task) -> list[Standing]:
 
 
 def reference_of(study: StudyData) -> Entry | None:
-    """The reference that others are compared with: a design with all or none of its parts, else DARTS, else the first.
-
-    Args:
-        study: The study.
-
-    Returns:
-        The entry; a baseline only where there is nothing else; ``None`` if no trial is finished.
-    """
+    """The reference of comparisons: a design with all or none of its parts, else DARTS, else the first."""
     scored = [entry for entry in study.entries if any(study.scores(task, entry) for task in study.tasks)]
     own = [entry for entry in scored if not entry.baseline] or scored
     for entry in own:
@@ -113,15 +98,7 @@ def reference_of(study: StudyData) -> Entry | None:
 
 
 def design_kind(study: StudyData, variant: str) -> str | None:
-    """How the parts of a variant were switched, read from its trials.
-
-    Args:
-        study: The study.
-        variant: The variant.
-
-    Returns:
-        ``leave_one_out``, ``add_one``, or ``None`` for another design.
-    """
+    """``leave_one_out`` or ``add_one``, read from the trials of a variant; ``None`` for another design."""
     rows = [dict(entry.levels) for entry in study.entries if entry.variant == variant and not entry.baseline]
     parts = {name for row in rows for name, level in row.items() if level in (ON, OFF)}
     if len(parts) < 2 or any(set(row) != parts for row in rows) or len(rows) != len(parts) + 1:
@@ -133,17 +110,7 @@ def design_kind(study: StudyData, variant: str) -> str | None:
 
 
 def family(study: StudyData, task: Task, reference: Entry, others: Sequence[Entry] | None = None) -> Family:
-    """Paired comparisons with a reference over seeds, with Holm's correction for their number.
-
-    Args:
-        study: The study.
-        task: The task.
-        reference: The reference.
-        others: What is compared with it; every other entry with a score by default.
-
-    Returns:
-        The comparisons.
-    """
+    """Paired comparisons with a reference over seeds, with Holm's correction; by default of all entries."""
     base, results, alone = study.scores(task, reference), {}, []
     for entry in study.scored(task) if others is None else others:
         if entry == reference:
@@ -169,16 +136,7 @@ def family(study: StudyData, task: Task, reference: Entry, others: Sequence[Entr
 
 
 def best_differs(study: StudyData, task: Task, rows: Sequence[Standing]) -> bool:
-    """Whether the best entry of a leaderboard differs from the next, after Holm's correction for all of its others.
-
-    Args:
-        study: The study.
-        task: The task.
-        rows: The leaderboard.
-
-    Returns:
-        Whether it does: only then is the best printed bold.
-    """
+    """Whether the best entry differs from the second, with Holm's correction: only then is it printed bold."""
     if len(rows) < 2:
         return False
     found = family(study, task, rows[0].entry).comparisons.get(rows[1].entry)
@@ -186,14 +144,7 @@ def best_differs(study: StudyData, task: Task, rows: Sequence[Standing]) -> bool
 
 
 def ranking(study: StudyData) -> tuple[Ranking | None, Profile | None, str]:
-    """Average ranks and performance profiles over tasks, or the reason why there are none.
-
-    Args:
-        study: The study.
-
-    Returns:
-        Ranks, profile, and a sentence.
-    """
+    """Average ranks and performance profiles over tasks, and a sentence on what is left out."""
     tasks = [task for task in study.tasks if study.scored(task)]
     full = [entry for entry in study.entries if tasks and all(study.scores(task, entry) for task in tasks)]
     if len(tasks) < 2:
@@ -220,17 +171,8 @@ def ranking(study: StudyData) -> tuple[Ranking | None, Profile | None, str]:
     return rank(scores, ALPHA), shares, said
 
 
-def in_words(comparison: Comparison, metric: Metric, reference: str) -> str:
-    """A comparison for people who know no statistics.
-
-    Args:
-        comparison: The comparison, entry minus reference.
-        metric: The score.
-        reference: Name of the reference.
-
-    Returns:
-        A sentence.
-    """
+def in_words(comparison: Comparison, metric: Score, reference: str) -> str:
+    """A comparison, entry minus reference, as a sentence."""
     result = comparison.result
     better = (result.wins, result.losses) if metric.higher_is_better else (result.losses, result.wins)
     won = f"better than {reference} in {better[0]} of {result.n} seeds"
@@ -240,7 +182,7 @@ def in_words(comparison: Comparison, metric: Metric, reference: str) -> str:
     if comparison.adjusted < ALPHA:
         return f"Significant: {won}{size}."
     if comparison.smallest >= ALPHA:
-        return f"Not significant, as nothing can be with {result.n} seeds: {won}{size}."
+        return f"Not significant, and cannot be with {result.n} seeds: {won}{size}."
     return f"Not significant: {won}{size}."
 
 

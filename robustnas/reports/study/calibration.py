@@ -103,15 +103,7 @@ class Calibration:
 
 
 def calibrate(cases: Sequence[Case], read: Iterable[tuple[Metric, Reading]] | None = None) -> list[Calibration]:
-    """Measure how well indicators predicted bad results.
-
-    Args:
-        cases: Finished searches.
-        read: Indicators with how each is read; by default those of the registry of metrics.
-
-    Returns:
-        A row for each indicator that at least one case measured, those that predict best first.
-    """
+    """A row for each indicator that at least one case measured, those that predict bad results best first."""
     chosen = indicators() if read is None else read
     rows = [_row(metric, how, cases) for metric, how in chosen if any(case.series.get(metric.name) for case in cases)]
     return sorted(rows, key=lambda row: -1.0 if row.area is None else row.area, reverse=True)
@@ -148,14 +140,7 @@ def pooled_area(groups: Iterable[tuple[Sequence[float], Sequence[float]]]) -> tu
 
 
 def cases_of(study: StudyData) -> tuple[list[Case], str]:
-    """The searches of a study, and what counted as bad.
-
-    Args:
-        study: The study.
-
-    Returns:
-        The cases, and a sentence on what is bad in each task.
-    """
+    """The searches of a study, and a sentence on what counted as bad in each task."""
     found, said = [], []
     for task in study.tasks:
         bound, why = _bound(study, task)

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from robustnas.analysis.metrics import RANKING
 from robustnas.reports.search_data import part
-from robustnas.reports.study.analysis import family, leaderboard, ranking, reference_of
+from robustnas.reports.study.analysis import Family, Standing, family, leaderboard, ranking, reference_of
 from robustnas.reports.study.study_data import RANDOM, StudyData
 from robustnas.runtime.safe_yaml import read_yaml
 from robustnas.studies.results import Record
@@ -44,14 +44,7 @@ class Item:
 
 
 def checklist(study: StudyData) -> list[Item]:
-    """Fill in the list.
-
-    Args:
-        study: The study.
-
-    Returns:
-        Every item in order.
-    """
+    """Every item in order, answered from the files of a study."""
     items = []
     for name, (asks, answer) in _ITEMS.items():
         said, why, proof = answer(_Files(study)) if study.records else ("no", "no trial is finished", None)
@@ -98,6 +91,15 @@ class _Files:
         picked = [repr(pick(record)) for record in records]
         return len(set(picked)) == 1 and "None" not in picked
 
+    def standings(self) -> list[Standing]:
+        """The rows of all leaderboards."""
+        return [row for task in self.study.tasks for row in leaderboard(self.study, task)]
+
+    def families(self) -> list[Family]:
+        """The comparisons with the reference on every task."""
+        reference = reference_of(self.study)
+        return [family(self.study, task, reference) for task in self.study.tasks] if reference else []
+
     def config(self, record: Record, stage: str) -> Any:
         """Configuration of a stage, empty where it cannot be read."""
         path = self.study.root / record.folder / stage / "config.yaml"
@@ -107,22 +109,26 @@ class _Files:
             return None
 
 
+def _if(good: object, why: str, proof: str, otherwise: str) -> Found:
+    """Yes with its proof, or no with the reason."""
+    return ("yes", why, proof) if good else ("no", otherwise, None)
+
+
 def _same_data(files: _Files) -> Found:
     study = files.study
     if not files.evaluated:
         return "does not apply", "nothing was trained from scratch", None
+
+    def roles(record: Record) -> Any:
+        return part(study.manifests[record.folder], "evaluation", "data", "roles")
+
     for task in study.tasks:
         for seed in study.seeds:
-            trials = [r for r in study.of(task) if r.seed == seed and r in files.evaluated]
-            if trials and not files.same(
-                lambda r: part(study.manifests[r.folder], "evaluation", "data", "roles"), trials
-            ):
+            trials = [record for record in study.of(task) if record.seed == seed and record in files.evaluated]
+            if trials and not files.same(roles, trials):
                 return "no", f"data roles differ, or are not recorded, with seed {seed}", None
-    return (
-        "yes",
-        "hashes of all data roles agree, seed by seed",
-        f"{files.evaluated[0].folder}/evaluation/manifest.json",
-    )
+    proof = f"{files.evaluated[0].folder}/evaluation/manifest.json"
+    return "yes", "hashes of all data roles agree, seed by seed", proof
 
 
 def _same_machine(files: _Files) -> Found:
@@ -156,56 +162,47 @@ def _same_protocol(files: _Files) -> Found:
 
 
 def _random(files: _Files) -> Found:
-    missing = [task for task in files.study.tasks if not files.study.random(task)]
-    if missing:
-        return "no", f"no finished {RANDOM} on {len(missing)} of {len(files.study.tasks)} tasks", None
-    return "yes", f"{RANDOM} on every task, with the same training", "results.csv"
+    tasks = files.study.tasks
+    missing = [task for task in tasks if not files.study.random(task)]
+    without = f"no finished {RANDOM} on {len(missing)} of {len(tasks)} tasks"
+    return _if(not missing, f"{RANDOM} on every task, with the same training", "results.csv", without)
 
 
-def _repeated(files: _Files, least: int = 2) -> Found:
+def _repeated(files: _Files, least: int = 2, why: str = "") -> Found:
     study = files.study
-    fewest = min(
-        (len(study.scores(task, entry)) for task in study.tasks for entry in study.entries), default=0
-    )  # fmt: skip
-    if fewest < least:
-        return "no", f"the entry with fewest finished seeds has {fewest}", None
-    return "yes", f"at least {fewest} seeds for each entry, all listed", "results.csv"
+    fewest = min((len(study.scores(task, entry)) for task in study.tasks for entry in study.entries), default=0)
+    why = why or f"at least {fewest} seeds for each entry, all listed"
+    return _if(fewest >= least, why, "results.csv", f"the entry with fewest finished seeds has {fewest}")
 
 
-def _searches_repeated(files: _Files) -> Found:
-    answer, why, proof = _repeated(files)
-    return (answer, "every seed has its own search", proof) if answer == "yes" else (answer, why, proof)
-
-
-def _logged(series: str, files: _Files) -> Found:
-    held = [record for record in files.searched if files.study.series.get(record.folder, {}).get(series)]
-    if not held or len(held) < len(files.searched):
-        return "no", f"{series} in {len(held)} of {len(files.searched)} searches", None
-    return "yes", f"{series} in each of {len(held)} searches", f"{held[0].folder}/search/metrics.csv"
+def _ranked(files: _Files) -> Found:
+    name, searches = RANKING.name, len(files.searched)
+    held = [record for record in files.searched if files.study.series.get(record.folder, {}).get(name)]
+    proof = f"{held[0].folder}/search/metrics.csv" if held else ""
+    few = f"{name} in {len(held)} of {searches} searches"
+    return _if(held and len(held) == searches, f"{name} in each of {len(held)} searches", proof, few)
 
 
 def _anytime(files: _Files) -> Found:
-    held = [record for record in files.searched if record.held["epochs"]]
-    if not held or len(held) < len(files.searched):
-        return "no", f"curves of {len(held)} of {len(files.searched)} searches", None
-    return "yes", "curves over time of every search", "report.html#anytime"
+    held, searches = [record for record in files.searched if record.held["epochs"]], len(files.searched)
+    few = f"curves of {len(held)} of {searches} searches"
+    return _if(held and len(held) == searches, "curves over time of every search", "report.html#anytime", few)
 
 
 def _table(files: _Files) -> Found:
-    if not files.study.truths:
-        return "no", "no table of known accuracies was given (--diagnostics.table)", None
-    return "yes", "true accuracy, regret and rank by a table", f"{next(iter(files.study.truths))}/search/truth.json"
+    proof = f"{next(iter(files.study.truths), '')}/search/truth.json"
+    without = "no table of known accuracies was given (--diagnostics.table)"
+    return _if(files.study.truths, "true accuracy, regret and rank by a table", proof, without)
 
 
 def _ablated(files: _Files) -> Found:
-    if any(trial["levels"] for trial in files.study.trials):
-        return "yes", "parts or factors were varied", "study.json"
-    return "no", "no parts or factors were varied", None
+    varied = any(trial["levels"] for trial in files.study.trials)
+    return _if(varied, "parts or factors were varied", "study.json", "no parts or factors were varied")
 
 
 def _two(key: int, what: str, files: _Files) -> Found:
     names = {task[key] for task in files.study.tasks if files.study.scored(task)}
-    return ("yes", f"{len(names)} {what}", "results.csv") if len(names) > 1 else ("no", f"fewer than two {what}", None)
+    return _if(len(names) > 1, f"{len(names)} {what}", "results.csv", f"fewer than two {what}")
 
 
 def _test_unused(files: _Files) -> Found:
@@ -222,34 +219,29 @@ def _test_unused(files: _Files) -> Found:
 
 def _sharing(files: _Files) -> Found:
     held = [record for record in files.study.records if record.baseline and "shar" in record.variant.casefold()]
-    if held:
-        return "yes", held[0].variant, f"{held[0].folder}/result.json"
-    return "no", "no finished baseline of random search with weight sharing", None
+    why, proof = (held[0].variant, f"{held[0].folder}/result.json") if held else ("", "")
+    return _if(held, why, proof, "no finished baseline of random search with weight sharing")
 
 
 def _gain(files: _Files) -> Found:
-    rows = [row for task in files.study.tasks for row in leaderboard(files.study, task)]
-    if any(row.gain for row in rows):
-        return "yes", "beside every mean", "tables.md"
-    return "no", f"needs {RANDOM} and a score for which higher is better", None
-
-
-def _tests(files: _Files, power: bool = False) -> Found:
-    reference = reference_of(files.study)
-    found = [family(files.study, task, reference) for task in files.study.tasks] if reference else []
-    if power:
-        return ("yes", "under every leaderboard", "tables.md") if any(one.power for one in found) else (
-            "no", "no entry shares two seeds with the reference, or nothing varies", None)  # fmt: skip
-    if any(one.comparisons for one in found):
-        return "yes", "sign-flip tests over seeds, Holm's correction", "tables.md"
-    return "no", "no entry shares two seeds with the reference", None
+    needs = f"needs {RANDOM} and a score for which higher is better"
+    return _if(any(row.gain for row in files.standings()), "beside every mean", "tables.md", needs)
 
 
 def _intervals(files: _Files) -> Found:
-    rows = [row for task in files.study.tasks for row in leaderboard(files.study, task)]
-    if any(row.summary.interval for row in rows):
-        return "yes", "with n beside every mean", "tables.md"
-    return "no", "no entry has two seeds", None
+    known = any(row.summary.interval for row in files.standings())
+    return _if(known, "with n beside every mean", "tables.md", "no entry has two seeds")
+
+
+def _tests(files: _Files) -> Found:
+    known = any(one.comparisons for one in files.families())
+    without = "no entry shares two seeds with the reference"
+    return _if(known, "sign-flip tests over seeds, Holm's correction", "tables.md", without)
+
+
+def _power(files: _Files) -> Found:
+    without = "no entry shares two seeds with the reference, or nothing varies"
+    return _if(any(one.power for one in files.families()), "under every leaderboard", "tables.md", without)
 
 
 def _ranks(files: _Files) -> Found:
@@ -285,9 +277,9 @@ _ITEMS: dict[str, tuple[str, Callable[[_Files], Found]]] = {
     "D5": ("rank correlation between depths", _unknown("not measured")),
     "D6": ("more than one data set", lambda k: _two(1, "data sets", k)),
     "E1": ("random search with weight sharing", _sharing),
-    "E2": ("rank correlation of supernet and trained networks", lambda k: _logged(RANKING.name, k)),
+    "E2": ("rank correlation of supernet and trained networks", _ranked),
     "E3": ("how BatchNorm statistics are kept", lambda k: k.each(k.searched, "search/config.yaml")),
-    "E4": ("search repeated, not only the final training", _searches_repeated),
+    "E4": ("search repeated, not only the final training", lambda k: _repeated(k, why="every seed has its own search")),
     "E5": ("no selection on the test set", _test_unused),
     "F1": ("at least three search seeds", lambda k: _repeated(k, 3)),
     "F2": ("final training under several hyper-parameters", _unknown("a study has one setting of the evaluation")),
@@ -295,6 +287,6 @@ _ITEMS: dict[str, tuple[str, Callable[[_Files], Found]]] = {
     "G1": ("mean with a 95 % interval, n stated", _intervals),
     "G2": ("paired tests over seeds with Holm's correction", _tests),
     "G3": ("critical difference or ranks over tasks", _ranks),
-    "G4": ("statistical power stated", lambda k: _tests(k, power=True)),
+    "G4": ("statistical power stated", _power),
     "G5": ("effect sizes beside p-values", _tests),
 }

@@ -24,7 +24,7 @@ from robustnas.reports.study.analysis import (
     signed,
 )
 from robustnas.reports.study.drawings import Row, dot_plot, rank_diagram
-from robustnas.reports.study.study_data import Metric, StudyData, Task, task_name
+from robustnas.reports.study.study_data import Score, StudyData, Task, task_name
 from robustnas.reports.svg import draw
 from robustnas.statistics import Comparison, Factorial, Friedman, Interval, Profile
 
@@ -84,18 +84,18 @@ def _results(study: StudyData, task: Task, explain: bool) -> dict[str, object]:
     if not held.comparisons:
         missing = f"No comparison with {reference.label}: a paired test needs two seeds that both methods have."
         return {**found, "missing": missing}
-    power = f"In {metric.points}: {held.power}" if held.power else None
+    power = f"{held.power} All differences are in {metric.points}." if held.power else None
     return {**found, "family": _family(held, metric, explain), "power": power}
 
 
-def _row(study: StudyData, task: Task, row: Standing, metric: Metric) -> Row:
+def _row(study: StudyData, task: Task, row: Standing, metric: Score) -> Row:
     scale, inside = metric.scale, row.summary.interval
     values = {seed: scale * value for seed, value in study.scores(task, row.entry).items()}
     interval = inside and Interval(scale * inside.low, scale * inside.high)
     return Row(row.entry.label, study.number(row.entry), values, scale * row.summary.mean, interval)
 
 
-def _leaderboard(study: StudyData, task: Task, rows: Sequence[Standing], metric: Metric, explain: bool) -> Table:
+def _leaderboard(study: StudyData, task: Task, rows: Sequence[Standing], metric: Score, explain: bool) -> Table:
     truth = [[study.truths[r.folder] for r in study.of(task, row.entry) if r.folder in study.truths] for row in rows]
     published = [study.published.get(row.entry.variant) for row in rows]
     gains, body = any(row.gain for row in rows), []
@@ -117,7 +117,7 @@ def _leaderboard(study: StudyData, task: Task, rows: Sequence[Standing], metric:
         if any(published):
             cells.append(_published(others))
         body.append(cells)
-    head = ["method", f"mean {metric.said}", "95 % interval", "standard deviation", "n", "best", "worst"]
+    head = ["method", f"mean {metric.said}", "95 % interval", "std", "n", "best", "worst"]
     head += ["gain over random, %"] if gains else []
     head += ["true accuracy", "regret", "rank, median"] if any(truth) else []
     head += ["published"] if any(published) else []
@@ -157,7 +157,7 @@ def _published(held: Any) -> str | None:
     return f"{mean:g}{spread}, {part(held, 'metric') or 'metric not named'} ({part(held, 'source')})"
 
 
-def _family(held: Family, metric: Metric, explain: bool) -> Table:
+def _family(held: Family, metric: Score, explain: bool) -> Table:
     reference, count = held.reference.label, len(held.comparisons)
     rows = [comparison(entry.label, found, metric, reference) for entry, found in held.comparisons.items()]
     n, many = min(found.result.n for found in held.comparisons.values()), "s" if count > 1 else ""
@@ -176,7 +176,7 @@ def _family(held: Family, metric: Metric, explain: bool) -> Table:
     return Table(f"Each method compared with {reference}, seed by seed", head, rows, "numbers", notes)
 
 
-def comparison(label: str, found: Comparison, metric: Metric, reference: str) -> list[object]:
+def comparison(label: str, found: Comparison, metric: Score, reference: str) -> list[object]:
     """A comparison as cells of a table, in the order of ``HEAD``."""
     result = found.result
     within = f"{metric.shown(result.interval.low, True)} to {metric.shown(result.interval.high, True)}"
@@ -239,7 +239,7 @@ def parts(study: StudyData) -> list[Table | str]:
             reference, verb = design.family.reference.label, design.verb
             rows = [comparison(design.parts[entry], found, metric, reference)
                 for entry, found in design.family.comparisons.items()]  # fmt: skip
-            caption = f"Each part alone {verb} {design.variant}, compared with {reference}{where}"
+            caption = f"One part at a time {verb} {design.variant}, compared with {reference}{where}"
             shown.append(Table(caption, ["part", "difference", *HEAD], rows, "numbers") if rows else
                 f"Parts {verb} {design.variant}{where}: no two common seeds are finished.")  # fmt: skip
         found, said = effects(study, task)
@@ -250,7 +250,7 @@ def parts(study: StudyData) -> list[Table | str]:
     return shown
 
 
-def _effects(found: Factorial, metric: Metric, where: str, said: str) -> Table:
+def _effects(found: Factorial, metric: Score, where: str, said: str) -> Table:
     tests, rows = {term.factors: term for term in found.terms}, []
     for one in found.effects:
         name = " and ".join(f"{factor} = {level}" for factor, level in zip(one.factors, one.levels, strict=True))

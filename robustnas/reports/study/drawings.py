@@ -26,16 +26,7 @@ class Row(NamedTuple):
 
 
 def dot_plot(title: str, axis_title: str, rows: Sequence[Row]) -> Drawing:
-    """Every score as a dot, a row for each entry, with the mean and its interval.
-
-    Args:
-        title: The heading.
-        axis_title: What the axis is.
-        rows: The entries.
-
-    Returns:
-        The picture. An interval that would squeeze the dots is cut off at the ends of the axis.
-    """
+    """Scores as dots, with mean and interval, which is cut off where it would squeeze the dots."""
     values = [value for row in rows for value in (*row.values.values(), row.mean)]
     margin = (max(values) - min(values) or 1.0) / 2
     ends = [end for row in rows if row.interval for end in (row.interval.low, row.interval.high)]
@@ -64,15 +55,7 @@ def dot_plot(title: str, axis_title: str, rows: Sequence[Row]) -> Drawing:
 
 
 def stacked(title: str, rows: Mapping[str, Mapping[str, float]]) -> Drawing:
-    """Horizontal bars of seconds, one for each entry, stage after stage.
-
-    Args:
-        title: The heading.
-        rows: Entry to seconds by stage.
-
-    Returns:
-        The picture.
-    """
+    """Horizontal bars of seconds, one for each entry, stage after stage."""
     longest = max((sum(parts.values()) for parts in rows.values()), default=0.0) or 1.0
     left, shapes = _left(list(rows)), list[Path | Text]()
     for k, (label, stages) in enumerate(rows.items()):
@@ -91,14 +74,7 @@ def stacked(title: str, rows: Mapping[str, Mapping[str, float]]) -> Drawing:
 
 
 def rank_diagram(ranking: Ranking) -> Drawing:
-    """Average ranks on a line, best left, with a bar over those that do not differ significantly (Demšar 2006).
-
-    Args:
-        ranking: The ranking.
-
-    Returns:
-        The picture.
-    """
+    """Average ranks, best left, with a bar over those that do not differ significantly (Demšar 2006)."""
     names = list(ranking.ranks)
     count, half = len(names), (len(names) + 1) // 2
     left, right, axis = 190, 570, 52

@@ -33,14 +33,7 @@ SERIES = {  # metric: series whose last value it is
 
 
 def write_sessions(study: StudyData) -> Path:
-    """Write one event file for each finished trial: ``tensorboard --logdir STUDY/tensorboard#hparams`` compares them.
-
-    Args:
-        study: The study.
-
-    Returns:
-        The folder.
-    """
+    """Write an event file for each finished trial, for ``tensorboard --logdir STUDY/tensorboard``."""
     root = study.root / FOLDER
     sessions = {
         Path(*Path(record.folder).parts[1:]): (record, settings(record), metrics(study, record))

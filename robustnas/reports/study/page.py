@@ -29,19 +29,7 @@ BESIDE = {"search": "search", "evaluation": "evaluation", "search/report.html": 
 def study_page(
     study: StudyData, calibration: Sequence[Calibration], bad: str, cases: int, items: Sequence[Item], folder: Path
 ) -> str:
-    """The page, in one file that needs nothing else. The same study gives the same text.
-
-    Args:
-        study: The study.
-        calibration: How well indicators predicted bad results.
-        bad: What counted as bad.
-        cases: Searches that this rests on.
-        items: The checklist.
-        folder: Folder of the page, for its links.
-
-    Returns:
-        HTML.
-    """
+    """The page of a study that lies in ``folder``, in one file. The same study gives the same text."""
     base = os.path.relpath(study.root.absolute(), folder.absolute())
     return page(
         "study.html.j2",

@@ -45,7 +45,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Metric:
+class Score:
     """The score of a task.
 
     Args:
@@ -180,10 +180,10 @@ class StudyData:
         """Seed to score, of the trials that have one."""
         return {r.seed: r.score for r in self.of(task, entry) if r.score is not None and math.isfinite(r.score)}
 
-    def metric(self, task: Task) -> Metric:
+    def metric(self, task: Task) -> Score:
         """The score of a task."""
         held = next((record.held["score"] for record in self.of(task) if record.held["score"]), None)
-        return Metric(str(held["name"]), bool(held["higher_is_better"])) if held else Metric("score")
+        return Score(str(held["name"]), bool(held["higher_is_better"])) if held else Score("score")
 
     def scored(self, task: Task) -> list[Entry]:
         """The entries with a score on a task."""

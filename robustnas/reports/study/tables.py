@@ -34,15 +34,7 @@ def markdown(text: object) -> str:
 
 
 def markdown_tables(study: StudyData, items: Sequence[Item]) -> str:
-    """Every leaderboard, the comparisons and the checklist as Markdown.
-
-    Args:
-        study: The study.
-        items: The checklist.
-
-    Returns:
-        The text.
-    """
+    """Every leaderboard, the comparisons and the checklist as Markdown."""
     parts, last = [f"# {markdown(study.name)}"], None
     for task, _, table in _tables(study):
         parts += [] if task == last else [f"## {markdown(task_name(task))}"]
@@ -54,14 +46,7 @@ def markdown_tables(study: StudyData, items: Sequence[Item]) -> str:
 
 
 def latex_tables(study: StudyData) -> str:
-    """Every leaderboard and the comparisons as LaTeX, for the package booktabs.
-
-    Args:
-        study: The study.
-
-    Returns:
-        The text.
-    """
+    """Every leaderboard and the comparisons as LaTeX, for the package booktabs."""
     parts = ["% needs \\usepackage{booktabs}"]
     for task, name, table in _tables(study):
         body = "\n".join(f"  {' & '.join(row)} \\\\" for row in _rows(table, latex, "\\textbf{{{}}}"))
@@ -122,7 +107,7 @@ def _comparisons(study: StudyData, task: Task) -> Table | None:
     for entry, found in held.comparisons.items():
         name, difference, interval, n, p, _, effect, _ = comparison(entry.label, found, metric, reference.label)
         rows.append([name, difference, interval, p, "" if effect is None else effect, n])
-    power = f" In {metric.points}: {held.power}" if held.power else ""
+    power = f" {held.power} All differences are in {metric.points}." if held.power else ""
     caption = (
         f"Paired differences from {reference.label} over common seeds; exact sign-flip test, Holm's correction for "
         f"{len(rows)} comparisons; effect size: Hedges' corrected standardised difference.{power}"
