@@ -6,23 +6,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from jinja2 import Environment, PackageLoader
 from pages import Page
 from verdicts import skips
 
 from robustnas.plotting.charts import Chart, Point, Series, nice, tick_labels
 from robustnas.reports.page import short_names
 from robustnas.reports.panels import place
-from robustnas.reports.rendering import Cell, Table, duration, n, printable
+from robustnas.reports.rendering import Cell, Table, duration, environment, printable
 from robustnas.reports.sections import spread, stretches
 from robustnas.reports.svg import Drawing, draw, heat_maps
 from robustnas.spaces import DARTS
 
 
 def macro(name: str, *given: object) -> str:
-    environment = Environment(loader=PackageLoader("robustnas.reports"), autoescape=True, finalize=printable)
-    environment.filters["n"] = n
-    return str(getattr(environment.get_template("macros.html.j2").module, name)(*given))
+    return str(getattr(environment().get_template("macros.html.j2").module, name)(*given))
 
 
 def drawn(*drawings: Drawing) -> Page:
@@ -148,4 +145,6 @@ def test_text_is_escaped_once_in_every_kind_of_cell() -> None:
     assert {name for name, _ in page.elements} == {
         "div", "table", "caption", "thead", "tbody", "tr", "th", "td", "strong", "a", "code", "mark", "span",
     }  # fmt: skip
+    mapping = {"kind": "link", "text": "x", "extra": "javascript:alert(1)"}
+    assert "<a " not in macro("cell", mapping) + macro("cell", [mapping]) + macro("facts", [("x", mapping)])
     assert printable("a\x00\ud800b") == "a\N{REPLACEMENT CHARACTER}?b"

@@ -113,8 +113,15 @@ def panel_chart(
     """The chart of a panel; a metric that has the panel to itself is drawn with its thresholds."""
     drawn = [series(found, name, label) for name, label in panel.lines.items()]
     bounds = [threshold for name in panel.lines for threshold in find(name).thresholds if not threshold.chance]
-    lines = {f"{bound.comparison} {bound.value:g}": bound.value for bound in bounds} if len(panel.lines) == 1 else {}
-    return Chart(panel.title, drawn, span=span, marks=marks or {}, thresholds=lines, zero_to_one=panel.zero_to_one)
+    lines = {f"threshold {bound.comparison} {bound.value:g}": bound.value for bound in bounds}
+    return Chart(
+        panel.title,
+        drawn,
+        span=span,
+        marks=marks or {},
+        thresholds=lines if len(drawn) == 1 else {},
+        zero_to_one=panel.zero_to_one,
+    )
 
 
 class Axis(NamedTuple):

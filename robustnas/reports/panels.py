@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from robustnas.analysis import metrics
 from robustnas.analysis.registry import METRICS, Panel, find, panels, uncertainty
-from robustnas.plotting.charts import Chart, Series, panel_chart, series
+from robustnas.plotting.charts import Chart, panel_chart
 from robustnas.reports.search_data import SearchData
 from robustnas.spaces import SearchSpace
 
@@ -51,13 +51,11 @@ def charts(run: SearchData, shown: Sequence[Panel], marks: Mapping[str, float]) 
 
 def other_charts(run: SearchData, marks: Mapping[str, float]) -> list[Chart]:
     """Every series that stands in no other chart, those of one metric together."""
-    groups: dict[str, list[Series]] = {}
-    shown = _shown(run)
-    for name in sorted(run.found):
-        if name not in shown:
-            title, label = place(name, run.history.space)
-            groups.setdefault(title, []).append(series(run.found, name, label))
-    return [Chart(title, lines, span=run.span, marks=marks) for title, lines in groups.items()]
+    groups: dict[str, dict[str, str]] = {}
+    for name in sorted(run.found.keys() - _shown(run)):
+        title, label = place(name, run.history.space)
+        groups.setdefault(title, {})[name] = label
+    return charts(run, [Panel(title, lines) for title, lines in groups.items()], marks)
 
 
 def place(name: str, space: SearchSpace) -> tuple[str, str]:

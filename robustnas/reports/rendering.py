@@ -8,7 +8,6 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ufffe\uffff]")  # what HTML does not allow, or nobody sees
 
@@ -36,22 +35,25 @@ class Table(NamedTuple):
 
 def page(template: str, **context: Any) -> str:
     """A page from a template, in one file that needs nothing else."""
-    return _environment().get_template(template).render(context)
+    return environment().get_template(template).render(context)
 
 
 @cache
-def _environment() -> Environment:
-    environment = Environment(
+def environment() -> Environment:
+    """The templates with their filters and tests."""
+    made = Environment(
         loader=PackageLoader("robustnas.reports"), autoescape=True, undefined=StrictUndefined, finalize=printable,
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
-    environment.filters["n"] = n
-    return environment
+    made.filters["n"] = n
+    made.tests["cell"] = lambda value: isinstance(value, Cell)  # by its class: a file may hold a like mapping
+    made.tests["cells"] = lambda value: isinstance(value, list) and all(isinstance(one, Cell) for one in value)
+    return made
 
 
 def printable(value: object) -> object:
     """A value as it is printed: a dash for ``None``, and no character that HTML does not allow."""
-    if isinstance(value, Markup):
+    if hasattr(value, "__html__"):  # what the template made
         return value
     text = "–" if value is None else str(value)
     return UNSEEN.sub("\N{REPLACEMENT CHARACTER}", text.encode("utf-8", "replace").decode())

@@ -1,10 +1,4 @@
-"""A checklist of good practice in architecture search, filled in from the files of a study.
-
-The items are our paraphrase of Lindauer and Hutter, "Best Practices for Scientific Research on Neural Architecture
-Search", JMLR 2020 (A to C); Yang et al., "NAS evaluation is frustratingly hard", ICLR 2020 (D); Li and Talwalkar, UAI
-2019, and Yu et al., ICLR 2020 (E); the protocol of confopt, 2025 (F); and our own (G). An item is answered with yes
-only if a file proves it, and with no if no file can.
-"""
+"""A checklist of good practice in architecture search, filled in from the files of a study; see ``SOURCES``."""
 
 from __future__ import annotations
 
@@ -21,6 +15,11 @@ from robustnas.studies.results import Record
 
 Answer = Literal["yes", "no", "does not apply"]
 PRODUCED = ("report.html", "tables.md", "results.csv")  # written together with the checklist
+SOURCES = (
+    "Items A to C are our paraphrase of Lindauer and Hutter, JMLR 2020; D of Yang et al., ICLR 2020; E of Li and "
+    "Talwalkar, UAI 2019, and Yu et al., ICLR 2020; F of the protocol of confopt, 2025; G is ours. An item is answered "
+    "with yes only if a file proves it. If no file can, the answer is no, and the authors have to answer."
+)
 Found = tuple[Answer, str, str | None]
 
 

@@ -261,8 +261,8 @@ def _effects(found: Factorial, metric: Score, where: str, said: str) -> Table:
         f"{said} n = {found.n} trials, mean {metric.shown(found.mean)}, residual standard deviation "
         f"{metric.shown(found.deviation)} with {found.freedom} degrees of freedom. Main effect: difference of means "
         "from the first level of the factor. Interaction: what both changes together add to the sum of the two "
-        "effects. p is not corrected for the number of rows. Partial η²: share of the variance that the term explains "
-        "of what the other terms leave."
+        "effects. p is not corrected for the number of rows. Partial η²: share of the variance left by "
+        "all other terms that this term explains."
     )
     head = ["change", "kind", "effect", "95 % interval", "p", "partial η²", "n"]
     return Table(f"Effects of factors and parts, in {metric.points}{where}", head, rows, "numbers", [note])

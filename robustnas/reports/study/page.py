@@ -11,7 +11,7 @@ from urllib.parse import quote
 from robustnas.reports.rendering import Cell, Table, duration, page, state
 from robustnas.reports.search_data import part
 from robustnas.reports.study.calibration import Calibration
-from robustnas.reports.study.checklist import Item
+from robustnas.reports.study.checklist import SOURCES, Item
 from robustnas.reports.study.comparing import main_results, over_tasks, parts, results
 from robustnas.reports.study.outcomes import collapse, cost, over_time
 from robustnas.reports.study.study_data import StudyData, entry_name, task_name
@@ -139,7 +139,7 @@ def _checklist(items: Sequence[Item], base: str) -> Table:
         rows.append([item.name, item.asks, badge, item.why, proof])
     yes = sum(item.answer == "yes" for item in items)
     head = ["item", "asks for", "answer", "reason", "proof"]
-    return Table(f"{yes} of {len(items)} answered with yes", head, rows, "checklist")
+    return Table(f"{yes} of {len(items)} answered with yes", head, rows, "checklist", [SOURCES])
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from robustnas.reports.rendering import Cell, Table
 from robustnas.reports.study.analysis import best_differs, family, leaderboard, reference_of, signed
-from robustnas.reports.study.checklist import Item
+from robustnas.reports.study.checklist import SOURCES, Item
 from robustnas.reports.study.comparing import comparison
 from robustnas.reports.study.study_data import StudyData, Task, task_name
 
@@ -16,10 +16,6 @@ _SPECIAL = {
     "_": r"\_", "%": r"\%", "~": r"\textasciitilde{}", "−": "$-$", "±": r"$\pm$", "<": r"\textless{}",
     ">": r"\textgreater{}", "|": r"\textbar{}", "–": "--", "α": r"$\alpha$", "λ": r"$\lambda$", "τ": r"$\tau$",
 }  # fmt: skip
-CHECKLIST = (
-    "A to C: our paraphrase of Lindauer and Hutter, JMLR 2020; D: Yang et al., ICLR 2020; E: Li and Talwalkar, UAI "
-    "2019, Yu et al., ICLR 2020; F: confopt, 2025; G: ours. Yes only where a file proves it."
-)
 
 
 def latex(text: object) -> str:
@@ -41,8 +37,8 @@ def markdown_tables(study: StudyData, items: Sequence[Item]) -> str:
         parts += [_markdown(table), markdown(table.caption)]
         last = task
     rows = [[item.name, item.asks, item.answer, item.why, item.proof or ""] for item in items]
-    checklist = Table(CHECKLIST, ["item", "asks for", "answer", "reason", "proof"], rows)
-    return "\n\n".join([*parts, "## Checklist", _markdown(checklist, "---"), markdown(CHECKLIST)]) + "\n"
+    checklist = Table(SOURCES, ["item", "asks for", "answer", "reason", "proof"], rows)
+    return "\n\n".join([*parts, "## Checklist", _markdown(checklist, "---"), markdown(SOURCES)]) + "\n"
 
 
 def latex_tables(study: StudyData) -> str:
