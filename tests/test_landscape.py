@@ -17,11 +17,12 @@ from robustnas import variants
 from robustnas.__main__ import main
 from robustnas.commands.landscape import measure
 from robustnas.curvature import Hessian
-from robustnas.curvature.landscape import Landscape, landscape_figure, orthonormal, over_plane, random_directions
+from robustnas.curvature.landscape import Landscape, orthonormal, over_plane, random_directions
 from robustnas.data import Digits, Probe
 from robustnas.networks.batchnorm_statistics import frozen_batchnorm_statistics
 from robustnas.networks.mixture import one_hots
 from robustnas.plotting.cells import render
+from robustnas.plotting.landscape import landscape_figure
 
 RUN = ["fit", *SMALL, "--trainer.limit_train_batches=2", "--trainer.max_epochs=1", "--diagnostics.measures=[]"]
 
@@ -194,8 +195,8 @@ def test_the_command_writes_numbers_and_pictures(
         assert image.width > image.height > 300
     assert ET.parse(tmp_path / "out/landscape.svg").getroot().tag.endswith("svg")
     said = capsys.readouterr().out
-    assert f"Loss at α {data['plane'][1][1]:.4f}" in said
-    assert f"Loss at the genotype {data['line'][-1]:.4f}" in said
+    assert f"Loss at α: {data['plane'][1][1]:.4f}" in said
+    assert f"Loss at the genotype: {data['line'][-1]:.4f}" in said
 
 
 def test_the_result_lies_in_the_run_by_default_and_is_the_same_again(run: Path) -> None:

@@ -89,7 +89,8 @@ def test_counting_leaves_the_initial_weights_as_they_are(monkeypatch: pytest.Mon
 def test_a_grid_is_counted_before_it_is_made(tmp_path: Path) -> None:
     path = tmp_path / "study.yaml"
     parts = ", ".join(f"p{k}: {{model.a{k}: 1}}" for k in range(60))
-    path.write_text(f"variants: {{A: {{options: {{model: DARTS}}}}}}\nablation_factors: {{{parts}}}\n", encoding="utf-8")
+    variants = "variants: {A: {options: {model: DARTS}}}"
+    path.write_text(f"{variants}\nablation_factors: {{{parts}}}\n", encoding="utf-8")
     with pytest.raises(
         ValueError, match=r"Expected a study to have at most 100,000 trials, but .* combine to 3e\+18\."
     ):

@@ -179,10 +179,10 @@ def test_power_is_the_share_of_simulated_studies_that_find_the_difference() -> N
     assert [power(d, 1.0, 3) for d in (50.0, 1e4, 1e12)] == pytest.approx([1.0] * 3, abs=1e-3)
 
 
-def test_the_note_says_what_is_invisible() -> None:
+def test_the_note_says_which_differences_are_missed() -> None:
     said = note(0.2, 3)
     assert f"{said:.2f}" == (
-        "With 3 seeds, differences under 0.65 are invisible (paired t test at 5 %, power 80 %, "
+        "With 3 seeds, differences below 0.65 are usually missed (paired t test at 5 %, power 80 %, "
         "standard deviation of the differences 0.20)."
     )
     assert said.difference == smallest_difference(0.2, 3)

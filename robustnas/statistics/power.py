@@ -34,7 +34,7 @@ class PowerNote:
     def __format__(self, spec: str) -> str:
         spec = spec or ".3g"
         return (
-            f"With {self.n} seeds, differences under {self.difference:{spec}} are invisible "
+            f"With {self.n} seeds, differences below {self.difference:{spec}} are usually missed "
             f"(paired t test at {100 * self.alpha:g} %, power {100 * self.power:g} %, "
             f"standard deviation of the differences {self.deviation:{spec}})."
         )

@@ -104,7 +104,7 @@ def _spent(folder: Path) -> float:
 def _search(trial: Trial, folder: Path) -> dict[str, Any]:
     if not trial.baseline:
         done = fit(trial.search, folder, trial.seed)
-        searched = getattr(getattr(done.model, "perturbation_selection", None), "searched", None)
+        searched = getattr(done.model.hooks.get("perturbation_selection"), "search_epochs", None)
         return {"searched": searched, "device": device_of(done)}
     folder.mkdir(parents=True, exist_ok=True)
     found = baseline_of(trial).find(trial, folder)
