@@ -33,6 +33,10 @@ def test_classes_are_the_labels_that_there_are(values, names, expected):
     assert encoded(values) == (names, expected)
 
 
+def test_a_class_may_be_called_as_a_gap_is_among_words():
+    assert encoded(["none", "a"]) == (("a", "none"), [1, 0])
+
+
 def test_indices_stand_for_names_and_names_for_places():
     assert encoded([2, 0], names=("ant", "bee", "cow")) == (("ant", "bee", "cow"), [2, 0])
     assert encoded([0, 1], names=("bee", "ant"), classes=("ant", "bee")) == (("ant", "bee"), [1, 0])
@@ -45,6 +49,7 @@ def test_indices_stand_for_names_and_names_for_places():
     [
         ([0, None, 1, math.nan], {}, "2 of 4 rows have none: 1, 3, counted from 0"),
         (["a", " ", "b"], {}, "1 of 3 rows have none: 1"),
+        (["1.0", "nan", "2.0", "nan"], {}, "2 of 4 rows have none: 1, 3"),
         ([None] * 30, {}, "30 of 30 rows have none: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, and 20 more"),
         ([0, 1.5], {}, "class indices or names, but got 1.5 in row 1"),
         ([0, math.inf], {}, "class indices or names, but got inf in row 1"),
