@@ -153,5 +153,6 @@ def _as_floats(value: Any, expectation: str, row: int) -> float | list[float]:
 
 def _sorted_names(names: set[str]) -> tuple[str, ...]:
     if all(name.isdecimal() for name in names):
-        return tuple(sorted(names, key=lambda name: (int(name), name)))
+        digits = {name: name.lstrip("0") for name in names}  # compared as texts: Python reads no number of 4,301 digits
+        return tuple(sorted(names, key=lambda name: (len(digits[name]), digits[name], name)))
     return tuple(sorted(names))
