@@ -115,7 +115,7 @@ THRESHOLDS: tuple[Threshold, ...] = (
         "rounding costs more and more", _ROUNDING, hold=2, after=0.5, unit="%",
     ),
     Threshold(
-        "undecided", "entropy of α, 1 is uniform", "alpha/entropy", ">", 0.95, "hints", OWN,
+        "undecided", "entropy of α (uniform: 1)", "alpha/entropy", ">", 0.95, "hints", OWN,
         "α has hardly decided: rounding is near to chance", ("EntropyPenalty", "arch_lr", "LargestDrop"), after=0.8,
     ),
     Threshold(
