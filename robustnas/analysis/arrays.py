@@ -54,9 +54,7 @@ def read_torch(path: Path, space: SearchSpace) -> tuple[Alphas, list[str]]:
     try:
         content = _plain(load_checkpoint(path))
     except Exception as error:  # a damaged file fails in any of a dozen ways
-        code = re.search(r"Unsupported (?:global|class|type)\W+(?:GLOBAL )?([\w.]+)", str(error))
-        reason = f"it needs the code of {code[1]}, which is not run" if code else (str(error) or repr(error))
-        reason = " ".join(reason.split())[:200].rstrip(".")
+        reason = " ".join((str(error) or repr(error)).split())[:200].rstrip(".")
         raise ValueError(
             f"Expected {path} to hold tensors in dicts and lists, but reading it fails: {reason}."
         ) from error

@@ -91,6 +91,11 @@ class ImageFolder(ImageData):
     def _part(self, folder: Path, classes: tuple[str, ...] | None, listing: Listing | None = None) -> Images:
         listing = listing or Listing()
         found = listing.classes(folder)
+        if unknown := [repr(name) for name in found if classes is not None and name not in classes]:
+            raise ValueError(
+                f"Expected the folders in {str(folder)!r} to be classes of the training part, "
+                f"{listed(classes or ())}, but got {listed(unknown)} too."
+            )
         files = [path for paths in found.values() for path in paths]
         names = [name for name, paths in found.items() for _ in paths]
         return self._images(files, {"folder": names}, folder, classes or tuple(found), listing.reading())
@@ -98,6 +103,7 @@ class ImageFolder(ImageData):
     def _table(self, path: Path) -> Images:
         header, rows = _read_table(path)
         files = [self._below_root(row[0]) for row in rows]
+        _check_targets_agree(files, rows, path)
         if Path(header[0]).suffix and self._below_root(header[0]).is_file():
             raise ValueError(
                 f"Expected the first row of {str(path)!r} to be a header 'file,target[,target2...]', but it names the "
@@ -119,6 +125,9 @@ class ImageFolder(ImageData):
     def _below_root(self, name: str) -> Path:
         """A file that a table names, as a path that begins with ``root``; one that lies elsewhere is refused."""
         file = self.root / name
+        if name != name.strip() and not file.is_file():  # spaces beside the comma
+            name = name.strip()
+            file = self.root / name
         if "\\" in name and not file.is_file():  # written on Windows
             file = self.root / name.replace("\\", "/")
         for place in (os.path.abspath, os.path.realpath):  # links below root may lead out of it
@@ -160,4 +169,15 @@ def _read_table(path: Path) -> tuple[list[str], list[list[str]]]:
             f"Expected {str(path)!r} to have a header 'file,target[,target2...]' and at least one row, "
             f"but got {table.names} and {len(table.rows)} rows."
         )
-    return table.names, [row.cells for row in table.rows]
+    return table.names, [[row.cells[0], *map(str.strip, row.cells[1:])] for row in table.rows]
+
+
+def _check_targets_agree(files: list[Path], rows: list[list[str]], path: Path) -> None:
+    """Refuse a table that gives one file two targets."""
+    given: dict[Path, list[str]] = {}
+    for file, (name, *targets) in zip(files, rows, strict=True):
+        if (other := given.setdefault(file, targets)) != targets:
+            raise ValueError(
+                f"Expected {str(path)!r} to give each file one target, but got {', '.join(other)} and "
+                f"{', '.join(targets)} for {name!r}."
+            )

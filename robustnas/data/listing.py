@@ -24,6 +24,7 @@ class Listing:
         other_endings: Files that are no images, by the ending of their name.
         outside_classes: Image files beside the folders of the classes or parts.
         broken_links: Names of images that lead to no file.
+        linked_folders: Links to folders below the folder of a class, which are not followed.
         folders: Folders without an image, beside those of the parts.
     """
 
@@ -31,6 +32,7 @@ class Listing:
     other_endings: Counter[str] = field(default_factory=Counter)
     outside_classes: int = 0
     broken_links: int = 0
+    linked_folders: list[str] = field(default_factory=list)
     folders: list[str] = field(default_factory=list)
 
     def images(self, folder: Path, root: Path) -> list[Path]:
@@ -46,9 +48,11 @@ class Listing:
         """
         found = []
         for path in sorted(folder.rglob("*")):
-            if path.is_dir():
-                continue
             hidden = any(name.startswith(".") for name in path.relative_to(root).parts)
+            if path.is_dir():
+                if path.is_symlink() and not hidden:
+                    self.linked_folders.append(path.relative_to(root).as_posix())
+                continue
             ending = path.suffix.lower()
             if ending in SUFFIXES and hidden:
                 self.hidden += 1
@@ -142,6 +146,7 @@ class Listing:
             "other_endings": endings,
             "outside_classes": self.outside_classes,
             "broken_links": self.broken_links,
+            "linked_folders": self.linked_folders,
             "folders_without_images": self.folders,
         }
         return {name: value for name, value in all_of_it.items() if value}

@@ -69,6 +69,9 @@ def _left_out(reading: Mapping[str, Any]) -> Iterator[str]:
         yield f"left out files whose endings are of no image that is read ({listed(kinds)})"
     if folders := reading.get("folders_without_images"):
         yield f"left out folders without images ({listed(folders)})"
+    if links := reading.get("linked_folders"):
+        names = listed([repr(link) for link in links])
+        yield f"left out what lies behind links to folders in the folder of a class ({names})"
     if splits := reading.get("unused_splits"):
         yield f"left out the splits {listed(splits)}, which `val_split` and `test_split` do not name"
     if names := reading.get("ignored_names"):

@@ -13,6 +13,9 @@ from torch import Tensor
 
 from robustnas.data.images import Task
 from robustnas.data.wording import listed
+from robustnas.runtime.csv_files import number_hint
+
+NO_NUMBER = ("nan", "na", "n/a", "none", "null", "<na>")
 
 
 class Targets(NamedTuple):
@@ -60,7 +63,8 @@ def encode_targets(
 
 
 def _classes(values: list[Any], where: str, names: tuple[str, ...] | None, classes: tuple[str, ...] | None) -> Targets:
-    missing = [row for row, value in enumerate(values) if _is_missing(value)]
+    gap = _word_for_gap(values)
+    missing = [row for row, value in enumerate(values) if _is_missing(value) or (gap and value == gap)]
     if missing:
         raise ValueError(
             f"Expected {where} to hold a class in each row, but {len(missing)} of {len(values)} rows have none: "
@@ -80,6 +84,13 @@ def _classes(values: list[Any], where: str, names: tuple[str, ...] | None, class
 def _is_missing(value: Any) -> bool:
     blank = isinstance(value, str) and not value.strip()
     return value is None or blank or (isinstance(value, Real) and math.isnan(value))
+
+
+def _word_for_gap(values: list[Any]) -> str | None:
+    """The word, such as ``nan``, that stands for no label among texts which are numbers otherwise."""
+    words = {value for value in values if isinstance(value, str) and not re.fullmatch(r"-?\d+(\.\d*)?", value)}
+    word = words.pop() if len(words) == 1 else ""
+    return word if word.strip().lower() in NO_NUMBER and any(value != word for value in values) else None
 
 
 def _class_text(value: Any, row: int, where: str, names: tuple[str, ...] | None) -> str:
@@ -117,7 +128,7 @@ def _numbers(columns: Mapping[str, Sequence[Any]], source: str) -> Targets:
     for name, values in columns.items():
         where = f"column {name!r} of {source}"
         expected = f"{where} to hold numbers"
-        numbers = [_as_floats(value, f"{expected}, but got {value!r} in row {row}") for row, value in enumerate(values)]
+        numbers = [_as_floats(value, f"{expected}, but got {value!r}", row) for row, value in enumerate(values)]
         if len({len(row) if isinstance(row, list) else -1 for row in numbers}) > 1:
             raise ValueError(f"Expected {where} to hold as many numbers in each row, but got lists of several lengths.")
         column = torch.tensor(numbers, dtype=torch.float32)
@@ -127,14 +138,21 @@ def _numbers(columns: Mapping[str, Sequence[Any]], source: str) -> Targets:
     return Targets(torch.cat(outputs, 1), tuple(names))
 
 
-def _as_floats(value: Any, expectation: str) -> float | list[float]:
+def _as_floats(value: Any, expectation: str, row: int) -> float | list[float]:
+    hint = ""
     try:
-        return [float(part) for part in value] if isinstance(value, (list, tuple)) else float(value)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"Expected {expectation}.") from error
+        if not isinstance(value, str):
+            return [float(part) for part in value] if isinstance(value, (list, tuple)) else float(value)
+        hint = number_hint(value)
+        if "_" not in value:  # which Python passes over
+            return float(value)
+    except (TypeError, ValueError):
+        pass
+    raise ValueError(f"Expected {expectation}{hint} in row {row}.")
 
 
 def _sorted_names(names: set[str]) -> tuple[str, ...]:
     if all(name.isdecimal() for name in names):
-        return tuple(sorted(names, key=lambda name: (int(name), name)))
+        digits = {name: name.lstrip("0") for name in names}  # compared as texts: Python reads no number of 4,301 digits
+        return tuple(sorted(names, key=lambda name: (len(digits[name]), digits[name], name)))
     return tuple(sorted(names))

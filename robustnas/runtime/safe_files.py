@@ -9,6 +9,8 @@ from __future__ import annotations
 import io
 import json
 import math
+import pickle
+import re
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -157,13 +159,20 @@ def load_checkpoint(path: Path) -> Any:
         Its content.
 
     Raises:
-        ValueError: If the file is larger than a checkpoint can be, is packed, or holds tensors that stand for more
-            numbers than it stores, or what nests too deeply. A damaged file raises nearly anything.
+        ValueError: If the file is larger than a checkpoint can be, is packed, needs code, or holds tensors that stand
+            for more numbers than it stores, or what nests too deeply. A damaged file raises nearly anything.
     """
     import torch
 
     check_archive(path)
-    content = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:  # whose own words advise to execute the file
+        code = re.search(r"unsupported (?:global|class|type)\W+(?:global )?([\w.]+)", str(error), re.IGNORECASE)
+        reason = (
+            f"it needs the code of {code[1]}, which is not run" if code else "no file of torch.save, or a damaged one"
+        )
+        raise ValueError(reason) from error
     _check_content(content)
     return content
 
@@ -194,7 +203,7 @@ def _check_content(content: Any) -> None:
     sizes: dict[int, int] = {}
     held: list[Any] = []  # so that no id is given twice
 
-    def num_architectures(value: Any, depth: int) -> int:
+    def count(value: Any, depth: int) -> int:
         if isinstance(value, torch.Tensor):
             if value.layout != torch.strided or value.device.type != "cpu":
                 raise ValueError("a tensor that is not stored as plain numbers")
@@ -206,12 +215,12 @@ def _check_content(content: Any) -> None:
             raise ValueError("values that nest too deeply, or hold themselves")
         if id(value) not in sizes:
             held.append(value)
-            sizes[id(value)] = 1 + sum(num_architectures(part, depth + 1) for part in _parts(value))
+            sizes[id(value)] = 1 + sum(count(part, depth + 1) for part in _parts(value))
         if sizes[id(value)] > VALUES:
             raise ValueError(f"more than {VALUES:,} values, those that are shared counted as often as they stand")
         return sizes[id(value)]
 
-    num_architectures(content, 0)
+    count(content, 0)
 
 
 def _parts(value: Any) -> Iterable[Any]:

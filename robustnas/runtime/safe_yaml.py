@@ -130,7 +130,9 @@ def _loader() -> Any:
                     )
                 names.add(name)
 
-        def construct_number(self, node: yaml.ScalarNode) -> int | float:
+        def construct_number(self, node: yaml.ScalarNode) -> int | float | str:
+            if ":" in node.value:  # YAML 1.1 reads 1:30 as 90, in base 60; a time such as `max_time` is meant
+                return str(node.value)
             kind = node.tag.rpartition(":")[2]
             if len(node.value) > LONGEST:
                 raise RefusedError(f"a number of {len(node.value):,} characters in line {node.start_mark.line + 1}")

@@ -96,6 +96,13 @@ def test_a_table_for_regression_and_classification(root):
     assert classification.targets.tolist() == [1, 0, 1]
 
 
+def test_spaces_beside_the_commas_do_not_count(root):
+    path, _ = root
+    (path / "labels.csv").write_text("file, kind\ncat/a.png , x\n cat/b.PNG,y \ndog/c.bmp,x\n")
+    images = ImageFolder(path, labels=path / "labels.csv").load()[0]
+    assert (images.classes, images.targets.tolist()) == (("x", "y"), [0, 1, 0])
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -104,6 +111,10 @@ def test_a_table_for_regression_and_classification(root):
         ("file\ncat/a.png\n", "a header"),
         ("file,age\ncat/a.png\n", r"2 fields in line 2, .*but got 1: \['cat/a.png'\]"),
         ("file,age\ncat/a.png,old\n", "column 'age' of .* to hold numbers, but got 'old' in row 0"),
+        ("file;age\ncat/a.png;60,5\n", r"got '60,5' \(a decimal comma; write 60.5\) in row 0"),
+        ("file,age\ncat/a.png,5%\n", r"got '5%' \(a percent sign; write 5\) in row 0"),
+        ("file,age\ncat/a.png,1_0\n", "to hold numbers, but got '1_0' in row 0"),
+        ("file,age\ncat/a.png,1\ncat/a.png,2\n", "to give each file one target, but got 1 and 2 for 'cat/a.png'"),
         ("file,age\ncat/nothing.png,3\n", "below `root`, .*, but 1 of 1 are none: 'cat/nothing.png'"),
         ("file,age\ncat/a.png,nan\n", "finite"),
     ],
@@ -150,7 +161,9 @@ def test_bad_folders_are_named(tmp_path, root):
 def test_a_test_class_that_is_not_trained_is_named(tmp_path):
     for name in ("train/cat/a.png", "train/dog/b.png", "test/eel/c.png"):
         write(tmp_path / name)
-    with pytest.raises(ValueError, match=r"classes of cat, dog, but got 'eel'"):
+    with pytest.raises(
+        ValueError, match=r"folders in .*test' to be classes of the training part, cat, dog, but got 'eel'"
+    ):
         ImageFolder(tmp_path).load()
 
 
