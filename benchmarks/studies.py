@@ -57,10 +57,10 @@ def cells(count: int, epochs: int) -> list[Cell]:
 def by_hand(cell: Cell, folder: Path) -> dict[str, float]:
     """Two calls, as anyone would write them."""
     seed = f"--seed_everything={cell.seed}"
-    lightning_cli.main(["fit", QUIET, *cell.search, seed, "--run", str(folder / "search")])
+    lightning_cli.main(["fit", QUIET, *cell.search, seed, "--run-dir", str(folder / "search")])
     network = found_words(str(folder / "search"), SPACE)
     words = evaluation_words(cell, SECTION, data_of(folder / "search"), network)
-    return train_and_test("", [QUIET, *words, seed, "--run", str(folder / "evaluation")]).metrics
+    return train_and_test("", [QUIET, *words, seed, "--run-dir", str(folder / "evaluation")]).metrics
 
 
 def processor_seconds(pid: int) -> float:

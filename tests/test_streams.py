@@ -40,7 +40,7 @@ def test_help_to_nobody_ends_as_a_broken_pipe(tmp_path: Path, both: bool) -> Non
 
 
 def test_a_search_to_nobody_is_finished(tmp_path: Path) -> None:
-    words = ["fit", *SMALL, "--trainer.enable_progress_bar=true", "--trainer.max_epochs=1", "--run=run"]
+    words = ["fit", *SMALL, "--trainer.enable_progress_bar=true", "--trainer.max_epochs=1", "--run-dir=run"]
     assert to_nobody(words, tmp_path, both=True) in (0, BROKEN)
     assert (tmp_path / "run" / "genotype.json").is_file()
     assert (tmp_path / "run" / "last.ckpt").is_file()

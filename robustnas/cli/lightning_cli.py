@@ -45,7 +45,7 @@ class RobustCLI(LightningCLI):
     """LightningCLI for searches and evaluations.
 
     The number of classes, the channels and the task come from the data, the seed of everything from
-    ``seed_everything``. A run has a folder: ``--run``, or a new one under ``runs/``.
+    ``seed_everything``. A run has a folder: ``--run-dir``, or a new one under ``runs/``.
     """
 
     def __init__(self, *args: Any, again: str | None = None, **options: Any) -> None:
@@ -54,7 +54,9 @@ class RobustCLI(LightningCLI):
             super().__init__(*args, **options)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.add_argument("--run", type=str | None, default=None, help="Folder of the run (default: new, in runs/).")
+        parser.add_argument(
+            "--run-dir", type=str | None, default=None, help="Folder of the run (default: a new one under runs/)."
+        )
         parser.add_argument(
             "--matmul_precision",
             type=Matmul | None,
@@ -92,15 +94,15 @@ class RobustCLI(LightningCLI):
         check_precision(config.trainer.precision)
         check_launch(processes(config.trainer), int(config.trainer.num_nodes))
         self.precision.enter_context(matmul_precision(config.matmul_precision))
-        for name in ("run", "ckpt_path"):
+        for name, option in (("run_dir", "--run-dir"), ("ckpt_path", "--ckpt_path")):
             if config.get(name):
-                config[name] = str(expand(config[name], f"--{name}"))
+                config[name] = str(expand(config[name], option))
         checkpoint = config.get("ckpt_path")
-        folder = config.run or os.environ.get("ROBUSTNAS_RUN")
+        folder = config.run_dir or os.environ.get("ROBUSTNAS_RUN")
         if folder is None and checkpoint not in (None, "last", "auto"):
             folder = str(Path(checkpoint).parent)
         if folder is None and checkpoint is not None:
-            raise ValueError("Expected `--run` to name the run whose last checkpoint is meant, but got none.")
+            raise ValueError("Expected `--run-dir` to name the run whose last checkpoint is meant, but got none.")
         if checkpoint is None and not fitting:
             raise ValueError("Expected `--ckpt_path` to name the checkpoint to measure, but got none.")
         self.folder = Path(folder or _new_folder(config))
@@ -110,7 +112,7 @@ class RobustCLI(LightningCLI):
         if self.checkpoint is not None and not self.checkpoint.is_file():
             raise ValueError(f"Expected `--ckpt_path` to be a checkpoint, but there is no file {self.checkpoint}.")
         if fitting:
-            again = self.again or going_on(self.words, "--run", str(self.folder), "--ckpt_path", "last")
+            again = self.again or going_on(self.words, "--run-dir", str(self.folder), "--ckpt_path", "last")
             saver = LastCheckpoint(self.folder, config.checkpoint_every, again, self.again is not None)
             self.trainer_defaults["callbacks"] = [saver]
         else:
@@ -281,7 +283,7 @@ def new_folder(name: str) -> Path:
 
 def _new_folder(config: Any) -> str:
     if beside_others() or int(config.trainer.num_nodes) > 1:
-        raise ValueError("Expected `--run` to name the folder of a run of many processes, but got none.")
+        raise ValueError("Expected `--run-dir` to name the folder of a run of many processes, but got none.")
     return str(
         new_folder("-".join(str(config[part].class_path).rpartition(".")[2].lower() for part in ("model", "data")))
     )

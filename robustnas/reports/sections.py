@@ -223,7 +223,7 @@ def reproduce(run: SearchData) -> Markup:
     commit = part(run.manifest, "git", "robustnas", "commit")
     commands = [
         (f"git checkout {shlex.quote(commit)}", "the code it ran with") if isinstance(commit, str) else None,
-        (f"robustnas fit -c {shlex.quote(str(run.folder / 'config.yaml'))} --run {copy}", "the same search again")
+        (f"robustnas fit -c {shlex.quote(str(run.folder / 'config.yaml'))} --run-dir {copy}", "the same search again")
         if _config(run) is not None else None,
         (f"robustnas evaluate {folder}", "train what was found from scratch, and test it"),
         (f"robustnas select {folder} --selection LargestDrop", "round the same search by another rule"),

@@ -81,7 +81,7 @@ def starting_point(
     inside = folder.resolve() in path.resolve().parents
     if writes and not inside and holds_run(folder) and has_much_to_lose(folder):
         raise ValueError(
-            f"Expected `--run` to be a new folder or that of the checkpoint, but {folder} holds another run; "
+            f"Expected `--run-dir` to be a new folder or that of the checkpoint, but {folder} holds another run; "
             f"`--ckpt_path last` continues that one."
         )
     return path
@@ -102,7 +102,7 @@ def check_new(folder: Path) -> None:
     if newest(folder) is None and not has_much_to_lose(folder):
         begun = "`--ckpt_path auto` starts it again, since it ended before its first checkpoint"
     raise ValueError(
-        f"Expected `--run` to be a new folder, but {folder} holds a run; {begun}, another folder starts anew."
+        f"Expected `--run-dir` to be a new folder, but {folder} holds a run; {begun}, another folder starts anew."
     )
 
 
@@ -111,8 +111,8 @@ def _found(folder: Path, readable: Callable[[Path], bool]) -> Path | None:
     if last is None:
         if has_much_to_lose(folder):
             raise ValueError(
-                f"Expected `--run` to be a folder with a checkpoint to go on from, or a new one, but {folder} holds "
-                f"a run without; another folder starts anew."
+                f"Expected `--run-dir` to be a folder with a checkpoint to go on from, or a new one, but {folder} "
+                f"holds a run without one; another folder starts anew."
             )
         return None
     before = folder / PREVIOUS
@@ -123,7 +123,7 @@ def _found(folder: Path, readable: Callable[[Path], bool]) -> Path | None:
 
 
 @contextmanager
-def held(folder: Path, option: str = "--run") -> Iterator[None]:
+def held(folder: Path, option: str = "--run-dir") -> Iterator[None]:
     """Hold the folder of a run, and take away what interrupted writes have left in it.
 
     Args:

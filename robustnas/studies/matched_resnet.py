@@ -51,7 +51,7 @@ def resnet_of_like_size(cell: Cell, search: Mapping[str, Any], folder: Path, blo
     architecture = getattr(importlib.import_module(room), name)(**section["init_args"])
     plain = [as_word(ARCHITECTURE, {"class_path": "robustnas.training.ResNet"})]
     made: Any = lightning_cli.main(
-        ["fit", *evaluation_words(cell, model, data, plain), "--run", str(folder)], run=_Made
+        ["fit", *evaluation_words(cell, model, data, plain), "--run-dir", str(folder)], run=_Made
     )
     classes, channels = made.datamodule.num_classes, made.datamodule.image_shape[0]
     sizes = []

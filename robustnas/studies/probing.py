@@ -119,7 +119,7 @@ class _Probed(lightning_cli.RobustCLI):
 
 def _probe(words: Sequence[str], folder: Path) -> dict[str, float]:
     try:
-        lightning_cli.main(["fit", QUIET, *words, "--run", str(folder)], run=_Probed)
+        lightning_cli.main(["fit", QUIET, *words, "--run-dir", str(folder)], run=_Probed)
     except _EnoughError as enough:
         return enough.measured
     raise ValueError("Expected a run to take steps, but it ended without one.")

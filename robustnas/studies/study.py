@@ -22,7 +22,7 @@ KEYS = (
 SEEDS = (0, 1, 2)
 TAKEN = {  # option: who sets it
     "config": "`config` names files",
-    "run": "each cell has a folder of its own",
+    "run_dir": "each cell has a folder of its own",
     "ckpt_path": "a cell goes on from its own checkpoint",
     "seed_everything": "`seeds` is a dimension of its own",
 }

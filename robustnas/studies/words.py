@@ -41,7 +41,7 @@ def configuration(words: Sequence[str]) -> dict[str, Any]:
     """
     found: Any = lightning_cli.main(["fit", *words], run=_Parsed).config.fit
     whole = found.as_dict()
-    for name in ("config", "run", "ckpt_path", "seed_everything"):
+    for name in ("config", "run_dir", "ckpt_path", "seed_everything"):
         whole.pop(name, None)
     for name in ("model", "data"):
         (whole[name].get("init_args") or {}).pop("seed", None)
@@ -96,4 +96,4 @@ def in_folder(folder: Path) -> list[str]:
     Returns:
         The options.
     """
-    return ["--run", str(folder), "--ckpt_path", "auto"]
+    return ["--run-dir", str(folder), "--ckpt_path", "auto"]

@@ -95,7 +95,7 @@ def test_an_interrupted_random_search_pays_for_no_trial_twice(tmp_path: Path, mo
     search, run, trained = configuration(cell.search), lightning_cli.main, list[str]()
 
     def fit(words: list[str], run_as: Any = lightning_cli.RobustCLI, **more: Any) -> Any:
-        trained.append(words[words.index("--run") + 1])
+        trained.append(words[words.index("--run-dir") + 1])
         if len(trained) == stop:
             raise KeyboardInterrupt
         return run(words, more.get("run", run_as))
