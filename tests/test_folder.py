@@ -44,7 +44,9 @@ def test_an_empty_folder_is_started_in(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("names", [("config.yaml",), ("manifest.json",), ("test.json",), FINISHED])
 def test_a_run_is_not_started_over(tmp_path: Path, names: tuple[str, ...]) -> None:
-    with pytest.raises(ValueError, match=r"Expected `--run` to be a new folder, but .* holds a run; .* another folder"):
+    with pytest.raises(
+        ValueError, match=r"Expected `--run-dir` to be a new folder, but .* holds a run; .* another folder"
+    ):
         start(lay(tmp_path, *names), None)
 
 
@@ -75,13 +77,16 @@ def test_before_its_first_checkpoint_auto_starts_again_unless_much_was_recorded(
     write_bytes(tmp_path / "metrics.csv", ROWS[:15])  # one epoch, and then killed before its checkpoint
     assert start(tmp_path, "auto") is None
     write_bytes(tmp_path / "metrics.csv", ROWS)
-    with pytest.raises(ValueError, match="Expected `--run` to be a folder with a checkpoint to go on from"):
+    with pytest.raises(ValueError, match="Expected `--run-dir` to be a folder with a checkpoint to go on from"):
         start(tmp_path, "auto")
 
 
 @pytest.mark.parametrize("result", ["genotype.json", "test.json"])
 def test_a_result_without_checkpoint_is_never_overwritten(tmp_path: Path, result: str) -> None:
-    for wanted, said in ((None, "it has no checkpoint"), ("auto", "holds a run without; another folder starts anew")):
+    for wanted, said in (
+        (None, "it has no checkpoint"),
+        ("auto", "holds a run without one; another folder starts anew"),
+    ):
         with pytest.raises(ValueError, match=said):
             start(lay(tmp_path, result), wanted)
 

@@ -54,7 +54,7 @@ baselines: [RandomGenotype]
 published: {DARTS: {mean: 54.3, std: 0.1, source: "a paper"}}
 """
 CONFIG = {
-    "seed_everything": 1, "checkpoint_every": 0, "run": None, "matmul_precision": None,
+    "seed_everything": 1, "checkpoint_every": 0, "run_dir": None, "matmul_precision": None,
     "model": {"class_path": "DARTS", "init_args": {
         "space": "NASBench201", "channels": 2, "cells": 1, "lr": 0.1, "arch_betas": [0.5, 0.999], "nesterov": False,
         "selection": {"class_path": "Strongest"},
@@ -111,7 +111,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished search."""
     folder = tmp_path_factory.mktemp("fuzz") / "run"
     short = ["--trainer.limit_train_batches=1", "--trainer.limit_val_batches=1", "--diagnostics.budget=0.001"]
-    assert main([*SEARCH, *short, f"--run={folder}"]) == 0
+    assert main([*SEARCH, *short, f"--run-dir={folder}"]) == 0
     return folder
 
 

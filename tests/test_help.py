@@ -26,7 +26,7 @@ def test_help_of_fit_is_plain_text_and_says_what_auto_does(capsys: pytest.Captur
         main(["fit", "--help"])
     said = capsys.readouterr().out
     assert [mark for mark in ("``", ":class:", "lambda", "<http", " object at ") if mark in said] == []
-    assert "`auto`: that one, or a new run" in " ".join(said.split())
+    assert "`auto`: the last one in --run-dir, or a new run" in " ".join(said.split())
 
 
 def test_marks_of_restructuredtext_are_left_out() -> None:

@@ -177,7 +177,7 @@ def test_alpha_is_put_back_where_a_loss_fails(monkeypatch: pytest.MonkeyPatch) -
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("landscape") / "run"
-    assert main([*RUN, f"--run={folder}"]) == 0
+    assert main([*RUN, f"--run-dir={folder}"]) == 0
     return folder
 
 

@@ -89,10 +89,10 @@ def test_any_options_fit_where_lightning_starts_the_processes(monkeypatch: pytes
 @pytest.mark.parametrize(
     ("variables", "words", "sentence"),
     [
-        ({**TORCHRUN, "WORLD_SIZE": "4"}, ["--run=run"], "`--trainer.devices` to be 4, as torchrun started 4 "),
-        (SLURM, ["--run=run", "--trainer.devices=4"], "`--trainer.num_nodes` to be 2, as SLURM started 4 processes on"),
-        (SLURM, ["--trainer.devices=4", "--trainer.num_nodes=2"], "`--run` to name the folder of a run of many proces"),
-        ({"NODE_RANK": "1"}, ["--trainer.num_nodes=2"], "`--run` to name the folder of a run of many processes, but "),
+        ({**TORCHRUN, "WORLD_SIZE": "4"}, ["--run-dir=run"], "`--trainer.devices` to be 4, as torchrun started 4 "),
+        (SLURM, ["--run-dir=run", "--trainer.devices=4"], "`--trainer.num_nodes` to be 2, as SLURM started 4"),
+        (SLURM, ["--trainer.devices=4", "--trainer.num_nodes=2"], "`--run-dir` to name the folder of a run of many"),
+        ({"NODE_RANK": "1"}, ["--trainer.num_nodes=2"], "`--run-dir` to name the folder of a run of many"),
     ],
 )  # fmt: skip
 def test_the_command_refuses_them(
@@ -136,6 +136,6 @@ def test_the_first_process_of_all_holds_the_folder(
     monkeypatch.chdir(tmp_path)
     under(monkeypatch, variables)
     each, machines = devices
-    words = ["--run=run", "--data.batch_size=4", f"--trainer.devices={each}", f"--trainer.num_nodes={machines}"]
+    words = ["--run-dir=run", "--data.batch_size=4", f"--trainer.devices={each}", f"--trainer.num_nodes={machines}"]
     assert main([*SEARCH, *words]) == 0
     assert held == [first]

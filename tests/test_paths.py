@@ -87,12 +87,18 @@ def test_genotypes_tables_and_studies_are_found(home: Path) -> None:
     ("words", "beginning"),
     [
         (["report", "$NOWHERE/run"], "Expected `RUN` to be a path whose environment variables are set, but got '$NOW"),
-        (["evaluate", "run", "--run=$NOWHERE/x"], "Expected `--run` to be a path whose environment variables are set"),
+        (
+            ["evaluate", "run", "--run-dir=$NOWHERE/x"],
+            "Expected `--run-dir` to be a path whose environment variables are set",
+        ),
         (["draw", "$NOWHERE/g.json"], "Expected `genotype` to be a path whose environment variables are set, but got"),
         (["fit", "-c", "$NOWHERE/c.yaml"], "Expected `--config` to be a path whose environment variables are set, but"),
         (["ablate", "$NOWHERE/s.yaml"], "Expected `STUDY` to be a path whose environment variables are set, but got '"),
         (["fit", "--model=DARTS", "--data=ImageFolder", "--data.root=$NOWHERE/x"], "Expected `root` to be a path whos"),
-        (["fit", "--model=DARTS", "--data=Digits", "--run=$NOWHERE/x"], "Expected `--run` to be a path whose environm"),
+        (
+            ["fit", "--model=DARTS", "--data=Digits", "--run-dir=$NOWHERE/x"],
+            "Expected `--run-dir` to be a path whose environm",
+        ),
     ],
 )
 def test_commands_name_a_variable_that_is_not_set(
@@ -106,7 +112,7 @@ def test_commands_name_a_variable_that_is_not_set(
 
 def test_the_folder_of_a_run_is_expanded_once(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lightning_cli.RobustCLI, "_run_subcommand", lambda self, name: None)
-    words = ["--model=DARTS", "--data=Digits", "--run=~/run", "--trainer.accelerator=cpu"]
+    words = ["--model=DARTS", "--data=Digits", "--run-dir=~/run", "--trainer.accelerator=cpu"]
     assert lightning_cli.main(["fit", *words]).folder == home / "run"
     (home / "old").mkdir()
     torch.save({}, home / "old/last.ckpt")

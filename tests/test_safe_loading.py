@@ -45,7 +45,7 @@ class Payload:
 def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("safe") / "good"
     short = ["--trainer.limit_train_batches=1", "--trainer.limit_val_batches=1", "--diagnostics.budget=0.001"]
-    assert main([*SEARCH, *short, f"--run={folder}"]) == 0
+    assert main([*SEARCH, *short, f"--run-dir={folder}"]) == 0
     return folder
 
 
@@ -80,7 +80,7 @@ def genotype(folder: Path) -> None:
 CALLBACK = {"class_path": "LambdaCallback", "init_args": {"on_fit_start": "evil.start"}}
 SYSTEM = {"class_path": "LambdaCallback", "init_args": {"on_fit_start": "os.abort"}}
 IMPORTED = {"class_path": "LambdaCallback", "init_args": {"on_fit_start": "robustnas.runtime.trust.os.abort"}}
-FIT = ["fit", "-c", "bad/config.yaml", "--run=new"]
+FIT = ["fit", "-c", "bad/config.yaml", "--run-dir=new"]
 NAMES: dict[str, tuple[Callable[[Path], object], list[str], str]] = {
     "a checkpoint's class": (lambda f: checkpoint(f, lambda m: m.update(class_path="evil.S")), ["landscape"], "evil.S"),
     "space of a checkpoint": (lambda f: checkpoint(f, lambda m: m["init_args"].update(space=EVIL)), ["select"], EVIL),
@@ -124,7 +124,7 @@ def test_no_module_that_a_file_names_is_imported(case: str, bad: Path, capsys: p
 
 
 WRITES = """
-run: run
+run_dir: run
 model: {class_path: DARTS, init_args: {space: NASBench201, cells: 1, channels: 2}}
 data: {class_path: Digits, init_args: {batch_size: 16}}
 trainer:
@@ -212,7 +212,7 @@ def test_what_is_typed_is_trusted_but_file_names_are_not(tmp_path: Path, monkeyp
         "theirs.yaml",
         "--model.space=mine.SPACE",
         "--model=a.b.C",
-        "--run=run.folder",
+        "--run-dir=run.folder",
         "--data.root=d.e/f",
     ]
     words += ["--trainer.callbacks+=[{class_path: own.Callback}]", "--data.train=theirs.yaml", "--model.x=os.system"]

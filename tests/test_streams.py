@@ -46,7 +46,7 @@ def test_a_search_to_nobody_is_finished(tmp_path: Path) -> None:
         "--trainer.enable_progress_bar=true",
         "--trainer.max_epochs=1",
         "--diagnostics.measures=[]",
-        "--run=run",
+        "--run-dir=run",
     ]
     assert to_nobody(words, tmp_path, both=True) in (0, BROKEN)
     assert (tmp_path / "run" / "genotype.json").is_file()

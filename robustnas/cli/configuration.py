@@ -11,7 +11,7 @@ from pytorch_lightning import Callback
 
 from robustnas.cli import lightning_cli
 
-OWN = ("config", "run", "ckpt_path", "seed_everything")  # of a single run, and no part of its configuration
+OWN = ("config", "run_dir", "ckpt_path", "seed_everything")  # of a single run, and no part of its configuration
 
 
 def configuration(arguments: Sequence[str] | Mapping[str, Any]) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def configuration(arguments: Sequence[str] | Mapping[str, Any]) -> dict[str, Any
 
 def run_of(sections: Mapping[str, Any], folder: Path, seed: int) -> dict[str, Any]:
     """A configuration with folder and seed, as ``main`` takes it; the run resumes where an earlier attempt stopped."""
-    return {**sections, "seed_everything": seed, "run": str(folder), "ckpt_path": "auto"}
+    return {**sections, "seed_everything": seed, "run_dir": str(folder), "ckpt_path": "auto"}
 
 
 def fit(

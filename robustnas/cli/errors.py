@@ -15,7 +15,10 @@ from robustnas.runtime.paths import expand, find_config
 from robustnas.runtime.safe_yaml import read_yaml
 from robustnas.runtime.trust import is_trusted, own_sentence
 
-WORDS = ("checkpoint_every", "ckpt_path", "config", "data", "diagnostics", "model", "run", "seed_everything", "trainer")
+OPTIONS = (
+    "checkpoint_every", "ckpt_path", "config", "data", "diagnostics", "matmul_precision", "model", "run-dir",
+    "seed_everything", "trainer",
+)  # fmt: skip
 
 
 class CommandLineError(ValueError):
@@ -66,8 +69,8 @@ def checked(words: Sequence[str]) -> list[str]:
     """
     found: list[str] = []
     for word in words:
-        if word == "--run=":
-            raise CommandLineError("Expected `--run` to name a folder, but got ''.")
+        if word == "--run-dir=":
+            raise CommandLineError("Expected `--run-dir` to name a folder, but got ''.")
         option, equals, value = word.partition("=")
         if option in ("-c", "--config") and equals:
             found.append(f"{option}={_configuration(value)}")
@@ -128,7 +131,7 @@ def _of_name(message: str) -> str | None:
     if unknown := re.search(r"(?:Option|Key) '([^']+)' is not (?:accepted|expected)", message):
         return _unknown(unknown[1], re.findall(r"class_path '([\w.]+)'", message))
     if unknown := re.search(r"[Uu]nrecognized arguments: ([^\s=]+)|does not accept option '([^']+)'", message):
-        known = [*WORDS, *(f"trainer.{name}" for name in _arguments("pytorch_lightning.Trainer"))]
+        known = [*OPTIONS, *(f"trainer.{name}" for name in _arguments("pytorch_lightning.Trainer"))]
         option = unknown[1] or unknown[2]
         close = difflib.get_close_matches(option.lstrip("-"), known, n=1)
         return f"Expected an option of the command, but got `{option}`" + _hint(close, "; see --help.")

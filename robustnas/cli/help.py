@@ -8,8 +8,8 @@ import re
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
 OF_LIGHTNING = {
-    "ckpt_path": "Checkpoint to go on from. `last`: the last one in the folder of --run. `auto`: that one, or a new "
-    "run if there is none yet, so that one command starts a run and resumes it. Without it a new run starts.",
+    "ckpt_path": "Checkpoint to resume from. `last`: the last one in --run-dir. `auto`: the last one in --run-dir, "
+    "or a new run if there is none yet, so that the same command starts and resumes it. Default: start a new run.",
     "weights_only": "Leave it unset: a checkpoint is always read without executing anything it holds.",
 }
 

@@ -47,7 +47,7 @@ class RobustCLI(LightningCLI):
     """LightningCLI for searches and evaluations.
 
     The number of classes, the channels and the task come from the data, the seed of everything from
-    ``seed_everything``. A run has a folder: ``--run``, or a new one under ``runs/``.
+    ``seed_everything``. A run has a folder: ``--run-dir``, or a new one under ``runs/``.
 
     Args:
         again: The command line that resumes after an interruption, where this run is only a part of its work.
@@ -70,7 +70,9 @@ class RobustCLI(LightningCLI):
             super().__init__(*args, **options)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.add_argument("--run", type=str | None, default=None, help="Folder of the run (default: new, in runs/).")
+        parser.add_argument(
+            "--run-dir", type=str | None, default=None, help="Folder of the run (default: new, in runs/)."
+        )
         parser.add_argument(
             "--matmul_precision",
             type=Matmul | None,
@@ -116,15 +118,15 @@ class RobustCLI(LightningCLI):
         check_precision(config.trainer.precision)
         check_launch(processes(config.trainer), int(config.trainer.num_nodes))
         self.precision.enter_context(matmul_precision(config.matmul_precision))
-        for name in ("run", "ckpt_path"):
+        for name in ("run_dir", "ckpt_path"):
             if config.get(name):
                 config[name] = str(expand(config[name], f"--{name}"))
         checkpoint = config.get("ckpt_path")
-        folder = config.run or os.environ.get("ROBUSTNAS_RUN")
+        folder = config.run_dir or os.environ.get("ROBUSTNAS_RUN")
         if folder is None and checkpoint not in (None, "last", "auto"):
             folder = str(Path(checkpoint).parent)
         if folder is None and checkpoint is not None:
-            raise ValueError("Expected `--run` to name the run whose last checkpoint is meant, but got none.")
+            raise ValueError("Expected `--run-dir` to name the run whose last checkpoint is meant, but got none.")
         if checkpoint is None and not fitting:
             raise ValueError("Expected `--ckpt_path` to name the checkpoint to measure, but got none.")
         self.folder = Path(folder or _new_folder(config))
@@ -135,7 +137,7 @@ class RobustCLI(LightningCLI):
             raise ValueError(f"Expected `--ckpt_path` to be a checkpoint, but there is no file {self.checkpoint}.")
         if fitting:
             words = self.words or ["fit", "-c", str(self.folder / "config.yaml")]
-            again = self.again or going_on(words, "--run", str(self.folder), "--ckpt_path", "last")
+            again = self.again or going_on(words, "--run-dir", str(self.folder), "--ckpt_path", "last")
             saver = LastCheckpoint(self.folder, config.checkpoint_every, again, self.again is not None)
             self.trainer_defaults["callbacks"] = [saver, *self.callbacks]
         else:
@@ -280,7 +282,7 @@ class SaveConfig(SaveConfigCallback):
 
 def _new_folder(config: Any) -> str:
     if beside_others() or int(config.trainer.num_nodes) > 1:
-        raise ValueError("Expected `--run` to name the folder of a run of many processes, but got none.")
+        raise ValueError("Expected `--run-dir` to name the folder of a run of many processes, but got none.")
     return str(
         new_folder("-".join(str(config[part].class_path).rpartition(".")[2].lower() for part in ("model", "data")))
     )

@@ -12,7 +12,7 @@ from robustnas.cli import lightning_cli
 from robustnas.cli.errors import Parser
 from robustnas.commands import COMMANDS
 
-FILES = {"config", "run", "ckpt_path", "genotype", "file"}  # options whose values may be files or folders
+FILES = {"config", "run_dir", "ckpt_path", "genotype", "file"}  # options whose values may be files or folders
 
 
 def parser() -> Parser:

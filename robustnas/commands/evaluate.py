@@ -25,7 +25,9 @@ def parser() -> Parser:
     )
     parser.add_argument("folder", metavar="RUN", type=path_option("RUN"), help="folder of the search")
     parser.add_argument("-c", "--config", help="YAML of the evaluation (default: the recipe of the space's paper)")
-    parser.add_argument("--run", type=path_option("--run"), help="folder of the evaluation (default: RUN/evaluation)")
+    parser.add_argument(
+        "--run-dir", type=path_option("--run-dir"), help="folder of the evaluation (default: RUN/evaluation)"
+    )
     return parser
 
 
@@ -50,7 +52,7 @@ def main(arguments: list[str]) -> None:
     config = options.config or recipe_of(space)
     architecture = "--model.init_args.architecture.init_args"
     words = ["-c", config, f"{architecture}.genotype", str(folder), f"{architecture}.space", space]
-    words += ["--data", json.dumps(data_of(folder)), "--run", options.run or str(folder / "evaluation")]
+    words += ["--data", json.dumps(data_of(folder)), "--run-dir", options.run_dir or str(folder / "evaluation")]
     result = train_and_test("found", [*words, *rest], going_on(arguments, "--ckpt_path", "last"))
     print_results([result])
     print(f"Run: {result.folder}")

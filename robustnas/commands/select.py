@@ -38,9 +38,9 @@ def parser() -> Parser:
     parser.add_argument("--selection", default="Strongest", help="name or import path (default: Strongest)")
     parser.add_argument(
         "-o",
-        "--run",
+        "--run-dir",
         metavar="OUT",
-        type=path_option("--run"),
+        type=path_option("--run-dir"),
         help="folder of the result (default: in the run, named after it)",
     )
     return parser
@@ -62,9 +62,9 @@ def main(arguments: list[str]) -> None:
     source = Path(options.checkpoint)
     source = Run(source).checkpoint if source.is_dir() else source
     module = load(source, SearchModule)
-    folder = Path(options.run) if options.run else source.parent / type(selection).__name__.lower()
+    folder = Path(options.run_dir) if options.run_dir else source.parent / type(selection).__name__.lower()
     if folder.resolve() == source.parent.resolve():
-        raise ValueError(f"Expected `--run` to be another folder than that of the search, but got {folder}.")
+        raise ValueError(f"Expected `--run-dir` to be another folder than that of the search, but got {folder}.")
     if selection.epochs(module.space):
         genotype = _train_on(source, folder, module, selection, rest, going_on(arguments))
     else:
@@ -112,7 +112,7 @@ def _read(source: Path, folder: Path, module: SearchModule, selection: Selection
     genotype = selection.genotype(module.space, module.final_architecture_weights())
     configuration = source.parent / "config.yaml"
     if (folder / "last.ckpt").exists() or (folder / "manifest.json").exists():
-        raise ValueError(f"Expected `--run` to be a folder without a run, but {folder} holds one.")
+        raise ValueError(f"Expected `--run-dir` to be a folder without a run, but {folder} holds one.")
     run = Run(folder)
     run.write_genotype(genotype)
     if configuration.is_file():
@@ -138,7 +138,7 @@ def _train_on(
     if started.is_file():
         _check_same(started, description, epochs)
     words = ["-c", str(source.parent / "config.yaml"), "--model.init_args.selection", json.dumps(description)]
-    words += ["--run", str(folder), "--ckpt_path", str(started if started.is_file() else source)]
+    words += ["--run-dir", str(folder), "--ckpt_path", str(started if started.is_file() else source)]
     # Callbacks of the search may write into its folder, or stop it early.
     words += ["--trainer.callbacks=null", "--trainer.max_epochs", str(epochs), *rest]
     run = lightning_cli.main(["fit", *words], again=again)
@@ -164,6 +164,6 @@ def _check_same(started: Path, description: dict[str, Any], epochs: int) -> None
     begun = hook.began if isinstance(hook, PerturbationSelection) else None
     if held.description["init_args"]["selection"] != description or begun not in (None, epochs):
         raise ValueError(
-            f"Expected `--run` to be a new folder, but {started.parent} holds a selection with other options, or from "
-            f"another epoch than {epochs}."
+            f"Expected `--run-dir` to be a new folder, but {started.parent} holds a selection with other options, "
+            f"or from another epoch than {epochs}."
         )

@@ -217,7 +217,7 @@ def _commands(run: SearchData, configured: bool) -> list[tuple[str, str]]:
     config, checkpoint = (shlex.quote(str(run.folder / name)) for name in ("config.yaml", "last.ckpt"))
     return [
         *([(f"git checkout {shlex.quote(commit)}", "the code of the run")] if isinstance(commit, str) else []),
-        *([(f"robustnas fit -c {config} --run {copy}", "repeat the search")] if configured else []),
+        *([(f"robustnas fit -c {config} --run-dir {copy}", "repeat the search")] if configured else []),
         (f"robustnas evaluate {folder}", "train the genotype from scratch, and test it"),
         (f"robustnas select {folder} --selection LargestDrop", "discretise the same search by another rule"),
         (f"robustnas diagnose {folder}", "print the verdict"),

@@ -80,7 +80,7 @@ def starting_point(
     inside = folder.resolve() in path.resolve().parents
     if writes and not inside and holds_run(folder) and has_much_to_lose(folder):
         raise ValueError(
-            f"Expected `--run` to be a new folder or that of the checkpoint, but {folder} holds another run; "
+            f"Expected `--run-dir` to be a new folder or that of the checkpoint, but {folder} holds another run; "
             f"`--ckpt_path last` continues that one."
         )
     return path
@@ -101,7 +101,7 @@ def check_new(folder: Path) -> None:
     if newest(folder) is None and not has_much_to_lose(folder):
         begun = "`--ckpt_path auto` starts it again, since it ended before its first checkpoint"
     raise ValueError(
-        f"Expected `--run` to be a new folder, but {folder} holds a run; {begun}, another folder starts anew."
+        f"Expected `--run-dir` to be a new folder, but {folder} holds a run; {begun}, another folder starts anew."
     )
 
 
@@ -110,7 +110,7 @@ def _found(folder: Path, readable: Callable[[Path], bool]) -> Path | None:
     if last is None:
         if has_much_to_lose(folder):
             raise ValueError(
-                f"Expected `--run` to be a folder with a checkpoint to go on from, or a new one, but {folder} holds "
+                f"Expected `--run-dir` to be a folder with a checkpoint to go on from, or a new one, but {folder} holds "
                 f"a run without; another folder starts anew."
             )
         return None
@@ -137,7 +137,7 @@ def new_folder(name: str) -> Path:
 
 
 @contextmanager
-def held(folder: Path, option: str = "--run") -> Iterator[None]:
+def held(folder: Path, option: str = "--run-dir") -> Iterator[None]:
     """Lock the folder of a run for this process, and delete what interrupted writes have left in it.
 
     Args:

@@ -24,7 +24,7 @@ TRAINED = ("RandomGenotype", "RandomSharing", "ResNet")  # default baselines whe
 LOOKED_UP = ("RandomGenotype", "RandomSharing", "RandomSearch", "RegularisedEvolution")  # where a table has it
 TAKEN = {  # option: who sets it
     "config": "`config` names files",
-    "run": "each trial has a folder of its own",
+    "run_dir": "each trial has a folder of its own",
     "ckpt_path": "each trial resumes from its own checkpoint",
     "seed_everything": "`seeds` sets it",
 }

@@ -124,7 +124,7 @@ def test_a_configuration_object_runs_as_its_options_do(tmp_path: Path) -> None:
     options = ["--config=digits_gdas", "--model.lr=0.3", "--trainer.max_epochs=1", "--trainer.limit_train_batches=2"]
     options += ["--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false"]
     fit(configuration(options), tmp_path / "object", 3)
-    lightning_cli.main(["fit", *options, "--seed_everything=3", f"--run={tmp_path / 'options'}"])
+    lightning_cli.main(["fit", *options, "--seed_everything=3", f"--run-dir={tmp_path / 'options'}"])
     for name in ("alpha/epoch_0000.npz", "genotype.json"):
         assert (tmp_path / "object" / name).read_bytes() == (tmp_path / "options" / name).read_bytes()
     held = [

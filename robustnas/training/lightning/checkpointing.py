@@ -75,7 +75,7 @@ class LastCheckpoint(Checkpoint):
         if every < 0:
             raise ValueError(f"Expected `checkpoint_every` to be 0 or a number of steps, but got {every}.")
         self.path, self.every = Path(folder) / LAST, every
-        self.again = f"`{again}`" if again else f"The same command with `--run {folder} --ckpt_path last`"
+        self.again = f"`{again}`" if again else f"The same command with `--run-dir {folder} --ckpt_path last`"
         self.more = more
         self.interruption = Interruption()
         self._logged: dict[str, float] = {}
