@@ -118,9 +118,9 @@ class RobustCLI(LightningCLI):
         check_precision(config.trainer.precision)
         check_launch(processes(config.trainer), int(config.trainer.num_nodes))
         self.precision.enter_context(matmul_precision(config.matmul_precision))
-        for name in ("run_dir", "ckpt_path"):
+        for name, option in (("run_dir", "--run-dir"), ("ckpt_path", "--ckpt_path")):
             if config.get(name):
-                config[name] = str(expand(config[name], f"--{name}"))
+                config[name] = str(expand(config[name], option))
         checkpoint = config.get("ckpt_path")
         folder = config.run_dir or os.environ.get("ROBUSTNAS_RUN")
         if folder is None and checkpoint not in (None, "last", "auto"):

@@ -110,8 +110,8 @@ def _found(folder: Path, readable: Callable[[Path], bool]) -> Path | None:
     if last is None:
         if has_much_to_lose(folder):
             raise ValueError(
-                f"Expected `--run-dir` to be a folder with a checkpoint to go on from, or a new one, but {folder} holds "
-                f"a run without; another folder starts anew."
+                f"Expected `--run-dir` to be a folder with a checkpoint to go on from, or a new one, but {folder} "
+                f"holds a run without; another folder starts anew."
             )
         return None
     before = folder / PREVIOUS
