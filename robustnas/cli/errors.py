@@ -29,7 +29,7 @@ class Parser(argparse.ArgumentParser):
     """A parser of options that says what is wrong in one sentence. A misspelt option never passes for another one."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, allow_abbrev=False, **options)
+        super().__init__(*args, **{**options, "allow_abbrev": False})
 
     def error(self, message: str) -> NoReturn:
         """Refuse a command line.

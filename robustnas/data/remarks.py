@@ -74,8 +74,8 @@ def _left_out(reading: Mapping[str, Any]) -> Iterator[str]:
         yield f"left out what lies behind links to folders in the folder of a class ({names})"
     if splits := reading.get("unused_splits"):
         yield f"left out the splits {listed(splits)}, which `val_split` and `test_split` do not name"
-    if names := reading.get("ignored_names"):
-        yield f"left out the class names of the metadata, which are no list of different names ({names})"
+    if ignored := reading.get("ignored_names"):
+        yield f"left out the class names of the metadata, which are no list of different names ({ignored})"
 
 
 def _given(split: SplitImages) -> Iterator[str]:

@@ -110,7 +110,7 @@ def build_skeleton(
         ValueError: If an argument does not fit the space.
     """
     _check_depth(space, config)
-    builder = Skeleton.builders[space.skeleton]
+    builder: Any = Skeleton.builders[space.skeleton]
     if auxiliary and not builder.auxiliary_heads:
         raise ValueError(f"Expected no `auxiliary` head in the space {space.name}, but got true.")
     build: Any = partial(builder, space, candidates, config, **({"auxiliary": True} if auxiliary else {}))

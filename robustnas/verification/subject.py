@@ -217,7 +217,7 @@ class Subject:
             seen.append(look(search, batch))
             raise ReachedError
 
-        search.training_step = observed  # type: ignore[method-assign]
+        search.training_step = observed  # type: ignore[method-assign, assignment]
         try:
             self.trainer("inside", precision="64-true", limit_val_batches=0).fit(search, self.slice())
         except ReachedError:

@@ -193,7 +193,7 @@ def check_checkpoint(path: str | Path, module: LightningModule, trainer: Trainer
             f"Expected `--ckpt_path` to hold a search or evaluation by {name}, but {path} holds one by {held}."
         )
     check_contents(checkpoint, str(path), loop_states(trainer))
-    _check_callbacks(checkpoint, [*trainer.callbacks, *module.configure_callbacks()], str(path))  # type: ignore[attr-defined]
+    _check_callbacks(checkpoint, [*trainer.callbacks, *module.configure_callbacks()], str(path))  # type: ignore[attr-defined, misc]
     if given is not None:
         changes_of(checkpoint, given, getattr(module, "trains_on", False))
     own, weights = module.state_dict(), checkpoint["state_dict"]
