@@ -107,7 +107,7 @@ def test_a_study_runs_stops_and_goes_on(asked: list[Any], tmp_path: Path, capsys
     (trial / "progress.json").write_text(json.dumps(progress), encoding="utf-8")
     assert main(command) == 0
     assert len(asked) == 4
-    assert (asked[-1]["ckpt_path"], asked[-1]["run"]) == ("auto", str(trial / "evaluation"))
+    assert (asked[-1]["ckpt_path"], asked[-1]["run_dir"]) == ("auto", str(trial / "evaluation"))
     again = next(record.held for record in read_results(root) if record.variant == "DARTS")
     assert (again["attempts"], again["continued"]) == (2, True)
     assert again["metrics"] == search["metrics"]
@@ -130,7 +130,7 @@ def test_a_configuration_object_runs_as_its_options_do(tmp_path: Path) -> None:
     held = [
         yaml.safe_load((tmp_path / name / "config.yaml").read_text(encoding="utf-8")) for name in ("object", "options")
     ]
-    assert {**held[0], "run": None} == {**held[1], "run": None}
+    assert {**held[0], "run_dir": None} == {**held[1], "run_dir": None}
 
 
 def test_a_dry_run_probes_and_leaves_nothing(asked: list[Any], tmp_path: Path, capsys: Any) -> None:

@@ -98,7 +98,7 @@ def test_an_interrupted_random_search_pays_for_no_evaluation_twice(
     run, trained = lightning_cli.main, list[str]()
 
     def fit(sections: dict[str, Any], **options: Any) -> Any:
-        trained.append(sections["run"])
+        trained.append(sections["run_dir"])
         if len(trained) == stop:
             raise KeyboardInterrupt
         return run(sections, **options)
