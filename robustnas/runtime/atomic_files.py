@@ -7,6 +7,7 @@ away by the next start.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import shutil
@@ -117,4 +118,6 @@ def clean(folder: str | os.PathLike[str], age: float = 0.0) -> None:
 
 
 def _beside(path: Path) -> Path:
+    if not path.name:  # . and /
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
