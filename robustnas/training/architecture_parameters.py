@@ -84,12 +84,7 @@ class ArchitectureParameters:
 
     @torch.no_grad()
     def project(self, before: Mapping[str, Tensor], context: StepContext) -> None:
-        """Let the relaxation correct α after a step.
-
-        Args:
-            before: :meth:`legal_alphas` before the step.
-            context: The step.
-        """
+        """Let the relaxation correct α after a step."""
         after = self.legal_alphas()
         for kind, alpha in self.alphas.items():
             projected = self.relaxation.project_alpha(before[kind], after[kind], self._at(context, kind))
