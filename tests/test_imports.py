@@ -213,3 +213,19 @@ def test_a_planted_import_is_caught(module: str, source: str, fault: str) -> Non
 )
 def test_an_allowed_import_passes(module: str, source: str) -> None:
     assert faults(module, source) == []
+
+
+def imported_inside(module: str, inside: set[str]) -> set[str]:
+    """Modules of its own room that a module imports, for type checkers too."""
+    path = next(path for path in files() if module_of(path) == module)
+    names = [name for name, _, _ in imports(module, path.read_text(encoding="utf-8"))]
+    return {found for name in names for found in (name, name.rpartition(".")[0]) if found in inside} - {module}
+
+
+@pytest.mark.parametrize("room", sorted({room_of(module_of(path)) for path in files()}))
+def test_modules_of_a_room_do_not_import_each_other_in_a_circle(room: str) -> None:
+    inside = {module_of(path) for path in files() if room_of(module_of(path)) == room}
+    arrows = {module: imported_inside(module, inside) for module in inside}
+    while free := {module for module, targets in arrows.items() if not targets & arrows.keys()}:
+        arrows = {module: targets for module, targets in arrows.items() if module not in free}
+    assert not arrows, f"a circle, or what leads to it: {arrows}"
