@@ -128,7 +128,7 @@ def test_skips_cannot_be_counted_where_there_are_none() -> None:
         small(space="S4", cells=None, stopping=SkipDominance())
     for space in ("S1", "S2", "S3"):
         small(space=space, cells=None, stopping=SkipDominance())
-    small(stopping=SkipDominance(most=6))  # counts, and never stops
+    small(stopping=SkipDominance(max_skips=6))  # counts, and never stops
 
 
 def test_one_path_of_gates_is_not_perturbed_either() -> None:

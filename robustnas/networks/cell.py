@@ -155,17 +155,7 @@ class Cell(nn.Module):
         return [module for module in self.edge if isinstance(module, EdgeOperation)]
 
     def forward(self, inputs: Sequence[Tensor], weights: MixtureWeights | None, drop_path: float = 0.0) -> Tensor:
-        """Compute the cell.
-
-        Args:
-            inputs: Outputs of the cells before.
-            weights: Weights of the candidates, or ``None`` for ones.
-            drop_path: Probability that an edge is dropped for a sample, in training; without ``weights``,
-                identities are not.
-
-        Returns:
-            The output of the cell.
-        """
+        """The output of the cell; without ``weights`` they are one, and drop path spares identities."""
         states = self._preprocess(inputs)
         drop = Drop(drop_path if self.training else 0.0, set() if weights is not None else self._identities)
         arriving: dict[int, Sum] = {}

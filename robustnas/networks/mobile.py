@@ -72,16 +72,7 @@ class Block(nn.Module):
         return [module for module in self.edge if isinstance(module, EdgeOperation)]
 
     def forward(self, inputs: Sequence[Tensor], weights: MixtureWeights | None, drop_path: float = 0.0) -> Tensor:
-        """Compute the block.
-
-        Args:
-            inputs: The images, alone in a sequence.
-            weights: Weights of the candidates, or ``None`` for ones.
-            drop_path: In training, probability that a block is dropped for a sample, if its input goes on without it.
-
-        Returns:
-            The output of the block.
-        """
+        """The output of the block; without ``weights`` they are one."""
         (images,) = inputs
         state, total = State(images), Sum()
         for leaving in self.bundles:

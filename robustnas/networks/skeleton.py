@@ -62,27 +62,14 @@ class Skeleton(nn.Module, ABC):
     def forward(
         self, images: Tensor, weights: Sequence[MixtureWeights] | None, drop_path: float = 0.0
     ) -> tuple[Tensor, Tensor | None]:
-        """Outputs of the classifier, ``[batch, classes]``, and of the auxiliary head where there is one.
-
-        Args:
-            images: ``[batch, image_channels, h, w]``.
-            weights: Weights of the candidates, for each cell in order; ``None`` for ones.
-            drop_path: In training, probability that the output of an edge is dropped for a sample.
-        """
+        """Outputs of the classifier and of the auxiliary head, if any; ``weights`` has those of each cell in order."""
 
     def ordered_cells(self) -> list[nn.Module]:
         """The cells in the order of ``kinds``."""
         return list(self.cells.values() if isinstance(self.cells, nn.ModuleDict) else self.cells)
 
     def check(self, images: Tensor) -> None:
-        """Refuse images of a wrong shape.
-
-        Args:
-            images: ``[batch, image_channels, h, w]``.
-
-        Raises:
-            ValueError: If the images have other channels, or are smaller than the strides allow.
-        """
+        """Refuse images of a wrong shape."""
         if images.dim() != 4 or images.shape[1] != self.image_channels:
             raise ValueError(
                 f"Expected `images` to be [batch, {self.image_channels}, height, width], but got {list(images.shape)}."

@@ -74,7 +74,7 @@ class ArchitectureParameters:
 
     def shares(self) -> dict[str, Tensor]:
         """Share of each operation in its edge, by kind of cell, ``[edges, operations]``; zero for those that left."""
-        shares = {kind: self.relaxation.strength(alpha) for kind, alpha in self.legal_alphas().items()}
+        shares = {kind: self.relaxation.shares(alpha) for kind, alpha in self.legal_alphas().items()}
         return {kind: share.where(self.active_mask[kind].to(share.device), 0.0) for kind, share in shares.items()}
 
     def architecture_weights(self) -> dict[str, Tensor]:
@@ -84,12 +84,7 @@ class ArchitectureParameters:
 
     @torch.no_grad()
     def project(self, before: Mapping[str, Tensor], context: StepContext) -> None:
-        """Let the relaxation correct α after a step.
-
-        Args:
-            before: :meth:`legal_alphas` before the step.
-            context: The step.
-        """
+        """Let the relaxation correct α after a step."""
         after = self.legal_alphas()
         for kind, alpha in self.alphas.items():
             projected = self.relaxation.project_alpha(before[kind], after[kind], self._at(context, kind))

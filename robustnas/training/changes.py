@@ -84,17 +84,7 @@ MACHINE = ("processes", "float32")  # a finished run is found finished on anothe
 
 
 def options_of(module: LightningModule, trainer: Trainer, data: Any) -> Options:
-    """All options on which the steps of a run depend, flat and as plain values.
-
-    Args:
-        module: The search or evaluation.
-        trainer: Its trainer.
-        data: Its data module, or ``None``.
-
-    Returns:
-        Values by dotted name: ``lr``, ``relaxation`` for a class and ``relaxation.start`` for its argument,
-        ``data.batch_size``.
-    """
+    """All options on which the steps of a run depend, flat and as plain values."""
     described: Any = module.description
     options = {"model": described["class_path"], **_flat(described["init_args"])}
     if (genotype := getattr(getattr(module, "network", None), "genotype", None)) is not None:
@@ -134,19 +124,7 @@ def _plain(value: Any) -> Any:
 
 
 def changes_of(checkpoint: Mapping[str, Any], given: Mapping[str, Any], trains_on: bool) -> dict[str, Change]:
-    """What differs from a checkpoint, all of it allowed.
-
-    Args:
-        checkpoint: What is gone on from.
-        given: The options of the run, see :func:`options_of`.
-        trains_on: Whether a selection trains on after the search.
-
-    Returns:
-        Changes by the name of the option.
-
-    Raises:
-        ValueError: If a change would make the run inconsistent, or nothing is left to train with it.
-    """
+    """What differs from a checkpoint, all of it allowed."""
     place, held = Place.of(checkpoint), _held(checkpoint)
     if {"data.roles"} <= {*held} & {*given}:
         check_roles(held["data.roles"], given["data.roles"])
@@ -162,16 +140,7 @@ def changes_of(checkpoint: Mapping[str, Any], given: Mapping[str, Any], trains_o
 
 
 def sentences(changes: Mapping[str, Change], checkpoint: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[str]:
-    """What the changes do, a sentence each.
-
-    Args:
-        changes: What :func:`changes_of` returned.
-        checkpoint: What is gone on from.
-        given: The options of the run.
-
-    Yields:
-        The sentences.
-    """
+    """What the changes do, a sentence each."""
     place = Place.of(checkpoint)
     for name, (was, now) in changes.items():
         what = _rule(name).says.format(place=place, now=now)

@@ -25,17 +25,7 @@ from robustnas.training.architecture_parameters import start_of
 
 
 def check_parts(space: SearchSpace, relaxation: Relaxation, perturbation: Perturbation, stopping: Stopping) -> None:
-    """Refuse parts that have nothing to do beside the others.
-
-    Args:
-        space: The search space.
-        relaxation: How α becomes weights of operations.
-        perturbation: At which mixture the weights are trained.
-        stopping: When the search stops.
-
-    Raises:
-        ValueError: If two of them make no sense together.
-    """
+    """Refuse parts that have nothing to do beside the others."""
     if perturbation.perturbs and _one_path(space, relaxation):
         raise ValueError(
             f"Expected `perturbation` to be `Unperturbed` beside the relaxation `{type(relaxation).__name__}`, whose "

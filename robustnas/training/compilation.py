@@ -22,16 +22,7 @@ GRAPHS = 64  # kinds of cells, widths and resolutions, each for steps of α, of 
 
 
 def check_compilable(space: SearchSpace, relaxation: Relaxation, drop_path: float) -> None:
-    """Refuse to compile cells that would have to be compiled again and again.
-
-    Args:
-        space: The search space.
-        relaxation: How α becomes weights of operations.
-        drop_path: Probability at the last epoch that an edge is dropped.
-
-    Raises:
-        ValueError: If other operations are computed in every step, or the probability changes with the epoch.
-    """
+    """Refuse to compile cells that would have to be compiled again and again."""
     start, _ = start_of(space)
     if relaxation.mixture(start, StepContext("weights", 0, 1, torch.Generator().manual_seed(0))).active is not None:
         raise ValueError(
@@ -84,14 +75,7 @@ def _call_when_checked(cell: Any, own: Sequence[Modules]) -> None:
 
 
 def check_compiler(device: torch.device) -> None:
-    """Refuse to compile where the compiler that torch needs is missing.
-
-    Args:
-        device: Where the network will compute.
-
-    Raises:
-        ValueError: If there is no C++ compiler, or on a GPU no Triton.
-    """
+    """Refuse to compile where the compiler that torch needs is missing."""
     wanted = [os.environ["CXX"]] if os.environ.get("CXX") else ["g++", "clang++", "c++"]
     if not any(shutil.which(name) for name in wanted):
         raise ValueError(

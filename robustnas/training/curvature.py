@@ -119,16 +119,7 @@ class ProbeHessian(Operator):
 
 
 def probe_batches(search: SearchState, probe: Probe, samples: int) -> list[Batch]:
-    """The chunks that curvature is measured on.
-
-    Args:
-        search: The search, for its seed.
-        probe: Access to the samples.
-        samples: How many; all of the role arch where it has fewer.
-
-    Returns:
-        The chunks.
-    """
+    """The chunks that curvature is measured on."""
     size = max(min(CHUNK, probe.data.batch_size), 2)
     return probe.drawn("arch", samples, size, derived_seed(search.seed, "curvature"))
 
@@ -160,29 +151,13 @@ def probe_hessian(search: SearchState, batches: Sequence[Batch], shared: bool) -
 
 
 def largest(hessian: ProbeHessian, tolerance: float = TOLERANCE) -> Measured:
-    """The largest eigenvalue, what it is at most, and how much it depends on the samples.
-
-    Args:
-        hessian: The matrix, of which no product was taken yet.
-        tolerance: Bound on the error, relative to the eigenvalue, at which the iteration ends.
-
-    Returns:
-        The measurement; its value is ``nan`` where a product is not finite.
-    """
+    """The largest eigenvalue, what it is at most, and how much it depends on the samples."""
     found, _ = bounded_ends(hessian, tolerance)
     return measured(found, hessian)
 
 
 def measured(found: Bounded, hessian: ProbeHessian) -> Measured:
-    """A largest eigenvalue with the jackknife over chunks, in the space that the iteration has seen.
-
-    Args:
-        found: The eigenvalue, from all products that ``hessian`` was asked for.
-        hessian: The matrix.
-
-    Returns:
-        The measurement.
-    """
+    """A largest eigenvalue with the jackknife over chunks, in the space that the iteration has seen."""
     chunks, deviation = len(hessian.losses), math.nan
     if chunks > 1 and math.isfinite(found.value):
         parts = torch.einsum("sk,lcs->ckl", found.basis, torch.stack(hessian.parts))  # [chunks, products, products]
@@ -195,15 +170,7 @@ def measured(found: Bounded, hessian: ProbeHessian) -> Measured:
 
 
 def measure(search: SearchState, samples: int) -> Measured:
-    """Measure for the stopping rule, on all processes together.
-
-    Args:
-        search: The search, in training.
-        samples: How many samples.
-
-    Returns:
-        The measurement, the same on every process, bit for bit.
-    """
+    """Measure for the stopping rule, on all processes together."""
     dtype = next(search.supernet.parameters()).dtype
     probe = Probe(image_data(search.trainer, "CurvatureRise measures", "arch"), search.device, dtype)
     devices = [search.device] if search.device.type == "cuda" else []
@@ -216,15 +183,7 @@ def measure(search: SearchState, samples: int) -> Measured:
 
 
 def last_batch_eigenvalue(search: SearchState, batch: Batch) -> tuple[float, float]:
-    """Largest eigenvalue of the Hessian of α's loss as RobustDARTS has it, and an upper bound.
-
-    Args:
-        search: The search, in training.
-        batch: The last batch of α's steps on this process. The Hessian is the mean over processes.
-
-    Returns:
-        Both, in α alone, as α's step saw the batch, with drop path and with α's weight decay.
-    """
+    """Largest eigenvalue of the Hessian of α's loss as RobustDARTS has it, and an upper bound."""
     weights = {name: weight.detach() for name, weight in search.supernet.named_parameters()}
     still = frozen_batchnorm_statistics(search.supernet)
     with still, torch.random.fork_rng(), full_precision(search.device.type):

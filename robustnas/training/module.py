@@ -75,39 +75,17 @@ class Module(LightningModule, ABC):
         self.means = MetricCollection({f"{name}/loss": SampleMean() for name in self.losses}, compute_groups=False)
 
     def set_class_weights(self, weights: ClassWeights, task: Task, num_classes: int) -> None:
-        """Choose the weights of classes; ``balanced`` ones are counted when the data are there.
-
-        Args:
-            weights: ``None`` for none, ``balanced``, or a list.
-            task: What is predicted.
-            num_classes: Outputs of the network.
-
-        Raises:
-            ValueError: If they do not fit the task.
-        """
+        """Choose the weights of classes; ``balanced`` ones are counted when the data are there."""
         check_class_weights(weights, task, num_classes)
         self.balances = weights == "balanced"
         self.register_buffer("class_weights", initial(weights, num_classes))
 
     @abstractmethod
     def check_images(self, images: Tensor) -> None:
-        """Refuse images that the network cannot take.
-
-        Args:
-            images: ``[batch, channels, h, w]``; only the shape counts.
-
-        Raises:
-            ValueError: If they have other channels, or are too small.
-        """
+        """Refuse images that the network cannot take."""
 
     def check(self, name: str, value: Tensor, parts: Callable[[], Named] = tuple) -> None:
-        """Stop the run at a number that is not finite.
-
-        Args:
-            name: Which one, for the error.
-            value: A scalar, the same on all processes.
-            parts: What it was computed of, by name.
-        """
+        """Stop the run at a number that is not finite."""
         self.finite.check(name, value, self._step, self.current_epoch, self.trainer.is_last_batch, parts)
 
     def on_train_batch_start(self, *_: Any) -> None:
@@ -119,24 +97,14 @@ class Module(LightningModule, ABC):
         self.check("state after the step", norm_of(self.parameters()), self.named_parameters)
 
     def log_loss(self, name: str, loss: Tensor, size: int) -> None:
-        """Log a loss at its step and, averaged over samples and processes, at the end of the epoch.
-
-        Args:
-            name: One of ``losses``.
-            loss: A scalar.
-            size: Samples in the batch.
-        """
+        """Log a loss at its step and, averaged over samples and processes, at the end of the epoch."""
         mean = self.means[f"{name}/loss"]
         mean.update(loss, size)
         self.log(f"{name}/loss_step", loss.detach(), on_step=True, on_epoch=False, batch_size=size)
         self.log(f"{name}/loss", mean, on_step=False, on_epoch=True, batch_size=size)
 
     def log_numbers(self, numbers: Mapping[str, float]) -> None:
-        """Log what describes an epoch as a whole, at its last step.
-
-        Args:
-            numbers: Numbers by name.
-        """
+        """Log what describes an epoch as a whole, at its last step."""
         self.numbers = {**self.numbers, **numbers}
         self.log_dict(dict(numbers), on_step=False, on_epoch=True, batch_size=1)
 
@@ -207,15 +175,5 @@ class Module(LightningModule, ABC):
 
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: str | Path, **_: Any) -> Self:  # type: ignore[override]
-        """The module that a checkpoint holds, with its weights, on the CPU; nothing in the file is executed.
-
-        Args:
-            checkpoint_path: The checkpoint.
-
-        Returns:
-            A module of this class or a subclass.
-
-        Raises:
-            ValueError: If the file is missing, no checkpoint of this library, or of another class.
-        """
+        """The module that a checkpoint holds, with its weights, on the CPU; nothing in the file is executed."""
         return load(checkpoint_path, cls)

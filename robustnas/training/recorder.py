@@ -105,14 +105,7 @@ class RunRecorder(Callback):
 
 
 def check_manifest(checkpoint: Path) -> None:
-    """Refuse to go on in a folder whose ``manifest.json`` cannot be read: what it says of the start would be lost.
-
-    Args:
-        checkpoint: What is gone on from.
-
-    Raises:
-        ValueError: If there is a manifest, and it is damaged.
-    """
+    """Refuse to go on in a folder whose ``manifest.json`` cannot be read: what it says of the start would be lost."""
     run = Run(checkpoint.parent)
     if not (run.path / "manifest.json").exists():
         return

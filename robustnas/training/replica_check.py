@@ -123,16 +123,7 @@ def architecture(search: LightningModule) -> dict[str, Tensor]:
 
 
 def search_state(search: LightningModule, active_mask: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """All numbers that a search goes on from, by name.
-
-    Args:
-        search: A search with a trainer.
-        active_mask: Kind of cell to the operations that are left.
-
-    Returns:
-        α, β, weights, buffers, what the optimisers hold, their step sizes, and the operations that did not leave, in
-        this order, so that where α differs it is named before what follows from it.
-    """
+    """All numbers that a search goes on from, by name."""
     named: dict[str, Tensor] = {**architecture(search), **dict(search.named_parameters())}
     named |= dict(search.named_buffers())
     named |= {f"active_mask.{kind}": mask for kind, mask in active_mask.items()}
@@ -174,16 +165,7 @@ def check_replicas(search: LightningModule, active_mask: Mapping[str, Tensor]) -
 
 
 def check_start(trainer: Trainer, description: Mapping[str, Any], options: Mapping[str, Any]) -> None:
-    """Refuse processes that were started with other options or other data than the first one.
-
-    Args:
-        trainer: Trainer of a search or an evaluation, whose processes can talk already.
-        description: Class and arguments of the module.
-        options: All options of the run.
-
-    Raises:
-        NotIdenticalError: On every process, with what differs.
-    """
+    """Refuse processes that were started with other options or other data than the first one."""
     if not several():
         return
     data: Any = getattr(trainer, "datamodule", None)

@@ -127,7 +127,7 @@ class SearchModule(SearchState):
         if self.clip > 0:
             nn.utils.clip_grads_with_norm_(weights.values(), self.clip, norm)
         held = self.optimizers(use_pl_optimizer=False)[0]  # type: ignore[index]
-        with frozen_operations(self.supernet, mixtures, held) if self.relaxation.rests else nullcontext():
+        with frozen_operations(self.supernet, mixtures, held) if self.relaxation.freezes_inactive else nullcontext():
             self.optimizers()[0].step()  # type: ignore[index]
 
     def _weight_loss(self, batch: Batch, weights: Mapping[str, Tensor], mixtures: Any) -> Tensor:

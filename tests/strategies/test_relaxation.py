@@ -25,7 +25,7 @@ def test_softmax_is_its_formula(temperature: float) -> None:
         assert weights == pytest.approx([share / sum(shares) for share in shares], rel=1e-12)
     assert mixture.edges is None
     assert mixture.active is None
-    assert torch.equal(Softmax(temperature).strength(alpha), mixture.operations)
+    assert torch.equal(Softmax(temperature).shares(alpha), mixture.operations)
 
 
 def test_softmax_derives_as_its_formula() -> None:

@@ -143,7 +143,7 @@ def test_the_comparison_sees_another_decay(tmp_path) -> None:
 @pytest.mark.slow
 def test_the_epoch_just_before_can_be_returned_to(tmp_path) -> None:
     """Then the next epoch is the one that has just been run, and its batches come again in the same order."""
-    kept, module = Kept(), adaptive(stopping=RaiseDecay(CurvatureRise(1, 1, 1.5, 0, 1), most=4e-3))
+    kept, module = Kept(), adaptive(stopping=RaiseDecay(CurvatureRise(1, 1, 1.5, 0, 1), max_weight_decay=4e-3))
     running = run(tmp_path, module, callbacks=[kept])
     assert [row["epoch"] for row in rows(running)] == [0, 1, 2, 3, 3, 4, 5]
     assert differing(kept.states[4], kept.states[3]) == []
@@ -212,7 +212,9 @@ def test_the_result_of_early_stopping_is_said_at_the_first_increase(tmp_path, ca
 @pytest.mark.slow
 def test_the_eigenvalue_itself_sends_a_search_back(tmp_path) -> None:
     """Not a script: with a ratio of one, some measurement is higher than one before."""
-    module = adaptive(RobustDARTS, stopping=RaiseDecay(CurvatureRise(1, 1, 1.0, 0, 1, samples=16), most=3e-3))
+    module = adaptive(
+        RobustDARTS, stopping=RaiseDecay(CurvatureRise(1, 1, 1.0, 0, 1, samples=16), max_weight_decay=3e-3)
+    )
     running = run(tmp_path, module)
     assert module.hooks["early_stopping"].raised == 1
     assert decay_of(running) == pytest.approx(3e-3)
@@ -289,7 +291,9 @@ def test_every_epoch_a_decision_returns_to_has_been_kept(rule: CurvatureRise) ->
 
 def test_the_weight_decays_are_those_of_the_experiments() -> None:
     assert RaiseDecay().decays(3e-4) == pytest.approx((3e-4, 3e-3, 3e-2))
-    assert RaiseDecay(factor=3, most=0.0243).decays(3e-4) == pytest.approx((3e-4, 9e-4, 27e-4, 81e-4, 243e-4))
+    assert RaiseDecay(factor=3, max_weight_decay=0.0243).decays(3e-4) == pytest.approx(
+        (3e-4, 9e-4, 27e-4, 81e-4, 243e-4)
+    )
     assert RaiseDecay().decays(3.1e-4) == pytest.approx((3.1e-4, 3.1e-3))
     assert RaiseDecay(CurvatureRise(every=3)).every == 3
     assert (RaiseDecay().every, RaiseDecay.monitor, RaiseDecay.at_last) == (2, "curvature", False)
@@ -318,8 +322,8 @@ def test_a_weight_decay_that_cannot_be_raised_is_refused(decay: float) -> None:
         ({"factor": 1.0}, "Expected `factor` to be a finite number above 1, but got 1.0."),
         ({"factor": float("nan")}, "Expected `factor` to be a finite number above 1, but got nan."),
         ({"factor": float("inf")}, "Expected `factor` to be a finite number above 1, but got inf."),
-        ({"most": 0.0}, "Expected `most` to be positive, but got 0.0."),
-        ({"most": float("nan")}, "Expected `most` to be positive, but got nan."),
+        ({"max_weight_decay": 0.0}, "Expected `max_weight_decay` to be positive, but got 0.0."),
+        ({"max_weight_decay": float("nan")}, "Expected `max_weight_decay` to be positive, but got nan."),
     ],
 )
 def test_options_out_of_range_are_refused(options: dict[str, float], message: str) -> None:

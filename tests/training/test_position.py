@@ -29,7 +29,7 @@ SEARCHES: dict[str, tuple[int, Callable[[], SearchModule]]] = {
     "selecting": (1, lambda: DARTSPT(selection=LargestDrop("loss", every=1), **SMALL)),
     "selecting, stopped": (
         3,
-        lambda: DARTSPT(selection=LargestDrop("loss", every=2), stopping=SkipDominance(most=0), **SMALL),
+        lambda: DARTSPT(selection=LargestDrop("loss", every=2), stopping=SkipDominance(max_skips=0), **SMALL),
     ),
     "β, late α": (3, lambda: PCDARTS(arch_start=1, **SMALL)),
     "second order": (2, lambda: search(gradient=Unrolled(), drop_path=0.2)),

@@ -138,7 +138,7 @@ def test_a_stopped_search_returns_the_genotype_of_the_earlier_epoch(tmp_path) ->
 
 
 def test_skip_connections_are_counted_in_the_genotype(tmp_path) -> None:
-    module = search("S2", channels=2, stopping=SkipDominance(most=8))
+    module = search("S2", channels=2, stopping=SkipDominance(max_skips=8))
     running = fit(tmp_path, module, max_epochs=1)
     counts = list(module.genotype().count("skip_connect").values())
     assert module.hooks["early_stopping"].values == [counts[0]]

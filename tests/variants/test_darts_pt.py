@@ -39,7 +39,7 @@ PAIRS: dict[str, tuple[Any, dict[str, Any]]] = {
     "PC-DARTS": (PCDARTS, {"arch_start": 0, "space": "S2", "layers": 3, "cells": None}),
     "SDARTS-ADV": (SmoothDARTS, {}),
     "sparsemax": (SparsemaxDARTS, {}),
-    "skips": (DARTSPT, {"stopping": SkipDominance(most=0)}),
+    "skips": (DARTSPT, {"stopping": SkipDominance(max_skips=0)}),
 }
 
 

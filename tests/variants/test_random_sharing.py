@@ -79,7 +79,7 @@ def test_alpha_gets_no_gradient_and_what_left_is_not_drawn() -> None:
         assert mixture.operations[:, 2:].sum() == 0
         (gradient,) = torch.autograd.grad((mixture.operations**2).sum(), alpha)
         assert torch.equal(gradient, torch.zeros_like(alpha))
-    shares = UniformOneHot().strength(legal.detach() + torch.randn(6, 1))
+    shares = UniformOneHot().shares(legal.detach() + torch.randn(6, 1))
     assert torch.allclose(shares, torch.tensor([0.5, 0.5, 0, 0, 0]).expand(6, 5))
 
 

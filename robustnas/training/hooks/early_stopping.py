@@ -79,17 +79,7 @@ class EarlyStopping(SearchHook):
         return Measured(*last_batch_eigenvalue(self.search, batch))
 
     def add(self, epoch: int, value: float, weights: Mapping[str, Tensor], epochs: int | None = None) -> Stop | None:
-        """Note a measurement and ask the rule.
-
-        Args:
-            epoch: The epoch that ends.
-            value: What was measured.
-            weights: Kind of cell to the architecture weights, kept to return to.
-            epochs: Epochs of the whole search, for rules that do not judge the last one.
-
-        Returns:
-            The decision of the rule, if it is to stop.
-        """
+        """Note a measurement at the end of an epoch with the architecture weights, and ask the rule."""
         self.epochs.append(epoch)
         self.values.append(value)
         self.kept[epoch] = {kind: weight.detach().clone() for kind, weight in weights.items()}

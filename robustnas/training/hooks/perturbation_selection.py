@@ -83,11 +83,7 @@ class PerturbationSelection(SearchHook):
         return Strongest().genotype(self.space, decisions.restrict(self.weights))
 
     def setup(self) -> None:
-        """Let the trainer run for the epochs of the phase, too.
-
-        Raises:
-            ValueError: If its data do not say which samples scores are taken on.
-        """
+        """Let the trainer run for the epochs of the phase, too."""
         trainer = self.search.trainer
         image_data(trainer)
         self._asked = trainer.max_epochs
@@ -198,18 +194,7 @@ def _evaluations(decide: Callable[[Evaluate], object]) -> int:
 
 
 def entry(space: SearchSpace, epoch: int, decision: Decision) -> dict[str, Any]:
-    """A decision in plain words and numbers, as a checkpoint and ``decisions.json`` hold it.
-
-    Args:
-        space: The search space.
-        epoch: Epoch at whose start it was taken.
-        decision: The decision.
-
-    Returns:
-        ``epoch``, ``cell``, and ``edge`` with the operation that it ``keeps``, or ``node`` with the edges that it
-        ``drops``; ``without`` has the score without each operation, or, in one round for each dropped edge, without
-        each edge.
-    """
+    """A decision in plain words and numbers, as a checkpoint and ``decisions.json`` hold it."""
     cell = space.cells[decision.kind]
     names = [edge.name for edge in cell.edges]
     common = {"epoch": epoch, "cell": decision.kind}
@@ -224,15 +209,7 @@ def entry(space: SearchSpace, epoch: int, decision: Decision) -> dict[str, Any]:
 
 
 def in_words(one: Mapping[str, Any], criterion: str) -> str:
-    """A decision as a sentence.
-
-    Args:
-        one: What :func:`entry` made.
-        criterion: What was compared.
-
-    Returns:
-        For instance ``epoch 55: normal 0-2 keeps sep_conv_3x3; accuracy without: skip_connect 0.7120, ...``.
-    """
+    """A decision as a sentence."""
     what = f"{one['edge']} keeps {one['keeps']}" if "edge" in one else f"{one['node']} drops {', '.join(one['drops'])}"
     numbers = {name: score[criterion] for name, score in one["without"][0].items()}
     scores = ", ".join(f"{name} {'not finite' if n is None else format(n, '.4f')}" for name, n in numbers.items())

@@ -16,15 +16,7 @@ from robustnas.training.search_state import SearchState
 
 @singledispatch
 def hook_for(part: object, search: SearchState) -> SearchHook | None:
-    """The hook that a part brings, by its class; ``hook_for.register(MyPart, MyHook)`` adds one.
-
-    Args:
-        part: A part of the search.
-        search: The search.
-
-    Returns:
-        The hook, or ``None`` for parts that only answer their question.
-    """
+    """The hook that a part brings, by its class; ``hook_for.register(MyPart, MyHook)`` adds one."""
     return None
 
 

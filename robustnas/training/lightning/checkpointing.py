@@ -31,13 +31,7 @@ class WholeCheckpoints(TorchCheckpointIO):
         self._good: set[Path] = set()
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write a checkpoint.
-
-        Args:
-            checkpoint: What it holds.
-            path: The file, or an address that Lightning can write to.
-            storage_options: Lightning's own.
-        """
+        """Write a checkpoint."""
         if "://" in str(path) or storage_options is not None:
             super().save_checkpoint(checkpoint, path, storage_options)
             return
@@ -166,19 +160,7 @@ def read(path: Path) -> tuple[dict[str, Any], str]:
 
 
 def check_checkpoint(path: str | Path, module: LightningModule, trainer: Trainer, given: Options | None = None) -> None:
-    """Refuse a checkpoint that cannot be gone on from.
-
-    Args:
-        path: The checkpoint.
-        module: The search or evaluation that is to go on.
-        trainer: Its trainer.
-        given: The options of the run that is to go on, see :func:`~robustnas.training.changes.options_of`; ``None``
-            where nothing is trained.
-
-    Raises:
-        ValueError: If it is damaged, or of another module, in which case the one before it is offered, if that is
-            whole; or if an option differs that must not.
-    """
+    """Refuse a checkpoint that cannot be gone on from."""
     if (reason := fault(Path(path))) is not None:
         before = Path(path).with_name(PREVIOUS)
         offered = Path(path).name == LAST and before.is_file() and readable(before)

@@ -24,17 +24,7 @@ LEARNT = ("alphas.", "betas.", "network.", "supernet.")
 
 
 def check_contents(checkpoint: Any, name: str, loops: Mapping[str, Any]) -> None:
-    """Refuse a checkpoint that the trainer would stumble over, or half restore.
-
-    Args:
-        checkpoint: What the file holds.
-        name: Name of the file, for messages.
-        loops: State of the loops of a trainer, whose form that in the checkpoint must have.
-
-    Raises:
-        ValueError: If a part is missing or of another type, counts are no counts, optimisers lack their states, or
-            numbers are not finite.
-    """
+    """Refuse a checkpoint that the trainer would stumble over, or half restore."""
     for part, kind in PARTS.items():
         found = checkpoint.get(part) if isinstance(checkpoint, dict) else None
         if not isinstance(found, kind) or isinstance(found, bool):
@@ -63,16 +53,7 @@ def check_contents(checkpoint: Any, name: str, loops: Mapping[str, Any]) -> None
 
 
 def check_optimizers(states: Sequence[Any], optimizers: Sequence[Any], name: str) -> None:
-    """Refuse states of optimisers that fit no such optimiser.
-
-    Args:
-        states: What the file holds, for the network that is to be trained.
-        optimizers: Optimisers of that network.
-        name: Name of the file, for messages.
-
-    Raises:
-        ValueError: If a group of parameters is missing, or an option of it of another type or not finite.
-    """
+    """Refuse states of optimisers that fit no such optimiser."""
     for held, optimizer in zip(states, optimizers, strict=False):  # a user's own module may name none
         _check_groups(held, optimizer.state_dict(), name)
 
@@ -148,15 +129,7 @@ def _a(kind: type) -> str:
 
 
 def check_finite(state: Mapping[str, Any], name: str) -> None:
-    """Refuse weights and α that are infinite or undefined.
-
-    Args:
-        state: Tensors by name.
-        name: Name of the file, for messages.
-
-    Raises:
-        ValueError: If one is not finite.
-    """
+    """Refuse weights and α that are infinite or undefined."""
     for key, value in state.items():
         if str(key).startswith(LEARNT) and isinstance(value, Tensor) and not value.isfinite().all():
             raise ValueError(f"Expected {name} to hold finite numbers, but got others in {key}.")

@@ -37,12 +37,7 @@ class Events(TensorBoardLogger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """Log what is not logged at this step already.
-
-        Args:
-            metrics: Numbers by name.
-            step: The step.
-        """
+        """Log what is not logged at this step already."""
         if step is not None:
             metrics = {name: value for name, value in metrics.items() if self._logged.get(name) != step}
             self._logged.update(dict.fromkeys(metrics, step))
@@ -50,11 +45,7 @@ class Events(TensorBoardLogger):
 
     @rank_zero_only
     def go_on(self, step: int) -> None:
-        """Declare void what a run has logged from a step on.
-
-        Args:
-            step: The first step that is still to be taken.
-        """
+        """Declare void what a run has logged from a step on."""
         from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 
         writer: Any = self.experiment._get_file_writer()
@@ -64,11 +55,7 @@ class Events(TensorBoardLogger):
 
 @contextlib.contextmanager
 def failed_writes_once() -> Iterator[None]:
-    """Let a write that fails in TensorBoard's own thread be said by the run alone, which raises it too.
-
-    Yields:
-        Nothing.
-    """
+    """Let a write that fails in TensorBoard's own thread be said by the run alone, which raises it too."""
     before = threading.excepthook
 
     def said(failure: threading.ExceptHookArgs) -> None:
@@ -84,15 +71,7 @@ def failed_writes_once() -> Iterator[None]:
 
 
 def settle(trainer: Any, epoch: bool) -> dict[str, float]:
-    """Log all figures up to now and force them to disk; all processes together.
-
-    Args:
-        trainer: The trainer, after a step or an epoch, before a checkpoint.
-        epoch: Whether an epoch ends.
-
-    Returns:
-        What was logged.
-    """
+    """Log all figures up to now and force them to disk; all processes together."""
     loggers = [logger for logger in trainer.loggers if isinstance(logger, Events)]
     if not loggers:
         return {}

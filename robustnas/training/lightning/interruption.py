@@ -37,11 +37,7 @@ class Interruption:
         self._launcher: Any = None
 
     def install(self, trainer: Trainer) -> None:
-        """Take the place of Lightning's handlers, which the trainer puts back to what was before when it ends.
-
-        Args:
-            trainer: A trainer that has begun to fit.
-        """
+        """Take the place of Lightning's handlers, which the trainer puts back to what was before when it ends."""
         self._launcher = trainer.strategy.launcher
         if threading.current_thread() is not threading.main_thread():
             return
@@ -52,12 +48,7 @@ class Interruption:
             signal.signal(number, self.note)
 
     def note(self, number: int, frame: FrameType | None) -> None:
-        """What the operating system calls.
-
-        Args:
-            number: The signal.
-            frame: Where the process stood.
-        """
+        """What the operating system calls."""
         now = time.monotonic()
         if not self.asked:
             self.asked, self._since = number, now
@@ -70,14 +61,7 @@ class Interruption:
             os.kill(os.getpid(), number)
 
     def agreed(self, trainer: Trainer) -> int:
-        """The signal that any process has got, or 0; all processes must ask at the same step.
-
-        Args:
-            trainer: The trainer.
-
-        Returns:
-            Its number.
-        """
+        """The signal that any process has got, or 0; all processes must ask at the same step."""
         if trainer.world_size > 1 and dist.is_initialized():
             number = torch.tensor(self.asked, device=trainer.strategy.root_device)
             dist.all_reduce(number, dist.ReduceOp.MAX)
@@ -85,17 +69,7 @@ class Interruption:
         return self.asked
 
     def end(self, trainer: Trainer, checkpoint: Path, again: str, over: bool = False) -> NoReturn:
-        """End the run.
-
-        Args:
-            trainer: The trainer.
-            checkpoint: What was written before.
-            again: The command that goes on; empty where nothing is left to do.
-            over: Whether the run has reached its end anyway.
-
-        Raises:
-            Interrupted: Always. Only the first process tells of failure: launchers kill all when another one does.
-        """
+        """End the run."""
         name = signal.Signals(self.asked).name
         where = f"Ended by {name} in epoch {trainer.current_epoch}, after step {trainer.global_step}."
         said = f"Ended by {name}." if over else f"{where} {checkpoint} holds the whole run."

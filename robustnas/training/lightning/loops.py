@@ -140,14 +140,7 @@ def rewind(trainer: Trainer, epochs: int) -> None:
 
 
 def of_each_process(module: LightningModule) -> list[dict[str, Tensor]]:
-    """What differs between processes in the middle of an epoch: running statistics, and what metrics have counted.
-
-    Args:
-        module: The search or evaluation; all processes must ask.
-
-    Returns:
-        Tensors by name for each process; nothing where there is one.
-    """
+    """What differs between processes in the middle of an epoch: running statistics, and what metrics have counted."""
     if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
         return []
     own = {name: buffer for name, buffer in module.named_buffers() if buffer.is_floating_point()}

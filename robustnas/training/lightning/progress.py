@@ -16,16 +16,7 @@ _LOG = logging.getLogger("pytorch_lightning.robustnas")  # Lightning's handler a
 
 @contextmanager
 def progress(trainer: Trainer, says: str, total: int) -> Iterator[Callable[[], object]]:
-    """Show how far a measurement has come, where the trainer shows a progress bar, on one process.
-
-    Args:
-        trainer: The trainer.
-        says: What is measured.
-        total: Steps of the measurement.
-
-    Yields:
-        What is to be called after each step.
-    """
+    """Show how far a measurement has come, where the trainer shows a progress bar, on one process."""
     bar: Any = trainer.progress_bar_callback
     if bar is None or bar.is_disabled or not trainer.is_global_zero:
         yield lambda: None
@@ -42,12 +33,7 @@ def progress(trainer: Trainer, says: str, total: int) -> Iterator[Callable[[], o
 
 
 def say(trainer: Trainer, sentence: str) -> None:
-    """Say a sentence once: above the progress bar, or in Lightning's log where there is none.
-
-    Args:
-        trainer: The trainer.
-        sentence: What is to be said.
-    """
+    """Say a sentence once: above the progress bar, or in Lightning's log where there is none."""
     bar: Any = trainer.progress_bar_callback
     if not trainer.is_global_zero:
         return
