@@ -15,7 +15,17 @@ from robustnas.runtime.paths import expand, find_config
 from robustnas.runtime.safe_yaml import read_yaml
 from robustnas.runtime.trust import is_trusted, own_sentence
 
-WORDS = ("checkpoint_every", "ckpt_path", "config", "data", "diagnostics", "model", "run", "seed_everything", "trainer")
+OPTIONS = (
+    "checkpoint_every",
+    "ckpt_path",
+    "config",
+    "data",
+    "diagnostics",
+    "model",
+    "run",
+    "seed_everything",
+    "trainer",
+)
 
 
 class CommandLineError(ValueError):
@@ -49,11 +59,11 @@ class Parser(argparse.ArgumentParser):
         return explain(message)
 
 
-def checked(words: Sequence[str]) -> list[str]:
+def checked(arguments: Sequence[str]) -> list[str]:
     """Refuse a nameless run, and configurations that are no YAML or stand for too much, before they are parsed.
 
     Args:
-        words: The command line.
+        arguments: The command line.
 
     Returns:
         The command line, with the path of each configuration in place of its name.
@@ -62,7 +72,7 @@ def checked(words: Sequence[str]) -> list[str]:
         CommandLineError: If one is refused, or there is no such configuration.
     """
     found: list[str] = []
-    for word in words:
+    for word in arguments:
         if word == "--run=":
             raise CommandLineError("Expected `--run` to name a folder, but got ''.")
         option, equals, value = word.partition("=")
@@ -124,7 +134,7 @@ def _of_name(message: str) -> str | None:
     if unknown := re.search(r"(?:Option|Key) '([^']+)' is not (?:accepted|expected)", message):
         return _unknown(unknown[1], re.findall(r"class_path '([\w.]+)'", message))
     if unknown := re.search(r"[Uu]nrecognized arguments: ([^\s=]+)|does not accept option '([^']+)'", message):
-        known = [*WORDS, *(f"trainer.{name}" for name in _arguments("pytorch_lightning.Trainer"))]
+        known = [*OPTIONS, *(f"trainer.{name}" for name in _arguments("pytorch_lightning.Trainer"))]
         option = unknown[1] or unknown[2]
         close = difflib.get_close_matches(option.lstrip("-"), known, n=1)
         return f"Expected an option of the command, but got `{option}`" + _hint(close, "; see --help.")

@@ -22,7 +22,7 @@ from robustnas.reports.study.calibration import (
 from robustnas.reports.study.indicators import Indicator
 from robustnas.reports.study.study_data import RANDOM, StudyData
 from robustnas.statistics import separation
-from robustnas.studies.searchers.registry import BASELINES
+from robustnas.studies.searchers import BASELINES
 
 HIGH, LOW = Indicator("mine/sign", "a sign"), Indicator("mine/sign", "a sign", "low")
 PEAK = Indicator("mine/sign", "a sign", reading="peak")
