@@ -56,7 +56,7 @@ class TrueAccuracy(Diagnostic):
     ) -> None:
         super().__init__(every, budget)
         self.source, self.accuracy = str(table), accuracy
-        self.table = Table.once(table, architecture)
+        self.table = Table.read_cached(table, architecture)
         self.table.column(accuracy)
         self._missing = False
 

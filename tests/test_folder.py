@@ -77,7 +77,7 @@ def test_before_its_first_checkpoint_auto_starts_again_unless_much_was_recorded(
     write_bytes(tmp_path / "metrics.csv", ROWS[:15])  # one epoch, and then killed before its checkpoint
     assert start(tmp_path, "auto") is None
     write_bytes(tmp_path / "metrics.csv", ROWS)
-    with pytest.raises(ValueError, match="Expected `--run-dir` to be a folder with a checkpoint to go on from"):
+    with pytest.raises(ValueError, match="Expected `--run-dir` to be a folder with a checkpoint to resume from"):
         start(tmp_path, "auto")
 
 

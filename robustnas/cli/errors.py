@@ -55,11 +55,11 @@ class Parser(argparse.ArgumentParser):
         return explain(message)
 
 
-def checked(words: Sequence[str]) -> list[str]:
+def checked(arguments: Sequence[str]) -> list[str]:
     """Refuse a nameless run, and configurations that are no YAML or stand for too much, before they are parsed.
 
     Args:
-        words: The command line.
+        arguments: The command line.
 
     Returns:
         The command line, with the path of each configuration in place of its name.
@@ -68,7 +68,7 @@ def checked(words: Sequence[str]) -> list[str]:
         CommandLineError: If one is refused, or there is no such configuration.
     """
     found: list[str] = []
-    for word in words:
+    for word in arguments:
         if word == "--run-dir=":
             raise CommandLineError("Expected `--run-dir` to name a folder, but got ''.")
         option, equals, value = word.partition("=")

@@ -87,7 +87,7 @@ def train_and_test(name: str, arguments: list[str] | Mapping[str, Any], again: s
     Args:
         name: What is evaluated, for the table.
         arguments: Options or a configuration of ``robustnas fit``.
-        again: The command line that goes on after an interruption.
+        again: The command line that resumes after an interruption.
 
     Returns:
         What was measured.

@@ -65,7 +65,7 @@ class RobustCLI(LightningCLI):
         **options: Any,
     ) -> None:
         self.again, self.stop_after, self.callbacks = again, stop_after, list(callbacks)
-        self.words = list(options["args"]) if isinstance(options["args"], list) else None
+        self.arguments = list(options["args"]) if isinstance(options["args"], list) else None
         with ExitStack() as self.precision:  # a setting of the process, which another run in it may not want
             super().__init__(*args, **options)
 
@@ -136,8 +136,8 @@ class RobustCLI(LightningCLI):
         if self.checkpoint is not None and not self.checkpoint.is_file():
             raise ValueError(f"Expected `--ckpt_path` to be a checkpoint, but there is no file {self.checkpoint}.")
         if fitting:
-            words = self.words or ["fit", "-c", str(self.folder / "config.yaml")]
-            again = self.again or going_on(words, "--run-dir", str(self.folder), "--ckpt_path", "last")
+            arguments = self.arguments or ["fit", "-c", str(self.folder / "config.yaml")]
+            again = self.again or going_on(arguments, "--run-dir", str(self.folder), "--ckpt_path", "last")
             saver = LastCheckpoint(self.folder, config.checkpoint_every, again, self.again is not None)
             self.trainer_defaults["callbacks"] = [saver, *self.callbacks]
         else:

@@ -79,15 +79,15 @@ def main(arguments: list[str]) -> int:
     print(f"Checking {len(trials)} trials ...", flush=True)
     from robustnas.studies.configuration import configured  # imports Lightning, after what is cheap to find wrong
 
-    marked = {trial.key: trial for trial in configured(every)}
+    known = {trial.key: trial for trial in configured(every)}
+    trials = [known[trial.key] for trial in trials]
     if options.dry_run:
-        trials = [marked[trial.key] for trial in trials]
         found = estimate(trials, engine)
         _print_estimate(trials, unfinished(root, trials, keep=True), found)
         return 1 if found.failed else 0
     with held(root, "--folder"), _terminable():
-        todo = unfinished(root, [marked[trial.key] for trial in trials], options.force)
-        write_plan(root, study.name, marked.values(), study.published)
+        todo = unfinished(root, trials, options.force)
+        write_plan(root, study.name, known.values(), study.published)
         progress = Progress(root, todo, len(trials) - len(todo), engine.slots)
         try:
             with progress.shown():

@@ -64,7 +64,7 @@ def starting_point(
         writes: Whether the folder is written to; otherwise there must be a checkpoint.
 
     Returns:
-        The checkpoint to go on from, or ``None`` to start from the beginning.
+        The checkpoint to resume from, or ``None`` to start from the beginning.
 
     Raises:
         ValueError: If something would be overwritten.
@@ -97,7 +97,7 @@ def check_new(folder: Path) -> None:
     """
     if not holds_run(folder):
         return
-    begun = "`--ckpt_path last` continues it" if newest(folder) else "it has no checkpoint to go on from"
+    begun = "`--ckpt_path last` continues it" if newest(folder) else "it has no checkpoint to resume from"
     if newest(folder) is None and not has_much_to_lose(folder):
         begun = "`--ckpt_path auto` starts it again, since it ended before its first checkpoint"
     raise ValueError(
@@ -110,7 +110,7 @@ def _found(folder: Path, readable: Callable[[Path], bool]) -> Path | None:
     if last is None:
         if has_much_to_lose(folder):
             raise ValueError(
-                f"Expected `--run-dir` to be a folder with a checkpoint to go on from, or a new one, but {folder} "
+                f"Expected `--run-dir` to be a folder with a checkpoint to resume from, or a new one, but {folder} "
                 f"holds a run without; another folder starts anew."
             )
         return None

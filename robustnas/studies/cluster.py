@@ -1,4 +1,4 @@
-"""Which cluster of Ray a study runs on, and what it has room for."""
+"""The cluster of Ray that a study runs on, and the resources of its nodes."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from typing import Any
 from robustnas.cli.configuration import configuration
 from robustnas.cli.evaluation import recipe_of
 from robustnas.spaces import find_space
-from robustnas.studies.searchers.registry import baseline_of
+from robustnas.studies.searchers import baseline_of
 from robustnas.studies.trial import Recipe, Trial
 
 DEFAULT_EPOCHS = 1000  # of Lightning's trainer
@@ -22,17 +22,7 @@ QUIET = "--trainer.enable_progress_bar=false"  # first, so that the files and op
 
 
 def configured(trials: Sequence[Trial]) -> list[Trial]:
-    """Fill in and check the configuration of every trial, and what the study leaves to its baselines.
-
-    Args:
-        trials: All trials of a study; a configuration that several share is parsed once.
-
-    Returns:
-        The same trials, each with its configurations and its fingerprint.
-
-    Raises:
-        ValueError: If an option or a baseline is unknown, a variant is no search, or the table is of another space.
-    """
+    """The trials of a study with their configurations, checked, and with what it leaves to its baselines."""
     parser = _Parser()
     longest: dict[tuple[str | None, str | None], list[int | None]] = {}
     found = {}
@@ -43,8 +33,8 @@ def configured(trials: Sequence[Trial]) -> list[Trial]:
             if trial.baseline:
                 cost = None if None in costs or not costs else max(each for each in costs if each is not None)
                 baseline = baseline_of(trial).planned(trial, cost)
-                search = parser(baseline.search(trial.search)) if baseline.searches else trial.search
-                trial = replace(trial, arguments=asdict(baseline), search=search)
+                own = baseline.search(trial.search)
+                trial = replace(trial, arguments=asdict(baseline), search=parser(own) if own else trial.search)
             else:
                 costs.append(epochs_of(trial.search))
             found[trial.key] = replace(trial, fingerprint=_fingerprint(trial))

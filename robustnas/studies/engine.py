@@ -1,4 +1,4 @@
-"""Where the trials of a study run."""
+"""Engines: where the trials of a study run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Job:
     """A function to be called somewhere else.
 
     Args:
-        key: What it is called.
+        key: Its name.
         function: Its import path, ``package.module:name``; it takes the payload.
         payload: What JSON can hold.
         log: File that what it prints is added to.

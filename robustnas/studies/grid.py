@@ -17,17 +17,7 @@ TRIALS = 100_000  # of a study; the largest published ones have some thousand ru
 
 
 def trials_of(study: Study) -> list[Trial]:
-    """The trials of a study, all of one seed before any of the next, so that an unfinished study has comparisons.
-
-    Args:
-        study: The study.
-
-    Returns:
-        Its trials, variants before baselines.
-
-    Raises:
-        ValueError: If two factors set one option, or two trials would share a folder.
-    """
+    """The trials of a study, variants before baselines, and all of one seed before any of the next."""
     _check_count(study)
     first = next(iter(study.variants.values()))
     unnamed: dict[str | None, Options] = {None: {}}

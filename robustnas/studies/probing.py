@@ -15,8 +15,8 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from robustnas.cli.configuration import fit
 from robustnas.runs.record import Run
 from robustnas.studies.estimate import STEPS
+from robustnas.studies.searchers import baseline_of
 from robustnas.studies.searchers.reference import random_architecture
-from robustnas.studies.searchers.registry import baseline_of
 from robustnas.studies.trial import Trial, training_of
 
 
@@ -33,7 +33,7 @@ def probe_trial(payload: Mapping[str, Any]) -> dict[str, Any]:
     trial: Trial = payload["trial"]
     folder, stages = Path(payload["root"]), {}
     baseline = baseline_of(trial) if trial.baseline else None
-    if baseline is None or baseline.searches:
+    if baseline is None or baseline.search(trial.search):
         model = trial.search["model"]
         moving = {"arch_start": 0} if baseline is None and "arch_start" in model["init_args"] else {}
         search = {**trial.search, "model": {**model, "init_args": {**model["init_args"], **moving}}}

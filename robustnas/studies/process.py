@@ -139,7 +139,7 @@ def run_job(job: Job) -> tuple[str, Any]:
         try:
             module, _, name = job.function.partition(":")
             return "done", getattr(importlib.import_module(module), name)(job.payload)
-        except Exception as error:  # one job that fails is told, and the next one runs
+        except Exception as error:  # a job that fails is reported, and the next one runs
             traceback.print_exc()
             return "failed", one_sentence(error)
 

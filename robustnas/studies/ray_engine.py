@@ -1,4 +1,4 @@
-"""Workers on a cluster, by Ray: the same processes as on one machine, one for each actor."""
+"""Workers on a cluster of Ray: the same processes as on one machine, one for each actor."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class RayEngine(Engine):
 
     @contextlib.contextmanager
     def _marked(self) -> Iterator[Mark | None]:
-        """A mark in the folder, that tells who sees it from who has one of the same name."""
+        """A file in the folder of the study, by which a node shows that it sees this folder."""
         if self.shared is None:
             yield None
             return
@@ -92,7 +92,7 @@ class RayEngine(Engine):
 
 @dataclass
 class _Actors:
-    """The actors: those that start, those that have nothing to do, and those that run a job."""
+    """The actors: those that start, those that are idle, and those that run a job."""
 
     ray: Any
     engine: RayEngine
@@ -134,7 +134,7 @@ class _Actors:
         self.busy[actor.run.remote(job)] = actor, job, attempt
 
     def outcomes(self) -> Iterator[tuple[Job, int, str, Any]]:
-        """Wait for answers, and tell those that are about jobs."""
+        """Wait for answers, and yield the outcomes of jobs."""
         answers, _ = self.ray.wait([*self.starting, *self.busy], timeout=1)  # else Ctrl-C would wait too
         for answer in answers:
             said, value = self._answered(answer)
@@ -175,7 +175,7 @@ class _Actors:
 
 
 def _reason(error: Exception) -> str:
-    """Why Ray lost an actor, of the many lines that it says."""
+    """Why Ray lost an actor, in one line of its message."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if "creation task" in lines[0]:
         return lines[-1].rstrip(".")

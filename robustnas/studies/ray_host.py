@@ -1,4 +1,4 @@
-"""What Ray runs on the nodes of a cluster: the keeper of one reused process."""
+"""The actor that Ray runs on the nodes of a cluster, with one reused process."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class NodeReport:
 
 
 class Host:
-    """An actor that runs jobs in a process of its own, the same as on one machine, so that it can tell its end."""
+    """An actor that runs jobs in a process of its own, the same as on one machine, so that it can report its end."""
 
     def __init__(self, environment: Mapping[str, str], working: str) -> None:
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""What the trials of a study left, as plain records, for tables, statistics and reports."""
+"""The results of a study as records, for tables, statistics and reports."""
 
 from __future__ import annotations
 

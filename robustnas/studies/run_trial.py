@@ -22,8 +22,8 @@ from robustnas.runs.record import Run, read_genotype, read_json, write_json, wri
 from robustnas.runtime.csv_files import read_csv
 from robustnas.spaces import Genotype
 from robustnas.studies.results import PROGRESS, SCHEMA, higher_is_better
+from robustnas.studies.searchers import baseline_of
 from robustnas.studies.searchers.ledger import FILE as TRACE
-from robustnas.studies.searchers.registry import baseline_of
 from robustnas.studies.trial import Trial, training_of
 
 METRICS = scores("test")  # the score of a task, unless the study names another

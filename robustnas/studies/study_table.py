@@ -62,7 +62,7 @@ class StudyTable:
 
     def read(self) -> Table:
         """The table itself, read once in a process; refused where the column ``accuracy`` is missing."""
-        table = Table.once(self.file)
+        table = Table.read_cached(self.file)
         table.column(self.accuracy)
         return table
 

@@ -45,7 +45,7 @@ class Trial:
         score: Metric that counts, or ``None`` for the first of the test.
         arguments: Arguments of the baseline.
         table: The study's table of known accuracies.
-        fingerprint: A hash of all of it, which tells another configuration, see :mod:`robustnas.studies.configuration`.
+        fingerprint: A hash of the whole configuration, see :mod:`robustnas.studies.configuration`.
     """
 
     variant: str
@@ -94,16 +94,7 @@ class Trial:
 
 
 def training_of(evaluation: Mapping[str, Any], found: str | Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration that trains what a search found.
-
-    Args:
-        evaluation: The configuration of an evaluation, of whatever network.
-        found: A genotype, a file that holds it, or the folder of the run that found it; or ``class_path`` and
-            ``init_args`` of a network of another kind.
-
-    Returns:
-        The configuration.
-    """
+    """An evaluation's configuration for a genotype (text, file or folder), or a network with its ``class_path``."""
     model = evaluation["model"]
     network = model["init_args"]["architecture"]
     if isinstance(found, str):

@@ -1,4 +1,4 @@
-"""Tables of architectures as they lie on disk: CSV files, also gzipped, and Parquet files."""
+"""Read tables of architectures from CSV files, also gzipped, and Parquet files."""
 
 from __future__ import annotations
 

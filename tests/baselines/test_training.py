@@ -17,8 +17,7 @@ from robustnas.networks import ResNet
 from robustnas.networks.resnet import channels_for
 from robustnas.runs.record import Run
 from robustnas.spaces import Genotype, NASBench201, encode, random_genotype
-from robustnas.studies.searchers import RandomSearch
-from robustnas.studies.searchers.halving import SuccessiveHalving
+from robustnas.studies.searchers import RandomSearch, SuccessiveHalving
 from robustnas.studies.searchers.training import Report, Training
 
 RAY = importlib.util.find_spec("ray") is not None

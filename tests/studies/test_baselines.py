@@ -22,8 +22,7 @@ from robustnas.studies.configuration import configured, epochs_of
 from robustnas.studies.grid import trials_of
 from robustnas.studies.progress import where
 from robustnas.studies.results import read_results
-from robustnas.studies.searchers import halving
-from robustnas.studies.searchers.registry import baseline_of
+from robustnas.studies.searchers import baseline_of, halving
 from robustnas.studies.study import Study, read_study
 from robustnas.studies.trial import Trial
 

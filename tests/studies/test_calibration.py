@@ -23,7 +23,7 @@ from robustnas.reports.study.calibration import (
 )
 from robustnas.reports.study.study_data import RANDOM, StudyData
 from robustnas.statistics import separation
-from robustnas.studies.searchers.registry import BASELINES
+from robustnas.studies.searchers import BASELINES
 
 HIGH = (Metric("mine/sign", "a sign", worse="high"), "last")
 LOW = (Metric("mine/sign", "a sign", worse="low"), "last")

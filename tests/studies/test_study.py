@@ -123,7 +123,7 @@ WRONG: list[tuple[Any, str]] = [
     ({"variants": {"A": {"conf": "x"}}}, r"Expected `variants.A` to have a `config` and `options`, but got \{'conf'"),
     ({"variants": {"A": {"config": 3}}}, "Expected `variants.A.config` to be a YAML file or a list of them, but got"),
     ({"variants": {"A": {"options": [1]}}}, "Expected `variants.A.options` to be options with their values"),
-    ({"variants": {"A": {"options": {"run_dir": "x"}}}}, "to leave out `run_dir`, since each trial has a folder of its own"),
+    ({"variants": {"A": {"options": {"run_dir": "x"}}}}, "to leave out `run_dir`, since each trial has a folder"),
     ({"variants": ONE, "common": {"seed_everything": 3}}, "Expected `common` to leave out `seed_everything`, since"),
     ({"variants": ONE, "common": {"a.b": 3, "a": {"b": 4}}}, "each option once, but got `a.b` twice"),
     ({"variants": ONE, "seeds": []}, "Expected `seeds` to have at least one seed, but got none: a grid of zero trials"),

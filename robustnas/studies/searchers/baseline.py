@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from robustnas.spaces import Genotype
 from robustnas.studies.trial import Trial
@@ -14,13 +14,7 @@ from robustnas.studies.trial import Trial
 
 @dataclass(frozen=True)
 class Baseline(ABC):
-    """A way to find a network that a gradient search has to beat; its fields are whole numbers from 1.
-
-    Attributes:
-        searches: Whether it is a search by ``robustnas fit``, of the configuration that :meth:`search` gives.
-    """
-
-    searches: ClassVar[bool] = False
+    """A way to find a network that a gradient search has to beat; its fields are whole numbers from 1."""
 
     def __post_init__(self) -> None:
         for each in fields(self):
@@ -47,9 +41,9 @@ class Baseline(ABC):
             raise ValueError(f"Expected `evaluation` or `table` for {type(self).__name__}, but got neither.")
         return self
 
-    def search(self, search: Mapping[str, Any]) -> dict[str, Any]:
-        """Its configuration: by default that of the first variant, whose space and data it takes."""
-        return dict(search)
+    def search(self, variant: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Its configuration, made of that of the first variant, if it is a search by ``robustnas fit``."""
+        return None
 
     @property
     def trained(self) -> int:

@@ -117,17 +117,7 @@ class SuccessiveHalving(RandomSearch):
                 f"{num_architectures(space)}, but got {search.left}."
             )
         drawn = list(iter(search.ask, None))
-        ray = _ray()
-        joined = ray.is_initialized()
-        if not joined:
-            with OutsideAnyRun():  # Ray lets its workers import from the current folder first
-                ray.init()
-        with tempfile.TemporaryDirectory() as nowhere:
-            try:
-                results = self._tuner(drawn, train, gpus, Path(folder or nowhere)).fit()
-            finally:
-                if not joined:
-                    ray.shutdown()
+        results = self._trained(drawn, train, gpus, folder)
         reported = {result.config["genotype"]: result.metrics or {} for result in results}
         for genotype in drawn:
             metrics = reported.get(genotype.to_json(), {})
@@ -137,6 +127,20 @@ class SuccessiveHalving(RandomSearch):
             errors = [str(error).strip().splitlines()[-1] for error in results.errors if error] or ["no error"]
             raise ValueError(f"Expected trainings to report scores, but none did: {errors[0]}.")
         return search.trace
+
+    def _trained(self, drawn: list[Genotype], train: Train, gpus: float, folder: str | None) -> Any:
+        """What Ray Tune reports of the trainings, on the cluster that is joined or on one that is started for it."""
+        ray = _ray()
+        joined = ray.is_initialized()
+        if not joined:
+            with OutsideAnyRun():  # Ray lets its workers import from the current folder first
+                ray.init()
+        with tempfile.TemporaryDirectory() as nowhere:
+            try:
+                return self._tuner(drawn, train, gpus, Path(folder or nowhere)).fit()
+            finally:
+                if not joined:
+                    ray.shutdown()
 
     def _tuner(self, drawn: list[Genotype], train: Train, gpus: float, folder: Path) -> Any:
         from ray import tune

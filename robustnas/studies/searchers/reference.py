@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from robustnas.runs.record import Run
 from robustnas.spaces import CellSpace, Genotype, find_space, random_genotype
@@ -49,22 +49,20 @@ class RandomSharing(Baseline):
         samples: How many architectures are compared at the end.
     """
 
-    searches: ClassVar[bool] = True
-
     epochs: int | None = None
     samples: int = 100
 
     def planned(self, trial: Trial, epochs: int | None) -> RandomSharing:
         return replace(self, epochs=self.epochs or epochs)
 
-    def search(self, search: Mapping[str, Any]) -> dict[str, Any]:
-        given = search["model"]["init_args"]
+    def search(self, variant: Mapping[str, Any]) -> dict[str, Any]:
+        given = variant["model"]["init_args"]
         selection = {"class_path": "robustnas.strategies.BestOfSampled", "init_args": {"samples": self.samples}}
         shared = {name: given[name] for name in SHARED if name in given}
         model = {**shared, "batch_statistics": True, "selection": selection}
-        trainer = {**search["trainer"], **({"max_epochs": self.epochs} if self.epochs else {})}
+        trainer = {**variant["trainer"], **({"max_epochs": self.epochs} if self.epochs else {})}
         sharing = {"class_path": "robustnas.variants.RandomSharing", "init_args": model}
-        return {**search, "trainer": trainer, "model": sharing}
+        return {**variant, "trainer": trainer, "model": sharing}
 
     def find(self, trial: Trial, folder: Path) -> Genotype:
         from robustnas.cli.configuration import fit

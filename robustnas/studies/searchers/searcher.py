@@ -52,7 +52,7 @@ class Search:
 
     Attributes:
         proposed: Every architecture that was asked for.
-        trace: What was told.
+        trace: The observations that it was told.
 
     Raises:
         ValueError: If the searcher does not say how many architectures it evaluates, or the budget is not positive.
