@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from robustnas.runtime.paths import expand, find_config
 from robustnas.runtime.safe_yaml import read_yaml
-from robustnas.runtime.trust import is_trusted, own_sentence
+from robustnas.runtime.trust import is_trusted, own_message
 
 WORDS = ("checkpoint_every", "ckpt_path", "config", "data", "diagnostics", "model", "run", "seed_everything", "trainer")
 
@@ -135,7 +135,7 @@ def explain(message: str) -> str:
         A sentence that names the option, what was expected, and what came.
     """
     return (
-        own_sentence(message)
+        own_message(message)
         or _of_name(message)
         or _of_config(message)
         or _of_value(message)

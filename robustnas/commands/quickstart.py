@@ -15,7 +15,7 @@ from robustnas.cli.evaluation import Result, data_of, train_and_test
 from robustnas.commands.evaluate import print_results
 from robustnas.networks.resnet import channels_for
 from robustnas.runs.record import read_genotype
-from robustnas.runtime.launch import going_on
+from robustnas.runtime.launch import resume_command
 
 
 def main(arguments: list[str]) -> None:
@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> None:
     # Images of 8 x 8 gain nothing from threads, which on busy cores wait for one another: 70 times longer.
     torch.set_num_threads(1)
     try:
-        again = going_on(["quickstart"], "--run", str(root), "--seed", str(options.seed))
+        again = resume_command(["quickstart"], "--run", str(root), "--seed", str(options.seed))
         _compare(root, ["--seed_everything", str(options.seed), "--ckpt_path", "auto"], again)
     finally:
         torch.set_num_threads(threads)

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from robustnas.runs.record import Run
-from robustnas.runtime.atomic_files import clean
+from robustnas.runtime.atomic_files import remove_unfinished
 
 try:
     import fcntl
@@ -140,7 +140,7 @@ def held(folder: Path, option: str = "--run") -> Iterator[None]:
     path = folder / ".lock"
     descriptor = _locked(path, option)
     try:
-        clean(folder)
+        remove_unfinished(folder)
         yield
     finally:
         if descriptor is not None:

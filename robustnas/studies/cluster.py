@@ -10,7 +10,7 @@ import signal
 import socket
 from typing import Any
 
-from robustnas.runtime.module_path import OutsideAnyRun
+from robustnas.runtime.module_path import InRootFolder
 from robustnas.studies.pool import cores
 from robustnas.studies.worker import in_a_sentence
 
@@ -58,7 +58,7 @@ def join(address: str | None, cpus: float) -> None:
         quiet |= {"include_dashboard": False, "object_store_memory": STORE, "num_cpus": max(cores(), math.ceil(cpus))}
     try:
         _knock(address)
-        with OutsideAnyRun():  # Ray lets its workers import from the current folder first
+        with InRootFolder():  # Ray lets its workers import from the current folder first
             ray.init(address, **quiet)
     except (OSError, RuntimeError, ValueError) as error:
         raise ValueError(

@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
-from robustnas.runtime.module_path import OutsideAnyRun
+from robustnas.runtime.module_path import InRootFolder
 from robustnas.studies.engine import Job
 from robustnas.studies.worker import serve
 
@@ -50,7 +50,7 @@ class Process:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=serve, args=(theirs, self.environment, os.getcwd()))
-        with OutsideAnyRun():
+        with InRootFolder():
             self.process.start()
         theirs.close()  # so that its death closes the connection
         self.connection.send(job)
