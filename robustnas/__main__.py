@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from robustnas.commands import COMMANDS
-from robustnas.runtime.module_path import leave_current_folder
+from robustnas.runtime.module_path import remove_current_folder_from_path
 
 USAGE = """usage: robustnas COMMAND [OPTIONS]
 
@@ -42,11 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         OSError: If one is raised that gives no reason, likewise.
     """
     if arguments is None:  # the process is that of the command alone
-        leave_current_folder()
-    from robustnas.runtime.streams import unbroken
-    from robustnas.runtime.terminal import printable
+        remove_current_folder_from_path()
+    from robustnas.runtime.terminal import ignore_broken_pipes, printable
 
-    with printable(), unbroken() as streams:
+    with printable(), ignore_broken_pipes() as streams:
         return streams.status(_answer(list(sys.argv[1:] if arguments is None else arguments)))
 
 

@@ -1,4 +1,4 @@
-"""Environment variables, folders and machines on which nothing can run get one sentence."""
+"""Environment variables, folders and machines that prevent a run are refused in one sentence."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ ROWS: dict[str, tuple[Sequence[str], str]] = {
     ),
     "batch larger than the data": (
         [*SEARCH, "--data.batch_size=5000"],
-        "Expected `batch_size` to leave at least one full batch of the 86 samples of 'weights', but got 5000.",
+        "Expected `batch_size` to give at least one full batch of the 86 samples of 'weights', but got 5000.",
     ),
     "empty batches": ([*SEARCH, "--data.batch_size=0"], "Expected `batch_size` to be at least 1, but got 0."),
     "shares above one": (

@@ -188,7 +188,7 @@ DAMAGED: dict[str, tuple[Callable[[], str | None], str]] = {
     "a negative": (lambda: damaged(lambda data: data["rest"].update(flops=-1)), "ValueError: -1 is no cost"),
     "infinite": (
         lambda: damaged(lambda data: data["rest"].update(flops=1e999)),
-        "ValueError: Infinity, which is no number of JSON",
+        "ValueError: Infinity, which JSON does not allow",
     ),
     "a missing edge": (
         lambda: damaged(lambda data: data["kinds"]["cell"]["flops"].pop()),

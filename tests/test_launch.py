@@ -1,4 +1,4 @@
-"""Processes that torchrun, SLURM or Lightning starts are told apart, and fit the options of the command."""
+"""The launcher of a run (torchrun, SLURM, Lightning) is detected, and options that disagree with it are refused."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pytorch_lightning import Trainer
 from refusals import SEARCH, said
 
 from robustnas.__main__ import main
-from robustnas.runtime.launch import Launch, beside_others, check_launch, launched
+from robustnas.runtime.launch import Launcher, check_launch, find_launcher, is_one_of_several
 
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "8", "LOCAL_WORLD_SIZE": "4", "RANK": "5", "LOCAL_RANK": "1"}
 SLURM = {"SLURM_NTASKS": "8", "SLURM_NTASKS_PER_NODE": "4", "SLURM_JOB_NAME": "robustnas", "SLURM_PROCID": "5"}
@@ -38,28 +38,30 @@ def under(monkeypatch: pytest.MonkeyPatch, variables: Mapping[str, str]) -> None
     [
         ({}, None, False),
         (LIGHTNING, None, True),
-        (TORCHRUN, Launch("torchrun", 8, 4), True),
-        ({**SLURM, **TORCHRUN}, Launch("torchrun", 8, 4), True),  # torchrun inside a job, as Lightning decides too
-        (SLURM, Launch("SLURM", 8, 4), True),
-        (ONE, Launch("SLURM", 1, 1), False),
+        (TORCHRUN, Launcher("torchrun", 8, 4), True),
+        ({**SLURM, **TORCHRUN}, Launcher("torchrun", 8, 4), True),  # torchrun inside a job, as Lightning decides too
+        (SLURM, Launcher("SLURM", 8, 4), True),
+        (ONE, Launcher("SLURM", 1, 1), False),
         ({**SLURM, "SLURM_JOB_NAME": "interactive"}, None, False),
         ({**SLURM, "SLURM_JOB_NAME": "bash"}, None, False),
     ],
 )
 def test_who_started_the_processes(
-    variables: Mapping[str, str], found: Launch | None, others: bool, monkeypatch: pytest.MonkeyPatch
+    variables: Mapping[str, str], found: Launcher | None, others: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     under(monkeypatch, variables)
-    assert launched() == found
-    assert beside_others() is others
+    assert find_launcher() == found
+    assert is_one_of_several() is others
 
 
 def test_a_job_must_say_how_many_processes_a_machine_has(monkeypatch: pytest.MonkeyPatch) -> None:
     under(monkeypatch, {"SLURM_NTASKS": "8", "SLURM_JOB_NAME": "robustnas"})
     for on_each in ("", "4(x2)"):
         monkeypatch.setenv("SLURM_NTASKS_PER_NODE", on_each)
-        with pytest.raises(ValueError, match=r"^Expected the job to say `--ntasks-per-node`, .* only `--ntasks=8`\.$"):
-            launched()
+        with pytest.raises(
+            ValueError, match=r"^Expected the SLURM job to set `--ntasks-per-node`, .* only `--ntasks=8`\.$"
+        ):
+            find_launcher()
 
 
 @pytest.mark.parametrize("variables", [TORCHRUN, SLURM], ids=["torchrun", "SLURM"])

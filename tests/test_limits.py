@@ -1,4 +1,4 @@
-"""Sizes that no machine has memory or time for are refused by name, with the limit, before anything is made of them."""
+"""Sizes beyond the memory or time of any machine are refused by name, with the limit, before anything is built."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ OPTIONS: dict[str, tuple[list[str], str]] = {
         ["fit", *MODEL, "--data=ImageFolder", "--data.root=.", f"--data.image_size={BILLION}", *QUIET],
         "Expected `image_size` to be at most 4096, but got 1000000000.",
     ),
-    "batch_size": ([*SEARCH, f"--data.batch_size={BILLION}"], "Expected `batch_size` to leave at least one full batch"),
-    "devices": ([*SEARCH, f"--trainer.devices={BILLION}"], "Expected `--trainer.devices` to mean at most 16,384"),
+    "batch_size": ([*SEARCH, f"--data.batch_size={BILLION}"], "Expected `batch_size` to give at least one full batch"),
+    "devices": ([*SEARCH, f"--trainer.devices={BILLION}"], "Expected `--trainer.devices` to start at most 16,384"),
     "profile --batch": (["profile", "-c", "x", f"--batch={BILLION}"], "Expected `--batch` to be from 1 to 65,536, but"),
     "profile --repeats": (
         ["profile", "-c", "x", f"--repeats={BILLION}"],

@@ -217,8 +217,8 @@ def test_what_is_typed_is_trusted_but_file_names_are_not(tmp_path: Path, monkeyp
     ]
     words += ["--trainer.callbacks+=[{class_path: own.Callback}]", "--data.train=theirs.yaml", "--model.x=os.system"]
     with trust.trusting(words):
-        assert set(trust.allowed()) - set(trust.OWN) == {"mine", "a", "own"}
-    assert set(trust.allowed()) == set(trust.OWN)
+        assert set(trust.allowed()) - set(trust.LIBRARIES) == {"mine", "a", "own"}
+    assert set(trust.allowed()) == set(trust.LIBRARIES)
 
 
 def test_the_settings_of_the_parser_are_put_back(good: Path) -> None:
@@ -227,7 +227,7 @@ def test_the_settings_of_the_parser_are_put_back(good: Path) -> None:
     assert jsonargparse._common.parsing_settings == before
 
 
-@pytest.mark.parametrize("path", ["...", "..", ".evil", "evil..SPACE", "a-b.SPACE", "evil."])
+@pytest.mark.parametrize("path", ["...", "evil..SPACE", "a-b.SPACE"])
 def test_no_trust_is_advised_that_would_be_refused(path: str) -> None:
     assert trust.refusal(path) == f"Expected an import path, such as my_space.SPACE, but got {path!r}."
 
@@ -264,7 +264,7 @@ def test_what_is_trusted_is_found_in_the_current_folder_and_shadows_nothing(
 
 def test_a_package_that_may_not_be_installed_is_not_trusted() -> None:
     """`lightning` is another distribution than the `pytorch-lightning` that this one requires."""
-    for name in trust.OWN:
+    for name in trust.LIBRARIES:
         assert importlib.util.find_spec(name) is not None
     assert not trust.is_trusted("lightning.S")
 

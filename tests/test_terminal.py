@@ -1,4 +1,4 @@
-"""What is printed arrives on every terminal, and errors say one line of letters."""
+"""Output is printable in every encoding, and error messages are one line without control characters."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from robustnas.analysis.history import Array
-from robustnas.runtime.safe_files import LARGEST, load_checkpoint, read_arrays
+from robustnas.runtime.safe_files import MAX_BYTES, load_checkpoint, read_arrays
 from robustnas.runtime.text_files import read_bytes
 from robustnas.spaces import SearchSpace
 
@@ -81,7 +81,7 @@ def _plain(content: Any) -> Any:
         if count > VALUES:
             raise ValueError(f"it holds more than {VALUES:,} values")
         if isinstance(value, torch.Tensor):
-            if value.numel() * 8 > LARGEST:
+            if value.numel() * 8 > MAX_BYTES:
                 raise ValueError(f"a tensor of shape {list(value.shape)} is larger than any history")
             return value.detach().to(torch.float64).numpy()
         if isinstance(value, Mapping):

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from robustnas.runtime.paths import expand, find_config
 from robustnas.runtime.safe_yaml import read_yaml
-from robustnas.runtime.trust import is_trusted, own_sentence
+from robustnas.runtime.trust import is_trusted, own_message
 
 OPTIONS = (
     "checkpoint_every", "ckpt_path", "config", "data", "diagnostics", "matmul_precision", "model", "run-dir",
@@ -118,7 +118,7 @@ def check_linked(module: type, argument: str, given: object, read: object) -> No
 def explain(message: str) -> str:
     """One sentence for an error of the argument parser: the option, what was expected, and what came."""
     return (
-        own_sentence(message)
+        own_message(message)
         or _of_name(message)
         or _of_config(message)
         or _of_value(message)

@@ -26,11 +26,11 @@ from robustnas.data import ImageData
 from robustnas.runs.run_lock import held, new_folder, starting_point
 from robustnas.runtime.atomic_files import write_text
 from robustnas.runtime.environment import check_variables
-from robustnas.runtime.launch import beside_others, check_launch, going_on, processes
+from robustnas.runtime.launch import check_launch, count_processes, is_one_of_several, resume_command
 from robustnas.runtime.paths import expand
 from robustnas.runtime.precision import Matmul, matmul_precision
 from robustnas.runtime.safe_files import check_numbers
-from robustnas.runtime.trust import only_trusted, own_sentence
+from robustnas.runtime.trust import only_trusted, own_message
 from robustnas.training import SearchModule
 from robustnas.training.changes import options_of
 from robustnas.training.checks import check_fit, check_precision, check_trainer
@@ -116,7 +116,7 @@ class RobustCLI(LightningCLI):
             raise CommandLineError(f"Expected `trainer` to be options with their values, but got {config.trainer}.")
         check_numbers({name: value for name, value in config.as_dict().items() if name != "config"})
         check_precision(config.trainer.precision)
-        check_launch(processes(config.trainer), int(config.trainer.num_nodes))
+        check_launch(count_processes(config.trainer), int(config.trainer.num_nodes))
         self.precision.enter_context(matmul_precision(config.matmul_precision))
         for name, option in (("run_dir", "--run-dir"), ("ckpt_path", "--ckpt_path")):
             if config.get(name):
@@ -137,7 +137,7 @@ class RobustCLI(LightningCLI):
             raise ValueError(f"Expected `--ckpt_path` to be a checkpoint, but there is no file {self.checkpoint}.")
         if fitting:
             arguments = self.arguments or ["fit", "-c", str(self.folder / "config.yaml")]
-            again = self.again or going_on(arguments, "--run-dir", str(self.folder), "--ckpt_path", "last")
+            again = self.again or resume_command(arguments, "--run-dir", str(self.folder), "--ckpt_path", "last")
             saver = LastCheckpoint(self.folder, config.checkpoint_every, again, self.again is not None)
             self.trainer_defaults["callbacks"] = [saver, *self.callbacks]
         else:
@@ -188,7 +188,7 @@ class RobustCLI(LightningCLI):
         plugins = plugins if isinstance(plugins, list) else [plugins]
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             kwargs.setdefault("plugins", [*plugins, WholeCheckpoints()])
-        if isinstance(self.model, SearchModule) and config.strategy == "auto" and processes(config) > 1:
+        if isinstance(self.model, SearchModule) and config.strategy == "auto" and count_processes(config) > 1:
             kwargs.setdefault("strategy", "flat")
         try:
             return super().instantiate_trainer(**kwargs)
@@ -243,7 +243,7 @@ def main(arguments: list[str] | Mapping[str, Any], **options: Any) -> RobustCLI:
     except ArgumentError as error:
         raise CommandLineError(explain(str(error))) from error
     except ValueError as error:
-        own = own_sentence(str(error))
+        own = own_message(str(error))
         if own is None and "Does not validate against any of the Union" in str(error):  # while the classes are built
             raise CommandLineError(explain(str(error))) from error
         kind = CommandLineError if isinstance(error, CommandLineError) else ValueError
@@ -281,7 +281,7 @@ class SaveConfig(SaveConfigCallback):
 
 
 def _new_folder(config: Any) -> str:
-    if beside_others() or int(config.trainer.num_nodes) > 1:
+    if is_one_of_several() or int(config.trainer.num_nodes) > 1:
         raise ValueError("Expected `--run-dir` to name the folder of a run of many processes, but got none.")
     return str(
         new_folder("-".join(str(config[part].class_path).rpartition(".")[2].lower() for part in ("model", "data")))
@@ -291,5 +291,5 @@ def _new_folder(config: Any) -> str:
 def _of_trainer(error: Exception) -> ValueError:
     says = " ".join(str(error).split())
     return ValueError(
-        own_sentence(says) or f"Expected `trainer` to be one that can run here, but Lightning says: {says}"
+        own_message(says) or f"Expected `trainer` to be one that can run here, but Lightning says: {says}"
     )

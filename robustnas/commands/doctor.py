@@ -20,7 +20,7 @@ from robustnas.runtime.environment import (
     accelerators,
     environment,
     memory,
-    missing,
+    missing_packages,
     usable_cores,
     versions,
 )
@@ -96,7 +96,7 @@ def examine() -> dict[str, Any]:
         "memory": memory(),
         "disk": _disk(),
         "accelerators": devices,
-        "extras": {extra: missing(extra) for extra in EXTRAS},
+        "extras": {extra: missing_packages(extra) for extra in EXTRAS},
     }
     errors += [sentence for name in TESTED if (sentence := _too_old(name, facts["versions"][name]))]
     return {**facts, "warnings": list(_warnings(facts)), "errors": errors}

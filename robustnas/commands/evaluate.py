@@ -13,7 +13,7 @@ from robustnas.analysis.registry import find
 from robustnas.cli.errors import Parser, path_option
 from robustnas.cli.evaluation import Result, data_of, recipe_of, section_of, train_and_test
 from robustnas.runs.record import read_genotype
-from robustnas.runtime.launch import going_on
+from robustnas.runtime.launch import resume_command
 
 
 def parser() -> Parser:
@@ -53,7 +53,7 @@ def main(arguments: list[str]) -> None:
     architecture = "--model.init_args.architecture.init_args"
     words = ["-c", config, f"{architecture}.genotype", str(folder), f"{architecture}.space", space]
     words += ["--data", json.dumps(data_of(folder)), "--run-dir", options.run_dir or str(folder / "evaluation")]
-    result = train_and_test("found", [*words, *rest], going_on(arguments, "--ckpt_path", "last"))
+    result = train_and_test("found", [*words, *rest], resume_command(arguments, "--ckpt_path", "last"))
     print_results([result])
     print(f"Run: {result.folder}")
 

@@ -11,13 +11,13 @@ from robustnas.cli.errors import Parser, path_option
 from robustnas.cost import UNITS, CostTable, Measure, Profiler
 from robustnas.plotting.cell_layout import label_of
 from robustnas.runs.record import environment, write_json
-from robustnas.runtime.environment import THREADS
+from robustnas.runtime.environment import MAX_THREADS
 from robustnas.spaces import SearchSpace
 from robustnas.training import SearchModule
 
 SIZES = ("channels", "layers", "cells", "num_classes", "stem")
 # Images of a batch that no device holds; timed runs whose median no longer changes; more cores than machines have.
-LIMITS = {"batch": 2**16, "repeats": 10_000, "threads": THREADS}
+LIMITS = {"batch": 2**16, "repeats": 10_000, "threads": MAX_THREADS}
 
 
 def parser() -> Parser:

@@ -16,7 +16,7 @@ from robustnas.commands.evaluate import print_results
 from robustnas.networks.resnet import channels_for
 from robustnas.runs.record import read_genotype
 from robustnas.runs.run_lock import new_folder
-from robustnas.runtime.launch import going_on
+from robustnas.runtime.launch import resume_command
 
 
 def parser() -> Parser:
@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> None:
     # Images of 8 x 8 gain nothing from threads, which on busy cores wait for one another: 70 times longer.
     torch.set_num_threads(1)
     try:
-        again = going_on(["quickstart"], "--run-dir", str(root), "--seed", str(options.seed))
+        again = resume_command(["quickstart"], "--run-dir", str(root), "--seed", str(options.seed))
         _compare(root, ["--seed_everything", str(options.seed), "--ckpt_path", "auto"], again)
     finally:
         torch.set_num_threads(threads)

@@ -13,7 +13,7 @@ from robustnas.cli.errors import Parser, explain, path_option
 from robustnas.cli.evaluation import data_of
 from robustnas.plotting.cells import save_drawing
 from robustnas.runs.record import Run, write_text
-from robustnas.runtime.launch import going_on
+from robustnas.runtime.launch import resume_command
 from robustnas.runtime.safe_files import load_checkpoint
 from robustnas.runtime.trust import only_trusted
 from robustnas.spaces import Genotype
@@ -66,7 +66,7 @@ def main(arguments: list[str]) -> None:
     if folder.resolve() == source.parent.resolve():
         raise ValueError(f"Expected `--run-dir` to be another folder than that of the search, but got {folder}.")
     if selection.epochs(module.space):
-        genotype = _train_on(source, folder, module, selection, rest, going_on(arguments))
+        genotype = _train_on(source, folder, module, selection, rest, resume_command(arguments))
     else:
         if rest:
             raise ValueError(

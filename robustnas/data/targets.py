@@ -1,4 +1,4 @@
-"""Columns of a table to the targets of a task."""
+"""Conversion of table columns to targets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NO_NUMBER = ("nan", "na", "n/a", "none", "null", "<na>")
 
 
 class Targets(NamedTuple):
-    """``values`` in the form :class:`~robustnas.data.images.Images` takes, and the ``names`` of the outputs."""
+    """``values`` as in :class:`~robustnas.data.images.Images`, and the ``names`` of the outputs."""
 
     values: Tensor
     names: tuple[str, ...]
@@ -32,22 +32,22 @@ def encode_targets(
     names: tuple[str, ...] | None = None,
     classes: tuple[str, ...] | None = None,
 ) -> Targets:
-    """Read the targets of a task from the columns that hold them.
+    """Convert table columns to the targets of a task.
 
-    A class is known by its text. Whole numbers are indices of ``names`` where there are names, and names themselves
-    otherwise, as are whole floats, which pandas makes of a column of integers with a gap.
+    Integers are indices of ``names`` if there are names, and class names themselves otherwise, as are integral floats,
+    which pandas makes of a column of integers with a missing value.
 
     Args:
-        columns: Values by name of the column. Classification takes one column of class indices or class names; the
-            other tasks one column for each output, or one column of lists.
+        columns: Values by column name. Classification takes one column of class indices or class names; the other tasks
+            one column for each output, or one column of lists.
         task: The task.
-        source: Where the columns come from, for messages.
-        names: What class indices stand for, where that is known.
-        classes: The classes to use, such as those of the training part. By default these are ``names``, or else the
-            distinct values, in the order of the numbers if all are whole numbers, or of the alphabet.
+        source: Origin of the columns, for messages.
+        names: Names of the class indices, if known.
+        classes: The classes to use, such as those of the training part; by default ``names``, or the distinct values,
+            sorted as numbers if all are integers.
 
     Returns:
-        Targets and names. Multilabel and regression targets are ``[samples, outputs]``, also for one output.
+        Targets, ``[samples, outputs]`` for multilabel and regression, and names.
 
     Raises:
         ValueError: If there are no rows, or a value is missing or has a type the task cannot use.
@@ -116,7 +116,7 @@ def _class_text(value: Any, row: int, where: str, names: tuple[str, ...] | None)
 
 
 def _without_decimals(texts: list[str]) -> list[str]:
-    """Texts such as 3.0 as whole numbers, where all are such."""
+    """Texts such as 3.0 as integers, if all are such."""
     if all(re.fullmatch(r"\d+\.0+", text) for text in texts):
         return [text.partition(".")[0] for text in texts]
     return texts

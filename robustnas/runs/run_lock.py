@@ -18,7 +18,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from robustnas.runs.record import Run
-from robustnas.runtime.atomic_files import clean
+from robustnas.runtime.atomic_files import remove_unfinished
 
 WITHOUT_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP}  # errors of network file systems without locks
 PREVIOUS = "previous.ckpt"
@@ -166,7 +166,7 @@ def held(folder: Path, option: str = "--run-dir") -> Iterator[None]:
         if error.errno not in WITHOUT_LOCKS:
             raise
     try:
-        clean(folder)
+        remove_unfinished(folder)
         yield
     finally:
         if lock.is_locked:

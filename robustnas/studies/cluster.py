@@ -11,7 +11,7 @@ import socket
 from typing import Any
 
 from robustnas.runtime.environment import usable_cores
-from robustnas.runtime.module_path import OutsideAnyRun
+from robustnas.runtime.module_path import InRootFolder
 from robustnas.studies.process import one_sentence
 
 STORE = 100 * 2**20  # bytes; jobs and results are a few kilobytes, and Ray would take a third of the memory
@@ -47,7 +47,7 @@ def join(address: str | None, cpus: float) -> None:
         }
     try:
         _knock(address)
-        with OutsideAnyRun():  # Ray lets its workers import from the current folder first
+        with InRootFolder():  # Ray lets its workers import from the current folder first
             ray.init(address, **quiet)
     except (OSError, RuntimeError, ValueError) as error:
         raise ValueError(

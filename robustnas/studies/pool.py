@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from robustnas.runtime.environment import THREADS, usable_cores
+from robustnas.runtime.environment import MAX_THREADS, usable_cores
 from robustnas.studies.engine import Engine, Event, Job, event_of
 from robustnas.studies.process import Process, ready, stop, thread_variables
 
@@ -65,7 +65,7 @@ def pool_of(gpus: Sequence[str], workers: int | None, threads: int | None, runs_
     for name, number in (("workers", workers), ("threads", threads), ("runs-per-gpu", runs_per_gpu)):
         if number is not None and number < 1:
             raise ValueError(f"Expected `--{name}` to be 1 or larger, but got {number}.")
-        if number is not None and number > THREADS:
-            raise ValueError(f"Expected `--{name}` to be at most {THREADS}, but got {number}.")
+        if number is not None and number > MAX_THREADS:
+            raise ValueError(f"Expected `--{name}` to be at most {MAX_THREADS}, but got {number}.")
     count = workers or (len(gpus) * runs_per_gpu if gpus else max(1, usable_cores() // (threads or 1)))
     return Pool(count, threads or (max(1, usable_cores() // count) if gpus else 1), tuple(gpus))

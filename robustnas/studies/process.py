@@ -19,7 +19,7 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
-from robustnas.runtime.module_path import OutsideAnyRun
+from robustnas.runtime.module_path import InRootFolder
 from robustnas.studies.engine import Job
 
 
@@ -44,7 +44,7 @@ class Process:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=serve, args=(theirs, self.environment, os.getcwd()))
-        with OutsideAnyRun():
+        with InRootFolder():
             self.process.start()
         theirs.close()  # so that its death closes the connection
         self.connection.send(job)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import robustnas
-from robustnas.runtime.module_path import leave_current_folder
+from robustnas.runtime.module_path import remove_current_folder_from_path
 from robustnas.studies.engine import Job
 from robustnas.studies.process import Process, stop
 
@@ -49,7 +49,7 @@ class Host:
     def __init__(self, environment: Mapping[str, str], working: str) -> None:
         with contextlib.suppress(OSError):
             os.chdir(working)
-        leave_current_folder()
+        remove_current_folder_from_path()
         self._process = Process(environment)
 
     def report(self, mark: Mark | None) -> NodeReport:

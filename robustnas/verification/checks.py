@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from robustnas.cli import lightning_cli
-from robustnas.runtime.launch import processes
+from robustnas.runtime.launch import count_processes
 from robustnas.training import SearchModule
 from robustnas.training.checks import check_precision
 from robustnas.verification.attempt import attempt
@@ -59,7 +59,7 @@ def describe(words: Sequence[str], folder: Path) -> Subject:
     check_precision(config.precision)
     precision = "32-true" if config.precision is None else config.precision
     gpu = config.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
-    devices = processes(config)
+    devices = count_processes(config)
     return Subject(
         described.model, described.datamodule, precision, "gpu" if gpu else "cpu", devices, list(words), folder
     )

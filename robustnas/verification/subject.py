@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from robustnas.data import Batch, ImageData
 from robustnas.data.images import Images
-from robustnas.data.splits import Role
+from robustnas.data.roles import Role
 from robustnas.networks import PartialChannels
 from robustnas.networks.cell import Cell
 from robustnas.strategies import LargestDrop

@@ -1,3 +1,5 @@
+"""Batches follow from seed, stream, epoch and process alone, and resume exactly."""
+
 from __future__ import annotations
 
 import pytest
@@ -120,7 +122,7 @@ def test_evaluation_sees_each_sample_once_over_all_processes(count, world_size):
     assert all(len(list(one)) == len(one) for one in loaders)
 
 
-@pytest.mark.parametrize("consumed", range(13))
+@pytest.mark.parametrize("consumed", [0, 1, 4, 5, 7, 12])
 def test_a_loaded_state_continues_where_the_other_stood(consumed):
     """Batches are counted over passes: 13 reach into the third pass of 5."""
 

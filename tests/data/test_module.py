@@ -1,3 +1,5 @@
+"""The data module gives each stream its roles, prepares batches and never trains on the test role."""
+
 from __future__ import annotations
 
 import json

@@ -1,4 +1,4 @@
-"""Folders that hold the parts of a data set, what is left out of them, and the roles that parts become."""
+"""Folders of parts are recognised, skipped files are counted, and each part becomes its role."""
 
 from __future__ import annotations
 
@@ -19,9 +19,14 @@ def fill(root, *folders, each=2):
     return each * len(folders)
 
 
-@pytest.mark.parametrize("train", ["train", "Train", "TRAINING", "trains"])
 @pytest.mark.parametrize(
-    ("other", "role"), [("Test", "test"), ("testing", "test"), ("VALID", "selection"), ("vals", "selection")]
+    ("train", "other", "role"),
+    [
+        ("train", "Test", "test"),
+        ("Train", "testing", "test"),
+        ("TRAINING", "VALID", "selection"),
+        ("trains", "vals", "selection"),
+    ],
 )
 def test_parts_are_known_by_their_usual_names(tmp_path, train, other, role):
     fill(tmp_path, f"{train}/a", f"{train}/b", f"{other}/b", each=6)

@@ -1,4 +1,4 @@
-"""Labels as other tools write them."""
+"""Labels as other tools write them become the same targets, or are refused by row."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from robustnas.runtime.module_path import OutsideAnyRun, leave_current_folder
+from robustnas.runtime.module_path import InRootFolder, remove_current_folder_from_path
 from robustnas.runtime.trust import VARIABLE
 from robustnas.spaces import Genotype, SearchSpace, find_space, num_architectures
 from robustnas.studies.searchers.ledger import Ledger
@@ -133,7 +133,7 @@ class SuccessiveHalving(RandomSearch):
         ray = _ray()
         joined = ray.is_initialized()
         if not joined:
-            with OutsideAnyRun():  # Ray lets its workers import from the current folder first
+            with InRootFolder():  # Ray lets its workers import from the current folder first
                 ray.init()
         with tempfile.TemporaryDirectory() as nowhere:
             try:
@@ -151,7 +151,7 @@ class SuccessiveHalving(RandomSearch):
         def trainable(config: dict[str, Any]) -> None:
             os.environ[VARIABLE] = trusted
             os.chdir(working)  # Ray Tune gives each training a folder of its own
-            leave_current_folder()
+            remove_current_folder_from_path()
             report = lambda epoch, score: tune.report({"epoch": epoch, "score": score})  # noqa: E731
             train(Genotype.from_json(config["genotype"]), epochs, report)
 

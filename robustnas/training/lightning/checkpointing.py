@@ -11,7 +11,7 @@ from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 
-from robustnas.runtime.atomic_files import keep, writing
+from robustnas.runtime.atomic_files import keep_copy, open_atomically
 from robustnas.runtime.safe_files import load_checkpoint
 from robustnas.training.changes import Options, changes_of
 from robustnas.training.description import KEY
@@ -36,10 +36,10 @@ class WholeCheckpoints(TorchCheckpointIO):
             super().save_checkpoint(checkpoint, path, storage_options)
             return
         path = Path(path)
-        with writing(path) as file:
+        with open_atomically(path) as file:
             torch.save(checkpoint, file)
             if path.name == LAST and path.resolve() in self._good:  # a damaged one must not replace the one before
-                keep(path, PREVIOUS)
+                keep_copy(path, PREVIOUS)
         self._good.add(path.resolve())
 
     def load_checkpoint(self, path: Any, *args: Any, **options: Any) -> dict[str, Any]:

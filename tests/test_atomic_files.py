@@ -1,4 +1,4 @@
-"""A file is the old one or the new one, whole, whenever its writer is killed."""
+"""After a kill at any time a file has its old content or its new content."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from robustnas.runtime import atomic_files
-from robustnas.runtime.atomic_files import clean, keep, write_bytes, writing
+from robustnas.runtime.atomic_files import keep_copy, open_atomically, remove_unfinished, write_bytes
 
 OLD, NEW = b"old" * 50_000, b"new" * 70_000
 STAGES = ("open", "write", "flush", "fsync", "replace", "link", "done")
@@ -36,7 +36,7 @@ def write_and_die(path: Path, stage: str) -> None:
         setattr(atomic_files.os, stage, die)
     if stage == "open":
         atomic_files.secrets.token_hex = die
-    with writing(path) as file:
+    with open_atomically(path) as file:
         file.write(NEW[:100_000])
         if stage == "write":
             die()
@@ -44,7 +44,7 @@ def write_and_die(path: Path, stage: str) -> None:
         if stage == "flush":
             file.flush()
             die()
-        keep(path, "before")
+        keep_copy(path, "before")
     if stage == "done":
         die()
 
@@ -60,7 +60,7 @@ def test_a_kill_at_any_stage_leaves_the_old_file_or_the_new(tmp_path: Path, stag
     hidden = [file for file in tmp_path.iterdir() if file.name not in ("file", "before")]
     assert all(file.name.startswith(".") and file.name.endswith(".tmp") for file in hidden)
     assert bool(hidden) == (stage not in ("open", "done"))
-    clean(tmp_path)
+    remove_unfinished(tmp_path)
     assert {file.name for file in tmp_path.iterdir()} <= {"file", "before"}
     write_bytes(path, NEW)
     assert path.read_bytes() == NEW
@@ -68,17 +68,17 @@ def test_a_kill_at_any_stage_leaves_the_old_file_or_the_new(tmp_path: Path, stag
 
 def test_what_is_kept_stays_when_the_file_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "file"
-    keep(path, "before")  # nothing there yet
+    keep_copy(path, "before")  # nothing there yet
     assert list(tmp_path.iterdir()) == []
     for number in range(3):
-        keep(path, "before")
+        keep_copy(path, "before")
         write_bytes(path, str(number).encode())
     assert ((tmp_path / "before").read_bytes(), path.read_bytes()) == (b"1", b"2")
     for _ in range(2):  # two names of one file
-        keep(path, "before")
+        keep_copy(path, "before")
     monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError("no links here")))
     write_bytes(path, b"3")
-    keep(path, "before")
+    keep_copy(path, "before")
     assert (tmp_path / "before").read_bytes() == b"3"
     assert sorted(file.name for file in tmp_path.iterdir()) == ["before", "file"]
 
@@ -86,9 +86,9 @@ def test_what_is_kept_stays_when_the_file_is_replaced(tmp_path: Path, monkeypatc
 def test_only_unfinished_files_are_cleaned_and_young_ones_if_asked(tmp_path: Path) -> None:
     for name in (".lock", "a.tmp", ".file.12345678.tmp", "alpha/.epoch_0001.npz.12345678.tmp"):
         write_bytes(tmp_path / name, b"")
-    clean(tmp_path, age=3600)
+    remove_unfinished(tmp_path, age=3600)
     assert len(list(tmp_path.rglob("*.tmp"))) == 3
-    clean(tmp_path)
+    remove_unfinished(tmp_path)
     assert sorted(file.name for file in tmp_path.rglob("*") if file.is_file()) == [".lock", "a.tmp"]
 
 
