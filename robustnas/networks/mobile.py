@@ -155,7 +155,7 @@ class MobileSkeleton(Skeleton, name="mobile"):
     ) -> tuple[Tensor, Tensor | None]:
         self.check(images)
         x = self.first(State(self.stem(images)), (0,), None)
-        for k, block in enumerate(self.cells):
+        for k, block in enumerate(self.ordered_cells()):
             x = self.run(block, (x,), None if weights is None else weights[k], drop_path)
         return self.classifier(self.mix(x).mean(dim=(2, 3))), None
 

@@ -165,7 +165,7 @@ class DARTSSkeleton(Skeleton, name="darts"):
         if hasattr(self, "stem1"):
             s1 = self.stem1(s0)
         auxiliary = None
-        for k, cell in enumerate(self.cells):
+        for k, cell in enumerate(self.ordered_cells()):
             s0, s1 = s1, self.run(cell, (s0, s1), None if weights is None else weights[k], drop_path)
             if k == self.auxiliary_at and self.training:
                 auxiliary = self.auxiliary(s1)
@@ -213,10 +213,10 @@ class NASBench201Skeleton(Skeleton, name="nasbench201"):
     def features(self, images: Tensor, weights: Sequence[MixtureWeights] | None, drop_path: float = 0.0) -> Tensor:
         """Pooled features before the classifier, ``[batch, 4 * channels]``."""
         self.check(images)
-        x = self.stem(images)
+        x, cells = self.stem(images), iter(self.ordered_cells())
         of_cells: Iterator[MixtureWeights | None] = iter(weights) if weights is not None else repeat(None)
         for k in map(str, range(len(self.cells) + len(self.res))):
-            x = self.res[k](x) if k in self.res else self.run(self.cells[k], (x,), next(of_cells), drop_path)
+            x = self.res[k](x) if k in self.res else self.run(next(cells), (x,), next(of_cells), drop_path)
         features: Tensor = F.relu(self.lastact.bn(x)).mean(dim=(2, 3))  # type: ignore[operator]
         return features
 

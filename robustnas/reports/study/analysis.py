@@ -18,8 +18,8 @@ from robustnas.statistics import (
     compare,
     holm,
     match,
-    note,
     pairs_needed,
+    power_note,
     profile,
     rank,
     relative_improvement,
@@ -131,7 +131,7 @@ def family(study: StudyData, task: Task, reference: Entry, others: Sequence[Entr
     power = None
     if spread:
         deviation = math.sqrt(fmean(value**2 for value in spread)) * study.metric(task).scale
-        power = note(deviation, min(result.n for result in results.values()))
+        power = power_note(deviation, min(result.n for result in results.values()))
     return Family(reference, comparisons, tuple(alone), power, pairs_needed(ALPHA, max(len(results), 1)))
 
 
