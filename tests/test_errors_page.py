@@ -12,7 +12,7 @@ import test_bad_environment
 import test_bad_files
 import test_bad_input
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "errors.md"
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "reference" / "errors.md"
 HEAD = """# What is refused, and in which words
 
 Each of these inputs gets one sentence, before anything is trained; here is how it begins. The tests of bad input hold
