@@ -14,7 +14,7 @@ import robustnas
 
 project = "robustnas"
 author = "the authors of robustnas"
-copyright = author  # noqa: A001 - the name that Sphinx reads
+copyright = author
 version = release = robustnas.__version__
 
 extensions = [

@@ -1,4 +1,4 @@
-"""Pages made from the code at every build: API by room, options of the commands, configuration keys, picture of rooms."""
+"""Pages made from the code at every build: API by room, options of commands, configuration keys, picture of rooms."""
 
 from __future__ import annotations
 
@@ -44,8 +44,9 @@ def pages() -> Iterator[tuple[str, str]]:
 
 API = """# API
 
-One page a room, from the docstrings. Rooms are listed from the lowest floor up: a room imports only from rooms before it.
-The names that a package exports, such as `robustnas.spaces.DARTS`, are documented at the module that defines them.
+One page a room, from the docstrings. Rooms are listed from the lowest floor up: a room imports only from rooms of lower
+floors. The names that a package exports, such as `robustnas.spaces.DARTS`, are documented at the module that defines
+them.
 
 ```{{toctree}}
 :maxdepth: 1
@@ -97,14 +98,16 @@ def parser_of(command: str) -> Any:
         raise Captured(parser)
 
     main = importlib.import_module(importlib.import_module("robustnas.__main__").COMMANDS[command][0]).main
-    with mock.patch.multiple(argparse.ArgumentParser, parse_args=capture, parse_known_args=capture):
-        with mock.patch.object(jsonargparse.ArgumentParser, "parse_args", capture):
-            try:
-                main([command])
-            except Captured as captured:
-                found = captured.parser
-            else:
-                raise ValueError(f"Expected the command {command!r} to parse its options, but it parsed none.")
+    with (
+        mock.patch.multiple(argparse.ArgumentParser, parse_args=capture, parse_known_args=capture),
+        mock.patch.object(jsonargparse.ArgumentParser, "parse_args", capture),
+    ):
+        try:
+            main([command])
+        except Captured as captured:
+            found = captured.parser
+        else:
+            raise ValueError(f"Expected the command {command!r} to parse its options, but it parsed none.")
     if found.__class__.__module__.startswith("robustnas"):
         return found
     return found._subcommands_action._name_parser_map[command]
@@ -183,10 +186,10 @@ def configuration_page() -> str:
 
 CONFIGURATION = """# Configuration keys
 
-Generated from the signatures and docstrings. A key of a class `C` is `C`'s `init_args` in YAML, and an option on the command
-line: `model: {class_path: DARTS, init_args: {channels: 8}}` is `--model DARTS --model.channels 8`. Keys of `trainer` are those
-of Lightning's [Trainer](https://lightning.ai/docs/pytorch/stable/common/trainer.html). A part is given by its class, and its
-arguments follow: `--model.relaxation GumbelOneHot --model.relaxation.tau_start 5`.
+Generated from the signatures and docstrings. A key of a class is one of its `init_args` in YAML, and an option on the
+command line: `model: {class_path: DARTS, init_args: {channels: 8}}` is `--model DARTS --model.channels 8`. Keys of
+`trainer` are those of Lightning's [Trainer](https://lightning.ai/docs/pytorch/stable/common/trainer.html). A part is
+given by its class, and its arguments follow: `--model.relaxation GumbelOneHot --model.relaxation.tau_start 5`.
 """
 
 
@@ -194,9 +197,9 @@ def parts(package: Any) -> Iterator[tuple[str, Any]]:
     """Final classes of a package that subclass an abstract one of it: answers to a question of the search."""
     for name in package.__all__:
         thing = getattr(package, name)
-        if isinstance(thing, type) and not inspect.isabstract(thing) and hasattr(thing, "__dataclass_fields__"):
-            if any(inspect.isabstract(base) for base in thing.__mro__[1:]):
-                yield name, thing
+        final = isinstance(thing, type) and not inspect.isabstract(thing) and hasattr(thing, "__dataclass_fields__")
+        if final and any(inspect.isabstract(base) for base in thing.__mro__[1:]):
+            yield name, thing
 
 
 def keys(kind: Any) -> list[str]:

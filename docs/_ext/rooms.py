@@ -73,12 +73,11 @@ def draw() -> str:
         for column, (name, says) in enumerate(floor):
             x = LEFT + GAP + column * (width + GAP)
             lines.append(f"<g><title>{name} imports {', '.join(uses.get(name, ['nothing']))}</title>")
-            lines.append(
-                f'<rect x="{x:.0f}" y="{y}" width="{width:.0f}" height="{HEIGHT}" rx="6" fill="#eaf1fb" stroke="#5b84b1"/>'
-            )
-            for text, dy, size, fill in ((name, 19, 14, "#12304f"), (says, 36, 11.5, "#44586c")):
+            size = f'width="{width:.0f}" height="{HEIGHT}" rx="6"'
+            lines.append(f'<rect x="{x:.0f}" y="{y}" {size} fill="#eaf1fb" stroke="#5b84b1"/>')
+            for text, dy, points, fill in ((name, 19, 14, "#12304f"), (says, 36, 11.5, "#44586c")):
                 lines.append(
-                    f'<text x="{x + width / 2:.0f}" y="{y + dy}" font-size="{size}" fill="{fill}" '
+                    f'<text x="{x + width / 2:.0f}" y="{y + dy}" font-size="{points}" fill="{fill}" '
                     f'text-anchor="middle">{escape(text)}</text>'
                 )
             lines.append("</g>")

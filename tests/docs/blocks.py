@@ -4,7 +4,7 @@ An attribute is an HTML comment on the lines above a block, which readers do not
 
 - ``<!-- test: skip REASON -->``: the block is not run, since it needs what a test does not have. Commands are parsed.
 - ``<!-- test: slow REASON -->``: it is run among the slow tests; otherwise as with ``skip``.
-- ``<!-- test: with OPTIONS -->``: options that are added to every command of robustnas in the block, to make it short.
+- ``<!-- test: with OPTIONS -->``: options that are added to `fit` and the like in the block, to make it short.
 - ``<!-- test: status N -->``: the exit status of its commands, 0 by default.
 
 A block with a caption (``:caption: my_space.py``) is written to a file of that name.

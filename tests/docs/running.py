@@ -19,13 +19,14 @@ from made import write_folders, write_parquet
 from robustnas.__main__ import COMMANDS, main
 from robustnas.cli import lightning_cli
 from robustnas.cli.errors import Parser
+from robustnas.runtime.trust import trusting
 
 VARIABLE = r"[A-Z_]+=\S*"
 QUIET = ["--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu"]
 SHORT = ["--trainer.max_epochs=1", "--trainer.limit_train_batches=1", "--trainer.limit_val_batches=1", *QUIET]
 OF_FIT = ("fit", "evaluate", "verify", "profile")  # commands that take the options of `fit`
 LAUNCHERS = ("sbatch", "torchrun")
-INSTALLERS = ("pip", "python3", ".venv/bin/python", "source", "pre-commit", "ruff", "mypy", ".ci/run")
+INSTALLERS = ("pip", "python3", ".venv/bin/python", ".venv/bin/pip", "source", "pre-commit", "ruff", "mypy", ".ci/run")
 
 
 class Parsed(Exception):  # noqa: N818 - not an error
@@ -78,8 +79,10 @@ def _run(words: list[str], block: Block) -> int:
         with mock.patch.dict(os.environ, dict([words[0].split("=", 1)])):
             return _run(words[1:], block)
     if words[0] == "robustnas":
-        added = block.attributes.get("with", "").split()
-        short = [word for word in SHORT if word.partition("=")[0] not in words] if words[1] in ("fit", "evaluate") else []
+        added = block.attributes.get("with", "").split() if words[1] in OF_FIT else []
+        short = (
+            [word for word in SHORT if word.partition("=")[0] not in words] if words[1] in ("fit", "evaluate") else []
+        )
         return main([*words[1:], *short, *added])
     if words[0] == "python":
         done = subprocess.run([sys.executable, *words[1:]], capture_output=True, text=True)
@@ -121,39 +124,31 @@ def check_command(words: list[str], block: Block) -> None:
 
 def _check_options(words: list[str], block: Block) -> None:
     assert words[0] in (*COMMANDS, "--help", "--version", "COMMAND"), f"{block.place}: robustnas has no {words[0]}"
-    words = _without_trust(words)
-    patch = pytest.MonkeyPatch()
-    of_fit: list[list[str]] = []
+    try:
+        with trusting(words) as trusted:
+            for line in _of_fit(trusted):
+                with pytest.raises(Parsed):
+                    lightning_cli.main(line, OnlyParsed)
+    except ValueError as error:
+        pytest.fail(f"{block.place}: {' '.join(words)}: {error}")
+
+
+def _of_fit(words: list[str]) -> list[list[str]]:
+    """Let a command parse its own options, and give command lines of ``fit`` with those that it hands on."""
+    if words[0] in ("fit", "validate", "test"):
+        return [words]
+    handed_on: list[list[str]] = []
+    original = Parser.parse_known_args
 
     def parse(parser: Parser, given: Any = None, space: Any = None) -> None:
-        found, rest = known(parser, given, space)
+        found, rest = original(parser, given, space)
         if rest and words[0] in OF_FIT:
-            of_fit.append(["fit", "-c", getattr(found, "config", None) or "evaluate_darts", *rest])
-        elif rest and words[0] not in ("select",):
+            handed_on.append(["fit", "-c", getattr(found, "config", None) or "evaluate_darts", *rest])
+        elif rest and words[0] != "select":
             parser.error(f"unrecognized arguments: {' '.join(rest)}")
         raise Parsed
 
-    known = Parser.parse_known_args
-    try:
-        if words[0] in ("fit", "validate", "test"):
-            of_fit.append(words)
-        elif words[0] in COMMANDS:
-            patch.setattr(Parser, "parse_args", parse)
-            patch.setattr(Parser, "parse_known_args", parse)
-            with pytest.raises(Parsed):
-                importlib.import_module(COMMANDS[words[0]][0]).main(words)
-        patch.undo()
-        for line in of_fit:
-            with pytest.raises(Parsed):
-                lightning_cli.main(line, OnlyParsed)
-    except ValueError as error:
-        pytest.fail(f"{block.place}: {' '.join(words)}: {error}")
-    finally:
-        patch.undo()
-
-
-def _without_trust(words: list[str]) -> list[str]:
-    if "--trust" not in words:
-        return words
-    at = words.index("--trust")
-    return words[:at] + words[at + 2 :]
+    if words[0] in COMMANDS:
+        with mock.patch.multiple(Parser, parse_args=parse, parse_known_args=parse), pytest.raises(Parsed):
+            importlib.import_module(COMMANDS[words[0]][0]).main(words)
+    return handed_on
