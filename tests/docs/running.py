@@ -114,7 +114,7 @@ def check_command(words: list[str], block: Block) -> None:
     if words[0] == "robustnas":
         _check_options(words[1:], block)
     elif words[0] == "python" and words[1].endswith(".py"):
-        source = (ROOT / words[1]).read_text(encoding="utf-8")
+        source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / words[1]).parent.glob("*.py"))
         missing = [word for word in words if word.startswith("--") and f'"{word}"' not in source]
         assert missing == [], f"{block.place}: {words[1]} does not have {missing}"
     else:
