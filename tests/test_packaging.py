@@ -118,7 +118,7 @@ def test_the_readme_has_the_test_command_of_ci() -> None:
     readme = ROOT / "README.md"
     if not readme.is_file():
         pytest.skip("README.md is not written yet")
-    assert command in [line.strip() for line in readme.read_text(encoding="utf-8").splitlines()]
+    assert command in [line.strip().removeprefix("$ ") for line in readme.read_text(encoding="utf-8").splitlines()]
 
 
 def test_hooks_run_what_ci_runs() -> None:
