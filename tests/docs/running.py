@@ -26,7 +26,18 @@ QUIET = ["--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu"]
 SHORT = ["--trainer.max_epochs=1", "--trainer.limit_train_batches=1", "--trainer.limit_val_batches=1", *QUIET]
 OF_FIT = ("fit", "evaluate", "verify", "profile")  # commands that take the options of `fit`
 LAUNCHERS = ("sbatch", "torchrun")
-INSTALLERS = ("pip", "python3", ".venv/bin/python", ".venv/bin/pip", "/tmp/pins/bin/pip", "source", "pre-commit", "ruff", "mypy", ".ci/run")
+INSTALLERS = (
+    "pip",
+    "python3",
+    ".venv/bin/python",
+    ".venv/bin/pip",
+    "/tmp/pins/bin/pip",
+    "source",
+    "pre-commit",
+    "ruff",
+    "mypy",
+    ".ci/run",
+)
 
 
 class Parsed(Exception):  # noqa: N818 - not an error
