@@ -16,8 +16,8 @@ PAGE = Path(__file__).resolve().parents[1] / "docs" / "reference" / "errors.md"
 HEAD = """# Error messages
 
 Each of these inputs is refused with one sentence before anything is trained. The table shows how the sentence begins;
-the tests of bad input hold the same table. The exit status is 2 if options cannot be parsed, on the command line or in a
-YAML file given with `-c`, and 1 otherwise.
+the tests of bad input hold the same table. The exit status is 2 if options cannot be parsed, on the command line or in
+a YAML file given with `-c`, and 1 otherwise.
 
 """
 
