@@ -33,8 +33,8 @@ def is_genotype_text(text: str) -> bool:
 def parse_genotype(text: str, space: SearchSpace | None = None) -> Genotype:
     """Read a genotype from a text, in whichever form it is written; nothing in it is executed.
 
-    Text around a genotype, such as the date of a log's line or ``genotype =``, is ignored, and so are line breaks inside
-    it. The same genotype may occur several times.
+    Text around a genotype, such as the date of a log's line or ``genotype =``, is ignored, and so are line breaks
+    inside it. The same genotype may occur several times.
 
     Args:
         text: The text.
