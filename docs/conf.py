@@ -18,9 +18,9 @@ copyright = author
 version = release = robustnas.__version__
 
 extensions = [
+    "mathml",
     "myst_parser",
     "sphinx.ext.autodoc",
-    "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
     "sphinx_design",
@@ -28,9 +28,10 @@ extensions = [
 exclude_patterns = ["_build", "_ext", "launch"]
 templates_path: list[str] = []
 html_theme = "furo"
+html_math_renderer = "mathml"
 html_title = "robustnas"
 html_static_path = ["_static"]
-html_css_files = ["tables.css"]
+html_css_files = ["site.css"]
 html_theme_options = {"sidebar_hide_name": False}
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
