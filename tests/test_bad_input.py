@@ -135,6 +135,10 @@ ROWS: dict[str, tuple[Sequence[str], str]] = {
         [*SEARCH, "--ckpt_path=none.ckpt"],
         "Expected `--ckpt_path` to be a checkpoint, but there is no file none.ckpt.",
     ),
+    "folder for a checkpoint": (
+        [*SEARCH, "--ckpt_path=."],
+        "Expected `--ckpt_path` to be a checkpoint, but . is a folder.",
+    ),
     "no last checkpoint": (
         [*SEARCH, "--ckpt_path=last", "--run-dir=empty"],
         "Expected `--ckpt_path` to be a checkpoint, but there is no file empty/last.ckpt.",

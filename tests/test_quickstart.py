@@ -21,6 +21,7 @@ from pytorch_lightning import Callback
 from robustnas.__main__ import main
 from robustnas.cli import lightning_cli
 from robustnas.cli.evaluation import Result
+from robustnas.commands import quickstart
 from robustnas.commands.quickstart import _resnet_like
 from robustnas.data import Digits
 from robustnas.networks import ResNet
@@ -129,6 +130,13 @@ def test_the_command_that_an_interruption_prints_goes_on(
     for before in Path("runs").rglob("previous.ckpt"):
         before.unlink()
     check_files(Path("runs", "quickstart-001"))
+
+
+def test_the_folder_of_another_run_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").touch()
+    with pytest.raises(ValueError, match="Expected `--run-dir` to be new or the folder of a quickstart, but "):
+        quickstart.main(["quickstart", f"--run-dir={tmp_path}"])
+    assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
 
 
 def test_runs_are_numbered(shrunk: list[list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

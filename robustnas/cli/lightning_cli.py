@@ -134,7 +134,10 @@ class RobustCLI(LightningCLI):
         self.asked, self.checkpoint = checkpoint, starting_point(self.folder, checkpoint, readable, writes=fitting)
         config.ckpt_path = None if self.checkpoint is None else str(self.checkpoint)
         if self.checkpoint is not None and not self.checkpoint.is_file():
-            raise ValueError(f"Expected `--ckpt_path` to be a checkpoint, but there is no file {self.checkpoint}.")
+            found = (
+                f"{self.checkpoint} is a folder" if self.checkpoint.is_dir() else f"there is no file {self.checkpoint}"
+            )
+            raise ValueError(f"Expected `--ckpt_path` to be a checkpoint, but {found}.")
         if fitting:
             arguments = self.arguments or ["fit", "-c", str(self.folder / "config.yaml")]
             again = self.again or resume_command(arguments, "--run-dir", str(self.folder), "--ckpt_path", "last")

@@ -15,7 +15,7 @@ from robustnas.cli.evaluation import Result, data_of, train_and_test
 from robustnas.commands.evaluate import print_results
 from robustnas.networks.resnet import channels_for
 from robustnas.runs.record import read_genotype
-from robustnas.runs.run_lock import new_folder
+from robustnas.runs.run_lock import holds_run, new_folder
 from robustnas.runtime.launch import resume_command
 
 
@@ -44,6 +44,8 @@ def main(arguments: list[str]) -> None:
     """
     options = parser().parse_args(arguments[1:])
     root = Path(options.run_dir) if options.run_dir else new_folder("quickstart")
+    if root.is_dir() and holds_run(root):
+        raise ValueError(f"Expected `--run-dir` to be new or the folder of a quickstart, but {root} holds another run.")
     threads = torch.get_num_threads()
     # Images of 8 x 8 gain nothing from threads, which on busy cores wait for one another: 70 times longer.
     torch.set_num_threads(1)

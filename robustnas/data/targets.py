@@ -94,8 +94,9 @@ def _word_for_gap(values: list[Any]) -> str | None:
 
 
 def _class_text(value: Any, row: int, where: str, names: tuple[str, ...] | None) -> str:
-    if isinstance(value, str):
+    if isinstance(value, str) and not (names is None and re.fullmatch(r"-\d+(\.0+)?", value)):
         return value
+    value = float(value) if isinstance(value, str) else value
     whole = isinstance(value, Integral) or (isinstance(value, Real) and float(value).is_integer())
     if not whole:
         raise ValueError(f"Expected {where} to hold class indices or names, but got {value!r} in row {row}.")

@@ -56,6 +56,7 @@ def test_indices_stand_for_names_and_names_for_places():
         ([0, 1.5], {}, "class indices or names, but got 1.5 in row 1"),
         ([0, math.inf], {}, "class indices or names, but got inf in row 1"),
         ([0, -1], {}, "but got -1 in row 1, which usually marks a sample without label"),
+        (["0", "-1"], {}, "but got -1 in row 1, which usually marks a sample without label"),
         ([0, 5], {"names": ("a", "b")}, "indices below 2, the number of its class names a, b, but got 5 in row 1"),
         ([0, 4], {"classes": ("0", "1")}, "classes of 0, 1, but got '4' in row 1"),
     ],
