@@ -11,19 +11,11 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 from robustnas.diagnostics.diagnostic import Diagnostic
 
-from robustnas.analysis.metrics import (
-    CURVATURE,
-    DISCRETE_ACCURACY,
-    ENTROPY,
-    PARAMETER_FREE_EDGES,
-    PARAMETER_FREE_SHARE,
-    SHARES,
-    VAL_TOP1,
-)
+from robustnas.analysis import metrics
 from robustnas.analysis.registry import panels, uncertainty
 from robustnas.data import Probe
 from robustnas.plotting.cells import alpha_figure, genotype_figure, render
-from robustnas.plotting.curves import curves_figure, measured
+from robustnas.plotting.curves import curves_figure, panel_charts
 from robustnas.runs.record import write_bytes
 from robustnas.training.description import plain
 from robustnas.training.recorder import RunRecorder, run_folder
@@ -32,8 +24,8 @@ from robustnas.training.search import SearchModule
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-COMPARED = (VAL_TOP1, DISCRETE_ACCURACY, PARAMETER_FREE_SHARE, ENTROPY, CURVATURE)  # between searches
-HEADLINES = (DISCRETE_ACCURACY, PARAMETER_FREE_EDGES, CURVATURE)  # in whose charts a collapse is seen first
+HEADLINES = {one.panel for one in (metrics.DISCRETE_ACCURACY, metrics.PARAMETER_FREE_EDGES, metrics.CURVATURE)}
+COMPARED = ("val/top1", "gap/discrete_accuracy", "shares/parameter_free", "alpha/entropy", "curvature/max")
 ALWAYS = ("space", "channels", "lr", "arch_lr", "arch_weight_decay", "seed")
 NEVER = ("num_classes", "image_channels", "task", "form", "channels_last", "checkpointing")
 
@@ -71,14 +63,14 @@ class TensorBoardView(Diagnostic):
             return
         from torch.utils.tensorboard.summary import hparams
 
+        shown = {
+            panel.title: [(name, *uncertainty(name)) for name in panel.lines] for panel in panels(pl_module.space.cells)
+        }
         charts = {
-            panel.title: ["Multiline", [f"^{one}$" for name in panel.lines for one in (name, *uncertainty(name))]]
-            for panel in panels(pl_module.space.cells)
+            title: ["Multiline", [f"^{one}$" for names in lines for one in names]] for title, lines in shown.items()
         }
         writer.add_custom_scalars({"Is it collapsing?": charts})
-        for summary in hparams(
-            columns(pl_module.description), dict.fromkeys((metric.name for metric in COMPARED), 0.0)
-        ):
+        for summary in hparams(columns(pl_module.description), dict.fromkeys(COMPARED, 0.0)):
             writer.file_writer.add_summary(summary)  # metrics are the scalars of those names: nothing to fill in
 
     def measure(self, search: SearchModule, probe: Probe) -> dict[str, float]:
@@ -89,7 +81,7 @@ class TensorBoardView(Diagnostic):
             cell = search.space.cells[kind]
             title = f"{kind} cell, epoch {search.current_epoch}"
             writer.add_image(f"heatmap/{kind}", _pixels(alpha_figure(share.tolist(), cell, title), 100), step)
-            writer.add_histogram(SHARES.of(kind), share.detach(), step)
+            writer.add_histogram(f"shares/{kind}", share.detach(), step)
         writer.add_image("genotype", _pixels(genotype_figure(search.genotype(), search.space), 75), step)
         return {}
 
@@ -101,16 +93,15 @@ class TensorBoardView(Diagnostic):
         if not (isinstance(pl_module, SearchModule) and trainer.is_global_zero and rows):
             return
         with self.budget.timed("curves"):
-            charts = panels(pl_module.space.cells)
-            figure = curves_figure(rows, panels=charts)
+            charts = panel_charts(rows, panels(pl_module.space.cells))
+            figure = curves_figure(charts)
             write_bytes(folder / "curves.png", render(figure, "png", 120))
             write_bytes(folder / "curves.svg", render(figure, "svg"))
         self.budget.ending, self.budget.estimates["curves, small"] = 0.0, self.budget.cost("curves") / 3
         writer = tensorboard(trainer)
         if writer is not None and self.budget.affords("curves, small", 1):
             with self.budget.timed("curves, small"):
-                first = measured(rows, [chart for chart in charts if chart.title in {one.panel for one in HEADLINES}])
-                card = curves_figure(rows, panels=first or charts, columns=1)
+                card = curves_figure([chart for chart in charts if chart.title in HEADLINES] or charts, columns=1)
                 writer.add_image("curves", _pixels(card, 100), last_step(trainer))
 
 

@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from robustnas.analysis.registry import Panel, panels, uncertainty
 from robustnas.plotting.cells import render
 from robustnas.plotting.charts import COLOURS, interval
-from robustnas.plotting.curves import curves_figure, measured
+from robustnas.plotting.curves import curves_figure, panel_charts
 
 PANELS = panels(("normal", "reduce", "cell", "chain"))
 EVERYTHING = sorted({name for panel in PANELS for name in panel.lines})
@@ -25,7 +25,7 @@ def table(*names: str, epochs: int = 4) -> list[dict[str, float]]:
 
 
 def figure_of(rows: list[dict[str, float]], marks: dict[str, float] | None = None) -> Any:
-    return curves_figure(rows, marks, PANELS)
+    return curves_figure(panel_charts(rows, PANELS, marks))
 
 
 def titles(figure: Any) -> list[str]:
@@ -67,7 +67,7 @@ def test_gaps_and_numbers_that_are_none_are_left_out_and_nothing_is_smoothed() -
     low, high = axes.get_ylim()
     assert low < -3
     assert high > 900  # an outlier is what a collapse looks like
-    assert measured([{"epoch": 0, "curvature/max": math.nan}], PANELS) == []
+    assert panel_charts([{"epoch": 0, "curvature/max": math.nan}], PANELS) == []
 
 
 def test_shares_are_drawn_from_zero_to_one() -> None:
@@ -87,7 +87,7 @@ def test_marks_stand_in_every_chart_and_are_named_once() -> None:
 
 def test_panels_of_ones_own() -> None:
     panel = Panel("Mine", {"mine/number": "a number"})
-    figure = curves_figure(table("mine/number", "train/loss"), panels=[panel])
+    figure = curves_figure(panel_charts(table("mine/number", "train/loss"), [panel]))
     assert titles(figure) == ["Mine"]
     assert labels(figure.axes[0]) == ["a number"]
 
@@ -104,8 +104,8 @@ def test_what_is_said_fits_into_the_figure() -> None:
 
 
 def test_nothing_to_draw_is_an_error() -> None:
-    with pytest.raises(ValueError, match=r"Expected `rows` to hold a column of \['Loss', .*\], but got none"):
-        curves_figure([{"epoch": 0.0, "unknown": 1.0}], panels=PANELS)
+    with pytest.raises(ValueError, match="Expected `charts` to hold at least one chart, but got none"):
+        curves_figure(panel_charts([{"epoch": 0.0, "unknown": 1.0}], PANELS))
 
 
 @pytest.mark.parametrize("form", ["png", "svg"])

@@ -109,7 +109,7 @@ def test_a_heat_map_shows_the_weights_and_marks_what_can_be_selected() -> None:
 
 def test_series_of_one_metric_share_a_chart() -> None:
     number, free = place("genotype/skips_normal", DARTS), place("shares/parameter_free_reduce", DARTS)
-    assert number == ("Number of skip connections, by kind of cell", "normal")
+    assert number == ("Number of skip connections in the genotype, by kind of cell", "normal")
     assert free == ("Share of operations without parameters, by kind of cell", "reduce")
     assert place("shares/skip_connect_reduce", DARTS) == ("Shares of operations, reduce", "skip_connect")
     assert place("shares/none", DARTS) == ("Shares of operations, all cells", "none")

@@ -259,7 +259,7 @@ MOST_NONE = _entry(
         ("LargestDrop",)
     ),),
 )
-SKIPS = _entry("genotype/skips", "number of skip connections")
+SKIPS = _entry("genotype/skips", "number of skip connections in the genotype")
 DEPTH = _entry("genotype/depth", "depth of the genotype")
 WIDTH = _entry("genotype/width", "width of the genotype", unit_interval=True)
 PARAMETERS = _entry("genotype/parameters", "parameters of the genotype")

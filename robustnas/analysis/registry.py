@@ -13,6 +13,7 @@ Unit = Literal["", "%", "edges", "epochs", "seconds"]
 
 SCORES = {"top1": "top-1 accuracy", "accuracy": "accuracy", "map": "mean average precision", "r2": "R²"}
 KINDS = {"normal": "normal cell", "reduce": "reduction cell"}  # other kinds of cell are named as they are
+_NAME = re.compile(r"\w+(/\w+)?")
 
 
 @dataclass(frozen=True)
@@ -93,9 +94,9 @@ def register(metric: Metric) -> Metric:
         The same, for the diagnostic that logs the series.
 
     Raises:
-        ValueError: If the name is none that is recorded, or another entry has it.
+        ValueError: If the name is none that can be logged, or another entry has it.
     """
-    if not re.fullmatch(r"\w+(/\w+)?", metric.name):
+    if not _NAME.fullmatch(metric.name):
         raise ValueError(f"Expected `name` to be a group and a measure such as 'own/score', but got {metric.name!r}.")
     if METRICS.setdefault(metric.name, metric) != metric:
         raise ValueError(f"Expected the name of a metric to be new, but got {metric.name!r}, which has an entry.")

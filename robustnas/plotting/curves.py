@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from robustnas.analysis.registry import Panel
-from robustnas.plotting.charts import COLOURS, Chart, Found, panel_chart
+from robustnas.plotting.charts import COLOURS, Chart, panel_chart
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,15 +16,20 @@ if TYPE_CHECKING:
 Rows = Sequence[Mapping[str, float]]
 
 
-def curves_figure(
-    rows: Rows, marks: Mapping[str, float] | None = None, panels: Sequence[Panel] = (), columns: int = 2
-) -> Figure:
-    """A figure with one chart for each panel of which something was measured.
+def panel_charts(rows: Rows, panels: Sequence[Panel], marks: Mapping[str, float] | None = None) -> list[Chart]:
+    """The charts of those panels of which rows, one for each ``epoch``, hold something."""
+    found: dict[str, dict[int, float]] = {}
+    for row in rows:
+        for name, value in row.items():
+            found.setdefault(name, {})[int(row["epoch"])] = value
+    return [chart for panel in panels if (chart := panel_chart(found, panel, marks)).measured]
+
+
+def curves_figure(charts: Sequence[Chart], columns: int = 2) -> Figure:
+    """A figure with some charts over epochs.
 
     Args:
-        rows: A mapping from column to number for each epoch, ``epoch`` among them.
-        marks: Label to the epoch of a vertical line in every chart.
-        panels: The panels.
+        charts: The charts.
         columns: Charts side by side.
 
     Returns:
@@ -35,9 +40,8 @@ def curves_figure(
     """
     from matplotlib.figure import Figure
 
-    charts = [panel_chart(_by_name(rows), panel, marks) for panel in measured(rows, panels)]
     if not charts:
-        raise ValueError(f"Expected `rows` to hold a column of {[panel.title for panel in panels]}, but got none.")
+        raise ValueError("Expected `charts` to hold at least one chart, but got none.")
     columns = min(columns, len(charts))
     lines = math.ceil(len(charts) / columns)
     width, height = (4.6 if columns > 1 else 3.6) * columns, 2.5 * lines  # inches
@@ -54,17 +58,6 @@ def curves_figure(
         axes.tick_params(labelbottom=True)
         axes.set_xlabel(charts[place].x_title, size=9)
     return figure
-
-
-def measured(rows: Rows, panels: Sequence[Panel]) -> list[Panel]:
-    """The panels of which something was measured."""
-    return [panel for panel in panels if panel_chart(_by_name(rows), panel).measured]
-
-
-def _by_name(rows: Rows) -> Found:
-    """Values by name and epoch."""
-    names = dict.fromkeys(name for row in rows for name in row)
-    return {name: {int(row["epoch"]): row[name] for row in rows if name in row} for name in names}
 
 
 def _draw(axes: Axes, chart: Chart, name_marks: bool) -> None:
