@@ -18,7 +18,7 @@ _EDGES_IN_A_ROW = 7
 
 
 class CellPlan(NamedTuple):
-    """What is drawn of one cell: its states are numbered, inputs first; lane 0 is a straight line.
+    """The layout of one cell: its states are numbered, inputs first; lane 0 is a straight line.
 
     Part of a chain that goes on in another row has ``first``, the number of its first state, or no outputs.
     """
@@ -42,7 +42,7 @@ def plan_cells(genotype: Genotype, space: SearchSpace | None = None) -> dict[str
     """The plan of each kind of cell.
 
     Args:
-        genotype: What is to be drawn.
+        genotype: The genotype.
         space: Its space, which says where a cell's inputs and outputs are. By default the known space of that
             name; where there is none, all nodes of a cell with two inputs are outputs, and else the last one.
 

@@ -36,7 +36,7 @@ def save_drawing(genotype: Genotype, path: str | Path, space: SearchSpace | None
     """Write a drawing of a genotype; the suffix chooses SVG, PNG or Graphviz text.
 
     Args:
-        genotype: What to draw.
+        genotype: The genotype.
         path: File to write, with the suffix ``.svg``, ``.png`` or ``.dot``.
         space: As in :func:`draw_genotype`.
 
@@ -57,7 +57,7 @@ def render(figure: Figure, form: Literal["svg", "png"], dpi: int = 200) -> bytes
     """A figure as the bytes of a file; the same figure always gives the same bytes.
 
     Args:
-        figure: What to write.
+        figure: The figure.
         form: ``svg``, with text as text, or ``png``.
         dpi: Dots per inch of the latter.
 
@@ -81,7 +81,7 @@ def genotype_figure(genotype: Genotype, space: SearchSpace | None = None) -> Fig
     further rows.
 
     Args:
-        genotype: What to draw.
+        genotype: The genotype.
         space: As in :func:`draw_genotype`.
 
     Returns:
@@ -191,7 +191,7 @@ def alpha_figure(shares: Iterable[Iterable[float]], cell: CellSpace, title: str)
     Args:
         shares: For each edge of ``cell`` the weight of its operations, in its order. Padding after them is ignored.
         cell: The kind of cell.
-        title: What stands above.
+        title: The heading.
 
     Returns:
         The figure, at most 5 by 3 inches, in no window.

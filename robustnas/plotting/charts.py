@@ -53,7 +53,7 @@ class Chart:
 
     Args:
         title: The heading.
-        series: What is drawn; a series without points keeps its colour and is left out.
+        series: The series; one without points keeps its colour and is left out.
         x_title: What the horizontal axis is.
         y_title: What the vertical axis is, with its unit.
         span: First and last value of an axis of epochs; by default those of the points.
@@ -113,15 +113,8 @@ def panel_chart(
     """The chart of a panel; a metric that has the panel to itself is drawn with its thresholds."""
     drawn = [series(found, name, label) for name, label in panel.lines.items()]
     bounds = [threshold for name in panel.lines for threshold in find(name).thresholds if not threshold.chance]
-    lines = {f"threshold {bound.comparison} {bound.value:g}": bound.value for bound in bounds}
-    return Chart(
-        panel.title,
-        drawn,
-        span=span,
-        marks=marks or {},
-        thresholds=lines if len(drawn) == 1 else {},
-        zero_to_one=panel.zero_to_one,
-    )
+    lines = {f"threshold {bound.comparison} {bound.value:g}": bound.value for bound in bounds if len(drawn) == 1}
+    return Chart(panel.title, drawn, "epoch", "", span, marks or {}, lines, panel.zero_to_one)
 
 
 class Axis(NamedTuple):

@@ -148,11 +148,8 @@ def ranking(study: StudyData) -> tuple[Ranking | None, Profile | None, str]:
     tasks = [task for task in study.tasks if study.scored(task)]
     full = [entry for entry in study.entries if tasks and all(study.scores(task, entry) for task in tasks)]
     if len(tasks) < 2:
-        return (
-            None,
-            None,
-            "Ranks over tasks need at least two tasks (pairs of a space and a data set); this study has one.",
-        )
+        few = "Ranks over tasks need at least two tasks (pairs of a space and a data set); this study has one."
+        return None, None, few
     metrics = {study.metric(task) for task in tasks}
     if len({metric.higher_is_better for metric in metrics}) > 1:
         return None, None, "No ranks over tasks: in some tasks a higher score is better, in others a lower one."
@@ -176,9 +173,8 @@ def in_words(comparison: Comparison, metric: Score, reference: str) -> str:
     result = comparison.result
     better = (result.wins, result.losses) if metric.higher_is_better else (result.losses, result.wins)
     won = f"better than {reference} in {better[0]} of {result.n} seeds"
-    size = (
-        "" if result.effect is None else f", a {next(word for top, word in SIZES if abs(result.effect) < top)} effect"
-    )
+    word = next((word for top, word in SIZES if result.effect is not None and abs(result.effect) < top), None)
+    size = f", a {word} effect" if word else ""
     if comparison.adjusted < ALPHA:
         return f"Significant: {won}{size}."
     if comparison.smallest >= ALPHA:

@@ -58,7 +58,7 @@ def main_results(study: StudyData) -> list[str]:
 def results(study: StudyData) -> list[dict[str, object]]:
     """For each task with a score: leaderboard, charts, and comparisons with the reference."""
     tasks = [task for task in study.tasks if study.scored(task)]
-    return [_results(study, task, explain=task == tasks[0]) for task in tasks]  # how to read a table stands there once
+    return [_results(study, task, explain=task == tasks[0]) for task in tasks]  # notes on reading stand in the first
 
 
 def _results(study: StudyData, task: Task, explain: bool) -> dict[str, object]:
