@@ -282,7 +282,7 @@ def test_trust_reaches_workers_which_import_nothing_else_of_the_folder(
 
 
 HALVING = """
-baselines: {SuccessiveHalving: {trials: 2, epochs: 1}}
+baselines: {SuccessiveHalving: {evaluations: 2, epochs: 1}}
 evaluation:
   config: evaluate_nasbench201.yaml
   options:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from robustnas.studies.configuration import arguments_of
 from robustnas.studies.grid import select_trials, trials_of
 from robustnas.studies.study import Study, read_study
 from robustnas.studies.trial import Recipe, Trial
@@ -99,6 +100,16 @@ def test_shipped_studies_are_found_by_name() -> None:
     trials = trials_of(read_study("digits_nasbench201"))
     assert len({trial.variant for trial in trials if not trial.baseline}) == 8
     assert {trial.seed for trial in trials} == {0, 1, 2}
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [("Softmax", "Softmax"), (None, "null"), (True, "true"), (3e-4, "0.0003"), ([1, 2], "[1, 2]"),
+     ({"class_path": "A"}, '{"class_path": "A"}'), (float("inf"), "inf")],
+)  # fmt: skip
+def test_options_are_parsed_with_a_class_before_its_arguments(value: Any, text: str) -> None:
+    recipe = Recipe(("a.yaml", "b.yaml"), {"x.init_args.y": value, "x": "Class"})
+    assert arguments_of(recipe)[1:] == ["--config=a.yaml", "--config=b.yaml", "--x=Class", f"--x.init_args.y={text}"]
 
 
 @pytest.mark.parametrize(
