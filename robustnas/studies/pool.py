@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from robustnas.runtime.environment import THREADS
+from robustnas.runtime.environment import THREADS, usable_cores
 from robustnas.studies.engine import Engine, Event, Job, what_it_means
 from robustnas.studies.process import Process, ready, stop, with_threads
 
@@ -61,13 +60,6 @@ class Pool(Engine):
         return {**with_threads(self.threads), **gpu}
 
 
-def cores() -> int:
-    """How many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def pool_of(gpus: Sequence[str], workers: int | None, threads: int | None, runs_per_gpu: int) -> Pool:
     """A pool that fills the machine.
 
@@ -88,5 +80,5 @@ def pool_of(gpus: Sequence[str], workers: int | None, threads: int | None, runs_
             raise ValueError(f"Expected `--{name}` to be 1 or larger, but got {number}.")
         if number is not None and number > THREADS:
             raise ValueError(f"Expected `--{name}` to be at most {THREADS}, but got {number}.")
-    count = workers or (len(gpus) * runs_per_gpu if gpus else max(1, cores() // (threads or 1)))
-    return Pool(count, threads or (max(1, cores() // count) if gpus else 1), tuple(gpus))
+    count = workers or (len(gpus) * runs_per_gpu if gpus else max(1, usable_cores() // (threads or 1)))
+    return Pool(count, threads or (max(1, usable_cores() // count) if gpus else 1), tuple(gpus))
