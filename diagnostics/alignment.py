@@ -18,7 +18,7 @@ from robustnas.data import Probe
 from robustnas.data.batch import Batch
 from robustnas.networks import Mixture
 from robustnas.networks.batchnorm_statistics import frozen_batchnorm_statistics
-from robustnas.networks.cell import Cell, Weights
+from robustnas.networks.cell import Cell, MixtureWeights
 from robustnas.training.search import SearchModule
 
 
@@ -65,7 +65,7 @@ def by_cell(search: SearchModule, batch: Batch) -> dict[str, list[Tensor]]:
     own: dict[str, list[Tensor]] = {kind: [] for kind in mixtures}
     weights = {name: weight.detach() for name, weight in search.supernet.named_parameters()}
     with frozen_batchnorm_statistics(search.supernet), _own_mixtures(search, mixtures, own):
-        loss = search.loss(batch, mixtures, weights)
+        loss, _ = search.loss(batch, mixtures, weights)
     leaves = [leaf for kind in mixtures for leaf in own[kind]]
     reached = bool(leaves) and loss.requires_grad
     slopes = iter(grad(loss, leaves, materialize_grads=True) if reached else map(torch.zeros_like, leaves))
@@ -83,7 +83,7 @@ def _own_mixtures(
         kind = next(kind for kind, space in search.space.cells.items() if space == cell.space)
         leaf = mixtures[kind].operations.detach().requires_grad_()
         own[kind].append(leaf)
-        return inputs, Weights(replace(mixtures[kind].detach(), operations=leaf)), *rest
+        return inputs, MixtureWeights(replace(mixtures[kind].detach(), operations=leaf)), *rest
 
     hooks = [m.register_forward_pre_hook(give) for m in search.supernet.modules() if isinstance(m, Cell)]
     try:

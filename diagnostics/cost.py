@@ -10,7 +10,7 @@ from robustnas.analysis import Metric
 from robustnas.analysis.metrics import FLOPS, PARAMETERS
 from robustnas.cost import CostTable, Profiler
 from robustnas.data import Probe
-from robustnas.training.progress import say
+from robustnas.training.lightning.progress import say
 from robustnas.training.search import SearchModule
 
 MEASURES: dict[Literal["parameters", "flops"], Metric] = {"parameters": PARAMETERS, "flops": FLOPS}

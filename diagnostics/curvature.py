@@ -13,6 +13,7 @@ from robustnas.curvature.spectrum import eigenvalues, part_blocks
 from robustnas.data import Probe
 from robustnas.networks.batchnorm_statistics import frozen_batchnorm_statistics
 from robustnas.training.curvature import PRODUCTS, TOLERANCE, ProbeHessian, measured, probe_batches, probe_hessian
+from robustnas.training.hooks.early_stopping import EarlyStopping
 from robustnas.training.scoring import image_data
 from robustnas.training.search import SearchModule
 
@@ -70,14 +71,15 @@ class Curvature(Diagnostic):
         self.smallest, self.kinds, self.spectrum = smallest, kinds, spectrum
 
     def take(self, trainer: Trainer, search: SearchModule) -> dict[str, float]:
-        left_to_the_rule = search.early_stopping.measures_probe and not self._more
-        if left_to_the_rule and search.early_stopping.measured(search.global_step) is None:
+        rule = _rule(search)
+        if rule is not None and not self._more and rule.measured(search.global_step) is None:
             return {}
         found: dict[str, float] = super().take(trainer, search)
         return found
 
     def costs_nothing(self, search: SearchModule) -> bool:
-        return search.early_stopping.measured(search.global_step) is not None and not self._more
+        rule = _rule(search)
+        return rule is not None and rule.measured(search.global_step) is not None and not self._more
 
     def cost_in_steps(self, trainer: Trainer) -> float:
         search, data = trainer.lightning_module, image_data(trainer, "Curvature measures", "arch")
@@ -93,11 +95,12 @@ class Curvature(Diagnostic):
         return self.smallest or self.kinds or self.spectrum
 
     def measure(self, search: SearchModule, probe: Probe) -> dict[str, float]:
-        held = search.early_stopping.measured(search.global_step)
+        rule = _rule(search)
+        held = None if rule is None else rule.measured(search.global_step)
         known = {} if held is None else {CURVATURE.name: held.value, **held.beside(CURVATURE.name)}
         if held is not None and not self._more:
             return known
-        samples = search.early_stopping.stopping.samples if search.early_stopping.measures_probe else self.samples
+        samples = self.samples if rule is None else rule.stopping.samples
         with frozen_batchnorm_statistics(search.supernet):
             hessian = probe_hessian(search, probe_batches(search, probe, samples), shared=False)
             found = self._whole(hessian, search) if self.spectrum else self._ends(hessian, search)
@@ -135,3 +138,9 @@ class Curvature(Diagnostic):
             for kind, block in zip(kinds, part_blocks(matrix, shapes), strict=False):  # β comes after α
                 values[CURVATURE.of(kind)] = float(eigenvalues(block).max())
         return values
+
+
+def _rule(search: SearchModule) -> EarlyStopping | None:
+    """The stopping rule of a search, if it measures the curvature on the same samples."""
+    hook = search.hooks.get(EarlyStopping.name)
+    return hook if isinstance(hook, EarlyStopping) and hook.measures_probe else None

@@ -12,7 +12,7 @@ from robustnas.diagnostics.preserve_state import preserve_state
 
 from robustnas.data import Probe
 from robustnas.runtime.precision import full_precision
-from robustnas.training.progress import say
+from robustnas.training.lightning.progress import say
 from robustnas.training.search import SearchModule
 
 

@@ -61,7 +61,7 @@ def _slopes(search: SearchModule, batches: list[Batch], groups: dict[str, list[T
     total = [torch.zeros_like(weight) for weight in flat]
     with frozen_batchnorm_statistics(search.supernet):
         for batch in batches:
-            found = grad(search.loss(batch, mixtures, weights), flat, materialize_grads=True)
+            found = grad(search.loss(batch, mixtures, weights)[0], flat, materialize_grads=True)
             total = [t + slope for t, slope in zip(total, found, strict=True)]
     parts = iter(total)
     return {name: torch.cat([next(parts).flatten() for _ in own]) for name, own in groups.items()}

@@ -13,7 +13,7 @@ from robustnas.data import Probe
 from robustnas.runs.record import write_json
 from robustnas.spaces import Genotype
 from robustnas.tabular import Table
-from robustnas.training.progress import say
+from robustnas.training.lightning.progress import say
 from robustnas.training.recorder import run_folder
 from robustnas.training.search import SearchModule
 
@@ -56,7 +56,7 @@ class TrueAccuracy(Diagnostic):
     ) -> None:
         super().__init__(every, budget)
         self.source, self.accuracy = str(table), accuracy
-        self.table = Table.once(table, architecture)
+        self.table = Table.read_cached(table, architecture)
         self.table.column(accuracy)
         self._missing = False
 

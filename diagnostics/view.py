@@ -23,7 +23,7 @@ from robustnas.analysis.metrics import (
 from robustnas.analysis.registry import panels, uncertainty
 from robustnas.data import Probe
 from robustnas.plotting.cells import alpha_figure, genotype_figure, render
-from robustnas.plotting.curves import curves_figure, measured
+from robustnas.plotting.curves import curves_figure, panel_charts
 from robustnas.runs.record import write_bytes
 from robustnas.training.description import plain
 from robustnas.training.recorder import RunRecorder, run_folder
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COMPARED = (VAL_TOP1, DISCRETE_ACCURACY, PARAMETER_FREE_SHARE, ENTROPY, CURVATURE)  # between searches
-HEADLINES = (DISCRETE_ACCURACY, PARAMETER_FREE_EDGES, CURVATURE)  # in whose charts a collapse is seen first
+HEADLINES = {one.panel for one in (DISCRETE_ACCURACY, PARAMETER_FREE_EDGES, CURVATURE)}  # where a collapse shows first
 ALWAYS = ("space", "channels", "lr", "arch_lr", "arch_weight_decay", "seed")
-NEVER = ("num_classes", "image_channels", "task", "form", "channels_last", "checkpointing")
+NEVER = ("num_classes", "image_channels", "task", "convolution", "channels_last", "checkpointing")
 
 
 class TensorBoardView(Diagnostic):
@@ -101,16 +101,15 @@ class TensorBoardView(Diagnostic):
         if not (isinstance(pl_module, SearchModule) and trainer.is_global_zero and rows):
             return
         with self.budget.timed("curves"):
-            charts = panels(pl_module.space.cells)
-            figure = curves_figure(rows, panels=charts)
+            charts = panel_charts(rows, panels(pl_module.space.cells))
+            figure = curves_figure(charts)
             write_bytes(folder / "curves.png", render(figure, "png", 120))
             write_bytes(folder / "curves.svg", render(figure, "svg"))
         self.budget.ending, self.budget.estimates["curves, small"] = 0.0, self.budget.cost("curves") / 3
         writer = tensorboard(trainer)
         if writer is not None and self.budget.affords("curves, small", 1):
             with self.budget.timed("curves, small"):
-                first = measured(rows, [chart for chart in charts if chart.title in {one.panel for one in HEADLINES}])
-                card = curves_figure(rows, panels=first or charts, columns=1)
+                card = curves_figure([chart for chart in charts if chart.title in HEADLINES] or charts, columns=1)
                 writer.add_image("curves", _pixels(card, 100), last_step(trainer))
 
 

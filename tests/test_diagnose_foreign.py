@@ -198,7 +198,7 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     ),
     "column again": (
         lambda p: written(p / "a.csv", "epoch,kind,edge,operation,alpha,alpha\n"),
-        "to name each column once, but got 'alpha' again",
+        "to name each column once, but got 'alpha' twice",
     ),
     "decimal comma": (
         lambda p: rows(p / "a.csv", lambda r: [r[0].rpartition(",")[0] + ',"0,5"', *r[1:]]),
@@ -252,7 +252,7 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     ),
     "huge": (
         lambda p: saved(p / "a.pt", [NORMAL, torch.zeros(1).expand(10**9)]),
-        "a tensor of the shape [1000000000] with fewer numbers than that",
+        "a tensor of the shape [1000000000] whose storage is smaller than that",
     ),
     "no file of PyTorch": (
         lambda p: rows(p / "a.pt", lambda r: r),

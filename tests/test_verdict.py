@@ -45,6 +45,8 @@ def test_a_search_without_signs_is_healthy() -> None:
 def test_one_hint_is_no_risk_and_two_are() -> None:
     one = judge(search({"alpha/saturated": HINTS["alpha/saturated"]}))
     assert (one.state, [e.threshold.name for e in one.evidence]) == ("healthy", ["saturated"])
+    assert one.line == "healthy: one hint up to epoch 19: saturated edges, first half 60 % (over 50 %)"
+    assert one.take.why == "one hint is not enough to speak against it"
     two = judge(search(HINTS))
     assert two.state == "at risk"
     assert two.since == 12  # the second hint

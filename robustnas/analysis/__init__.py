@@ -2,7 +2,7 @@
 
 from robustnas.analysis.history import History
 from robustnas.analysis.judging import judge, judge_run
-from robustnas.analysis.metrics import Metric, register
+from robustnas.analysis.registry import Metric, register
 from robustnas.analysis.thresholds import Remedy, Threshold
 from robustnas.analysis.verdict import Evidence, Take, Verdict
 

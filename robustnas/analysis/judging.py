@@ -159,7 +159,8 @@ def _take(state: State, seen: list[Evidence], history: History, found: Mapping[s
         if max(share, free) <= MAJORITY and (share <= FEW or escaped):
             return Take(None, final, "it is not dominated by operations without parameters")
     if state == "healthy":
-        epoch, why = end, "nothing speaks against it"
+        hinted = any(e.weight == "hints" for e in seen)
+        epoch, why = end, "one hint is not enough to speak against it" if hinted else "nothing speaks against it"
     elif not found.get(SKIP_SHARE.name):
         epoch, why = end, "no other is known"
     else:

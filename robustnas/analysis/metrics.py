@@ -50,6 +50,9 @@ VAL_TOP1 = _entry(
     "val/top1", f"{SCORES['top1']} of the supernet on validation", "%", "low", "Accuracy", "supernet",
     unit_interval=True,
 )
+_entry("train/top5", "top-5 accuracy in training", "%")
+_entry("val/top5", "top-5 accuracy of the supernet on validation", "%")
+_entry("test/top5", "top-5 accuracy on the test set", "%")
 TRAIN_TOP1, TEST_TOP1 = METRICS["train/top1"], METRICS["test/top1"]
 DISCRETE_ACCURACY = _entry(
     "gap/discrete_accuracy", "accuracy of the discretised supernet", "%", "low", "Accuracy", "discretised",
@@ -257,7 +260,7 @@ MOST_NONE = _entry(
         ("LargestDrop",)
     ),),
 )
-SKIPS = _entry("genotype/skips", "number of skip connections")
+SKIPS = _entry("genotype/skips", "number of skip connections in the genotype")
 DEPTH = _entry("genotype/depth", "depth of the genotype")
 WIDTH = _entry("genotype/width", "width of the genotype", unit_interval=True)
 PARAMETERS = _entry("genotype/parameters", "parameters of the genotype")

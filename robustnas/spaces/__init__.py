@@ -9,7 +9,7 @@ from robustnas.spaces.genotype_text import is_genotype_text, parse_genotype
 from robustnas.spaces.mobile import Mobile, MobileSmall, mobile
 from robustnas.spaces.nasbench201 import NASBench201
 from robustnas.spaces.sampling import mutated, random_genotype
-from robustnas.spaces.space import CellSpace, Edge, SearchSpace, complete_cell
+from robustnas.spaces.space import CellSpace, Edge, SearchSpace, SkeletonRules, complete_cell, register_skeleton
 
 __all__ = [
     "DARTS",
@@ -26,6 +26,7 @@ __all__ = [
     "MobileSmall",
     "NASBench201",
     "SearchSpace",
+    "SkeletonRules",
     "complete_cell",
     "darts_like",
     "decode",
@@ -37,5 +38,6 @@ __all__ = [
     "num_architectures",
     "parse_genotype",
     "random_genotype",
+    "register_skeleton",
     "strongest",
 ]

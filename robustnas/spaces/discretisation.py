@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from robustnas.spaces.genotype import Choice, Genotype
 from robustnas.spaces.space import CellSpace, SearchSpace
 
-Rows = Sequence[Sequence[float]]
+Rows = Sequence[Sequence[float]] | Any  # or an array of two dimensions
 
 
 def strongest(space: SearchSpace, strengths: Mapping[str, Rows]) -> Genotype:

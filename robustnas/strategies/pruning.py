@@ -14,7 +14,13 @@ from robustnas.strategies.step_context import StepContext
 
 
 class Pruning(ABC):
-    """An answer to which operations leave during the search, asked at the end of each epoch."""
+    """An answer to which operations leave during the search, asked at the end of each epoch.
+
+    Attributes:
+        start: First epoch at whose end operations may leave.
+    """
+
+    start: int = 0
 
     @abstractmethod
     def prune(

@@ -12,15 +12,21 @@ from robustnas.spaces import Genotype, SearchSpace, strongest
 
 
 class Selection(ABC):
-    """The step from strengths of operations to a genotype."""
+    """The step from architecture weights to a genotype.
+
+    Attributes:
+        reads_alpha: Whether the genotype follows from α alone, so that it means nothing where α never moves.
+    """
+
+    reads_alpha = False
 
     @abstractmethod
-    def genotype(self, space: SearchSpace, strengths: Mapping[str, Tensor]) -> Genotype:
+    def genotype(self, space: SearchSpace, architecture_weights: Mapping[str, Tensor]) -> Genotype:
         """Discretise to an architecture.
 
         Args:
             space: The search space.
-            strengths: Kind of cell to the strengths of its operations, ``[edges, operations]``.
+            architecture_weights: Kind of cell to the weights of its operations, ``[edges, operations]``.
 
         Returns:
             A genotype of the space.
@@ -47,5 +53,7 @@ class Strongest(Selection):
     edges, as in NAS-Bench-201, this is the strongest operation of every edge.
     """
 
-    def genotype(self, space: SearchSpace, strengths: Mapping[str, Tensor]) -> Genotype:
-        return strongest(space, {kind: rows.tolist() for kind, rows in strengths.items()})
+    reads_alpha = True
+
+    def genotype(self, space: SearchSpace, architecture_weights: Mapping[str, Tensor]) -> Genotype:
+        return strongest(space, {kind: rows.tolist() for kind, rows in architecture_weights.items()})

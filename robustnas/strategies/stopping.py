@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 
 from robustnas.analysis.curvature_rise import LAG, RATIO, START, WINDOW, Rise, judged, rises
 from robustnas.analysis.metrics import CURVATURE_NOISE, FLAT_STOPS
+from robustnas.spaces import SearchSpace
 from robustnas.strategies.noise import DOUBTFUL, flat_growth, scatter
 
 
@@ -53,6 +54,9 @@ class Stopping(ABC):
         """What a decision at the last measurement rests on, a sentence; nothing by default."""
         return ""
 
+    def check(self, space: SearchSpace) -> None:  # noqa: B027
+        """Refuse, before a search starts, a space in which nothing can be measured; by default none."""
+
     @abstractmethod
     def decide(self, epochs: Sequence[int], values: Sequence[float]) -> Stop | None:
         """Decide by all that was measured.
@@ -85,7 +89,7 @@ class SkipDominance(Stopping):
     """Stop when the normal cell has too many skip connections, and return to the epoch before (arXiv:1909.06035).
 
     Args:
-        most: Skip connections that a normal cell may have.
+        max_skips: Skip connections that a normal cell may have.
         start: First epoch that can be judged.
         every: Epochs between two measurements.
 
@@ -93,22 +97,30 @@ class SkipDominance(Stopping):
         ValueError: If an argument is out of range.
     """
 
-    most: int = 2
+    max_skips: int = 2
     start: int = 0
     every: int = 1
     monitor = "skips"
 
     def __post_init__(self) -> None:
-        if self.most < 0 or self.start < 0 or self.every < 1:
+        if self.max_skips < 0 or self.start < 0 or self.every < 1:
             raise ValueError(
-                "Expected `most` and `start` to be zero or more and `every` at least 1, "
-                f"but got {self.most}, {self.start} and {self.every}."
+                "Expected `max_skips` and `start` to be zero or more and `every` at least 1, "
+                f"but got {self.max_skips}, {self.start} and {self.every}."
+            )
+
+    def check(self, space: SearchSpace) -> None:
+        kind, cell = next(iter(space.cells.items()))
+        if all("skip_connect" not in edge.operations for edge in cell.edges):
+            raise ValueError(
+                f"Expected `space` to have skip connections beside `SkipDominance`, which counts them, but got "
+                f"{space.name}, whose cell {kind!r} has none."
             )
 
     def decide(self, epochs: Sequence[int], values: Sequence[float]) -> Stop | None:
         _check(epochs, values)
         for i in range(1, len(values)):
-            if epochs[i] >= self.start and values[i] > self.most:
+            if epochs[i] >= self.start and values[i] > self.max_skips:
                 return Stop(epochs[i], epochs[i - 1])
         return None
 

@@ -34,9 +34,9 @@ class UniformOneHot(Relaxation):
         return Mixture(hard + 0.0 * alpha.where(alpha.isfinite(), 0.0), active=active)
 
     def expected(self, alpha: Tensor, context: StepContext) -> Mixture:
-        return Mixture(self.strength(alpha))
+        return Mixture(self.shares(alpha))
 
-    def strength(self, alpha: Tensor) -> Tensor:
+    def shares(self, alpha: Tensor) -> Tensor:
         return (0.0 * alpha).where(alpha.isfinite(), alpha).softmax(dim=-1)
 
 

@@ -202,7 +202,7 @@ def test_measurements_that_make_no_sense_are_refused(rule: Stopping, epochs, val
         (CurvatureRise, {"ratio": 0.75}, "`ratio` to be a finite number of at least 1, but got 0.75."),
         (CurvatureRise, {"ratio": float("nan")}, "`ratio` to be a finite number of at least 1, but got nan."),
         (CurvatureRise, {"ratio": float("inf")}, "`ratio` to be a finite number of at least 1, but got inf."),
-        (SkipDominance, {"most": -1}, "but got -1, 0 and 1."),
+        (SkipDominance, {"max_skips": -1}, "but got -1, 0 and 1."),
         (SkipDominance, {"start": -1}, "but got 2, -1 and 1."),
         (SkipDominance, {"every": 0}, "but got 2, 0 and 0."),
     ],
@@ -215,8 +215,8 @@ def test_options_out_of_range_are_refused(rule: type[Stopping], option: dict[str
 def test_too_many_skip_connections_stop_and_return_to_the_measurement_before() -> None:
     skips = [0, 1, 2, 2, 3, 5]
     assert SkipDominance().decide(range(6), skips) == Stop(4, 3)
-    assert SkipDominance(most=1).decide(range(6), skips) == Stop(2, 1)
-    assert SkipDominance(most=5).decide(range(6), skips) is None
+    assert SkipDominance(max_skips=1).decide(range(6), skips) == Stop(2, 1)
+    assert SkipDominance(max_skips=5).decide(range(6), skips) is None
     assert SkipDominance(start=5).decide(range(6), skips) == Stop(5, 4)
     assert SkipDominance(start=6).decide(range(6), skips) is None
     assert SkipDominance(every=3).decide([0, 3, 6], [2, 2, 3]) == Stop(6, 3)
