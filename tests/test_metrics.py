@@ -89,6 +89,14 @@ def test_an_own_entry_is_in_panels_indicators_and_thresholds(own_metric: Metric)
         register(Metric("own score", "no name"))
 
 
+def test_values_are_shown_by_their_unit() -> None:
+    assert Metric("a/b", "share", "%").show(0.1234) == Metric("a/b", "share of edges", "edges").show(0.1234) == "12.3 %"
+    assert (Metric("a/b", "number").show(0.123456), Metric("a/b", "number", digits=2).show(123.4)) == (
+        "0.1235",
+        "1.2e+02",
+    )
+
+
 def test_no_two_entries_have_one_title() -> None:
     titles = [metric.title for metric in METRICS.values()]
     assert len(set(titles)) == len(titles)

@@ -53,7 +53,7 @@ VAL_TOP1 = _entry(
 _entry("train/top5", "top-5 accuracy in training", "%")
 _entry("val/top5", "top-5 accuracy of the supernet on validation", "%")
 _entry("test/top5", "top-5 accuracy on the test set", "%")
-TRAIN_TOP1, TEST_TOP1 = METRICS["train/top1"], METRICS["test/top1"]
+TRAIN_TOP1 = METRICS["train/top1"]
 DISCRETE_ACCURACY = _entry(
     "gap/discrete_accuracy", "accuracy of the discretised supernet", "%", "low", "Accuracy", "discretised",
     unit_interval=True,
