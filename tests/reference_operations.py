@@ -42,7 +42,8 @@ class ReLUConvBN(nn.Module):
 class FactorizedReduce(nn.Module):
     """Halves the resolution; an odd image is padded after the shift, so that both halves have ceil(size / 2).
 
-    Every other pixel is taken before the convolutions: torch damages memory in strided ones of 1 x 1 (docs/numbers.md).
+    Every other pixel is taken before the convolutions: torch damages memory in strided ones of 1 x 1
+    (docs/guides/precision.md).
     """
 
     def __init__(self, c_in: int, c_out: int, affine: bool) -> None:

@@ -57,8 +57,8 @@ SPACE = SearchSpace("mine", {"normal": cell(False), "reduce": cell(True)})
 
 def documented_space() -> str:
     """The example of the documentation."""
-    text = (Path(__file__).resolve().parents[1] / "docs" / "own_space.md").read_text(encoding="utf-8")
-    return re.search(r"```python\n(.*?)```", text, re.DOTALL)[1]
+    text = (Path(__file__).resolve().parents[1] / "docs" / "guides" / "own_space.md").read_text(encoding="utf-8")
+    return re.search(r":caption: my_space.py\n\n(.*?)```", text, re.DOTALL)[1]
 
 
 SPACES = {

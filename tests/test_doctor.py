@@ -189,7 +189,7 @@ def test_a_reproducer_that_cannot_run_is_no_finding(monkeypatch, tmp_path) -> No
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="the fault is in kernels of x86 processors")
 def test_the_reproducer_finds_the_fault_of_the_pinned_torch(monkeypatch, tmp_path) -> None:
-    """With a torch that is mended, this test and the words of docs/numbers.md go; the slicing may stay."""
+    """With a torch that is mended, this test and the words of docs/guides/precision.md go; the slicing may stay."""
     if not torch.__version__.startswith("2.13.0"):
         pytest.skip("known of torch 2.13.0")
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")

@@ -12,12 +12,12 @@ import test_bad_environment
 import test_bad_files
 import test_bad_input
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "errors.md"
-HEAD = """# What is refused, and in which words
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "reference" / "errors.md"
+HEAD = """# Error messages
 
-Each of these inputs gets one sentence, before anything is trained; here is how it begins. The tests of bad input hold
-the same table. The exit status is 2 where options cannot be parsed, on the line or in a YAML file
-given with `-c`, and 1 otherwise.
+Each of these inputs is refused with one sentence before anything is trained. The table shows how the sentence begins;
+the tests of bad input hold the same table. The exit status is 2 if options cannot be parsed, on the command line or in
+a YAML file given with `-c`, and 1 otherwise.
 
 """
 
@@ -35,7 +35,7 @@ def rows() -> Iterator[tuple[str, str, str]]:
 
 def page() -> str:
     """The page, in Markdown."""
-    lines = ["| input | what is wrong | how the sentence begins |", "|---|---|---|"]
+    lines = ["| input | what is wrong | message |", "|---|---|---|"]
     for kind, case, says in rows():
         lines.append(f"| {kind} | {case} | {says.replace('|', chr(92) + '|').strip()} ... |")
     return HEAD + "\n".join(lines) + "\n"

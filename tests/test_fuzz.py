@@ -35,7 +35,7 @@ from robustnas.studies.grid import trials_of
 from robustnas.studies.study import read_study
 from robustnas.tabular import Table
 from robustnas.training import SearchModule, load
-from robustnas.training.lightning.checkpointing import check_checkpoint
+from robustnas.training.checkpointing import check_checkpoint
 
 SECONDS = 5  # of processor time, for one file: what takes milliseconds is far from it on every machine
 FEW, MANY = 40, 2000

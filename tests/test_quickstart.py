@@ -25,7 +25,7 @@ from robustnas.commands.quickstart import _resnet_like
 from robustnas.data import Digits
 from robustnas.networks import ResNet
 from robustnas.runs.record import Run, read_genotype
-from robustnas.training.lightning.checkpointing import LastCheckpoint
+from robustnas.training.checkpointing import LastCheckpoint
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMON = {"config.yaml", "last.ckpt", "manifest.json", "metrics.csv"}

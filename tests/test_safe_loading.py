@@ -141,7 +141,7 @@ trainer:
 
 
 def test_a_configuration_writes_where_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What docs/safety.md says a stranger's configuration may choose, and nothing else."""
+    """What docs/guides/safety.md says a stranger's configuration may choose, and nothing else."""
     monkeypatch.chdir(tmp_path)
     Path("stranger.yaml").write_text(WRITES, encoding="utf-8")
     assert main(["fit", "-c", "stranger.yaml"]) == 0

@@ -33,8 +33,8 @@ from robustnas.runtime.safe_files import check_numbers
 from robustnas.runtime.trust import only_trusted, own_message
 from robustnas.training import SearchModule
 from robustnas.training.changes import options_of
+from robustnas.training.checkpointing import LastCheckpoint, WholeCheckpoints, check_checkpoint, readable
 from robustnas.training.checks import check_fit, check_precision, check_trainer
-from robustnas.training.lightning.checkpointing import LastCheckpoint, WholeCheckpoints, check_checkpoint, readable
 from robustnas.training.lightning.events import Events, failed_writes_once
 from robustnas.training.module import Module
 from robustnas.training.recorder import check_manifest, run_folder

@@ -58,7 +58,7 @@ def check_pointwise(folder: Path) -> str:
 def _faulty(how: str) -> str:
     return (
         f"torch {versions()['torch']} damages memory in it on this CPU (the child process {how}). robustnas never asks "
-        "for one; in code of your own, take every other pixel first: docs/numbers.md"
+        "for one; in code of your own, take every other pixel first: docs/guides/precision.md"
     )
 
 

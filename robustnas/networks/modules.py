@@ -17,7 +17,7 @@ class Modules(Operation):
     """A user's own ``nn.Module`` on every edge.
 
     On a CPU a module that may hold a strided 1 x 1 convolution gets images in the format that torch convolves safely
-    (docs/numbers.md): what it computes inside is out of this library's hands.
+    (docs/guides/precision.md): what it computes inside is out of this library's hands.
 
     Args:
         bundle: Where the operation stands.

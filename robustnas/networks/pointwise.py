@@ -13,7 +13,7 @@ def pointwise_conv(x: Tensor, weight: Tensor, stride: int = 1) -> Tensor:
 
     Values and derivatives are those of ``torch.nn.functional.conv2d`` with that stride. torch never sees the stride:
     on CPUs the float32 weight gradient of a strided 1 x 1 convolution of ``channels_last`` images with few channels
-    is written beyond its memory (docs/numbers.md has the versions).
+    is written beyond its memory (docs/guides/precision.md has the versions).
 
     Args:
         x: Images, ``[batch, channels, h, w]``.

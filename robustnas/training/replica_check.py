@@ -14,7 +14,7 @@ from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
 from robustnas.data import ImageData
-from robustnas.training.lightning.checkpointing import LastCheckpoint
+from robustnas.training.checkpointing import LastCheckpoint
 
 EVERY = 50  # steps between two comparisons of α: reading the answer makes a GPU wait
 _STEP, _FIRST, _SECOND = (k - 2**64 for k in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))

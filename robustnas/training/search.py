@@ -18,12 +18,12 @@ from robustnas.strategies import Bilevel, Step
 from robustnas.training.compilation import compile_cells
 from robustnas.training.description import KEY
 from robustnas.training.finite import norm_of, rows_of
-from robustnas.training.hooks.base import SearchHook
 from robustnas.training.hooks.frozen_operations import frozen_operations
 from robustnas.training.hooks.registry import hook_for
 from robustnas.training.lightning.progress import say
 from robustnas.training.processes import average, average_buffers
 from robustnas.training.replica_check import check_replicas
+from robustnas.training.search_hook import SearchHook
 from robustnas.training.search_state import SearchState
 from robustnas.training.tasks import update
 

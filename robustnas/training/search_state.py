@@ -31,9 +31,9 @@ from robustnas.training.class_weights import ClassWeights
 from robustnas.training.combinations import check_parts
 from robustnas.training.compilation import check_compilable
 from robustnas.training.finite import Unreached
-from robustnas.training.hooks.base import SearchHook
 from robustnas.training.lightning.loops import trainer_of
 from robustnas.training.module import Module
+from robustnas.training.search_hook import SearchHook
 from robustnas.training.tasks import Task, check_task, loss_of, metrics_of
 
 Mixtures = Mapping[str, Mixture]

@@ -173,7 +173,7 @@ def _dil_conv(x: Tensor, named: Named, by_batch: bool, stride: int, kernel: int)
 
 def _conv(x: Tensor, named: Named, by_batch: bool, stride: int, kernel: int) -> Tensor:
     x = F.relu(x)
-    if kernel == 1:  # torch must not get a strided 1 x 1 convolution: docs/numbers.md
+    if kernel == 1:  # torch must not get a strided 1 x 1 convolution: docs/guides/precision.md
         x, stride = x[..., ::stride, ::stride], 1
     return _norm(F.conv2d(x, named["conv"], None, stride, kernel // 2), named, "bn", by_batch)
 

@@ -24,8 +24,8 @@ from robustnas import diagnostics, variants
 from robustnas.data import Probe
 from robustnas.strategies import CurvatureRise, LargestDrop, RaiseDecay, ShareThreshold, Unrolled
 from robustnas.training.curvature import Measured
-from robustnas.training.hooks.base import SearchHook
 from robustnas.training.search import SearchModule
+from robustnas.training.search_hook import SearchHook
 
 QUICK = ("PCDARTS", "ProxylessNAS")
 LONGER = sorted(set(variants.__all__) - set(QUICK))

@@ -17,9 +17,9 @@ from runs import SMALLEST, StopAfter, differing, fit, rows, state
 from robustnas.strategies import CurvatureRise, LpSparsity, RaiseDecay, RandomPerturbation, ShareThreshold, Unrolled
 from robustnas.training.curvature import Measured
 from robustnas.training.description import load
-from robustnas.training.hooks.base import SearchHook
 from robustnas.training.hooks.rollback import Rollback, restore, state_of
 from robustnas.training.search import SearchModule
+from robustnas.training.search_hook import SearchHook
 
 RULE = CurvatureRise(window=1, lag=2, start=0, every=1, samples=16)
 VALUES = [[1, 1, 1, 2, 9, 9], [1, 1, 1, 1, 2, 9], [1, 9, 99, 999, 9999, 99999]]  # by increase and epoch

@@ -12,7 +12,7 @@ from methods import search
 from ranks import in_two
 
 from robustnas.training import replica_check
-from robustnas.training.lightning.checkpointing import LastCheckpoint
+from robustnas.training.checkpointing import LastCheckpoint
 from robustnas.training.replica_check import NotIdenticalError, differences, fingerprint
 
 TYPES = [torch.float32, torch.float64, torch.bfloat16, torch.int64, torch.uint8, torch.complex64]

@@ -31,8 +31,8 @@ from robustnas.strategies import (
     StepContext,
     Unperturbed,
 )
-from robustnas.training.hooks.base import SearchHook
 from robustnas.training.hooks.registry import hook_for
+from robustnas.training.search_hook import SearchHook
 
 SMALL = {**SMALLEST["NASBench201"], "channels": 4, "image_channels": 1, "arch_lr": 0.03}
 

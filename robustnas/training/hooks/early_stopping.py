@@ -12,8 +12,8 @@ from robustnas.analysis.metrics import ARCH
 from robustnas.data.batch import Batch
 from robustnas.strategies import Stop, Stopping
 from robustnas.training.curvature import Measured, last_batch_eigenvalue, measure
-from robustnas.training.hooks.base import SearchHook
 from robustnas.training.lightning.progress import say
+from robustnas.training.search_hook import SearchHook
 from robustnas.training.search_state import SearchState
 
 

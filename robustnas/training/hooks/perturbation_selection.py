@@ -14,11 +14,11 @@ from robustnas.runs.record import SCHEMA, write_json
 from robustnas.spaces import Genotype, SearchSpace
 from robustnas.strategies import LargestDrop, Strongest
 from robustnas.strategies.decisions import Decision, Decisions, Evaluate, Score
-from robustnas.training.hooks.base import SearchHook
 from robustnas.training.lightning.loops import set_max_epochs
 from robustnas.training.lightning.progress import progress, say
 from robustnas.training.recorder import run_folder
 from robustnas.training.scoring import Scoring, image_data, score_as_json
+from robustnas.training.search_hook import SearchHook
 from robustnas.training.search_state import SearchState
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from robustnas.analysis.metrics import OPERATIONS
 from robustnas.data.batch import Batch
 from robustnas.strategies import Pruning
-from robustnas.training.hooks.base import SearchHook
+from robustnas.training.search_hook import SearchHook
 from robustnas.training.search_state import SearchState
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from functools import singledispatch
 
 from robustnas.strategies import BestOfSampled, LargestDrop, Never, NoPruning, Pruning, RaiseDecay, Stopping
-from robustnas.training.hooks.base import SearchHook
 from robustnas.training.hooks.early_stopping import EarlyStopping
 from robustnas.training.hooks.perturbation_selection import PerturbationSelection
 from robustnas.training.hooks.pruning import PruningHook
 from robustnas.training.hooks.rollback import Rollback
 from robustnas.training.hooks.sampled_selection import SampledSelection
+from robustnas.training.search_hook import SearchHook
 from robustnas.training.search_state import SearchState
 
 

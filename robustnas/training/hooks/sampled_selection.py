@@ -13,11 +13,11 @@ from robustnas.runs.record import SCHEMA, write_json
 from robustnas.spaces import Genotype
 from robustnas.strategies import BestOfSampled
 from robustnas.strategies.decisions import Score
-from robustnas.training.hooks.base import SearchHook
 from robustnas.training.lightning.loops import training_ends
 from robustnas.training.lightning.progress import progress
 from robustnas.training.recorder import run_folder
 from robustnas.training.scoring import Scoring, image_data, score_as_json
+from robustnas.training.search_hook import SearchHook
 from robustnas.training.search_state import SearchState
 
 
