@@ -18,7 +18,7 @@ class AlphaShares(Diagnostic):
     - ``shares/OP`` and ``shares/parameter_free``: where the mass lies. Skip connections and other operations without
       parameters gain mass in a collapse (arXiv:1909.09656, arXiv:1911.12126);
     - ``alpha/entropy``: :math:`-\sum_k s_{ek} \log s_{ek} / \log n_e`, 1 where nothing is decided. Near 1 at the end,
-      rounding is arbitrary; falling early while skip connections gain is how a collapse looks;
+      discretisation is arbitrary; falling early while skip connections gain is how a collapse looks;
     - ``alpha/effective``: :math:`\exp H_e`, operations that effectively take part;
     - ``alpha/margin``, ``alpha/edge_margin``: largest minus second largest share, and strength of the last edge kept
       at a node minus that of the first one dropped;

@@ -90,7 +90,7 @@ class Budget:
         self.costs.setdefault(name, []).append(time.perf_counter() - begin)
 
     def summary(self) -> str:
-        """What was measured how often, at what price, and what was left out: a table of at most 80 columns."""
+        """How often each diagnostic was measured and skipped, and its seconds: a table of at most 80 columns."""
         share = f", {self.spent / self.elapsed:.1%}" if self.elapsed else ""
         limit = "" if self.share is None else f" (budget: {self.share:.1%})"
         lines = [f"Diagnostics took {self.spent:.1f} s of {self.elapsed:.1f} s{share}{limit}."]
@@ -99,8 +99,9 @@ class Budget:
         width = max(map(len, names), default=0)
         for name in names:
             taken, left = len(self.costs.get(name, ())), self.left_out.get(name, 0)
-            line = f"  {name:{width}}  {priced.get(name, 0.0):6.1f} s  taken {times(taken):<9}"
-            lines.append((line + (f"  left out {times(left)} to save time" if left else "")).rstrip())
+            measured = f"measured {times(taken)}" if taken else "not measured"
+            skipped = f"  skipped {times(left)}: over budget" if left else ""
+            lines.append(f"  {name:{width}}  {priced.get(name, 0.0):6.1f} s  {measured:<17}{skipped}".rstrip())
         return "\n".join(lines)
 
     def state_dict(self) -> dict[str, Any]:
@@ -116,4 +117,4 @@ class Budget:
 
 def times(count: int) -> str:
     """How often, in words, such as ``once`` or ``3 times``."""
-    return {0: "never", 1: "once", 2: "twice"}.get(count, f"{count} times")
+    return {1: "once", 2: "twice"}.get(count, f"{count} times")

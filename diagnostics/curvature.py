@@ -22,15 +22,15 @@ class Curvature(Diagnostic):
     r"""Eigenvalues of the Hessian :math:`\nabla^2_\alpha L_\text{arch}(w, \alpha)` (arXiv:1909.09656).
 
     - ``curvature/max``: the largest one. A search whose smoothed value grows by more than 1.3 within eight epochs is
-      about to lose by rounding what it found; RobustDARTS stops there;
+      about to lose accuracy by discretisation; RobustDARTS stops there;
     - ``curvature/max_upper``: what it is at most. The iteration ends where the two are within ``tolerance``, else it
-      has taken as many products as there are rows, and only rounding is between them;
+      has taken as many products as there are rows, and they differ by rounding errors alone;
     - ``curvature/max_deviation``: its standard error as an estimate for all samples, by the jackknife over chunks;
     - ``curvature/min`` and ``curvature/min_lower``: with ``smallest``, the smallest one, below zero off a minimum;
     - ``curvature/max_KIND`` and ``curvature/max_upper_KIND``: with ``kinds``, the largest one of the block of a kind of
       cell, which says which cell sharpens;
     - with ``spectrum``, ``curvature/trace``, ``curvature/negative`` (share of negative eigenvalues; a softmax has a
-      zero for each edge, whose rounding does not count) and ``curvature/quantile_25``, ``_50``, ``_75`` of all
+      zero for each edge, whose rounding error does not count) and ``curvature/quantile_25``, ``_50``, ``_75`` of all
       eigenvalues, from the dense matrix: one product for each α and β.
 
     The measurement and its conventions are those of the stopping rule, see :mod:`robustnas.training.curvature`. Where a

@@ -1,4 +1,4 @@
-"""What rounding costs: the supernet against its own discretisation."""
+"""What discretisation costs: the supernet compared with the same weights at its genotype."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class DiscretisationGap(BatchDiagnostic):
     .. math:: \text{gap/accuracy} = A(w, m(\alpha)) - A(w, m(g)), \qquad
         \text{gap/loss} = L(w, m(g)) - L(w, m(\alpha)),
 
-    so that a positive gap is a loss by rounding. BatchNorm remembers the activations of the mixture, which the discrete
-    network does not have: the gap is given with its statistics measured anew on batches of the role weights, and, as
-    ``..._stale``, with those of the supernet. A search whose discrete accuracy falls to that of guessing has collapsed
-    (arXiv:1909.09656, arXiv:2108.04392); a large gap says that α does not tell what matters.
+    so that a positive gap is a loss by discretisation. BatchNorm remembers the activations of the mixture, which the
+    discrete network does not have: the gap is given with its statistics measured anew on batches of the role weights,
+    and, as ``..._stale``, with those of the supernet. A search whose discrete accuracy falls to that of guessing has
+    collapsed (arXiv:1909.09656, arXiv:2108.04392); a large gap says that α does not tell what matters.
 
     Args:
         batches: Batches of the role selection to measure on, and of the role weights to measure statistics on.

@@ -49,7 +49,7 @@ def default_diagnostics() -> list[Diagnostic]:
     ]
 
 
-def against(table: str | Path, accuracy: str) -> list[Diagnostic]:
+def table_diagnostics(table: str | Path, accuracy: str) -> list[Diagnostic]:
     """Diagnostics that compare with a table: the truth about genotypes, and how well the supernet ranks them.
 
     Args:
@@ -75,7 +75,7 @@ class Diagnostics(Callback):
     Args:
         measures: Diagnostics; by default those of :func:`default_diagnostics`. Their own budgets do not count here.
         budget: Largest share of the run's time that all of them together may take; ``None`` for no limit.
-        table: File of a tabular benchmark of the space, CSV or Parquet, which adds those of :func:`against`.
+        table: File of a tabular benchmark of the space, CSV or Parquet, which adds those of :func:`table_diagnostics`.
         accuracy: Column of the table.
 
     Raises:
@@ -92,7 +92,7 @@ class Diagnostics(Callback):
     ) -> None:
         self.measures = default_diagnostics() if measures is None else list(measures)
         if table is not None:
-            self.measures += against(table, accuracy)
+            self.measures += table_diagnostics(table, accuracy)
         self.budget = Budget(budget)
         names = [measure.name for measure in self.measures]
         if len(set(names)) < len(names):

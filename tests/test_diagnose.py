@@ -129,7 +129,7 @@ def test_a_run_with_a_part_missing_is_judged_by_the_rest(left: str, tmp_path: Pa
     path = folder / left
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     assert main(["diagnose", str(folder)]) == 20
-    assert "not seen" in capsys.readouterr().out
+    assert "missing " in capsys.readouterr().out
 
 
 def test_torch_is_not_loaded(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def raising(folder: Path) -> str:
 def facts() -> dict[str, Any]:
     """A machine without trouble."""
     return {
-        "versions": {name: tested for name, (_, tested) in environment.TESTED.items()} | {"torchvision": None},
+        "versions": {name: environment.tested()[name] for name in environment.required()[""]} | {"torchvision": None},
         "threads": {"usable_cores": 4, "torch": 4, "OMP_NUM_THREADS": None},
         "memory": {"shared": 2**33},
         "disk": {"free": 2**40},
@@ -86,7 +86,7 @@ def test_json_is_one_object_that_says_how_it_went(check: Callable[[Path], str], 
     assert told["threads"]["torch"] == torch.get_num_threads()
     assert 1 <= told["threads"]["usable_cores"] <= told["cpu"]["cores"]
     assert told["cpu"]["instructions"] == environment.instructions()
-    assert set(told["extras"]) == {"hf", "ray", "dev"}
+    assert set(told["extras"]) == {"hf", "ray", "dev", "docs"}
     if sys.platform == "linux":
         assert told["memory"]["total"] >= told["memory"]["available"] > 0
     assert told["disk"]["free"] > 0
@@ -230,17 +230,14 @@ def test_a_torch_too_old_or_missing_is_an_error(monkeypatch, capsys) -> None:
     assert "Expected scipy 1.11.3 or newer, but got none" in " ".join(capsys.readouterr().out.split())
 
 
-def test_the_tested_versions_are_those_of_the_project() -> None:
+def test_bounds_and_extras_are_those_of_the_project() -> None:
     toml = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
     project = toml.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    pins = dict(re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE))
-    needed = dict(re.fullmatch(r"([\w-]+)(?:\[\w+\])?>=(\S+)", one).groups() for one in project["dependencies"])
-    assert {name: (oldest, pins[name]) for name, oldest in needed.items()} == environment.TESTED
-    extras = {
-        extra: tuple(re.split(r"[\[>]", one)[0] for one in packages)
-        for extra, packages in project["optional-dependencies"].items()
-    }
-    assert extras == environment.EXTRAS
+    listed = {"": project["dependencies"], **project["optional-dependencies"]}
+    bound = re.compile(r"([\w-]+)(?:\[[\w,]+\])?>=([\w.]+)")
+    found = {extra: [bound.match(one) for one in bounds] for extra, bounds in listed.items()}
+    assert environment.required() == {extra: dict(m.groups() for m in held if m) for extra, held in found.items()}
+    assert environment.required()[""].keys() <= environment.tested().keys()
 
 
 @pytest.mark.parametrize(

@@ -39,14 +39,14 @@ def test_a_search_without_signs_is_healthy() -> None:
     assert (verdict.state, verdict.since, verdict.evidence, verdict.remedies) == ("healthy", None, (), ())
     assert verdict.take.epoch is None
     assert verdict.take.genotype == genotype()
-    assert verdict.line == "healthy: no sign up to epoch 19"
+    assert verdict.line == "healthy: no sign of collapse up to epoch 19"
 
 
 def test_one_hint_is_no_risk_and_two_are() -> None:
     one = judge(search({"alpha/saturated": HINTS["alpha/saturated"]}))
     assert (one.state, [e.threshold.name for e in one.evidence]) == ("healthy", ["saturated"])
     assert one.line == "healthy: one hint up to epoch 19: saturated edges, first half 60 % (over 50 %)"
-    assert one.take.why == "one hint is not enough to speak against it"
+    assert one.take.why == "a single hint does not put a search at risk"
     two = judge(search(HINTS))
     assert two.state == "at risk"
     assert two.since == 12  # the second hint
@@ -119,7 +119,7 @@ def test_where_every_genotype_is_dominated_the_least_is_taken_with_a_warning() -
     genotypes = {epoch: skips(6 if epoch == 9 else 8) for epoch in range(EPOCHS)}
     take = judge(search(None, genotypes)).take
     assert (take.epoch, take.genotype) == (9, skips(6))
-    assert take.why.endswith("but dominated too: search again")
+    assert take.why.endswith("but still too many operations without parameters: search again")
 
 
 def test_remedies_leave_out_what_the_search_did() -> None:

@@ -86,6 +86,11 @@ class History:
         cell = self.space.cells[kind]
         return sum(cell.kept(node) for node in cell.nodes)
 
+    @property
+    def edges(self) -> int:
+        """Edges of a discrete cell, of the normal kind that has most."""
+        return max(self.kept_edges(kind) for kind in self.normal_kinds)
+
     def shares(self, epoch: int) -> dict[str, Array]:
         """Shares of the operations after an epoch whose α is known."""
         return shares_of(self.space, self.alphas[epoch])

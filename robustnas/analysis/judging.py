@@ -7,21 +7,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from robustnas.analysis import metrics
 from robustnas.analysis.history import History
-from robustnas.analysis.measures import Series, avoidable, by_chance, curvature_rise, measures, skip_share
-from robustnas.analysis.metrics import (
-    ALIGNMENT,
-    ARCH_CURVATURE,
-    AVOIDABLE,
-    CURVATURE,
-    DISCRETE_ACCURACY,
-    ENTROPY,
-    GAP,
-    MATCH,
-    OVERFITTING,
-    RANKING,
-    SKIP_SHARE,
-)
+from robustnas.analysis.measures import Series, by_chance, curvature_rise, dominance, measures
 from robustnas.analysis.registry import thresholds
 from robustnas.analysis.thresholds import AT_RISK, POINTS, REMEDIES, UNTOUCHED, Remedy, Threshold
 from robustnas.analysis.verdict import Evidence, State, Take, Verdict
@@ -30,7 +18,7 @@ from robustnas.spaces import SearchSpace
 
 COMPARE = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
 ORDER = ("decides", "warns", "hints", "notes")
-GENOTYPE = ("skip_domination", "parameter_free_domination")
+GENOTYPE = {"skip_domination": metrics.SKIP_SHARE, "parameter_free_domination": metrics.AVOIDABLE}
 TRIES = 4  # remedies named at most
 MAJORITY, FEW = 0.5, 0.25  # shares of the kept edges: collapse, and what DARTS+ allows
 SETTLED = 0.2  # share of the plan before which a genotype is that of the initial values
@@ -40,11 +28,11 @@ ROBUST_DECAY = 0.0081  # weight decay from which on no recorded run was taken ov
 def judge(history: History) -> Verdict:
     """Judge a search by all that is known of it, also while it runs.
 
-    A search collapsed where most of its genotype is without parameters, or where its decided cell guesses; one such
-    sign decides, if it lasts. It is at risk with two hints or one warning, see the thresholds of
-    :mod:`robustnas.analysis.metrics`. A search that shows collapse at its last epoch but ended with an earlier
-    genotype, free of it, escaped, and an α near its initial values decided nothing: both are risks, not collapses.
-    GDAS leaves α undecided by design, which is only noted.
+    A search collapsed where most of its genotype is without parameters, or where its discretised supernet is hardly
+    better than guessing; one such sign decides, if it lasts. It is at risk with two hints or one warning, see the
+    thresholds of :mod:`robustnas.analysis.metrics`. If the last epoch shows collapse but the search ended with an
+    earlier genotype without it, or α is still near its initial values, the search is at risk, not collapsed. GDAS
+    leaves α undecided by design, which is only noted.
 
     Args:
         history: The search.
@@ -56,7 +44,7 @@ def judge(history: History) -> Verdict:
     bounds = {row.name: row.bound(chance.get(row.series, 0.0)) for row in thresholds()}
     signs = (sign(row, bounds[row.name], found.get(row.series, {}), history) for row in thresholds())
     seen = [evidence for evidence in signs if evidence is not None]
-    seen = _unless_untouched(_by_outcome(seen, bounds, history), found.get(ENTROPY.name, {}))
+    seen = _unless_untouched(_by_outcome(seen, bounds, history), found.get(metrics.ENTROPY.name, {}))
     seen = sorted(seen, key=lambda e: ORDER.index(e.weight))
     state, since = _state(seen)
     return Verdict(
@@ -98,12 +86,11 @@ def sign(row: Threshold, bound: float, values: Series, history: History) -> Evid
     streak: list[int] = []
     held: Evidence | None = None
     hold = 1 if history.finished and row.weight == "decides" else row.hold
-    edges = max(history.kept_edges(kind) for kind in history.normal_kinds)
     for epoch in at:
         streak = [*streak, epoch] if passes(values[epoch], bound) else []
         if len(streak) >= hold and history.progress(epoch) >= row.after:
             weight = "notes" if row.name == "undecided" and _in_use("GumbelOneHot", history) else row.weight
-            held = Evidence(row, values[epoch], bound, epoch, streak[0], edges, weight)
+            held = Evidence(row, values[epoch], bound, epoch, streak[0], history.edges, weight)
             if row.latched:
                 return held
         elif not row.latched:
@@ -116,18 +103,16 @@ def _by_outcome(seen: list[Evidence], bounds: Mapping[str, float], history: Hist
     final = history.final
     if final is None:
         return seen
-    result = {
-        "skip_domination": max(skip_share(history, final, kind) for kind in history.normal_kinds),
-        "parameter_free_domination": max(avoidable(history, final, kind) for kind in history.normal_kinds),
-    }
+    shares = dominance(history, final)
+    result = {name: shares[metric.name] for name, metric in GENOTYPE.items()}
     weighed = []
     for e in seen:
         escaped = e.threshold.name in result and not result.pop(e.threshold.name) > e.bound
         weighed.append(replace(e, weight="warns") if escaped else e)
-    end, edges = history.epochs[-1], max(history.kept_edges(kind) for kind in history.normal_kinds)
+    end = history.epochs[-1]
     for row in thresholds():  # the result is dominated, the last epoch is not
         if result.get(row.name, 0.0) > bounds[row.name]:
-            weighed.append(Evidence(row, result[row.name], bounds[row.name], end, end, edges, row.weight))
+            weighed.append(Evidence(row, result[row.name], bounds[row.name], end, end, history.edges, row.weight))
     return weighed
 
 
@@ -153,16 +138,15 @@ def _take(state: State, seen: list[Evidence], history: History, found: Mapping[s
     """The genotype to take: the last one of a healthy search, else one from before the signs."""
     end, final = history.epochs[-1], history.final
     if state != "healthy" and final is not None:
-        share = max(skip_share(history, final, kind) for kind in history.normal_kinds)
-        free = max(avoidable(history, final, kind) for kind in history.normal_kinds)
+        shares = dominance(history, final)
         escaped = any(e.weight == "warns" for e in seen)
-        if max(share, free) <= MAJORITY and (share <= FEW or escaped):
+        if max(shares.values()) <= MAJORITY and (shares[metrics.SKIP_SHARE.name] <= FEW or escaped):
             return Take(None, final, "it is not dominated by operations without parameters")
     if state == "healthy":
         hinted = any(e.weight == "hints" for e in seen)
-        epoch, why = end, "one hint is not enough to speak against it" if hinted else "nothing speaks against it"
-    elif not found.get(SKIP_SHARE.name):
-        epoch, why = end, "no other is known"
+        epoch, why = end, "a single hint does not put a search at risk" if hinted else "no sign of collapse was found"
+    elif not found.get(metrics.SKIP_SHARE.name):
+        epoch, why = end, "no other genotype was recorded"
     else:
         epoch, why = _sound_epoch(seen, history, found)
     if epoch == end and final is not None and (state == "healthy" or not history.genotypes):
@@ -173,22 +157,22 @@ def _take(state: State, seen: list[Evidence], history: History, found: Mapping[s
 
 def _sound_epoch(seen: list[Evidence], history: History, found: Mapping[str, Series]) -> tuple[int, str]:
     """An epoch from before the signs whose genotype is not dominated, and why it is chosen."""
-    skips, free = found[SKIP_SHARE.name], found.get(AVOIDABLE.name, {})
+    skips, free = found[metrics.SKIP_SHARE.name], found.get(metrics.AVOIDABLE.name, {})
     sound = [at for at in skips if max(skips[at], free.get(at, 0.0)) <= MAJORITY]
     risen = [e.epoch for e in seen if e.threshold.name == "curvature_rise"]
     if risen:
         centre = curvature_rise(history, found)[risen[0]][1]
         before = [at for at in sound if at <= centre]
         if before:
-            return before[-1], "before the curvature rose"
+            return before[-1], "it is the last one before the curvature rose"
     onset = min(e.since for e in seen if e.weight != "notes")
     early = [at for at in sound if at < onset and history.progress(at) >= SETTLED]
     if early:
-        return early[-1], "the last one before the first sign"
+        return early[-1], "it is the last one before the first sign"
     settled = [at for at in skips if history.progress(at) >= SETTLED] or list(skips)
     best = min(settled, key=lambda at: (skips[at], free.get(at, 0.0), -at))
-    why = "the one with the fewest skip connections"
-    return best, why if best in sound else f"{why}, but dominated too: search again"
+    why = "it has the fewest skip connections"
+    return best, why if best in sound else f"{why}, but still too many operations without parameters: search again"
 
 
 def _remedies(seen: list[Evidence], history: History) -> tuple[Remedy, ...]:
@@ -210,14 +194,14 @@ def _in_use(name: str, history: History) -> bool:
 
 
 MISSING = {
-    "curvature": (CURVATURE, ARCH_CURVATURE),
-    "discretisation gap": (GAP, DISCRETE_ACCURACY),
-    "overfitting": (OVERFITTING,),
-    "layer alignment": (ALIGNMENT,),
-    "gradient match": (MATCH,),
-    "rank correlation": (RANKING,),
-    "α": (ENTROPY,),
-    "genotypes": (SKIP_SHARE,),
+    "curvature": (metrics.CURVATURE, metrics.ARCH_CURVATURE),
+    "discretisation gap": (metrics.GAP, metrics.DISCRETE_ACCURACY),
+    "overfitting": (metrics.OVERFITTING,),
+    "layer alignment": (metrics.ALIGNMENT,),
+    "gradient match": (metrics.MATCH,),
+    "rank correlation": (metrics.RANKING,),
+    "α": (metrics.ENTROPY,),
+    "genotypes": (metrics.SKIP_SHARE,),
 }
 
 

@@ -127,9 +127,13 @@ def by_chance(history: History) -> dict[str, float]:
     return {metrics.SKIP_SHARE.name: max(skips), metrics.AVOIDABLE.name: max(free)}
 
 
-def skip_share(history: History, genotype: Genotype, kind: str) -> float:
-    """Skip connections over the edges of a kind of cell."""
-    return genotype.count("skip_connect")[kind] / history.kept_edges(kind)
+def dominance(history: History, genotype: Genotype) -> dict[str, float]:
+    """Shares of skip connections and of avoidable edges without parameters, in the kind of cell that has most."""
+    skips, kinds = genotype.count("skip_connect"), history.normal_kinds
+    return {
+        metrics.SKIP_SHARE.name: max(skips[kind] / history.kept_edges(kind) for kind in kinds),
+        metrics.AVOIDABLE.name: max(avoidable(history, genotype, kind) for kind in kinds),
+    }
 
 
 def _selectable(history: History, kind: str) -> list[tuple[int, int, list[str]]]:
@@ -150,8 +154,7 @@ def _of_genotypes(history: History) -> dict[str, Series]:
     for before, epoch in zip([None, *at], at, strict=False):
         genotype = genotypes[epoch]
         values = of_genotype(history.space, genotype, None if before is None else genotypes[before])
-        values[metrics.SKIP_SHARE.name] = max(skip_share(history, genotype, kind) for kind in kinds)
-        values[metrics.AVOIDABLE.name] = max(avoidable(history, genotype, kind) for kind in kinds)
+        values |= dominance(history, genotype)
         unchanged = unchanged and genotype == genotypes[at[0]]
         if before is not None:
             values[metrics.UNCHANGED.name] = epoch - at[0] if unchanged else 0

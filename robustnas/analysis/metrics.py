@@ -21,7 +21,7 @@ from robustnas.analysis.thresholds import Threshold
 P = ParamSpec("P")
 
 ZELA, LIANG, MOVAHEDI, YU = "arXiv:1909.09656", "arXiv:1909.06035", "arXiv:2210.07998", "arXiv:1902.08142"
-OLES, DA2S, OWN = "OLES, NeurIPS 2023", "arXiv:2007.03154", "own"
+OLES, DA2S, OWN = "OLES, NeurIPS 2023", "arXiv:2007.03154", "ours"
 
 _COLLAPSE = ("CurvatureRise", "weight_decay", "AdversarialPerturbation", "PartialChannels", "SkipDominance")
 _SHARP = ("CurvatureRise", "AdversarialPerturbation", "weight_decay")
@@ -53,7 +53,7 @@ VAL_TOP1 = _entry(
 _entry("train/top5", "top-5 accuracy in training", "%")
 _entry("val/top5", "top-5 accuracy of the supernet on validation", "%")
 _entry("test/top5", "top-5 accuracy on the test set", "%")
-TRAIN_TOP1, TEST_TOP1 = METRICS["train/top1"], METRICS["test/top1"]
+TRAIN_TOP1 = METRICS["train/top1"]
 DISCRETE_ACCURACY = _entry(
     "gap/discrete_accuracy", "accuracy of the discretised supernet", "%", "low", "Accuracy", "discretised",
     unit_interval=True,
@@ -93,7 +93,7 @@ SKIP_SHARE = _entry(
     "genotype/skip_share", "skip connections in the genotype", "edges", "high", unit_interval=True,
     thresholds=(
         Threshold(
-            "skip_domination", ">", 0.5, "decides", f"{ZELA}, own", "most of the kept edges are skip connections",
+            "skip_domination", ">", 0.5, "decides", f"{ZELA}, {OWN}", "most of the kept edges are skip connections",
             _COLLAPSE, hold=3, after=0.2, chance="halfway"
         ),
         Threshold(
@@ -105,7 +105,7 @@ SKIP_SHARE = _entry(
 AVOIDABLE = _entry(
     "genotype/avoidable", "edges without parameters that could have some", "%", "high", unit_interval=True,
     thresholds=(Threshold(
-        "parameter_free_domination", ">", 0.5, "decides", f"{ZELA}, own",
+        "parameter_free_domination", ">", 0.5, "decides", f"{ZELA}, {OWN}",
         "most of the edges that could carry parameters do not", _COLLAPSE, "edges without parameters", hold=3,
         after=0.2, chance="halfway"
     ),),
@@ -113,7 +113,7 @@ AVOIDABLE = _entry(
 OVER_CHANCE = _entry(
     "gap/over_chance", "accuracy of the discretised supernet over chance", charted=False,
     thresholds=(Threshold(
-        "discrete_at_chance", "<=", 1.2, "decides", f"{ZELA}, own",
+        "discrete_at_chance", "<=", 1.2, "decides", f"{ZELA}, {OWN}",
         "the discretised supernet is hardly better than guessing", _DISCRETE, "discrete accuracy / chance", hold=2,
         after=0.8
     ),),
@@ -121,7 +121,7 @@ OVER_CHANCE = _entry(
 SMOOTH_OVERFITTING = _entry(
     "generalisation/smooth", "training minus validation accuracy", "%", "high", reading=("peak",), charted=False,
     thresholds=(Threshold(
-        "overfitting", ">", 0.05, "hints", f"{LIANG}, own", "weights overfit, and operations without weights win",
+        "overfitting", ">", 0.05, "hints", f"{LIANG}, {OWN}", "weights overfit, and operations without weights win",
         _OVERFIT, hold=3, after=0.2
     ),),
 )
@@ -132,7 +132,7 @@ SKIP_EXCESS = _entry(
 LOST = _entry(
     "gap/lost", "share of accuracy lost by discretisation", "%", "high",
     thresholds=(Threshold(
-        "gap", ">", 0.5, "hints", f"{DA2S}, own", "the supernet does not predict the cell it is discretised to",
+        "gap", ">", 0.5, "hints", f"{DA2S}, {OWN}", "the supernet does not predict the cell it is discretised to",
         _DISCRETE, hold=2, after=0.8
     ),),
 )
@@ -161,7 +161,7 @@ CHANGED = _entry(
 SATURATED = _entry(
     "alpha/saturated", "share of saturated edges", "%", "high", unit_interval=True,
     thresholds=(Threshold(
-        "saturated", ">", 0.5, "hints", f"{MOVAHEDI}, own",
+        "saturated", ">", 0.5, "hints", f"{MOVAHEDI}, {OWN}",
         "the softmax decided early, and passes little gradient since", ("arch_lr", "PartialChannels"),
         "saturated edges, first half", hold=2, before=0.5, latched=True
     ),),
@@ -201,7 +201,7 @@ MATCH = _entry(
     "gradient/match", "match of training and validation gradient", "", "low", "Agreement of gradients",
     "training with validation",
     thresholds=(Threshold(
-        "match", "<=", 0.0, "hints", f"{OLES}, own",
+        "match", "<=", 0.0, "hints", f"{OLES}, {OWN}",
         "a step that lowers the training loss no longer lowers the validation loss", _OVERFIT, hold=3
     ),),
 )
@@ -228,7 +228,7 @@ SUPERNET_ACCURACY = _entry("gap/supernet_accuracy", "accuracy of the supernet on
 RANKING = _entry(
     "ranking/tau", "rank correlation, Kendall's τ", worse="low",
     thresholds=(Threshold(
-        "ranking", "<", 0.2, "hints", f"{YU}, own", "the supernet ranks cells hardly better than chance",
+        "ranking", "<", 0.2, "hints", f"{YU}, {OWN}", "the supernet ranks cells hardly better than chance",
         ("LargestDrop", "epochs"), after=0.8
     ),),
 )

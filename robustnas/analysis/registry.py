@@ -57,7 +57,7 @@ class Metric:
     def __post_init__(self) -> None:
         named = (replace(t, series=self.name, measure=t.measure or self.title, unit=self.unit) for t in self.thresholds)
         object.__setattr__(self, "thresholds", tuple(named))
-        object.__setattr__(self, "digits", self.digits or (1 if self.unit == "%" else 4))
+        object.__setattr__(self, "digits", self.digits or (1 if self.unit in ("%", "edges") else 4))
 
     @property
     def heading(self) -> str:

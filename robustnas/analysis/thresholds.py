@@ -22,7 +22,7 @@ class Threshold:
         value: The threshold.
         weight: ``decides`` that the search collapsed; ``warns`` that it is at risk; ``hints``, two of which warn;
             ``notes`` do not count.
-        source: Paper of the threshold. With ``own`` the number is ours, and a paper beside it shows the effect.
+        source: Paper of the threshold. With ``ours`` we chose the number, and a paper beside it shows the effect.
         words: What the sign means.
         helps: Names of :data:`REMEDIES`, the most direct first.
         measure: What is measured, in a few words; by default the title of the metric.
@@ -103,11 +103,11 @@ REMEDIES: dict[str, Remedy] = {
         ),
         Remedy(
             "LargestDrop", "--model.selection LargestDrop",
-            "chooses by what removal costs, not by α (arXiv:2108.04392)",
+            "selects by the accuracy lost when an operation is removed, not by α (arXiv:2108.04392)",
         ),
         Remedy(
             "EntropyPenalty", "--model.penalty EntropyPenalty",
-            "drives α to decisions before it is rounded (arXiv:2007.03154)",
+            "drives α to decisions before it is discretised (arXiv:2007.03154)",
         ),
         Remedy("arch_lr", "--model.arch_lr", "the step of α sets how fast it decides: try 3 times more, or less"),
         Remedy("epochs", "--trainer.max_epochs", "more epochs give α and the weights time to settle"),

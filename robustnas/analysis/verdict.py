@@ -53,7 +53,7 @@ class Evidence:
     def rate(self) -> str:
         """How often the alarm was right on recorded runs."""
         rate = RATES.get(self.threshold.name)
-        return str(rate) if rate else "hit rate not measured"
+        return str(rate) if rate else "not calibrated on recorded runs"
 
     def _figure(self, value: float) -> str:
         """A number, with as many digits as tell the value from the threshold."""
@@ -145,7 +145,7 @@ class Verdict:
             lines += [
                 f"  {e.weight:<8} {e.threshold.measure:<42} {e.shown:>7}  {e.limit}",
                 *_wrapped(f"since epoch {e.since}: {e.threshold.words}", 11),
-                *_wrapped(f"{e.threshold.source}; {e.rate}", 11),
+                *_wrapped(f"threshold: {e.threshold.source}; {e.rate}", 11),
             ]
         lines += [] if self.evidence else [f"  {self._seen}"]
         lines += ["", *_wrapped(f"take     {self._taken}", 2, 11)]
@@ -155,7 +155,7 @@ class Verdict:
             lines += ["", f"  {'' if i else 'try':<8} {remedy.setting}"] if not i else [f"  {'':<8} {remedy.setting}"]
             lines += _wrapped(remedy.why, 13)
         if self.missing:
-            lines += ["", *_wrapped(f"not seen {', '.join(self.missing)}", 2, 11)]
+            lines += ["", *_wrapped(f"missing  {', '.join(self.missing)}", 2, 11)]
         return "\n".join(line.rstrip() for line in lines) + "\n"
 
     def markdown(self) -> str:
@@ -181,7 +181,7 @@ class Verdict:
         if self.remedies:
             lines += ["", "**Try**", "", *(f"- `{remedy.setting}`: {remedy.why}" for remedy in self.remedies)]
         if self.missing:
-            lines += ["", f"Not seen: {', '.join(self.missing)}."]
+            lines += ["", f"Not measured: {', '.join(self.missing)}."]
         return "\n".join(lines) + "\n"
 
     def to_json(self) -> str:
@@ -216,7 +216,7 @@ class Verdict:
     def _seen(self) -> str:
         hint = next((e for e in self.evidence if e.weight == "hints"), None)
         if hint is None:
-            return f"no sign up to epoch {self.epoch}"
+            return f"no sign of collapse up to epoch {self.epoch}"
         return f"one hint up to epoch {self.epoch}: {hint.threshold.measure} {hint.shown} ({hint.limit})"
 
     @property

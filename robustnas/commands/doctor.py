@@ -15,12 +15,12 @@ from typing import Any
 from robustnas.cli.errors import Parser
 from robustnas.commands.selftest import Outcome, run_checks
 from robustnas.runtime.environment import (
-    EXTRAS,
-    TESTED,
     accelerators,
     environment,
     memory,
     missing_packages,
+    required,
+    tested,
     usable_cores,
     versions,
 )
@@ -96,9 +96,9 @@ def examine() -> dict[str, Any]:
         "memory": memory(),
         "disk": _disk(),
         "accelerators": devices,
-        "extras": {extra: missing_packages(extra) for extra in EXTRAS},
+        "extras": {extra: missing_packages(extra) for extra in required() if extra},
     }
-    errors += [sentence for name in TESTED if (sentence := _too_old(name, facts["versions"][name]))]
+    errors += [sentence for name in required()[""] if (sentence := _too_old(name, facts["versions"][name]))]
     return {**facts, "warnings": list(_warnings(facts)), "errors": errors}
 
 
@@ -109,9 +109,9 @@ def _disk() -> dict[str, Any]:
 
 
 def _too_old(name: str, version: str | None) -> str | None:
-    oldest, tested = TESTED[name]
+    oldest = required()[""][name]
     if version is None:
-        return f"Expected {name} {oldest} or newer, but got none: pip install {name}=={tested}"
+        return f"Expected {name} {oldest} or newer, but got none: pip install '{name}>={oldest}'"
     if _number(version) < _number(oldest):
         return f"Expected {name} {oldest} or newer, but got {version}: pip install -U {name}"
     return None
@@ -120,10 +120,10 @@ def _too_old(name: str, version: str | None) -> str | None:
 def _warnings(facts: dict[str, Any]) -> Iterator[str]:
     """Known troubles that these facts announce."""
     known, devices, threads = facts["versions"], facts["accelerators"], facts["threads"]
-    for name, (_, tested) in TESTED.items():
-        version = known[name]
-        if version is not None and _number(version)[:2] > _number(tested)[:2]:
-            yield f"{name} {version} is newer than {tested}, the newest that robustnas was tested with."
+    for name, newest in tested().items():
+        version = known.get(name)
+        if version is not None and _number(version)[:2] > _number(newest)[:2]:
+            yield f"{name} {version} is newer than {newest}, the newest that robustnas was tested with."
     torch = known["torch"] or ""
     if known["torchvision"] and "+cpu" in torch and "+cpu" not in known["torchvision"]:
         yield (
@@ -165,9 +165,11 @@ def report(found: dict[str, Any]) -> Iterator[str]:
     yield "Versions"
     commit = found["git"]["robustnas"]
     from_commit = f", commit {commit['commit'][:12]}{' with changes' if commit['dirty'] else ''}" if commit else ""
+    oldest, newest = required()[""], tested()
     for name, version in found["versions"].items():
         own = from_commit if name == "robustnas" else ""
-        span = f"   ({TESTED[name][0]} to {TESTED[name][1]})" if name in TESTED else ""
+        to = f" to {newest[name]}" if name in newest else " or newer"
+        span = f"   ({oldest[name]}{to})" if name in oldest else ""
         yield from _row(name, f"{version or 'not installed'}{own}{span}")
     yield "\nMachine"
     for name, says in _machine(found):

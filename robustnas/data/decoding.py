@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from rich.progress import track
 from robustnas.data.images import Images, Task
 from robustnas.data.targets import Targets
 from robustnas.data.wording import listed
+from robustnas.runtime.environment import usable_cores
 
 Channels = Literal[1, 3]
 PROGRESS_FROM = 2000  # images from which a progress bar is shown
@@ -125,7 +125,7 @@ def _with_progress(pictures: Iterator[_Picture | str], count: int) -> Iterator[_
 
 
 def _pictures(images: Sequence[Encoded], how: Decoding) -> Iterator[_Picture | str]:
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(8, usable_cores())) as pool:
         for start in range(0, len(images), CHUNK):  # a bounded number wait, so that an error ends the work soon
             yield from pool.map(lambda image: _picture(image, how), images[start : start + CHUNK])
 

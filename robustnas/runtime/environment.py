@@ -14,30 +14,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from robustnas import __version__
 
-# Package: the oldest version pyproject.toml admits, and the one of constraints.txt, the newest that was tested.
-TESTED = {
-    "torch": ("2.6", "2.13.0"),
-    "pytorch-lightning": ("2.5", "2.6.6"),
-    "torchmetrics": ("1.5", "1.9.0"),
-    "tensorboard": ("2.18", "2.21.0"),
-    "jsonargparse": ("4.53", "4.53.0"),
-    "numpy": ("1.26", "2.4.6"),
-    "scipy": ("1.11.3", "1.17.1"),
-    "scikit-learn": ("1.4", "1.9.1"),
-    "pillow": ("10.3", "13.0.0"),
-    "pyarrow": ("15", "26.0.1"),
-    "matplotlib": ("3.8", "3.11.2"),
-    "filelock": ("3.32", "4.2.11"),
-    "rich": ("13.9", "15.0.0"),
-}
 MAX_THREADS = 1024  # of a process, and processes of a study: more than the cores of any machine that is sold
-EXTRAS = {  # extra: the packages it brings
-    "hf": ("datasets",),
-    "ray": ("ray",),
-    "dev": ("pytest", "pytest-xdist", "pytest-timeout", "hypothesis", "ruff", "mypy", "pre-commit", "types-PyYAML"),
-}
+_REQUIRED = re.compile(r'([\w.-]+)(?:\[[\w,]+\])?>=([\w.]+)(?:; extra == "(\w+)")?')
 # What decides how fast numbers are multiplied, and which kernels torch takes: as the kernel of the system names it.
 INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "sve", "bf16")
 INTEGER_VARIABLES = (  # what launchers set, and all that asks for processes reads as numbers
@@ -57,7 +39,6 @@ def environment() -> dict[str, Any]:
         (``dirty``); ``None`` outside of a repository.
     """
     packages = ("torch", "pytorch-lightning", "numpy", "scipy")
-    cores = os.cpu_count()
     return {
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "command": list(sys.argv),
@@ -70,10 +51,10 @@ def environment() -> dict[str, Any]:
         "cpu": {
             "model": _cpu_model(),
             "instructions": instructions(),
-            "cores": cores,
-            "usable": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else cores,
+            "cores": os.cpu_count(),
+            "usable": usable_cores(),
         },
-        "memory_bytes": _memory(),
+        "memory_bytes": psutil.virtual_memory().total,
         "gpus": _gpus(),
         "git": {
             "robustnas": _repository(Path(__file__).with_name("__init__.py")),
@@ -82,14 +63,30 @@ def environment() -> dict[str, Any]:
     }
 
 
+def required() -> dict[str, dict[str, str]]:
+    """The oldest version of each package that ``pyproject.toml`` admits, by extra; under ``""`` those always needed."""
+    found: dict[str, dict[str, str]] = {"": {}}
+    with contextlib.suppress(metadata.PackageNotFoundError):  # of a tree that is not installed
+        for known in filter(None, map(_REQUIRED.fullmatch, metadata.requires("robustnas") or ())):
+            found.setdefault(known[3] or "", {})[known[1]] = known[2]
+    return found
+
+
+def tested() -> dict[str, str]:
+    """The versions of ``constraints.txt``, the newest that were tested; none where this is no checkout."""
+    pins = Path(__file__).parents[2] / "constraints.txt"
+    text = pins.read_text(encoding="utf-8") if pins.is_file() else ""
+    return {name.lower(): version for name, version in re.findall(r"^([\w.-]+)==(\S+)$", text, re.MULTILINE)}
+
+
 def versions() -> dict[str, str | None]:
-    """Versions of the packages of :data:`TESTED` and of ``torchvision``; ``None`` for one that is not installed."""
-    return {name: _version(name) for name in (*TESTED, "torchvision")}
+    """Version of each package that is always needed, and of ``torchvision``; ``None`` where it is not installed."""
+    return {name: _version(name) for name in (*required()[""], "torchvision")}
 
 
 def missing_packages(extra: str) -> list[str]:
     """Packages of an extra that are not installed."""
-    return [name for name in EXTRAS[extra] if _version(name) is None]
+    return [name for name in required()[extra] if _version(name) is None]
 
 
 def instructions() -> list[str] | None:
@@ -114,15 +111,11 @@ def usable_cores() -> int:
 
 def memory() -> dict[str, int | None]:
     """Bytes of main memory (``total``, ``available``, ``limit`` of the container) and of ``/dev/shm`` (``shared``)."""
-    available = None
-    with contextlib.suppress(OSError):
-        found = re.search(r"^MemAvailable:\s*(\d+) kB", Path("/proc/meminfo").read_text(encoding="utf-8"), re.MULTILINE)
-        available = int(found[1]) * 1024 if found else None
-    limit = _read_cgroup("memory.max") or _read_cgroup("memory/memory.limit_in_bytes")
-    total = _memory()
-    bounded = limit.isdigit() and (total is None or int(limit) < total)
+    held = psutil.virtual_memory()
+    text = _read_cgroup("memory.max") or _read_cgroup("memory/memory.limit_in_bytes")
+    limit = int(text) if text.isdigit() and int(text) < held.total else None
     shared = shutil.disk_usage("/dev/shm").total if Path("/dev/shm").is_dir() else None
-    return {"total": total, "available": available, "limit": int(limit) if bounded else None, "shared": shared}
+    return {"total": held.total, "available": held.available, "limit": limit, "shared": shared}
 
 
 def _read_cgroup(name: str) -> str:
@@ -165,13 +158,6 @@ def _cpu_model() -> str:
         if found:
             return found[1].strip()
     return platform.processor() or platform.machine()
-
-
-def _memory() -> int | None:
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return None
 
 
 def _gpus() -> list[str]:

@@ -83,9 +83,9 @@ def test_the_summary_is_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
     budget.left_out = {"Curvature": 9, "GradientMatch": 1}
     assert budget.summary().splitlines() == [
         "Diagnostics took 3.0 s of 100.0 s, 3.0% (budget: 5.0%).",
-        "  Curvature             2.0 s  taken once       left out 9 times to save time",
-        "  DiscretisationGap     1.0 s  taken twice",
-        "  GradientMatch         0.0 s  taken never      left out once to save time",
+        "  Curvature             2.0 s  measured once      skipped 9 times: over budget",
+        "  DiscretisationGap     1.0 s  measured twice",
+        "  GradientMatch         0.0 s  not measured       skipped once: over budget",
     ]
 
 

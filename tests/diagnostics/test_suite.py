@@ -32,7 +32,7 @@ def test_a_search_ends_with_its_price_and_its_verdict(tmp_path: Path, capsys: py
     verdict = json.loads((tmp_path / "verdict.json").read_text(encoding="utf-8"))
     assert any(line.startswith(verdict["state"]) for line in said)
     start = next(place for place, line in enumerate(said) if line.startswith("Diagnostics took "))
-    assert any("Curvature" in line and "taken once" in line for line in said[start:])
+    assert any("Curvature" in line and "measured once" in line for line in said[start:])
     assert max(map(len, said[start : start + 8])) <= 100
     (row,) = metrics(tmp_path)
     assert {"alpha/entropy", "curvature/max", "gap/loss", "genotype/skips_cell", "diagnostics/share"} <= row.keys()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
-from robustnas.diagnostics import AlphaShares, Diagnostics, DiscretisationGap, TensorBoardView
+from robustnas.diagnostics import AlphaShares, Diagnostic, Diagnostics, DiscretisationGap, TensorBoardView
 from robustnas.diagnostics.view import COMPARED, columns, flat
 from robustnas.variants import DARTS, SmoothDARTS
 from runs import fit, rows, search
@@ -15,6 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams import plugin_data_pb2
 
+from robustnas.analysis import Metric, Threshold, judge_run, register, registry
 from robustnas.analysis.registry import panels
 from robustnas.training.description import describe
 
@@ -145,3 +146,27 @@ def test_columns_are_few_and_show_what_differs() -> None:
     assert smooth["perturbation"] == "AdversarialPerturbation"
     assert smooth["clip"] == 1.0
     assert columns(describe(DARTS(layers=3, space="S2"), {}))["Method"] == "DARTS"
+
+
+def test_an_own_diagnostic_is_one_class_and_one_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Charts, curves and verdict show it, and so does a process that reads the run without the user's module."""
+    monkeypatch.setattr(registry, "METRICS", dict(registry.METRICS))
+    monkeypatch.setattr(registry, "_ADOPTED", set())
+    sign = Threshold("own_sign", ">", 0.0, "hints", "own", "epochs pass", ())
+    metric = register(Metric("own/epochs", "epochs seen", worse="high", panel="Epochs", thresholds=(sign,)))
+
+    class Own(Diagnostic):
+        free = True
+
+        def measure(self, search: Any, probe: Any) -> dict[str, float]:
+            return {metric.name: float(search.current_epoch + 1)}
+
+    logger = TensorBoardLogger(tmp_path, "", "", default_hp_metric=False)
+    fit(tmp_path, search("S2"), max_epochs=2, logger=logger, callbacks=[Diagnostics([Own(), TensorBoardView()], None)])
+    config = events(tmp_path).Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0]
+    chart = layout_pb2.Layout.FromString(config).category[0].chart[-1]
+    assert (chart.title, list(chart.multiline.tag)) == ("Epochs", ["^own/epochs$"])
+    assert "Epochs" in (tmp_path / "curves.svg").read_text(encoding="utf-8")
+    del registry.METRICS[metric.name]
+    evidence = next(e for e in judge_run(tmp_path).evidence if e.threshold.name == "own_sign")
+    assert (evidence.value, evidence.threshold.measure, evidence.since) == (2.0, "epochs seen", 0)

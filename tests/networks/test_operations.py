@@ -72,6 +72,18 @@ def test_names_of_operations_are_taken_once(mixer: SearchSpace) -> None:
             register_operation(name, lambda channels, stride, affine: nn.Identity())
 
 
+def test_an_own_operation_says_whether_it_has_no_parameters(
+    mixer: SearchSpace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The verdict then counts it with skip connections and poolings."""
+    known = set(operations.PARAMETER_FREE)
+    monkeypatch.setattr(operations, "PARAMETER_FREE", known)
+    register_operation("blur", Mixer, parameter_free=True)
+    assert "blur" in known
+    register_operation("blur", Mixer)  # changed in a notebook
+    assert not {"blur", "mixer"} & known
+
+
 def test_an_unknown_operation_is_refused() -> None:
     cell = complete_cell(1, 2, ("skip_connect", "teleport"), outputs=(2,))
     with pytest.raises(ValueError, match=r"Expected every operation of the space to be one of .* but got 'teleport'"):

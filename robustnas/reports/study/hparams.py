@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from robustnas.analysis import metrics as registry
+from robustnas.analysis.metrics import TRUTH
 from robustnas.reports.study.study_data import STATES, StudyData
 from robustnas.runs.record import write_bytes
 from robustnas.studies.results import Record
@@ -69,7 +70,7 @@ def metrics(study: StudyData, record: Record) -> dict[str, float]:
         "score": record.score,
         "seconds/total": sum(held["seconds"].values()),
         **{name: study.last(record, series) for name, series in SERIES.items()},
-        **{f"truth/{name}": truth.get(name) for name in ("accuracy", "regret", "rank")},
+        **{TRUTH.of(name): truth.get(name) for name in ("accuracy", "regret", "rank")},
         registry.VERDICT.name: STATES.get(verdict["state"]) if verdict else None,
         **held["metrics"]["test"],
         "parameters": held["parameters"],

@@ -12,6 +12,7 @@ from typing import Any
 from robustnas.analysis import History
 from robustnas.analysis.history import is_measured
 from robustnas.analysis.measures import measures
+from robustnas.analysis.metrics import TRUTH
 from robustnas.runs.record import read_json
 from robustnas.studies.grid import OFF, ON
 from robustnas.studies.results import Record, read_failures, read_plan, read_results
@@ -64,7 +65,7 @@ class Score:
     @property
     def scale(self) -> float:
         """Factor for showing a value; accuracies of tables are in percent already."""
-        return 100.0 if self.percent and not self.name.startswith("truth/") else 1.0
+        return 100.0 if self.percent and not self.name.startswith(TRUTH.of("")) else 1.0
 
     @property
     def said(self) -> str:
