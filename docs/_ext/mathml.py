@@ -9,7 +9,6 @@ from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.application import Sphinx
 
-
 SPELLINGS = {
     r"\\[bB]ig[lrg]?(?![a-z])": "",
     r"\\dots(?![a-z])": r"\\ldots",
