@@ -25,13 +25,15 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from robustnas.analysis import THRESHOLDS, History, Verdict, judge
-from robustnas.analysis.architecture_statistics import PARAMETER_FREE
+from robustnas.analysis import History, Verdict, judge
 from robustnas.analysis.calibration import Rate
 from robustnas.analysis.measures import by_chance, measures
+from robustnas.analysis.metrics import CURVATURE, SKIP_SHARE, TRAIN_TOP1, VAL_TOP1
+from robustnas.analysis.registry import thresholds
 from robustnas.runtime.csv_files import read_csv
 from robustnas.spaces import Genotype, NASBench201, SearchSpace
 from robustnas.spaces.find import KNOWN
+from robustnas.spaces.parameter_free import PARAMETER_FREE
 
 SPACES = {name.lower(): space for name, space in KNOWN.items()}  # the authors write s1
 CLASSES = {"cifar10": 10, "cifar100": 100, "svhn": 10, "imagenet16-120": 120}
@@ -59,16 +61,16 @@ def _run(run: dict[str, Any]) -> Recorded:
     space = _space(run["space"])
     genotypes = {epoch: _genotype(text, space) for epoch, text in enumerate(run["genotype_per_epoch"])}
     series = {
-        "curvature/max": dict(zip(run["epochs"], run["dominant_eigenvalue"], strict=True)),
-        "val/top1": {at: value / 100 for at, value in enumerate(run["valid_acc_per_epoch"])},
-        "train/top1": {at: value / 100 for at, value in enumerate(run["train_acc_per_epoch"])},
+        CURVATURE.name: dict(zip(run["epochs"], run["dominant_eigenvalue"], strict=True)),
+        VAL_TOP1.name: {at: value / 100 for at, value in enumerate(run["valid_acc_per_epoch"])},
+        TRAIN_TOP1.name: {at: value / 100 for at, value in enumerate(run["train_acc_per_epoch"])},
     }
     decay, drop_path = run["weight_decay"], run["drop_path_prob"]
     name = f"weight decay {decay:g}, drop path {drop_path:g}, seed {run['seed']}"
     last = len(genotypes) - 1
     classes = CLASSES.get(run["dataset"].lower())
     history = History(space, {}, genotypes, series, len(genotypes), genotypes[last], classes=classes, name=name)
-    skips = measures(history)["genotype/skip_share"]
+    skips = measures(history)[SKIP_SHARE.name]
     since = next((at for at in skips if all(skips[later] > 0.5 for later in range(at, len(skips)))), None)
     return Recorded(name, decay, drop_path, history, since)
 
@@ -108,7 +110,7 @@ def alarms(run: Recorded) -> dict[str, int]:
 def rates(runs: list[Recorded], raised: list[dict[str, int]]) -> dict[str, Rate]:
     """Hits, false alarms and lead of every sign and state that can be seen in these runs."""
     table = {}
-    for name in (*(row.name for row in THRESHOLDS), *STATES):
+    for name in (*(row.name for row in thresholds()), *STATES):
         leads = [
             run.taken_over - at[name]
             for run, at in zip(runs, raised, strict=True)
@@ -130,7 +132,7 @@ def cells(path: Path) -> dict[str, tuple[int, float, float]]:
     chance = by_chance(History(NASBench201, {}, {0: Genotype.from_nasbench201(rows[0][0])}))
     counted = {"skip_domination": frozenset({"skip_connect"}), "parameter_free_domination": PARAMETER_FREE}
     table = {"every cell": (len(rows), *(fmean(value < line for value in accuracies) for line in lines))}
-    for row in THRESHOLDS:
+    for row in thresholds():
         if row.name in counted:
             bound, free = row.bound(chance[row.series]), counted[row.name]
             named = [a for arch, a in rows if fmean(op in free for op in re.findall(r"(\w+)~", arch)) > bound]

@@ -34,7 +34,7 @@ from torch import multiprocessing
 from robustnas.training import module as base
 from robustnas.training import processes, replica_check
 from robustnas.training import search as searching
-from robustnas.training.interruption import Interruption
+from robustnas.training.lightning.interruption import Interruption
 
 Seconds = dict[str, list[float]]
 CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "processor": time.process_time}
@@ -97,7 +97,11 @@ def work(rank: int, folder: str, method: str, options: argparse.Namespace) -> No
         meter.call("signals", interruption.agreed, module.trainer)
         end = meter.now()
         waited = {clock: meter.spent[clock]["waiting"] for clock in CLOCKS}
-        meter.call("comparison of all", replica_check.differences, replica_check.default_diagnostics(module))
+        meter.call(
+            "comparison of all",
+            replica_check.differences,
+            replica_check.search_state(module, module.architecture.active_mask),
+        )
         assert found == []
         rows.append({c: {**meter.spent[c], "step": end[c] - start[c], "waiting": waited[c]} for c in CLOCKS})
     torch.save(rows, Path(folder) / f"{rank}.pt")

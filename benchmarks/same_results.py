@@ -68,7 +68,8 @@ def search(options: argparse.Namespace, name: str, seed: int) -> dict[str, dict[
         command = [options.python, "-m", "robustnas", "fit", "-c", str(options.sources / "configs" / f"{name}.yaml")]
         command += [f"--trainer.max_epochs={options.epochs}", f"--seed_everything={seed}"]
         command += ["--diagnostics.measures=[]" if options.without_diagnostics else "--diagnostics.budget=null"]
-        folder_option = "--run-dir" if (options.sources / "robustnas" / "runs").is_dir() else "--run"
+        parsers = (options.sources / "robustnas" / "cli" / "lightning_cli.py").read_text()
+        folder_option = "--run-dir" if "--run-dir" in parsers else "--run"
         command += [folder_option, str(run), "--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu"]
         done = subprocess.run(command, cwd=options.sources, capture_output=True, text=True)
         if done.returncode:

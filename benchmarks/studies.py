@@ -1,12 +1,12 @@
-"""What the runner of studies costs over running its cells by hand.
+"""What the runner of studies costs over running its trials by hand.
 
-A cell is a search and an evaluation on handwritten digits. By hand they are two calls in this process; by the runner
-the same cell goes to a pool of one worker, with a live table, results and progress files. Cells alternate between the
+A trial is a search and an evaluation on handwritten digits. By hand they are two calls in this process; by the runner
+the same trial goes to a pool of one worker, with a live table, results and progress files. Trials alternate between the
 two, and must find the same. Two figures come of it:
 
 - own: processor time of the runner outside those two calls, in the worker and in the process that waits for it, over
   that inside. It needs no comparison of runs, so other work on the machine hardly moves it.
-- wall and processor: a cell by the runner over the same cell by hand, pair by pair.
+- wall and processor: a trial by the runner over the same trial by hand, pair by pair.
 
 What a worker costs once, its start, is apart.
 
@@ -30,37 +30,35 @@ import torch
 from measure import provenance, write
 from rich.console import Console
 
-from robustnas.cli import lightning_cli
-from robustnas.cli.evaluation import data_of, train_and_test
+from robustnas.cli.configuration import fit, run_of
+from robustnas.cli.evaluation import train_and_test
 from robustnas.runs.record import Run
-from robustnas.studies.configuration import configured, evaluation_words, found_words
+from robustnas.studies.configuration import configured
 from robustnas.studies.engine import Event
-from robustnas.studies.grid import Cell
 from robustnas.studies.pool import Pool
 from robustnas.studies.progress import Progress
-from robustnas.studies.running import RUN_CELL, run_cells
+from robustnas.studies.running import RUN_TRIAL, run_trials
+from robustnas.studies.trial import Recipe, Trial, training_of
 
-SPACE = "NASBench201"
-SECTION = {"init_args": {"space": SPACE}}
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
-QUIET = "--trainer.enable_progress_bar=false"
 
 
-def cells(count: int, epochs: int) -> list[Cell]:
-    """Cells of one variant that differ in their seeds."""
-    search = (f"--config={CONFIGS / 'digits_gdas.yaml'}", f"--trainer.max_epochs={epochs}")
-    small = [f"--model.init_args.architecture.init_args.{name}" for name in ("channels=8", "cells=1")]
-    evaluation = (f"--config={CONFIGS / 'evaluate_nasbench201.yaml'}", *small, f"--trainer.max_epochs={epochs}")
-    return configured([Cell("GDAS", None, None, {}, seed, False, search, evaluation) for seed in range(count)])
+def trials(count: int, epochs: int) -> list[Trial]:
+    """Trials of one variant that differ in their seeds."""
+    search = Recipe((str(CONFIGS / "digits_gdas.yaml"),), {"trainer.max_epochs": epochs})
+    small = {f"model.init_args.architecture.init_args.{name}": value for name, value in (("channels", 8), ("cells", 1))}
+    evaluation = Recipe((str(CONFIGS / "evaluate_nasbench201.yaml"),), {**small, "trainer.max_epochs": epochs})
+    return configured(
+        [Trial("GDAS", None, None, {}, k, search_recipe=search, evaluation_recipe=evaluation) for k in range(count)]
+    )
 
 
-def by_hand(cell: Cell, folder: Path) -> dict[str, float]:
+def by_hand(trial: Trial, folder: Path) -> dict[str, float]:
     """Two calls, as anyone would write them."""
-    seed = f"--seed_everything={cell.seed}"
-    lightning_cli.main(["fit", QUIET, *cell.search, seed, "--run", str(folder / "search")])
-    network = found_words(str(folder / "search"), SPACE)
-    words = evaluation_words(cell, SECTION, data_of(folder / "search"), network)
-    return train_and_test("", [QUIET, *words, seed, "--run", str(folder / "evaluation")]).metrics
+    assert trial.evaluation is not None
+    fit(trial.search, folder / "search", trial.seed)
+    sections = training_of(trial.evaluation, str(folder / "search"))
+    return train_and_test("", run_of(sections, folder / "evaluation", trial.seed)).metrics
 
 
 def processor_seconds(pid: int) -> float:
@@ -70,10 +68,10 @@ def processor_seconds(pid: int) -> float:
 
 
 class Meter:
-    """Alternates cells by hand with those of the runner, and notes what both cost."""
+    """Alternates trials by hand with those of the runner, and notes what both cost."""
 
-    def __init__(self, root: Path, todo: list[Cell]) -> None:
-        self.root, self.todo = root, {cell.key: cell for cell in todo}
+    def __init__(self, root: Path, todo: list[Trial]) -> None:
+        self.root, self.todo = root, {trial.key: trial for trial in todo}
         self.progress = Progress(root, todo, 0, 1, Console(force_terminal=True, file=io.StringIO()))
         self.rows: list[dict[str, float]] = []
         self.shown: Any = None
@@ -89,11 +87,11 @@ class Meter:
         wall, waiting = time.perf_counter() - self.since[0], time.process_time() - self.since[1]
         processor = waiting + self._worker() - self.since[2]
         self.shown.__exit__(None, None, None)
-        cell, folder = self.todo[event.key], self.root / "by-hand" / event.key
+        trial, folder = self.todo[event.key], self.root / "by-hand" / event.key
         before = time.perf_counter(), time.process_time()
-        metrics = by_hand(cell, folder)
+        metrics = by_hand(trial, folder)
         hand = time.perf_counter() - before[0], time.process_time() - before[1]
-        assert Run(self.root / cell.folder / "search").genotype() == Run(folder / "search").genotype()
+        assert Run(self.root / trial.folder / "search").genotype() == Run(folder / "search").genotype()
         assert metrics == event.value["metrics"]["test"]
         whole = waiting + self._worker() - self.since[2]
         inside = event.value["processor_seconds"]
@@ -114,16 +112,16 @@ class Meter:
 def main() -> None:
     """Measure, print and keep."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cells", type=int, default=6, help="cells that count; one before them warms up")
+    parser.add_argument("--trials", type=int, default=6, help="trials that count; one before them warms up")
     parser.add_argument("--epochs", type=int, default=10, help="epochs of a search and of an evaluation")
     parser.add_argument("--json", type=Path, help="file for ratios and raw figures")
     parser.set_defaults(device="cpu")
     options = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        todo = cells(options.cells + 1, options.epochs)
+        todo = trials(options.trials + 1, options.epochs)
         meter = Meter(Path(folder), todo)
-        run_cells(Path(folder), todo, Pool(1), meter, RUN_CELL)
+        run_trials(Path(folder), todo, Pool(1), meter, RUN_TRIAL)
     first, *rows = meter.rows
     ratios = {"own": statistics.median(row["own"] for row in rows)}
     print(f"own: {ratios['own']:.2%} of the processor time of the runs")

@@ -9,19 +9,20 @@ from itertools import combinations
 from typing import Any
 
 import torch
-from robustnas.diagnostics.diagnostic import Diagnostic
+from robustnas.diagnostics.diagnostic import BatchDiagnostic
 from torch import Tensor, nn
 from torch.autograd import grad
 
+from robustnas.analysis.metrics import ALIGNMENT
 from robustnas.data import Probe
 from robustnas.data.batch import Batch
 from robustnas.networks import Mixture
 from robustnas.networks.batchnorm_statistics import frozen_batchnorm_statistics
-from robustnas.networks.cell import Cell, Weights
+from robustnas.networks.cell import Cell, MixtureWeights
 from robustnas.training.search import SearchModule
 
 
-class LayerAlignment(Diagnostic):
+class LayerAlignment(BatchDiagnostic):
     r"""Mean cosine between the gradients that the cells of a kind send to the α they share (arXiv:2210.07998).
 
     With :math:`g_l` the part of :math:`\nabla_\alpha L_\text{arch}` that comes through cell :math:`l` of :math:`M`,
@@ -40,19 +41,13 @@ class LayerAlignment(Diagnostic):
     steps = 0.5
     on = "first batches of the role arch, not augmented, normalised by their own statistics"
 
-    def __init__(self, batches: int = 1, every: int = 1, budget: float | None = 0.03) -> None:
-        super().__init__(every, budget)
-        if batches < 1:
-            raise ValueError(f"Expected `batches` to be at least 1, but got {batches}.")
-        self.batches = batches
-
     def measure(self, search: SearchModule, probe: Probe) -> dict[str, float]:
         totals: dict[str, list[Tensor]] = {}
         for batch in probe.batches("arch", self.batches):
             for kind, slopes in by_cell(search, batch).items():
                 before = totals.get(kind, [torch.zeros_like(slope) for slope in slopes])
                 totals[kind] = [t + slope for t, slope in zip(before, slopes, strict=True)]
-        return {f"gradient/alignment_{kind}": _cosine(slopes) for kind, slopes in totals.items() if len(slopes) > 1}
+        return {ALIGNMENT.of(kind): _cosine(slopes) for kind, slopes in totals.items() if len(slopes) > 1}
 
 
 def by_cell(search: SearchModule, batch: Batch) -> dict[str, list[Tensor]]:
@@ -70,7 +65,7 @@ def by_cell(search: SearchModule, batch: Batch) -> dict[str, list[Tensor]]:
     own: dict[str, list[Tensor]] = {kind: [] for kind in mixtures}
     weights = {name: weight.detach() for name, weight in search.supernet.named_parameters()}
     with frozen_batchnorm_statistics(search.supernet), _own_mixtures(search, mixtures, own):
-        loss = search.loss(batch, mixtures, weights)
+        loss, _ = search.loss(batch, mixtures, weights)
     leaves = [leaf for kind in mixtures for leaf in own[kind]]
     reached = bool(leaves) and loss.requires_grad
     slopes = iter(grad(loss, leaves, materialize_grads=True) if reached else map(torch.zeros_like, leaves))
@@ -88,7 +83,7 @@ def _own_mixtures(
         kind = next(kind for kind, space in search.space.cells.items() if space == cell.space)
         leaf = mixtures[kind].operations.detach().requires_grad_()
         own[kind].append(leaf)
-        return inputs, Weights(replace(mixtures[kind].detach(), operations=leaf)), *rest
+        return inputs, MixtureWeights(replace(mixtures[kind].detach(), operations=leaf)), *rest
 
     hooks = [m.register_forward_pre_hook(give) for m in search.supernet.modules() if isinstance(m, Cell)]
     try:

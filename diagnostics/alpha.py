@@ -5,6 +5,7 @@ from __future__ import annotations
 from robustnas.diagnostics.diagnostic import Diagnostic, log
 
 from robustnas.analysis.architecture_statistics import of_shares
+from robustnas.analysis.metrics import PARAMETER_FREE_SHARE, SHARES
 from robustnas.data import Probe
 from robustnas.training.search import SearchModule
 
@@ -34,6 +35,6 @@ class AlphaShares(Diagnostic):
         return of_shares(search.space, {kind: share.detach().cpu().numpy() for kind, share in search.shares().items()})
 
     def log_value(self, search: SearchModule, name: str, value: float) -> None:
-        detail = name.startswith("shares/") and name.endswith(tuple(f"_{kind}" for kind in search.space.cells))
-        shown = not detail or name.startswith("shares/parameter_free")
+        detail = name.startswith(SHARES.of("")) and name.endswith(tuple(f"_{kind}" for kind in search.space.cells))
+        shown = not detail or name.startswith(PARAMETER_FREE_SHARE.name)
         log(search, name, value, logger=None if shown else False)

@@ -9,6 +9,7 @@ from pytorch_lightning import LightningModule, Trainer
 from robustnas.diagnostics.diagnostic import Diagnostic
 from torch import Tensor
 
+from robustnas.analysis.metrics import ALPHA_NORM
 from robustnas.data import Probe
 from robustnas.training.search import SearchModule
 
@@ -47,7 +48,7 @@ class ArchGradient(Diagnostic):
         self._total, self._steps = [], 0
         if not steps:
             return {}
-        return {"gradient/alpha_norm": float(torch.cat([t.flatten() for t in total]).norm()) / steps}
+        return {ALPHA_NORM.name: float(torch.cat([t.flatten() for t in total]).norm()) / steps}
 
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "total": self._total, "steps": self._steps}

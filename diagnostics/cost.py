@@ -6,12 +6,14 @@ from typing import Any, Literal
 
 from robustnas.diagnostics.diagnostic import Diagnostic
 
+from robustnas.analysis import Metric
+from robustnas.analysis.metrics import FLOPS, PARAMETERS
 from robustnas.cost import CostTable, Profiler
 from robustnas.data import Probe
-from robustnas.training.progress import say
+from robustnas.training.lightning.progress import say
 from robustnas.training.search import SearchModule
 
-MEASURES: tuple[Literal["parameters", "flops"], ...] = ("parameters", "flops")
+MEASURES: dict[Literal["parameters", "flops"], Metric] = {"parameters": PARAMETERS, "flops": FLOPS}
 
 
 class GenotypeCost(Diagnostic):
@@ -44,7 +46,7 @@ class GenotypeCost(Diagnostic):
         if self._table is None:
             return {}
         genotype = search.genotype()
-        return {f"genotype/{measure}": self._table.cost(genotype, measure, search.space) for measure in MEASURES}
+        return {MEASURES[measure].name: self._table.cost(genotype, measure, search.space) for measure in MEASURES}
 
 
 def table_of(search: SearchModule, probe: Probe) -> CostTable:
@@ -60,4 +62,4 @@ def table_of(search: SearchModule, probe: Probe) -> CostTable:
     given: dict[str, Any] = search.description["init_args"]
     height, width = probe.batches("arch", 1)[0].images.shape[-2:]
     sizes = {name: given[name] for name in ("channels", "layers", "cells", "num_classes", "stem")}
-    return Profiler(search.space, (given["image_channels"], height, width), **sizes).table(MEASURES)
+    return Profiler(search.space, (given["image_channels"], height, width), **sizes).table(tuple(MEASURES))

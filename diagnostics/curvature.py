@@ -6,12 +6,14 @@ import torch
 from pytorch_lightning import Trainer
 from robustnas.diagnostics.diagnostic import Diagnostic
 
+from robustnas.analysis.metrics import CURVATURE, CURVATURE_QUANTILE, NEGATIVE, SMALLEST_CURVATURE, TRACE
 from robustnas.curvature import Block
 from robustnas.curvature.eigenvalue import bounded_ends
 from robustnas.curvature.spectrum import eigenvalues, part_blocks
 from robustnas.data import Probe
 from robustnas.networks.batchnorm_statistics import frozen_batchnorm_statistics
 from robustnas.training.curvature import PRODUCTS, TOLERANCE, ProbeHessian, measured, probe_batches, probe_hessian
+from robustnas.training.hooks.early_stopping import EarlyStopping
 from robustnas.training.scoring import image_data
 from robustnas.training.search import SearchModule
 
@@ -69,14 +71,15 @@ class Curvature(Diagnostic):
         self.smallest, self.kinds, self.spectrum = smallest, kinds, spectrum
 
     def take(self, trainer: Trainer, search: SearchModule) -> dict[str, float]:
-        left_to_the_rule = search.early_stopping.measures_probe and not self._more
-        if left_to_the_rule and search.early_stopping.measured(search.global_step) is None:
+        rule = _rule(search)
+        if rule is not None and not self._more and rule.measured(search.global_step) is None:
             return {}
         found: dict[str, float] = super().take(trainer, search)
         return found
 
     def costs_nothing(self, search: SearchModule) -> bool:
-        return search.early_stopping.measured(search.global_step) is not None and not self._more
+        rule = _rule(search)
+        return rule is not None and rule.measured(search.global_step) is not None and not self._more
 
     def cost_in_steps(self, trainer: Trainer) -> float:
         search, data = trainer.lightning_module, image_data(trainer, "Curvature measures", "arch")
@@ -92,11 +95,12 @@ class Curvature(Diagnostic):
         return self.smallest or self.kinds or self.spectrum
 
     def measure(self, search: SearchModule, probe: Probe) -> dict[str, float]:
-        held = search.early_stopping.measured(search.global_step)
-        known = {} if held is None else {"curvature/max": held.value, **held.beside("curvature/max")}
+        rule = _rule(search)
+        held = None if rule is None else rule.measured(search.global_step)
+        known = {} if held is None else {CURVATURE.name: held.value, **held.beside(CURVATURE.name)}
         if held is not None and not self._more:
             return known
-        samples = search.early_stopping.stopping.samples if search.early_stopping.measures_probe else self.samples
+        samples = self.samples if rule is None else rule.stopping.samples
         with frozen_batchnorm_statistics(search.supernet):
             hessian = probe_hessian(search, probe_batches(search, probe, samples), shared=False)
             found = self._whole(hessian, search) if self.spectrum else self._ends(hessian, search)
@@ -105,31 +109,38 @@ class Curvature(Diagnostic):
     def _ends(self, hessian: ProbeHessian, search: SearchModule) -> dict[str, float]:
         largest, smallest = bounded_ends(hessian, self.tolerance, self.smallest)
         found = measured(largest, hessian)
-        values = {"curvature/max": found.value, **found.beside("curvature/max")}
+        values = {CURVATURE.name: found.value, **found.beside(CURVATURE.name)}
         if self.smallest:
-            values |= {"curvature/min": smallest.value, "curvature/min_lower": smallest.value - smallest.bound}
+            values |= {
+                SMALLEST_CURVATURE.name: smallest.value,
+                SMALLEST_CURVATURE.of("lower"): smallest.value - smallest.bound,
+            }
         if self.kinds and len(search.alphas) > 1:
             for place, kind in enumerate(search.alphas):
                 block, _ = bounded_ends(Block(hessian, hessian.indices(place)), self.tolerance)
-                values |= {
-                    f"curvature/max_{kind}": block.value,
-                    f"curvature/max_upper_{kind}": block.value + block.bound,
-                }
+                values[CURVATURE.of(kind)] = block.value
+                values[CURVATURE.of(f"upper_{kind}")] = block.value + block.bound
         return values
 
     def _whole(self, hessian: ProbeHessian, search: SearchModule) -> dict[str, float]:
         matrix, kinds = hessian.dense().double(), list(search.alphas)
         found = eigenvalues(matrix)
         values = {
-            "curvature/max": float(found.max()),
-            "curvature/min": float(found.min()),
-            "curvature/trace": float(found.sum()),
-            "curvature/negative": float((found < -1e-5 * found.abs().max()).double().mean()),
+            CURVATURE.name: float(found.max()),
+            SMALLEST_CURVATURE.name: float(found.min()),
+            TRACE.name: float(found.sum()),
+            NEGATIVE.name: float((found < -1e-5 * found.abs().max()).double().mean()),
         }
         for share in (25, 50, 75):
-            values[f"curvature/quantile_{share}"] = float(torch.quantile(found, share / 100))
+            values[CURVATURE_QUANTILE.of(f"{share}")] = float(torch.quantile(found, share / 100))
         if len(kinds) > 1:
             shapes = [parameter.shape for parameter in hessian.parameters]
             for kind, block in zip(kinds, part_blocks(matrix, shapes), strict=False):  # β comes after α
-                values[f"curvature/max_{kind}"] = float(eigenvalues(block).max())
+                values[CURVATURE.of(kind)] = float(eigenvalues(block).max())
         return values
+
+
+def _rule(search: SearchModule) -> EarlyStopping | None:
+    """The stopping rule of a search, if it measures the curvature on the same samples."""
+    hook = search.hooks.get(EarlyStopping.name)
+    return hook if isinstance(hook, EarlyStopping) and hook.measures_probe else None

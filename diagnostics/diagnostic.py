@@ -12,7 +12,7 @@ from robustnas.diagnostics.preserve_state import preserve_state
 
 from robustnas.data import Probe
 from robustnas.runtime.precision import full_precision
-from robustnas.training.progress import say
+from robustnas.training.lightning.progress import say
 from robustnas.training.search import SearchModule
 
 
@@ -133,6 +133,25 @@ class Diagnostic(Callback, ABC):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.budget.load_state_dict(state_dict["budget"])
+
+
+class BatchDiagnostic(Diagnostic):
+    """A diagnostic that measures on some batches.
+
+    Args:
+        batches: How many, of each role that it measures on.
+        every: As for every diagnostic.
+        budget: As for every diagnostic.
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+
+    def __init__(self, batches: int = 1, every: int = 1, budget: float | None = 0.03) -> None:
+        super().__init__(every, budget)
+        if batches < 1:
+            raise ValueError(f"Expected `batches` to be at least 1, but got {batches}.")
+        self.batches = batches
 
 
 def log(search: SearchModule, name: str, value: float, logger: bool | None = None) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from robustnas.diagnostics.diagnostic import Diagnostic
+from robustnas.diagnostics.diagnostic import BatchDiagnostic
 
+from robustnas.analysis.metrics import DISCRETE_ACCURACY, GAP, GAP_LOSS, GAP_LOSS_STALE, GAP_STALE, SUPERNET_ACCURACY
 from robustnas.data import Probe
 from robustnas.data.batch import Batch
 from robustnas.networks import Mixture
@@ -17,7 +18,7 @@ from robustnas.training.search import SearchModule
 Mixtures = Mapping[str, Mixture]
 
 
-class DiscretisationGap(Diagnostic):
+class DiscretisationGap(BatchDiagnostic):
     r"""Accuracy and loss of the supernet, and of the same weights at the genotype that the search would return.
 
     With the mixture :math:`m(\alpha)` of evaluation and the one-hot mixture :math:`m(g)` of the genotype,
@@ -40,10 +41,7 @@ class DiscretisationGap(Diagnostic):
     on = "first batches of the role selection; BatchNorm stale, and measured anew on batches of weights"
 
     def __init__(self, batches: int = 2, every: int = 1, budget: float | None = 0.03) -> None:
-        super().__init__(every, budget)
-        if batches < 1:
-            raise ValueError(f"Expected `batches` to be at least 1, but got {batches}.")
-        self.batches = batches
+        super().__init__(batches, every, budget)
 
     def measure(self, search: SearchModule, probe: Probe) -> dict[str, float]:
         batches = probe.batches(probe.measured, self.batches)
@@ -55,13 +53,16 @@ class DiscretisationGap(Diagnostic):
             weights = probe.batches("weights", self.batches)
             recalibrate(search.supernet, lambda batch: search.supernet(batch.images, discrete), weights)
             fresh = scores(search, discrete, batches)
-        values = {"gap/loss": fresh["loss"] - supernet["loss"], "gap/loss_stale": stale["loss"] - supernet["loss"]}
+        values = {
+            GAP_LOSS.name: fresh["loss"] - supernet["loss"],
+            GAP_LOSS_STALE.name: stale["loss"] - supernet["loss"],
+        }
         if "accuracy" in supernet:
             values |= {
-                "gap/accuracy": supernet["accuracy"] - fresh["accuracy"],
-                "gap/accuracy_stale": supernet["accuracy"] - stale["accuracy"],
-                "gap/supernet_accuracy": supernet["accuracy"],
-                "gap/discrete_accuracy": fresh["accuracy"],
+                GAP.name: supernet["accuracy"] - fresh["accuracy"],
+                GAP_STALE.name: supernet["accuracy"] - stale["accuracy"],
+                SUPERNET_ACCURACY.name: supernet["accuracy"],
+                DISCRETE_ACCURACY.name: fresh["accuracy"],
             }
         return values
 

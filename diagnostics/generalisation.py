@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from robustnas.diagnostics.diagnostic import Diagnostic
 
+from robustnas.analysis.metrics import OVERFITTING, OVERFITTING_LOSS, TRAIN_LOSS, TRAIN_TOP1, VAL_LOSS, VAL_TOP1
 from robustnas.data import Probe
 from robustnas.training.search import SearchModule
 
@@ -22,9 +23,9 @@ class GeneralisationGap(Diagnostic):
 
     def measure(self, search: SearchModule, probe: Probe) -> dict[str, float]:
         found = {name: float(value) for name, value in search.trainer.callback_metrics.items()}
-        pairs = {"loss": ("val/loss", "train/loss"), "accuracy": ("train/top1", "val/top1")}
+        pairs = {OVERFITTING_LOSS: (VAL_LOSS, TRAIN_LOSS), OVERFITTING: (TRAIN_TOP1, VAL_TOP1)}
         return {
-            f"generalisation/{name}": found[high] - found[low]
-            for name, (high, low) in pairs.items()
-            if high in found and low in found
+            metric.name: found[high.name] - found[low.name]
+            for metric, (high, low) in pairs.items()
+            if high.name in found and low.name in found
         }

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import torch
-from robustnas.diagnostics.diagnostic import Diagnostic
+from robustnas.diagnostics.diagnostic import BatchDiagnostic
 from torch import Tensor
 from torch.autograd import grad
 
+from robustnas.analysis.metrics import MATCH
 from robustnas.data import Probe
 from robustnas.data.batch import Batch
 from robustnas.networks.batchnorm_statistics import frozen_batchnorm_statistics
@@ -14,7 +15,7 @@ from robustnas.networks.cell import Cell
 from robustnas.training.search import SearchModule
 
 
-class GradientMatch(Diagnostic):
+class GradientMatch(BatchDiagnostic):
     r"""Cosine between the gradients of training and validation loss in the weights of each operation.
 
     .. math:: \cos(\nabla_{w_o} L_\text{weights}, \nabla_{w_o} L_\text{arch})
@@ -33,20 +34,14 @@ class GradientMatch(Diagnostic):
     steps = 1.2
     on = "first batches of weights and arch, not augmented, normalised by their own statistics"
 
-    def __init__(self, batches: int = 1, every: int = 1, budget: float | None = 0.03) -> None:
-        super().__init__(every, budget)
-        if batches < 1:
-            raise ValueError(f"Expected `batches` to be at least 1, but got {batches}.")
-        self.batches = batches
-
     def measure(self, search: SearchModule, probe: Probe) -> dict[str, float]:
         groups = weights_by_operation(search)
         if not groups:
             return {}
         train, validation = (_slopes(search, probe.batches(role, self.batches), groups) for role in ("weights", "arch"))
-        values = {f"gradient/match_{name}": _cosine(train[name], validation[name]) for name in groups}
+        values = {MATCH.of(name): _cosine(train[name], validation[name]) for name in groups}
         every = [torch.cat([slopes[name] for name in groups]) for slopes in (train, validation)]
-        values["gradient/match"] = _cosine(*every)
+        values[MATCH.name] = _cosine(*every)
         return {name: value for name, value in values.items() if value is not None}
 
 
@@ -66,7 +61,7 @@ def _slopes(search: SearchModule, batches: list[Batch], groups: dict[str, list[T
     total = [torch.zeros_like(weight) for weight in flat]
     with frozen_batchnorm_statistics(search.supernet):
         for batch in batches:
-            found = grad(search.loss(batch, mixtures, weights), flat, materialize_grads=True)
+            found = grad(search.loss(batch, mixtures, weights)[0], flat, materialize_grads=True)
             total = [t + slope for t, slope in zip(total, found, strict=True)]
     parts = iter(total)
     return {name: torch.cat([next(parts).flatten() for _ in own]) for name, own in groups.items()}

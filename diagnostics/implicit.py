@@ -10,6 +10,7 @@ from robustnas.diagnostics.diagnostic import Diagnostic
 from torch import Tensor
 from torch.autograd import grad
 
+from robustnas.analysis.metrics import IMPLICIT_COSINE, IMPLICIT_SHARE
 from robustnas.data import Probe
 from robustnas.data.batch import derived_seed
 from robustnas.networks.batchnorm_statistics import frozen_batchnorm_statistics
@@ -72,12 +73,12 @@ class ImplicitShare(Diagnostic):
             direct = self._alike(search, lambda: direct_term(problem))
             whole = self._alike(search, lambda: _flat(Unrolled().of(problem)[0]))
             implicit, length = direct - whole, float(whole.norm())
-            values = {"gradient/implicit_share": float(implicit.norm()) / length} if length > 0 else {}
+            values = {IMPLICIT_SHARE.name: float(implicit.norm()) / length} if length > 0 else {}
             if self.differences:
                 estimate = direct - self._alike(search, lambda: _flat(self._by_differences(search).of(problem)[0]))
                 lengths = float(estimate.norm() * implicit.norm())
                 if lengths > 0:
-                    values["gradient/implicit_cosine"] = float(estimate @ implicit) / lengths
+                    values[IMPLICIT_COSINE.name] = float(estimate @ implicit) / lengths
         return values
 
     def _alike(self, search: SearchModule, gradient: Callable[[], Tensor]) -> Tensor:

@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 import torch
 from pytorch_lightning import LightningModule, Trainer
-from robustnas.diagnostics.diagnostic import Diagnostic
+from robustnas.diagnostics.diagnostic import BatchDiagnostic
 from robustnas.diagnostics.gap import scores
 
+from robustnas.analysis.metrics import RANKING
 from robustnas.data import Probe
 from robustnas.networks.batchnorm_statistics import evaluating, recalibrate
 from robustnas.networks.mixture import one_hots
@@ -28,7 +29,7 @@ class Known(NamedTuple):
     accuracy: float
 
 
-class SupernetRanking(Diagnostic):
+class SupernetRanking(BatchDiagnostic):
     r"""Rank correlation between the supernet's opinion of architectures and what they reach when trained alone.
 
     For a random sample of architectures, the same in every epoch, ``ranking/tau`` is Kendall's
@@ -69,12 +70,10 @@ class SupernetRanking(Diagnostic):
         every: int = 1,
         budget: float | None = 0.03,
     ) -> None:
-        super().__init__(every, budget)
+        super().__init__(batches, every, budget)
         if architectures < 2:
             raise ValueError(f"Expected `architectures` to be at least 2, but got {architectures}.")
-        if batches < 1:
-            raise ValueError(f"Expected `batches` to be at least 1, but got {batches}.")
-        self.table, self.batches = Path(table), batches
+        self.table = Path(table)
         texts, columns = read_columns(self.table, architecture)
         values = column_of(columns, accuracy, self.table).tolist()
         known = [(text, value) for text, value in zip(texts, values, strict=True) if math.isfinite(value)]
@@ -119,7 +118,7 @@ class SupernetRanking(Diagnostic):
         known = self.known(search.space)
         inherited = [quality(search, probe, one.genotype, self.batches) for one in known]
         tau = float(kendalltau(inherited, [one.accuracy for one in known]).statistic)
-        return {} if math.isnan(tau) else {"ranking/tau": tau}  # all the same on one side
+        return {} if math.isnan(tau) else {RANKING.name: tau}  # all the same on one side
 
 
 @torch.no_grad()

@@ -25,6 +25,7 @@ from robustnas.diagnostics.truth import TrueAccuracy
 from robustnas.diagnostics.view import TensorBoardView, last_step, tensorboard
 
 from robustnas.analysis import judge_run
+from robustnas.analysis.metrics import DIAGNOSTICS_SHARE
 from robustnas.training.recorder import run_folder
 from robustnas.training.search import SearchModule
 
@@ -128,7 +129,7 @@ class Diagnostics(Callback):
             measure.on_train_epoch_end(trainer, pl_module)  # the one measured least comes first
         if trainer.is_global_zero and self.measures:
             share = self.budget.spent / max(self.budget.elapsed, 1e-9)
-            log(pl_module, "diagnostics/share", share)
+            log(pl_module, DIAGNOSTICS_SHARE.name, share)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let each finish, and say what all cost."""

@@ -8,11 +8,12 @@ from typing import Any
 from pytorch_lightning import LightningModule, Trainer
 from robustnas.diagnostics.diagnostic import Diagnostic
 
+from robustnas.analysis.metrics import TRUTH
 from robustnas.data import Probe
 from robustnas.runs.record import write_json
 from robustnas.spaces import Genotype
 from robustnas.tabular import Table
-from robustnas.training.progress import say
+from robustnas.training.lightning.progress import say
 from robustnas.training.recorder import run_folder
 from robustnas.training.search import SearchModule
 
@@ -55,7 +56,7 @@ class TrueAccuracy(Diagnostic):
     ) -> None:
         super().__init__(every, budget)
         self.source, self.accuracy = str(table), accuracy
-        self.table = Table.once(table, architecture)
+        self.table = Table.read_cached(table, architecture)
         self.table.column(accuracy)
         self._missing = False
 
@@ -75,7 +76,7 @@ class TrueAccuracy(Diagnostic):
             say(
                 search.trainer, f"{self.source} does not know every genotype of this search; of those, nothing is said."
             )
-        return {f"truth/{name}": values[name] for name in ("accuracy", "regret", "rank") if name in values}
+        return {TRUTH.of(name): values[name] for name in ("accuracy", "regret", "rank") if name in values}
 
     def look_up(self, genotype: Genotype) -> dict[str, float]:
         """What the table says of an architecture.

@@ -11,9 +11,19 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 from robustnas.diagnostics.diagnostic import Diagnostic
 
+from robustnas.analysis.metrics import (
+    CURVATURE,
+    DISCRETE_ACCURACY,
+    ENTROPY,
+    PARAMETER_FREE_EDGES,
+    PARAMETER_FREE_SHARE,
+    SHARES,
+    VAL_TOP1,
+)
+from robustnas.analysis.registry import panels, uncertainty
 from robustnas.data import Probe
 from robustnas.plotting.cells import alpha_figure, genotype_figure, render
-from robustnas.plotting.curves import HEADLINES, PANELS, curves_figure, measured, uncertainty
+from robustnas.plotting.curves import curves_figure, panel_charts
 from robustnas.runs.record import write_bytes
 from robustnas.training.description import plain
 from robustnas.training.recorder import RunRecorder, run_folder
@@ -22,17 +32,18 @@ from robustnas.training.search import SearchModule
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-COMPARED = ("val/top1", "gap/discrete_accuracy", "shares/parameter_free", "alpha/entropy", "curvature/max")
+COMPARED = (VAL_TOP1, DISCRETE_ACCURACY, PARAMETER_FREE_SHARE, ENTROPY, CURVATURE)  # between searches
+HEADLINES = {one.panel for one in (DISCRETE_ACCURACY, PARAMETER_FREE_EDGES, CURVATURE)}  # where a collapse shows first
 ALWAYS = ("space", "channels", "lr", "arch_lr", "arch_weight_decay", "seed")
-NEVER = ("num_classes", "image_channels", "task", "form", "channels_last", "checkpointing")
+NEVER = ("num_classes", "image_channels", "task", "convolution", "channels_last", "checkpointing")
 
 
 class TensorBoardView(Diagnostic):
     """Pictures, histograms and a page of charts for TensorBoard, and the headline curves as PNG and SVG.
 
-    - *Custom scalars*, "Is it collapsing?": the charts of :data:`~robustnas.plotting.curves.PANELS`;
+    - *Custom scalars*, "Is it collapsing?": the charts of :func:`~robustnas.analysis.registry.panels`;
     - *Images*: shares of operations as heat maps, the cells of the present genotype, and at the end, if
-      the budget allows it, the charts of :data:`~robustnas.plotting.curves.HEADLINES`;
+      the budget allows it, the charts of :data:`HEADLINES`;
     - *Histograms*: shares of operations;
     - *HParams*: what the search is made of, see :func:`columns`, beside the last values of :data:`COMPARED`;
     - ``curves.png`` and ``curves.svg`` in the folder of the run, at the end: TensorBoard smooths curves and hides
@@ -60,12 +71,14 @@ class TensorBoardView(Diagnostic):
             return
         from torch.utils.tensorboard.summary import hparams
 
-        shown = {panel.title: [(name, *uncertainty(name)) for name in panel.lines] for panel in PANELS}
         charts = {
-            title: ["Multiline", [f"^{one}$" for names in lines for one in names]] for title, lines in shown.items()
+            panel.title: ["Multiline", [f"^{one}$" for name in panel.lines for one in (name, *uncertainty(name))]]
+            for panel in panels(pl_module.space.cells)
         }
         writer.add_custom_scalars({"Is it collapsing?": charts})
-        for summary in hparams(columns(pl_module.description), dict.fromkeys(COMPARED, 0.0)):
+        for summary in hparams(
+            columns(pl_module.description), dict.fromkeys((metric.name for metric in COMPARED), 0.0)
+        ):
             writer.file_writer.add_summary(summary)  # metrics are the scalars of those names: nothing to fill in
 
     def measure(self, search: SearchModule, probe: Probe) -> dict[str, float]:
@@ -76,7 +89,7 @@ class TensorBoardView(Diagnostic):
             cell = search.space.cells[kind]
             title = f"{kind} cell, epoch {search.current_epoch}"
             writer.add_image(f"heatmap/{kind}", _pixels(alpha_figure(share.tolist(), cell, title), 100), step)
-            writer.add_histogram(f"shares/{kind}", share.detach(), step)
+            writer.add_histogram(SHARES.of(kind), share.detach(), step)
         writer.add_image("genotype", _pixels(genotype_figure(search.genotype(), search.space), 75), step)
         return {}
 
@@ -88,14 +101,15 @@ class TensorBoardView(Diagnostic):
         if not (isinstance(pl_module, SearchModule) and trainer.is_global_zero and rows):
             return
         with self.budget.timed("curves"):
-            figure = curves_figure(rows)
+            charts = panel_charts(rows, panels(pl_module.space.cells))
+            figure = curves_figure(charts)
             write_bytes(folder / "curves.png", render(figure, "png", 120))
             write_bytes(folder / "curves.svg", render(figure, "svg"))
         self.budget.ending, self.budget.estimates["curves, small"] = 0.0, self.budget.cost("curves") / 3
         writer = tensorboard(trainer)
         if writer is not None and self.budget.affords("curves, small", 1):
             with self.budget.timed("curves, small"):
-                card = curves_figure(rows, panels=measured(rows, HEADLINES) or PANELS, columns=1)
+                card = curves_figure([chart for chart in charts if chart.title in HEADLINES] or charts, columns=1)
                 writer.add_image("curves", _pixels(card, 100), last_step(trainer))
 
 

@@ -2,12 +2,12 @@
 
 import os
 
-from robustnas.runtime.module_path import leave_current_folder, started_as_module
+from robustnas.runtime.module_path import remove_current_folder_from_path, started_as_module
 
 __version__ = "0.1.0"
 
 if started_as_module():  # before anything is imported that Python has not loaded itself
-    leave_current_folder()
+    remove_current_folder_from_path()
 
 # In a checkout, variants/, diagnostics/ and configs/ lie beside this folder.
 _checkout = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))

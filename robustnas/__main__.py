@@ -11,25 +11,8 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from robustnas.runtime.module_path import leave_current_folder
-
-COMMANDS = {
-    "quickstart": ("robustnas.commands.quickstart", "search on handwritten digits, evaluate what is found"),
-    "fit": ("robustnas.cli.lightning_cli", "run a search, or train a network, as a YAML file says"),
-    "validate": ("robustnas.cli.lightning_cli", "measure a checkpoint on the selection role"),
-    "test": ("robustnas.cli.lightning_cli", "measure a checkpoint on the test set"),
-    "evaluate": ("robustnas.commands.evaluate", "train the genotype that a run found, and test it"),
-    "ablate": ("robustnas.commands.ablate", "run a study: variants, spaces, data, options and seeds side by side"),
-    "landscape": ("robustnas.commands.landscape", "draw the loss around the α of a checkpoint"),
-    "diagnose": ("robustnas.commands.diagnose", "say whether a search is healthy, at risk or collapsed, and why"),
-    "report": ("robustnas.commands.report", "write one HTML file about a search, or several side by side"),
-    "select": ("robustnas.commands.select", "read a search by another rule of selection"),
-    "draw": ("robustnas.commands.draw", "draw the cells of a genotype as SVG or PNG"),
-    "table": ("robustnas.commands.table", "make a tabular benchmark from files you have, and look into it"),
-    "profile": ("robustnas.commands.profile", "count and measure what the operations of a search cost here"),
-    "verify": ("robustnas.commands.verify", "check a search with your own options, space, data and devices"),
-    "doctor": ("robustnas.commands.doctor", "look at this machine and installation, and try them out"),
-}
+from robustnas.commands import COMMANDS
+from robustnas.runtime.module_path import remove_current_folder_from_path
 
 USAGE = """usage: robustnas COMMAND [OPTIONS]
 
@@ -59,11 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         OSError: If one is raised that gives no reason, likewise.
     """
     if arguments is None:  # the process is that of the command alone
-        leave_current_folder()
-    from robustnas.runtime.streams import unbroken
-    from robustnas.runtime.terminal import printable
+        remove_current_folder_from_path()
+    from robustnas.runtime.terminal import ignore_broken_pipes, printable
 
-    with printable(), unbroken() as streams:
+    with printable(), ignore_broken_pipes() as streams:
         return streams.status(_answer(list(sys.argv[1:] if arguments is None else arguments)))
 
 

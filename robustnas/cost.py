@@ -19,7 +19,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from robustnas.networks.blocks import Stem
 from robustnas.networks.bundle import Bundle, State
-from robustnas.networks.cell import Candidate, CellOptions, EdgeOperation
+from robustnas.networks.cell import Candidate, EdgeOperation
+from robustnas.networks.config import SupernetConfig
 from robustnas.networks.operations import build_operation
 from robustnas.networks.skeleton import Skeleton
 from robustnas.networks.supernet import all_candidates, build_skeleton, in_format
@@ -224,11 +225,8 @@ class Profiler:
         return CostTable(space.name, operations, kinds, rest, {**asdict(replace(self, space=space.name)), **here})
 
     def _body(self, space: SearchSpace, candidates: Mapping[str, list[Candidate]]) -> Skeleton:
-        options = CellOptions(affine=True, pool_norm=False)
-        return build_skeleton(
-            space, candidates, self.channels, self.layers, self.cells, self.num_classes, self.image_shape[0], self.stem,
-            False, options, False,
-        )  # fmt: skip
+        size = (self.channels, self.layers, self.cells, self.num_classes, self.image_shape[0])
+        return build_skeleton(space, candidates, SupernetConfig(*size, self.stem, affine=True, pool_norm=False))
 
     def _places(self, space: SearchSpace) -> list[_Place]:
         """Every operation of every cell, with the size of the images that enter it."""
@@ -252,7 +250,7 @@ class Profiler:
         return places
 
     def _of_operation(self, place: _Place, measure: Measure) -> float:
-        counted = replace(place.bundle, form="separable")  # kernels that are multiplied out would count as one
+        counted = replace(place.bundle, convolution="separable")  # kernels that are multiplied out would count as one
         bundle = place.bundle if measure == "latency" else counted
         shape = (bundle.channels, *place.size)
         return self._of(

@@ -1,4 +1,4 @@
-"""Environment variables, folders and machines on which nothing can run get one sentence."""
+"""Environment variables, folders and machines that prevent a run are refused in one sentence."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ ROWS: dict[str, tuple[Mapping[str, str], Sequence[str], str]] = {
     "a port that is a word": ({"MASTER_PORT": "http"}, [], NUMBER.format("MASTER_PORT")),
     "a SLURM rank that is a word": ({"SLURM_PROCID": "x"}, [], NUMBER.format("SLURM_PROCID")),
     "SLURM tasks that are a fraction": ({"SLURM_NTASKS": "1.5"}, [], NUMBER.format("SLURM_NTASKS")),
-    "a process of many without folder": (TORCHRUN, [], "Expected `--run` to name the folder of a run of many processe"),
+    "a process of many without folder": (TORCHRUN, [], "Expected `--run-dir` to name the folder of a run of many"),
     "a run that is a file": ({"ROBUSTNAS_RUN": "file"}, [], "Expected to read or write "),
     "a run without name": ({"ROBUSTNAS_RUN": ""}, [], "Expected the environment variable `ROBUSTNAS_RUN` to name a fo"),
     "trust in no module": ({"ROBUSTNAS_TRUST": "a-b"}, [], "Expected `ROBUSTNAS_TRUST` to be names of modules, such a"),
-    "a folder below a file": ({}, ["--run=file/run"], "Expected to read or write "),
-    "a folder that cannot be made": ({}, ["--run=/proc/none/run"], "Expected to read or write /proc/none"),
+    "a folder below a file": ({}, ["--run-dir=file/run"], "Expected to read or write "),
+    "a folder that cannot be made": ({}, ["--run-dir=/proc/none/run"], "Expected to read or write /proc/none"),
     "a GPU where there is none": ({"CUDA_VISIBLE_DEVICES": ""}, ["--trainer.accelerator=gpu"], TRAINER + "No supporte"),
     "CUDA where there is none": ({"CUDA_VISIBLE_DEVICES": ""}, ["--trainer.accelerator=cuda"], TRAINER + "`CUDAAccel"),
     "devices that are a word": ({}, ["--trainer.devices=some"], TRAINER + "`devices` selected with `CPUAccelerator`"),
@@ -40,7 +40,7 @@ ROWS: dict[str, tuple[Mapping[str, str], Sequence[str], str]] = {
         "Expected `precision` to be 32-true, 64-true or bf16-mixed, but got 16-mixed: gradients of α underflow in ",
     ),
     "Nesterov without momentum": ({}, ["--model.nesterov=true", "--model.momentum=0"], "Expected `momentum` to be pos"),
-    "a run without a name": ({}, ["--run="], "Expected `--run` to name a folder, but got ''."),
+    "a run without a name": ({}, ["--run-dir="], "Expected `--run-dir` to name a folder, but got ''."),
     "trust without a module": ({}, ["--trust"], "Expected `--trust` to be names of modules, such as my_space, but got"),
     "trust in the parser": ({}, ["--trust=jsonargparse"], "Expected `--trust` to be names of modules, such as my_spac"),
     "a genotype read as YAML": (
@@ -111,6 +111,6 @@ def test_a_folder_that_cannot_be_written(
 ) -> None:
     untrained(monkeypatch)
     tmp_path.chmod(0o500)
-    assert said(["fit", *MODEL, *DATA, *QUIET, f"--run={tmp_path / 'run'}"], capsys).startswith(
+    assert said(["fit", *MODEL, *DATA, *QUIET, f"--run-dir={tmp_path / 'run'}"], capsys).startswith(
         "Expected to read or write "
     )

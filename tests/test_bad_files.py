@@ -186,7 +186,7 @@ RUNS: dict[str, tuple[Callable[[Path], object], Sequence[str], str]] = {
 def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("files") / "good"
     short = ["--trainer.limit_train_batches=1", "--trainer.limit_val_batches=1", "--diagnostics.budget=0.001"]
-    assert main([*SEARCH, *short, f"--run={folder}"]) == 0
+    assert main([*SEARCH, *short, f"--run-dir={folder}"]) == 0
     return folder
 
 
@@ -221,7 +221,7 @@ def test_a_wrong_checkpoint(case: str, command: str, bad: Path, capsys: pytest.C
     change(content)
     torch.save(content, bad / "last.ckpt")
     files = sorted(Path().rglob("*"))
-    sentence = said([command, "-c", "bad/config.yaml", "--run=bad", "--ckpt_path=bad/last.ckpt", *FIT], capsys)
+    sentence = said([command, "-c", "bad/config.yaml", "--run-dir=bad", "--ckpt_path=bad/last.ckpt", *FIT], capsys)
     assert sentence.startswith(says), sentence
     assert sorted(Path().rglob("*")) == files
 

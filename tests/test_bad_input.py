@@ -82,7 +82,7 @@ ROWS: dict[str, tuple[Sequence[str], str]] = {
         [*SEARCH, "--model.step_order=random"],
         "Expected `step_order` to be one of 'arch_first', 'weights_first', but got 'random'.",
     ),
-    "option without a value": ([*SEARCH, "--run"], "Expected `--run` to have a value, but got none."),
+    "option without a value": ([*SEARCH, "--run-dir"], "Expected `--run-dir` to have a value, but got none."),
     "stray word": ([*SEARCH, "now"], "Expected an option of the command, but got `now`"),
     "negative seed": ([*SEARCH, "--seed_everything=-1"], "Expected `seed_everything` to be a number from 0 to 429"),
     "random seed": ([*SEARCH, "--seed_everything=true"], "Expected `seed_everything` to be a number from 0 to 4294"),
@@ -124,7 +124,7 @@ ROWS: dict[str, tuple[Sequence[str], str]] = {
     ),
     "batch larger than the data": (
         [*SEARCH, "--data.batch_size=5000"],
-        "Expected `batch_size` to leave at least one full batch of the 86 samples of 'weights', but got 5000.",
+        "Expected `batch_size` to give at least one full batch of the 86 samples of 'weights', but got 5000.",
     ),
     "empty batches": ([*SEARCH, "--data.batch_size=0"], "Expected `batch_size` to be at least 1, but got 0."),
     "shares above one": (
@@ -136,12 +136,12 @@ ROWS: dict[str, tuple[Sequence[str], str]] = {
         "Expected `--ckpt_path` to be a checkpoint, but there is no file none.ckpt.",
     ),
     "no last checkpoint": (
-        [*SEARCH, "--ckpt_path=last", "--run=empty"],
+        [*SEARCH, "--ckpt_path=last", "--run-dir=empty"],
         "Expected `--ckpt_path` to be a checkpoint, but there is no file empty/last.ckpt.",
     ),
     "last of what": (
         [*SEARCH, "--ckpt_path=last"],
-        "Expected `--run` to name the run whose last checkpoint is meant, but got none.",
+        "Expected `--run-dir` to name the run whose last checkpoint is meant, but got none.",
     ),
     "corrupt checkpoint": (
         [*SEARCH, "--ckpt_path=corrupt.ckpt"],
@@ -160,12 +160,12 @@ ROWS: dict[str, tuple[Sequence[str], str]] = {
         "Expected `--ckpt_path` to name the checkpoint to measure, but got none.",
     ),
     "folder that holds a run": (
-        [*SEARCH, "--run=taken"],
-        "Expected `--run` to be a new folder, but taken holds a run; `--ckpt_path auto` starts it again, since it",
+        [*SEARCH, "--run-dir=taken"],
+        "Expected `--run-dir` to be a new folder, but taken holds a run; `--ckpt_path auto` starts it again, since it",
     ),
     "continue nothing in particular": (
         [*SEARCH, "--ckpt_path=auto"],
-        "Expected `--run` to name the run whose last checkpoint is meant, but got none.",
+        "Expected `--run-dir` to name the run whose last checkpoint is meant, but got none.",
     ),
     "checkpoints at negative steps": (
         [*SEARCH, "--checkpoint_every=-1"],

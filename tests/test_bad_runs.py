@@ -134,7 +134,7 @@ def test_an_undefined_loss_stops_the_run_and_keeps_the_last_good_state(
 ) -> None:
     monkeypatch.setitem(sys.modules, "explosion", sys.modules[__name__])
     folder = tmp_path / "run"
-    assert main([*SEARCH, "--model.clip=0", "--trainer.callbacks+=explosion.Explode", f"--run={folder}"]) == 1
+    assert main([*SEARCH, "--model.clip=0", "--trainer.callbacks+=explosion.Explode", f"--run-dir={folder}"]) == 1
     error = capsys.readouterr().err
     assert "Traceback" not in error
     sentence = r"robustnas: Expected a finite (state after the step|\w+ loss), but got one that is not at step [5-9] "
@@ -144,14 +144,14 @@ def test_an_undefined_loss_stops_the_run_and_keeps_the_last_good_state(
     tensors = [value for value in checkpoint["state_dict"].values() if torch.is_tensor(value)]
     assert all(value.isfinite().all() for value in tensors if value.is_floating_point())
     assert not (folder / "genotype.json").exists()
-    assert main([*SEARCH, "--model.clip=0", "--ckpt_path=last", f"--run={folder}"]) == 0  # without what exploded
+    assert main([*SEARCH, "--model.clip=0", "--ckpt_path=last", f"--run-dir={folder}"]) == 0  # without what exploded
     with (folder / "metrics.csv").open(newline="", encoding="utf-8") as file:
         assert [row["epoch"] for row in csv.DictReader(file)] == ["0", "1", "2"]
 
 
 def test_a_checkpoint_of_another_search_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     short = [*SEARCH, "--trainer.max_epochs=1", "--trainer.limit_train_batches=1"]
-    lightning_cli.main([*short, f"--run={tmp_path / 'small'}"])
+    lightning_cli.main([*short, f"--run-dir={tmp_path / 'small'}"])
     checkpoint = f"--ckpt_path={tmp_path / 'small' / 'last.ckpt'}"
     for words, beginning in (
         ([*short, "--model.channels=4", checkpoint], "`channels` to be 2, as in the checkpoint, since it says which "),

@@ -43,7 +43,7 @@ class Kill(Callback):
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a search of three epochs that nothing disturbed."""
     folder = tmp_path_factory.mktemp("whole") / "run"
-    assert main([*SEARCH, "--trainer.max_epochs=3", f"--run={folder}"]) == 0
+    assert main([*SEARCH, "--trainer.max_epochs=3", f"--run-dir={folder}"]) == 0
     return folder
 
 
@@ -125,7 +125,7 @@ def test_the_last_epoch_is_the_final_result(whole: Path) -> None:
 
 def test_the_saved_configuration_starts_the_same_run_again(whole: Path, tmp_path: Path) -> None:
     folder = tmp_path / "again"
-    assert main(["fit", "-c", str(whole / "config.yaml"), f"--run={folder}"]) == 0
+    assert main(["fit", "-c", str(whole / "config.yaml"), f"--run-dir={folder}"]) == 0
     assert rows(folder) == rows(whole)
     assert (folder / "genotype.json").read_bytes() == (whole / "genotype.json").read_bytes()
 
@@ -134,7 +134,7 @@ def test_an_interrupted_search_continues_bit_for_bit(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "run"
-    words = [*SEARCH, "--trainer.max_epochs=3", f"--run={folder}"]
+    words = [*SEARCH, "--trainer.max_epochs=3", f"--run-dir={folder}"]
     monkeypatch.setitem(sys.modules, "interruption", sys.modules[__name__])
     handler = signal.getsignal(signal.SIGINT)
     with pytest.raises(SystemExit) as stopped:
@@ -154,8 +154,8 @@ def test_an_interrupted_search_continues_bit_for_bit(
 
 def test_a_second_start_in_the_same_folder_is_refused(whole: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = {path: path.read_bytes() for path in whole.glob("*.*")}
-    assert main([*SEARCH, *ONCE, f"--run={whole}"]) == 1
-    assert "Expected `--run` to be a new folder, but" in capsys.readouterr().err
+    assert main([*SEARCH, *ONCE, f"--run-dir={whole}"]) == 1
+    assert "Expected `--run-dir` to be a new folder, but" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in whole.glob("*.*")} == before
 
 
@@ -181,7 +181,7 @@ def test_test_measures_a_checkpoint_and_a_search_never_sees_the_test_set(
     expected = json.loads((evaluated / "test.json").read_text(encoding="utf-8"))
     (evaluated / "test.json").unlink()
     config = ["-c", str(evaluated / "config.yaml")]
-    assert main(["test", *config, f"--run={evaluated}", "--ckpt_path=last", "--trainer.logger=false"]) == 0
+    assert main(["test", *config, f"--run-dir={evaluated}", "--ckpt_path=last", "--trainer.logger=false"]) == 0
     assert json.loads((evaluated / "test.json").read_text(encoding="utf-8")) == expected
     capsys.readouterr()
     assert main(["test", "-c", str(whole / "config.yaml"), "--ckpt_path=last"]) == 1
@@ -191,7 +191,7 @@ def test_test_measures_a_checkpoint_and_a_search_never_sees_the_test_set(
 def test_evaluate_trains_and_tests_what_a_run_found(whole: Path, tmp_path: Path, capsys: Any) -> None:
     folder = tmp_path / "evaluation"
     tiny = [*TINY, *ONCE, "--data.batch_size=16", "--model.architecture.channels=2"]
-    assert main(["evaluate", str(whole), f"--run={folder}", "--model.architecture.cells=1", *tiny]) == 0
+    assert main(["evaluate", str(whole), f"--run-dir={folder}", "--model.architecture.cells=1", *tiny]) == 0
     measured = json.loads((folder / "test.json").read_text(encoding="utf-8"))
     assert set(measured) == {"parameters", "test/loss", "test/top1", "test/top5"}
     printed = capsys.readouterr().out
@@ -255,7 +255,8 @@ def never_fitted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 def test_the_seed_reaches_model_and_data(never_fitted: Path) -> None:
     runs = [
-        lightning_cli.main([*SEARCH, *ONCE, f"--seed_everything={seed}", f"--run={never_fitted}"]) for seed in (5, 5, 6)
+        lightning_cli.main([*SEARCH, *ONCE, f"--seed_everything={seed}", f"--run-dir={never_fitted}"])
+        for seed in (5, 5, 6)
     ]
     assert [(run.model.seed, run.datamodule.seed) for run in runs] == [(5, 5), (5, 5), (6, 6)]
     first, same, other = (run.model.alphas["cell"] for run in runs)
@@ -265,7 +266,7 @@ def test_the_seed_reaches_model_and_data(never_fitted: Path) -> None:
 
 
 def test_outputs_channels_and_task_come_from_the_data(never_fitted: Path) -> None:
-    run = lightning_cli.main([*SEARCH, *ONCE, f"--run={never_fitted}"])
+    run = lightning_cli.main([*SEARCH, *ONCE, f"--run-dir={never_fitted}"])
     assert run.model.supernet.body.classifier.out_features == 10
     assert run.model.description["init_args"]["image_channels"] == 1
     assert run.model.task == "classification"
@@ -282,11 +283,11 @@ STRATEGIES = {
 @pytest.mark.parametrize("case", STRATEGIES)
 def test_a_search_on_several_devices_averages_its_gradients_itself(never_fitted: Path, case: str) -> None:
     words, expected = STRATEGIES[case]
-    run = lightning_cli.main([*SEARCH, *ONCE, *words, f"--run={never_fitted}"])
+    run = lightning_cli.main([*SEARCH, *ONCE, *words, f"--run-dir={never_fitted}"])
     assert type(run.trainer.strategy).__name__ == expected
 
 
 def test_an_evaluation_on_several_devices_uses_the_stock_strategy(never_fitted: Path) -> None:
     words = ["fit", "--model=EvaluationModule", "--model.architecture=ResNet", "--data=Digits", *QUIET]
-    run = lightning_cli.main([*words, *ONCE, "--trainer.devices=2", f"--run={never_fitted}"])
+    run = lightning_cli.main([*words, *ONCE, "--trainer.devices=2", f"--run-dir={never_fitted}"])
     assert type(run.trainer.strategy).__name__ == "DDPStrategy"

@@ -79,7 +79,7 @@ def test_a_space_and_an_operation_of_the_users_own(case: str, tmp_path: Path, mo
     del sys.modules["my_space"]
     model = ["--model=DARTS", "--model.space=my_space.SPACE", "--model.channels=2", "--model.layers=3"]
     short = [*TINY, "--trainer.max_epochs=1"]
-    assert main(["fit", *model, "--data=Digits", "--run=search", *short]) == 0
+    assert main(["fit", *model, "--data=Digits", "--run-dir=search", *short]) == 0
     search = Run(Path("search"))
     weights = torch.load(search.checkpoint, weights_only=True)["state_dict"]
     assert any(f".{weight}." in name for name in weights)
@@ -112,7 +112,7 @@ def test_a_file_names_a_part_of_a_module_that_is_trusted(
     Path("own_part.py").write_text(OWN_PART, encoding="utf-8")
     Path("own.yaml").write_text("model: {class_path: DARTS, init_args: {relaxation: own_part.Warm}}", encoding="utf-8")
     words = ["fit", "-c", "own.yaml", "--model.space=NASBench201", "--model.channels=2", "--model.cells=1"]
-    words += ["--data=Digits", *TINY, "--trainer.max_epochs=1", "--run=search"]
+    words += ["--data=Digits", *TINY, "--trainer.max_epochs=1", "--run-dir=search"]
     assert main(words) == 2
     assert "but got 'own_part.Warm', and importing it would run code" in capsys.readouterr().err
     assert "own_part" not in sys.modules
@@ -130,7 +130,7 @@ def test_a_module_beside_a_trusted_one_is_named_when_it_is_missing(
     monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
     Path("sibling_user.py").write_text(f"import sibling_used\n{OWN_PART}", encoding="utf-8")
     Path("sibling_used.py").write_text("raise SystemExit('executed')", encoding="utf-8")
-    assert main(["fit", "--model=DARTS", "--data=Digits", f"--model.{option}", "--run=search"]) in (1, 2)
+    assert main(["fit", "--model=DARTS", "--data=Digits", f"--model.{option}", "--run-dir=search"]) in (1, 2)
     assert "but got sibling_used, which lies in the current folder; `--trust sibling_used`" in capsys.readouterr().err
 
 
@@ -147,7 +147,7 @@ def test_other_targets_run_from_search_to_test(tmp_path: Path, task: str) -> Non
     data = ["--data=ImageFolder", f"--data.root={labels.parent}", f"--data.labels={labels}", f"--data.task={task}"]
     model = ["--model=DARTS", "--model.space=NASBench201", "--model.cells=1", "--model.channels=2"]
     short = [*QUIET, "--trainer.max_epochs=1", "--data.batch_size=8"]
-    run = lightning_cli.main(["fit", *model, *data, *short, f"--run={tmp_path / 'search'}"])
+    run = lightning_cli.main(["fit", *model, *data, *short, f"--run-dir={tmp_path / 'search'}"])
     assert run.model.supernet.body.classifier.out_features == outputs
     with (tmp_path / "search" / "metrics.csv").open(newline="", encoding="utf-8") as file:
         (row,) = csv.DictReader(file)

@@ -89,7 +89,7 @@ def test_a_combination_beyond_the_papers_runs_from_yaml(tmp_path: Path, name: st
     }
     path = tmp_path / "mixed.yaml"
     path.write_text(yaml.safe_dump(config), encoding="utf-8")
-    run = lightning_cli.main(["fit", "-c", str(path), f"--run={tmp_path / 'run'}"])
+    run = lightning_cli.main(["fit", "-c", str(path), f"--run-dir={tmp_path / 'run'}"])
     search: Any = run.model
     assert run.trainer.global_step >= 4
     assert all(parameter.isfinite().all() for parameter in search.parameters())
@@ -102,8 +102,7 @@ def test_a_combination_beyond_the_papers_runs_from_yaml(tmp_path: Path, name: st
 
 
 def _held(search: Any, part: str) -> object:
-    held = {"stopping": lambda: search.early_stopping.stopping, "connection": lambda: next(_connections(search))}
-    return held.get(part, lambda: getattr(search, part))()
+    return next(_connections(search)) if part == "connection" else getattr(search, part)
 
 
 def _connections(search: Any) -> Any:
@@ -129,7 +128,7 @@ def test_skips_cannot_be_counted_where_there_are_none() -> None:
         small(space="S4", cells=None, stopping=SkipDominance())
     for space in ("S1", "S2", "S3"):
         small(space=space, cells=None, stopping=SkipDominance())
-    small(stopping=SkipDominance(most=6))  # counts, and never stops
+    small(stopping=SkipDominance(max_skips=6))  # counts, and never stops
 
 
 def test_one_path_of_gates_is_not_perturbed_either() -> None:
@@ -143,7 +142,7 @@ def test_a_combination_is_refused_before_anything_is_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = ["--model=GDAS", "--model.space=NASBench201", "--model.perturbation=RandomPerturbation", "--data=Digits"]
-    assert main(["fit", *options, f"--run={tmp_path / 'run'}"]) == 1
+    assert main(["fit", *options, f"--run-dir={tmp_path / 'run'}"]) == 1
     said = capsys.readouterr().err.strip()
     assert said.startswith("robustnas: Expected `perturbation` to be `Unperturbed`")
     assert "\n" not in said

@@ -103,7 +103,7 @@ def test_every_configuration_runs(path: Path, tmp_path: Path, monkeypatch: pytes
     config = read(path)
     data = smaller_data(config, tmp_path / "data", monkeypatch)
     run = lightning_cli.main(
-        ["fit", "-c", str(path), *data, *smaller_model(config, tmp_path), *TINY, f"--run={tmp_path / 'run'}"]
+        ["fit", "-c", str(path), *data, *smaller_model(config, tmp_path), *TINY, f"--run-dir={tmp_path / 'run'}"]
     )
     assert run.trainer.current_epoch == 1
     assert run.trainer.global_step == 1
@@ -120,7 +120,7 @@ def test_a_space_is_laid_over_a_search(path: Path, tmp_path: Path, monkeypatch: 
     laid = {**read(under)["model"]["init_args"], **read(path)["model"]["init_args"]}
     config = {"model": {"init_args": laid}, "data": read(under)["data"]}
     words = [*smaller_data(config, tmp_path / "data", monkeypatch), *smaller_model(config, tmp_path), *TINY]
-    run = lightning_cli.main(["fit", "-c", str(under), "-c", str(path), *words, f"--run={tmp_path / 'run'}"])
+    run = lightning_cli.main(["fit", "-c", str(under), "-c", str(path), *words, f"--run-dir={tmp_path / 'run'}"])
     assert run.model.space.name == path.stem.upper() == find_space(laid["space"]).name
     assert type(run.model).__name__ == read(under)["model"]["class_path"].rpartition(".")[2]
     assert run.model.genotype().space == path.stem.upper()

@@ -52,7 +52,7 @@ def test_a_genotype_costs_what_its_network_does(name: str) -> None:
         with torch.device("meta"):
             network = DiscreteNetwork(
                 space, genotype, profiler.channels, profiler.layers, profiler.cells, profiler.num_classes,
-                profiler.image_shape[0], profiler.stem, form="separable",
+                profiler.image_shape[0], profiler.stem, convolution="separable",
             ).eval()  # fmt: skip
             with FlopCounterMode(display=False) as counter:
                 network(torch.empty(1, *profiler.image_shape))
@@ -188,7 +188,7 @@ DAMAGED: dict[str, tuple[Callable[[], str | None], str]] = {
     "a negative": (lambda: damaged(lambda data: data["rest"].update(flops=-1)), "ValueError: -1 is no cost"),
     "infinite": (
         lambda: damaged(lambda data: data["rest"].update(flops=1e999)),
-        "ValueError: Infinity, which is no number of JSON",
+        "ValueError: Infinity, which JSON does not allow",
     ),
     "a missing edge": (
         lambda: damaged(lambda data: data["kinds"]["cell"]["flops"].pop()),

@@ -54,18 +54,18 @@ def test_configurations_may_have_a_byte_order_mark(end: str, tmp_path: Path) -> 
 BAD = {
     "long row": (
         b"a,b\n1,2\n1,2,3\n",
-        "2 fields in line 3, as in its line of names, but got 3: ['1', '2', '3']; a dec",
+        "2 fields in line 3, as in its header, but got 3: ['1', '2', '3']; a number with",
     ),
-    "short row": (b"a,b\n\n1\n", "2 fields in line 3, as in its line of names, but got 1: ['1']."),
+    "short row": (b"a,b\n\n1\n", "2 fields in line 3, as in its header, but got 1: ['1']."),
     "long row of semicolons": (b"a;b\n1;2;3\n", "2 fields in line 2"),
-    "decimal commas": (b"a,b\nx,60,00\n", "a decimal comma separates too, unless quoted"),
-    "name twice": (b"a,b,a\n1,2,3\n", "to name each column once, but got 'a' again."),
-    "no name": (b",a\n0,1\n", "column 1 of 2 has no name; pandas leaves out such a column with `index=False`."),
+    "decimal commas": (b"a,b\nx,60,00\n", "a number with a decimal comma must be quoted"),
+    "name twice": (b"a,b,a\n1,2,3\n", "to name each column once, but got 'a' twice."),
+    "no name": (b",a\n0,1\n", "column 1 of 2 has no name; pandas does not write this column with `index=False`."),
     "no last name": (b"a,\n0,1\n", "column 2 of 2 has no name."),
     "Latin-1": ("a,b\n1,2\ncafé,3\n".encode("latin-1"), "text in UTF-8, but got the byte 0xe9 in line 3"),
     "UTF-16": ("a,b\n1,2\n".encode("utf-16"), "text in UTF-8, but got UTF-16."),
     "UTF-16 without a mark": ("a,b\n1,2\n".encode("utf-16-le"), "text in UTF-8, but got a byte 0x00"),
-    "cut gzip": (gzip.compress(b"a,b\n1,2\n" * 99)[:-9], "a whole gzip file, but unpacking it fails"),
+    "cut gzip": (gzip.compress(b"a,b\n1,2\n" * 99)[:-9], "a complete gzip file, but unpacking it fails"),
     "open quote": (b'a,b\n1,"2\n3,4\n', "a CSV file, but reading it fails: unexpected end of data."),
 }
 
@@ -85,7 +85,7 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path, monkeypatch: pytest
         read_csv(tmp_path / "none.csv")
     with pytest.raises(ValueError, match=r"to be a file that can be read, but got Is a directory\.$"):
         read_csv(tmp_path)
-    monkeypatch.setattr("robustnas.runtime.text_files.LARGEST", 99)
+    monkeypatch.setattr("robustnas.runtime.text_files.MAX_BYTES", 99)
     (tmp_path / "t.gz").write_bytes(gzip.compress(b"a" * 100))
     with pytest.raises(ValueError, match="at most 99 bytes once unpacked, but got more"):
         read_text(tmp_path / "t.gz")

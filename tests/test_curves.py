@@ -11,14 +11,21 @@ from typing import Any
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+from robustnas.analysis.registry import Panel, panels, uncertainty
 from robustnas.plotting.cells import render
-from robustnas.plotting.curves import COLOURS, PANELS, Panel, band, curves_figure, series, uncertainty
+from robustnas.plotting.charts import COLOURS, interval
+from robustnas.plotting.curves import curves_figure, panel_charts
 
+PANELS = panels(("normal", "reduce", "cell", "chain"))
 EVERYTHING = sorted({name for panel in PANELS for name in panel.lines})
 
 
 def table(*names: str, epochs: int = 4) -> list[dict[str, float]]:
     return [{"epoch": epoch, **dict.fromkeys(names, 0.1 * epoch + 0.2)} for epoch in range(epochs)]
+
+
+def figure_of(rows: list[dict[str, float]], marks: dict[str, float] | None = None) -> Any:
+    return curves_figure(panel_charts(rows, PANELS, marks))
 
 
 def titles(figure: Any) -> list[str]:
@@ -30,21 +37,21 @@ def labels(axes: Any) -> list[str]:
 
 
 def test_everything_measured_is_drawn() -> None:
-    figure = curves_figure(table(*EVERYTHING))
+    figure = figure_of(table(*EVERYTHING))
     assert titles(figure) == [panel.title for panel in PANELS]
     for axes, panel in zip(figure.axes, PANELS, strict=True):
         assert labels(axes) == list(panel.lines.values())
         assert [tuple(line.get_xdata()) for line in axes.lines] == [(0, 1, 2, 3)] * len(panel.lines)
         assert len({line.get_color() for line in axes.lines}) == len(panel.lines)  # none is hidden by another's colour
-    assert max(len(panel.lines) for panel in PANELS) <= len(COLOURS)  # zip would drop the others
+    assert max(len(panel.lines) for panel in PANELS) <= len(COLOURS)
 
 
 def test_panels_and_lines_without_data_are_left_out() -> None:
-    figure = curves_figure(table("train/loss", "gap/discrete_accuracy", "curvature/max"))
+    figure = figure_of(table("train/loss", "gap/discrete_accuracy", "curvature/max"))
     assert titles(figure) == ["Loss", "Accuracy", "Largest Hessian eigenvalue in α"]
     assert [labels(axes) for axes in figure.axes if axes.axison] == [["training"], ["discretised"], ["validation loss"]]
     assert len(figure.axes) == 4  # the last place of the grid is blank
-    one = curves_figure(table("alpha/margin"))
+    one = figure_of(table("alpha/margin"))
     assert titles(one) == ["Decision"]
     assert one.get_figwidth() < figure.get_figwidth()
 
@@ -54,24 +61,23 @@ def test_gaps_and_numbers_that_are_none_are_left_out_and_nothing_is_smoothed() -
     rows: list[dict[str, float]] = [
         {"epoch": epoch, **({"curvature/max": values[epoch]} if epoch in values else {})} for epoch in range(6)
     ]
-    assert series(rows, "curvature/max") == ([0, 2, 5], [1.0, 900.0, -3.0])
-    (axes,) = curves_figure(rows).axes
+    (axes,) = figure_of(rows).axes
+    assert axes.lines[0].get_xdata() == pytest.approx([0, 2, 5])
     assert axes.lines[0].get_ydata() == pytest.approx([1.0, 900.0, -3.0])
     low, high = axes.get_ylim()
     assert low < -3
     assert high > 900  # an outlier is what a collapse looks like
-    with pytest.raises(ValueError, match="Expected `rows` to hold a column of"):
-        curves_figure([{"epoch": 0, "curvature/max": math.nan}])
+    assert panel_charts([{"epoch": 0, "curvature/max": math.nan}], PANELS) == []
 
 
 def test_shares_are_drawn_from_zero_to_one() -> None:
-    shares, loss = curves_figure(table("shares/skip_connect", "val/loss", epochs=2)).axes[::-1]
+    shares, loss = figure_of(table("shares/skip_connect", "val/loss", epochs=2)).axes[::-1]
     assert shares.get_ylim() == (-0.03, 1.03)
     assert loss.get_ylim()[1] < 0.5
 
 
 def test_marks_stand_in_every_chart_and_are_named_once() -> None:
-    figure = curves_figure(table("train/loss", "alpha/entropy"), {"collapsed": 2, "take this": 1})
+    figure = figure_of(table("train/loss", "alpha/entropy"), {"collapsed": 2, "take this": 1})
     for axes in figure.axes:
         dashed = [line for line in axes.lines if line.get_linestyle() == "--"]
         assert sorted(line.get_xdata()[0] for line in dashed) == [1, 2]
@@ -81,13 +87,13 @@ def test_marks_stand_in_every_chart_and_are_named_once() -> None:
 
 def test_panels_of_ones_own() -> None:
     panel = Panel("Mine", {"mine/number": "a number"})
-    figure = curves_figure(table("mine/number", "train/loss"), panels=[panel])
+    figure = curves_figure(panel_charts(table("mine/number", "train/loss"), [panel]))
     assert titles(figure) == ["Mine"]
     assert labels(figure.axes[0]) == ["a number"]
 
 
 def test_what_is_said_fits_into_the_figure() -> None:
-    figure = curves_figure(table(*EVERYTHING), {"collapsed": 3})
+    figure = figure_of(table(*EVERYTHING), {"collapsed": 3})
     FigureCanvasAgg(figure).draw()
     for axes in figure.axes:
         for text in (axes.title, axes._left_title, axes.xaxis.label, *axes.texts, *axes.get_legend().get_texts()):
@@ -97,19 +103,16 @@ def test_what_is_said_fits_into_the_figure() -> None:
                 assert figure.bbox.y0 <= box.y0 <= box.y1 <= figure.bbox.y1, text
 
 
-@pytest.mark.parametrize("rows", [[], [{"epoch": 0.0, "unknown": 1.0}]])
-def test_nothing_to_draw_is_an_error(rows: list[dict[str, float]]) -> None:
-    with pytest.raises(
-        ValueError, match=r"Expected `rows` to hold a column of \['Loss', 'Accuracy', .*\], but got none"
-    ):
-        curves_figure(rows)
+def test_nothing_to_draw_is_an_error() -> None:
+    with pytest.raises(ValueError, match="Expected `charts` to hold at least one chart, but got none"):
+        curves_figure(panel_charts([{"epoch": 0.0, "unknown": 1.0}], PANELS))
 
 
 @pytest.mark.parametrize("form", ["png", "svg"])
 def test_the_same_rows_give_the_same_bytes(form: str) -> None:
-    drawn = [render(curves_figure(table("train/loss", "alpha/entropy"), {"here": 1}), form) for _ in range(2)]
+    drawn = [render(figure_of(table("train/loss", "alpha/entropy"), {"here": 1}), form) for _ in range(2)]
     assert drawn[0] == drawn[1]
-    assert drawn[0] != render(curves_figure(table("train/loss", "alpha/entropy"), {"here": 2}), form)
+    assert drawn[0] != render(figure_of(table("train/loss", "alpha/entropy"), {"here": 2}), form)
     if form == "svg":
         assert ET.fromstring(drawn[0]).tag.endswith("svg")
 
@@ -127,18 +130,21 @@ def test_matplotlib_is_loaded_where_something_is_drawn() -> None:
 def test_an_eigenvalue_is_drawn_with_what_it_may_be() -> None:
     """Up to its bound, and a standard error beyond either end."""
     row = {"curvature/max": 2.0, "curvature/max_upper": 2.5, "curvature/max_deviation": 0.25}
-    assert band(row, "curvature/max") == (1.75, 2.75)
-    assert band({**row, "curvature/max_deviation": math.nan}, "curvature/max") == (2.0, 2.5)
-    assert band({"curvature/max": 2.0}, "curvature/max") is None
-    assert band({"curvature/min": -1.0, "curvature/min_lower": -1.5}, "curvature/min") == (-1.5, -1.0)
+
+    def between(numbers: dict[str, float], name: str = "curvature/max") -> tuple[float, float] | None:
+        return interval({one: {7: value} for one, value in numbers.items()}, name, 7)
+
+    assert between(row) == (1.75, 2.75)
+    assert between({**row, "curvature/max_deviation": math.nan}) == (2.0, 2.5)
+    assert between({"curvature/max": 2.0}) is None
+    assert between({"curvature/min": -1.0, "curvature/min_lower": -1.5}, "curvature/min") == (-1.5, -1.0)
     assert uncertainty("curvature/max_normal") == ("curvature/max_upper_normal", "curvature/max_deviation_normal")
-    assert uncertainty("arch/curvature") == ("arch/curvature_upper", "arch/curvature_deviation")
     for name in ("curvature/max_upper", "curvature/max_deviation", "val/loss", "curvature/trace"):
         assert uncertainty(name) == ()
     rows = [{"epoch": epoch, **(row if epoch else {"curvature/max": 2.0})} for epoch in range(3)]
-    (axes,) = curves_figure(rows).axes
-    (drawn,) = axes.collections
-    corners = drawn.get_paths()[0].get_extents()
-    assert (corners.x0, corners.x1, corners.y0, corners.y1) == (1, 2, 1.75, 2.75)
-    (axes,) = curves_figure([{"epoch": 0, "curvature/max": 2.0}]).axes
-    assert not axes.collections
+    (axes,) = figure_of(rows).axes
+    _, drawn = axes.lines
+    assert drawn.get_xdata()[[0, 1, 3, 4]].tolist() == [1, 1, 2, 2]
+    assert drawn.get_ydata()[[0, 1, 3, 4]].tolist() == [1.75, 2.75, 1.75, 2.75]
+    (axes,) = figure_of([{"epoch": 0, "curvature/max": 2.0}]).axes
+    assert len(axes.lines) == 1

@@ -15,7 +15,7 @@ import torch
 from robustnas.__main__ import main
 from robustnas.analysis import History
 from robustnas.analysis.foreign import read_foreign
-from robustnas.analysis.measures import measures, shares_of
+from robustnas.analysis.measures import measures
 from robustnas.spaces import S2, NASBench201, SearchSpace
 
 Arrays = dict[str, np.ndarray]
@@ -150,7 +150,7 @@ def test_a_masked_operation_has_the_share_zero(ending: str, tmp_path: Path) -> N
     else:
         saved(path, {kind: torch.from_numpy(values) for kind, values in masked.items()})
     history = read_foreign(path, "S2")
-    shares = shares_of(history, history.alphas[4])
+    shares = history.shares(4)
     assert (shares["normal"][3].tolist(), shares["reduce"][5].tolist()) == ([0.0, 1.0], [1.0, 0.0])
     found = measures(history)
     assert all(np.isfinite(list(values.values())).all() for values in found.values())
@@ -168,7 +168,7 @@ def test_shares_are_told_from_alpha(digits: int | None, words: str, tmp_path: Pa
     history = read_foreign(tmp_path / "a.npz", "S2")
     assert f"shares, since {words}, counted from 0" in history.read_as
     for epoch in history.epochs:
-        for kind, found in shares_of(history, history.alphas[epoch]).items():
+        for kind, found in history.shares(epoch).items():
             np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-6 if digits else 1e-3)
             np.testing.assert_allclose(found, shares[kind][epoch], atol=0.02)
 
@@ -198,7 +198,7 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     ),
     "column again": (
         lambda p: written(p / "a.csv", "epoch,kind,edge,operation,alpha,alpha\n"),
-        "to name each column once, but got 'alpha' again",
+        "to name each column once, but got 'alpha' twice",
     ),
     "decimal comma": (
         lambda p: rows(p / "a.csv", lambda r: [r[0].rpartition(",")[0] + ',"0,5"', *r[1:]]),
@@ -252,7 +252,7 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     ),
     "huge": (
         lambda p: saved(p / "a.pt", [NORMAL, torch.zeros(1).expand(10**9)]),
-        "a tensor of the shape [1000000000] with fewer numbers than that",
+        "a tensor of the shape [1000000000] whose storage is smaller than that",
     ),
     "no file of PyTorch": (
         lambda p: rows(p / "a.pt", lambda r: r),

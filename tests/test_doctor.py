@@ -255,7 +255,7 @@ def test_the_tested_versions_are_those_of_the_project() -> None:
     ],
 )
 def test_a_container_may_allot_fewer_cores(files: dict[str, str], cores: int, monkeypatch) -> None:
-    monkeypatch.setattr(environment, "_group", lambda name: files.get(name, ""))
+    monkeypatch.setattr(environment, "_read_cgroup", lambda name: files.get(name, ""))
     monkeypatch.setattr(environment.os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     assert environment.usable_cores() == cores
 

@@ -1,4 +1,4 @@
-"""The environment of a run names versions, machine and commit, and is quiet where there is none."""
+"""The recorded environment has versions, machine and commit, and no program of a repository is run for it."""
 
 from __future__ import annotations
 

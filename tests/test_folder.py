@@ -1,4 +1,4 @@
-"""A second start in a folder goes on with what is there, or is refused."""
+"""Protects the folder of a run: a second start resumes it or is refused, and one process at a time writes to it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,9 @@ def test_an_empty_folder_is_started_in(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("names", [("config.yaml",), ("manifest.json",), ("test.json",), FINISHED])
 def test_a_run_is_not_started_over(tmp_path: Path, names: tuple[str, ...]) -> None:
-    with pytest.raises(ValueError, match=r"Expected `--run` to be a new folder, but .* holds a run; .* another folder"):
+    with pytest.raises(
+        ValueError, match=r"Expected `--run-dir` to be a new folder, but .* holds a run; .* another folder"
+    ):
         start(lay(tmp_path, *names), None)
 
 
@@ -75,13 +77,16 @@ def test_before_its_first_checkpoint_auto_starts_again_unless_much_was_recorded(
     write_bytes(tmp_path / "metrics.csv", ROWS[:15])  # one epoch, and then killed before its checkpoint
     assert start(tmp_path, "auto") is None
     write_bytes(tmp_path / "metrics.csv", ROWS)
-    with pytest.raises(ValueError, match="Expected `--run` to be a folder with a checkpoint to go on from"):
+    with pytest.raises(ValueError, match="Expected `--run-dir` to be a folder with a checkpoint to resume from"):
         start(tmp_path, "auto")
 
 
 @pytest.mark.parametrize("result", ["genotype.json", "test.json"])
 def test_a_result_without_checkpoint_is_never_overwritten(tmp_path: Path, result: str) -> None:
-    for wanted, said in ((None, "it has no checkpoint"), ("auto", "holds a run without; another folder starts anew")):
+    for wanted, said in (
+        (None, "it has no checkpoint"),
+        ("auto", "holds a run without one; another folder starts anew"),
+    ):
         with pytest.raises(ValueError, match=said):
             start(lay(tmp_path, result), wanted)
 
@@ -89,7 +94,7 @@ def test_a_result_without_checkpoint_is_never_overwritten(tmp_path: Path, result
 def test_auto_falls_back_to_the_checkpoint_before(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lay(tmp_path, "last.ckpt", "previous.ckpt")
     assert start(tmp_path, "auto", broken=("last.ckpt",)) == "previous.ckpt"
-    assert "cannot be read; the run goes on from" in capsys.readouterr().out
+    assert "cannot be read; the run resumes from" in capsys.readouterr().out
     assert start(tmp_path, "auto", broken=("last.ckpt", "previous.ckpt")) == "last.ckpt"  # and is refused as damaged
     assert start(tmp_path, "last", broken=("last.ckpt",)) == "last.ckpt"
 

@@ -27,12 +27,12 @@ from refusals import SEARCH
 from robustnas.__main__ import main
 from robustnas.analysis import History, judge
 from robustnas.analysis.foreign import read_foreign
+from robustnas.cli.configuration import configuration
 from robustnas.runs.record import Run, read_genotype
 from robustnas.runtime.safe_yaml import read_yaml
 from robustnas.spaces import NASBench201, find_space
-from robustnas.studies.grid import cells_of
+from robustnas.studies.grid import trials_of
 from robustnas.studies.study import read_study
-from robustnas.studies.words import configuration
 from robustnas.tabular import Table
 from robustnas.training import SearchModule, load
 from robustnas.training.checkpointing import check_checkpoint
@@ -54,7 +54,7 @@ baselines: [RandomGenotype]
 published: {DARTS: {mean: 54.3, std: 0.1, source: "a paper"}}
 """
 CONFIG = {
-    "seed_everything": 1, "checkpoint_every": 0, "run": None, "matmul_precision": None,
+    "seed_everything": 1, "checkpoint_every": 0, "run_dir": None, "matmul_precision": None,
     "model": {"class_path": "DARTS", "init_args": {
         "space": "NASBench201", "channels": 2, "cells": 1, "lr": 0.1, "arch_betas": [0.5, 0.999], "nesterov": False,
         "selection": {"class_path": "Strongest"},
@@ -111,7 +111,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished search."""
     folder = tmp_path_factory.mktemp("fuzz") / "run"
     short = ["--trainer.limit_train_batches=1", "--trainer.limit_val_batches=1", "--diagnostics.budget=0.001"]
-    assert main([*SEARCH, *short, f"--run={folder}"]) == 0
+    assert main([*SEARCH, *short, f"--run-dir={folder}"]) == 0
     return folder
 
 
@@ -129,7 +129,7 @@ def test_yaml(examples: int, run: Path, tmp_path: Path) -> None:
 @many
 def test_studies(examples: int, tmp_path: Path) -> None:
     def read(data: bytes) -> None:
-        cells_of(read_study(str(written(tmp_path / "study.yaml", data))))
+        trials_of(read_study(str(written(tmp_path / "study.yaml", data))))
 
     fuzz(st.one_of(changed(STUDY), replaced(yaml.safe_load(STUDY)).map(as_json)), read, examples)
 

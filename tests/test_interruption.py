@@ -26,7 +26,7 @@ from robustnas.runs.record import Run
 from robustnas.runs.run_lock import held
 from robustnas.training import interruption
 from robustnas.training.checkpointing import LastCheckpoint, WholeCheckpoints
-from robustnas.training.interruption import Interrupted, Interruption
+from robustnas.training.lightning.interruption import Interrupted, Interruption
 
 SEARCH = [
     "fit",
@@ -68,7 +68,7 @@ def handlers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("whole") / "run"
-    assert main([*SEARCH, f"--run={folder}"]) == 0
+    assert main([*SEARCH, f"--run-dir={folder}"]) == 0
     return folder
 
 
@@ -89,7 +89,7 @@ def check_same(folder: Path, whole: Path) -> None:
     assert points(folder) == points(whole)
     assert (folder / "genotype.json").read_bytes() == (whole / "genotype.json").read_bytes()
     settings = [yaml.safe_load((one / "config.yaml").read_text(encoding="utf-8")) for one in (folder, whole)]
-    assert {name for name in settings[0] if settings[0][name] != settings[1][name]} <= {"run", "trainer"}
+    assert {name for name in settings[0] if settings[0][name] != settings[1][name]} <= {"run_dir", "trainer"}
     assert settings[0]["ckpt_path"] is None
 
 
@@ -97,7 +97,7 @@ def check_same(folder: Path, whole: Path) -> None:
 def test_a_signal_ends_the_run_with_a_checkpoint(
     whole: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], moment: str, number: signal.Signals
 ) -> None:
-    words = [*SEARCH, f"--run={tmp_path}"]
+    words = [*SEARCH, f"--run-dir={tmp_path}"]
     ask = ["--trainer.callbacks+=asked.Ask", f"--trainer.callbacks.moment={moment}"]
     with pytest.raises(SystemExit) as ended:
         main([*words, *ask, f"--trainer.callbacks.number={int(number)}"])
@@ -111,7 +111,7 @@ def test_a_signal_ends_the_run_with_a_checkpoint(
         assert main(words) == 1  # refused
         (command,) = re.findall(r"`(robustnas fit .*)` goes on\.", said)
         again = shlex.split(command)[1:]
-        assert again[-6:] == ["--run", str(tmp_path), "--ckpt_path", "last", "--trust", "asked"]
+        assert again[-6:] == ["--run-dir", str(tmp_path), "--ckpt_path", "last", "--trust", "asked"]
         assert main([word for word in again if "callbacks" not in word]) == 0  # what has sent the signal would again
         assert len(Run(tmp_path).manifest["continued"]) == 1
     check_same(tmp_path, whole)
@@ -126,7 +126,7 @@ class Kill(Callback):
 
 
 def test_what_was_logged_before_the_first_checkpoint_is_shown_once(whole: Path, tmp_path: Path) -> None:
-    words = [*SEARCH, f"--run={tmp_path}", "--trainer.log_every_n_steps=1", "--trainer.max_epochs=1"]
+    words = [*SEARCH, f"--run-dir={tmp_path}", "--trainer.log_every_n_steps=1", "--trainer.max_epochs=1"]
     with contextlib.suppress(SystemExit, KeyboardInterrupt):
         main([*words, "--trainer.callbacks+=asked.Kill"])
     assert not (tmp_path / "last.ckpt").exists()
@@ -143,7 +143,7 @@ def test_all_files_of_a_run_lie_in_one_folder(
     monkeypatch.setenv("PLACE", "here")
     folder = tmp_path / name / "run"
     short = ["--trainer.limit_train_batches=1", "--trainer.limit_val_batches=1", "--trainer.max_epochs=1"]
-    assert main([*SEARCH, *short, f"--run={folder}"]) == 0
+    assert main([*SEARCH, *short, f"--run-dir={folder}"]) == 0
     assert [path.name for path in tmp_path.iterdir()] == [lies_in]
     found = {path.name.split(".out")[0] for path in (tmp_path / lies_in / "run").iterdir()}
     assert {"config.yaml", "manifest.json", "last.ckpt", "genotype.json", "events"} <= found
@@ -155,7 +155,7 @@ def test_a_manifest_that_cannot_be_read_is_named(
     folder = Path(shutil.copytree(whole, tmp_path / "run"))
     for text, says in (("{", "be JSON, but got a truncated file"), ('{"schema": 1, "continued": 3}', "be a list, but")):
         (folder / "manifest.json").write_text(text, encoding="utf-8")
-        assert main([*SEARCH, f"--run={folder}", "--ckpt_path=last", "--trainer.max_epochs=4"]) == 1
+        assert main([*SEARCH, f"--run-dir={folder}", "--ckpt_path=last", "--trainer.max_epochs=4"]) == 1
         assert says in capsys.readouterr().err
         assert (folder / "manifest.json").read_text(encoding="utf-8") == text
 
@@ -166,15 +166,15 @@ def test_a_finished_run_is_left_as_it_is(whole: Path) -> None:
         return {str(path): path.read_bytes() for path in paths if path.name != "manifest.json"}
 
     before, curves = contents(), points(whole)
-    assert main([*SEARCH, f"--run={whole}", "--ckpt_path=auto"]) == 0
+    assert main([*SEARCH, f"--run-dir={whole}", "--ckpt_path=auto"]) == 0
     assert contents() == before
     assert points(whole) == curves
 
 
 def test_a_folder_that_is_written_to_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with held(tmp_path):
-        assert main([*SEARCH, f"--run={tmp_path}"]) == 1
-    assert "Expected `--run` to be a folder that no other process writes to, but" in capsys.readouterr().err
+        assert main([*SEARCH, f"--run-dir={tmp_path}"]) == 1
+    assert "Expected `--run-dir` to be a folder that no other process writes to, but" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
@@ -186,7 +186,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_offered(
         (tmp_path / name).write_bytes((whole / name).read_bytes())
     last, previous = tmp_path / "last.ckpt", tmp_path / "previous.ckpt"
     last.write_bytes(last.read_bytes()[:20_000])
-    words = [*SEARCH, f"--run={tmp_path}"]
+    words = [*SEARCH, f"--run-dir={tmp_path}"]
     assert main([*words, "--ckpt_path=last"]) == 1
     said = capsys.readouterr().err
     assert f"to be a checkpoint of robustnas, but reading {last} fails with " in said
@@ -248,7 +248,7 @@ def test_slurm_is_asked_to_start_the_job_again(tmp_path: Path, monkeypatch: pyte
     slurm = {"NTASKS": "1", "JOB_NAME": "search", "JOB_ID": "4711", "PROCID": "0", "LOCALID": "0", "NODEID": "0"}
     for name, value in {**slurm, "NTASKS_PER_NODE": "1", "NODELIST": "here"}.items():
         monkeypatch.setenv(f"SLURM_{name}", value)
-    words = [*SEARCH, f"--run={tmp_path / 'run'}"]
+    words = [*SEARCH, f"--run-dir={tmp_path / 'run'}"]
     ask = ["--trainer.callbacks+=asked.Ask", "--trainer.callbacks.moment=on_train_batch_start"]
     with pytest.raises(Interrupted) as ended:
         main([*words, *ask, f"--trainer.callbacks.number={int(signal.SIGUSR1)}"])

@@ -29,7 +29,7 @@ SEARCH = ["fit", *SMALL, "--diagnostics.budget=null", "--trainer.log_every_n_ste
 
 
 def start(folder: Path, *words: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "robustnas", *SEARCH, f"--run={folder}", "--ckpt_path=auto", *words]
+    command = [sys.executable, "-m", "robustnas", *SEARCH, f"--run-dir={folder}", "--ckpt_path=auto", *words]
     env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     log = (folder.parent / f"{folder.name}.log").open("ab")
     return subprocess.Popen(command, env=env, cwd=folder.parent, stdout=log, stderr=log)
@@ -85,7 +85,7 @@ def check_same(folder: Path, whole: Path) -> None:
     for held in (found, expected):
         for name in ("started", "command", "continued"):
             held["manifest.json"].pop(name, None)
-        del held["config.yaml"]["run"]
+        del held["config.yaml"]["run_dir"]
     timed = {"last.ckpt", "previous.ckpt", "metrics.csv"}  # with the seconds that epochs took
     assert [name for name in expected if name not in timed and found[name] != expected[name]] == []
     assert points(folder) == points(whole)

@@ -17,11 +17,12 @@ from robustnas import variants
 from robustnas.__main__ import main
 from robustnas.commands.landscape import measure
 from robustnas.curvature import Hessian
-from robustnas.curvature.landscape import Landscape, landscape_figure, orthonormal, over_plane, random_directions
+from robustnas.curvature.landscape import Landscape, orthonormal, over_plane, random_directions
 from robustnas.data import Digits, Probe
 from robustnas.networks.batchnorm_statistics import frozen_batchnorm_statistics
 from robustnas.networks.mixture import one_hots
 from robustnas.plotting.cells import render
+from robustnas.plotting.landscape import landscape_figure
 
 RUN = ["fit", *SMALL, "--trainer.limit_train_batches=2", "--trainer.max_epochs=1", "--diagnostics.measures=[]"]
 
@@ -150,7 +151,7 @@ def test_along_the_top_eigenvectors_the_loss_bends_as_the_eigenvalues_say() -> N
     landscape = measure(search, doubled, "eigenvectors", radius, 3, 0)
     weights = {name: weight.detach() for name, weight in search.supernet.named_parameters()}
     with frozen_batchnorm_statistics(search.supernet):
-        loss = search.loss(doubled[0], search.mixtures(search.context("arch")), weights)
+        loss, _ = search.loss(doubled[0], search.mixtures(search.context("arch")), weights)
     top = torch.linalg.eigvalsh(Hessian(loss, list(search.alphas.values())).dense())[-2:].flip(0)
     plane = landscape.plane
     bends = [(plane[2, 1] - 2 * plane[1, 1] + plane[0, 1]), (plane[1, 2] - 2 * plane[1, 1] + plane[1, 0])]
@@ -176,7 +177,7 @@ def test_alpha_is_put_back_where_a_loss_fails(monkeypatch: pytest.MonkeyPatch) -
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("landscape") / "run"
-    assert main([*RUN, f"--run={folder}"]) == 0
+    assert main([*RUN, f"--run-dir={folder}"]) == 0
     return folder
 
 
@@ -194,8 +195,8 @@ def test_the_command_writes_numbers_and_pictures(
         assert image.width > image.height > 300
     assert ET.parse(tmp_path / "out/landscape.svg").getroot().tag.endswith("svg")
     said = capsys.readouterr().out
-    assert f"Loss at α {data['plane'][1][1]:.4f}" in said
-    assert f"Loss at the genotype {data['line'][-1]:.4f}" in said
+    assert f"Loss at α: {data['plane'][1][1]:.4f}" in said
+    assert f"Loss at the genotype: {data['line'][-1]:.4f}" in said
 
 
 def test_the_result_lies_in_the_run_by_default_and_is_the_same_again(run: Path) -> None:

@@ -1,4 +1,4 @@
-"""Processes that torchrun, SLURM or Lightning starts are told apart, and fit the options of the command."""
+"""The launcher of a run (torchrun, SLURM, Lightning) is detected, and options that disagree with it are refused."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pytorch_lightning import Trainer
 from refusals import SEARCH, said
 
 from robustnas.__main__ import main
-from robustnas.runtime.launch import Launch, beside_others, check_launch, launched
+from robustnas.runtime.launch import Launcher, check_launch, find_launcher, is_one_of_several
 
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "8", "LOCAL_WORLD_SIZE": "4", "RANK": "5", "LOCAL_RANK": "1"}
 SLURM = {"SLURM_NTASKS": "8", "SLURM_NTASKS_PER_NODE": "4", "SLURM_JOB_NAME": "robustnas", "SLURM_PROCID": "5"}
@@ -38,28 +38,30 @@ def under(monkeypatch: pytest.MonkeyPatch, variables: Mapping[str, str]) -> None
     [
         ({}, None, False),
         (LIGHTNING, None, True),
-        (TORCHRUN, Launch("torchrun", 8, 4), True),
-        ({**SLURM, **TORCHRUN}, Launch("torchrun", 8, 4), True),  # torchrun inside a job, as Lightning decides too
-        (SLURM, Launch("SLURM", 8, 4), True),
-        (ONE, Launch("SLURM", 1, 1), False),
+        (TORCHRUN, Launcher("torchrun", 8, 4), True),
+        ({**SLURM, **TORCHRUN}, Launcher("torchrun", 8, 4), True),  # torchrun inside a job, as Lightning decides too
+        (SLURM, Launcher("SLURM", 8, 4), True),
+        (ONE, Launcher("SLURM", 1, 1), False),
         ({**SLURM, "SLURM_JOB_NAME": "interactive"}, None, False),
         ({**SLURM, "SLURM_JOB_NAME": "bash"}, None, False),
     ],
 )
 def test_who_started_the_processes(
-    variables: Mapping[str, str], found: Launch | None, others: bool, monkeypatch: pytest.MonkeyPatch
+    variables: Mapping[str, str], found: Launcher | None, others: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     under(monkeypatch, variables)
-    assert launched() == found
-    assert beside_others() is others
+    assert find_launcher() == found
+    assert is_one_of_several() is others
 
 
 def test_a_job_must_say_how_many_processes_a_machine_has(monkeypatch: pytest.MonkeyPatch) -> None:
     under(monkeypatch, {"SLURM_NTASKS": "8", "SLURM_JOB_NAME": "robustnas"})
     for on_each in ("", "4(x2)"):
         monkeypatch.setenv("SLURM_NTASKS_PER_NODE", on_each)
-        with pytest.raises(ValueError, match=r"^Expected the job to say `--ntasks-per-node`, .* only `--ntasks=8`\.$"):
-            launched()
+        with pytest.raises(
+            ValueError, match=r"^Expected the SLURM job to set `--ntasks-per-node`, .* only `--ntasks=8`\.$"
+        ):
+            find_launcher()
 
 
 @pytest.mark.parametrize("variables", [TORCHRUN, SLURM], ids=["torchrun", "SLURM"])
@@ -89,10 +91,10 @@ def test_any_options_fit_where_lightning_starts_the_processes(monkeypatch: pytes
 @pytest.mark.parametrize(
     ("variables", "words", "sentence"),
     [
-        ({**TORCHRUN, "WORLD_SIZE": "4"}, ["--run=run"], "`--trainer.devices` to be 4, as torchrun started 4 "),
-        (SLURM, ["--run=run", "--trainer.devices=4"], "`--trainer.num_nodes` to be 2, as SLURM started 4 processes on"),
-        (SLURM, ["--trainer.devices=4", "--trainer.num_nodes=2"], "`--run` to name the folder of a run of many proces"),
-        ({"NODE_RANK": "1"}, ["--trainer.num_nodes=2"], "`--run` to name the folder of a run of many processes, but "),
+        ({**TORCHRUN, "WORLD_SIZE": "4"}, ["--run-dir=run"], "`--trainer.devices` to be 4, as torchrun started 4 "),
+        (SLURM, ["--run-dir=run", "--trainer.devices=4"], "`--trainer.num_nodes` to be 2, as SLURM started 4"),
+        (SLURM, ["--trainer.devices=4", "--trainer.num_nodes=2"], "`--run-dir` to name the folder of a run of many"),
+        ({"NODE_RANK": "1"}, ["--trainer.num_nodes=2"], "`--run-dir` to name the folder of a run of many"),
     ],
 )  # fmt: skip
 def test_the_command_refuses_them(
@@ -136,6 +138,6 @@ def test_the_first_process_of_all_holds_the_folder(
     monkeypatch.chdir(tmp_path)
     under(monkeypatch, variables)
     each, machines = devices
-    words = ["--run=run", "--data.batch_size=4", f"--trainer.devices={each}", f"--trainer.num_nodes={machines}"]
+    words = ["--run-dir=run", "--data.batch_size=4", f"--trainer.devices={each}", f"--trainer.num_nodes={machines}"]
     assert main([*SEARCH, *words]) == 0
     assert held == [first]

@@ -1,4 +1,4 @@
-"""Sizes that no machine has memory or time for are refused by name, with the limit, before anything is made of them."""
+"""Sizes beyond the memory or time of any machine are refused by name, with the limit, before anything is built."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from refusals import MODEL, QUIET, SEARCH, said, untrained
 from robustnas.data import ImageFolder
 from robustnas.networks import Supernet, size
 from robustnas.networks.resnet import ResNet
-from robustnas.studies.grid import cells_of
+from robustnas.studies.grid import trials_of
 from robustnas.studies.pool import pool_of
 from robustnas.studies.study import read_study
 
@@ -27,8 +27,8 @@ OPTIONS: dict[str, tuple[list[str], str]] = {
         ["fit", *MODEL, "--data=ImageFolder", "--data.root=.", f"--data.image_size={BILLION}", *QUIET],
         "Expected `image_size` to be at most 4096, but got 1000000000.",
     ),
-    "batch_size": ([*SEARCH, f"--data.batch_size={BILLION}"], "Expected `batch_size` to leave at least one full batch"),
-    "devices": ([*SEARCH, f"--trainer.devices={BILLION}"], "Expected `--trainer.devices` to mean at most 16,384"),
+    "batch_size": ([*SEARCH, f"--data.batch_size={BILLION}"], "Expected `batch_size` to give at least one full batch"),
+    "devices": ([*SEARCH, f"--trainer.devices={BILLION}"], "Expected `--trainer.devices` to start at most 16,384"),
     "profile --batch": (["profile", "-c", "x", f"--batch={BILLION}"], "Expected `--batch` to be from 1 to 65,536, but"),
     "profile --repeats": (
         ["profile", "-c", "x", f"--repeats={BILLION}"],
@@ -89,9 +89,12 @@ def test_counting_leaves_the_initial_weights_as_they_are(monkeypatch: pytest.Mon
 def test_a_grid_is_counted_before_it_is_made(tmp_path: Path) -> None:
     path = tmp_path / "study.yaml"
     parts = ", ".join(f"p{k}: {{model.a{k}: 1}}" for k in range(60))
-    path.write_text(f"variants: {{A: {{options: {{model: DARTS}}}}}}\nparts: {{{parts}}}\n", encoding="utf-8")
-    with pytest.raises(ValueError, match=r"Expected a study to have at most 100,000 cells, but .* combine to 3e\+18\."):
-        cells_of(read_study(str(path)))
+    variants = "variants: {A: {options: {model: DARTS}}}"
+    path.write_text(f"{variants}\nablation_factors: {{{parts}}}\n", encoding="utf-8")
+    with pytest.raises(
+        ValueError, match=r"Expected a study to have at most 100,000 trials, but .* combine to 3e\+18\."
+    ):
+        trials_of(read_study(str(path)))
 
 
 def test_links_in_a_folder_of_images_end(tmp_path: Path) -> None:

@@ -33,29 +33,29 @@ COMMAND_LINES: dict[str, tuple[list[str], set[int]]] = {
     "report": (["report", ".", "-o", "report.html"], {0}),
     "select": (["select", "."], {0}),
     "landscape": (["landscape", ".", "--steps=3", "--batches=1"], {0}),
-    "fit": (["fit", "-c", "config.yaml", "--run=again"], {0}),
+    "fit": (["fit", "-c", "config.yaml", "--run-dir=again"], {0}),
     "validate": (["validate", "-c", "config.yaml", "--ckpt_path=last.ckpt"], {0}),
     "evaluate": (["evaluate", ".", *NETWORK, *ONE, *QUIET], {0}),
     "test": (["test", "-c", "evaluation/config.yaml", "--ckpt_path=evaluation/last.ckpt"], {0}),
     "profile": (["profile", "-c", "config.yaml", "--repeats=1", "--batch=2"], {0}),
     "verify": (["verify", "-c", "config.yaml", "--only=roles"], {0}),
     "doctor": (["doctor", "--no-test"], {0, 1}),
-    "quickstart": (["quickstart", "--run=quick", "--seed=-1"], {2}),
+    "quickstart": (["quickstart", "--run-dir=quick", "--seed=-1"], {2}),
     "ablate": (["ablate", "wrong.yaml"], {1, 2}),
 }
 LONGER: dict[str, tuple[list[str], set[int]]] = {
     "verify": (["verify", "-c", "config.yaml"], {0}),
     "doctor": (["doctor"], {0, 1}),
-    "quickstart": (["quickstart", "--run=quick"], {0}),
+    "quickstart": (["quickstart", "--run-dir=quick"], {0}),
     "ablate": (["ablate", "study.yaml", "--workers=2", "--trust=my_part"], {0}),
-    "two processes": (["fit", "-c", "config.yaml", "--run=again", "--trainer.devices=2"], {0}),
+    "two processes": (["fit", "-c", "config.yaml", "--run-dir=again", "--trainer.devices=2"], {0}),
 }
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("planted") / "run"
-    assert main(["fit", *SMALL, *ONE, "--diagnostics.budget=0.001", f"--run={folder}"]) == 0
+    assert main(["fit", *SMALL, *ONE, "--diagnostics.budget=0.001", f"--run-dir={folder}"]) == 0
     return folder
 
 
@@ -93,6 +93,7 @@ def test_no_command_executes_what_lies_in_the_current_folder(planted: Planted) -
         assert status in allowed, f"{name}: {said}"
 
 
+@pytest.mark.slow
 def test_workers_of_a_study_import_what_is_trusted_and_nothing_else(planted: Planted) -> None:
     planted.plant(*installed())
     done = planted.run(entry_point(), "ablate", "study.yaml", "--workers=2", "--folder=study", "--trust=my_part")

@@ -1,4 +1,4 @@
-"""Full precision whatever surrounds it, and every setting as it was afterwards."""
+"""Full precision holds inside any surrounding settings, which are restored afterwards."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_the_words_set_what_they_say() -> None:
 
 
 def test_settings_of_older_versions_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(precision, "_new", lambda: False)
+    monkeypatch.setattr(precision, "_per_operation", lambda: False)
     with matmul_precision("high"):
         with full_precision("cpu"):
             assert not B.cuda.matmul.allow_tf32

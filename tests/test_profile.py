@@ -52,7 +52,7 @@ def test_a_table_is_written_printed_and_read_by_a_search(place: Path, capsys: py
     assert re.search(r"0-1 +│ +0 │ +0 │ +392 │ +3,080 │ +0 ", said)
     assert "flops, in multiply-adds for an image" in said
     assert not (place / "runs").exists()
-    assert main(["fit", *search, *TINY, "--run=run"]) == 0
+    assert main(["fit", *search, *TINY, "--run-dir=run"]) == 0
     assert (place / "run" / "genotype.json").is_file()
 
 

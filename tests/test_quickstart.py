@@ -77,7 +77,7 @@ def test_it_searches_evaluates_and_compares(shrunk: list[list[str]], tmp_path: P
     root, threads = tmp_path / "quick", torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        assert main(["quickstart", f"--run={root}", "--seed=3"]) == 0
+        assert main(["quickstart", f"--run-dir={root}", "--seed=3"]) == 0
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(threads)
@@ -124,7 +124,7 @@ def test_the_command_that_an_interruption_prints_goes_on(
             main(["quickstart", "--seed=3"])
     assert ended.value.code == 128 + signal.SIGTERM
     (command,) = re.findall(r"`(robustnas .*)` goes on\.", capfd.readouterr().err)
-    assert command == "robustnas quickstart --run runs/quickstart-001 --seed 3"
+    assert command == "robustnas quickstart --run-dir runs/quickstart-001 --seed 3"
     assert main(shlex.split(command)[1:]) == 0
     for before in Path("runs").rglob("previous.ckpt"):
         before.unlink()
@@ -152,7 +152,7 @@ def test_the_resnet_is_the_nearest_in_size(parameters: int, tmp_path: Path) -> N
 def test_in_three_minutes_it_finds_a_network_of_97_per_cent(tmp_path: Path) -> None:
     root = tmp_path / "quick"
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    words = [sys.executable, "-m", "robustnas", "quickstart", "--run", str(root)]
+    words = [sys.executable, "-m", "robustnas", "quickstart", "--run-dir", str(root)]
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(words, cwd=tmp_path, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True)
     spent = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -24,8 +24,8 @@ from robustnas.spaces import find_space
 
 ROOT = Path(__file__).resolve().parents[1]
 HOSTILE = '<script>alert("x")</script>\'"><img src=x onerror=alert(1)>&amp;'
-SECTIONS = ["Summary", "Verdict", "Curves", "Film strip of α", "Genotypes", "Spectrum over time", "Discretisation gap",
-    "Data", "How it came about", "Reproduce"]  # fmt: skip
+SECTIONS = ["Summary", "Verdict", "Curves", "α over the epochs", "Genotypes", "Hessian spectrum over the epochs",
+    "Discretisation gap", "Data", "Settings and environment", "Reproduce"]  # fmt: skip
 Output = pytest.CaptureFixture[str]
 
 
@@ -39,7 +39,7 @@ def test_a_page_has_all_sections_of_a_run_and_its_numbers(tmp_path: Path) -> Non
     assert (summary["variant"], summary["space"], summary["data"]) == ("DARTS", "DARTS", "Digits")
     assert summary["epochs"] == "5 of 6, finished"
     assert summary["time"] == "6.2 s"
-    assert summary["supernet, top-1 accuracy on validation"] == "43.8 %"
+    assert summary["top-1 accuracy of the supernet on validation"] == "43.8 %"
     assert summary["trained from scratch, test/top1"] == "87.6 %"
     assert summary["verdict"] == "healthy"
     for said in ("2.13.0", "f8ff" * 16, "647", "300 to 347", "0.03", str(skips(1)), f"robustnas evaluate {folder}"):
@@ -139,9 +139,10 @@ def test_every_space_finished_or_running_without_diagnostics(tmp_path: Path, spa
     assert page.texts["h3"] == SECTIONS
     assert ("still running or stopped" in page.all) is not finished
     assert "The curvature was not measured." in page.all
-    assert "What rounding costs was not measured." in page.all
+    assert "The discretisation gap was not measured." in page.all
     assert "Decision: entropy of α from" in page.all  # follows from α
-    assert ("Entropy of α, by cell: normal from" in page.all) is ("normal" in find_space(space).cells)
+    by_kind = "Normalised entropy of α, by kind of cell: normal from"
+    assert (by_kind in page.all) is ("normal" in find_space(space).cells)
     frames = [svg for svg in page.named("svg") if "Largest:" in (svg["aria-label"] or "")]
     assert len(frames) == 5 * len(find_space(space).cells)
 
@@ -177,7 +178,8 @@ def test_several_runs_are_compared_first(tmp_path: Path) -> None:
     assert [given["href"] for given in page.named("a")] == ["#run-1", "#run-2"]
     assert {given.get("id") for given in page.named("article")} == {"comparison", "run-1", "run-2"}
     both = next(svg["aria-label"] for svg in page.named("svg"))
-    assert both == "Loss on validation: " + "; ".join(f"{n}/run from 2.5 in epoch 0 to 2 in epoch 4" for n in "xy")
+    lines = "; ".join(f"{n}/run from 2.5 in epoch 0 to 2 in epoch 4" for n in "xy")
+    assert both == f"Loss of the supernet on validation: {lines}"
     assert page.texts["h3"] == SECTIONS * 2
 
 

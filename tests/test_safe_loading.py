@@ -45,7 +45,7 @@ class Payload:
 def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("safe") / "good"
     short = ["--trainer.limit_train_batches=1", "--trainer.limit_val_batches=1", "--diagnostics.budget=0.001"]
-    assert main([*SEARCH, *short, f"--run={folder}"]) == 0
+    assert main([*SEARCH, *short, f"--run-dir={folder}"]) == 0
     return folder
 
 
@@ -80,7 +80,7 @@ def genotype(folder: Path) -> None:
 CALLBACK = {"class_path": "LambdaCallback", "init_args": {"on_fit_start": "evil.start"}}
 SYSTEM = {"class_path": "LambdaCallback", "init_args": {"on_fit_start": "os.abort"}}
 IMPORTED = {"class_path": "LambdaCallback", "init_args": {"on_fit_start": "robustnas.runtime.trust.os.abort"}}
-FIT = ["fit", "-c", "bad/config.yaml", "--run=new"]
+FIT = ["fit", "-c", "bad/config.yaml", "--run-dir=new"]
 NAMES: dict[str, tuple[Callable[[Path], object], list[str], str]] = {
     "a checkpoint's class": (lambda f: checkpoint(f, lambda m: m.update(class_path="evil.S")), ["landscape"], "evil.S"),
     "space of a checkpoint": (lambda f: checkpoint(f, lambda m: m["init_args"].update(space=EVIL)), ["select"], EVIL),
@@ -124,7 +124,7 @@ def test_no_module_that_a_file_names_is_imported(case: str, bad: Path, capsys: p
 
 
 WRITES = """
-run: run
+run_dir: run
 model: {class_path: DARTS, init_args: {space: NASBench201, cells: 1, channels: 2}}
 data: {class_path: Digits, init_args: {batch_size: 16}}
 trainer:
@@ -212,13 +212,13 @@ def test_what_is_typed_is_trusted_but_file_names_are_not(tmp_path: Path, monkeyp
         "theirs.yaml",
         "--model.space=mine.SPACE",
         "--model=a.b.C",
-        "--run=run.folder",
+        "--run-dir=run.folder",
         "--data.root=d.e/f",
     ]
     words += ["--trainer.callbacks+=[{class_path: own.Callback}]", "--data.train=theirs.yaml", "--model.x=os.system"]
     with trust.trusting(words):
-        assert set(trust.allowed()) - set(trust.OWN) == {"mine", "a", "own"}
-    assert set(trust.allowed()) == set(trust.OWN)
+        assert set(trust.allowed()) - set(trust.LIBRARIES) == {"mine", "a", "own"}
+    assert set(trust.allowed()) == set(trust.LIBRARIES)
 
 
 def test_the_settings_of_the_parser_are_put_back(good: Path) -> None:
@@ -227,7 +227,7 @@ def test_the_settings_of_the_parser_are_put_back(good: Path) -> None:
     assert jsonargparse._common.parsing_settings == before
 
 
-@pytest.mark.parametrize("path", ["...", "..", ".evil", "evil..SPACE", "a-b.SPACE", "evil."])
+@pytest.mark.parametrize("path", ["...", "evil..SPACE", "a-b.SPACE"])
 def test_no_trust_is_advised_that_would_be_refused(path: str) -> None:
     assert trust.refusal(path) == f"Expected an import path, such as my_space.SPACE, but got {path!r}."
 
@@ -264,7 +264,7 @@ def test_what_is_trusted_is_found_in_the_current_folder_and_shadows_nothing(
 
 def test_a_package_that_may_not_be_installed_is_not_trusted() -> None:
     """`lightning` is another distribution than the `pytorch-lightning` that this one requires."""
-    for name in trust.OWN:
+    for name in trust.LIBRARIES:
         assert importlib.util.find_spec(name) is not None
     assert not trust.is_trusted("lightning.S")
 

@@ -36,7 +36,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("select") / "run"
     saver = ["--trainer.callbacks+=ModelCheckpoint", "--trainer.callbacks.every_n_train_steps=3"]
     inside = [f"--trainer.callbacks.dirpath={folder}", "--trainer.callbacks.filename=inside"]  # the second epoch
-    assert main(["fit", *SEARCH, *saver, *inside, "--trainer.max_epochs=2", f"--run={folder}"]) == 0
+    assert main(["fit", *SEARCH, *saver, *inside, "--trainer.max_epochs=2", f"--run-dir={folder}"]) == 0
     return folder
 
 
@@ -105,6 +105,7 @@ def test_a_search_inside_an_epoch_ends_it_and_then_selects(searched: Path, decid
     assert decisions[0] == decisions[1]
 
 
+@pytest.mark.slow
 def test_the_strongest_of_a_search_that_decided_itself_are_those_before_it_did(searched: Path, tmp_path: Path) -> None:
     folder = tmp_path / "pt"
     own = [*SEARCH, "--model=DARTSPT", "--model.selection=LargestDrop", "--model.selection.every=1"]
@@ -117,17 +118,16 @@ def test_the_strongest_of_a_search_that_decided_itself_are_those_before_it_did(s
                 "--model.cells=1",
                 "--model.channels=2",
                 "--trainer.max_epochs=2",
-                f"--run={folder}",
+                f"--run-dir={folder}",
             ]
         )
         == 0
     )
     module = load(folder / "last.ckpt", SearchModule)
-    assert module.perturbation_selection is not None
     assert module.genotype() == Run(folder).genotype()
     assert main(["select", str(folder)]) == 0
     assert Run(folder / "strongest").genotype() == Strongest().genotype(
-        NASBench201, module.perturbation_selection.strengths
+        NASBench201, module.hooks["perturbation_selection"].weights
     )
 
 
@@ -154,7 +154,10 @@ def wrong(searched: Path, tmp_path: Path) -> dict[str, tuple[list[str], str]]:
             [run, "--trainer.accelerator=cpu"],
             "Expected no options of `robustnas fit`, since Strongest does not train, but got --trainer.accelerator=cpu",
         ),
-        "the same folder": ([run, "-o", run], "Expected `--run` to be another folder than that of the search, but got"),
+        "the same folder": (
+            [run, "-o", run],
+            "Expected `--run-dir` to be another folder than that of the search, but got",
+        ),
         "no configuration": (
             [str(alone), *DROP],
             f"Expected {alone}/config.yaml to be a configuration in YAML, but reading it fails: No such file",
@@ -177,8 +180,8 @@ def test_a_folder_with_another_selection_is_not_continued(
 ) -> None:
     folder = decided
     assert main(["select", str(searched), *DROP, "--selection.every=2", "-o", str(folder)]) == 1
-    assert capsys.readouterr().err.startswith("robustnas: Expected `--run` to be a new folder, but ")
+    assert capsys.readouterr().err.startswith("robustnas: Expected `--run-dir` to be a new folder, but ")
     assert main(["select", str(folder), *DROP, "-o", str(tmp_path / "more")]) == 1
     assert "to be of a search that has not begun to select, but " in capsys.readouterr().err
     assert main(["select", str(searched), "-o", str(folder)]) == 1
-    assert "Expected `--run` to be a folder without a run, but " in capsys.readouterr().err
+    assert "Expected `--run-dir` to be a folder without a run, but " in capsys.readouterr().err

@@ -110,7 +110,7 @@ def test_lead_time_counts_hits_late_and_false_alarms() -> None:
     ("call", "message"),
     [
         (lambda: kendall([1.0, 2.0, 3.0], [1.0, 2.0]), "3 in `x` and 2 in `y`"),
-        (lambda: spearman([1.0, 2.0], [3.0, 3.0]), "`y` to hold two different values at least, but got 3 only"),
+        (lambda: spearman([1.0, 2.0], [3.0, 3.0]), "`y` to hold at least two different values, but got only 3"),
         (lambda: kendall([1.0], [1.0]), "`x` to hold at least 2 numbers, but got 1"),
         (lambda: spearman([1.0, math.nan], [3.0, 4.0]), "`x` to be finite numbers, but got nan"),
         (lambda: separation([], [1.0]), "`bad` to hold at least 1 numbers, but got 0"),

@@ -9,16 +9,15 @@ import pytest
 from scipy import stats
 
 from robustnas.statistics import (
-    add_one_in,
     compare,
+    compare_to_baseline,
     factorial,
-    leave_one_out,
-    note,
     power,
+    power_note,
     seeds_needed,
     smallest_difference,
 )
-from robustnas.statistics.power import MOST
+from robustnas.statistics.power import MAX_SEEDS
 
 SCORES = [94.1, 93.7, 93.9, 92.8, 93.0, 94.4, 94.6, 93.1, 91.9, 92.5, 93.3, 94.9, 93.6, 92.2]
 VARIANT = ["darts"] * 6 + ["gdas"] * 5 + ["sdarts"] * 3
@@ -126,15 +125,14 @@ def test_scores_without_noise_are_told_as_such() -> None:
     assert factorial([2.0] * 4, {"a": ["x", "x", "y", "y"]}, order=1).effects[0].p == 1.0
 
 
-def test_parts_left_out_and_added_are_paired_with_the_whole() -> None:
+def test_parts_left_out_are_paired_with_the_full_method() -> None:
     full = [94.0, 94.5, 93.5, 94.2, 94.1, 93.9]
     cells = {"perturbation": np.subtract(full, [1, 2, 1, 3, 2, 1]), "pruning": np.add(full, [0.1, -0.1, 0, 0, 0.1, 0])}
-    for design in (leave_one_out, add_one_in):
-        found = {one.name: one for one in design(full, cells)}
-        assert found["perturbation"].result == compare(cells["perturbation"], full)
-        assert found["perturbation"].result.difference == pytest.approx(-10 / 6)
-        assert found["perturbation"].adjusted == pytest.approx(2 * 2 / 64)
-        assert found["pruning"].adjusted == pytest.approx(compare(cells["pruning"], full).permutation)
+    found = {one.name: one for one in compare_to_baseline(full, cells)}
+    assert found["perturbation"].result == compare(cells["perturbation"], full)
+    assert found["perturbation"].result.difference == pytest.approx(-10 / 6)
+    assert found["perturbation"].adjusted == pytest.approx(2 * 2 / 64)
+    assert found["pruning"].adjusted == pytest.approx(compare(cells["pruning"], full).permutation)
 
 
 # statsmodels 0.15.0: TTestPower().power(d, n, alpha)
@@ -179,10 +177,10 @@ def test_power_is_the_share_of_simulated_studies_that_find_the_difference() -> N
     assert [power(d, 1.0, 3) for d in (50.0, 1e4, 1e12)] == pytest.approx([1.0] * 3, abs=1e-3)
 
 
-def test_the_note_says_what_is_invisible() -> None:
-    said = note(0.2, 3)
+def test_the_note_says_which_differences_are_missed() -> None:
+    said = power_note(0.2, 3)
     assert f"{said:.2f}" == (
-        "With 3 seeds, differences under 0.65 are invisible (paired t test at 5 %, power 80 %, "
+        "With 3 seeds, differences below 0.65 are usually missed (paired t test at 5 %, power 80 %, "
         "standard deviation of the differences 0.20)."
     )
     assert said.difference == smallest_difference(0.2, 3)
@@ -199,15 +197,15 @@ def test_the_note_says_what_is_invisible() -> None:
         (lambda: factorial([1.0, 2.0], {"a": ["x", "y"]}, order=1), "more runs than the 2 coefficients, .* but got 2"),
         (
             lambda: factorial([1.0, 2.0, 3.0, 4.0, 5.0], {"a": list("xxyyy"), "b": list("uuvvv")}, order=1),
-            "enough combinations to tell 3 coefficients apart",
+            "enough combinations to estimate 3 coefficients",
         ),
         (lambda: factorial([1.0, math.nan], {"a": ["x", "y"]}, order=1), "got nan at place 2 of 2"),
-        (lambda: leave_one_out([1.0, 2.0], {"a": [1.0, 2.0, 3.0]}), "3 in `first` and 2 in `second`"),
+        (lambda: compare_to_baseline([1.0, 2.0], {"a": [1.0, 2.0, 3.0]}), "3 in `first` and 2 in `second`"),
         (lambda: power(1.0, 0.0, 3), "`deviation` to be a number above 0, but got 0.0"),
         (lambda: power(1.0, 1.0, 1), "`n` to be at least 2, but got 1"),
         (lambda: smallest_difference(1.0, 3, probability=0.01), "above the level 0.05, but got 0.01"),
-        (lambda: seeds_needed(1e-6, 1.0), f"visible with {MOST:,} seeds, but got 1e-06"),
-        (lambda: note(math.nan, 3), "`deviation` to be a number above 0, but got nan"),
+        (lambda: seeds_needed(1e-6, 1.0), f"detectable with {MAX_SEEDS:,} seeds, but got 1e-06"),
+        (lambda: power_note(math.nan, 3), "`deviation` to be a number above 0, but got nan"),
     ],
 )
 def test_bad_input_gets_a_sentence(call, message: str) -> None:

@@ -10,8 +10,8 @@ import pytest
 from scipy import stats
 
 from robustnas.statistics import (
-    against,
     compare,
+    compare_to_baseline,
     compare_unpaired,
     holm,
     match,
@@ -128,13 +128,13 @@ RANKS = {"m+cf": 1.964, "m": 2.000, "cf": 2.893}
 
 def test_a_family_against_a_baseline_is_corrected_as_a_whole() -> None:
     others = {"better": np.add(FIRST, [1, 2, 3, 4, 5]), "same": FIRST, "second": SECOND}
-    found = {one.name: one for one in against(FIRST, others)}
+    found = {one.name: one for one in compare_to_baseline(FIRST, others)}
     assert {one.family for one in found.values()} == {3}
     assert {name: one.result for name, one in found.items()} == {n: compare(s, FIRST) for n, s in others.items()}
     assert found["better"].adjusted == found["better"].smallest == pytest.approx(3 / 16)
     assert found["second"].adjusted == pytest.approx(2 * compare(SECOND, FIRST).permutation)
     assert found["same"].adjusted == 1.0
-    by_t = {one.name: one.adjusted for one in against(FIRST, others, test="t")}
+    by_t = {one.name: one.adjusted for one in compare_to_baseline(FIRST, others, test="t")}
     assert by_t == holm({name: compare(scores, FIRST).p("t") for name, scores in others.items()})
 
 
@@ -167,7 +167,7 @@ def test_relative_improvement_is_in_percent_of_random_search() -> None:
     assert (found.value, found.n, found.n_random) == (pytest.approx(100 * 3 / 94), 2, 3)
     assert found.interval is not None
     assert 100 * 3 / 94 in found.interval
-    assert "n = 2 against 3" in str(found)
+    assert "n = 2 and 3" in str(found)
     assert relative_improvement([96.0], [92.0, 94.0]).interval is None
     assert relative_improvement([1.0, 2.0], [0.1, 10.0]).interval is None  # a mean that may as well be 0
 
@@ -192,10 +192,10 @@ def test_the_interval_of_relative_improvement_covers(paired: bool, n: int, m: in
     ("call", "message"),
     [
         (lambda: compare([1.0, 2.0], [1.0]), "`second` to hold at least 2 numbers, but got 1"),
-        (lambda: compare([1.0, 2.0, 3.0], [1.0, 2.0]), "one length, but got 3 in `first` and 2 in `second`"),
+        (lambda: compare([1.0, 2.0, 3.0], [1.0, 2.0]), "the same length, but got 3 in `first` and 2 in `second`"),
         (lambda: compare([1.0, math.nan], [1.0, 2.0]), "`first` to be finite numbers, but got nan at place 2 of 2"),
         (lambda: compare_unpaired([1.0], [1.0, 2.0]), "`first` to hold at least 2"),
-        (lambda: match({0: 1.0}, {1: 1.0}), r"keys in common, such as seeds, but got \[0\] and \[1\]"),
+        (lambda: match({0: 1.0}, {1: 1.0}), r"share keys, such as seeds, but got \[0\] and \[1\]"),
         (lambda: holm({"a": 1.5}), "from 0 to 1, but got 1.5 for 'a'"),
         (lambda: holm({"a": math.nan}), "but got nan"),
         (lambda: pairs_needed(0.05, 0), "`comparisons` to be at least 1"),

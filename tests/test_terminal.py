@@ -1,4 +1,4 @@
-"""What is printed arrives on every terminal, and errors say one line of letters."""
+"""Output is printable in every encoding, and error messages are one line without control characters."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_a_search_runs_where_only_ascii_is_printed(tmp_path: Path) -> None:
     plain = {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "LANG": "C", "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"}
     script = (
         "import sys; from robustnas.__main__ import main; "
-        f"sys.exit(main({[*SEARCH, *SHORT, '--run=run']!r}) or main(['diagnose', 'run']) % 10 "
+        f"sys.exit(main({[*SEARCH, *SHORT, '--run-dir=run']!r}) or main(['diagnose', 'run']) % 10 "
         "or main(['report', 'run']))"
     )
     ended = subprocess.run(
@@ -104,7 +104,7 @@ def test_a_run_folder_that_is_deleted_in_the_run(
         return step(search, *arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(SearchModule, "training_step", deleting)
-    sentence = said([*SEARCH, *SHORT, "--run=run"], capsys)
+    sentence = said([*SEARCH, *SHORT, "--run-dir=run"], capsys)
     assert sentence.startswith(f"Expected to read or write {tmp_path / 'run'}")
 
 
@@ -113,6 +113,6 @@ def test_a_link_to_itself_is_no_folder(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("loop").symlink_to("loop")
-    for words in (["report", "loop"], ["draw", "loop"], ["select", "loop"], [*SEARCH, "--run=loop"],
-                  [*SEARCH, "--run=new", "--ckpt_path=loop"], ["fit", "-c", "loop"]):  # fmt: skip
+    for words in (["report", "loop"], ["draw", "loop"], ["select", "loop"], [*SEARCH, "--run-dir=loop"],
+                  [*SEARCH, "--run-dir=new", "--ckpt_path=loop"], ["fit", "-c", "loop"]):  # fmt: skip
         assert said(words, capsys).startswith("Expected ")

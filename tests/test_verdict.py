@@ -13,9 +13,11 @@ from verdicts import EPOCHS, constant, genotype, search, signs, skips
 
 import robustnas.networks
 import robustnas.strategies
-from robustnas.analysis import THRESHOLDS, History, Verdict, judge
+from robustnas.analysis import History, Verdict, judge
+from robustnas.analysis.architecture_statistics import shares_of
 from robustnas.analysis.calibration import RATES
-from robustnas.analysis.measures import curvature_rise, measures, shares_of, strongest
+from robustnas.analysis.measures import curvature_rise, measures
+from robustnas.analysis.registry import thresholds
 from robustnas.analysis.thresholds import REMEDIES
 from robustnas.spaces import DARTS, S1, S3, Genotype, NASBench201, SearchSpace
 from robustnas.strategies import CurvatureRise, Strongest
@@ -43,6 +45,8 @@ def test_a_search_without_signs_is_healthy() -> None:
 def test_one_hint_is_no_risk_and_two_are() -> None:
     one = judge(search({"alpha/saturated": HINTS["alpha/saturated"]}))
     assert (one.state, [e.threshold.name for e in one.evidence]) == ("healthy", ["saturated"])
+    assert one.line == "healthy: one hint up to epoch 19: saturated edges, first half 60 % (over 50 %)"
+    assert one.take.why == "one hint is not enough to speak against it"
     two = judge(search(HINTS))
     assert two.state == "at risk"
     assert two.since == 12  # the second hint
@@ -137,14 +141,14 @@ def test_remedies_are_parts_and_arguments_that_exist() -> None:
             assert part == [remedy.part]
             found = hasattr(robustnas.strategies, part[0]) or hasattr(robustnas.networks, part[0])
             assert found or part[0] == "LargestDrop"  # DARTS-PT
-    assert {name for row in THRESHOLDS for name in row.helps} <= set(REMEDIES)
+    assert {name for row in thresholds() for name in row.helps} <= set(REMEDIES)
 
 
 def test_the_table_of_thresholds_is_sound() -> None:
-    names = [row.name for row in THRESHOLDS]
+    names = [row.name for row in thresholds()]
     assert len(names) == len(set(names))
     assert set(RATES) <= {*names, "at risk", "collapsed"}
-    assert all(row.source and row.words and row.helps for row in THRESHOLDS)
+    assert all(row.source and row.words and row.helps for row in thresholds())
 
 
 def test_an_undecided_alpha_is_natural_for_gdas() -> None:
@@ -211,16 +215,16 @@ def test_alpha_alone_gives_the_genotypes_that_selection_gives(space: SearchSpace
         alpha = {kind: rng.normal(size=cell.shape) for kind, cell in space.cells.items()}
         history = History(space, {0: alpha})
         strengths = {kind: torch.from_numpy(values).softmax(dim=-1) for kind, values in alpha.items()}
-        assert strongest(history, alpha) == Strongest().genotype(space, strengths)
+        assert history.genotype(0) == Strongest().genotype(space, strengths)
 
 
 def test_rows_that_sum_to_one_are_shares() -> None:
     shares = {kind: np.full(cell.shape, 1 / cell.shape[1]) for kind, cell in DARTS.cells.items()}
     shares["normal"][0] = np.eye(8)[3]
     history = History(DARTS, {0: shares})
-    assert shares_of(history, shares)["normal"][0, 3] == 1
+    assert shares_of(history.space, shares)["normal"][0, 3] == 1
     raw = {kind: values * 1.1 for kind, values in shares.items()}
-    assert shares_of(history, raw)["normal"][0, 3] < 0.31
+    assert shares_of(history.space, raw)["normal"][0, 3] < 0.31
 
 
 def test_a_history_of_measures_alone_is_judged() -> None:
@@ -257,7 +261,7 @@ def test_the_text_fits_a_terminal(verdicts: list[Verdict]) -> None:
 
 
 def test_every_sign_fits_a_terminal(verdicts: list[Verdict]) -> None:
-    evidence = tuple(dataclasses.replace(verdicts[2].evidence[0], threshold=row) for row in THRESHOLDS)
+    evidence = tuple(dataclasses.replace(verdicts[2].evidence[0], threshold=row) for row in thresholds())
     text = dataclasses.replace(verdicts[2], evidence=evidence, remedies=tuple(REMEDIES.values())).text()
     assert max(map(len, text.splitlines())) <= 80
 

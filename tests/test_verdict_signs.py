@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from verdicts import EPOCHS, constant, genotype, search, signs, skips
 
-from robustnas.analysis import THRESHOLDS, History
+from robustnas.analysis import History
 from robustnas.analysis.measures import measures
+from robustnas.analysis.registry import thresholds
 from robustnas.spaces import DARTS, S1, Choice, Genotype
 
 Series = Mapping[str, Mapping[int, float]]
@@ -57,7 +58,7 @@ FAR_AND_NEAR: dict[str, tuple[Series, Series]] = {
 @pytest.mark.parametrize("sign", FAR_AND_NEAR)
 def test_a_measure_is_a_sign_beyond_its_threshold(sign: str) -> None:
     far, near = FAR_AND_NEAR[sign]
-    weight = next(row.weight for row in THRESHOLDS if row.name == sign)
+    weight = next(row.weight for row in thresholds() if row.name == sign)
     assert signs(search(far, classes=10)).get(sign) == weight
     assert sign not in signs(search(near, classes=10))
 
@@ -69,7 +70,7 @@ def test_a_search_without_a_sign_shows_none() -> None:
 def test_every_sign_has_a_test() -> None:
     by_genotype = {"skip_domination", "parameter_free_domination", "many_skips", "skip_rise"}
     tested = set(FAR_AND_NEAR) | by_genotype | {"never_changed", "unsettled", "frozen"}
-    assert tested == {row.name for row in THRESHOLDS}
+    assert tested == {row.name for row in thresholds()}
 
 
 def ending(last: Genotype, epochs: int, space: str = "DARTS") -> History:

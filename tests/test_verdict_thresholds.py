@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from verdicts import EPOCHS, search
 
-from robustnas.analysis import THRESHOLDS, Threshold
+from robustnas.analysis import Threshold
 from robustnas.analysis.judging import sign
+from robustnas.analysis.registry import thresholds
+from robustnas.analysis.verdict import Evidence
 
 # Threshold, comparison, weight, measurements it must hold, share of the search from which and until which it is judged,
 # latched. A change here changes verdicts: measure the rates again, benchmarks/calibrate_verdict.py.
@@ -33,7 +37,7 @@ TABLE = {
 }
 
 BEYOND = {">": 1e-9, ">=": 0.0, "<": -1e-9, "<=": 0.0}
-rows = pytest.mark.parametrize("row", THRESHOLDS, ids=lambda row: row.name)
+rows = pytest.mark.parametrize("row", thresholds(), ids=lambda row: row.name)
 
 
 def beyond(row: Threshold) -> float:
@@ -56,7 +60,7 @@ def seen_at(row: Threshold, epochs: list[int], until: int = EPOCHS, finished: bo
 def test_the_table_is_the_calibrated_one() -> None:
     found = {
         row.name: (row.value, row.comparison, row.weight, row.hold, row.after, row.before, row.latched)
-        for row in THRESHOLDS
+        for row in thresholds()
     }
     assert found == TABLE
 
@@ -91,3 +95,21 @@ def test_the_last_measurement_of_a_finished_search_decides(row: Threshold) -> No
     last = EPOCHS - 1
     enough = row.before == 1 and (row.hold == 1 or row.weight == "decides")
     assert (seen_at(row, [last], finished=True) is not None) == enough
+
+
+@pytest.mark.parametrize(
+    ("unit", "value", "bound", "shown", "limit"),
+    [
+        ("%", 0.5021, 0.5, "50.2 %", "over 50.0 %"),
+        ("%", 0.579, 0.576, "57.9 %", "over 57.6 %"),
+        ("%", 0.9, 0.5, "90 %", "over 50 %"),
+        ("", 1.3004, 1.3, "1.3004", "over 1.3"),
+        ("", 2.0, 1.3, "2", "over 1.3"),
+        ("", 1.3, 1.3, "1.3", "over 1.3"),
+        ("edges", 0.5003, 0.5, "4.002 of 8", "over 4"),
+    ],
+)
+def test_a_figure_beyond_its_threshold_reads_so(unit, value, bound, shown, limit) -> None:
+    row = dataclasses.replace(next(row for row in thresholds() if row.comparison == ">"), unit=unit)
+    evidence = Evidence(row, value, bound, 0, 0, 8, "hints")
+    assert (evidence.shown, evidence.limit) == (shown, limit)

@@ -2,7 +2,8 @@
 
 from robustnas.analysis.history import History
 from robustnas.analysis.judging import judge, judge_run
-from robustnas.analysis.thresholds import THRESHOLDS, Remedy, Threshold
+from robustnas.analysis.registry import Metric, register
+from robustnas.analysis.thresholds import Remedy, Threshold
 from robustnas.analysis.verdict import Evidence, Take, Verdict
 
-__all__ = ["THRESHOLDS", "Evidence", "History", "Remedy", "Take", "Threshold", "Verdict", "judge", "judge_run"]
+__all__ = ["Evidence", "History", "Metric", "Remedy", "Take", "Threshold", "Verdict", "judge", "judge_run", "register"]

@@ -13,23 +13,44 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from robustnas.analysis import metrics
 from robustnas.spaces import CellSpace, Genotype, SearchSpace
+from robustnas.spaces.discretisation import strongest_operation
+from robustnas.spaces.parameter_free import PARAMETER_FREE
 
 Array = npt.NDArray[Any]
 Shares = Mapping[str, Array]
 
-PARAMETER_FREE = frozenset({"none", "skip_connect", "avg_pool_3x3", "max_pool_3x3", "noise"})
 SATURATED = 0.95  # Λ-DARTS (arXiv:2210.07998) speaks of saturation where a softmax no longer passes a gradient
 
 
 def softmax(space: SearchSpace, alphas: Shares) -> dict[str, Array]:
     """Shares of operations from α, zero where an edge has no such candidate."""
     shares = {}
-    for kind, cell in space.cells.items():
-        alpha = np.where(_candidates(cell), np.asarray(alphas[kind], dtype=float), -np.inf)
+    for kind, alpha in candidates(space, alphas, -np.inf).items():
         powers = np.exp(alpha - alpha.max(axis=1, keepdims=True))
         shares[kind] = powers / powers.sum(axis=1, keepdims=True)
     return shares
+
+
+def candidates(space: SearchSpace, alphas: Shares, other: float = 0.0) -> dict[str, Array]:
+    """α with another number in the columns past the candidates of an edge."""
+    held = {
+        kind: np.arange(cell.shape[1]) < np.array([[len(edge.operations)] for edge in cell.edges])
+        for kind, cell in space.cells.items()
+    }
+    return {kind: np.where(inside, np.asarray(alphas[kind], dtype=float), other) for kind, inside in held.items()}
+
+
+def shares_of(space: SearchSpace, alphas: Shares) -> dict[str, Array]:
+    """Shares of the operations: α itself where its rows are positive and sum to one, else its softmax."""
+    return candidates(space, alphas) if are_shares(space, alphas) else softmax(space, alphas)
+
+
+def are_shares(space: SearchSpace, alphas: Shares, tolerance: float = 1e-3) -> bool:
+    """Whether the rows of α are positive and sum to one, up to a tolerance."""
+    rows = candidates(space, alphas).values()
+    return all((row >= 0).all() and np.allclose(row.sum(axis=1), 1, atol=tolerance) for row in rows)
 
 
 def entropy(cell: CellSpace, shares: Array) -> Array:
@@ -67,9 +88,11 @@ def edge_margin(cell: CellSpace, shares: Array) -> Array:
     """
     gaps = []
     for node in cell.nodes:
-        strengths = sorted((_strength(cell, row, shares) for row, _ in cell.edges_into(node)), reverse=True)
-        if cell.keep is not None and len(strengths) > cell.keep:
-            gaps.append(strengths[cell.keep - 1] - strengths[cell.keep])
+        strengths = sorted(
+            (strongest_operation(cell, row, shares)[0] for row, _ in cell.edges_into(node)), reverse=True
+        )
+        if len(strengths) > (kept := cell.kept(node)):
+            gaps.append(strengths[kept - 1] - strengths[kept])
     return np.array(gaps)
 
 
@@ -84,17 +107,13 @@ def operation_shares(cell: CellSpace, shares: Array) -> dict[str, float]:
 
 def parameter_free(cell: CellSpace, shares: Array) -> Array:
     """Share of operations without parameters on each edge, ``[edges]``: skip connections, poolings, ``none``, noise."""
-    free = np.array(
-        [
-            [k < len(edge.operations) and edge.operations[k] in PARAMETER_FREE for k in range(cell.shape[1])]
-            for edge in cell.edges
-        ]
-    )
-    total: Array = np.where(free, shares, 0.0).sum(axis=1)
+    free = [[name in PARAMETER_FREE for name in edge.operations] for edge in cell.edges]
+    padded = np.array([row + [False] * (cell.shape[1] - len(row)) for row in free])
+    total: Array = np.where(padded, shares, 0.0).sum(axis=1)
     return total
 
 
-def count(genotype: Genotype, kind: str, operations: frozenset[str] | set[str]) -> int:
+def count(genotype: Genotype, kind: str, operations: set[str]) -> int:
     """Edges of a kind of cell whose operation is one of some."""
     return sum(choice.operation in operations for choice in genotype.cells[kind])
 
@@ -138,15 +157,15 @@ def of_shares(space: SearchSpace, shares: Shares) -> dict[str, float]:
     entropies = {kind: entropy(cell, s) for kind, (cell, s) in cells.items()}
     free = {kind: parameter_free(cell, s) for kind, (cell, s) in cells.items()}
     values = {
-        "alpha/entropy": _mean(entropies.values()),
-        "alpha/effective": _mean([effective(s) for _, s in cells.values()]),
-        "alpha/margin": _mean([margin(cell, s) for cell, s in cells.values()]),
-        "alpha/saturated": _mean([s.max(axis=1) > SATURATED for _, s in cells.values()]),
-        "shares/parameter_free": _mean(free.values()),
+        metrics.ENTROPY.name: _mean(entropies.values()),
+        metrics.EFFECTIVE.name: _mean([effective(s) for _, s in cells.values()]),
+        metrics.MARGIN.name: _mean([margin(cell, s) for cell, s in cells.values()]),
+        metrics.SATURATED.name: _mean([s.max(axis=1) > SATURATED for _, s in cells.values()]),
+        metrics.PARAMETER_FREE_SHARE.name: _mean(free.values()),
     }
     gaps = [edge_margin(cell, s) for cell, s in cells.values()]
     if any(len(gap) for gap in gaps):
-        values["alpha/edge_margin"] = _mean(gaps)
+        values[metrics.EDGE_MARGIN.name] = _mean(gaps)
     for name in space.operations:
         held = [
             row[edge.operations.index(name)]
@@ -154,11 +173,11 @@ def of_shares(space: SearchSpace, shares: Shares) -> dict[str, float]:
             for edge, row in zip(cell.edges, s, strict=True)
             if name in edge.operations
         ]
-        values[f"shares/{name}"] = float(np.mean(held))
+        values[metrics.SHARES.of(name)] = float(np.mean(held))
     for kind, (cell, s) in cells.items():
-        values[f"alpha/entropy_{kind}"] = float(entropies[kind].mean())
-        values[f"shares/parameter_free_{kind}"] = float(free[kind].mean())
-        values |= {f"shares/{name}_{kind}": share for name, share in operation_shares(cell, s).items()}
+        values[metrics.ENTROPY.of(kind)] = float(entropies[kind].mean())
+        values[metrics.PARAMETER_FREE_SHARE.of(kind)] = float(free[kind].mean())
+        values |= {metrics.SHARES.of(f"{name}_{kind}"): share for name, share in operation_shares(cell, s).items()}
     return values
 
 
@@ -175,27 +194,20 @@ def of_genotype(space: SearchSpace, genotype: Genotype, before: Genotype | None 
     """
     values: dict[str, float] = {}
     for kind, cell in space.cells.items():
-        values[f"genotype/skips_{kind}"] = count(genotype, kind, {"skip_connect"})
-        values[f"genotype/parameter_free_{kind}"] = count(genotype, kind, PARAMETER_FREE) / len(genotype.cells[kind])
-        values[f"genotype/depth_{kind}"] = depth(cell, genotype, kind)
-        values[f"genotype/width_{kind}"] = width(cell, genotype, kind)
+        values[metrics.SKIPS.of(kind)] = count(genotype, kind, {"skip_connect"})
+        values[metrics.PARAMETER_FREE_EDGES.of(kind)] = count(genotype, kind, PARAMETER_FREE) / len(
+            genotype.cells[kind]
+        )
+        values[metrics.DEPTH.of(kind)] = depth(cell, genotype, kind)
+        values[metrics.WIDTH.of(kind)] = width(cell, genotype, kind)
     if before is not None:
-        values["genotype/changed"] = changed(before, genotype)
+        values[metrics.CHANGED.name] = changed(before, genotype)
     return values
-
-
-def _candidates(cell: CellSpace) -> Array:
-    return np.arange(cell.shape[1]) < np.array([[len(edge.operations)] for edge in cell.edges])
 
 
 def _nats(shares: Array) -> Array:
     nats: Array = -(shares * np.log(np.where(shares > 0, shares, 1.0))).sum(axis=1)
     return nats
-
-
-def _strength(cell: CellSpace, row: int, shares: Array) -> float:
-    edge = cell.edges[row]
-    return max(float(shares[row, k]) for k, name in enumerate(edge.operations) if name not in cell.never_selected)
 
 
 def _mean(parts: Sequence[Array] | Any) -> float:

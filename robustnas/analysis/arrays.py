@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from robustnas.analysis.history import Array
-from robustnas.runtime.safe_files import LARGEST, load_checkpoint, read_arrays
+from robustnas.runtime.safe_files import MAX_BYTES, load_checkpoint, read_arrays
 from robustnas.runtime.text_files import read_bytes
 from robustnas.spaces import SearchSpace
 
@@ -54,9 +54,7 @@ def read_torch(path: Path, space: SearchSpace) -> tuple[Alphas, list[str]]:
     try:
         content = _plain(load_checkpoint(path))
     except Exception as error:  # a damaged file fails in any of a dozen ways
-        code = re.search(r"Unsupported (?:global|class|type)\W+(?:GLOBAL )?([\w.]+)", str(error))
-        reason = f"it needs the code of {code[1]}, which is not run" if code else (str(error) or repr(error))
-        reason = " ".join(reason.split())[:200].rstrip(".")
+        reason = " ".join((str(error) or repr(error)).split())[:200].rstrip(".")
         raise ValueError(
             f"Expected {path} to hold tensors in dicts and lists, but reading it fails: {reason}."
         ) from error
@@ -83,7 +81,7 @@ def _plain(content: Any) -> Any:
         if count > VALUES:
             raise ValueError(f"it holds more than {VALUES:,} values")
         if isinstance(value, torch.Tensor):
-            if value.numel() * 8 > LARGEST:
+            if value.numel() * 8 > MAX_BYTES:
                 raise ValueError(f"a tensor of shape {list(value.shape)} is larger than any history")
             return value.detach().to(torch.float64).numpy()
         if isinstance(value, Mapping):

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from robustnas.analysis.architecture_statistics import are_shares, candidates
 from robustnas.analysis.arrays import Alphas, read_npz, read_torch
 from robustnas.analysis.history import History, is_measured
-from robustnas.analysis.measures import are_shares, candidates, strongest
 from robustnas.runtime.csv_files import is_csv, number, read_csv
 from robustnas.spaces import SearchSpace, find_space
 
@@ -69,8 +69,7 @@ def read_foreign(path: str | Path, space: str | SearchSpace) -> History:
     history, form = _as_shares(history)
     words = [f"read as {len(alphas)} epochs of {form}, counted from {first}"]
     words += [f"left out {', '.join(left[:6])}" + (", ..." if len(left) > 6 else "")] if left else []
-    final = strongest(history, history.alphas[max(alphas)])
-    return replace(history, final=final, read_as="; ".join(words))
+    return replace(history, final=history.genotype(max(alphas)), read_as="; ".join(words))
 
 
 def _first(epochs: list[int]) -> int:

@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from robustnas.analysis.architecture_statistics import shares_of
+from robustnas.analysis.registry import adopt
 from robustnas.runs.record import Run
 from robustnas.runtime.csv_files import read_csv
-from robustnas.spaces import Genotype, SearchSpace, find_space
+from robustnas.spaces import Genotype, SearchSpace, find_space, strongest
 
 Array = npt.NDArray[Any]
 EPOCHS = 10_000  # of a search, each of which is judged; those of the field take 50 to 600
@@ -75,14 +77,22 @@ class History:
         return self.final is not None
 
     @property
-    def plain_kinds(self) -> list[str]:
+    def normal_kinds(self) -> list[str]:
         """Kinds of cell that keep the resolution: those in which skip connections are a sign of collapse."""
         return [kind for kind, cell in self.space.cells.items() if not cell.reduction]
 
     def kept_edges(self, kind: str) -> int:
         """Edges of a discrete cell."""
         cell = self.space.cells[kind]
-        return len(cell.edges) if cell.keep is None else cell.keep * len(cell.nodes)
+        return sum(cell.kept(node) for node in cell.nodes)
+
+    def shares(self, epoch: int) -> dict[str, Array]:
+        """Shares of the operations after an epoch whose α is known."""
+        return shares_of(self.space, self.alphas[epoch])
+
+    def genotype(self, epoch: int) -> Genotype:
+        """The genotype after an epoch, as recorded or else discretised from α."""
+        return self.genotypes[epoch] if epoch in self.genotypes else strongest(self.space, self.shares(epoch))
 
     def progress(self, epoch: int) -> float:
         """Share of the search that is over after ``epoch``: of its epochs once it ended, of the planned ones before."""
@@ -121,6 +131,7 @@ class History:
         genotypes, alphas = run.genotypes(), run.alphas()
         final = run.genotype() if (run.path / "genotype.json").exists() else None
         manifest = run.manifest if (run.path / "manifest.json").exists() else {}
+        adopt(manifest.get("metrics", []))
         settings = _section(_section(manifest, "module"), "init_args")
         known = [genotype.space for genotype in (*genotypes.values(), *([final] if final else []))]
         named = space or next(iter(known), None) or settings.get("space")

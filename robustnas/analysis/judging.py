@@ -8,8 +8,22 @@ from dataclasses import replace
 from pathlib import Path
 
 from robustnas.analysis.history import History
-from robustnas.analysis.measures import Series, avoidable, by_chance, curvature_rise, measures, skip_share, strongest
-from robustnas.analysis.thresholds import AT_RISK, POINTS, REMEDIES, THRESHOLDS, UNTOUCHED, Remedy, Threshold
+from robustnas.analysis.measures import Series, avoidable, by_chance, curvature_rise, measures, skip_share
+from robustnas.analysis.metrics import (
+    ALIGNMENT,
+    ARCH_CURVATURE,
+    AVOIDABLE,
+    CURVATURE,
+    DISCRETE_ACCURACY,
+    ENTROPY,
+    GAP,
+    MATCH,
+    OVERFITTING,
+    RANKING,
+    SKIP_SHARE,
+)
+from robustnas.analysis.registry import thresholds
+from robustnas.analysis.thresholds import AT_RISK, POINTS, REMEDIES, UNTOUCHED, Remedy, Threshold
 from robustnas.analysis.verdict import Evidence, State, Take, Verdict
 from robustnas.runs.record import Run, write_text
 from robustnas.spaces import SearchSpace
@@ -27,10 +41,10 @@ def judge(history: History) -> Verdict:
     """Judge a search by all that is known of it, also while it runs.
 
     A search collapsed where most of its genotype is without parameters, or where its decided cell guesses; one such
-    sign decides, if it lasts. It is at risk with two hints or one warning, see
-    :data:`~robustnas.analysis.thresholds.THRESHOLDS`. A search that shows collapse at its last epoch but ended with an
-    earlier genotype, free of it, escaped, and an α near its initial values decided nothing: both are risks, not
-    collapses. GDAS leaves α undecided by design, which is only noted.
+    sign decides, if it lasts. It is at risk with two hints or one warning, see the thresholds of
+    :mod:`robustnas.analysis.metrics`. A search that shows collapse at its last epoch but ended with an earlier
+    genotype, free of it, escaped, and an α near its initial values decided nothing: both are risks, not collapses.
+    GDAS leaves α undecided by design, which is only noted.
 
     Args:
         history: The search.
@@ -39,10 +53,10 @@ def judge(history: History) -> Verdict:
         The verdict.
     """
     found, chance = measures(history), by_chance(history)
-    bounds = {row.name: row.bound(chance.get(row.series, 0.0)) for row in THRESHOLDS}
-    signs = (sign(row, bounds[row.name], found.get(row.series, {}), history) for row in THRESHOLDS)
+    bounds = {row.name: row.bound(chance.get(row.series, 0.0)) for row in thresholds()}
+    signs = (sign(row, bounds[row.name], found.get(row.series, {}), history) for row in thresholds())
     seen = [evidence for evidence in signs if evidence is not None]
-    seen = _unless_untouched(_by_outcome(seen, bounds, history), found.get("alpha/entropy", {}))
+    seen = _unless_untouched(_by_outcome(seen, bounds, history), found.get(ENTROPY.name, {}))
     seen = sorted(seen, key=lambda e: ORDER.index(e.weight))
     state, since = _state(seen)
     return Verdict(
@@ -84,7 +98,7 @@ def sign(row: Threshold, bound: float, values: Series, history: History) -> Evid
     streak: list[int] = []
     held: Evidence | None = None
     hold = 1 if history.finished and row.weight == "decides" else row.hold
-    edges = max(history.kept_edges(kind) for kind in history.plain_kinds)
+    edges = max(history.kept_edges(kind) for kind in history.normal_kinds)
     for epoch in at:
         streak = [*streak, epoch] if passes(values[epoch], bound) else []
         if len(streak) >= hold and history.progress(epoch) >= row.after:
@@ -103,15 +117,15 @@ def _by_outcome(seen: list[Evidence], bounds: Mapping[str, float], history: Hist
     if final is None:
         return seen
     result = {
-        "skip_domination": max(skip_share(history, final, kind) for kind in history.plain_kinds),
-        "parameter_free_domination": max(avoidable(history, final, kind) for kind in history.plain_kinds),
+        "skip_domination": max(skip_share(history, final, kind) for kind in history.normal_kinds),
+        "parameter_free_domination": max(avoidable(history, final, kind) for kind in history.normal_kinds),
     }
     weighed = []
     for e in seen:
         escaped = e.threshold.name in result and not result.pop(e.threshold.name) > e.bound
         weighed.append(replace(e, weight="warns") if escaped else e)
-    end, edges = history.epochs[-1], max(history.kept_edges(kind) for kind in history.plain_kinds)
-    for row in THRESHOLDS:  # the result is dominated, the last epoch is not
+    end, edges = history.epochs[-1], max(history.kept_edges(kind) for kind in history.normal_kinds)
+    for row in thresholds():  # the result is dominated, the last epoch is not
         if result.get(row.name, 0.0) > bounds[row.name]:
             weighed.append(Evidence(row, result[row.name], bounds[row.name], end, end, edges, row.weight))
     return weighed
@@ -139,28 +153,27 @@ def _take(state: State, seen: list[Evidence], history: History, found: Mapping[s
     """The genotype to take: the last one of a healthy search, else one from before the signs."""
     end, final = history.epochs[-1], history.final
     if state != "healthy" and final is not None:
-        share = max(skip_share(history, final, kind) for kind in history.plain_kinds)
-        free = max(avoidable(history, final, kind) for kind in history.plain_kinds)
+        share = max(skip_share(history, final, kind) for kind in history.normal_kinds)
+        free = max(avoidable(history, final, kind) for kind in history.normal_kinds)
         escaped = any(e.weight == "warns" for e in seen)
         if max(share, free) <= MAJORITY and (share <= FEW or escaped):
             return Take(None, final, "it is not dominated by operations without parameters")
     if state == "healthy":
-        epoch, why = end, "nothing speaks against it"
-    elif not found.get("genotype/skip_share"):
+        hinted = any(e.weight == "hints" for e in seen)
+        epoch, why = end, "one hint is not enough to speak against it" if hinted else "nothing speaks against it"
+    elif not found.get(SKIP_SHARE.name):
         epoch, why = end, "no other is known"
     else:
         epoch, why = _sound_epoch(seen, history, found)
     if epoch == end and final is not None and (state == "healthy" or not history.genotypes):
         return Take(None, final, why)
-    known = history.genotypes.get(epoch)
-    if known is None and epoch in history.alphas:
-        known = strongest(history, history.alphas[epoch])
-    return Take(epoch, known, why)
+    known = epoch in history.genotypes or epoch in history.alphas
+    return Take(epoch, history.genotype(epoch) if known else None, why)
 
 
 def _sound_epoch(seen: list[Evidence], history: History, found: Mapping[str, Series]) -> tuple[int, str]:
     """An epoch from before the signs whose genotype is not dominated, and why it is chosen."""
-    skips, free = found["genotype/skip_share"], found.get("genotype/avoidable", {})
+    skips, free = found[SKIP_SHARE.name], found.get(AVOIDABLE.name, {})
     sound = [at for at in skips if max(skips[at], free.get(at, 0.0)) <= MAJORITY]
     risen = [e.epoch for e in seen if e.threshold.name == "curvature_rise"]
     if risen:
@@ -181,7 +194,7 @@ def _sound_epoch(seen: list[Evidence], history: History, found: Mapping[str, Ser
 def _remedies(seen: list[Evidence], history: History) -> tuple[Remedy, ...]:
     """What to try, the most direct remedies of the weightiest signs first, without what the search already did."""
     ranked = [name for e in seen if e.weight != "notes" for name in e.threshold.helps]
-    named = [REMEDIES[name] for name in dict.fromkeys(ranked) if not _in_use(name, history)]
+    named = [REMEDIES[name] for name in dict.fromkeys(ranked) if name in REMEDIES and not _in_use(name, history)]
     return tuple(named[:TRIES])
 
 
@@ -197,16 +210,16 @@ def _in_use(name: str, history: History) -> bool:
 
 
 MISSING = {
-    "curvature": ("curvature/max", "arch/curvature"),
-    "discretisation gap": ("gap/accuracy", "gap/discrete_accuracy"),
-    "overfitting": ("generalisation/accuracy",),
-    "layer alignment": ("gradient/alignment",),
-    "gradient match": ("gradient/match",),
-    "rank correlation": ("ranking/tau",),
-    "α": ("alpha/entropy",),
-    "genotypes": ("genotype/skip_share",),
+    "curvature": (CURVATURE, ARCH_CURVATURE),
+    "discretisation gap": (GAP, DISCRETE_ACCURACY),
+    "overfitting": (OVERFITTING,),
+    "layer alignment": (ALIGNMENT,),
+    "gradient match": (MATCH,),
+    "rank correlation": (RANKING,),
+    "α": (ENTROPY,),
+    "genotypes": (SKIP_SHARE,),
 }
 
 
 def _missing(found: Mapping[str, Series], history: History) -> tuple[str, ...]:
-    return tuple(name for name, series in MISSING.items() if not any(found.get(one) for one in series))
+    return tuple(name for name, series in MISSING.items() if not any(found.get(one.name) for one in series))

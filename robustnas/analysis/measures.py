@@ -1,7 +1,7 @@
 r"""The series that thresholds look at: what was logged, and what follows from α and genotypes.
 
-Beside the names under which diagnostics log, these are computed, each at the epochs where its sources are known. Of
-several kinds of cell that keep the resolution, the worst counts.
+Beside the series that diagnostics log, these are computed, each at the epochs where its sources are known. Of several
+kinds of cell that keep the resolution, the worst counts.
 
 - ``genotype/skip_share``: skip connections over kept edges;
 - ``genotype/avoidable``: edges without parameters, over the kept edges that could have carried some: in S1 two edges
@@ -13,11 +13,11 @@ several kinds of cell that keep the resolution, the worst counts.
   mixture :math:`u`; 0 at the start, 1 where every edge is a skip;
 - ``shares/most_none``: mean share of ``none``, in the kind of cell that has most;
 - ``alpha/moved``: largest change of an α since the epoch recorded before;
-- ``curvature/rise``: what the averaged curvature grew by at least, as
-  :class:`~robustnas.strategies.stopping.CurvatureRise` has it, with the earlier average of what it was at most;
+- ``curvature/rise``: lower bound of the growth of the averaged curvature, see
+  :class:`~robustnas.strategies.stopping.CurvatureRise`: the earlier average is that of upper bounds;
 - ``gap/over_chance``: accuracy of the discretised supernet over that of guessing, where the supernet itself is at
   least twice as good as guessing and α has decided (entropy under 0.9);
-- ``gap/lost``: share of the supernet's accuracy above chance that rounding loses; ``gap/rise``: gain of
+- ``gap/lost``: share of the supernet's accuracy above chance that discretisation loses; ``gap/rise``: gain of
   ``gap/accuracy`` over 10 epochs, between means of 3 measurements;
 - ``generalisation/smooth``: mean of ``generalisation/accuracy`` over 5 epochs;
 - ``gradient/alignment``: the smallest over the kinds of cell.
@@ -25,22 +25,23 @@ several kinds of cell that keep the resolution, the worst counts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
 from statistics import fmean, median
-from typing import Any
 
 import numpy as np
 
-from robustnas.analysis.architecture_statistics import PARAMETER_FREE, of_genotype, of_shares, softmax
+from robustnas.analysis import metrics
+from robustnas.analysis.architecture_statistics import of_genotype, of_shares
+from robustnas.analysis.curvature_rise import LAG, START, WINDOW, rises
 from robustnas.analysis.history import Array, History
-from robustnas.spaces import Choice, Genotype, SearchSpace
+from robustnas.analysis.registry import scores, uncertainty
+from robustnas.spaces import Genotype
+from robustnas.spaces.parameter_free import PARAMETER_FREE
 
 Series = dict[int, float]
 
 RISE = 10  # epochs over which a rise is measured
-WINDOW, LAG, START = 5, 4, 10  # of the published rule on curvature, see CurvatureRise
-NEGLIGIBLE = 1e-3  # curvature that is nothing to rise from, as in CurvatureRise
 
 
 def measures(history: History) -> dict[str, Series]:
@@ -52,23 +53,25 @@ def measures(history: History) -> dict[str, Series]:
     Returns:
         Name to values by epoch, none of them empty. A logged series goes before one computed again.
     """
-    genotypes = dict(history.genotypes) or {at: strongest(history, alpha) for at, alpha in history.alphas.items()}
-    computed: dict[str, Series] = {}
-    _add_genotypes(computed, history, genotypes)
-    _add_alphas(computed, history)
-    found = {name: dict(values) for name, values in {**computed, **history.series}.items()}
+    space, kinds = history.space, history.normal_kinds
+    found = {**_of_genotypes(history), **_of_alphas(history)}
+    found |= {name: dict(values) for name, values in history.series.items()}
+
+    def known(name: str) -> Series:
+        return found.get(name, {})
+
     _add_gaps(found, history)
-    skips = [found.get(f"shares/skip_connect_{kind}", {}) for kind in history.plain_kinds]
-    uniform = max((_uniform(history, kind, "skip_connect") for kind in history.plain_kinds), default=0.0)
+    skips = [known(metrics.SKIP_CONNECT_SHARE.of(kind)) for kind in kinds]
+    uniform = max((_uniform(history, kind, "skip_connect") for kind in kinds), default=0.0)
     if uniform < 1:
-        found["shares/skip_excess"] = {at: (m - uniform) / (1 - uniform) for at, m in _worst(skips, max).items()}
-    found["shares/most_none"] = _worst([found.get(f"shares/none_{kind}", {}) for kind in history.space.cells], max)
-    found["gradient/alignment"] = _worst(
-        [v for name, v in found.items() if name.startswith("gradient/alignment_")], min
-    )
-    found["genotype/skip_rise"] = rise(found.get("genotype/skip_share", {}), RISE, 5)
-    found["genotype/churn"] = moving(found.get("genotype/changed", {}), 5)
-    found["curvature/rise"] = {at: ratio for at, (ratio, _) in curvature_rise(history, found).items()}
+        excess = {at: (mean - uniform) / (1 - uniform) for at, mean in _worst(skips, max).items()}
+        found[metrics.SKIP_EXCESS.name] = excess
+    found[metrics.MOST_NONE.name] = _worst((known(metrics.NONE_SHARE.of(kind)) for kind in space.cells), max)
+    aligned = [values for name, values in found.items() if name.startswith(metrics.ALIGNMENT.of(""))]
+    found[metrics.ALIGNMENT.name] = _worst(aligned, min)
+    found[metrics.SKIP_RISE.name] = rise(known(metrics.SKIP_SHARE.name), RISE, 5)
+    found[metrics.CHURN.name] = moving(known(metrics.CHANGED.name), 5)
+    found[metrics.CURVATURE_RISE.name] = {at: ratio for at, (ratio, _) in curvature_rise(history, found).items()}
     return {name: dict(sorted(values.items())) for name, values in found.items() if values}
 
 
@@ -90,96 +93,38 @@ def curvature_rise(history: History, found: Mapping[str, Series]) -> dict[int, t
 
     Args:
         history: The history, for its plan: the rule's start at epoch 10 of 50 shrinks with shorter searches.
-        found: Series among which ``curvature/max`` is, or the stopping rule's own ``arch/curvature``.
+        found: Series among which the curvature is, that of the stopping rule or that of the diagnostic.
 
     Returns:
         Epoch to the ratio of two averages and the centre of the earlier one, which is the epoch to return to.
     """
-    name = "arch/curvature" if found.get("arch/curvature") else "curvature/max"
+    name = next((one.name for one in (metrics.ARCH_CURVATURE, metrics.CURVATURE) if found.get(one.name)), "")
     values = found.get(name, {})
-    upper = {**values, **found.get(f"{name}_upper", {})}
+    upper = {**values, **(found.get(uncertainty(name)[0], {}) if name else {})}
     at = sorted(values)
     if len(at) > 2 and at[-1] - at[-2] < median(after - before for before, after in pairwise(at)):
         at = at[:-1]  # the last epoch is measured out of turn, and not judged
-    start = min(START, history.planned // 5) if history.planned else START
-    first = (WINDOW + 1) // 2
-    ends = range(first, len(at) + 1)
-    least, most = (
-        [fmean(known[epoch] for epoch in at[max(0, end - WINDOW) : end]) for end in ends] for known in (values, upper)
-    )
-    rises = {}
-    for i in range(first - 1 + LAG, len(at)):
-        earlier, now = most[i - first + 1 - LAG], least[i - first + 1]
-        centre = i - LAG - WINDOW // 2
-        if centre >= 0 and at[centre] - history.first >= start and earlier > NEGLIGIBLE:
-            rises[at[i]] = min(now / earlier, 1e9), at[centre]
-    return rises
-
-
-def strongest(history: History, alpha: Mapping[str, Array]) -> Genotype:
-    """Round α as DARTS does: the strongest operation of an edge, the strongest edges of a node."""
-    cells, shares = {}, shares_of(history, alpha)
-    for kind, cell in history.space.cells.items():
-        chosen: list[Choice] = []
-        for node in cell.nodes:
-            scored = []
-            for row, edge in cell.edges_into(node):
-                pairs = zip(shares[kind][row], edge.operations, strict=False)
-                best = max((pair for pair in pairs if pair[1] not in cell.never_selected), key=lambda pair: pair[0])
-                scored.append((best[0], Choice(edge.source, node, best[1])))
-            ranked = scored if cell.keep is None else sorted(scored, key=lambda pair: -pair[0])[: cell.keep]
-            chosen += [choice for _, choice in ranked]
-        cells[kind] = tuple(chosen)
-    return Genotype(history.space.name, cells)
-
-
-def shares_of(history: History, alpha: Mapping[str, Array]) -> dict[str, Array]:
-    """Shares of the operations: α itself where its rows are positive and sum to one, else its softmax."""
-    if are_shares(history.space, alpha):
-        return candidates(history.space, alpha)
-    return softmax(history.space, alpha)
-
-
-def are_shares(space: SearchSpace, alpha: Mapping[str, Array], tolerance: float = 1e-3) -> bool:
-    """Whether the rows of α are positive and sum to one, up to a tolerance."""
-    rows = candidates(space, alpha).values()
-    return all((row >= 0).all() and np.allclose(row.sum(axis=1), 1, atol=tolerance) for row in rows)
-
-
-def candidates(space: SearchSpace, alpha: Mapping[str, Array]) -> dict[str, Array]:
-    """α with zeros in the columns past the candidates of an edge."""
-    return {
-        kind: np.where(
-            np.arange(cell.shape[1]) < np.array([[len(edge.operations)] for edge in cell.edges]),
-            np.asarray(alpha[kind], dtype=float), 0.0,
-        )
-        for kind, cell in space.cells.items()
-    }  # fmt: skip
+    start = history.first + (min(START, history.planned // 5) if history.planned else START)
+    grown = rises(at, [values[one] for one in at], [upper[one] for one in at], WINDOW, LAG, start)
+    return {at[i]: (min(ratio, 1e9), at[centre]) for i, (ratio, centre) in grown.items()}
 
 
 def avoidable(history: History, genotype: Genotype, kind: str) -> float:
     """Edges without parameters, over the kept edges that could have carried some."""
-    could = {
-        (edge.source, edge.node)
-        for edge in history.space.cells[kind].edges
-        if set(edge.operations) - PARAMETER_FREE - history.space.cells[kind].never_selected
-    }
+    could = {(source, node) for source, node, names in _selectable(history, kind) if set(names) - PARAMETER_FREE}
     free = [choice.operation in PARAMETER_FREE for choice in genotype.cells[kind] if choice[:2] in could]
     return sum(free) / len(free) if free else 0.0
 
 
 def by_chance(history: History) -> dict[str, float]:
     """What a random genotype has of the shares that are counted, the largest over the kinds of cell."""
-    expected = {"genotype/skip_share": 0.0, "genotype/avoidable": 0.0}
-    for kind in history.plain_kinds:
-        cell = history.space.cells[kind]
-        could = [[name for name in edge.operations if name not in cell.never_selected] for edge in cell.edges]
-        choices = [names for names in could if set(names) - PARAMETER_FREE]
-        skips = fmean(names.count("skip_connect") / len(names) for names in could)
-        free = [len(set(names) & PARAMETER_FREE) / len(names) for names in choices]
-        expected["genotype/skip_share"] = max(expected["genotype/skip_share"], skips)
-        expected["genotype/avoidable"] = max(expected["genotype/avoidable"], fmean(free) if free else 0.0)
-    return expected
+    skips, free = [0.0], [0.0]
+    for kind in history.normal_kinds:
+        could = [names for *_, names in _selectable(history, kind)]
+        skips.append(fmean(names.count("skip_connect") / len(names) for names in could))
+        parts = [len(set(names) & PARAMETER_FREE) / len(names) for names in could if set(names) - PARAMETER_FREE]
+        free.append(fmean(parts) if parts else 0.0)
+    return {metrics.SKIP_SHARE.name: max(skips), metrics.AVOIDABLE.name: max(free)}
 
 
 def skip_share(history: History, genotype: Genotype, kind: str) -> float:
@@ -187,52 +132,62 @@ def skip_share(history: History, genotype: Genotype, kind: str) -> float:
     return genotype.count("skip_connect")[kind] / history.kept_edges(kind)
 
 
-def _add_genotypes(found: dict[str, Series], history: History, genotypes: Mapping[int, Genotype]) -> None:
-    at, kinds = sorted(genotypes), history.plain_kinds
+def _selectable(history: History, kind: str) -> list[tuple[int, int, list[str]]]:
+    """Source and node of each edge, with the operations that a genotype may carry there."""
+    cell = history.space.cells[kind]
+    return [(edge.source, edge.node, list(cell.selectable(edge).values())) for edge in cell.edges]
+
+
+def _of_genotypes(history: History) -> dict[str, Series]:
+    genotypes = dict(history.genotypes) or {at: history.genotype(at) for at in history.alphas}
+    at, kinds = sorted(genotypes), history.normal_kinds
+    if not at:  # nothing but what was logged
+        logged = {kind: history.series.get(metrics.SKIPS.of(kind), {}) for kind in kinds}
+        shares = [{at: n / history.kept_edges(kind) for at, n in counts.items()} for kind, counts in logged.items()]
+        return {metrics.SKIP_SHARE.name: _worst(shares, max)}
+    found: dict[str, Series] = {metrics.UNCHANGED.name: {}}
+    unchanged = True
     for before, epoch in zip([None, *at], at, strict=False):
         genotype = genotypes[epoch]
-        values: dict[str, Any] = of_genotype(history.space, genotype, None if before is None else genotypes[before])
-        values["genotype/skip_share"] = max(skip_share(history, genotype, kind) for kind in kinds)
-        values["genotype/avoidable"] = max(avoidable(history, genotype, kind) for kind in kinds)
+        values = of_genotype(history.space, genotype, None if before is None else genotypes[before])
+        values[metrics.SKIP_SHARE.name] = max(skip_share(history, genotype, kind) for kind in kinds)
+        values[metrics.AVOIDABLE.name] = max(avoidable(history, genotype, kind) for kind in kinds)
+        unchanged = unchanged and genotype == genotypes[at[0]]
         if before is not None:
-            values["genotype/unchanged"] = epoch - at[0] if genotype == genotypes[at[0]] else 0
-            if found["genotype/unchanged"].get(before, 1) == 0:
-                values["genotype/unchanged"] = 0
-        else:
-            found["genotype/unchanged"] = {}
+            values[metrics.UNCHANGED.name] = epoch - at[0] if unchanged else 0
         for name, value in values.items():
             found.setdefault(name, {})[epoch] = float(value)
-    if not at:  # nothing but what was logged
-        kept = {kind: history.kept_edges(kind) for kind in kinds}
-        logged = [{e: v / kept[k] for e, v in history.series.get(f"genotype/skips_{k}", {}).items()} for k in kinds]
-        found["genotype/skip_share"] = _worst(logged, max)
+    return found
 
 
-def _add_alphas(found: dict[str, Series], history: History) -> None:
+def _of_alphas(history: History) -> dict[str, Series]:
+    found: dict[str, Series] = {}
     before: Mapping[str, Array] | None = None
     for epoch, alpha in sorted(history.alphas.items()):
-        values = of_shares(history.space, shares_of(history, alpha))
+        values = of_shares(history.space, history.shares(epoch))
         if before is not None:
-            values["alpha/moved"] = max(_distance(alpha[kind], before[kind]) for kind in alpha)
+            values[metrics.MOVED.name] = max(_distance(alpha[kind], before[kind]) for kind in alpha)
         for name, value in values.items():
             found.setdefault(name, {})[epoch] = value
         before = alpha
+    return found
 
 
 def _add_gaps(found: dict[str, Series], history: History) -> None:
-    if "generalisation/accuracy" not in found:
-        name = "top1" if "val/top1" in found else "accuracy"
-        train, val = found.get(f"train/{name}", {}), found.get(f"val/{name}", {})
-        found["generalisation/accuracy"] = {at: train[at] - val[at] for at in set(train) & set(val)}
-    found["generalisation/smooth"] = moving(found["generalisation/accuracy"], 5)
-    found["gap/rise"] = rise(found.get("gap/accuracy", {}), RISE, 3)
+    if (overfitting := metrics.OVERFITTING.name) not in found:
+        pairs = zip(scores("train")[:2], scores("val")[:2], strict=True)  # of the accuracies
+        train, val = next(((found.get(t, {}), found[v]) for t, v in pairs if v in found), ({}, {}))
+        found[overfitting] = {at: train[at] - val[at] for at in set(train) & set(val)}
+    found[metrics.SMOOTH_OVERFITTING.name] = moving(found[overfitting], 5)
+    found[metrics.GAP_RISE.name] = rise(found.get(metrics.GAP.name, {}), RISE, 3)
     if history.classes is None:
         return
-    chance, entropy = 1 / history.classes, found.get("alpha/entropy", {})
-    whole, discrete = found.get("gap/supernet_accuracy", {}), found.get("gap/discrete_accuracy", {})
+    chance, entropy = 1 / history.classes, found.get(metrics.ENTROPY.name, {})
+    whole, discrete = (found.get(one.name, {}) for one in (metrics.SUPERNET_ACCURACY, metrics.DISCRETE_ACCURACY))
     learnt = {at for at in set(whole) & set(discrete) if whole[at] >= 2 * chance}
-    found["gap/lost"] = {at: (whole[at] - discrete[at]) / (whole[at] - chance) for at in learnt}
-    found["gap/over_chance"] = {at: discrete[at] / chance for at in learnt if entropy.get(at, 0.0) < 0.9}
+    found[metrics.LOST.name] = {at: (whole[at] - discrete[at]) / (whole[at] - chance) for at in learnt}
+    decided = (at for at in learnt if entropy.get(at, 0.0) < 0.9)
+    found[metrics.OVER_CHANCE.name] = {at: discrete[at] / chance for at in decided}
 
 
 def _distance(one: Array, other: Array) -> float:
@@ -246,6 +201,6 @@ def _uniform(history: History, kind: str, operation: str) -> float:
     return fmean(shares) if shares else 0.0
 
 
-def _worst(parts: list[Series], choose: Any) -> Series:
-    epochs = {at for part in parts for at in part}
-    return {at: choose(part[at] for part in parts if at in part) for at in epochs}
+def _worst(parts: Iterable[Series], choose: Callable[[Iterable[float]], float]) -> Series:
+    held = list(parts)
+    return {at: choose(part[at] for part in held if at in part) for at in {at for part in held for at in part}}

@@ -56,9 +56,17 @@ class Evidence:
         return str(rate) if rate else "hit rate not measured"
 
     def _figure(self, value: float) -> str:
+        """A number, with as many digits as tell the value from the threshold."""
+        digits = range(0 if self.value == self.bound else 5)
+        more = next((n for n in digits if self._rounded(self.value, n) != self._rounded(self.bound, n)), 0)
+        return self._rounded(value, more)
+
+    def _rounded(self, value: float, more: int) -> str:
         if self.threshold.unit == "%":
-            return f"{100 * value:.0f} %"
-        return f"{value * self.edges:.2g}" if self.threshold.unit == "edges" else f"{value:.3g}"
+            return f"{100 * value:.{more}f} %"
+        if self.threshold.unit == "edges":
+            return f"{value * self.edges:.{2 + more}g}"
+        return f"{value:.{3 + more}g}"
 
     def as_data(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -206,8 +214,10 @@ class Verdict:
 
     @property
     def _seen(self) -> str:
-        hint = next((f", but {e.threshold.measure} {e.shown}" for e in self.evidence if e.weight == "hints"), "")
-        return f"no sign that decides up to epoch {self.epoch}{hint}" if hint else f"no sign up to epoch {self.epoch}"
+        hint = next((e for e in self.evidence if e.weight == "hints"), None)
+        if hint is None:
+            return f"no sign up to epoch {self.epoch}"
+        return f"one hint up to epoch {self.epoch}: {hint.threshold.measure} {hint.shown} ({hint.limit})"
 
     @property
     def _taken(self) -> str:

@@ -9,13 +9,16 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from robustnas.runtime.paths import expand, find_config
 from robustnas.runtime.safe_yaml import read_yaml
-from robustnas.runtime.trust import is_trusted, own_sentence
+from robustnas.runtime.trust import is_trusted, own_message
 
-WORDS = ("checkpoint_every", "ckpt_path", "config", "data", "diagnostics", "model", "run", "seed_everything", "trainer")
+OPTIONS = (
+    "checkpoint_every", "ckpt_path", "config", "data", "diagnostics", "matmul_precision", "model", "run-dir",
+    "seed_everything", "trainer",
+)  # fmt: skip
 
 
 class CommandLineError(ValueError):
@@ -23,7 +26,10 @@ class CommandLineError(ValueError):
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser of options that says what is wrong in one sentence."""
+    """A parser of options that says what is wrong in one sentence. A misspelt option never passes for another one."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **{**options, "allow_abbrev": False})
 
     def error(self, message: str) -> NoReturn:
         """Refuse a command line.
@@ -49,11 +55,11 @@ class Parser(argparse.ArgumentParser):
         return explain(message)
 
 
-def checked(words: Sequence[str]) -> list[str]:
+def checked(arguments: Sequence[str]) -> list[str]:
     """Refuse a nameless run, and configurations that are no YAML or stand for too much, before they are parsed.
 
     Args:
-        words: The command line.
+        arguments: The command line.
 
     Returns:
         The command line, with the path of each configuration in place of its name.
@@ -62,9 +68,9 @@ def checked(words: Sequence[str]) -> list[str]:
         CommandLineError: If one is refused, or there is no such configuration.
     """
     found: list[str] = []
-    for word in words:
-        if word == "--run=":
-            raise CommandLineError("Expected `--run` to name a folder, but got ''.")
+    for word in arguments:
+        if word == "--run-dir=":
+            raise CommandLineError("Expected `--run-dir` to name a folder, but got ''.")
         option, equals, value = word.partition("=")
         if option in ("-c", "--config") and equals:
             found.append(f"{option}={_configuration(value)}")
@@ -87,14 +93,7 @@ def _configuration(name: str) -> str:
 
 
 def path_option(name: str) -> Callable[[str], str]:
-    """What a parser does with an option that is a path: replace ``~`` and environment variables.
-
-    Args:
-        name: The option, for the message.
-
-    Returns:
-        A function of the word that was given.
-    """
+    """The type of an option that is a path: replaces ``~`` and environment variables."""
 
     def read(word: str) -> str:
         try:
@@ -102,21 +101,12 @@ def path_option(name: str) -> Callable[[str], str]:
         except ValueError as error:
             raise argparse.ArgumentTypeError(str(error)) from error
 
+    read.reads_paths = True  # type: ignore[attr-defined]  # a shell completes files and folders here
     return read
 
 
 def check_linked(module: type, argument: str, given: object, read: object) -> None:
-    """Refuse an argument of a module that the data say otherwise, where it is not its default.
-
-    Args:
-        module: The class.
-        argument: Its argument.
-        given: Its value in the configuration.
-        read: What the data have.
-
-    Raises:
-        ValueError: If it is refused.
-    """
+    """Refuse an argument of a module that differs from its default and from what the data say."""
     signatures = (inspect.signature(base).parameters for base in module.__mro__)
     default = next((parameters[argument].default for parameters in signatures if argument in parameters), None)
     if given not in (default, read):
@@ -126,16 +116,9 @@ def check_linked(module: type, argument: str, given: object, read: object) -> No
 
 
 def explain(message: str) -> str:
-    """Say in one sentence what an error of the argument parser says in ten lines.
-
-    Args:
-        message: The parser's message.
-
-    Returns:
-        A sentence that names the option, what was expected, and what came.
-    """
+    """One sentence for an error of the argument parser: the option, what was expected, and what came."""
     return (
-        own_sentence(message)
+        own_message(message)
         or _of_name(message)
         or _of_config(message)
         or _of_value(message)
@@ -148,7 +131,7 @@ def _of_name(message: str) -> str | None:
     if unknown := re.search(r"(?:Option|Key) '([^']+)' is not (?:accepted|expected)", message):
         return _unknown(unknown[1], re.findall(r"class_path '([\w.]+)'", message))
     if unknown := re.search(r"[Uu]nrecognized arguments: ([^\s=]+)|does not accept option '([^']+)'", message):
-        known = [*WORDS, *(f"trainer.{name}" for name in _arguments("pytorch_lightning.Trainer"))]
+        known = [*OPTIONS, *(f"trainer.{name}" for name in _arguments("pytorch_lightning.Trainer"))]
         option = unknown[1] or unknown[2]
         close = difflib.get_close_matches(option.lstrip("-"), known, n=1)
         return f"Expected an option of the command, but got `{option}`" + _hint(close, "; see --help.")

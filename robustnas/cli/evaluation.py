@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -54,15 +55,8 @@ def data_of(folder: Path) -> dict[str, Any]:
 
 
 def recipe_of(space: str) -> str:
-    """The recipe of a space's paper.
-
-    Args:
-        space: Search space, by name or import path.
-
-    Returns:
-        A configuration file, to which the genotype and the data are still to be given.
-    """
-    return str(files("robustnas.configs") / f"evaluate_{find_space(space).skeleton}.yaml")
+    """The configuration file with the recipe of a space's paper, but for the genotype and the data."""
+    return str(files("robustnas.configs") / find_space(space).rules.recipe)
 
 
 def section_of(folder: Path, name: str) -> dict[str, Any]:
@@ -87,32 +81,26 @@ def section_of(folder: Path, name: str) -> dict[str, Any]:
     return section
 
 
-def train_and_test(name: str, words: list[str], again: str | None = None) -> Result:
+def train_and_test(name: str, arguments: list[str] | Mapping[str, Any], again: str | None = None) -> Result:
     """Train a network and measure it on the test set once.
 
     Args:
         name: What is evaluated, for the table.
-        words: Options of ``robustnas fit``.
-        again: The command line that goes on after an interruption.
+        arguments: Options or a configuration of ``robustnas fit``.
+        again: The command line that resumes after an interruption.
 
     Returns:
         What was measured.
     """
     start = time.perf_counter()
-    run = lightning_cli.main(["fit", *words], again=again)
+    given = ["fit", *arguments] if isinstance(arguments, list) else arguments
+    run = lightning_cli.main(given, again=again)
     measured = run.trainer.test(run.model, datamodule=run.datamodule, verbose=False)
     count = sum(parameter.numel() for parameter in run.model.parameters())
     return Result(name, dict(measured[0]), count, time.perf_counter() - start, run.folder, device_of(run))
 
 
 def device_of(run: lightning_cli.RobustCLI) -> str:
-    """What a run ran on.
-
-    Args:
-        run: The run, after its end.
-
-    Returns:
-        The name of the GPU, or the kind of another device, such as ``cpu``.
-    """
+    """The name of the GPU that a run ran on, or the kind of another device, such as ``cpu``."""
     device = run.trainer.strategy.root_device
     return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device.type)

@@ -6,41 +6,40 @@ import importlib
 import logging
 import os
 import warnings
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 from jsonargparse import ArgumentError
 from lightning_fabric.plugins import CheckpointIO
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from pytorch_lightning import Trainer
+from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.utilities.model_helpers import is_overridden
 
 from robustnas.cli.errors import CommandLineError, check_linked, checked, explain
+from robustnas.cli.help import PlainHelp, describe
+from robustnas.cli.links import LINKS, seed
 from robustnas.data import ImageData
-from robustnas.runs.run_lock import held, starting_point
+from robustnas.runs.run_lock import held, new_folder, starting_point
 from robustnas.runtime.atomic_files import write_text
 from robustnas.runtime.environment import check_variables
-from robustnas.runtime.launch import beside_others, check_launch, going_on, processes
+from robustnas.runtime.launch import check_launch, count_processes, is_one_of_several, resume_command
 from robustnas.runtime.paths import expand
 from robustnas.runtime.precision import Matmul, matmul_precision
 from robustnas.runtime.safe_files import check_numbers
-from robustnas.runtime.trust import only_trusted, own_sentence
+from robustnas.runtime.trust import only_trusted, own_message
 from robustnas.training import SearchModule
 from robustnas.training.changes import options_of
 from robustnas.training.checkpointing import LastCheckpoint, WholeCheckpoints, check_checkpoint, readable
 from robustnas.training.checks import check_fit, check_precision, check_trainer
-from robustnas.training.events import Events, failed_writes_once
+from robustnas.training.lightning.events import Events, failed_writes_once
 from robustnas.training.module import Module
 from robustnas.training.recorder import check_manifest, run_folder
 
-LINKS: dict[str, Any] = {
-    "num_classes": lambda data: data.num_classes,
-    "image_channels": lambda data: data.image_shape[0],
-    "task": lambda data: data.task,
-}
+Step = Literal["parsing", "instantiation"]
 NAMED = ("robustnas.variants", "robustnas.diagnostics")  # rooms whose classes a YAML file can name shortly
 
 
@@ -48,16 +47,32 @@ class RobustCLI(LightningCLI):
     """LightningCLI for searches and evaluations.
 
     The number of classes, the channels and the task come from the data, the seed of everything from
-    ``seed_everything``. A run has a folder: ``--run``, or a new one under ``runs/``.
+    ``seed_everything``. A run has a folder: ``--run-dir``, or a new one under ``runs/``.
+
+    Args:
+        again: The command line that resumes after an interruption, where this run is only a part of its work.
+        stop_after: ``parsing`` for the configuration alone, ``instantiation`` for the model and the data without a
+            run: no folder is made, and nothing is trained.
+        callbacks: Callbacks beside those of the configuration.
     """
 
-    def __init__(self, *args: Any, again: str | None = None, **options: Any) -> None:
-        self.again, self.words = again, list(options["args"])
+    def __init__(
+        self,
+        *args: Any,
+        again: str | None = None,
+        stop_after: Step | None = None,
+        callbacks: Sequence[Callback] = (),
+        **options: Any,
+    ) -> None:
+        self.again, self.stop_after, self.callbacks = again, stop_after, list(callbacks)
+        self.arguments = list(options["args"]) if isinstance(options["args"], list) else None
         with ExitStack() as self.precision:  # a setting of the process, which another run in it may not want
             super().__init__(*args, **options)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.add_argument("--run", type=str | None, default=None, help="Folder of the run (default: new, in runs/).")
+        parser.add_argument(
+            "--run-dir", type=str | None, default=None, help="Folder of the run (default: new, in runs/)."
+        )
         parser.add_argument(
             "--matmul_precision",
             type=Matmul | None,
@@ -70,35 +85,48 @@ class RobustCLI(LightningCLI):
         for argument, read in LINKS.items():
             parser.link_arguments("data", f"model.init_args.{argument}", compute_fn=read, apply_on="instantiate")
         for part in ("model", "data"):
-            parser.link_arguments("seed_everything", f"{part}.init_args.seed", compute_fn=_seed)
+            parser.link_arguments("seed_everything", f"{part}.init_args.seed", compute_fn=seed)
+
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        describe(parser)
+        return parser
 
     def _parse_ckpt_path(self) -> None:
         """Checkpoints hold no options of the command line, and are checked once the model is there."""
 
+    def _set_seed(self) -> None:
+        if self.stop_after != "parsing":
+            super()._set_seed()
+
     def instantiate_classes(self) -> None:
-        """Instantiate what is described, and refuse what the data say otherwise."""
+        """Instantiate the model and the data, and refuse arguments that contradict the data."""
+        if self.stop_after == "parsing":
+            return
         super().instantiate_classes()
         given = self.config[self.subcommand].model.init_args
         for argument, read in LINKS.items():
             check_linked(type(self.model), argument, given.get(argument), read(self.datamodule))
 
     def before_instantiate_classes(self) -> None:
+        if self.stop_after is not None:
+            return
         config, fitting = self.config[self.subcommand], self.subcommand == "fit"
         if not hasattr(config.trainer, "precision"):
             raise CommandLineError(f"Expected `trainer` to be options with their values, but got {config.trainer}.")
         check_numbers({name: value for name, value in config.as_dict().items() if name != "config"})
         check_precision(config.trainer.precision)
-        check_launch(processes(config.trainer), int(config.trainer.num_nodes))
+        check_launch(count_processes(config.trainer), int(config.trainer.num_nodes))
         self.precision.enter_context(matmul_precision(config.matmul_precision))
-        for name in ("run", "ckpt_path"):
+        for name, option in (("run_dir", "--run-dir"), ("ckpt_path", "--ckpt_path")):
             if config.get(name):
-                config[name] = str(expand(config[name], f"--{name}"))
+                config[name] = str(expand(config[name], option))
         checkpoint = config.get("ckpt_path")
-        folder = config.run or os.environ.get("ROBUSTNAS_RUN")
+        folder = config.run_dir or os.environ.get("ROBUSTNAS_RUN")
         if folder is None and checkpoint not in (None, "last", "auto"):
             folder = str(Path(checkpoint).parent)
         if folder is None and checkpoint is not None:
-            raise ValueError("Expected `--run` to name the run whose last checkpoint is meant, but got none.")
+            raise ValueError("Expected `--run-dir` to name the run whose last checkpoint is meant, but got none.")
         if checkpoint is None and not fitting:
             raise ValueError("Expected `--ckpt_path` to name the checkpoint to measure, but got none.")
         self.folder = Path(folder or _new_folder(config))
@@ -108,9 +136,10 @@ class RobustCLI(LightningCLI):
         if self.checkpoint is not None and not self.checkpoint.is_file():
             raise ValueError(f"Expected `--ckpt_path` to be a checkpoint, but there is no file {self.checkpoint}.")
         if fitting:
-            again = self.again or going_on(self.words, "--run", str(self.folder), "--ckpt_path", "last")
+            arguments = self.arguments or ["fit", "-c", str(self.folder / "config.yaml")]
+            again = self.again or resume_command(arguments, "--run-dir", str(self.folder), "--ckpt_path", "last")
             saver = LastCheckpoint(self.folder, config.checkpoint_every, again, self.again is not None)
-            self.trainer_defaults["callbacks"] = [saver]
+            self.trainer_defaults["callbacks"] = [saver, *self.callbacks]
         else:
             self.save_config_callback = None  # the folder keeps the configuration that trained
 
@@ -147,6 +176,8 @@ class RobustCLI(LightningCLI):
             )
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        if self.stop_after is not None:
+            return Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
         config = self.config[self.subcommand].trainer
         kwargs.setdefault("default_root_dir", str(self.folder.absolute()))  # Lightning expands a `~` of a relative one
         kwargs.setdefault("use_distributed_sampler", False)  # the loaders know their process themselves
@@ -157,7 +188,7 @@ class RobustCLI(LightningCLI):
         plugins = plugins if isinstance(plugins, list) else [plugins]
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             kwargs.setdefault("plugins", [*plugins, WholeCheckpoints()])
-        if isinstance(self.model, SearchModule) and config.strategy == "auto" and processes(config) > 1:
+        if isinstance(self.model, SearchModule) and config.strategy == "auto" and count_processes(config) > 1:
             kwargs.setdefault("strategy", "flat")
         try:
             return super().instantiate_trainer(**kwargs)
@@ -165,34 +196,22 @@ class RobustCLI(LightningCLI):
             raise _of_trainer(error) from error
 
     def _run_subcommand(self, subcommand: str) -> None:
+        if self.stop_after is not None:
+            return
         try:
             super()._run_subcommand(subcommand)
         except MisconfigurationException as error:
             raise _of_trainer(error) from error
 
 
-class Described(RobustCLI):
-    """The model and the data of a configuration, without a run: no folder is made, and nothing is trained."""
-
-    def before_instantiate_classes(self) -> None:
-        """There is no folder to make."""
-
-    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        return Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
-
-    def _run_subcommand(self, subcommand: str) -> None:
-        """Nothing is run."""
-
-
 @failed_writes_once()
 @only_trusted()
-def main(arguments: list[str], run: type[RobustCLI] = RobustCLI, again: str | None = None) -> RobustCLI:
+def main(arguments: list[str] | Mapping[str, Any], **options: Any) -> RobustCLI:
     """Run ``fit``, ``validate`` or ``test``.
 
     Args:
-        arguments: The subcommand and its options.
-        run: What is done with them.
-        again: The command line that goes on after an interruption, where this run is only a part of its work.
+        arguments: The subcommand and its options; or a configuration of ``fit``: its sections by name.
+        **options: ``again``, ``stop_after`` and ``callbacks`` of :class:`RobustCLI`.
 
     Returns:
         What was run, with its ``model``, ``datamodule``, ``trainer`` and ``folder``.
@@ -206,10 +225,9 @@ def main(arguments: list[str], run: type[RobustCLI] = RobustCLI, again: str | No
         importlib.import_module(name)
     check_variables()
     child = "LOCAL_RANK" in os.environ
-    exact = {"allow_abbrev": False}  # a misspelt option must not pass for another one
+    exact = {"allow_abbrev": False, "formatter_class": PlainHelp}  # a misspelt option must not pass for another one
     try:
-        arguments = checked(arguments)
-        return run(
+        return RobustCLI(
             Module,
             ImageData,
             subclass_mode_model=True,
@@ -219,13 +237,13 @@ def main(arguments: list[str], run: type[RobustCLI] = RobustCLI, again: str | No
             save_config_callback=SaveConfig,
             parser_kwargs={"exit_on_error": False, **exact, **{name: dict(exact) for name in RobustCLI.subcommands()}},
             trainer_defaults={"enable_model_summary": False},
-            args=arguments,
-            again=again,
+            args=checked(arguments) if isinstance(arguments, list) else {"subcommand": "fit", "fit": dict(arguments)},
+            **options,
         )
     except ArgumentError as error:
         raise CommandLineError(explain(str(error))) from error
     except ValueError as error:
-        own = own_sentence(str(error))
+        own = own_message(str(error))
         if own is None and "Does not validate against any of the Union" in str(error):  # while the classes are built
             raise CommandLineError(explain(str(error))) from error
         kind = CommandLineError if isinstance(error, CommandLineError) else ValueError
@@ -262,24 +280,9 @@ class SaveConfig(SaveConfigCallback):
         self.already_saved = True
 
 
-def new_folder(name: str) -> Path:
-    """A folder under ``runs/`` that does not exist yet: ``name`` with the next number.
-
-    Args:
-        name: What the run is.
-
-    Returns:
-        The folder, not made.
-    """
-    number = 1
-    while Path("runs", f"{name}-{number:03d}").exists():
-        number += 1
-    return Path("runs", f"{name}-{number:03d}")
-
-
 def _new_folder(config: Any) -> str:
-    if beside_others() or int(config.trainer.num_nodes) > 1:
-        raise ValueError("Expected `--run` to name the folder of a run of many processes, but got none.")
+    if is_one_of_several() or int(config.trainer.num_nodes) > 1:
+        raise ValueError("Expected `--run-dir` to name the folder of a run of many processes, but got none.")
     return str(
         new_folder("-".join(str(config[part].class_path).rpartition(".")[2].lower() for part in ("model", "data")))
     )
@@ -288,11 +291,5 @@ def _new_folder(config: Any) -> str:
 def _of_trainer(error: Exception) -> ValueError:
     says = " ".join(str(error).split())
     return ValueError(
-        own_sentence(says) or f"Expected `trainer` to be one that can run here, but Lightning says: {says}"
+        own_message(says) or f"Expected `trainer` to be one that can run here, but Lightning says: {says}"
     )
-
-
-def _seed(value: bool | int) -> int:
-    if isinstance(value, bool) or not 0 <= value < 2**32:
-        raise ValueError(f"Expected `seed_everything` to be a number from 0 to {2**32 - 1}, but got {value}.")
-    return value

@@ -1,4 +1,4 @@
-"""``robustnas ablate``: run a study, every cell of it an ordinary run, and say what came of it."""
+"""``robustnas ablate``: run the trials of a study, print their results and write its report."""
 
 from __future__ import annotations
 
@@ -20,53 +20,80 @@ from robustnas.cli.errors import Parser, path_option
 from robustnas.runs.run_lock import held
 from robustnas.studies.engine import Engine
 from robustnas.studies.estimate import Estimate, estimate
-from robustnas.studies.grid import Cell, cells_of, chosen
+from robustnas.studies.grid import select_trials, trials_of
 from robustnas.studies.pool import pool_of
 from robustnas.studies.progress import Progress, duration
 from robustnas.studies.results import Record, read_failures, read_results, write_plan
-from robustnas.studies.running import run_cells, unfinished
+from robustnas.studies.running import run_trials, unfinished
 from robustnas.studies.study import read_study
+from robustnas.studies.trial import Trial
 
 ENGINES = ("local", "ray")
-ONLY = {"local": ("runs_per_gpu",), "ray": ("address", "cpus_per_cell", "gpus_per_cell")}  # options of one engine
+ONLY = {"local": ("runs_per_gpu",), "ray": ("address", "cpus_per_trial", "gpus_per_trial")}  # options of one engine
 STOPPED = 130  # what shells expect of a command that Ctrl-C ended
 
 
+def parser() -> Parser:
+    """The options of ``robustnas ablate``."""
+    parser = Parser(
+        prog="robustnas ablate",
+        description="Run a study: a grid of variants, search spaces, data, factors and seeds. Finished trials are "
+        "skipped, so the same command resumes a study that was stopped.",
+    )
+    study = "YAML file of the study, or the name of one that comes with robustnas"
+    parser.add_argument("study", metavar="STUDY", type=path_option("STUDY"), help=study)
+    parser.add_argument("--folder", type=path_option("--folder"), help="folder of the study (default: runs/NAME)")
+    parser.add_argument("--engine", choices=ENGINES, default="local", help="where trials run (default: local)")
+    parser.add_argument("--workers", type=int, help="concurrent trials (default: one a core, or --runs-per-gpu a GPU)")
+    parser.add_argument("--threads", type=int, help="threads of a worker (default: 1; with GPUs a share of the cores)")
+    parser.add_argument("--runs-per-gpu", type=int, help="trials that share a GPU (default: 1)")
+    ray = parser.add_argument_group("with --engine ray")
+    ray.add_argument("--address", help="address of the cluster, or auto (default: $RAY_ADDRESS, else start one here)")
+    gpus, cpus = "GPUs of a trial, also a part of one (default: 1 if there are any)", "processors of a trial (default: "
+    ray.add_argument("--gpus-per-trial", type=float, metavar="N", help=gpus)
+    ray.add_argument("--cpus-per-trial", type=float, metavar="N", help=f"{cpus}--threads, or a share of the node's)")
+    parser.add_argument("--only", nargs="+", default=[], metavar="TRIAL", help="trials to run, such as DARTS/*/seed-0")
+    dry_run = "print the trials, with time and memory estimated from three steps of each configuration"
+    parser.add_argument("--dry-run", action="store_true", help=dry_run)
+    parser.add_argument("--force", action="store_true", help="run trials of another version or configuration again")
+    return parser
+
+
 def main(arguments: list[str]) -> int:
-    """Run the cells of a study that are not finished, and print a table of all that are.
+    """Run the trials of a study that are not finished, and print a table of all that are.
 
     Args:
         arguments: ``ablate`` and its options.
 
     Returns:
-        0, or 1 if a cell failed, or 130 if it was stopped.
+        0, or 1 if a trial failed, or 130 if it was stopped.
 
     Raises:
         ValueError: If the study or an option is wrong, or its folder holds something else.
     """
-    options = _parser().parse_args(arguments[1:])
+    options = parser().parse_args(arguments[1:])
     study = read_study(options.study)
-    cells = chosen(every := cells_of(study), options.only)
+    trials = select_trials(every := trials_of(study), options.only)
     root = Path(options.folder or Path("runs", study.name))
     engine = engine_of(options, root)
-    print(f"Checking {len(cells)} cells ...", flush=True)
+    print(f"Checking {len(trials)} trials ...", flush=True)
     from robustnas.studies.configuration import configured  # imports Lightning, after what is cheap to find wrong
 
-    marked = {cell.key: cell for cell in configured(every)}
+    known = {trial.key: trial for trial in configured(every)}
+    trials = [known[trial.key] for trial in trials]
     if options.dry_run:
-        cells = [marked[cell.key] for cell in cells]
-        found = estimate(cells, engine)
-        _print_estimate(cells, unfinished(root, cells, keep=True), found)
+        found = estimate(trials, engine)
+        _print_estimate(trials, unfinished(root, trials, keep=True), found)
         return 1 if found.failed else 0
     with held(root, "--folder"), _terminable():
-        todo = unfinished(root, [marked[cell.key] for cell in cells], options.force)
-        write_plan(root, study.name, marked.values(), study.published)
-        progress = Progress(root, todo, len(cells) - len(todo), engine.slots)
+        todo = unfinished(root, trials, options.force)
+        write_plan(root, study.name, known.values(), study.published)
+        progress = Progress(root, todo, len(trials) - len(todo), engine.slots)
         try:
             with progress.shown():
-                failed = run_cells(root, todo, engine, progress)
+                failed = run_trials(root, todo, engine, progress)
         except KeyboardInterrupt:
-            print(f"Stopped. The same command goes on; what is finished is in {root}.")
+            print(f"Stopped. The same command resumes the study; finished trials are in {root}.")
             return STOPPED
         print_results(read_results(root), read_failures(root), len(every))
         from robustnas.reports.study import write_report  # imports scipy
@@ -76,7 +103,7 @@ def main(arguments: list[str]) -> int:
 
 
 def engine_of(options: argparse.Namespace, root: Path) -> Engine:
-    """Where the cells run.
+    """Where the trials run.
 
     Args:
         options: Options of the command.
@@ -97,42 +124,8 @@ def engine_of(options: argparse.Namespace, root: Path) -> Engine:
         return pool_of(_gpus(), options.workers, options.threads, options.runs_per_gpu or 1)
     from robustnas.studies.ray_engine import ray_engine_of
 
-    given = options.address, options.workers, options.cpus_per_cell, options.gpus_per_cell, options.threads
+    given = options.address, options.workers, options.cpus_per_trial, options.gpus_per_trial, options.threads
     return ray_engine_of(*given, shared=None if options.dry_run else root)
-
-
-def _parser() -> Parser:
-    parser = Parser(
-        prog="robustnas ablate",
-        allow_abbrev=False,
-        description="Run a study: a grid of variants, spaces, data, overrides and seeds. Finished cells are skipped, "
-        "so that the same command goes on with a study that was stopped.",
-    )
-    parser.add_argument(
-        "study",
-        metavar="STUDY",
-        type=path_option("STUDY"),
-        help="YAML file of the study, or the name of one of robustnas",
-    )
-    parser.add_argument(
-        "--folder", type=path_option("--folder"), help="folder of the study (default: its name, in runs/)"
-    )
-    parser.add_argument("--engine", choices=ENGINES, default="local", help="where cells run (default: local)")
-    parser.add_argument("--workers", type=int, help="cells at a time (default: one a core, or as GPUs hold)")
-    parser.add_argument("--threads", type=int, help="threads of a worker (default: 1, or a share of the cores)")
-    parser.add_argument("--runs-per-gpu", type=int, help="cells that share a GPU (default: 1)")
-    on_ray = parser.add_argument_group("with --engine ray")
-    on_ray.add_argument(
-        "--address", help="of the cluster; auto: one that runs here (default: $RAY_ADDRESS, or start one)"
-    )
-    on_ray.add_argument(
-        "--gpus-per-cell", type=float, metavar="N", help="1, or 0.25 of one (default: 1, if there are any)"
-    )
-    on_ray.add_argument("--cpus-per-cell", type=float, metavar="N", help="(default: --threads, or a share of the node)")
-    parser.add_argument("--only", nargs="+", default=[], metavar="CELL", help="cells to run, such as DARTS/*/seed-0")
-    parser.add_argument("--dry-run", action="store_true", help="print the cells, and time and memory by three steps")
-    parser.add_argument("--force", action="store_true", help="run cells of another version or configuration again")
-    return parser
 
 
 @contextlib.contextmanager
@@ -158,41 +151,35 @@ def _gpus() -> tuple[str, ...]:
     return tuple(map(str, range(torch.cuda.device_count())))
 
 
-def _print_estimate(cells: Sequence[Cell], todo: Sequence[Cell], found: Estimate) -> None:
-    left = {cell.key for cell in todo}
-    table = Table(title=f"{len(cells)} cells, {len(cells) - len(left)} finished", title_justify="left")
-    table.add_column("cell", overflow="fold")
+def _print_estimate(trials: Sequence[Trial], todo: Sequence[Trial], found: Estimate) -> None:
+    left = {trial.key for trial in todo}
+    table = Table(title=f"{len(trials)} trials, {len(trials) - len(left)} finished", title_justify="left")
+    table.add_column("trial", overflow="fold")
     table.add_column("state")
     table.add_column("estimate", justify="right")
-    for cell in cells:
-        seconds = found.seconds[cell.key]
-        state = "fails" if cell.group in found.failed else "to run" if cell.key in left else "finished"
-        table.add_row(cell.key, state, "" if math.isnan(seconds) else duration(seconds))
+    for trial in trials:
+        seconds = found.seconds[trial.key]
+        state = "fails" if trial.group in found.failed else "to run" if trial.key in left else "finished"
+        table.add_row(trial.key, state, "" if math.isnan(seconds) else duration(seconds))
     Console().print(table)
     for group, reason in found.failed.items():
         print(f"{group}: {reason}")
     sizes = [f"{size / 2**30:.1f} GiB{on}" for size, on in zip(found.memory, ("", " of its GPU"), strict=True) if size]
-    print(f"To run: {len(left)} cells, {found.slots} at a time: about {duration(found.total(left))}", end="")
+    print(f"To run: {len(left)} trials, {found.slots} at a time: about {duration(found.total(left))}", end="")
     print(f", with {' and '.join(sizes)} a worker" if sizes else "", end=".\n")
-    print("By three steps of each configuration; diagnostics, checkpoints and the start of a run come on top.")
+    print("Estimated from three steps of each configuration, without diagnostics, checkpoints and the start of a run.")
 
 
 def print_results(records: Iterable[Record], failures: dict[str, str], planned: int) -> None:
-    """Print a row for each group of cells that differ only in their seeds.
-
-    Args:
-        records: The finished cells.
-        failures: Folder of a failed cell to the reason.
-        planned: How many cells the study has.
-    """
+    """Print a row for each group of trials that differ only in their seeds, and the failures."""
     groups: dict[str, list[Record]] = {}
     for record in records:
         groups.setdefault(record.group, []).append(record)
     metrics = {one.held["score"]["name"] for group in groups.values() for one in group if one.held["score"]}
     metric = metrics.pop() if len(metrics) == 1 else "score"
     finished = sum(map(len, groups.values()))
-    table = Table(title=f"{finished} of {planned} cells", title_justify="left")
-    table.add_column("cell", overflow="fold")
+    table = Table(title=f"{finished} of {planned} trials", title_justify="left")
+    table.add_column("trial", overflow="fold")
     for name in (metric, "n", "verdicts", "parameters", "seconds"):
         table.add_column(name, justify="left" if name == "verdicts" else "right")
     for name, group in groups.items():
@@ -205,7 +192,7 @@ def print_results(records: Iterable[Record], failures: dict[str, str], planned: 
         table.add_row(name, _spread(scores), str(len(scores)), said, size, f"{seconds:.0f}")
     Console().print(table)
     for folder, reason in failures.items():
-        print(f"{folder} failed: {reason} Its log.txt says more.")
+        print(f"{folder} failed: {reason} See its log.txt.")
 
 
 def _spread(scores: Sequence[float]) -> str:

@@ -26,6 +26,23 @@ of 0. Epochs are counted from 0 or from 1.
 """
 
 
+def parser() -> Parser:
+    """The options of ``robustnas diagnose``."""
+    parser = Parser(
+        prog="robustnas diagnose",
+        description="Say whether a search is healthy, at risk or collapsed: since when, by what\n"
+        "evidence, which genotype to take and what to try. The search may be running.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "run", metavar="RUN", type=path_option("RUN"), help="folder of a search, or the α history of another tool"
+    )
+    parser.add_argument("--space", help="search space, by name or import path (default: the one the run names)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    return parser
+
+
 def main(arguments: list[str]) -> int:
     """Judge a search.
 
@@ -35,20 +52,7 @@ def main(arguments: list[str]) -> int:
     Returns:
         The exit status: 0 healthy, 10 at risk, 20 collapsed.
     """
-    parser = Parser(
-        prog="robustnas diagnose",
-        description="Say whether a search is healthy, at risk or collapsed: since when, by what\n"
-        "evidence, which genotype to take and what to try. The search may be running.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument(
-        "run", metavar="RUN", type=path_option("RUN"), help="folder of a search, or the α history of another tool"
-    )
-    parser.add_argument("--space", help="search space, by name or import path (default: the one the run names)")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    options = parser.parse_args(arguments[1:])
+    options = parser().parse_args(arguments[1:])
     verdict = _judge(options.run, options.space)
     print(verdict.to_json() if options.json else verdict.text(), end="")
     return STATUS[verdict.state]

@@ -20,7 +20,7 @@ from robustnas.runtime.environment import (
     accelerators,
     environment,
     memory,
-    missing,
+    missing_packages,
     usable_cores,
     versions,
 )
@@ -28,6 +28,19 @@ from robustnas.runtime.environment import (
 WIDTH = 100
 GIB = 2**30
 LITTLE_DISK, LITTLE_SHARED = 2 * GIB, 64 * 2**20  # 64 MiB is what a container gets unless it asks for more
+
+
+def parser() -> Parser:
+    """The options of ``robustnas doctor``."""
+    parser = Parser(
+        prog="robustnas doctor",
+        description="Print versions, devices, memory and extras, say in words what is known to be trouble, and run a "
+        "self-test of seconds: a tiny search and its resume, the hypergradient, a genotype, two processes, and kernels "
+        "of torch that are known to be wrong or slow on some CPUs. The exit status is 1 if something failed.",
+    )
+    parser.add_argument("--no-test", action="store_true", help="look only, without the self-test")
+    parser.add_argument("--json", action="store_true", help="print one JSON object for programs")
+    return parser
 
 
 def main(arguments: list[str]) -> int:
@@ -39,16 +52,7 @@ def main(arguments: list[str]) -> int:
     Returns:
         0 if all is well, warnings or not; 1 if a package the library needs is missing or too old, or a check failed.
     """
-    parser = Parser(
-        prog="robustnas doctor",
-        allow_abbrev=False,
-        description="Print versions, devices, memory and extras, say in words what is known to be trouble, and run a "
-        "self-test of seconds: a tiny search and its resume, the hypergradient, a genotype, two processes, and kernels "
-        "of torch that are known to be wrong or slow on some CPUs. The exit status is 1 if something failed.",
-    )
-    parser.add_argument("--no-test", action="store_true", help="look only, without the self-test")
-    parser.add_argument("--json", action="store_true", help="print one JSON object for programs")
-    options = parser.parse_args(arguments[1:])
+    options = parser().parse_args(arguments[1:])
     found = examine()
     outcomes = iter(()) if options.no_test else run_checks()
     if not options.json:
@@ -92,7 +96,7 @@ def examine() -> dict[str, Any]:
         "memory": memory(),
         "disk": _disk(),
         "accelerators": devices,
-        "extras": {extra: missing(extra) for extra in EXTRAS},
+        "extras": {extra: missing_packages(extra) for extra in EXTRAS},
     }
     errors += [sentence for name in TESTED if (sentence := _too_old(name, facts["versions"][name]))]
     return {**facts, "warnings": list(_warnings(facts)), "errors": errors}

@@ -8,16 +8,9 @@ from robustnas.runs.record import read_genotype
 from robustnas.spaces import find_space
 
 
-def main(arguments: list[str]) -> None:
-    """Draw a genotype.
-
-    Args:
-        arguments: ``draw`` and its options.
-
-    Raises:
-        ValueError: If there is no such genotype, or the ending of a file is unknown.
-    """
-    parser = Parser(prog="robustnas draw", description="Draw the cells of a genotype.", allow_abbrev=False)
+def parser() -> Parser:
+    """The options of ``robustnas draw``."""
+    parser = Parser(prog="robustnas draw", description="Draw the cells of a genotype.")
     parser.add_argument(
         "genotype",
         help="a genotype as text (one line, JSON, `Genotype(normal=...)` of DARTS, a NAS-Bench-201 string), a file "
@@ -31,7 +24,19 @@ def main(arguments: list[str]) -> None:
         help="file ending in .svg, .png or .dot (default: genotype.svg)",
     )
     parser.add_argument("--space", help="search space, by name or import path (default: the one the genotype names)")
-    options = parser.parse_args(arguments[1:])
+    return parser
+
+
+def main(arguments: list[str]) -> None:
+    """Draw a genotype.
+
+    Args:
+        arguments: ``draw`` and its options.
+
+    Raises:
+        ValueError: If there is no such genotype, or the ending of a file is unknown.
+    """
+    options = parser().parse_args(arguments[1:])
     given = find_space(options.space) if options.space else None
     genotype = read_genotype(options.genotype, given)
     space = given or find_space(genotype.space)

@@ -8,10 +8,27 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from robustnas.analysis.metrics import TEST_LOSS
+from robustnas.analysis.registry import find
 from robustnas.cli.errors import Parser, path_option
 from robustnas.cli.evaluation import Result, data_of, recipe_of, section_of, train_and_test
 from robustnas.runs.record import read_genotype
-from robustnas.runtime.launch import going_on
+from robustnas.runtime.launch import resume_command
+
+
+def parser() -> Parser:
+    """The options of ``robustnas evaluate``."""
+    parser = Parser(
+        prog="robustnas evaluate",
+        description="Train the genotype that a run found from scratch on the run's data, and test it.",
+        epilog="Any option of `robustnas fit` may follow, such as --trainer.max_epochs 100.",
+    )
+    parser.add_argument("folder", metavar="RUN", type=path_option("RUN"), help="folder of the search")
+    parser.add_argument("-c", "--config", help="YAML of the evaluation (default: the recipe of the space's paper)")
+    parser.add_argument(
+        "--run-dir", type=path_option("--run-dir"), help="folder of the evaluation (default: RUN/evaluation)"
+    )
+    return parser
 
 
 def main(arguments: list[str]) -> None:
@@ -23,16 +40,7 @@ def main(arguments: list[str]) -> None:
     Raises:
         ValueError: If the run holds no genotype or no configuration, or an option is wrong.
     """
-    parser = Parser(
-        prog="robustnas evaluate",
-        description="Train the genotype that a run found from scratch on the run's data, and test it.",
-        allow_abbrev=False,
-        epilog="Any option of `robustnas fit` may follow, such as --trainer.max_epochs 100.",
-    )
-    parser.add_argument("folder", metavar="RUN", type=path_option("RUN"), help="folder of the search")
-    parser.add_argument("-c", "--config", help="YAML of the evaluation (default: the recipe of the space's paper)")
-    parser.add_argument("--run", type=path_option("--run"), help="folder of the evaluation (default: RUN/evaluation)")
-    options, rest = parser.parse_known_args(arguments[1:])
+    options, rest = parser().parse_known_args(arguments[1:])
     folder = Path(options.folder)
     if folder.is_file():
         raise ValueError(
@@ -44,8 +52,8 @@ def main(arguments: list[str]) -> None:
     config = options.config or recipe_of(space)
     architecture = "--model.init_args.architecture.init_args"
     words = ["-c", config, f"{architecture}.genotype", str(folder), f"{architecture}.space", space]
-    words += ["--data", json.dumps(data_of(folder)), "--run", options.run or str(folder / "evaluation")]
-    result = train_and_test("found", [*words, *rest], going_on(arguments, "--ckpt_path", "last"))
+    words += ["--data", json.dumps(data_of(folder)), "--run-dir", options.run_dir or str(folder / "evaluation")]
+    result = train_and_test("found", [*words, *rest], resume_command(arguments, "--ckpt_path", "last"))
     print_results([result])
     print(f"Run: {result.folder}")
 
@@ -58,7 +66,7 @@ def print_results(results: list[Result]) -> None:
     """
     table = Table(title="Test set", title_justify="left")
     table.add_column("network")
-    names = [name for name in results[0].metrics if name != "test/loss"]
+    names = [name for name in results[0].metrics if name != TEST_LOSS.name]
     for column in (*(name.removeprefix("test/") for name in names), "parameters", "seconds"):
         table.add_column(column, justify="right")
     for result in results:
@@ -68,4 +76,4 @@ def print_results(results: list[Result]) -> None:
 
 
 def _figure(name: str, value: float) -> str:
-    return f"{value:.2%}" if name in ("test/top1", "test/top5", "test/accuracy") else f"{value:.4f}"
+    return f"{value:.2%}" if find(name).unit == "%" else f"{value:.4f}"

@@ -12,42 +12,47 @@ from torch import Tensor
 from robustnas.cli.errors import Parser, path_option
 from robustnas.commands.load_checkpoint import open_search
 from robustnas.curvature import Hessian, extremes
-from robustnas.curvature.landscape import Landscape, landscape_figure, orthonormal, over_plane, random_directions
+from robustnas.curvature.landscape import Landscape, orthonormal, over_plane, random_directions
 from robustnas.data import Batch, Probe
 from robustnas.networks import Mixture
 from robustnas.networks.batchnorm_statistics import frozen_batchnorm_statistics
 from robustnas.networks.mixture import one_hots
 from robustnas.plotting.cells import render
+from robustnas.plotting.landscape import landscape_figure
 from robustnas.runs.record import write_bytes, write_json
 from robustnas.runtime.precision import full_precision
 from robustnas.training import SearchModule
 
 
-def main(arguments: list[str]) -> None:
-    """Measure and draw the landscape of a checkpoint.
-
-    Args:
-        arguments: ``landscape`` and its options.
-
-    Raises:
-        ValueError: If the checkpoint is none of a search, its run has no configuration, or an option is wrong.
-    """
+def parser() -> Parser:
+    """The options of ``robustnas landscape``."""
     parser = Parser(
         prog="robustnas landscape",
-        description="Draw the validation loss around the α of a checkpoint: over a plane, and on the way from the "
-        "mixture to the genotype. A bowl is good to round, a cliff is not.",
-        allow_abbrev=False,
+        description="Draw the validation loss around the α of a checkpoint: over a plane, and on the line from the "
+        "mixture to the genotype. A flat minimum survives discretisation; a sharp one does not.",
     )
     parser.add_argument(
-        "checkpoint", metavar="CKPT", type=path_option("CKPT"), help="checkpoint of a search, or the folder of its run"
+        "checkpoint", metavar="CKPT", type=path_option("CKPT"), help="checkpoint of a search, or folder of its run"
     )
-    parser.add_argument("--directions", choices=("random", "eigenvectors"), default="random", help="of the plane")
-    parser.add_argument("--radius", type=float, default=1.0, help="how far to go in α (default: 1)")
-    parser.add_argument("--steps", type=int, default=11, help="points on an axis, odd (default: 11)")
+    parser.add_argument(
+        "--directions",
+        choices=("random", "eigenvectors"),
+        default="random",
+        help="directions of the plane (default: random)",
+    )
+    parser.add_argument("--radius", type=float, default=1.0, help="largest distance from α (default: 1)")
+    parser.add_argument("--steps", type=int, default=11, help="points on an axis, an odd number (default: 11)")
     parser.add_argument("--batches", type=int, default=2, help="batches to average the loss over (default: 2)")
     parser.add_argument("--seed", type=int, default=0, help="seed of random directions (default: 0)")
-    parser.add_argument("-o", "--out", type=path_option("--out"), help="folder of the result (default: the run)")
-    options = parser.parse_args(arguments[1:])
+    parser.add_argument(
+        "-o", "--out", type=path_option("--out"), help="folder for the results (default: that of the run)"
+    )
+    return parser
+
+
+def main(arguments: list[str]) -> None:
+    """Measure and draw the landscape of a checkpoint."""
+    options = parser().parse_args(arguments[1:])
     if options.batches < 1:
         raise ValueError(f"Expected `--batches` to be at least 1, but got {options.batches}.")
     search, data, folder = open_search(options.checkpoint)
@@ -59,9 +64,11 @@ def main(arguments: list[str]) -> None:
     for form in ("png", "svg"):
         write_bytes(out / f"landscape.{form}", render(figure, form))
     console = Console()
-    console.print(f"Loss at α {landscape.centre:.4f}, at most {landscape.rise:+.4f} within {options.radius:g}")
-    console.print(f"Loss at the genotype {landscape.line[-1]:.4f} ({landscape.line[-1] - landscape.line[0]:+.4f})")
-    console.print(f"Drawn: {out / 'landscape.png'}", soft_wrap=True)
+    console.print(
+        f"Loss at α: {landscape.centre:.4f}; largest increase within {options.radius:g}: {landscape.rise:+.4f}"
+    )
+    console.print(f"Loss at the genotype: {landscape.line[-1]:.4f} ({landscape.line[-1] - landscape.line[0]:+.4f})")
+    console.print(f"Figure: {out / 'landscape.png'}", soft_wrap=True)
 
 
 def measure(
@@ -103,7 +110,7 @@ def _axes(search: SearchModule, batch: Batch, directions: str, centre: Tensor, s
     if directions == "random":
         return [axis.to(centre) for axis in random_directions(len(centre), seed)]
     weights = {name: weight.detach() for name, weight in search.supernet.named_parameters()}
-    loss = search.loss(batch, search.mixtures(search.context("arch")), weights)
+    loss, _ = search.loss(batch, search.mixtures(search.context("arch")), weights)
     pairs, _ = extremes(Hessian(loss, list(search.alphas.values())), largest=2)
     return orthonormal([vector.to(centre) for vector in pairs.vectors.T])
 

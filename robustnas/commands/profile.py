@@ -11,13 +11,37 @@ from robustnas.cli.errors import Parser, path_option
 from robustnas.cost import UNITS, CostTable, Measure, Profiler
 from robustnas.plotting.cell_layout import label_of
 from robustnas.runs.record import environment, write_json
-from robustnas.runtime.environment import THREADS
+from robustnas.runtime.environment import MAX_THREADS
 from robustnas.spaces import SearchSpace
 from robustnas.training import SearchModule
 
 SIZES = ("channels", "layers", "cells", "num_classes", "stem")
 # Images of a batch that no device holds; timed runs whose median no longer changes; more cores than machines have.
-LIMITS = {"batch": 2**16, "repeats": 10_000, "threads": THREADS}
+LIMITS = {"batch": 2**16, "repeats": 10_000, "threads": MAX_THREADS}
+
+
+def parser() -> Parser:
+    """The options of ``robustnas profile``."""
+    parser = Parser(
+        prog="robustnas profile",
+        description="Count parameters and multiply-adds, and measure latency, of every operation of a search, in the "
+        "network that its configuration describes and for images like those of its data.",
+        epilog="Any option of `robustnas fit` may follow, such as --model.channels 36.",
+    )
+    parser.add_argument("-c", "--config", required=True, help="YAML of the search")
+    parser.add_argument("--measure", nargs="+", default=list(UNITS), help=f"what to measure: {', '.join(UNITS)}")
+    parser.add_argument("--batch", type=int, default=64, help="images of a batch whose latency is measured")
+    parser.add_argument("--device", help="where latency is measured (default: cuda where there is one, else cpu)")
+    parser.add_argument("--threads", type=int, default=1, help="threads of a CPU (default: 1)")
+    parser.add_argument("--repeats", type=int, default=15, help="timed runs of an operation, whose median counts")
+    parser.add_argument(
+        "--out",
+        type=path_option("--out"),
+        default="costs.json",
+        metavar="FILE",
+        help="file of the table (default: costs.json)",
+    )
+    return parser
 
 
 def main(arguments: list[str]) -> None:
@@ -29,12 +53,12 @@ def main(arguments: list[str]) -> None:
     Raises:
         ValueError: If an option is wrong, or the configuration is not that of a search.
     """
-    options, rest = _parser().parse_known_args(arguments[1:])
+    options, rest = parser().parse_known_args(arguments[1:])
     for name, most in LIMITS.items():
         if not 1 <= (given := getattr(options, name)) <= most:
             raise ValueError(f"Expected `--{name}` to be from 1 to {most:,}, but got {given:,}.")
     device = _device(options.device)
-    described = lightning_cli.main(["fit", "-c", options.config, *rest], lightning_cli.Described)
+    described = lightning_cli.main(["fit", "-c", options.config, *rest], stop_after="instantiation")
     search = described.model
     if not isinstance(search, SearchModule):
         raise ValueError(f"Expected `model` to be a search, but got {type(search).__name__}.")
@@ -54,30 +78,6 @@ def main(arguments: list[str]) -> None:
     for measure in dict.fromkeys(options.measure):
         _print(table, search.space, measure)
     print(f"Table: {options.out}")
-
-
-def _parser() -> Parser:
-    parser = Parser(
-        prog="robustnas profile",
-        description="Count parameters and multiply-adds, and measure latency, of every operation of a search, in the "
-        "network that its configuration describes and for images like those of its data.",
-        allow_abbrev=False,
-        epilog="Any option of `robustnas fit` may follow, such as --model.channels 36.",
-    )
-    parser.add_argument("-c", "--config", required=True, help="YAML of the search")
-    parser.add_argument("--measure", nargs="+", default=list(UNITS), help=f"what to measure: {', '.join(UNITS)}")
-    parser.add_argument("--batch", type=int, default=64, help="images of a batch whose latency is measured")
-    parser.add_argument("--device", help="where latency is measured (default: cuda where there is one, else cpu)")
-    parser.add_argument("--threads", type=int, default=1, help="threads of a CPU (default: 1)")
-    parser.add_argument("--repeats", type=int, default=15, help="timed runs of an operation, whose median counts")
-    parser.add_argument(
-        "--out",
-        type=path_option("--out"),
-        default="costs.json",
-        metavar="FILE",
-        help="file of the table (default: costs.json)",
-    )
-    return parser
 
 
 def _device(name: str | None) -> str:

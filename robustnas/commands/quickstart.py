@@ -15,7 +15,22 @@ from robustnas.cli.evaluation import Result, data_of, train_and_test
 from robustnas.commands.evaluate import print_results
 from robustnas.networks.resnet import channels_for
 from robustnas.runs.record import read_genotype
-from robustnas.runtime.launch import going_on
+from robustnas.runs.run_lock import new_folder
+from robustnas.runtime.launch import resume_command
+
+
+def parser() -> Parser:
+    """The options of ``robustnas quickstart``."""
+    parser = Parser(
+        prog="robustnas quickstart",
+        description="Search with DARTS on scikit-learn's handwritten digits, then train the found network and a "
+        "ResNet of like size from scratch. Takes minutes on two cores.",
+    )
+    parser.add_argument(
+        "--run-dir", type=path_option("--run-dir"), help="folder of the results (default: a new one in runs/)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of everything (default: 0)")
+    return parser
 
 
 def main(arguments: list[str]) -> None:
@@ -27,21 +42,13 @@ def main(arguments: list[str]) -> None:
     Raises:
         ValueError: If an option is wrong.
     """
-    parser = Parser(
-        prog="robustnas quickstart",
-        allow_abbrev=False,
-        description="Search with DARTS on scikit-learn's handwritten digits, then train the found network and a "
-        "ResNet of like size from scratch. Takes minutes on two cores.",
-    )
-    parser.add_argument("--run", type=path_option("--run"), help="folder of the results (default: a new one in runs/)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of everything (default: 0)")
-    options = parser.parse_args(arguments[1:])
-    root = Path(options.run) if options.run else lightning_cli.new_folder("quickstart")
+    options = parser().parse_args(arguments[1:])
+    root = Path(options.run_dir) if options.run_dir else new_folder("quickstart")
     threads = torch.get_num_threads()
     # Images of 8 x 8 gain nothing from threads, which on busy cores wait for one another: 70 times longer.
     torch.set_num_threads(1)
     try:
-        again = going_on(["quickstart"], "--run", str(root), "--seed", str(options.seed))
+        again = resume_command(["quickstart"], "--run-dir", str(root), "--seed", str(options.seed))
         _compare(root, ["--seed_everything", str(options.seed), "--ckpt_path", "auto"], again)
     finally:
         torch.set_num_threads(threads)
@@ -50,7 +57,9 @@ def main(arguments: list[str]) -> None:
 def _compare(root: Path, seed: list[str], again: str) -> None:
     print("Searching for an architecture with DARTS ...")
     start = time.perf_counter()
-    lightning_cli.main(["fit", "-c", _config("quickstart_search"), "--run", str(root / "search"), *seed], again=again)
+    lightning_cli.main(
+        ["fit", "-c", _config("quickstart_search"), "--run-dir", str(root / "search"), *seed], again=again
+    )
     searched = time.perf_counter() - start
     genotype = read_genotype(str(root / "search"))
     print(f"\nFound in {searched:.0f} s: {genotype}\n")
@@ -59,12 +68,12 @@ def _compare(root: Path, seed: list[str], again: str) -> None:
     data = ["--data", json.dumps(data_of(root / "search")), *seed]
     chosen = ["--model.init_args.architecture.init_args.genotype", str(root / "search")]
     recipe = ["-c", _config("quickstart_evaluation")]
-    words = [*recipe, *chosen, *data, "--run", str(root / "evaluation")]
+    words = [*recipe, *chosen, *data, "--run-dir", str(root / "evaluation")]
     found = train_and_test("found by DARTS", words, again)
 
     print("\nTraining a ResNet of like size from scratch ...")
     plain = ["--model.init_args.architecture", json.dumps(_resnet_like(found))]
-    resnet = train_and_test("ResNet", [*recipe, *plain, *data, "--run", str(root / "resnet")], again)
+    resnet = train_and_test("ResNet", [*recipe, *plain, *data, "--run-dir", str(root / "resnet")], again)
 
     print()
     print_results([found, resnet])

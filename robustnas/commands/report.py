@@ -9,44 +9,44 @@ from robustnas.reports import report
 from robustnas.runs.record import write_text
 
 
-def main(arguments: list[str]) -> None:
-    """Write a report.
-
-    Args:
-        arguments: ``report`` and its options.
-
-    Raises:
-        ValueError: If a folder is no run, or the file is to be no HTML.
-    """
+def parser() -> Parser:
+    """The options of ``robustnas report``."""
     parser = Parser(
         prog="robustnas report",
-        description="Write one HTML file about searches, finished or running: verdict, curves, α, genotypes, spectrum, "
-        "gap, data and commands. Of a study, finished or not: leaderboards with intervals, tests, ranks, effects of "
-        "parts, cost and a checklist, with tables for a paper beside it. It needs no server and no network.",
-        allow_abbrev=False,
+        description="Write one HTML file about one or several searches, finished or running: verdict, curves, α, "
+        "genotypes, Hessian spectrum, discretisation gap, data and commands. For a study: leaderboards with intervals, "
+        "significance tests, ranks, effects of factors, cost and a checklist, and tables for a paper in other files. "
+        "The file needs no server and no network.",
     )
     parser.add_argument(
         "runs",
         metavar="RUN",
         nargs="+",
         type=path_option("RUN"),
-        help="folder of a search, several are compared; or of a study",
+        help="folder of a search or of a study; several searches are compared",
     )
     parser.add_argument(
         "-o",
         "--out",
         metavar="FILE",
         type=path_option("--out"),
-        help="file to write (default: report.html here, or in the folder of a study)",
+        help="file to write (default: report.html in this folder, or in that of a study)",
     )
-    parser.add_argument("--space", help="search space, by name or import path (default: the one that a run names)")
-    options = parser.parse_args(arguments[1:])
+    parser.add_argument("--space", help="search space, by name or import path (default: the one that the run names)")
+    return parser
+
+
+def main(arguments: list[str]) -> None:
+    """Write a report."""
+    options = parser().parse_args(arguments[1:])
     studies = [folder for folder in options.runs if (Path(folder) / "study.json").is_file()]
     if studies and len(studies) < len(options.runs):
         other = next(folder for folder in options.runs if folder not in studies)
-        raise ValueError(f"Expected RUN to be searches, or else studies, but got the study {studies[0]} and {other}.")
+        raise ValueError(
+            f"Expected RUN to name searches only, or studies only, but got the study {studies[0]} and {other}."
+        )
     if len(studies) > 1 and options.out is not None:
-        raise ValueError(f"Expected --out to be left out with {len(studies)} studies, but got {options.out!r}.")
+        raise ValueError(f"Expected no --out with {len(studies)} studies, but got {options.out!r}.")
     out = Path(options.out or "report.html")
     if out.suffix not in (".html", ".htm") or out.is_dir():
         raise ValueError(f"Expected --out to be a file ending in .html, but got {options.out!r}.")

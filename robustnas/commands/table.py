@@ -26,30 +26,13 @@ whole, which takes as much of it as their own code does; the folder takes next t
 """
 
 
-def main(arguments: list[str]) -> None:
-    """Make a table, or look into one.
-
-    Args:
-        arguments: ``table`` and its options.
-
-    Raises:
-        ValueError: If a file cannot be read, or does not hold what is asked for.
-    """
-    options = _parser().parse_args(arguments[1:])
-    if options.action == "convert":
-        _convert(Path(options.file), Path(options.out), options.arch)
-    else:
-        table = Table.read(options.file, architecture=options.arch)
-        _show(table, None if options.genotype is None else read_genotype(options.genotype, table.space))
-
-
-def _parser() -> Parser:
+def parser() -> Parser:
+    """The options of ``robustnas table``."""
     parser = Parser(
         prog="robustnas table",
         description="What architectures reach when they are trained by themselves, in a table.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     actions = parser.add_subparsers(dest="action", required=True, metavar="convert|show")
     made = actions.add_parser("convert", help="make a table from a benchmark, or from another table")
@@ -67,6 +50,23 @@ def _parser() -> Parser:
     for action in (made, shown):
         action.add_argument("--arch", default="arch", metavar="COLUMN", help="column of architectures (default: arch)")
     return parser
+
+
+def main(arguments: list[str]) -> None:
+    """Make a table, or look into one.
+
+    Args:
+        arguments: ``table`` and its options.
+
+    Raises:
+        ValueError: If a file cannot be read, or does not hold what is asked for.
+    """
+    options = parser().parse_args(arguments[1:])
+    if options.action == "convert":
+        _convert(Path(options.file), Path(options.out), options.arch)
+    else:
+        table = Table.read(options.file, architecture=options.arch)
+        _show(table, None if options.genotype is None else read_genotype(options.genotype, table.space))
 
 
 def _convert(path: Path, out: Path, architecture: str) -> None:

@@ -20,6 +20,26 @@ from robustnas.verification.finding import Outcome
 SHOWN = {"passed": ("passed", "green"), "failed": ("FAILED", "bold red"), "not applicable": ("n/a", "dim")}
 
 
+def parser() -> Parser:
+    """The options of ``robustnas verify``."""
+    parser = Parser(
+        prog="robustnas verify",
+        description="Check a search with its own parts, space, data and device: who moves what, the gradient of α "
+        "against automatic differentiation and differences, bundles against single edges, roles of the data, resume, "
+        "diagnostics, and two processes. Networks are made small and data few where a minute asks for it; the table "
+        "says where. Nothing is left behind. The exit status is 1 if a check failed.",
+        epilog="-c CONFIG and any option of `robustnas fit` follow, such as --model.gradient Unrolled.",
+    )
+    listing = ", ".join(CHECKS)
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="NAME", help=f"one check; several times: {listing}"
+    )
+    parser.add_argument(
+        "--json", type=path_option("--json"), metavar="FILE", help="also write what was found, for programs"
+    )
+    return parser
+
+
 def main(arguments: list[str]) -> int:
     """Check a search and print the table.
 
@@ -32,7 +52,7 @@ def main(arguments: list[str]) -> int:
     Raises:
         ValueError: If an option is wrong, or the configuration is not that of a search.
     """
-    options, rest = _parser().parse_known_args(arguments[1:])
+    options, rest = parser().parse_known_args(arguments[1:])
     unknown = [name for name in options.only if name not in CHECKS]
     if unknown:
         raise ValueError(f"Expected `--only` to be one of {', '.join(CHECKS)}, but got {unknown[0]!r}.")
@@ -59,25 +79,6 @@ def main(arguments: list[str]) -> int:
             options.json, {"passed": not failed, "seconds": round(seconds, 2), "checks": checks, **environment()}
         )
     return 1 if failed else 0
-
-
-def _parser() -> Parser:
-    parser = Parser(
-        prog="robustnas verify",
-        description="Check a search with its own parts, space, data and device: who moves what, the gradient of α "
-        "against automatic differentiation and differences, bundles against single edges, roles of the data, resume, "
-        "diagnostics, and two processes. Networks are made small and data few where a minute asks for it; the table "
-        "says where. Nothing is left behind. The exit status is 1 if a check failed.",
-        epilog="-c CONFIG and any option of `robustnas fit` follow, such as --model.gradient Unrolled.",
-    )
-    listing = ", ".join(CHECKS)
-    parser.add_argument(
-        "--only", action="append", default=[], metavar="NAME", help=f"one check; several times: {listing}"
-    )
-    parser.add_argument(
-        "--json", type=path_option("--json"), metavar="FILE", help="also write what was found, for programs"
-    )
-    return parser
 
 
 def _told(outcomes: Iterator[Outcome], names: Sequence[str], console: Console) -> Iterator[Outcome]:

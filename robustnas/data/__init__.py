@@ -1,4 +1,4 @@
-"""Data modules: images in memory, four disjoint roles, batches that can be resumed exactly."""
+"""Lightning data modules: images in memory, four disjoint roles, and an order of batches that resumes exactly."""
 
 from robustnas.data.augmentation import Augmentation
 from robustnas.data.batch import Batch
@@ -10,7 +10,7 @@ from robustnas.data.loader import TensorLoader
 from robustnas.data.module import ImageData
 from robustnas.data.parquet import ParquetImages
 from robustnas.data.probe import Probe
-from robustnas.data.splits import Role
+from robustnas.data.roles import Role
 
 __all__ = [
     "Augmentation",

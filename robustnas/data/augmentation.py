@@ -1,4 +1,4 @@
-"""Random crop, flip and cutout of whole batches, on whatever device the batch is."""
+"""Random crop, flip and cutout of whole batches, on the device of the batch."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from robustnas.data.batch import Batch
 
 @dataclass(frozen=True)
 class Augmentation:
-    r"""Crop, flip and cut out, drawn anew for every sample.
+    r"""Random crop, flip and cutout, drawn for every sample.
 
     With :math:`p` pixels of padding, pixel :math:`(i, j)` of an image becomes pixel
 
     .. math:: (i + d_y - p,\; j' + d_x - p), \quad d_x, d_y \sim U\{0, \dots, 2p\}, \quad j' \in \{j,\, w - 1 - j\},
 
-    black where that lies outside. After normalisation a square whose centre is a uniformly drawn pixel, clipped at the
-    border, is set to zero. The numbers are drawn on the CPU from the batch's seed, all of them whatever is switched
-    on: the same on every device, and the crops stay when cutout is added.
+    black outside the image. After normalisation a square around a uniformly drawn pixel, clipped at the border, is set
+    to zero. All numbers are drawn on the CPU from the seed of the batch, whatever is switched on: they are the same on
+    every device, and adding cutout does not change the crops.
 
     Args:
-        crop: Pixels of padding :math:`p` on each side before the crop back to size; 0 does not crop.
+        crop: Pixels of padding :math:`p` on each side before the crop to the original size; 0 does not crop.
         flip: Whether half of the images are mirrored left to right.
-        cutout: Side of the square, 0 for none. For an even side the centre is the pixel right of and below the middle.
+        cutout: Side of the square, 0 for none. An even square extends one pixel further to the top and left.
 
     Raises:
         ValueError: If ``crop`` or ``cutout`` is negative.
@@ -48,8 +48,8 @@ class Augmentation:
 
         Args:
             images: ``uint8``, ``[batch, channels, height, width]``.
-            seed: Number from which to draw.
-            mean: Mean of each channel as a share of 255, ``[channels]``, on the images' device.
+            seed: Seed of the draw.
+            mean: Mean of each channel divided by 255, ``[channels]``, on the device of the images.
             std: Standard deviation of each channel, likewise.
 
         Returns:
@@ -86,38 +86,20 @@ class Augmentation:
 
 
 def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    r"""Bring ``uint8`` images to zero mean and unit deviation, :math:`(x / 255 - \mu) / \sigma`.
-
-    Args:
-        images: ``uint8``, ``[batch, channels, height, width]``.
-        mean: Mean of each channel as a share of 255, ``[channels]``, on the images' device.
-        std: Standard deviation of each channel, likewise.
-
-    Returns:
-        Images of the type of ``mean`` and of the same shape.
-    """
+    r"""Normalise ``uint8`` images to zero mean and unit deviation, :math:`(x / 255 - \mu) / \sigma`."""
     scale = (1 / (255 * std)).view(-1, 1, 1)
     shift = (-mean / std).view(-1, 1, 1)
     return images.to(mean.dtype).mul_(scale).add_(shift)
 
 
 def _square(centre: Tensor, side: int, length: int) -> Tensor:
-    """Which of ``length`` places lie inside the square, ``[batch, length]``."""
+    """Which of ``length`` positions lie inside the square, ``[batch, length]``."""
     place = torch.arange(length, device=centre.device) - (centre - side // 2)[:, None]
     return (place >= 0) & (place < side)
 
 
 class Preparation:
-    """From ``uint8`` batches to what a network takes.
-
-    Args:
-        mean: Mean of each channel as a share of full brightness.
-        std: Standard deviation of each channel, likewise.
-        augmentation: What augmented batches go through; ``None`` only normalises them.
-
-    Raises:
-        ValueError: If ``mean`` and ``std`` differ in length, or a deviation is not above zero.
-    """
+    """Turns ``uint8`` batches into network inputs: normalises by ``mean`` and ``std`` / 255, augments on demand."""
 
     def __init__(self, mean: Sequence[float], std: Sequence[float], augmentation: Augmentation | None) -> None:
         if len(mean) != len(std) or not all(value > 0 for value in std):
@@ -131,15 +113,7 @@ class Preparation:
         self._statistics: dict[tuple[torch.device, torch.dtype], tuple[Tensor, Tensor]] = {}
 
     def __call__(self, batch: Batch, augment: bool = False) -> Batch:
-        """Normalise a batch, on the device where its images are.
-
-        Args:
-            batch: As a loader yields it.
-            augment: Whether to augment, too.
-
-        Returns:
-            The batch with images of torch's default floating-point type.
-        """
+        """Normalise a batch on its device, and augment it if ``augment`` is set."""
         key = batch.images.device, torch.get_default_dtype()
         if key not in self._statistics:
             mean, std = (torch.tensor(values, device=key[0], dtype=key[1]) for values in (self.mean, self.std))

@@ -1,4 +1,4 @@
-"""What a loader yields, and the numbers from which a batch's randomness is drawn."""
+"""Batches, and the seeds of their random numbers."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from torch import Tensor
 
 
 class Batch(NamedTuple):
-    """Some samples of one stream.
+    """Samples of one stream.
 
     Attributes:
-        images: ``[batch, channels, height, width]``: ``uint8`` as the loader yields them, floating point once
+        images: ``[batch, channels, height, width]``: ``uint8`` from the loader, floating point once
             :class:`~robustnas.data.module.ImageData` has normalised (and, in training, augmented) them.
         targets: ``[batch]`` class indices (``int64``) for classification; ``[batch, labels]`` for multilabel;
             ``[batch]`` or ``[batch, values]`` for regression, both floating point.
-        seed: ``int64`` scalar from which this batch's augmentation draws, a function of the data seed, the stream, the
-            epoch, the batch's place in it and the process. It stays on the CPU, so that reading it costs no wait.
+        seed: ``int64`` seed of the augmentation, from the data seed, the stream, the epoch, the position of the batch
+            and the process. It stays on the CPU, so that reading it does not wait for the device.
     """
 
     images: Tensor
@@ -26,15 +26,6 @@ class Batch(NamedTuple):
 
 
 def derived_seed(*parts: int | str) -> int:
-    """A seed that depends on all ``parts`` and on nothing else.
-
-    Nearby numbers (epoch 1, batch 2 and epoch 2, batch 1) give unrelated seeds, the same ones on every machine.
-
-    Args:
-        *parts: Numbers and names, for instance the user's seed, a stream's name, the epoch.
-
-    Returns:
-        A non-negative integer below ``2 ** 63``, so that it fits an ``int64`` tensor.
-    """
+    """A seed below ``2 ** 63`` from numbers and names: similar parts give unrelated seeds, equal on all machines."""
     text = "/".join(map(str, parts))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1

@@ -1,4 +1,4 @@
-"""Decoded images kept beside their source, so that they are decoded once."""
+"""Cache of decoded images beside their source."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from robustnas.data.images import Images, Task
-from robustnas.runtime.atomic_files import clean, writing
+from robustnas.runtime.atomic_files import open_atomically, remove_unfinished
 
 FOLDER = ".robustnas"  # name of the default cache folder
 SCHEMA = 2
@@ -23,31 +23,14 @@ DAY = 86400.0  # seconds after which an unfinished file is one that a kill left
 
 
 def fingerprint(files: list[tuple[str, Path]], options: dict[str, Any]) -> str:
-    """A number for what is to be decoded and how.
-
-    Args:
-        files: Name and path of each source file, in order.
-        options: Everything else the result depends on, as plain values.
-
-    Returns:
-        A hash that changes with any file's name, size or time of modification, with their order and with the options.
-    """
+    """Hash of the names, sizes, modification times and order of source files, and of all options of decoding."""
     stats = [(name, path.stat()) for name, path in files]
     listing = [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]
     return _hash({"schema": SCHEMA, "files": listing, "options": options})
 
 
 def cache_name(folder: Path, source: Path, *variant: object) -> str:
-    """What to call the images of a source, so that the name stays when source and cache are moved together.
-
-    Args:
-        folder: Where cache files lie.
-        source: File or folder of the images.
-        *variant: What else tells apart images that should be kept side by side.
-
-    Returns:
-        The name.
-    """
+    """Cache name of the images of a source, which stays valid if source and cache are moved together."""
     place = str(source)
     with contextlib.suppress(ValueError):  # no relative path leads to another drive
         place = os.path.relpath(source, folder)
@@ -55,17 +38,16 @@ def cache_name(folder: Path, source: Path, *variant: object) -> str:
 
 
 def cached_images(folder: Path, name: str, mark: str, build: Callable[[], Images]) -> Images:
-    """Images from the cache, or built and put there.
+    """Read images from the cache, or build them and write them there.
 
-    A cache file that is missing, damaged or made from something else is built again. It is written under another name
-    and moved into place, so that a run that is killed, or several at once, never leave half a file. A folder that
-    cannot be written costs a warning, not the run.
+    A cache file that is missing, damaged or has another fingerprint ``mark`` is replaced. Writes are atomic, so a
+    killed run or concurrent runs never leave half a file. If the folder is not writable, a warning is issued.
 
     Args:
-        folder: Where cache files lie; made if it is missing.
-        name: What is cached. A new version replaces the old one of the same name.
-        mark: Its fingerprint, see :func:`fingerprint`.
-        build: Makes the images.
+        folder: Folder of the cache; created if it is missing.
+        name: Result of :func:`cache_name`.
+        mark: Result of :func:`fingerprint`.
+        build: Decodes the images.
 
     Returns:
         The images.
@@ -78,8 +60,8 @@ def cached_images(folder: Path, name: str, mark: str, build: Callable[[], Images
             _write(path, mark, images)
         except OSError as error:
             warnings.warn(
-                f"Decoded images are not kept for the next run, since {str(path)!r} could not be written: {error}. "
-                "Set `cache_dir` to a folder that can be.",
+                f"Decoded images are not cached, since {str(path)!r} could not be written: {error}. "
+                "Set `cache_dir` to a writable folder.",
                 stacklevel=2,
             )
     return images
@@ -102,8 +84,8 @@ def _read(path: Path, mark: str) -> Images | None:
 
 
 def _write(path: Path, mark: str, images: Images) -> None:
-    clean(path.parent, age=DAY)  # another run may be writing there
-    with writing(path) as file:
+    remove_unfinished(path.parent, age=DAY)  # another run may be writing there
+    with open_atomically(path) as file:
         np.savez(
             file,
             mark=np.array(mark),

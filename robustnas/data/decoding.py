@@ -1,4 +1,4 @@
-"""Encoded images (PNG, JPEG, ...) to one ``uint8`` tensor."""
+"""Decoding images (PNG, JPEG, ...) to one ``uint8`` tensor."""
 
 from __future__ import annotations
 
@@ -21,25 +21,14 @@ from robustnas.data.targets import Targets
 from robustnas.data.wording import listed
 
 Channels = Literal[1, 3]
-MANY = 2000  # images from which a progress bar is shown
+PROGRESS_FROM = 2000  # images from which a progress bar is shown
 CHUNK = 512
-SIDE = 4096  # pixels of the side of an image; published searches and evaluations train on 32 to 600
+MAX_SIDE = 4096  # pixels of the side of an image; published searches and evaluations train on 32 to 600
 
 
 @dataclass(frozen=True)
 class Decoding:
-    """How images are decoded.
-
-    Args:
-        channels: 1 for grey images, 3 for colour; others are converted.
-        image_size: Side of the square images to make: the shorter side is scaled to it and the centre kept. ``None``
-            takes images as they are; they must then all have one size.
-        background: Grey level, 0 to 255, on which transparent pixels are composited.
-        skip_unreadable: Whether images that cannot be decoded are left out instead of refused.
-
-    Raises:
-        ValueError: If a value is impossible.
-    """
+    """How images are decoded; the fields are arguments of :class:`~robustnas.data.folder.ImageFolder`."""
 
     channels: Channels = 3
     image_size: int | None = None
@@ -51,24 +40,18 @@ class Decoding:
             raise ValueError(f"Expected `channels` to be 1 (grey) or 3 (colour), but got {self.channels}.")
         if self.image_size is not None and self.image_size < 1:
             raise ValueError(f"Expected `image_size` to be at least 1 or None, but got {self.image_size}.")
-        if self.image_size is not None and self.image_size > SIDE:
-            raise ValueError(f"Expected `image_size` to be at most {SIDE}, but got {self.image_size}.")
+        if self.image_size is not None and self.image_size > MAX_SIDE:
+            raise ValueError(f"Expected `image_size` to be at most {MAX_SIDE}, but got {self.image_size}.")
         if not 0 <= self.background <= 255:
             raise ValueError(f"Expected `background` to be a grey level from 0 to 255, but got {self.background}.")
 
 
 class Encoded(NamedTuple):
-    """An image that is still encoded.
-
-    Attributes:
-        name: What messages call it.
-        content: Its bytes, or the file that holds them; ``None`` where there are none.
-        instead: What there is in place of an image, where ``content`` is ``None``.
-    """
+    """An encoded image: its name in messages, its bytes or file, or ``None`` and what was found instead."""
 
     name: str
     content: bytes | Path | None
-    instead: str = ""
+    found: str = ""
 
 
 class _Picture(NamedTuple):
@@ -83,19 +66,18 @@ def decode(images: Sequence[Encoded], targets: Targets, task: Task, how: Decodin
     """Decode images with Pillow, several at a time.
 
     Args:
-        images: What to decode.
-        targets: What is to be predicted from each.
-        task: What the targets are.
-        how: How images are decoded.
+        images: The encoded images.
+        targets: Target of each.
+        task: Task of the targets.
+        how: Options of decoding.
 
     Returns:
-        The images that can be decoded, with their targets. Their ``reading`` lists the others by name and reason as
-        ``unreadable``, and counts the images that were ``composited`` on the background, and those of several frames
-        of which only the first was read as ``first_frame``.
+        The decoded images with their targets. Their ``reading`` lists ``unreadable`` images with the reasons, and
+        counts those ``composited`` on the background and those with several frames, of which the ``first_frame`` was
+        read.
 
     Raises:
-        ValueError: If there are no images, they differ in size, or some cannot be decoded: all of these are counted,
-            and the first named.
+        ValueError: If there are no images, their sizes differ, or some cannot be decoded.
     """
     if not images:
         raise ValueError("Expected at least one image to decode, but got none.")
@@ -103,7 +85,7 @@ def decode(images: Sequence[Encoded], targets: Targets, task: Task, how: Decodin
     unreadable: list[str] = []
     kept: list[int] = []
     changed = {"composited": 0, "first_frame": 0}
-    for i, picture in enumerate(_shown(_pictures(images, how), len(images))):
+    for i, picture in enumerate(_with_progress(_pictures(images, how), len(images))):
         if isinstance(picture, str):
             unreadable.append(f"{images[i].name} ({picture})")
             continue
@@ -113,7 +95,7 @@ def decode(images: Sequence[Encoded], targets: Targets, task: Task, how: Decodin
         elif array.shape != pixels.shape[1:]:
             first, other = ("x".join(map(str, shape[-2:])) for shape in (pixels.shape, array.shape))
             raise ValueError(
-                f"Expected images of one height and width, but got {first} for {images[kept[0]].name} and {other} for "
+                f"Expected all images to have one size, but got {first} for {images[kept[0]].name} and {other} for "
                 f"{images[i].name}; set `image_size` to bring them to one size."
             )
         pixels[len(kept)] = array
@@ -137,16 +119,9 @@ def _refusal(unreadable: list[str], count: int, some: bool) -> str:
     )
 
 
-def _shown(pictures: Iterator[_Picture | str], count: int) -> Iterator[_Picture | str]:
-    return iter(
-        track(
-            pictures,
-            description=f"Decoding {count} images",
-            total=count,
-            disable=count < MANY,
-            console=Console(stderr=True),
-        )
-    )
+def _with_progress(pictures: Iterator[_Picture | str], count: int) -> Iterator[_Picture | str]:
+    console = Console(stderr=True)
+    yield from track(pictures, f"Decoding {count} images", count, disable=count < PROGRESS_FROM, console=console)
 
 
 def _pictures(images: Sequence[Encoded], how: Decoding) -> Iterator[_Picture | str]:
@@ -156,10 +131,10 @@ def _pictures(images: Sequence[Encoded], how: Decoding) -> Iterator[_Picture | s
 
 
 def _picture(encoded: Encoded, how: Decoding) -> _Picture | str:
-    """The image, or the reason why there is none."""
+    """Decode an image, or return the reason why it cannot be."""
     content = encoded.content
     if content is None:
-        return encoded.instead
+        return encoded.found
     try:
         with Image.open(BytesIO(content) if isinstance(content, bytes) else content) as opened:
             image = _eight_bit(ImageOps.exif_transpose(opened), opened.format)
@@ -180,7 +155,7 @@ def _reason(content: bytes | Path, error: Exception) -> str:
     if content == b"" or (isinstance(content, Path) and content.is_file() and not content.stat().st_size):
         return "an empty file"
     if isinstance(error, UnidentifiedImageError):
-        return "no image in a format that is read"
+        return "not an image in a supported format"
     if isinstance(error, OSError) and error.strerror is not None:
         return error.strerror.lower()
     return " ".join(str(error).split()) or type(error).__name__

@@ -1,4 +1,4 @@
-"""Handwritten digits that come with scikit-learn: real, small, and there without a download."""
+"""Handwritten digits of scikit-learn: small real images that need no download."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from robustnas.data.module import ImageData
 
 
 class Digits(ImageData):
-    """1,797 grey images of 8 x 8 pixels, ten classes of about 180 each.
+    """1,797 grey images of 8 x 8 pixels in ten classes of about 180 each.
 
     The grey levels 0 to 16 are scaled to 0 to 255. There is no test part: ``test_fraction`` of the images becomes one.
 
     Args:
-        augmentation: What happens to training images. The default moves by at most one pixel, which on 8 x 8 is an
-            eighth of the width, and never mirrors: digits are not symmetric.
+        augmentation: Augmentation of training images. The default shifts by at most one pixel, an eighth of the width,
+            and does not flip, since digits are not symmetric.
         **shared: Arguments of :class:`~robustnas.data.module.ImageData`.
 
     Reference:

@@ -1,4 +1,4 @@
-"""Images that are there more than once, found by their pixels."""
+"""Detection of images with equal pixels."""
 
 from __future__ import annotations
 
@@ -15,13 +15,7 @@ PROBED = 64  # values of an image that are compared first; only where they agree
 
 
 class Duplicates(NamedTuple):
-    """How many images have the same pixels as others.
-
-    Attributes:
-        copies: Images beyond the first of each kind.
-        across_roles: Distinct images that lie in more than one role.
-        with_test: Those of them that lie in the role test.
-    """
+    """Images beyond the first of each kind, distinct images in more than one role, and those of them in test."""
 
     copies: int
     across_roles: int
@@ -29,14 +23,7 @@ class Duplicates(NamedTuple):
 
 
 def count_duplicates(parts: Sequence[tuple[Tensor, Sequence[str | None]]]) -> Duplicates:
-    """Count images with the same pixels.
-
-    Args:
-        parts: The images of each part of a data set, ``[samples, channels, height, width]``, and the role of each.
-
-    Returns:
-        The counts. Images without a role count as copies only.
-    """
+    """Count images with equal pixels, from those of each part and their roles; without a role only as copies."""
     groups: dict[bytes, list[Place]] = defaultdict(list)
     for part, (pixels, _) in enumerate(parts):
         flat = pixels.flatten(1)
@@ -55,7 +42,7 @@ def count_duplicates(parts: Sequence[tuple[Tensor, Sequence[str | None]]]) -> Du
 def _same(
     parts: Sequence[tuple[Tensor, Sequence[str | None]]], candidates: Iterable[list[Place]]
 ) -> Iterator[list[Place]]:
-    """Groups of at least two images that agree in all pixels, out of groups that agree in some."""
+    """Groups of at least two images that agree in all pixels, from groups that agree in some."""
     for group in candidates:
         if len(group) < 2:
             continue

@@ -1,4 +1,4 @@
-"""Image files in folders: one folder for each class, or one table of targets."""
+"""Image files in folders, one folder for each class or one table of targets."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from robustnas.runtime.paths import expand
 
 
 class ImageFolder(ImageData):
-    """Images below ``root``, decoded once and kept in a cache.
+    """Images below ``root``, decoded once and cached.
 
-    Without ``labels`` each folder in ``root`` is a class and holds its images, at any depth. When ``root/train`` holds
-    the class folders, these are the training part; those in ``root/val`` and ``root/test``, where there are such, are
-    the validation part, which then is the role selection, and the test part. With ``labels`` the images may lie
-    anywhere below ``root`` and a table names them.
+    Without ``labels`` each folder in ``root`` is a class and holds its images, at any depth. If ``root/train`` holds
+    the class folders, they are the training part; those in ``root/val`` are the validation part, which becomes the role
+    selection, and those in ``root/test`` the test part. With ``labels`` a table names the images, which may lie
+    anywhere below ``root``.
 
     Args:
-        root: The folder.
-        image_size: Side of the square images to make: the shorter side is scaled to it and the centre kept. ``None``
-            takes images as they are; they must then all have one size.
+        root: Folder of the images.
+        image_size: Side of the square images: the shorter side is scaled to it and the centre cropped. ``None`` keeps
+            the images as they are; they must then all have one size.
         channels: 1 for grey images, 3 for colour; others are converted.
-        task: What the targets are. Multilabel and regression need ``labels``.
-        labels: CSV file with a header ``file,target[,target2...]``: a path below ``root`` and its targets.
-        cache_dir: Where decoded images are kept; by default ``root/.robustnas``.
+        task: Task of the targets. Multilabel and regression need ``labels``.
+        labels: CSV file with a header ``file,target[,target2...]``: paths below ``root`` and their targets.
+        cache_dir: Folder of decoded images; by default ``root/.robustnas``.
         background: Grey level, 0 to 255, on which transparent pixels are composited.
-        skip_unreadable: Whether images that cannot be decoded are left out instead of refused.
+        skip_unreadable: Whether images that cannot be decoded are skipped instead of refused.
         **shared: Arguments of :class:`~robustnas.data.module.ImageData`.
 
     Raises:
-        ValueError: If an option is impossible. Folders and files are looked at when the data are first needed.
+        ValueError: If an option is impossible. Files are read when the data are first needed.
     """
 
     def __init__(
@@ -70,14 +70,7 @@ class ImageFolder(ImageData):
         return f"{type(self).__name__}({self.root})"
 
     def load(self) -> tuple[Images, Images | None]:
-        """The images, decoded or from the cache.
-
-        Returns:
-            The training part, with the validation part where there is one; and the test part, where there is one.
-
-        Raises:
-            ValueError: If a folder or file is missing, empty, or cannot be read.
-        """
+        """The training part, joined with the validation part if there is one, and the test part if there is one."""
         if not self.root.is_dir():
             raise ValueError(f"Expected `root` to be a folder, but got {str(self.root)!r}.")
         if self.labels is not None:
@@ -91,6 +84,11 @@ class ImageFolder(ImageData):
     def _part(self, folder: Path, classes: tuple[str, ...] | None, listing: Listing | None = None) -> Images:
         listing = listing or Listing()
         found = listing.classes(folder)
+        if unknown := [repr(name) for name in found if classes is not None and name not in classes]:
+            raise ValueError(
+                f"Expected the folders in {str(folder)!r} to be classes of the training part, "
+                f"{listed(classes or ())}, but got {listed(unknown)} too."
+            )
         files = [path for paths in found.values() for path in paths]
         names = [name for name, paths in found.items() for _ in paths]
         return self._images(files, {"folder": names}, folder, classes or tuple(found), listing.reading())
@@ -98,6 +96,7 @@ class ImageFolder(ImageData):
     def _table(self, path: Path) -> Images:
         header, rows = _read_table(path)
         files = [self._below_root(row[0]) for row in rows]
+        _check_targets_agree(files, rows, path)
         if Path(header[0]).suffix and self._below_root(header[0]).is_file():
             raise ValueError(
                 f"Expected the first row of {str(path)!r} to be a header 'file,target[,target2...]', but it names the "
@@ -117,8 +116,11 @@ class ImageFolder(ImageData):
         return self._images(files, columns, path, None, reading)
 
     def _below_root(self, name: str) -> Path:
-        """A file that a table names, as a path that begins with ``root``; one that lies elsewhere is refused."""
+        """A file of a table as a path that begins with ``root``; one outside is refused."""
         file = self.root / name
+        if name != name.strip() and not file.is_file():  # spaces beside the comma
+            name = name.strip()
+            file = self.root / name
         if "\\" in name and not file.is_file():  # written on Windows
             file = self.root / name.replace("\\", "/")
         for place in (os.path.abspath, os.path.realpath):  # links below root may lead out of it
@@ -160,4 +162,15 @@ def _read_table(path: Path) -> tuple[list[str], list[list[str]]]:
             f"Expected {str(path)!r} to have a header 'file,target[,target2...]' and at least one row, "
             f"but got {table.names} and {len(table.rows)} rows."
         )
-    return table.names, [row.cells for row in table.rows]
+    return table.names, [[row.cells[0], *map(str.strip, row.cells[1:])] for row in table.rows]
+
+
+def _check_targets_agree(files: list[Path], rows: list[list[str]], path: Path) -> None:
+    """Refuse a table that gives one file two targets."""
+    given: dict[Path, list[str]] = {}
+    for file, (name, *targets) in zip(files, rows, strict=True):
+        if (other := given.setdefault(file, targets)) != targets:
+            raise ValueError(
+                f"Expected {str(path)!r} to give each file one target, but got {', '.join(other)} and "
+                f"{', '.join(targets)} for {name!r}."
+            )

@@ -1,4 +1,4 @@
-"""Data sets of the Hugging Face hub, by name."""
+"""Data sets of the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ TEST = "test"
 class HubImages(ImageTable):
     """An image data set of the Hugging Face hub, through ``datasets`` (``pip install "robustnas[hf]"``).
 
-    The download is kept by ``datasets`` itself; without a network it is read from there. No code of a data set is run.
+    ``datasets`` caches the download, which is then read without a network. No code of a data set is executed.
 
     Args:
         name: Name on the hub, for instance ``uoft-cs/cifar10``.
-        subset: Which configuration of the data set, where it has several.
-        revision: Branch, tag or commit; a commit fixes the data for good.
+        subset: Configuration of the data set, if it has several.
+        revision: Branch, tag or commit; a commit fixes the data.
         train_split: Split with the training part.
-        test_split: Split with the test part. A data set without a split ``test`` has ``test_fraction`` carved out of
-            the training part, as it is with ``None``; any other name must exist.
+        test_split: Split with the test part. If the data set has no split ``test``, or with ``None``, ``test_fraction``
+            of the training part becomes the test part; any other name must exist.
         image_column: Column of the images.
-        val_split: Split with a validation part, which then is the role selection.
+        val_split: Split with a validation part, which becomes the role selection.
         **shared: Arguments of :class:`~robustnas.data.table.ImageTable` and
             :class:`~robustnas.data.module.ImageData`; without ``cache_dir`` images are decoded in every run.
 
     Raises:
-        ValueError: If an option is impossible. The hub is asked when the data are first needed.
+        ValueError: If an option is impossible. The hub is queried when the data are first needed.
     """
 
     def __init__(
@@ -64,15 +64,7 @@ class HubImages(ImageTable):
         return f"{type(self).__name__}({', '.join(filter(None, (self.hub_name, self.subset, self.revision)))})"
 
     def load(self) -> tuple[Images, Images | None]:
-        """The images, downloaded if ``datasets`` does not have them yet.
-
-        Returns:
-            The training part, with the validation part where ``val_split`` names one; and the test part, where the
-            data set has one.
-
-        Raises:
-            ValueError: If ``datasets`` is not installed, the data set cannot be had, or a split or column is missing.
-        """
+        """The training part, joined with that of ``val_split`` if it is given, and the test part if there is one."""
         library = _datasets()
         try:
             parts = library.load_dataset(self.hub_name, self.subset, revision=self.revision)

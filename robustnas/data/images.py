@@ -1,4 +1,4 @@
-"""Images and targets held in memory, checked once."""
+"""Images and targets in memory, checked once."""
 
 from __future__ import annotations
 
@@ -15,20 +15,19 @@ Task = Literal["classification", "multilabel", "regression"]
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """Images and what is to be predicted from them.
+    """Images and their targets.
 
     Args:
-        pixels: ``uint8``, ``[samples, channels, height, width]``.
-        targets: ``int64`` class indices ``[samples]`` for classification; floating point for the others, ``[samples,
-            labels]`` with values in [0, 1] for multilabel, ``[samples]`` or ``[samples, values]`` for regression.
-        task: What the targets are.
-        classes: Names of the classes, of the labels or of the predicted values, one for each network output.
-        reading: What was left out or changed when they were read, in plain JSON values, for the manifest.
-        validation: How many of the last images are the validation part of a data set that has one of its own.
+        pixels: ``uint8``, ``[samples, channels, height, width]``. targets: ``int64`` class indices ``[samples]`` for
+            classification; floating point otherwise, ``[samples, labels]`` with values in [0, 1] for multilabel,
+            ``[samples]`` or ``[samples, values]`` for regression. task: Task of the targets. classes: Names of the
+            classes, labels or predicted values, one for each network output. reading: What was skipped or changed while
+            reading, as plain JSON values for the manifest. validation: How many of the last images are the data set's
+            own validation part.
 
     Raises:
-        ValueError: If there are no images, if there are fewer than two classes, if shapes or types disagree, or if a
-            target is out of range or not finite.
+        ValueError: If there are no images or fewer than two classes, if shapes or types disagree, or if a target is out
+            of range or not finite.
     """
 
     pixels: Tensor
@@ -62,14 +61,7 @@ class Images:
         return channels, height, width
 
     def select(self, indices: Tensor) -> Images:
-        """Some of the images, copied.
-
-        Args:
-            indices: Which, ``int64``; at least one.
-
-        Returns:
-            The images at ``indices``, in that order.
-        """
+        """Copy the images at ``indices`` (``int64``, at least one), in that order."""
         return Images(self.pixels[indices], self.targets[indices], self.task, self.classes)
 
     def class_counts(self) -> dict[str, int]:
@@ -86,16 +78,7 @@ class Images:
 
 
 def count_classes(targets: Tensor, task: Task, classes: tuple[str, ...]) -> dict[str, int]:
-    """Samples of each class, or positive samples of each label.
-
-    Args:
-        targets: The targets.
-        task: What they are.
-        classes: Names of the classes or labels.
-
-    Returns:
-        Numbers by name; empty for regression.
-    """
+    """Samples of each class, or positive samples of each label, by name; empty for regression."""
     if task == "regression":
         return {}
     counts = targets.bincount(minlength=len(classes)) if task == "classification" else (targets > 0.5).sum(0)
@@ -103,16 +86,17 @@ def count_classes(targets: Tensor, task: Task, classes: tuple[str, ...]) -> dict
 
 
 def pixel_statistics(pixels: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each channel, as shares of the full brightness 255.
+    """Mean and standard deviation of each channel over some samples, divided by 255.
 
-    They come from exact counts of the 256 levels, so that no order of summation shows in them.
+    They are computed from exact counts of the 256 levels, so they do not depend on the order of summation. A constant
+    channel gets a deviation of 1, so that it normalises to 0.
 
     Args:
         pixels: ``uint8``, ``[samples, channels, height, width]``.
         indices: Samples to use.
 
     Returns:
-        Two ``float64`` tensors ``[channels]``. A channel that never changes gets a deviation of 1: it normalises to 0.
+        Two ``float64`` tensors ``[channels]``.
     """
     channels = pixels.shape[1]
     counts = torch.zeros(channels, 256, dtype=torch.float64)

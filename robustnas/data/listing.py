@@ -1,4 +1,4 @@
-"""Which files of a folder are images, and which part of a data set a folder is."""
+"""Image files of a folder, and the parts of a data set in its folders."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ class Listing:
         other_endings: Files that are no images, by the ending of their name.
         outside_classes: Image files beside the folders of the classes or parts.
         broken_links: Names of images that lead to no file.
+        linked_folders: Links to folders below the folder of a class, which are not followed.
         folders: Folders without an image, beside those of the parts.
     """
 
@@ -31,24 +32,18 @@ class Listing:
     other_endings: Counter[str] = field(default_factory=Counter)
     outside_classes: int = 0
     broken_links: int = 0
+    linked_folders: list[str] = field(default_factory=list)
     folders: list[str] = field(default_factory=list)
 
     def images(self, folder: Path, root: Path) -> list[Path]:
-        """The image files below a folder, at any depth, in the order of their paths.
-
-        Args:
-            folder: The folder.
-            root: The same folder, or one above it. Below it, a name that begins with a dot hides a file, and all that
-                lies in a folder of that name.
-
-        Returns:
-            The files that are not hidden; the others are counted.
-        """
+        """Image files below ``folder``, sorted by path; those hidden by a name below ``root`` are only counted."""
         found = []
         for path in sorted(folder.rglob("*")):
-            if path.is_dir():
-                continue
             hidden = any(name.startswith(".") for name in path.relative_to(root).parts)
+            if path.is_dir():
+                if path.is_symlink() and not hidden:
+                    self.linked_folders.append(path.relative_to(root).as_posix())
+                continue
             ending = path.suffix.lower()
             if ending in SUFFIXES and hidden:
                 self.hidden += 1
@@ -61,17 +56,7 @@ class Listing:
         return found
 
     def classes(self, folder: Path) -> dict[str, list[Path]]:
-        """The folders of the classes in a folder, and their image files.
-
-        Args:
-            folder: The folder.
-
-        Returns:
-            Files by class, in the order of the names.
-
-        Raises:
-            ValueError: If there is no class, or one has no image.
-        """
+        """Image files by class, from the folders in ``folder``; a class without an image is refused."""
         found = {path.name: self.images(path, folder) for path in subfolders(folder)}
         empty = [name for name, files in found.items() if not files]
         if not found or empty:
@@ -81,15 +66,16 @@ class Listing:
         return found
 
     def parts(self, root: Path) -> dict[Part, Path]:
-        """The folders in which a data set keeps its parts.
+        """Folders of the parts of a data set, empty if the folders in ``root`` are classes.
 
-        They are that where one is called as a training part usually is, and holds folders itself.
+        They are parts if one is named like a training part and holds folders itself; then no other folder may hold
+        images.
 
         Args:
             root: Folder of the data set.
 
         Returns:
-            Folder by part; empty where the folders in ``root`` are classes.
+            Folder of each part.
 
         Raises:
             ValueError: If a folder with images is none of the parts, or two folders are the same part.
@@ -123,7 +109,7 @@ class Listing:
         return found
 
     def _count_beside(self, folder: Path) -> None:
-        """Count the images in a folder that lie in no class or part, and those that are hidden there."""
+        """Count the images in ``folder`` that lie in no class or part, and the hidden ones."""
         for path in folder.iterdir():
             if path.is_dir():
                 if path.name.startswith("."):
@@ -133,7 +119,7 @@ class Listing:
                 self.outside_classes += not path.name.startswith(".")
 
     def reading(self) -> dict[str, Any]:
-        """What was left out, in plain JSON values."""
+        """What was skipped, as plain JSON values."""
         endings = dict(self.other_endings.most_common(SHOWN))
         if others := self.other_endings.total() - sum(endings.values()):
             endings["others"] = others
@@ -142,20 +128,14 @@ class Listing:
             "other_endings": endings,
             "outside_classes": self.outside_classes,
             "broken_links": self.broken_links,
+            "linked_folders": self.linked_folders,
             "folders_without_images": self.folders,
         }
         return {name: value for name, value in all_of_it.items() if value}
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """The folders in a folder that are not hidden, in the order of their names.
-
-    Args:
-        folder: The folder.
-
-    Returns:
-        Its folders; none where it is no folder.
-    """
+    """Folders in ``folder`` that are not hidden, sorted by name; none if it is not a folder."""
     if not folder.is_dir():
         return []
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))

@@ -1,4 +1,4 @@
-"""Batches of images held in memory, in an order that survives interruption."""
+"""Batches of images in memory, in an order that resumes exactly."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from robustnas.data.images import Images
 
 
 class TensorLoader:
-    """Yields batches of some samples; where it stands is a few numbers that a checkpoint holds.
+    """Yields batches of some samples; its position is a few numbers in a checkpoint.
 
-    The order of a pass is a function of ``seed``, ``stream``, the epoch and the number of passes already made in that
-    epoch (a short stream beside a longer one is cycled, and must not repeat its order). Nothing is drawn from the
-    global random state. Process ``rank`` takes every ``world_size``-th sample of the common order, so that all
-    processes together see each batch of a single process with ``batch_size * world_size`` samples.
+    The order of a pass depends on ``seed``, ``stream``, the epoch and the number of passes in that epoch (a short
+    stream beside a longer one is cycled, in another order each time). The global random state is not used. Process
+    ``rank`` takes every ``world_size``-th sample of the common order, so that all processes together see each batch of
+    a single process with ``batch_size * world_size`` samples.
 
     Lightning finds :meth:`set_epoch` through ``sampler`` and saves and restores :meth:`state_dict`.
 
@@ -26,15 +26,15 @@ class TensorLoader:
         indices: Samples to yield, ``int64``.
         batch_size: Samples in a batch of one process.
         shuffle: Whether each pass has its own random order; otherwise that of ``indices``.
-        drop_last: Whether an incomplete last batch is left out, as training does. Otherwise every sample is seen
-            exactly once over all processes: nothing is repeated to make them even.
-        seed: Seed of the order and of the batches' own seeds.
-        stream: Name that separates this loader's random numbers from those of others with the same seed.
-        rank: Which process this is.
+        drop_last: Whether an incomplete last batch is dropped, as in training. Otherwise every sample is seen exactly
+            once over all processes, without padding.
+        seed: Seed of the order and of the batches.
+        stream: Name that separates the random numbers of this loader from those of others with the same seed.
+        rank: Rank of this process.
         world_size: Number of processes.
 
     Raises:
-        ValueError: If ``batch_size`` is below one, there are no samples, or, with ``drop_last``, too few for one batch.
+        ValueError: If ``batch_size`` is below one, there are no samples, or, with ``drop_last``, too few for a batch.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class TensorLoader:
         if drop_last and len(indices) < batch_size * world_size:
             processes = f" on each of {world_size} processes" if world_size > 1 else ""
             raise ValueError(
-                f"Expected `batch_size` to leave at least one full batch of the {len(indices)} samples of "
+                f"Expected `batch_size` to give at least one full batch of the {len(indices)} samples of "
                 f"{stream!r}, but got {batch_size}{processes}."
             )
         self.images = images
@@ -77,31 +77,20 @@ class TensorLoader:
 
     @property
     def sampler(self) -> TensorLoader:
-        """The loader itself, where Lightning looks for :meth:`set_epoch`."""
+        """The loader itself: Lightning looks for :meth:`set_epoch` here."""
         return self
 
     def set_epoch(self, epoch: int) -> None:
-        """Go to the start of another epoch; telling the current epoch again changes nothing.
-
-        Args:
-            epoch: Number of the epoch.
-        """
+        """Go to the start of another epoch; the current epoch changes nothing."""
         if epoch != self._epoch:
             self._epoch, self._cycle, self._batch, self._start = epoch, 0, 0, 0
 
     def state_dict(self) -> dict[str, int]:
-        """Where the loader stands, and what that number of batches depends on."""
+        """The position, and the sizes that it depends on."""
         return {"epoch": self._epoch, "cycle": self._cycle, "batch": self._batch, **self._geometry()}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Go to where another loader stood; the next iteration continues there.
-
-        Args:
-            state: Result of :meth:`state_dict`.
-
-        Raises:
-            ValueError: If that loader stood inside a pass over batches that this one does not have.
-        """
+        """Continue from a saved position; inside a pass this needs the same batches."""
         geometry = self._geometry()
         batch = state["batch"]
         if any(state[key] != value for key, value in geometry.items()):

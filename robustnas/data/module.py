@@ -1,4 +1,4 @@
-"""The Lightning data module that all data sets share: roles, streams, batches, manifest."""
+"""The Lightning data module of all data sets: roles, streams, batches, manifest."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ from robustnas.data.augmentation import Augmentation, Preparation
 from robustnas.data.batch import Batch
 from robustnas.data.images import Images, Task
 from robustnas.data.loader import TensorLoader
-from robustnas.data.remarks import say
-from robustnas.data.roles import SplitImages, check_roles
-from robustnas.data.splits import Role
+from robustnas.data.remarks import log_remarks
+from robustnas.data.roles import Role, SplitImages, check_roles
 
 STREAMS: Mapping[str, tuple[Role, ...]] = {"train": ("weights", "arch")}
 
@@ -25,22 +24,22 @@ STREAMS: Mapping[str, tuple[Role, ...]] = {"train": ("weights", "arch")}
 class ImageData(LightningDataModule, abc.ABC):
     r"""Images in memory, split into four disjoint roles.
 
-    A subclass says in :meth:`load` where the images come from; all else is here. The model says what it trains on with
-    an attribute ``training_streams``, a mapping from a stream's name to the roles it draws from: a search
-    ``{"weights": ("weights",), "arch": ("arch",)}``, an evaluation ``{"train": ("weights", "arch")}``, which is also
-    the default. One stream gives :class:`~robustnas.data.batch.Batch`\ es, several a mapping from name to batch, the
-    shorter streams being cycled. Validation uses the role ``selection``, testing the role ``test``.
+    A subclass implements :meth:`load`. The model declares what it trains on in an attribute ``training_streams``, a
+    mapping from the name of a stream to its roles: a search ``{"weights": ("weights",), "arch": ("arch",)}``, an
+    evaluation ``{"train": ("weights", "arch")}``, which is the default. One stream gives
+    :class:`~robustnas.data.batch.Batch`\ es, several give a mapping from name to batch, in which shorter streams are
+    cycled. Validation uses the role ``selection``, testing the role ``test``.
 
-    Images travel to the device as ``uint8`` and are normalised, and in training augmented, there.
+    Images are transferred as ``uint8`` and are normalised, and in training augmented, on the device.
 
     Args:
         batch_size: Samples of one stream in a training batch, on each process.
-        fractions: Shares of the roles weights, arch and selection in all that is not test. With no share for selection
-            there is no validation.
-        test_fraction: Share of the images that becomes the role test, where the data set has no test part of its own.
-        augmentation: What happens to training images; ``None`` only normalises.
-        augment_arch: Whether streams of the role arch alone are augmented too, as the original DARTS does.
-        mean: Mean of each channel as a share of full brightness; by default that of the weights and arch roles.
+        fractions: Shares of the roles weights, arch and selection in the samples that are not test. Without a share for
+            selection there is no validation.
+        test_fraction: Share of the images that becomes the role test, if the data set has no test part.
+        augmentation: Augmentation of training images; ``None`` only normalises.
+        augment_arch: Whether streams of the role arch alone are augmented too, as in the original DARTS.
+        mean: Mean of each channel divided by 255; by default that of the roles weights and arch.
         std: Standard deviation of each channel, likewise.
         seed: Seed of the order of samples and of the augmentation.
         split_seed: Seed of the roles.
@@ -87,27 +86,23 @@ class ImageData(LightningDataModule, abc.ABC):
 
     @abc.abstractmethod
     def load(self) -> tuple[Images, Images | None]:
-        """Read the data set; called once, when something about the data is first asked for.
-
-        Returns:
-            The training part, from which the roles are drawn, and the test part where the data set has one.
-        """
+        """Read the data set, once: the training part, from which roles are drawn, and the test part if there is one."""
 
     @property
     def source(self) -> str:
-        """Where the data come from, for the manifest."""
+        """Origin of the data, for the manifest."""
         return type(self).__name__
 
     @property
     def split(self) -> SplitImages:
-        """The data and their roles, loaded at the first use."""
+        """The data and their roles, loaded at first use."""
         if self._split is None:
             self._split = SplitImages(*self.load(), self.fractions, self.test_fraction, self.split_seed)
         return self._split
 
     @property
     def task(self) -> Task:
-        """What the targets are."""
+        """Task of the targets."""
         return self.split.train.task
 
     @property
@@ -126,14 +121,7 @@ class ImageData(LightningDataModule, abc.ABC):
         return self.split.train.shape
 
     def role(self, name: Role) -> Images:
-        """The samples of one role, copied.
-
-        Args:
-            name: The role; it must not be empty.
-
-        Returns:
-            Its images and targets, in the order of the data set.
-        """
+        """Copy the samples of one role, in the order of the data set."""
         return self.split.select(name)
 
     def loader(self, *roles: Role, training: bool = False, stream: str = "", whole: bool = False) -> TensorLoader:
@@ -141,9 +129,9 @@ class ImageData(LightningDataModule, abc.ABC):
 
         Args:
             *roles: The roles; test only by itself, and not for training.
-            training: Whether batches are full and in random order; otherwise every sample comes once, in order.
-            stream: Name from which, with the seed, the random numbers of the batches follow; by default the roles.
-            whole: Whether this process sees all samples, not only its share.
+            training: Whether batches are full and in random order; otherwise every sample is seen once, in order.
+            stream: Name that with the seed determines the random numbers of the batches; by default the roles.
+            whole: Whether this process sees all samples instead of its share.
 
         Returns:
             The loader.
@@ -169,7 +157,7 @@ class ImageData(LightningDataModule, abc.ABC):
 
     @property
     def prepare(self) -> Preparation:
-        """What makes a loader's batches ready for a network: ``prepare(batch, augment=False)``."""
+        """Makes batches of a loader ready for a network: ``prepare(batch, augment=False)``."""
         if self._prepare is None:
             mean, std = self.mean, self.std
             if mean is None or std is None:
@@ -183,25 +171,18 @@ class ImageData(LightningDataModule, abc.ABC):
         return self._prepare
 
     def describe(self) -> dict[str, Any]:
-        """What a manifest should say about the data, in plain JSON values."""
+        """Description of the data for the manifest, as plain JSON values."""
         if self._described is None:  # it takes hashes of all images
             normalisation = {"mean": list(self.prepare.mean), "std": list(self.prepare.std)}
             self._described = {"source": self.source, "seed": self.seed, **self.split.describe(), **normalisation}
         return dict(self._described)
 
     def prepare_data(self) -> None:
-        """Load on one process of each machine, so that the others find what is cached."""
+        """Load on one process of each machine, so that the others read the cache."""
         _ = self.split
 
     def setup(self, stage: str) -> None:
-        """Load, split and check the data before anything is trained, and say once what a user should know of them.
-
-        Args:
-            stage: ``fit``, ``validate``, ``test`` or ``predict``; all are the same here.
-
-        Raises:
-            ValueError: If the data cannot be loaded, split or augmented as asked.
-        """
+        """Load, split and check the data before training, and log remarks on them once."""
         _ = self.prepare
         processes = self.trainer.world_size if self.trainer else 1
         for role in ("selection", "test") if stage == "test" else ("selection",):
@@ -216,11 +197,11 @@ class ImageData(LightningDataModule, abc.ABC):
                 f"but got {self.augmentation.crop}."
             )
         if self.trainer is not None and not self._said:
-            say(self.split)
+            log_remarks(self.split)
         self._said = True
 
     def train_dataloader(self) -> TensorLoader | CombinedLoader:
-        """One loader for each stream of the model; several are combined, the shorter ones cycled."""
+        """One loader for each stream of the model; several are combined, with shorter ones cycled."""
         streams = self._streams()
         loaders = {name: self.loader(*roles, training=True, stream=name) for name, roles in streams.items()}
         if len(loaders) == 1:
@@ -228,7 +209,7 @@ class ImageData(LightningDataModule, abc.ABC):
         return CombinedLoader(loaders, "max_size_cycle")
 
     def val_dataloader(self) -> TensorLoader | list[TensorLoader]:
-        """The role selection, or no loader where it is empty."""
+        """The role selection, or no loader if it is empty."""
         return self.loader("selection") if len(self.split.indices["selection"]) else []
 
     def test_dataloader(self) -> TensorLoader:
@@ -236,16 +217,7 @@ class ImageData(LightningDataModule, abc.ABC):
         return self.loader("test")
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Move images and targets; the seed stays where it can be read without waiting for the device.
-
-        Args:
-            batch: A :class:`~robustnas.data.batch.Batch`, or a mapping of them.
-            device: Where to.
-            dataloader_idx: Which loader the batch comes from.
-
-        Returns:
-            The same on the device.
-        """
+        """Move images and targets; the seed stays on the CPU, where reading it does not wait for the device."""
         if isinstance(batch, Mapping):
             return {name: self.transfer_batch_to_device(part, device, dataloader_idx) for name, part in batch.items()}
         if isinstance(batch, Batch):
@@ -254,15 +226,7 @@ class ImageData(LightningDataModule, abc.ABC):
         return super().transfer_batch_to_device(batch, device, dataloader_idx)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Normalise, and augment what is trained on.
-
-        Args:
-            batch: A :class:`~robustnas.data.batch.Batch` of ``uint8`` images, or a mapping of them.
-            dataloader_idx: Which loader the batch comes from.
-
-        Returns:
-            The same with floating-point images, in the trainer's precision.
-        """
+        """Normalise batches, and augment them in training; images get the precision of the trainer."""
         streams = self._streams() if self.trainer and self.trainer.training else {}
         if isinstance(batch, Mapping):
             return {name: self._prepared(part, streams.get(name, ())) for name, part in batch.items()}
@@ -273,14 +237,7 @@ class ImageData(LightningDataModule, abc.ABC):
         return {"roles": self.split.hashes()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Check, before training is resumed, that the roles are those of the checkpoint.
-
-        Args:
-            state_dict: Result of :meth:`state_dict`.
-
-        Raises:
-            ValueError: If training resumes and a role has other samples.
-        """
+        """Check that training resumes with the roles of the checkpoint."""
         if self.trainer is None or self.trainer.state.fn != TrainerFn.FITTING:
             return
         check_roles(state_dict["roles"], self.split.hashes())

@@ -1,4 +1,4 @@
-"""Images inside parquet files, in the layout of the Hugging Face hub."""
+"""Images in parquet files, in the layout of the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -21,20 +21,17 @@ from robustnas.runtime.paths import expand
 class ParquetImages(ImageTable):
     """Images in parquet files: a column of structs with the encoded ``bytes`` or a ``path``, and columns of targets.
 
-    Names of classes are taken from the Hugging Face metadata where the file has them. The decoded images are kept in a
-    cache.
+    Class names are read from the Hugging Face metadata if the file has them. Decoded images are cached.
 
     Args:
-        train: A parquet file, a folder whose ``*.parquet`` files are read in the order of their names, or a pattern of
-            files such as ``data/train-*.parquet``.
-        test: The same for the test part; ``None`` carves ``test_fraction`` out of ``train``.
-        image_column: Column of the images.
-        val: The same for a validation part, which then is the role selection.
-        **shared: Arguments of :class:`~robustnas.data.table.ImageTable` and
+        train: A parquet file, a folder whose ``*.parquet`` files are read in the order of their names, or a pattern
+            such as ``data/train-*.parquet``. test: The same for the test part; with ``None``, ``test_fraction`` of
+            ``train`` becomes the test part. image_column: Column of the images. val: The same for a validation part,
+            which becomes the role selection. **shared: Arguments of :class:`~robustnas.data.table.ImageTable` and
             :class:`~robustnas.data.module.ImageData`; ``cache_dir`` is by default ``.robustnas`` beside the files.
 
     Raises:
-        ValueError: If an option is impossible. Files are looked at when the data are first needed.
+        ValueError: If an option is impossible. Files are read when the data are first needed.
     """
 
     def __init__(
@@ -56,14 +53,7 @@ class ParquetImages(ImageTable):
         return f"{type(self).__name__}({self.train_path})"
 
     def load(self) -> tuple[Images, Images | None]:
-        """The images, decoded or from the cache.
-
-        Returns:
-            The training part, with the validation part where ``val`` names one; and the test part, where ``test`` does.
-
-        Raises:
-            ValueError: If a file or column is missing, or cannot be read.
-        """
+        """The training part, joined with that of ``val`` if it is given, and the test part if ``test`` is given."""
         train, names = self._part("train", self.train_path, None, None)
         others = {
             name: None if path is None else self._part(name, path, names, train.classes)[0]
@@ -74,7 +64,7 @@ class ParquetImages(ImageTable):
     def _part(
         self, argument: str, path: Path, names: tuple[str, ...] | None, classes: tuple[str, ...] | None
     ) -> tuple[Images, tuple[str, ...] | None]:
-        """The images of a part, and what its class indices stand for where that is known."""
+        """The images of a part, and the names of its class indices if they are known."""
         files = _files(argument, path)
         described = _class_names(files, self.target_columns)
         names = described.names or names
@@ -114,7 +104,7 @@ class ParquetImages(ImageTable):
 
 
 class _Described(NamedTuple):
-    """Names of classes in the metadata of files, and names that cannot be used."""
+    """Class names in the metadata of files, and metadata that were ignored."""
 
     names: tuple[str, ...] | None = None
     ignored: str = ""
@@ -136,7 +126,7 @@ def _files(argument: str, path: Path) -> list[Path]:
         one, other = list(parts.values())[:2]
         raise ValueError(
             f"Expected `{argument}` to name the files of one part, but got {one!r} beside {other!r} in {str(path)!r}; "
-            f"a pattern such as {str(path / 'train-*.parquet')!r} takes those of one."
+            f"a pattern such as {str(path / 'train-*.parquet')!r} selects one part."
         )
     return files
 
@@ -181,7 +171,7 @@ def _take_rows(table: Any, rows: dict[str, list[Any]], limit: int | None) -> Non
 
 
 def _class_names(files: list[Path], targets: list[str]) -> _Described:
-    """Names of the classes in the Hugging Face metadata of the first file that has them."""
+    """Class names in the Hugging Face metadata; files with different names are refused."""
     if len(targets) != 1:
         return _Described()
     found: dict[Path, _Described] = {}

@@ -1,4 +1,4 @@
-"""Parts that a data set comes in: training, validation and test, by the usual names of their folders and files."""
+"""Training, validation and test part of a data set, by the usual names of their folders and files."""
 
 from __future__ import annotations
 
@@ -22,30 +22,12 @@ SPELLINGS: dict[str, Part] = {
 
 
 def part_of(name: str) -> Part | None:
-    """The part that a name stands for.
-
-    Args:
-        name: Name of a folder or split, in any case, singular or plural.
-
-    Returns:
-        The part, or ``None`` where it is no usual name of one.
-    """
+    """The part with this usual name, in any case, singular or plural; ``None`` for other names."""
     return SPELLINGS.get(name.lower()) or SPELLINGS.get(name.lower().removesuffix("s"))
 
 
 def with_validation(train: Images, val: Images | None) -> Images:
-    """A training part together with the validation part of its data set, which then is the role selection.
-
-    Args:
-        train: The training part.
-        val: The validation part, where there is one.
-
-    Returns:
-        The images of both.
-
-    Raises:
-        ValueError: If the parts do not fit together.
-    """
+    """Append the validation part, if there is one, to the training part; it becomes the role selection."""
     if val is None:
         return train
     check_alike(train, val, "validation")
@@ -55,16 +37,7 @@ def with_validation(train: Images, val: Images | None) -> Images:
 
 
 def check_alike(train: Images, other: Images, part: Literal["validation", "test"]) -> None:
-    """Refuse a part that does not fit the training part.
-
-    Args:
-        train: The training part.
-        other: The other part.
-        part: What it is called.
-
-    Raises:
-        ValueError: If it has another task, other classes or images of another shape.
-    """
+    """Refuse a part with another task, other classes or another image shape than the training part."""
     for name in ("task", "classes", "shape"):
         ours, theirs = getattr(train, name), getattr(other, name)
         if ours != theirs:

@@ -1,4 +1,4 @@
-"""The samples that a search is measured on, outside of training."""
+"""Samples for measurements of a search, outside of training."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import torch
 
 from robustnas.data.batch import Batch
 from robustnas.data.module import ImageData
-from robustnas.data.splits import Role
+from robustnas.data.roles import Role
 
 
 class Probe:
-    """Batches of a role, always the same ones: in the order of the data set and without augmentation.
+    """Fixed batches of a role, in the order of the data set and without augmentation.
 
-    They are those of the whole role on however many processes, since only one of them measures.
+    They cover the whole role on any number of processes, since one process measures.
 
     Args:
         data: The data of the run.
-        device: Where batches go.
+        device: Device of the batches.
         dtype: Type of the images.
     """
 
@@ -28,29 +28,29 @@ class Probe:
         self._kept: dict[tuple[Role, int], list[Batch]] = {}
 
     def batches(self, role: Role, count: int) -> list[Batch]:
-        """The first batches of a role, kept for the next time.
+        """The first batches of a role, cached.
 
         Args:
-            role: Whose samples; never ``test``, which no measure of a search may see.
-            count: How many; fewer where the role has no more.
+            role: The role; never ``test``, which no measurement of a search may see.
+            count: Number of batches; fewer if the role has no more.
 
         Returns:
             At least one batch.
 
         Raises:
-            ValueError: If the role is ``test``, or empty.
+            ValueError: If the role is ``test`` or empty.
         """
         if (role, count) not in self._kept:
             self._kept[role, count] = list(islice(self.all(role), count))
         return self._kept[role, count]
 
     def drawn(self, role: Role, count: int, size: int, seed: int) -> list[Batch]:
-        """Samples of a role drawn at random, the same ones for one seed, in chunks.
+        """Random samples of a role, the same for one seed, in chunks.
 
         Args:
             role: As in :meth:`batches`.
-            count: How many samples; all where the role has fewer.
-            size: Samples in a chunk. What is over is spread over the chunks.
+            count: Number of samples; all if the role has fewer.
+            size: Samples in a chunk. A remainder is spread over the chunks.
             seed: Seed of the draw.
 
         Returns:
@@ -70,13 +70,13 @@ class Probe:
         ]
 
     def all(self, role: Role) -> Iterator[Batch]:
-        """Every batch of a role.
+        """Every batch of a role, on the device and ready for the network.
 
         Args:
             role: As in :meth:`batches`.
 
         Yields:
-            Batches on the device, ready for the network.
+            Batches.
 
         Raises:
             ValueError: As in :meth:`batches`.
@@ -93,5 +93,5 @@ class Probe:
 
     @property
     def measured(self) -> Role:
-        """The role that the supernet's quality is measured on: selection, or arch where there is no such sample."""
+        """The role on which the supernet is measured: selection, or arch if selection is empty."""
         return "selection" if len(self.data.split.indices["selection"]) else "arch"

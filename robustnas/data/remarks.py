@@ -1,4 +1,4 @@
-"""What a user should know of a data set before training: what was left out, what is rare, what is there twice."""
+"""Remarks on a data set before training: skipped files, rare classes, duplicates."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from robustnas.data.wording import listed
 
 _LOG = logging.getLogger(__name__)
 
-FEW = 10  # samples of a class in weights and arch together, below which it is said
+MIN_SAMPLES = 10  # of a class in weights and arch together; fewer are remarked on
 LEFT_OUT = {  # what `Images.reading` counts, in words
     "unreadable": "left out {} that cannot be read ({})",
     "hidden": "left out {} that are hidden or lie in hidden folders",
@@ -28,29 +28,18 @@ LEFT_OUT = {  # what `Images.reading` counts, in words
 
 
 @rank_zero_only
-def say(split: SplitImages) -> None:
-    """Log what a user should know of a data set, on one process.
-
-    Args:
-        split: The data and their roles.
-    """
+def log_remarks(split: SplitImages) -> None:
+    """Log the remarks on a data set, on one process."""
     for sentence in remarks(split):
         _LOG.warning(sentence)
 
 
 def remarks(split: SplitImages) -> list[str]:
-    """What is said once of a data set.
-
-    Args:
-        split: The data and their roles.
-
-    Returns:
-        Sentences.
-    """
-    return [*_read(split), *_given(split), *_of_one_colour(split), *_of_classes(split), *_twice(split)]
+    """Remarks on a data set, each a sentence."""
+    return [*_skipped(split), *_validation(split), *_single_colour(split), *_rare_classes(split), *_duplicates(split)]
 
 
-def _read(split: SplitImages) -> Iterator[str]:
+def _skipped(split: SplitImages) -> Iterator[str]:
     for part, reading in split.reading().items():
         said = list(_left_out(reading))
         if said:
@@ -66,31 +55,34 @@ def _left_out(reading: Mapping[str, Any]) -> Iterator[str]:
             yield words.format(images, listed(found, "; ")) if isinstance(found, list) else words.format(images)
     if endings := reading.get("other_endings"):
         kinds = [f"{count} {ending}" for ending, count in endings.items()]
-        yield f"left out files whose endings are of no image that is read ({listed(kinds)})"
+        yield f"left out files that are not images, by extension ({listed(kinds)})"
     if folders := reading.get("folders_without_images"):
         yield f"left out folders without images ({listed(folders)})"
+    if links := reading.get("linked_folders"):
+        names = listed([repr(link) for link in links])
+        yield f"left out what lies behind links to folders in the folder of a class ({names})"
     if splits := reading.get("unused_splits"):
         yield f"left out the splits {listed(splits)}, which `val_split` and `test_split` do not name"
-    if names := reading.get("ignored_names"):
-        yield f"left out the class names of the metadata, which are no list of different names ({names})"
+    if ignored := reading.get("ignored_names"):
+        yield f"ignored the class names in the metadata, which are not a list of distinct names ({ignored})"
 
 
-def _given(split: SplitImages) -> Iterator[str]:
+def _validation(split: SplitImages) -> Iterator[str]:
     if count := split.given.get("selection"):
         sizes = " and ".join(f"{role} {len(split.indices[role])}" for role in ("weights", "arch"))
         yield (
-            f"The validation part of the data set, {count} images, is the role selection; the share of selection in "
-            f"`fractions` goes to the others ({sizes})."
+            f"The validation part of the data set ({count} images) becomes the role selection; the share of selection "
+            f"in `fractions` is given to weights and arch ({sizes})."
         )
 
 
-def _of_one_colour(split: SplitImages) -> Iterator[str]:
+def _single_colour(split: SplitImages) -> Iterator[str]:
     images = [split.train, *([] if split.test is None else [split.test])]
     count, total = sum(_constant(part.pixels) for part in images), sum(map(len, images))
     if count:
         composited = any("composited" in reading for reading in split.reading().values())
-        hint = "; `background` changes those whose shape is in their transparency" if composited else ""
-        yield f"{count} of {total} images are of one colour, so that nothing can be learned from them{hint}."
+        hint = "; another `background` may show the shapes of transparent images" if composited else ""
+        yield f"{count} of {total} images have a single colour, so nothing can be learned from them{hint}."
 
 
 def _constant(pixels: Tensor) -> int:
@@ -98,15 +90,15 @@ def _constant(pixels: Tensor) -> int:
     return sum(int((part == part[..., :1]).flatten(1).all(1).sum()) for part in flat)
 
 
-def _of_classes(split: SplitImages) -> Iterator[str]:
+def _rare_classes(split: SplitImages) -> Iterator[str]:
     counts = split.class_counts()
     if not counts["weights"]:  # regression has no classes
         return
     word, plural = ("class", "Classes") if split.train.task == "classification" else ("label", "Labels")
     trained = {name: count + counts.get("arch", {}).get(name, 0) for name, count in counts["weights"].items()}
-    if few := [f"{name!r} ({count})" for name, count in trained.items() if count < FEW]:
+    if few := [f"{name!r} ({count})" for name, count in trained.items() if count < MIN_SAMPLES]:
         yield (
-            f"{plural} with fewer than {FEW} samples in the roles weights and arch together ({len(few)} of "
+            f"{plural} with fewer than {MIN_SAMPLES} samples in the roles weights and arch together ({len(few)} of "
             f"{len(trained)}): {listed(few)}."
         )
     missing = {role: [repr(name) for name, count in found.items() if not count] for role, found in counts.items()}
@@ -115,7 +107,7 @@ def _of_classes(split: SplitImages) -> Iterator[str]:
         yield f"Some roles lack samples of a {word}: {'; '.join(said)}."
 
 
-def _twice(split: SplitImages) -> Iterator[str]:
+def _duplicates(split: SplitImages) -> Iterator[str]:
     found: Duplicates = split.duplicates()
     if not found.copies:
         return
@@ -123,7 +115,7 @@ def _twice(split: SplitImages) -> Iterator[str]:
     if found.across_roles:
         says += (
             f"; {found.across_roles} distinct images lie in more than one role"
-            f"{f', {found.with_test} of them in test' if found.with_test else ''}, and what is measured on images that "
-            "were trained on is too good"
+            f"{f', {found.with_test} of them in test' if found.with_test else ''}, and results on images that "
+            "were trained on are too optimistic"
         )
     yield f"{says}."

@@ -1,32 +1,36 @@
-"""A data set together with who may see which of its samples."""
+"""The four disjoint roles of the samples of a data set: weights, architecture, selection and test."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from robustnas.data.batch import derived_seed
 from robustnas.data.duplicates import Duplicates, count_duplicates
 from robustnas.data.images import Images, count_classes, pixel_statistics
 from robustnas.data.parts import check_alike
-from robustnas.data.splits import ROLES, Role, check_fractions, index_hash, split_roles
+
+Role = Literal["weights", "arch", "selection", "test"]
+ROLES: tuple[Role, ...] = ("weights", "arch", "selection", "test")
 
 
 class SplitImages:
     """Images and the four disjoint roles of their samples.
 
     Args:
-        train: The training part, from which the roles are drawn. Where it has a validation part, that is the role
-            selection, and weights and arch share the rest in the proportion of their fractions.
-        test: The test part, which then is the role test; ``None`` draws that role from ``train``, too.
-        fractions: Shares of weights, arch and selection in what is not test.
-        test_fraction: Share of ``train`` that becomes the role test where there is no test part.
-        seed: Seed of the roles.
+        train: The training part, from which the roles are drawn. Its own validation part, if any, is the role
+            selection; weights and arch then share the rest in proportion to their fractions. test: The test part, which
+            is the role test; with ``None`` that role is drawn from ``train``, too. fractions: Shares of weights, arch
+            and selection in the samples that are not test. test_fraction: Share of ``train`` that becomes the role test
+            if there is no test part. seed: Seed of the roles.
 
     Raises:
-        ValueError: If the two parts do not fit together, all images are of one class, or the split is impossible.
+        ValueError: If the parts do not fit together, all images are of one class, or the split is impossible.
     """
 
     def __init__(
@@ -54,51 +58,24 @@ class SplitImages:
         self.seed = seed
 
     def part(self, role: Role) -> Images:
-        """The part of the data set that the indices of a role point into.
-
-        Args:
-            role: The role.
-
-        Returns:
-            The test part for a test role that has one, otherwise the training part.
-        """
+        """The part that the indices of a role refer to."""
         return self.test if role == "test" and self.test is not None else self.train
 
     def union(self, *roles: Role) -> Tensor:
-        """Indices of the samples that have one of ``roles``, ascending.
-
-        Args:
-            *roles: The roles; test only by itself.
-
-        Returns:
-            The indices, ``int64``.
-
-        Raises:
-            ValueError: If there is no role, an unknown one, or test together with others.
-        """
+        """Ascending indices (``int64``) of the samples with one of ``roles``; ``test`` only by itself."""
         if not roles or not set(roles) <= set(ROLES) or ("test" in roles and set(roles) != {"test"}):
             raise ValueError(f"Expected roles among {list(ROLES[:3])}, or 'test' alone, but got {list(roles)}.")
         return torch.cat([self.indices[role] for role in dict.fromkeys(roles)]).sort().values
 
     def select(self, role: Role) -> Images:
-        """The samples of one role, copied.
-
-        Args:
-            role: The role.
-
-        Returns:
-            Its images and targets, in the order of the data set.
-
-        Raises:
-            ValueError: If the role is unknown or empty.
-        """
+        """Copy the samples of a role, in the order of the data set."""
         indices = self.union(role)
         if not len(indices):
             raise ValueError(f"Expected the role {role!r} to have samples, but got none: its fraction is 0.")
         return self.part(role).select(indices)
 
     def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Mean and standard deviation of each channel over the roles weights and arch, as shares of 255."""
+        """Mean and standard deviation of each channel over the roles weights and arch, divided by 255."""
         mean, std = pixel_statistics(self.train.pixels, self.union("weights", "arch"))
         return tuple(mean.tolist()), tuple(std.tolist())
 
@@ -107,7 +84,7 @@ class SplitImages:
         return {role: index_hash(indices) for role, indices in self.indices.items()}
 
     def class_counts(self) -> dict[Role, dict[str, int]]:
-        """Samples of each class, or positive samples of each label, in every role that has samples."""
+        """Samples of each class, or positive samples of each label, in every role that is not empty."""
         return {
             role: count_classes(part.targets[indices], part.task, part.classes)
             for role, indices in self.indices.items()
@@ -116,7 +93,7 @@ class SplitImages:
         }
 
     def duplicates(self) -> Duplicates:
-        """How many images have the same pixels as others, and how many of these lie in several roles."""
+        """Counts of images with equal pixels."""
         parts: list[tuple[Tensor, list[str | None]]] = []
         for images in (self.train, *([] if self.test is None else [self.test])):
             roles: list[str | None] = [None] * len(images)
@@ -128,7 +105,7 @@ class SplitImages:
         return count_duplicates(parts)
 
     def reading(self) -> dict[str, dict[str, Any]]:
-        """What was left out or changed when the parts were read, of each part where there is something."""
+        """What was skipped or changed while reading, for each part that has something."""
         train = dict(self.train.reading)
         parts = {
             "training": train,
@@ -138,7 +115,7 @@ class SplitImages:
         return {part: reading for part, reading in parts.items() if reading}
 
     def describe(self) -> dict[str, Any]:
-        """Sizes, hashes and classes of the roles, hashes of the data and what was left out, in plain JSON values."""
+        """Sizes, hashes and classes of the roles, and hashes and remarks of the parts, as plain JSON values."""
         hashes, counts = self.hashes(), self.class_counts()
         roles: dict[str, Any] = {}
         for role, indices in self.indices.items():
@@ -158,15 +135,7 @@ class SplitImages:
 
 
 def check_roles(held: Mapping[str, str], found: Mapping[str, str]) -> None:
-    """Refuse roles with other samples than those of a checkpoint.
-
-    Args:
-        held: Hash of each role in the checkpoint.
-        found: Hash of each role now.
-
-    Raises:
-        ValueError: If one differs.
-    """
+    """Refuse roles (hashes ``found``) with other samples than those of a checkpoint (hashes ``held``)."""
     if changed := [role for role, value in found.items() if held.get(role) != value]:
         raise ValueError(
             f"Expected the roles to be those of the checkpoint, but got other samples for {changed}: resume with "
@@ -187,3 +156,92 @@ def _check_parts(train: Images, test: Images | None) -> None:
         raise ValueError(f"Expected images of at least two classes, but got {len(train)} of class {name!r} alone.")
     if test is not None:
         check_alike(train, test, "test")
+
+
+def split_roles(
+    count: int,
+    fractions: tuple[float, float, float],
+    seed: int,
+    labels: Tensor | None = None,
+    test_fraction: float = 0.0,
+) -> dict[Role, Tensor]:
+    """Give every sample at most one role.
+
+    The test role is drawn first, from ``test_fraction`` and ``seed`` alone, so other ``fractions`` never move a sample
+    into or out of the test set. With ``labels`` the split is stratified, to within a few samples. The global random
+    state is neither read nor changed.
+
+    Args:
+        count: Number of samples.
+        fractions: Shares of weights, arch and selection in the samples that are not test. If they sum to less than one,
+            the rest of the samples has no role.
+        seed: Seed of the split.
+        labels: Class of each sample, ``[count]``, to stratify by; ``None`` splits at random.
+        test_fraction: Share of all samples that becomes the role test, 0 for none.
+
+    Returns:
+        For every role the ascending indices of its samples, ``int64``.
+
+    Raises:
+        ValueError: If a fraction is out of range, or a role with a fraction above zero would be empty.
+    """
+    check_fractions(fractions, test_fraction)
+    unused = 1.0 - sum(fractions)
+    shares = (*fractions, unused if unused > 1e-9 else 0.0)
+    test, rest = _share_out(count, (test_fraction, 1.0 - test_fraction), derived_seed(seed, "test"), labels)
+    inner = _share_out(len(rest), shares, derived_seed(seed, "roles"), None if labels is None else labels[rest])
+    roles: dict[Role, Tensor] = {"weights": rest[inner[0]], "arch": rest[inner[1]], "selection": rest[inner[2]]}
+    roles["test"] = test
+    _check_nonempty(roles, (*fractions, test_fraction), count)
+    return roles
+
+
+def index_hash(indices: Tensor) -> str:
+    """SHA-256 of the sorted indices written as little-endian ``int64``, in hexadecimal."""
+    return hashlib.sha256(indices.sort().values.numpy().astype("<i8").tobytes()).hexdigest()
+
+
+def check_fractions(fractions: tuple[float, float, float], test_fraction: float = 0.0) -> None:
+    """Refuse fractions that are out of range."""
+    if len(fractions) != 3 or not all(0 <= share <= 1 for share in fractions) or sum(fractions) > 1 + 1e-9:
+        raise ValueError(
+            "Expected `fractions` to be shares of weights, arch and selection that sum to at most one, "
+            f"but got {tuple(fractions)}."
+        )
+    if not fractions[0]:
+        raise ValueError(f"Expected `fractions` to give the role 'weights' a share above zero, but got {fractions}.")
+    if not 0 <= test_fraction < 1:
+        raise ValueError(f"Expected `test_fraction` to be at least 0 and below 1, but got {test_fraction}.")
+
+
+def _check_nonempty(roles: dict[Role, Tensor], shares: Sequence[float], count: int) -> None:
+    for role, share in zip(ROLES, shares, strict=True):
+        if share > 0 and not len(roles[role]):
+            name = "test_fraction" if role == "test" else "fractions"
+            raise ValueError(
+                f"Expected `{name}` to give the role {role!r} at least one of {count} samples, but got {share}."
+            )
+
+
+def _share_out(count: int, shares: Sequence[float], seed: int, labels: Tensor | None) -> list[Tensor]:
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+    sizes = [count]
+    if labels is not None:
+        order = order[labels[order].argsort(stable=True)]  # class by class, shuffled inside a class
+        sizes = labels.bincount().tolist()
+    owed = [0.0] * len(shares)
+    pieces: list[tuple[Tensor, ...]] = []
+    for group in order.split(sizes):
+        counts, owed = _counts(len(group), shares, owed)
+        pieces.append(group.split(counts))
+    return [torch.cat(part).sort().values for part in zip(*pieces, strict=True)]
+
+
+def _counts(size: int, shares: Sequence[float], owed: Sequence[float]) -> tuple[list[int], list[float]]:
+    """Integers near ``shares * size``; what rounding takes from a share is added to it in the next class."""
+    wanted = [share * size + debt for share, debt in zip(shares, owed, strict=True)]
+    counts = [math.floor(share * size) for share in shares]
+    while sum(counts) < size:
+        largest = max((i for i, share in enumerate(shares) if share), key=lambda i: wanted[i] - counts[i])
+        counts[largest] += 1
+    return counts, [want - got for want, got in zip(wanted, counts, strict=True)]

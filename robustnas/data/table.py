@@ -1,4 +1,4 @@
-"""What data sets in rows share: a column of images, columns of targets, and how many rows are taken."""
+"""Base of data sets in tables: a column of images, columns of targets, and a limit on rows."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class ImageTable(ImageData, ABC):
     Args:
         image_column: Column of the images.
         target_columns: Column of the targets; several for multilabel and regression.
-        task: What the targets are.
-        image_size: Side of the square images to make: the shorter side is scaled to it and the centre kept. ``None``
-            takes images as they are; they must then all have one size.
+        task: Task of the targets.
+        image_size: Side of the square images: the shorter side is scaled to it and the centre cropped. ``None`` keeps
+            the images as they are; they must then all have one size.
         channels: 1 for grey images, 3 for colour; others are converted.
-        limit: Take only the first so many rows of each part, for quick runs.
-        cache_dir: Where decoded images are kept.
+        limit: Number of first rows of each part to use, for quick runs.
+        cache_dir: Folder of decoded images.
         background: Grey level, 0 to 255, on which transparent pixels are composited.
-        skip_unreadable: Whether images that cannot be decoded are left out instead of refused.
+        skip_unreadable: Whether images that cannot be decoded are skipped instead of refused.
         **shared: Arguments of :class:`~robustnas.data.module.ImageData`.
 
     Raises:
@@ -57,16 +57,7 @@ class ImageTable(ImageData, ABC):
 
 
 def encoded_cell(cell: Any, name: str, folder: Path) -> Encoded:
-    """An image in the Hugging Face layout.
-
-    Args:
-        cell: A mapping with ``bytes``, or with ``path`` where the bytes are in a file, or the bytes themselves.
-        name: What to call the image in messages.
-        folder: Where relative paths begin.
-
-    Returns:
-        The image, still encoded, or what the cell is instead.
-    """
+    """An encoded image in the Hugging Face layout: bytes, or a mapping with ``bytes`` or a ``path`` in ``folder``."""
     content = cell.get("bytes") if isinstance(cell, dict) else cell
     if isinstance(content, bytes):
         return Encoded(name, content)

@@ -1,4 +1,4 @@
-"""Columns of a table to the targets of a task."""
+"""Conversion of table columns to targets."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ from torch import Tensor
 
 from robustnas.data.images import Task
 from robustnas.data.wording import listed
+from robustnas.runtime.csv_files import number_hint
+
+NO_NUMBER = ("nan", "na", "n/a", "none", "null", "<na>")
 
 
 class Targets(NamedTuple):
-    """``values`` in the form :class:`~robustnas.data.images.Images` takes, and the ``names`` of the outputs."""
+    """``values`` as in :class:`~robustnas.data.images.Images`, and the ``names`` of the outputs."""
 
     values: Tensor
     names: tuple[str, ...]
@@ -29,22 +32,22 @@ def encode_targets(
     names: tuple[str, ...] | None = None,
     classes: tuple[str, ...] | None = None,
 ) -> Targets:
-    """Read the targets of a task from the columns that hold them.
+    """Convert table columns to the targets of a task.
 
-    A class is known by its text. Whole numbers are indices of ``names`` where there are names, and names themselves
-    otherwise, as are whole floats, which pandas makes of a column of integers with a gap.
+    Integers are indices of ``names`` if there are names, and class names themselves otherwise, as are integral floats,
+    which pandas makes of a column of integers with a missing value.
 
     Args:
-        columns: Values by name of the column. Classification takes one column of class indices or class names; the
-            other tasks one column for each output, or one column of lists.
+        columns: Values by column name. Classification takes one column of class indices or class names; the other tasks
+            one column for each output, or one column of lists.
         task: The task.
-        source: Where the columns come from, for messages.
-        names: What class indices stand for, where that is known.
-        classes: The classes to use, such as those of the training part. By default these are ``names``, or else the
-            distinct values, in the order of the numbers if all are whole numbers, or of the alphabet.
+        source: Origin of the columns, for messages.
+        names: Names of the class indices, if known.
+        classes: The classes to use, such as those of the training part; by default ``names``, or the distinct values,
+            sorted as numbers if all are integers.
 
     Returns:
-        Targets and names. Multilabel and regression targets are ``[samples, outputs]``, also for one output.
+        Targets, ``[samples, outputs]`` for multilabel and regression, and names.
 
     Raises:
         ValueError: If there are no rows, or a value is missing or has a type the task cannot use.
@@ -60,7 +63,8 @@ def encode_targets(
 
 
 def _classes(values: list[Any], where: str, names: tuple[str, ...] | None, classes: tuple[str, ...] | None) -> Targets:
-    missing = [row for row, value in enumerate(values) if _is_missing(value)]
+    gap = _word_for_gap(values)
+    missing = [row for row, value in enumerate(values) if _is_missing(value) or (gap and value == gap)]
     if missing:
         raise ValueError(
             f"Expected {where} to hold a class in each row, but {len(missing)} of {len(values)} rows have none: "
@@ -80,6 +84,13 @@ def _classes(values: list[Any], where: str, names: tuple[str, ...] | None, class
 def _is_missing(value: Any) -> bool:
     blank = isinstance(value, str) and not value.strip()
     return value is None or blank or (isinstance(value, Real) and math.isnan(value))
+
+
+def _word_for_gap(values: list[Any]) -> str | None:
+    """The word, such as ``nan``, that stands for no label among texts which are numbers otherwise."""
+    words = {value for value in values if isinstance(value, str) and not re.fullmatch(r"-?\d+(\.\d*)?", value)}
+    word = words.pop() if len(words) == 1 else ""
+    return word if word.strip().lower() in NO_NUMBER and any(value != word for value in values) else None
 
 
 def _class_text(value: Any, row: int, where: str, names: tuple[str, ...] | None) -> str:
@@ -105,7 +116,7 @@ def _class_text(value: Any, row: int, where: str, names: tuple[str, ...] | None)
 
 
 def _without_decimals(texts: list[str]) -> list[str]:
-    """Texts such as 3.0 as whole numbers, where all are such."""
+    """Texts such as 3.0 as integers, if all are such."""
     if all(re.fullmatch(r"\d+\.0+", text) for text in texts):
         return [text.partition(".")[0] for text in texts]
     return texts
@@ -117,7 +128,7 @@ def _numbers(columns: Mapping[str, Sequence[Any]], source: str) -> Targets:
     for name, values in columns.items():
         where = f"column {name!r} of {source}"
         expected = f"{where} to hold numbers"
-        numbers = [_as_floats(value, f"{expected}, but got {value!r} in row {row}") for row, value in enumerate(values)]
+        numbers = [_as_floats(value, f"{expected}, but got {value!r}", row) for row, value in enumerate(values)]
         if len({len(row) if isinstance(row, list) else -1 for row in numbers}) > 1:
             raise ValueError(f"Expected {where} to hold as many numbers in each row, but got lists of several lengths.")
         column = torch.tensor(numbers, dtype=torch.float32)
@@ -127,14 +138,21 @@ def _numbers(columns: Mapping[str, Sequence[Any]], source: str) -> Targets:
     return Targets(torch.cat(outputs, 1), tuple(names))
 
 
-def _as_floats(value: Any, expectation: str) -> float | list[float]:
+def _as_floats(value: Any, expectation: str, row: int) -> float | list[float]:
+    hint = ""
     try:
-        return [float(part) for part in value] if isinstance(value, (list, tuple)) else float(value)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"Expected {expectation}.") from error
+        if not isinstance(value, str):
+            return [float(part) for part in value] if isinstance(value, (list, tuple)) else float(value)
+        hint = number_hint(value)
+        if "_" not in value:  # which Python passes over
+            return float(value)
+    except (TypeError, ValueError):
+        pass
+    raise ValueError(f"Expected {expectation}{hint} in row {row}.")
 
 
 def _sorted_names(names: set[str]) -> tuple[str, ...]:
     if all(name.isdecimal() for name in names):
-        return tuple(sorted(names, key=lambda name: (int(name), name)))
+        digits = {name: name.lstrip("0") for name in names}  # compared as texts: Python reads no number of 4,301 digits
+        return tuple(sorted(names, key=lambda name: (len(digits[name]), digits[name], name)))
     return tuple(sorted(names))

@@ -8,14 +8,6 @@ SHOWN = 10
 
 
 def listed(items: Sequence[object], separator: str = ", ") -> str:
-    """The first items of a list, and how many more there are.
-
-    Args:
-        items: The list.
-        separator: What stands between two of them.
-
-    Returns:
-        All of them, or the first ten and the number of the others.
-    """
+    """The first ten items of a list, and how many more there are."""
     more = f"{separator}and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
     return separator.join(map(str, items[:SHOWN])) + more

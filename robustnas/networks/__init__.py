@@ -1,10 +1,12 @@
 """How a search space becomes a network."""
 
+from robustnas.networks.config import SupernetConfig
 from robustnas.networks.connection import Connection, Full, PartialChannels
 from robustnas.networks.discrete import DiscreteNetwork
 from robustnas.networks.mixture import Mixture, one_hot
 from robustnas.networks.operations import register_operation
 from robustnas.networks.resnet import ResNet
+from robustnas.networks.skeleton import Skeleton
 from robustnas.networks.supernet import Supernet
 
 __all__ = [
@@ -14,7 +16,9 @@ __all__ = [
     "Mixture",
     "PartialChannels",
     "ResNet",
+    "Skeleton",
     "Supernet",
+    "SupernetConfig",
     "one_hot",
     "register_operation",
 ]

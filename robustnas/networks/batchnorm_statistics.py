@@ -43,14 +43,7 @@ def frozen_batchnorm_statistics(network: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
-    """Put a network in evaluation for a while, and then every module back in the mode it was in.
-
-    Args:
-        network: The network.
-
-    Yields:
-        Nothing.
-    """
+    """Put a network in evaluation for a while, and then every module back in the mode it was in."""
     training = [module for module in network.modules() if module.training]
     for module in training:
         module.training = False

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from robustnas.networks.depthwise import depthwise_conv, to_phases
 from robustnas.networks.normalisation import BundleNorm, Group
 
-Form = Literal["auto", "separable", "dense"]
+Convolution = Literal["auto", "separable", "dense"]
 
 
 class State:
@@ -92,7 +92,7 @@ class Bundle:
         stride: Step of the operation.
         affine: Whether BatchNorm learns a scale and an offset.
         pool_norm: Whether BatchNorm follows pooling, as it does in the DARTS supernet.
-        form: How depthwise and pointwise kernels are applied: ``separable`` one after the other; ``dense``
+        convolution: How depthwise and pointwise kernels are applied: ``separable`` one after the other; ``dense``
             multiplied into one kernel; ``auto`` by device, precision and channels.
     """
 
@@ -102,7 +102,7 @@ class Bundle:
     stride: int = 1
     affine: bool = False
     pool_norm: bool = True
-    form: Form = "auto"
+    convolution: Convolution = "auto"
 
     def norm(self) -> BundleNorm:
         """A BatchNorm after the operation, for all edges of the bundle."""
@@ -110,8 +110,8 @@ class Bundle:
 
     def dense(self, images: Tensor) -> bool:
         """Whether kernels are multiplied out: fewer launches on GPUs, and on CPUs faster for few short numbers."""
-        if self.form != "auto" or not images.is_cpu:
-            return self.form != "separable"
+        if self.convolution != "auto" or not images.is_cpu:
+            return self.convolution != "separable"
         precision = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else images.dtype
         return precision == torch.bfloat16 and self.channels <= 32
 
@@ -129,12 +129,10 @@ class Operation(nn.Module, ABC):
         bundle: Where the operation stands.
 
     Attributes:
-        parameter_free: Whether it has no weights, those of BatchNorm aside.
         identity: Whether it hands on what it gets.
         widens: Whether other channels may leave than enter.
     """
 
-    parameter_free = False
     identity = False
     widens = True
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from robustnas.networks.bundle import Bundle, Form, State
-from robustnas.networks.connection import Connection, Full
+from robustnas.networks.bundle import Bundle, State
+from robustnas.networks.config import SupernetConfig
 from robustnas.networks.memory_format import lay_gradient_out
 from robustnas.networks.mixture import Mixture
 from robustnas.networks.operations import build_operation
@@ -28,24 +28,7 @@ class Candidate:
     operation: str
 
 
-@dataclass(frozen=True)
-class CellOptions:
-    """How the operations of a cell are built.
-
-    Args:
-        affine: Whether BatchNorm learns a scale and an offset.
-        pool_norm: Whether BatchNorm follows pooling.
-        form: Form of the separable convolutions, see :class:`~robustnas.networks.bundle.Bundle`.
-        connection: Which channels take part.
-    """
-
-    affine: bool = False
-    pool_norm: bool = True
-    form: Form = "auto"
-    connection: Connection = field(default=Full())
-
-
-class Weights:
+class MixtureWeights:
     """A mixture, read once for all cells of a kind.
 
     Args:
@@ -87,7 +70,7 @@ class EdgeOperation(nn.Module):
         places = [[self.operation.edgewise(b, i) for b, _ in self.operation.named_buffers()] for i in (0, 1)]
         self._shares_statistics = bool(places[0]) and places[0] == places[1]
 
-    def forward(self, state: State, weights: Weights | None) -> tuple[tuple[int, ...], Tensor] | None:
+    def forward(self, state: State, weights: MixtureWeights | None) -> tuple[tuple[int, ...], Tensor] | None:
         group = tuple(
             position
             for position, candidate in enumerate(self.candidates)
@@ -100,7 +83,7 @@ class EdgeOperation(nn.Module):
         scale = None if weights is None else weights.of(rows, [candidate.column for candidate in candidates])
         return rows, self.operation(state, group, scale)
 
-    def probe(self, weights: Weights) -> Probe | None:
+    def probe(self, weights: MixtureWeights) -> Probe | None:
         """What the backward pass has to compute of this operation."""
         group = tuple(i for i, one in enumerate(self.candidates) if weights.probed(one.row, one.column))
         if not group:
@@ -120,7 +103,7 @@ class Cell(nn.Module):
         in_channels: Channels of every input of the cell.
         channels: Channels of every state.
         preprocess: Operation that brings each input to ``channels``, with its stride; empty to use inputs as they are.
-        options: How operations are built.
+        config: How operations are built.
 
     Shapes:
         Inputs ``[batch, in_channels[i], h, w]``; output ``[batch, channels * len(space.outputs), h / s, w / s]``
@@ -134,13 +117,13 @@ class Cell(nn.Module):
         in_channels: Sequence[int],
         channels: int,
         preprocess: Sequence[tuple[str, int]],
-        options: CellOptions,
+        config: SupernetConfig,
     ) -> None:
         super().__init__()
-        self.space, self.channels, self.connection = space, channels, options.connection
+        self.space, self.channels, self.connection = space, channels, config.connection
         self.through = self.connection.through(channels)
         for i, ((name, stride), entering) in enumerate(zip(preprocess, in_channels, strict=False)):
-            bundle = Bundle(1, entering, channels, stride, options.affine, options.pool_norm, options.form)
+            bundle = Bundle(1, entering, channels, stride, config.affine, config.pool_norm, config.convolution)
             self.add_module(f"pre{i}", build_operation(name, bundle))
         self.inputs = len(in_channels)
         self.preprocessed = len(preprocess) > 0
@@ -152,8 +135,8 @@ class Cell(nn.Module):
             for name in dict.fromkeys(c.operation for c in candidates if c.source == source and c.operation != "none"):
                 bundled = [c for c in candidates if (c.source, c.operation) == (source, name)]
                 bundle = Bundle(
-                    len(bundled), self.through, self.through, self._stride(source), options.affine, options.pool_norm,
-                    options.form,
+                    len(bundled), self.through, self.through, self._stride(source), config.affine, config.pool_norm,
+                    config.convolution,
                 )  # fmt: skip
                 leaving = EdgeOperation(name, bundled, bundle)
                 self.edge.append(leaving)
@@ -171,18 +154,8 @@ class Cell(nn.Module):
         """Every operation of the cell with its candidates."""
         return [module for module in self.edge if isinstance(module, EdgeOperation)]
 
-    def forward(self, inputs: Sequence[Tensor], weights: Weights | None, drop_path: float = 0.0) -> Tensor:
-        """Compute the cell.
-
-        Args:
-            inputs: Outputs of the cells before.
-            weights: Weights of the candidates, or ``None`` for ones.
-            drop_path: Probability that an edge is dropped for a sample, in training; without ``weights``,
-                identities are not.
-
-        Returns:
-            The output of the cell.
-        """
+    def forward(self, inputs: Sequence[Tensor], weights: MixtureWeights | None, drop_path: float = 0.0) -> Tensor:
+        """The output of the cell; without ``weights`` they are one, and drop path spares identities."""
         states = self._preprocess(inputs)
         drop = Drop(drop_path if self.training else 0.0, set() if weights is not None else self._identities)
         arriving: dict[int, Sum] = {}
@@ -200,7 +173,7 @@ class Cell(nn.Module):
             self._leave(source, State(entering), weights, arriving)
         return lay_gradient_out(torch.cat([states[node] for node in self.space.outputs], dim=1))
 
-    def _leave(self, source: int, state: State, weights: Weights | None, arriving: dict[int, Sum]) -> None:
+    def _leave(self, source: int, state: State, weights: MixtureWeights | None, arriving: dict[int, Sum]) -> None:
         """Compute every operation that leaves a state, and add its output to the sums of its edges."""
         bundles: dict[tuple[int, ...], Sum] = {}
         for leaving in self._leaving.get(source, []):
@@ -213,7 +186,7 @@ class Cell(nn.Module):
         if weights is not None:
             self._probe(source, state, weights, arriving)
 
-    def _probe(self, source: int, state: State, weights: Weights, arriving: dict[int, Sum]) -> None:
+    def _probe(self, source: int, state: State, weights: MixtureWeights, arriving: dict[int, Sum]) -> None:
         """Have the backward pass give a gradient to weights of operations that leave a state but are not computed."""
         asked = [leaving.probe(weights) for leaving in self._leaving.get(source, [])]
         probes = [probe for probe in asked if probe is not None]
@@ -245,7 +218,7 @@ class Cell(nn.Module):
         return total.value
 
     def _join(
-        self, node: int, mixed: Tensor, bypassing: dict[int, Tensor], weights: Weights | None, drop: Drop
+        self, node: int, mixed: Tensor, bypassing: dict[int, Tensor], weights: MixtureWeights | None, drop: Drop
     ) -> Tensor:
         """Put what bypassed the edges of a node beside the sum of their operations."""
         total = Sum()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 from torch import Tensor
 
-from robustnas.networks.blocks import Stem
-from robustnas.networks.bundle import Form
-from robustnas.networks.cell import Candidate, CellOptions
+from robustnas.networks.cell import Candidate
+from robustnas.networks.config import SupernetConfig
 from robustnas.networks.edgewise import Edgewise
 from robustnas.networks.supernet import build_skeleton, in_format
 from robustnas.spaces import Genotype, SearchSpace, find_space
@@ -22,18 +24,11 @@ class DiscreteNetwork(Edgewise):
     Args:
         space: The search space or its name.
         genotype: The architecture.
-        channels: Channels of the first cells (36 for CIFAR-10, 48 for ImageNet in the DARTS paper), or of the first
-            convolution in mobile spaces (32 in the ProxylessNAS paper).
-        layers: Number of cells, in spaces with the DARTS skeleton (default 8).
-        cells: Cells of each of the three stages, in NAS-Bench-201 (default 5).
-        num_classes: Outputs of the classifier.
-        image_channels: Channels of the images.
-        stem: ``cifar``, or ``imagenet`` for large images (DARTS and mobile skeletons only).
+        *size: First fields of :class:`~robustnas.networks.SupernetConfig`: channels (36 by default, as for CIFAR-10 in
+            the DARTS paper, which has 48 for ImageNet; 32 in the ProxylessNAS paper), layers, cells, num_classes.
         auxiliary: Whether an auxiliary head looks at the cell at two thirds of the depth.
-        form: How separable convolutions are computed: ``separable``, ``dense``, or ``auto`` by device,
-            precision and channels.
-        channels_last: Memory format of the images; ``None`` chooses what is fast on the device.
-        checkpointing: Whether activations of cells are computed again in the backward pass, to save memory.
+        config: Size, and how operations are built; or give its fields as arguments of their names.
+        **fields: Fields of the configuration.
 
     Raises:
         ValueError: If the genotype is not one of the space, or an argument does not fit it.
@@ -43,30 +38,21 @@ class DiscreteNetwork(Edgewise):
         self,
         space: SearchSpace | str,
         genotype: Genotype,
-        channels: int = 36,
-        layers: int | None = None,
-        cells: int | None = None,
-        num_classes: int = 10,
-        image_channels: int = 3,
-        stem: Stem = "cifar",
+        *size: Any,
         auxiliary: bool = False,
-        form: Form = "auto",
-        channels_last: bool | None = None,
-        checkpointing: bool = False,
+        config: SupernetConfig | None = None,
+        **fields: Any,
     ) -> None:
         super().__init__()
         self.space = find_space(space)
         self.genotype = genotype.validate(self.space)
-        self.form, self.channels_last = form, channels_last
-        options = CellOptions(affine=True, pool_norm=False, form=form)
+        given = config or SupernetConfig(*(size or (fields.pop("channels", 36),)), **fields)
+        self.config = replace(given, affine=True, pool_norm=False)
         candidates = {
             kind: [Candidate(row, 0, *choice) for row, choice in enumerate(choices)]
             for kind, choices in genotype.cells.items()
         }
-        self.body = build_skeleton(
-            self.space, candidates, channels, layers, cells, num_classes, image_channels, stem, auxiliary, options,
-            checkpointing,
-        )  # fmt: skip
+        self.body = build_skeleton(self.space, candidates, self.config, auxiliary)
 
     def forward(self, images: Tensor, drop_path: float = 0.0) -> Tensor:
         """Classify images.
@@ -85,5 +71,5 @@ class DiscreteNetwork(Edgewise):
 
     def with_auxiliary(self, images: Tensor, drop_path: float = 0.0) -> tuple[Tensor, Tensor | None]:
         """Logits of the classifier and, in training, of the auxiliary head where there is one."""
-        outputs: tuple[Tensor, Tensor | None] = self.body(in_format(images, self.channels_last), None, drop_path)
+        outputs: tuple[Tensor, Tensor | None] = self.body(in_format(images, self.config.channels_last), None, drop_path)
         return outputs

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from robustnas.networks.blocks import Stem
 from robustnas.networks.bundle import Bundle, State
-from robustnas.networks.cell import Candidate, CellOptions, Drop, EdgeOperation, Sum, Weights
+from robustnas.networks.cell import Candidate, Drop, EdgeOperation, MixtureWeights, Sum
+from robustnas.networks.config import SupernetConfig
 from robustnas.networks.connection import Full
 from robustnas.networks.mbconv import EPSILON, MBConv
 from robustnas.networks.probe import probed
@@ -31,7 +32,7 @@ class Block(nn.Module):
         after: Channels that leave.
         stride: Step of the operations.
         residual: Whether the input is added to the output.
-        options: How operations are built.
+        config: How operations are built.
 
     Raises:
         ValueError: If an operation cannot change the number of channels, but should.
@@ -47,13 +48,13 @@ class Block(nn.Module):
         after: int,
         stride: int,
         residual: bool,
-        options: CellOptions,
+        config: SupernetConfig,
     ) -> None:
         super().__init__()
         self.after, self.stride, self.residual = after, stride, residual
         self.rows = sorted({candidate.row for candidate in candidates})
         self.edge = nn.ModuleList()
-        bundle = Bundle(1, before, after, stride, options.affine, options.pool_norm, options.form)
+        bundle = Bundle(1, before, after, stride, config.affine, config.pool_norm, config.convolution)
         for candidate in candidates:
             if candidate.operation == "none":
                 continue
@@ -70,17 +71,8 @@ class Block(nn.Module):
         """Every operation with its candidate."""
         return [module for module in self.edge if isinstance(module, EdgeOperation)]
 
-    def forward(self, inputs: Sequence[Tensor], weights: Weights | None, drop_path: float = 0.0) -> Tensor:
-        """Compute the block.
-
-        Args:
-            inputs: The images, alone in a sequence.
-            weights: Weights of the candidates, or ``None`` for ones.
-            drop_path: In training, probability that a block is dropped for a sample, if its input goes on without it.
-
-        Returns:
-            The output of the block.
-        """
+    def forward(self, inputs: Sequence[Tensor], weights: MixtureWeights | None, drop_path: float = 0.0) -> Tensor:
+        """The output of the block; without ``weights`` they are one."""
         (images,) = inputs
         state, total = State(images), Sum()
         for leaving in self.bundles:
@@ -99,7 +91,7 @@ class Block(nn.Module):
             mixed = weights.shift(mixed, self.rows)
         return images + mixed if self.residual else mixed
 
-    def _probe(self, images: Tensor, weights: Weights, mixed: Tensor) -> Tensor:
+    def _probe(self, images: Tensor, weights: MixtureWeights, mixed: Tensor) -> Tensor:
         """The sum of the operations, whose backward pass gives a gradient to weights of those that are not computed."""
         asked = [leaving.probe(weights) for leaving in self.bundles]
         probes = [probe for probe in asked if probe is not None]
@@ -107,7 +99,7 @@ class Block(nn.Module):
         return probed(images, probes, {row: mixed})[row]
 
 
-class MobileSkeleton(Skeleton):
+class MobileSkeleton(Skeleton, name="mobile"):
     """A convolution, a fixed block, the searched blocks in stages, a wide 1 x 1 convolution, and the classifier.
 
     BatchNorm learns a scale and an offset in the search too, as in the original, where one path is sampled at a time.
@@ -118,13 +110,8 @@ class MobileSkeleton(Skeleton):
     Args:
         space: The search space.
         candidates: Operations of the chain.
-        channels: Channels that leave the first convolution. All widths are scaled by ``channels / widths[0]`` and
-            rounded to multiples of 8, the last one only if it grows. The paper has 32.
-        num_classes: Outputs of the classifier.
-        image_channels: Channels of the images.
-        stem: Which strides.
-        options: How operations are built.
-        checkpointing: Whether activations of blocks are computed again in the backward pass.
+        config: Size, and how operations are built. Its ``channels`` leave the first convolution. All widths are scaled
+            by ``channels / widths[0]`` and rounded to multiples of 8, the last one only if it grows. The paper has 32.
         widths: Channels of the first convolution, the fixed block, each stage and the last convolution.
 
     Raises:
@@ -135,26 +122,21 @@ class MobileSkeleton(Skeleton):
         self,
         space: SearchSpace,
         candidates: Candidates,
-        channels: int,
-        num_classes: int,
-        image_channels: int = 3,
-        stem: Stem = "cifar",
-        options: CellOptions = CellOptions(),
-        checkpointing: bool = False,
+        config: SupernetConfig = SupernetConfig(),
         widths: Sequence[int] = WIDTHS,
     ) -> None:
-        super().__init__(image_channels, checkpointing)
-        if options.connection != Full():
+        super().__init__(config)
+        if config.connection != Full():
             raise ValueError(
                 f"Expected `connection` to be `Full` in the space {space.name}, whose blocks change the number of "
-                f"channels, so that none can bypass them, but got {options.connection}."
+                f"channels, so that none can bypass them, but got {config.connection}."
             )
-        options, scale = replace(options, affine=True, pool_norm=False), channels / widths[0]
+        config, scale = replace(config, affine=True, pool_norm=False), config.channels / widths[0]
         before, first, *stages = (rounded(scale * width) for width in widths[:-1])
         last = rounded(max(scale, 1.0) * widths[-1])
-        start, *strides = STRIDES[stem][: len(space.stages) + 1]
+        start, *strides = STRIDES[config.stem][: len(space.stages) + 1]
         self.shrink = start * prod(strides)
-        self.stem = _ConvNorm(image_channels, before, 3, start)
+        self.stem = _ConvNorm(config.image_channels, before, 3, start)
         self.first = MBConv(Bundle(1, before, first, affine=True), size=3, expansion=1)
         self.cells = nn.ModuleList()
         before, edges = first, iter(space.cells["chain"].edges)
@@ -162,18 +144,19 @@ class MobileSkeleton(Skeleton):
             for k in range(blocks):
                 edge = next(edges)
                 on_edge = [c for c in candidates["chain"] if (c.source, c.node) == (edge.source, edge.node)]
-                self.cells.append(Block(on_edge, before, after, stride if k == 0 else 1, k > 0, options))
+                self.cells.append(Block(on_edge, before, after, stride if k == 0 else 1, k > 0, config))
                 before = after
+        self.kinds = ["chain"] * len(self.cells)
         self.mix = _ConvNorm(before, last, 1, 1)
-        self.classifier = nn.Linear(last, num_classes)
+        self.classifier = nn.Linear(last, config.num_classes)
 
     def forward(
-        self, images: Tensor, weights: Mapping[str, Weights] | None, drop_path: float = 0.0
+        self, images: Tensor, weights: Sequence[MixtureWeights] | None, drop_path: float = 0.0
     ) -> tuple[Tensor, Tensor | None]:
         self.check(images)
         x = self.first(State(self.stem(images)), (0,), None)
-        for block in self.cells:
-            x = self.run(block, (x,), None if weights is None else weights["chain"], drop_path)
+        for k, block in enumerate(self.ordered_cells()):
+            x = self.run(block, (x,), None if weights is None else weights[k], drop_path)
         return self.classifier(self.mix(x).mean(dim=(2, 3))), None
 
 

@@ -40,18 +40,7 @@ class Modules(Operation):
         return self.training in self._checked
 
     def outputs(self, images: Tensor, group: Group) -> list[Tensor]:
-        """Outputs of the modules of some edges; the first call in training, and in evaluation, checks the images.
-
-        Args:
-            images: ``[batch, channels, h, w]``.
-            group: Positions of the edges in the bundle.
-
-        Returns:
-            The outputs, each ``[batch, channels, h / stride, w / stride]``.
-
-        Raises:
-            ValueError: If a module writes into the images, which other operations read too.
-        """
+        """Outputs of the modules of some edges; the first call in training, and in evaluation, checks the images."""
         if self.checked:
             return [self._on_edge(position, images) for position in group]
         # Inference mode counts no versions, and writes to `.data` are not counted, so values are compared too.

@@ -37,16 +37,7 @@ class BundleNorm(nn.Module):
         self.momentum = 0.1
 
     def forward(self, x: Tensor, group: Group, scale: Tensor | None = None) -> Tensor:
-        """Normalise the edges of a group.
-
-        Args:
-            x: Images, ``[batch, len(group) * channels, h, w]``.
-            group: Positions of the edges in the bundle.
-            scale: Weights of the mixture, ``[len(group)]``, or ``None`` for ones.
-
-        Returns:
-            Images of the same shape.
-        """
+        """Normalise the edges of a group."""
         weight, bias = self._scale(group, scale)
         if self.training:
             return self._with_batch_statistics(x, group, weight, bias)

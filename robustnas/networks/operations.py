@@ -16,6 +16,7 @@ from robustnas.networks.mbconv import MBConv
 from robustnas.networks.modules import Modules
 from robustnas.networks.normalisation import BundleNorm, Group, take
 from robustnas.networks.pointwise import pointwise_conv
+from robustnas.spaces.parameter_free import PARAMETER_FREE
 
 
 class SepConv(Operation):
@@ -99,7 +100,7 @@ class FactorisedConv(Operation):
 class Identity(Operation):
     """The skip connection of stride 1."""
 
-    parameter_free = identity = True
+    identity = True
     widens = False
 
     def forward(self, state: State, group: Group, scale: Tensor | None) -> Tensor:
@@ -131,7 +132,6 @@ class FactorisedReduce(Operation):
 class Pool(Operation):
     """3 x 3 pooling, then BatchNorm where the bundle asks for it; the same for all edges, so computed once."""
 
-    parameter_free = True
     widens = False
 
     def __init__(self, bundle: Bundle, kind: Literal["max", "avg"]) -> None:
@@ -150,8 +150,6 @@ class Pool(Operation):
 
 class Noise(Operation):
     """Standard normal noise of the shape its input would have (RobustDARTS S4)."""
-
-    parameter_free = True
 
     def forward(self, state: State, group: Group, scale: Tensor | None) -> Tensor:
         noise = self.draw(state.images[..., :: self.bundle.stride, :: self.bundle.stride], len(group))
@@ -196,13 +194,15 @@ _KNOWN: dict[str, Callable[[Bundle], Operation]] = {
 }
 
 
-def register_operation(name: str, factory: Callable[[int, int, bool], nn.Module]) -> None:
+def register_operation(name: str, factory: Callable[[int, int, bool], nn.Module], parameter_free: bool = False) -> None:
     """Make an operation of the user's own known under a name that search spaces can use.
 
     Args:
         name: The name, one that is not taken.
         factory: Makes the module of one edge from ``(channels, stride, affine)``; the module keeps the number
             of channels, divides the size by the stride, rounding up, and does not write into its input.
+        parameter_free: Whether it has no weights to train, those of BatchNorm aside: then the verdict counts it with
+            skip connections and poolings.
 
     Raises:
         ValueError: If the name is taken by another factory, or is no identifier.
@@ -213,6 +213,7 @@ def register_operation(name: str, factory: Callable[[int, int, bool], nn.Module]
     if name == "none" or not name.isidentifier() or not (known is None or same):
         raise ValueError(f"Expected `name` to be an identifier that is not in use, but got {name!r}.")
     _KNOWN[name] = _UserOperation(factory, name)
+    (PARAMETER_FREE.add if parameter_free else PARAMETER_FREE.discard)(name)
 
 
 def _path(factory: Callable[[int, int, bool], nn.Module]) -> tuple[str, str]:

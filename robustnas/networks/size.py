@@ -15,15 +15,7 @@ BYTES = 4  # of a weight, in float32
 
 
 def check_depth(name: str, depth: int) -> None:
-    """Refuse a network of more cells than one can train.
-
-    Args:
-        name: Argument that sets the depth.
-        depth: Number of cells.
-
-    Raises:
-        ValueError: If there are too many.
-    """
+    """Refuse a network of more cells than one can train."""
     if depth > DEEPEST:
         raise ValueError(f"Expected `{name}` to be at most {DEEPEST}, but got {depth}.")
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import replace
 from functools import partial
+from itertools import repeat
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -14,8 +17,9 @@ from torch.func import functional_call
 from torch.utils.checkpoint import checkpoint
 
 from robustnas.networks.batchnorm_statistics import frozen_batchnorm_statistics
-from robustnas.networks.blocks import AuxiliaryHead, ResidualBlock, Stem, StemConv, imagenet_stem
-from robustnas.networks.cell import Candidate, Cell, CellOptions, Weights
+from robustnas.networks.blocks import AuxiliaryHead, ResidualBlock, StemConv, imagenet_stem
+from robustnas.networks.cell import Candidate, Cell, MixtureWeights
+from robustnas.networks.config import SupernetConfig
 from robustnas.networks.normalisation import BundleNorm
 from robustnas.spaces import SearchSpace
 
@@ -25,32 +29,47 @@ Candidates = Mapping[str, Sequence[Candidate]]
 class Skeleton(nn.Module, ABC):
     """Stem, cells and classifier of a network.
 
+    ``class Mine(Skeleton, name="mine")`` builds the networks of spaces with the skeleton ``mine``, whose rules
+    :func:`~robustnas.spaces.register_skeleton` makes known. Its constructor takes the space, the candidates of each
+    kind of cell, and a :class:`SupernetConfig`.
+
     Args:
-        image_channels: Channels of the images.
-        checkpointing: Whether the activations of cells are computed again in the backward pass, not kept.
+        config: Size, and how operations are built.
+
+    Attributes:
+        cells: The cells, in the order in which they are computed.
+        kinds: Kind of each cell, in the same order.
+        shrink: What the network divides the size of images by.
+        auxiliary_heads: Whether the constructor takes ``auxiliary``, an auxiliary head.
     """
 
+    builders: ClassVar[dict[str, type[Skeleton]]] = {}
+    cells: nn.ModuleList | nn.ModuleDict
+    kinds: list[str]
     shrink: int
+    auxiliary_heads: ClassVar[bool] = False
 
-    def __init__(self, image_channels: int, checkpointing: bool) -> None:
+    def __init_subclass__(cls, name: str | None = None, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if name is not None:
+            Skeleton.builders[name] = cls
+
+    def __init__(self, config: SupernetConfig) -> None:
         super().__init__()
-        self.image_channels, self.checkpointing = image_channels, checkpointing
+        self.image_channels, self.checkpointing = config.image_channels, config.checkpointing
 
     @abstractmethod
     def forward(
-        self, images: Tensor, weights: Mapping[str, Weights] | None, drop_path: float = 0.0
+        self, images: Tensor, weights: Sequence[MixtureWeights] | None, drop_path: float = 0.0
     ) -> tuple[Tensor, Tensor | None]:
-        """Outputs of the classifier, ``[batch, classes]``, and of the auxiliary head where there is one."""
+        """Outputs of the classifier and of the auxiliary head, if any; ``weights`` has those of each cell in order."""
+
+    def ordered_cells(self) -> list[nn.Module]:
+        """The cells in the order of ``kinds``."""
+        return list(self.cells.values() if isinstance(self.cells, nn.ModuleDict) else self.cells)
 
     def check(self, images: Tensor) -> None:
-        """Refuse images of a wrong shape.
-
-        Args:
-            images: ``[batch, image_channels, h, w]``.
-
-        Raises:
-            ValueError: If the images have other channels, or are smaller than the strides allow.
-        """
+        """Refuse images of a wrong shape."""
         if images.dim() != 4 or images.shape[1] != self.image_channels:
             raise ValueError(
                 f"Expected `images` to be [batch, {self.image_channels}, height, width], but got {list(images.shape)}."
@@ -61,7 +80,9 @@ class Skeleton(nn.Module, ABC):
                 f"their size by {self.shrink}, but got {images.shape[-2]} x {images.shape[-1]}."
             )
 
-    def run(self, cell: nn.Module, inputs: Sequence[Tensor], weights: Weights | None, drop_path: float) -> Tensor:
+    def run(
+        self, cell: nn.Module, inputs: Sequence[Tensor], weights: MixtureWeights | None, drop_path: float
+    ) -> Tensor:
         """Compute a cell, keeping its activations or not."""
         if not (self.checkpointing and torch.is_grad_enabled()):
             output: Tensor = cell(inputs, weights, drop_path)
@@ -92,129 +113,110 @@ def _compute_twice(cell: nn.Module) -> tuple[AbstractContextManager[None], Abstr
     return nullcontext(), _Still(cell)
 
 
-class DARTSSkeleton(Skeleton):
+class DARTSSkeleton(Skeleton, name="darts"):
     """Cells that see the two before them; those at one and two thirds of the depth halve the resolution.
 
     Args:
         space: The search space.
         candidates: Operations of each kind of cell.
-        channels: Channels of the first cells; reduction cells double them.
-        layers: Number of cells.
-        num_classes: Outputs of the classifier.
-        image_channels: Channels of the images.
-        stem: ``cifar`` keeps the resolution, ``imagenet`` divides it by 8.
+        config: Size, and how operations are built. Reduction cells double the channels.
         auxiliary: Whether a second classifier, used in training, looks at the cell at two thirds of the depth.
-        options: How operations are built.
-        checkpointing: Whether activations of cells are computed again in the backward pass.
     """
+
+    auxiliary_heads = True
 
     def __init__(
         self,
         space: SearchSpace,
         candidates: Candidates,
-        channels: int,
-        layers: int,
-        num_classes: int,
-        image_channels: int = 3,
-        stem: Stem = "cifar",
+        config: SupernetConfig = SupernetConfig(),
         auxiliary: bool = False,
-        options: CellOptions = CellOptions(),
-        checkpointing: bool = False,
     ) -> None:
-        super().__init__(image_channels, checkpointing)
+        super().__init__(config)
+        channels, layers = config.channels, config.layers or space.rules.default_depth
         reductions = {layers // 3, 2 * layers // 3}
-        self.shrink = 2 ** len(reductions) * (8 if stem == "imagenet" else 1)
-        if stem == "imagenet":
-            self.stem0, self.stem1 = imagenet_stem(image_channels, channels)
+        self.shrink = 2 ** len(reductions) * (8 if config.stem == "imagenet" else 1)
+        if config.stem == "imagenet":
+            self.stem0, self.stem1 = imagenet_stem(config.image_channels, channels)
             before, last, reduced = channels, channels, True
         else:
-            self.stem = StemConv(image_channels, 3 * channels)
+            self.stem = StemConv(config.image_channels, 3 * channels)
             before, last, reduced = 3 * channels, 3 * channels, False
         self.cells = nn.ModuleList()
-        self.kinds: list[str] = []
+        self.kinds = []
         self.auxiliary_at = 2 * layers // 3 if auxiliary else -1
         for k in range(layers):
             kind = "reduce" if k in reductions else "normal"
             channels *= 2 if kind == "reduce" else 1
             preprocess = [("skip_connect", 2) if reduced else ("nor_conv_1x1", 1), ("nor_conv_1x1", 1)]
-            cell = Cell(space.cells[kind], candidates[kind], (before, last), channels, preprocess, options)
+            cell = Cell(space.cells[kind], candidates[kind], (before, last), channels, preprocess, config)
             self.cells.append(cell)
             self.kinds.append(kind)
             before, last, reduced = last, channels * len(space.cells[kind].outputs), kind == "reduce"
             if k == self.auxiliary_at:
-                self.auxiliary = AuxiliaryHead(last, num_classes, stem)
-        self.classifier = nn.Linear(last, num_classes)
+                self.auxiliary = AuxiliaryHead(last, config.num_classes, config.stem)
+        self.classifier = nn.Linear(last, config.num_classes)
 
     def forward(
-        self, images: Tensor, weights: Mapping[str, Weights] | None, drop_path: float = 0.0
+        self, images: Tensor, weights: Sequence[MixtureWeights] | None, drop_path: float = 0.0
     ) -> tuple[Tensor, Tensor | None]:
         self.check(images)
         s0 = s1 = self.stem(images) if hasattr(self, "stem") else self.stem0(images)
         if hasattr(self, "stem1"):
             s1 = self.stem1(s0)
         auxiliary = None
-        for k, (cell, kind) in enumerate(zip(self.cells, self.kinds, strict=True)):
-            s0, s1 = s1, self.run(cell, (s0, s1), None if weights is None else weights[kind], drop_path)
+        for k, cell in enumerate(self.ordered_cells()):
+            s0, s1 = s1, self.run(cell, (s0, s1), None if weights is None else weights[k], drop_path)
             if k == self.auxiliary_at and self.training:
                 auxiliary = self.auxiliary(s1)
         return self.classifier(s1.mean(dim=(2, 3))), auxiliary
 
 
-class NASBench201Skeleton(Skeleton):
+class NASBench201Skeleton(Skeleton, name="nasbench201"):
     """Three stages of equal cells, joined by residual blocks that halve the resolution and double the channels.
 
     Args:
         space: The search space.
         candidates: Operations of the one kind of cell.
-        channels: Channels of the first stage.
-        cells: Cells of a stage.
-        num_classes: Outputs of the classifier.
-        image_channels: Channels of the images.
-        options: How operations are built.
-        checkpointing: Whether activations of cells are computed again in the backward pass.
+        config: Size, and how operations are built; pooling is never normalised.
+
+    Raises:
+        ValueError: If another stem than ``cifar`` is asked for.
     """
 
     shrink = 4
 
-    def __init__(
-        self,
-        space: SearchSpace,
-        candidates: Candidates,
-        channels: int,
-        cells: int,
-        num_classes: int,
-        image_channels: int = 3,
-        options: CellOptions = CellOptions(),
-        checkpointing: bool = False,
-    ) -> None:
-        super().__init__(image_channels, checkpointing)
-        self.stem = StemConv(image_channels, channels)
+    def __init__(self, space: SearchSpace, candidates: Candidates, config: SupernetConfig = SupernetConfig()) -> None:
+        super().__init__(config)
+        if config.stem != "cifar":
+            raise ValueError(f"Expected `stem` to be 'cifar' in the space {space.name}, but got {config.stem!r}.")
+        channels, config = config.channels, replace(config, pool_norm=False)
+        self.stem = StemConv(config.image_channels, channels)
         self.cells, self.res = nn.ModuleDict(), nn.ModuleDict()
         for stage in range(3):
             if stage:
                 self.res[str(len(self.cells) + len(self.res))] = ResidualBlock(channels, 2 * channels)
                 channels *= 2
-            for _ in range(cells):
-                cell = Cell(space.cells["cell"], candidates["cell"], (channels,), channels, (), options)
+            for _ in range(config.cells or space.rules.default_depth):
+                cell = Cell(space.cells["cell"], candidates["cell"], (channels,), channels, (), config)
                 self.cells[str(len(self.cells) + len(self.res))] = cell
+        self.kinds = ["cell"] * len(self.cells)
         self.lastact = nn.Module()
         self.lastact.bn = nn.BatchNorm2d(channels)
-        self.classifier = nn.Linear(channels, num_classes)
+        self.classifier = nn.Linear(channels, config.num_classes)
 
     def forward(
-        self, images: Tensor, weights: Mapping[str, Weights] | None, drop_path: float = 0.0
+        self, images: Tensor, weights: Sequence[MixtureWeights] | None, drop_path: float = 0.0
     ) -> tuple[Tensor, Tensor | None]:
         return self.classifier(self.features(images, weights, drop_path)), None
 
-    def features(self, images: Tensor, weights: Mapping[str, Weights] | None, drop_path: float = 0.0) -> Tensor:
+    def features(self, images: Tensor, weights: Sequence[MixtureWeights] | None, drop_path: float = 0.0) -> Tensor:
         """Pooled features before the classifier, ``[batch, 4 * channels]``."""
         self.check(images)
-        x = self.stem(images)
+        x, cells = self.stem(images), iter(self.ordered_cells())
+        of_cells: Iterator[MixtureWeights | None] = iter(weights) if weights is not None else repeat(None)
         for k in map(str, range(len(self.cells) + len(self.res))):
-            if k in self.res:
-                x = self.res[k](x)
-            else:
-                x = self.run(self.cells[k], (x,), None if weights is None else weights["cell"], drop_path)
+            x = self.res[k](x) if k in self.res else self.run(next(cells), (x,), next(of_cells), drop_path)
         features: Tensor = F.relu(self.lastact.bn(x)).mean(dim=(2, 3))  # type: ignore[operator]
         return features
 

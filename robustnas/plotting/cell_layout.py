@@ -70,14 +70,7 @@ def plan_cells(genotype: Genotype, space: SearchSpace | None = None) -> dict[str
 
 
 def wrap(plan: CellPlan) -> list[CellPlan]:
-    """A long chain in rows of at most seven edges; any other plan as it is.
-
-    Args:
-        plan: What is drawn of a cell.
-
-    Returns:
-        The rows. One that is not the first begins with the state that ends the row before.
-    """
+    """A long chain in rows of at most seven edges, each of which begins with the state that ends the row before."""
     if len(plan.choices) <= _EDGES_IN_A_ROW or any(plan.lanes) or len(plan.choices) != plan.states - 1:
         return [plan]
     rows = -(-len(plan.choices) // _EDGES_IN_A_ROW)
@@ -101,14 +94,7 @@ def wrap(plan: CellPlan) -> list[CellPlan]:
 
 
 def assign_lanes(choices: Sequence[Choice]) -> tuple[int, ...]:
-    """The lane of each edge, above every shorter edge that it overlaps.
-
-    Args:
-        choices: The edges of a cell.
-
-    Returns:
-        For each edge 0, a straight line to the next state, or the number of a lane above the states.
-    """
+    """The lane of each edge, above every shorter edge that it overlaps; 0 is a straight line."""
     lanes: dict[int, int] = {}
     for i in sorted(range(len(choices)), key=lambda i: (choices[i].node - choices[i].source, choices[i])):
         source, node, _ = choices[i]
@@ -138,15 +124,7 @@ def shorten(text: str, longest: int) -> str:
 
 
 def to_dot(genotype: Genotype, space: SearchSpace | None = None) -> str:
-    """The text of a Graphviz graph with one cluster for each kind of cell.
-
-    Args:
-        genotype: What to write.
-        space: As in :func:`plan_cells`.
-
-    Returns:
-        The text, to be read by ``dot``.
-    """
+    """The text of a Graphviz graph with one cluster for each kind of cell; ``space`` as in :func:`plan_cells`."""
     lines = ["digraph genotype {", "  rankdir=LR;", "  node [shape=box, style=rounded];"]
     for k, plan in enumerate(plan_cells(genotype, space).values()):
         lines += [f"  subgraph cluster_{k} {{", f"    label={_quoted(plan.title)};"]

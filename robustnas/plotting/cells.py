@@ -12,6 +12,7 @@ import numpy as np
 from robustnas.plotting.cell_layout import CellPlan, colour_of, label_of, plan_cells, shorten, to_dot, wrap
 from robustnas.runtime.atomic_files import write_bytes
 from robustnas.spaces import CellSpace, Genotype, SearchSpace
+from robustnas.spaces.discretisation import strongest_operation
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,16 +28,7 @@ _BOX_WIDTH, _BOX_HEIGHT, _LANE, _BELOW, _TITLE, _MARGIN = 0.62, 0.3, 0.3, 0.46, 
 
 
 def draw_genotype(genotype: Genotype, space: SearchSpace | None = None) -> str:
-    """An SVG document with one picture for each kind of cell.
-
-    Args:
-        genotype: What to draw.
-        space: Its space, which says where a cell's inputs and outputs are. By default the known space of that
-            name; where there is none, all nodes of a cell with two inputs are outputs, and else the last one.
-
-    Returns:
-        The document.
-    """
+    """An SVG document with one picture for each kind of cell; ``space`` as in :func:`plan_cells`."""
     return render(genotype_figure(genotype, space), "svg").decode()
 
 
@@ -182,7 +174,7 @@ def _draw_arrow(axes: Axes, points: Sequence[tuple[float, float]], colour: str, 
     )
 
 
-class _Table(NamedTuple):
+class MixtureTable(NamedTuple):
     """A mixture as ``[operations, edges]``, NaN where there is none, and each edge's (column, row of the largest)."""
 
     shares: Any
@@ -206,7 +198,7 @@ def alpha_figure(shares: Iterable[Iterable[float]], cell: CellSpace, title: str)
     """
     from matplotlib.figure import Figure
 
-    table = _table(shares, cell)
+    table = mixture_table(shares, cell)
     labels = [label_of(operation) for operation in table.operations]
     left, middle = 0.2 + 0.076 * max(map(len, labels)), 2.3  # inches, as all that follow
     width, height = left + middle + 0.62, min(3.0, 0.75 + 0.21 * len(labels))
@@ -232,7 +224,8 @@ def alpha_figure(shares: Iterable[Iterable[float]], cell: CellSpace, title: str)
     return figure
 
 
-def _table(shares: Iterable[Iterable[float]], cell: CellSpace) -> _Table:
+def mixture_table(shares: Iterable[Iterable[float]], cell: CellSpace) -> MixtureTable:
+    """The weights of a kind of cell as a table, those of an edge in the order of its operations."""
     rows = [[float(share) for share in row] for row in shares]
     if len(rows) != len(cell.edges):
         raise ValueError(f"Expected `shares` to have {len(cell.edges)} rows, one for each edge, but got {len(rows)}.")
@@ -245,6 +238,5 @@ def _table(shares: Iterable[Iterable[float]], cell: CellSpace) -> _Table:
             )
         places = [names.index(name) for name in edge.operations]
         table[places, column] = [share if np.isfinite(share) else np.nan for share in row[: len(places)]]
-        allowed = [i for i, name in enumerate(edge.operations) if name not in cell.never_selected]
-        largest.append((column, places[max(allowed, key=lambda i: row[i])]))
-    return _Table(table, names, largest)
+        largest.append((column, places[strongest_operation(cell, column, rows)[1]]))
+    return MixtureTable(table, names, largest)

@@ -1,10 +1,13 @@
-"""The curves of a search, drawn so that a collapse is seen: nothing smoothed, nothing cut off."""
+"""Charts over epochs drawn with matplotlib, for TensorBoard and the folder of a run."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
+
+from robustnas.analysis.registry import Panel
+from robustnas.plotting.charts import COLOURS, Chart, panel_chart
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -13,163 +16,73 @@ if TYPE_CHECKING:
 Rows = Sequence[Mapping[str, float]]
 
 
-class Panel(NamedTuple):
-    """One chart: what stands above it, and the columns of ``metrics.csv`` that it shows, each with its label."""
-
-    title: str
-    lines: Mapping[str, str]
-    zero_to_one: bool = False
-
-
-PANELS = (
-    Panel("Loss", {"train/loss": "training", "val/loss": "validation"}),
-    Panel("Accuracy", {"val/top1": "supernet", "gap/discrete_accuracy": "discretised"}, True),
-    Panel(
-        "Share of operations",
-        {
-            "shares/parameter_free": "without parameters",
-            "shares/skip_connect": "skip connections",
-            "shares/none": "none",
-        },
-        True,
-    ),
-    Panel(
-        "Edges without parameters",
-        {
-            "genotype/parameter_free_normal": "normal cell",
-            "genotype/parameter_free_reduce": "reduction cell",
-            "genotype/parameter_free_cell": "cell",
-            "genotype/parameter_free_chain": "chain",
-        },
-        True,
-    ),
-    Panel("Decision", {"alpha/entropy": "entropy of α", "alpha/margin": "margin", "genotype/changed": "changed"}, True),
-    Panel("Largest Hessian eigenvalue in α", {"curvature/max": "validation loss", "arch/curvature": "stopping rule"}),
-    Panel(
-        "Agreement of gradients",
-        {
-            "gradient/match": "training with validation",
-            "gradient/alignment_normal": "normal cells",
-            "gradient/alignment_reduce": "reduction cells",
-            "gradient/alignment_cell": "cells",
-        },
-    ),
-    Panel("Generalisation gap", {"generalisation/loss": "loss"}),
-)
-HEADLINES = tuple(PANELS[place] for place in (1, 3, 5))  # what a collapse is seen in first
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
+def panel_charts(rows: Rows, panels: Sequence[Panel], marks: Mapping[str, float] | None = None) -> list[Chart]:
+    """The charts of those panels of which rows, one for each ``epoch``, hold something."""
+    found: dict[str, dict[int, float]] = {}
+    for row in rows:
+        for name, value in row.items():
+            found.setdefault(name, {})[int(row["epoch"])] = value
+    return [chart for panel in panels if (chart := panel_chart(found, panel, marks)).measured]
 
 
-def series(rows: Rows, name: str) -> tuple[list[float], list[float]]:
-    """Epochs and values of a column, those that are missing or not finite left out."""
-    found = [(row["epoch"], row[name]) for row in rows if name in row and math.isfinite(row[name])]
-    return [epoch for epoch, _ in found], [value for _, value in found]
-
-
-def uncertainty(name: str) -> tuple[str, ...]:
-    """Names of the series that say what the values of a series are uncertain by; none for most.
+def curves_figure(charts: Sequence[Chart], columns: int = 2) -> Figure:
+    """A figure with some charts over epochs.
 
     Args:
-        name: Name of the series.
-
-    Returns:
-        The series of bounds, and that of the standard error, whether they were measured or not.
-    """
-    if name == "arch/curvature":
-        return "arch/curvature_upper", "arch/curvature_deviation"
-    if name == "curvature/min":
-        return ("curvature/min_lower",)
-    kind = name.removeprefix("curvature/max")
-    if kind == name or kind.startswith(("_upper", "_deviation")):
-        return ()
-    return f"curvature/max_upper{kind}", f"curvature/max_deviation{kind}"
-
-
-def band(values: Mapping[str, float], name: str) -> tuple[float, float] | None:
-    """What a value may be: between its bounds, and one standard error to either side.
-
-    Args:
-        values: Numbers of one epoch by name.
-        name: Name of the value.
-
-    Returns:
-        Low and high, or ``None`` where nothing is known of either.
-    """
-    known = {one: values[one] for one in uncertainty(name) if math.isfinite(values.get(one, math.nan))}
-    if name not in values or not math.isfinite(values[name]) or not known:
-        return None
-    value, error = values[name], 0.0
-    bounds = [value]
-    for one, number in known.items():
-        if "_deviation" in one:
-            error = number
-        else:
-            bounds.append(number)
-    return min(*bounds, value) - error, max(*bounds, value) + error
-
-
-def measured(rows: Rows, panels: Sequence[Panel] = PANELS) -> list[Panel]:
-    """Those charts of which something was measured."""
-    return [panel for panel in panels if any(series(rows, name)[0] for name in panel.lines)]
-
-
-def curves_figure(
-    rows: Rows, marks: Mapping[str, int] | None = None, panels: Sequence[Panel] = PANELS, columns: int = 2
-) -> Figure:
-    """A figure with one chart for each panel of which something was measured.
-
-    Args:
-        rows: A mapping from column to number for each epoch, ``epoch`` among them.
-        marks: Epochs to mark with a dashed line in every chart, by what is said of them.
-        panels: The charts.
+        charts: The charts.
         columns: Charts side by side.
 
     Returns:
-        The figure, in no window. A band is what a value may be, see :func:`band`.
+        The figure, in no window. A vertical bar is the range that a value may have.
 
     Raises:
         ValueError: If there is nothing to draw.
     """
     from matplotlib.figure import Figure
 
-    shown = measured(rows, panels)
-    if not shown:
-        raise ValueError(f"Expected `rows` to hold a column of {[panel.title for panel in panels]}, but got none.")
-    columns = min(columns, len(shown))
-    lines = math.ceil(len(shown) / columns)
+    if not charts:
+        raise ValueError("Expected `charts` to hold at least one chart, but got none.")
+    columns = min(columns, len(charts))
+    lines = math.ceil(len(charts) / columns)
     width, height = (4.6 if columns > 1 else 3.6) * columns, 2.5 * lines  # inches
     figure = Figure(figsize=(width, height))
     grid: Any = figure.subplots(lines, columns, squeeze=False, sharex=True)
     between = {"hspace": 0.27, "wspace": 0.2}  # fixed: a layout that is searched for draws all once more
     figure.subplots_adjust(0.65 / width, 0.45 / height, 1 - 0.12 / width, 1 - 0.38 / height, **between)
     for place, axes in enumerate(grid.flat):
-        if place < len(shown):
-            _draw(axes, rows, shown[place], marks or {}, legend_of_marks=place == 0)
+        if place < len(charts):
+            _draw(axes, charts[place], name_marks=place == 0)
         else:
             axes.set_axis_off()
-    for axes in list(grid.flat)[: len(shown)][-columns:]:
+    for place, axes in list(enumerate(grid.flat))[: len(charts)][-columns:]:
         axes.tick_params(labelbottom=True)
-        axes.set_xlabel("epoch", size=9)
+        axes.set_xlabel(charts[place].x_title, size=9)
     return figure
 
 
-def _draw(axes: Axes, rows: Rows, panel: Panel, marks: Mapping[str, int], legend_of_marks: bool) -> None:
-    for colour, (name, label) in zip(COLOURS, panel.lines.items(), strict=False):
-        epochs, values = series(rows, name)
-        if epochs:
-            axes.plot(epochs, values, ".-", color=colour, label=label, linewidth=1.4, markersize=4)
-        bands = [(row["epoch"], between) for row in rows if (between := band(row, name)) is not None]
-        if bands:
-            lows, highs = zip(*(between for _, between in bands), strict=True)
-            axes.fill_between([epoch for epoch, _ in bands], lows, highs, color=colour, alpha=0.2, linewidth=0)
-    for epoch in marks.values():
+def _draw(axes: Axes, chart: Chart, name_marks: bool) -> None:
+    for one in chart.measured:
+        colour, (x, y) = (
+            COLOURS[chart.colour(one) % len(COLOURS)],
+            zip(*(point[:2] for point in one.points), strict=True),
+        )
+        axes.plot(x, y, ".-", color=colour, label=one.label, linewidth=1.4, markersize=4)
+        ends = [(point.x, *point.interval) for point in one.points if point.interval]
+        if ends:  # one line with gaps, which the legend avoids
+            across = [place for x, _, _ in ends for place in (x, x, math.nan)]
+            upward = [value for _, low, high in ends for value in (low, high, math.nan)]
+            axes.plot(across, upward, color=colour, alpha=0.45, linewidth=2.4, label=f"_{one.label}")
+    low, high = axes.get_ylim()
+    for value in chart.thresholds.values():
+        if low <= value <= high:
+            axes.axhline(value, color="#a8201a", linestyle=":", linewidth=1)
+    for label, epoch in chart.marks.items():
         axes.axvline(epoch, color="#7a7a7a", linestyle="--", linewidth=1)
-    if legend_of_marks:
-        for said, epoch in marks.items():
-            axes.annotate(said, (epoch, 1.0), xycoords=("data", "axes fraction"), size=8, ha="center", va="bottom")
-    if panel.zero_to_one:
+        if name_marks:
+            axes.annotate(label, (epoch, 1.0), xycoords=("data", "axes fraction"), size=8, ha="center", va="bottom")
+    if chart.zero_to_one:
         axes.set_ylim(-0.03, 1.03)
-    axes.set_title(panel.title, size=10, weight="bold", loc="left", pad=12 if legend_of_marks and marks else 6)
+    axes.set_title(chart.title, size=10, weight="bold", loc="left", pad=12 if name_marks and chart.marks else 6)
     axes.tick_params(labelsize=8)
     axes.locator_params(axis="x", nbins=5, integer=True)
     axes.locator_params(axis="y", nbins=4)

@@ -1,4 +1,4 @@
-"""One HTML file about one search or several: no server, no network, no script."""
+"""HTML reports of one search, of several, or of a study: one file, no server, no network, no script."""
 
 from robustnas.reports.page import report
 from robustnas.reports.search_data import SearchData

@@ -1,33 +1,25 @@
-"""The whole page: several runs side by side first, then each run by itself."""
+"""The report of searches: several runs side by side first, then each run by itself."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from robustnas.reports.charts import COLOURS, chart
-from robustnas.reports.markup import Markup, duration, figure, join, percent, table, tag, text
-from robustnas.reports.panels import line
+from robustnas.analysis import metrics
+from robustnas.analysis.registry import METRICS, find, scores
+from robustnas.plotting.charts import COLOURS, Chart, series
+from robustnas.reports.rendering import Cell, Table, duration, figure, page, state
 from robustnas.reports.search_data import SearchData, part
-from robustnas.reports.sections import badge, run_sections, share_or_figure
-from robustnas.reports.style import STYLE
+from robustnas.reports.sections import run_sections
+from robustnas.reports.svg import draw
 from robustnas.spaces import SearchSpace
 
-# Only what stands in the page itself may be loaded, and no script runs.
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-HEADLINES = {  # title: series, of which the first that a run has is shown
-    "Loss on validation": ("val/loss",),
-    "Accuracy on validation": ("val/top1", "val/accuracy"),
-    "Accuracy of the rounded supernet": ("gap/discrete_accuracy",),
-    "Accuracy lost by rounding": ("gap/accuracy",),
-    "Skip connections over kept edges": ("genotype/skip_share",),
-    "Share of operations without parameters": ("shares/parameter_free",),
-    "Entropy of α": ("alpha/entropy",),
-    "Choices that changed": ("genotype/changed",),
-    "Largest eigenvalue of the Hessian in α": ("curvature/max", "arch/curvature"),
-    "Generalisation gap, loss": ("generalisation/loss",),
-}
-ZERO_TO_ONE = {"Skip connections over kept edges", "Share of operations without parameters", "Entropy of α"}
+CURVATURES = (metrics.CURVATURE.name, metrics.ARCH_CURVATURE.name)
+HEADLINES = (  # of each the first metric that a run has is shown
+    (metrics.VAL_LOSS.name,), scores("val"), (metrics.DISCRETE_ACCURACY.name,), (metrics.GAP.name,),
+    (metrics.SKIP_SHARE.name,), (metrics.PARAMETER_FREE_SHARE.name,), (metrics.ENTROPY.name,), (metrics.CHANGED.name,),
+    CURVATURES, (metrics.OVERFITTING_LOSS.name,),
+)  # fmt: skip
 
 
 def report(folders: Sequence[str | Path], space: SearchSpace | str | None = None) -> str:
@@ -47,19 +39,12 @@ def report(folders: Sequence[str | Path], space: SearchSpace | str | None = None
         raise ValueError("Expected `folders` to name at least one run, but got none.")
     runs = [SearchData.read(folder, space) for folder in folders]
     names = short_names([run.folder for run in runs])
-    body: list[Markup] = [tag("h1", "robustnas report")]
-    if len(runs) > 1:
-        body.append(_comparison(runs, names))
-    body += [run_sections(run, name, f"run-{k}") for k, (run, name) in enumerate(zip(runs, names, strict=True), 1)]
-    head = [
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=POLICY),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("title", f"robustnas report: {', '.join(names[:3])}{' and more' if len(names) > 3 else ''}"),
-        tag("style", Markup(STYLE)),
-    ]
-    page = tag("html", tag("head", *head), tag("body", tag("main", *body)), lang="en")
-    return f"<!doctype html>\n{page}\n"
+    return page(
+        "run.html.j2",
+        title=f"robustnas report: {', '.join(names[:3])}{' and more' if len(names) > 3 else ''}",
+        comparison=_comparison(runs, names) if len(runs) > 1 else None,
+        runs=[run_sections(run, name) for run, name in zip(runs, names, strict=True)],
+    )
 
 
 def short_names(folders: Sequence[Path]) -> list[str]:
@@ -75,69 +60,50 @@ def short_names(folders: Sequence[Path]) -> list[str]:
     return names
 
 
-def _comparison(runs: Sequence[SearchData], names: Sequence[str]) -> Markup:
-    rows = [_row(run, name, f"#run-{k}") for k, (run, name) in enumerate(zip(runs, names, strict=True), 1)]
-    head = ["run", "verdict", "since", "variant", "space", "data", "seed", "epochs", "time", "validation", "rounded",
-        "test", "skips", "λ max"]  # fmt: skip
-    said = (
-        "validation: the supernet's metric after the last epoch. rounded: its accuracy with the same weights after "
-        "rounding. test: the network trained from scratch. skips: share of the kept edges, in the cell that has most. "
-        "λ max: largest eigenvalue of the Hessian in α, last measured, and what it may be: its bound and a standard "
-        "error over samples." + (" In the charts a colour is a variant in a space." if len(runs) > COLOURS else "")
+def _comparison(runs: Sequence[SearchData], names: Sequence[str]) -> dict[str, object]:
+    """A table with a row for each run, and the headline charts with a line for each."""
+    many = len(runs) > len(COLOURS)
+    head = ["run", "verdict", "since", "variant", "space", "data", "seed", "epochs", "time", "validation",
+        "discretised", "test", "skips", "λ max"]  # fmt: skip
+    note = (
+        "validation: score of the supernet after the last epoch. discretised: accuracy of the discretised supernet "
+        "with the same weights. test: the network trained from scratch. skips: share of the kept edges that are skip "
+        "connections, in the kind of cell that has most. λ max: largest Hessian eigenvalue in α at its last "
+        "measurement, in brackets its error bound and one standard error over samples."
     )
-    charts, span = [], (min(run.span[0] for run in runs), max(run.span[1] for run in runs))
-    for title, series in HEADLINES.items():
-        lines = []
+    notes = [note, *(["In the charts a colour stands for a variant in a space."] if many else [])]
+    rows = [_row(run, name, f"#run-{k}") for k, (run, name) in enumerate(zip(runs, names, strict=True), 1)]
+    span, charts = (min(run.span[0] for run in runs), max(run.span[1] for run in runs)), []
+    for headline in HEADLINES:
+        lines, title = [], next((one for one in headline for run in runs if run.found.get(one)), headline[0])
         for run, name in zip(runs, names, strict=True):
-            found = next((one for one in series if run.found.get(one)), series[0])
-            lines.append(line(run, name, found, _kind(run) if len(runs) > COLOURS else None))
-        if any(line.values for line in lines):
-            charts.append(chart(title, lines, span, unit=title in ZERO_TO_ONE))
-    return tag(
-        "article", tag("h2", "Runs side by side"), table("All runs", head, rows, "runs"), tag("p", said, class_="note"),
-        tag("div", *charts, class_="charts"), id="comparison",
-    )  # fmt: skip
-
-
-def _kind(run: SearchData) -> str:
-    return f"{run.variant or 'not known'}, {run.history.space.name}"
+            found = next((one for one in headline if run.found.get(one)), headline[0])
+            group = f"{run.variant or 'unknown variant'}, {run.history.space.name}" if many else ""
+            lines.append(series(run.found, found, name, group))
+        charts.append(Chart(find(title).heading, lines, span=span, zero_to_one=METRICS[title].unit_interval))
+    return {"table": Table("All runs", head, rows, "runs", notes), "charts": draw(*charts)}
 
 
 def _row(run: SearchData, name: str, link: str) -> list[object]:
-    quality = run.quality
-    value = run.last(quality[0]) if quality else None
-    rounded, skips = run.last("gap/discrete_accuracy"), run.last("genotype/skip_share")
-    curvature = _curvature(run)
-    tested = next((n for n in run.test or {} if n.startswith("test/") and n != "test/loss"), None)
-    unknown = "–"
+    tested = next((n for n in run.test or {} if n.startswith("test/") and n != metrics.TEST_LOSS.name), None)
+    discrete, skips = run.last(metrics.DISCRETE_ACCURACY.name), run.last(metrics.SKIP_SHARE.name)
     return [
-        tag("a", name, href=link),
-        badge(run.verdict),
-        unknown if run.verdict.since is None else run.verdict.since,
-        run.variant or unknown,
-        run.history.space.name,
-        run.data or unknown,
-        _or(part(run.manifest, "module", "init_args", "seed"), unknown),
-        run.epochs,
-        unknown if run.seconds is None else duration(run.seconds),
-        unknown if quality is None or value is None else share_or_figure(quality[0], value),
-        unknown if rounded is None else percent(rounded),
-        unknown if tested is None or run.test is None else share_or_figure(tested, run.test[tested]),
-        unknown if skips is None else percent(skips),
-        curvature or unknown,
-    ]
+        Cell(name, "link", link), state(run.verdict.state), run.verdict.since, run.variant or None,
+        run.history.space.name, run.data or None, part(run.manifest, "module", "init_args", "seed"), run.epochs,
+        None if run.seconds is None else duration(run.seconds),
+        run.score,
+        None if discrete is None else metrics.DISCRETE_ACCURACY.show(discrete),
+        None if tested is None or run.test is None else find(tested).show(run.test[tested]),
+        None if skips is None else metrics.SKIP_SHARE.show(skips),
+        _curvature(run),
+    ]  # fmt: skip
 
 
-def _curvature(run: SearchData) -> str:
-    """The last largest eigenvalue, with what it may be where the bound is not within what is shown."""
-    name = next((name for name in ("curvature/max", "arch/curvature") if run.found.get(name)), None)
+def _curvature(run: SearchData) -> str | None:
+    """The last largest eigenvalue, with the range it may lie in where that is visible."""
+    name = next((name for name in CURVATURES if run.found.get(name)), None)
     if name is None:
-        return ""
-    shown = line(run, "", name)
-    at = max(shown.values)
-    value, (low, high) = shown.values[at], shown.bands.get(at, (shown.values[at],) * 2)
-    return figure(value) + (f" ({figure(low)} to {figure(high)})" if figure(low) != figure(high) else "")
-
-
-def _or(value: object, otherwise: str) -> Markup:
-    return join([otherwise]) if value is None else text(value)
+        return None
+    last = series(run.found, name).points[-1]
+    low, high = map(figure, last.interval or (last.y, last.y))
+    return figure(last.y) + (f" ({low} to {high})" if low != high else "")

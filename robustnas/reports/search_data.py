@@ -1,4 +1,4 @@
-"""What a report says about a run, read once from its folder."""
+"""What a report shows of a run, read once from its folder."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 
 from robustnas.analysis import History, Verdict, judge
 from robustnas.analysis.measures import measures
+from robustnas.analysis.metrics import VAL_LOSS
+from robustnas.analysis.registry import find, scores
 from robustnas.runs.record import Run, read_json
 from robustnas.runtime.csv_files import read_csv
 from robustnas.spaces import Genotype, SearchSpace
-
-QUALITY = {"top1": "top-1 accuracy", "accuracy": "accuracy", "map": "mean average precision", "r2": "R²"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,11 +24,11 @@ class SearchData:
     Args:
         folder: Its folder, as it was given.
         history: α, genotypes and measures by epoch.
-        verdict: What is said about it.
+        verdict: Its verdict.
         found: Every series, logged or computed from α and the genotypes, by name and epoch.
-        manifest: How it came about; empty where that is not known.
-        seconds: Time of its epochs, ``None`` where that is not known.
-        test: What the evaluation in it measured, ``None`` without one.
+        manifest: Versions, hardware, data and arguments; empty where they were not recorded.
+        seconds: Time of its epochs, ``None`` where it was not recorded.
+        test: Metrics of its evaluation on the test set, ``None`` without one.
     """
 
     folder: Path
@@ -74,7 +74,7 @@ class SearchData:
 
     @property
     def epochs(self) -> str:
-        """How far it got."""
+        """How many epochs are finished, of how many."""
         done, planned = len(self.history.epochs), self.history.planned
         return f"{done} of {planned}" if planned else str(done)
 
@@ -84,11 +84,16 @@ class SearchData:
         return self.history.epochs[0], self.history.epochs[-1]
 
     @property
-    def quality(self) -> tuple[str, str] | None:
-        """Series and name of the metric on the validation data, ``None`` where only the loss is known."""
-        names = [name for name in self.found if name.startswith("val/") and name != "val/loss"]
-        ordered = [f"val/{name}" for name in QUALITY if f"val/{name}" in names] + names
-        return (ordered[0], QUALITY.get(ordered[0][4:], ordered[0][4:])) if ordered else None
+    def quality(self) -> str | None:
+        """The score on the validation data, ``None`` where only the loss is known."""
+        measured = [name for name in self.found if name.startswith("val/") and name != VAL_LOSS.name]
+        return next((name for name in (*scores("val"), *measured) if name in self.found), None)
+
+    @property
+    def score(self) -> str | None:
+        """The last value of that score, for people."""
+        value = None if self.quality is None else self.last(self.quality)
+        return None if self.quality is None or value is None else find(self.quality).show(value)
 
     def last(self, *names: str) -> float | None:
         """The last value of the first of some series that was measured."""

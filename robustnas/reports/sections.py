@@ -1,150 +1,155 @@
-"""What the report says about one run, section by section."""
+"""What the report shows of one run, section by section, for the template ``run.html.j2``."""
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 import shlex
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
-from robustnas.analysis import Evidence, Verdict
-from robustnas.reports.markup import Markup, duration, facts, figure, join, percent, table, tag
-from robustnas.reports.panels import main_charts, other_charts, rounding_charts, spectrum_charts
-from robustnas.reports.pictures import drawings, film_strips, genotype_table
+from robustnas.analysis import metrics
+from robustnas.analysis.architecture_statistics import changed
+from robustnas.analysis.registry import find
+from robustnas.plotting.cell_layout import label_of
+from robustnas.plotting.cells import draw_genotype
+from robustnas.reports.panels import charts, gap_panels, main_panels, other_charts, spectrum_panels
+from robustnas.reports.rendering import Cell, Table, duration, percent, state
 from robustnas.reports.search_data import SearchData, part
+from robustnas.reports.svg import draw, heat_maps
+from robustnas.spaces import Choice, Genotype
+
+FRAMES, DRAWINGS = 8, 6
+BROAD = 800  # points, from which on a drawing has a row of its own
+T = TypeVar("T")
 
 
-def badge(verdict: Verdict) -> Markup:
-    """The state as a coloured word."""
-    return tag("strong", verdict.state, class_=f"badge {verdict.state.replace(' ', '-')}")
-
-
-def share_or_figure(name: str, value: float) -> str:
-    """Accuracies in percent, other metrics as they are."""
-    return percent(value) if name.endswith(("top1", "top5", "accuracy")) else figure(value)
-
-
-def run_sections(run: SearchData, name: str, anchor: str) -> Markup:
-    """Everything about a run.
-
-    Args:
-        run: What is known of it.
-        name: Its name in the report.
-        anchor: Identifier of its heading.
-
-    Returns:
-        One element with a heading and the sections.
-    """
-    makers: dict[str, Callable[[SearchData], Markup]] = {
-        "Summary": summary, "Verdict": verdict, "Curves": curves, "Film strip of α": alphas, "Genotypes": genotypes,
-        "Spectrum over time": spectrum, "Discretisation gap": rounding, "Data": data, "How it came about": origin,
-        "Reproduce": reproduce,
+def run_sections(run: SearchData, name: str) -> dict[str, object]:
+    """Everything that the template shows of a run, under a name."""
+    verdict = run.verdict
+    epochs = {str(verdict.state): verdict.since, "take": verdict.take.epoch}
+    if epochs["take"] == verdict.since:
+        del epochs["take"]
+    marks = {label: epoch for label, epoch in epochs.items() if epoch is not None}
+    detail = verdict.line.partition(": ")[2] or verdict.line
+    logged = [name for name in run.history.series if not name.startswith("train/") and name != metrics.VAL_LOSS.name]
+    config = run.folder / "config.yaml"
+    text = config.read_bytes().decode("utf-8", "replace") if config.is_file() else None
+    return {
+        "name": name, "state": state(verdict.state), "summary": _summary(run), "verdict": verdict,
+        "sentence": f"{detail[0].upper()}{detail[1:]}.", "evidence": _evidence(run), "only_losses": not logged,
+        "main": draw(*charts(run, main_panels(run), marks)), "others": draw(*other_charts(run, marks)),
+        "spectrum": draw(*charts(run, spectrum_panels(run), marks)),
+        "gap": draw(*charts(run, gap_panels(run), marks)),
+        "alphas": _alphas(run), "drawings": _drawings(run), "genotypes": _genotypes(run), **_data(run),
+        **_environment(run), "config": text, "commands": _commands(run, text is not None),
+        "command": shlex.join(map(str, given)) if isinstance(given := part(run.manifest, "command"), list) else "",
     }  # fmt: skip
-    parts = [tag("section", tag("h3", title), maker(run)) for title, maker in makers.items()]
-    return tag("article", tag("h2", name, " ", badge(run.verdict)), *parts, id=anchor)
 
 
-def marks(run: SearchData) -> dict[str, int]:
-    """Epochs to mark in every chart."""
-    found: dict[str, int] = {} if run.verdict.since is None else {run.verdict.state: run.verdict.since}
-    return found if run.verdict.take.epoch in (None, run.verdict.since) else {**found, "take": run.verdict.take.epoch}
-
-
-def summary(run: SearchData) -> Markup:
-    """The run in a few facts."""
-    pairs: list[tuple[object, object]] = [
-        ("variant", run.variant or "not known"),
+def _summary(run: SearchData) -> list[tuple[str, object]]:
+    pairs: list[tuple[str, object]] = [
+        ("variant", run.variant or "unknown"),
         ("space", run.history.space.name),
-        ("data", run.data or "not known"),
+        ("data", run.data or "unknown"),
         ("epochs", f"{run.epochs}, {'finished' if run.history.finished else 'still running or stopped'}"),
         ("time", None if run.seconds is None else duration(run.seconds)),
+        (find(run.quality).title if run.quality else "", run.score),
     ]
-    if (quality := run.quality) and (value := run.last(quality[0])) is not None:
-        pairs.append((f"supernet, {quality[1]} on validation", share_or_figure(quality[0], value)))
-    if (discrete := run.last("gap/discrete_accuracy")) is not None:
-        pairs.append(("rounded, accuracy with the same weights", percent(discrete)))
+    if (discrete := run.last(metrics.DISCRETE_ACCURACY.name)) is not None:
+        pairs.append((metrics.DISCRETE_ACCURACY.title, metrics.DISCRETE_ACCURACY.show(discrete)))
     for name, value in (run.test or {}).items():
-        if name.startswith("test/") and name != "test/loss":
-            pairs.append((f"trained from scratch, {name}", share_or_figure(name, value)))
-    pairs.append(("verdict", badge(run.verdict)))
-    return facts(pairs)
+        if name.startswith("test/") and name != metrics.TEST_LOSS.name:
+            pairs.append((f"trained from scratch, {name}", find(name).show(value)))
+    return [*pairs, ("verdict", state(run.verdict.state))]
 
 
-def verdict(run: SearchData) -> Markup:
-    """State, evidence, what to take and what to try."""
-    said = run.verdict
-    since = "" if said.since is None else f" since epoch {said.since}"
-    parts = [tag("p", badge(said), f"{since}. {_sentence(said.line)}")]
-    if said.evidence:
-        head = ["sign", "value", "threshold", "since epoch", "counts as", "meaning", "source", "on recorded runs"]
-        parts.append(table("Evidence", head, map(_evidence, said.evidence), "evidence"))
-    which = "the final genotype" if said.take.epoch is None else f"the genotype after epoch {said.take.epoch}"
-    parts.append(tag("p", tag("strong", "Take "), f"{which}: {said.take.why}."))
-    if said.take.genotype is not None:
-        parts.append(tag("p", tag("code", said.take.genotype)))
-    if said.remedies:
-        tries = (tag("li", tag("code", remedy.setting), f": {remedy.why}") for remedy in said.remedies)
-        parts += [tag("p", tag("strong", "Try"), " next time:"), tag("ul", *tries)]
-    if said.missing:
-        parts.append(tag("p", f"Not measured, so not judged: {', '.join(said.missing)}.", class_="missing"))
-    return join(parts)
+def _evidence(run: SearchData) -> Table:
+    head = ["indicator", "value", "threshold", "since epoch", "weight", "meaning", "source", "on recorded runs"]
+    rows = [
+        [e.threshold.measure, e.shown, e.limit, e.since, e.weight, e.threshold.words, e.threshold.source, e.rate]
+        for e in run.verdict.evidence
+    ]
+    note = (
+        "Weight: one indicator that decides makes a search collapsed; one that warns, or two that hint, make it at "
+        "risk. Source: the publication of the threshold; “own” marks a threshold that robustnas sets."
+    )
+    return Table("Evidence", head, rows, "evidence", [note])
 
 
-def _evidence(e: Evidence) -> list[object]:
-    row = e.threshold
-    return [row.measure, e.shown, e.limit, e.since, e.weight, row.words, row.source, e.rate]
+def _alphas(run: SearchData) -> list[tuple[str, object]]:
+    """For each kind of cell a caption, and heat maps of the weights of its operations at some epochs."""
+    epochs = spread(sorted(run.history.alphas), FRAMES)
+    shares = {epoch: run.history.shares(epoch) for epoch in epochs}
+    cells = run.history.space.cells if epochs else {}
+    return [heat_maps({epoch: shares[epoch][kind] for epoch in epochs}, cell, kind) for kind, cell in cells.items()]
 
 
-def curves(run: SearchData) -> Markup:
-    """Every series over the epochs."""
-    shown, others = main_charts(run, marks(run)), other_charts(run, marks(run))
-    parts = [tag("div", *shown, class_="charts")] if shown else [_missing("No curve was recorded.")]
-    if not (run.history.series.keys() - {name for name in run.history.series if name[:6] in ("train/", "val/lo")}):
-        parts.append(_missing("Nothing but losses was logged; the rest follows from α and the genotypes."))
-    if others:
-        parts += [tag("h4", "All other series"), tag("div", *others, class_="charts small")]
-    return join(parts)
+def spread(items: Sequence[T], count: int) -> list[T]:
+    """At most ``count`` of some items, the first and the last among them, evenly apart."""
+    if len(items) <= count:
+        return list(items)
+    return [items[round(k * (len(items) - 1) / (count - 1))] for k in range(count)]
 
 
-def alphas(run: SearchData) -> Markup:
-    """Shares of operations over the epochs, as pictures."""
-    return join(film_strips(run)) or _missing("α was not recorded.")
+def stretches(genotypes: Mapping[int, Genotype]) -> list[tuple[int, int, Genotype]]:
+    """First and last epoch of each genotype, as long as it stayed the same."""
+    found: list[tuple[int, int, Genotype]] = []
+    for epoch, genotype in sorted(genotypes.items()):
+        if found and found[-1][2] == genotype:
+            found[-1] = found[-1][0], epoch, genotype
+        else:
+            found.append((epoch, epoch, genotype))
+    return found
 
 
-def genotypes(run: SearchData) -> Markup:
-    """Genotypes drawn and listed."""
-    drawn = drawings(run)
-    if not drawn:
-        return _missing("No genotype was recorded.")
-    listed = genotype_table(run) if run.genotypes else _missing("Genotypes of single epochs were not recorded.")
-    return join([tag("div", drawn, class_="drawings"), listed])
+def _drawings(run: SearchData) -> list[dict[str, object]]:
+    """Drawings of genotypes: the first, some that followed, the last, and the final one where it is another."""
+    steps, final = stretches(run.genotypes), run.history.final
+    named = [
+        (f"Genotype after epoch {a}" if a == b else f"Genotype after epochs {a} to {b}", genotype)
+        for a, b, genotype in steps
+    ]
+    if final is not None and not (steps and steps[-1][2] == final):
+        named.append(("Final genotype", final))
+    elif final is not None:
+        named[-1] = f"{named[-1][0]}, the final one", final
+    made = []
+    for title, genotype in spread(named, DRAWINGS):
+        drawn = draw_genotype(genotype, run.history.space)
+        points = re.search(r'<svg[^>]* width="([\d.]+)pt"', drawn)
+        broad = points is not None and float(points[1]) > BROAD
+        source = base64.b64encode(drawn.encode()).decode()
+        made.append({"title": title, "genotype": genotype, "source": source, "broad": broad})
+    return made
 
 
-def spectrum(run: SearchData) -> Markup:
-    """Eigenvalues of the Hessian in α."""
-    shown = spectrum_charts(run, marks(run))
-    if not shown:
-        return _missing(join(["The curvature was not measured. ", _budget()]))
-    return tag("div", *shown, class_="charts")
+def _genotypes(run: SearchData) -> Table:
+    """A row for each genotype, with choices that the one before did not have marked."""
+    kinds, rows = list(run.history.space.cells), []
+    before: Genotype | None = None
+    for first, last, genotype in stretches(run.genotypes):
+        counts = genotype.count("skip_connect")
+        cells = [_choices(genotype.cells[kind], before.cells[kind] if before else None) for kind in kinds]
+        share = "" if before is None else percent(changed(before, genotype))
+        skips = ", ".join(str(counts[kind]) for kind in kinds)
+        rows.append([f"{first}" if first == last else f"{first}–{last}", share, skips, *cells])
+        before = genotype
+    head = ["epoch", "changed", f"skips ({', '.join(kinds)})" if len(kinds) > 1 else "skips", *kinds]
+    return Table("Genotype after each epoch; choices that differ from the epoch before are marked", head, rows, "wide")
 
 
-def rounding(run: SearchData) -> Markup:
-    """What rounding costs."""
-    shown = rounding_charts(run, marks(run))
-    if not shown:
-        return _missing(join(["What rounding costs was not measured. ", _budget()]))
-    said = "The supernet minus its own discretisation, with the same weights; above zero, rounding loses."
-    return join([tag("p", said), tag("div", *shown, class_="charts")])
+def _choices(choices: Sequence[Choice], before: Sequence[Choice] | None) -> list[Cell]:
+    said = [f"{one.source}-{one.node} {label_of(one.operation)}".replace(" ", "\N{NO-BREAK SPACE}") for one in choices]
+    new = [before is not None and one not in before for one in choices]
+    return [Cell(words, "mark" if fresh else "words") for words, fresh in zip(said, new, strict=True)]
 
 
-def data(run: SearchData) -> Markup:
-    """The data roles, with sizes and hashes."""
+def _data(run: SearchData) -> dict[str, object]:
+    """Facts about the data, and its roles with sizes and hashes."""
     described = part(run.manifest, "data")
-    roles = part(described, "roles")
-    if not isinstance(roles, Mapping) or not roles:
-        return _missing("The manifest does not say which data the run used.")
-    classes = part(described, "classes")
-    shape = part(described, "image_shape")
+    roles, classes, shape = (part(described, name) for name in ("roles", "classes", "image_shape"))
     listed = classes if isinstance(classes, list) else []
     pairs = [
         ("source", part(described, "source")),
@@ -155,35 +160,31 @@ def data(run: SearchData) -> Markup:
         ("seed of the split", part(described, "split_seed")),
     ]  # fmt: skip
     rows = [
-        [name, part(role, "size"), _spread(part(role, "class_counts")), tag("code", part(role, "sha256"))]
-        for name, role in roles.items()
+        [name, part(role, "size"), _range(part(role, "class_counts")), Cell(part(role, "sha256"), "code")]
+        for name, role in (roles.items() if isinstance(roles, Mapping) else ())
     ]
-    head = ["role", "examples", "in a class", "SHA-256 of the indices"]
-    return join([facts(pairs), table("Roles of the data, disjoint", head, rows)])
+    head = ["role", "examples", "per class", "SHA-256 of the indices"]
+    return {"data": pairs, "roles": Table("Data roles, disjoint", head, rows)}
 
 
-def _spread(counts: Any) -> str:
+def _range(counts: Any) -> str | None:
     numbers = [n for n in counts.values() if isinstance(n, int | float)] if isinstance(counts, Mapping) else []
     if not numbers:
-        return "–"
+        return None
     low, high = min(numbers), max(numbers)
     return str(low) if low == high else f"{low} to {high}"
 
 
-def origin(run: SearchData) -> Markup:
-    """Versions, hardware and settings."""
+def _environment(run: SearchData) -> dict[str, object]:
+    """Versions, hardware and arguments."""
     held = run.manifest
-    if not held:
-        return _missing("The run has no manifest.")
-    versions = part(held, "versions")
-    gpus = held.get("gpus")
-    memory = held.get("memory_bytes")
-    commit = part(held, "git", "robustnas", "commit")
+    versions, gpus, memory = part(held, "versions"), held.get("gpus"), held.get("memory_bytes")
+    commit, dirty = (part(held, "git", "robustnas", name) for name in ("commit", "dirty"))
     pairs = [
         ("started", held.get("started")),
         ("versions", ", ".join(f"{name} {said}" for name, said in versions.items())
             if isinstance(versions, Mapping) else None),
-        ("commit", commit and f"{commit}{', with changes' if part(held, 'git', 'robustnas', 'dirty') else ''}"),
+        ("commit", commit and f"{commit}{', with uncommitted changes' if dirty else ''}"),
         ("platform", held.get("platform")),
         ("processor", part(held, "cpu", "model")),
         ("cores", part(held, "cpu", "cores")),
@@ -194,63 +195,31 @@ def origin(run: SearchData) -> Markup:
         ("processes", held.get("processes")),
     ]  # fmt: skip
     settings = part(held, "module", "init_args")
-    given = [(name, _setting(value)) for name, value in settings.items()] if isinstance(settings, Mapping) else []
-    shown = join([tag("h4", "Arguments of the search"), facts(given, "facts close")]) if given else Markup()
-    whole = tag("pre", json.dumps(held, indent=2, ensure_ascii=False, default=str))
-    parts = [facts(pairs), shown, tag("details", tag("summary", "The whole manifest"), whole)]
-    if config := _config(run):
-        parts.append(tag("details", tag("summary", "The whole configuration, config.yaml"), tag("pre", config)))
-    return join(parts)
+    given = settings.items() if isinstance(settings, Mapping) else ()
+    return {
+        "manifest": json.dumps(held, indent=2, ensure_ascii=False, default=str) if held else "",
+        "environment": pairs, "settings": [(name, Cell(_setting(value), "code")) for name, value in given],
+    }  # fmt: skip
 
 
-def _setting(value: Any) -> object:
+def _setting(value: Any) -> str:
     if not isinstance(value, Mapping):
-        return tag("code", json.dumps(value, ensure_ascii=False, default=str))
+        return json.dumps(value, ensure_ascii=False, default=str)
     given = part(value, "init_args")
     words = ", ".join(f"{name}={said!r}" for name, said in given.items()) if isinstance(given, Mapping) else ""
-    return tag("code", f"{str(part(value, 'class_path') or value).rpartition('.')[2]}({words})")
+    return f"{str(part(value, 'class_path') or value).rpartition('.')[2]}({words})"
 
 
-def _config(run: SearchData) -> str | None:
-    path = run.folder / "config.yaml"
-    return path.read_bytes().decode("utf-8", "replace") if path.is_file() else None
-
-
-def reproduce(run: SearchData) -> Markup:
-    """Commands that do it again, and that go on from here."""
-    folder = shlex.quote(str(run.folder))
-    copy = shlex.quote(f"{run.folder}-again")
+def _commands(run: SearchData, configured: bool) -> list[tuple[str, str]]:
+    """Commands that repeat the run, or go on from it, with what each is for."""
+    folder, copy = shlex.quote(str(run.folder)), shlex.quote(f"{run.folder}-again")
     commit = part(run.manifest, "git", "robustnas", "commit")
-    commands = [
-        (f"git checkout {shlex.quote(commit)}", "the code it ran with") if isinstance(commit, str) else None,
-        (f"robustnas fit -c {shlex.quote(str(run.folder / 'config.yaml'))} --run {copy}", "the same search again")
-        if _config(run) is not None else None,
-        (f"robustnas evaluate {folder}", "train what was found from scratch, and test it"),
-        (f"robustnas select {folder} --selection LargestDrop", "round the same search by another rule"),
-        (f"robustnas diagnose {folder}", "the verdict"),
-        (f"robustnas landscape {shlex.quote(str(run.folder / 'last.ckpt'))}", "the loss around α"),
-    ]  # fmt: skip
-    kept = [command for command in commands if command is not None]
-    lines = join((tag("span", f"{words}  ", tag("i", f"# {why}")) for words, why in kept), "\n")
-    given = part(run.manifest, "command")
-    parts = [tag("pre", lines)]
-    if isinstance(given, list):
-        said = shlex.join(str(word) for word in given)
-        parts.append(join([tag("p", "It was started with:"), tag("pre", said)]))
-    if _config(run) is None:
-        parts.append(_missing("The run has no config.yaml, so that the search cannot be repeated from it."))
-    return join(parts)
-
-
-def _missing(said: object) -> Markup:
-    return tag("p", said, class_="missing")
-
-
-def _budget() -> Markup:
-    option = tag("code", "--diagnostics.budget")
-    return join(["Every search measures it as often as its budget allows; ", option, " sets that."])
-
-
-def _sentence(line: str) -> str:
-    detail = line.partition(": ")[2] or line
-    return f"{detail[0].upper()}{detail[1:]}."
+    config, checkpoint = (shlex.quote(str(run.folder / name)) for name in ("config.yaml", "last.ckpt"))
+    return [
+        *([(f"git checkout {shlex.quote(commit)}", "the code of the run")] if isinstance(commit, str) else []),
+        *([(f"robustnas fit -c {config} --run-dir {copy}", "repeat the search")] if configured else []),
+        (f"robustnas evaluate {folder}", "train the genotype from scratch, and test it"),
+        (f"robustnas select {folder} --selection LargestDrop", "discretise the same search by another rule"),
+        (f"robustnas diagnose {folder}", "print the verdict"),
+        (f"robustnas landscape {checkpoint}", "draw the loss around α"),
+    ]

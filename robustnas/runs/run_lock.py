@@ -1,27 +1,26 @@
-"""Whose the folder of a run is, and with which checkpoint a start in it goes on.
+"""The lock on the folder of a run, and the checkpoint from which a start in that folder resumes.
 
-A second start in the folder of a run goes on with that run or is refused; it never overwrites one. One process writes
-into a folder at a time: it holds a lock on the file ``.lock`` there, which the operating system releases however the
-process ends.
+A second start in the folder of a run resumes that run or is refused; it never overwrites one. One process at a time
+writes into a folder: it locks the file ``.lock`` there, and the operating system releases the lock however the process
+ends.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from robustnas.runs.record import Run
-from robustnas.runtime.atomic_files import clean
+from robustnas.runtime.atomic_files import remove_unfinished
 
-try:
-    import fcntl
-except ImportError:  # Windows, which goes without locks
-    fcntl = None  # type: ignore[assignment]
-
+WITHOUT_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP}  # errors of network file systems without locks
 PREVIOUS = "previous.ckpt"
 RESULTS = ("genotype.json", "test.json")
 
@@ -65,7 +64,7 @@ def starting_point(
         writes: Whether the folder is written to; otherwise there must be a checkpoint.
 
     Returns:
-        The checkpoint to go on from, or ``None`` to start from the beginning.
+        The checkpoint to resume from, or ``None`` to start from the beginning.
 
     Raises:
         ValueError: If something would be overwritten.
@@ -81,7 +80,7 @@ def starting_point(
     inside = folder.resolve() in path.resolve().parents
     if writes and not inside and holds_run(folder) and has_much_to_lose(folder):
         raise ValueError(
-            f"Expected `--run` to be a new folder or that of the checkpoint, but {folder} holds another run; "
+            f"Expected `--run-dir` to be a new folder or that of the checkpoint, but {folder} holds another run; "
             f"`--ckpt_path last` continues that one."
         )
     return path
@@ -98,11 +97,11 @@ def check_new(folder: Path) -> None:
     """
     if not holds_run(folder):
         return
-    begun = "`--ckpt_path last` continues it" if newest(folder) else "it has no checkpoint to go on from"
+    begun = "`--ckpt_path last` continues it" if newest(folder) else "it has no checkpoint to resume from"
     if newest(folder) is None and not has_much_to_lose(folder):
         begun = "`--ckpt_path auto` starts it again, since it ended before its first checkpoint"
     raise ValueError(
-        f"Expected `--run` to be a new folder, but {folder} holds a run; {begun}, another folder starts anew."
+        f"Expected `--run-dir` to be a new folder, but {folder} holds a run; {begun}, another folder starts anew."
     )
 
 
@@ -111,64 +110,74 @@ def _found(folder: Path, readable: Callable[[Path], bool]) -> Path | None:
     if last is None:
         if has_much_to_lose(folder):
             raise ValueError(
-                f"Expected `--run` to be a folder with a checkpoint to go on from, or a new one, but {folder} holds "
-                f"a run without; another folder starts anew."
+                f"Expected `--run-dir` to be a folder with a checkpoint to resume from, or a new one, but {folder} "
+                f"holds a run without; another folder starts anew."
             )
         return None
     before = folder / PREVIOUS
     if not readable(last) and before.is_file() and readable(before):
-        print(f"{last} cannot be read; the run goes on from {before}.")
+        print(f"{last} cannot be read; the run resumes from {before}.")
         return before
     return last
 
 
+def new_folder(name: str) -> Path:
+    """A folder under ``runs/`` that does not exist yet: ``name`` with the next number.
+
+    Args:
+        name: What the run is.
+
+    Returns:
+        The folder, not made.
+    """
+    number = 1
+    while Path("runs", f"{name}-{number:03d}").exists():
+        number += 1
+    return Path("runs", f"{name}-{number:03d}")
+
+
 @contextmanager
-def held(folder: Path, option: str = "--run") -> Iterator[None]:
-    """Hold the folder of a run, and take away what interrupted writes have left in it.
+def held(folder: Path, option: str = "--run-dir") -> Iterator[None]:
+    """Lock the folder of a run for this process, and delete what interrupted writes have left in it.
 
     Args:
         folder: The folder; made if it is missing.
-        option: What names it on the command line, for the message.
+        option: The option that names it on the command line, for the message.
 
     Yields:
         Nothing.
 
     Raises:
-        ValueError: If another process holds it.
+        ValueError: If another process holds the lock.
+        OSError: If the lock file cannot be made.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / ".lock"
-    descriptor = _locked(path, option)
+    lock = FileLock(path, timeout=0, fallback_to_soft=False)  # a soft lock would outlive a process that is killed
+    folder.mkdir(parents=True, exist_ok=True)
     try:
-        clean(folder)
+        lock.acquire()
+        path.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
+    except Timeout as error:
+        raise ValueError(
+            f"Expected `{option}` to be a folder that no other process writes to, but {folder} is written to by "
+            f"{_owner(path)}."
+        ) from error
+    except OSError as error:
+        if error.errno not in WITHOUT_LOCKS:
+            raise
+    try:
+        remove_unfinished(folder)
         yield
     finally:
-        if descriptor is not None:
-            with contextlib.suppress(OSError):
+        if lock.is_locked:
+            with contextlib.suppress(OSError):  # before the release: afterwards it may be the file of another process
                 path.unlink()
-            os.close(descriptor)
+            lock.release()
 
 
-def _locked(path: Path, option: str) -> int | None:
-    """A descriptor of the locked file, or ``None`` where files cannot be locked."""
-    while fcntl is not None:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            owner = os.read(descriptor, 200).decode("utf-8", "replace").strip()
-            os.close(descriptor)
-            raise ValueError(
-                f"Expected `{option}` to be a folder that no other process writes to, but {path.parent} is written to "
-                f"by {owner or 'another process'}."
-            ) from error
-        except OSError:  # not all network file systems have locks
-            os.close(descriptor)
-            return None
-        with contextlib.suppress(OSError):  # whoever held it may have taken the file away before it let go
-            if os.path.samestat(os.fstat(descriptor), os.stat(path)):
-                os.ftruncate(descriptor, 0)
-                os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
-                return descriptor
-        os.close(descriptor)
-    return None
+def _owner(path: Path) -> str:
+    """The process that holds a lock, by what it wrote into the file."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")[:200].strip() or "another process"
+    except OSError:
+        return "another process"

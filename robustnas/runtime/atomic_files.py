@@ -1,12 +1,12 @@
-"""Files that are written whole or not at all, whatever the moment of a kill.
+"""Atomic writes: after a crash a file has its old content or its new content, never a part of it.
 
-A file that is being written lies beside its place, hidden, as ``.NAME.NUMBER.tmp``. What a kill leaves of it is taken
-away by the next start.
+An unfinished file lies in the same folder as ``.NAME.NUMBER.tmp``; the next start of the run removes it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import shutil
@@ -16,25 +16,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["clean", "keep", "write_bytes", "write_text", "writing"]
+__all__ = ["keep_copy", "open_atomically", "remove_unfinished", "write_bytes", "write_text"]
 
 
 @contextmanager
-def writing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Open a file so that whoever reads ``path`` finds the old content or the new, whole, also after a crash.
-
-    The bytes go to a hidden file in the same folder, are forced to disk, and the file then takes the name. Folders
-    that are missing are made.
-
-    Args:
-        path: The file.
-
-    Yields:
-        A file to write the new content to. An exception leaves ``path`` as it was.
-
-    Raises:
-        OSError: If it cannot be written.
-    """
+def open_atomically(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Open a temporary file that is forced to disk, then replaces ``path``; an exception leaves ``path`` as it was."""
     path = Path(path)
     with contextlib.suppress(FileExistsError):  # opening says better what is wrong
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -60,35 +47,18 @@ def writing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write a file as :func:`writing` does.
-
-    Args:
-        path: The file.
-        data: Its content.
-    """
-    with writing(path) as file:
+    """Write a file atomically."""
+    with open_atomically(path) as file:
         file.write(data)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    r"""Write a text file in UTF-8 as :func:`writing` does, line ends as given.
-
-    Half characters, which stand for bytes of file names that are no text, are written as ``\udcff``.
-
-    Args:
-        path: The file.
-        text: Its content.
-    """
+    r"""Write a text file atomically in UTF-8; surrogates, for undecodable bytes, are escaped (``\udcff``)."""
     write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
-def keep(path: str | os.PathLike[str], name: str) -> None:
-    """Give a file that is about to be replaced a second name, under which it stays; it is never without its own.
-
-    Args:
-        path: The file; where there is none, nothing happens.
-        name: The second name, in the same folder. What had it before is gone.
-    """
+def keep_copy(path: str | os.PathLike[str], name: str) -> None:
+    """Give an existing file a second name in its folder, before it is replaced; the file is never missing meanwhile."""
     path = Path(path)
     if not path.exists():
         return
@@ -103,13 +73,8 @@ def keep(path: str | os.PathLike[str], name: str) -> None:
         hidden.unlink(missing_ok=True)  # replacing a link by another link to the same file leaves both
 
 
-def clean(folder: str | os.PathLike[str], age: float = 0.0) -> None:
-    """Remove what interrupted writes have left in a folder and its subfolders.
-
-    Args:
-        folder: The folder. Nobody else may be writing into it, except in the last ``age`` seconds.
-        age: Seconds for which an unfinished file is left alone.
-    """
+def remove_unfinished(folder: str | os.PathLike[str], age: float = 0.0) -> None:
+    """Remove unfinished files below ``folder`` that are at least ``age`` seconds old."""
     for hidden in Path(folder).rglob(".*.tmp"):
         with contextlib.suppress(OSError):
             if time.time() - hidden.stat().st_mtime >= age:
@@ -117,4 +82,6 @@ def clean(folder: str | os.PathLike[str], age: float = 0.0) -> None:
 
 
 def _beside(path: Path) -> Path:
+    if not path.name:  # . and /
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")

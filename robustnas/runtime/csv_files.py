@@ -1,4 +1,4 @@
-"""Tables as CSV text: the one reader and the one writer."""
+"""Reading and writing tables as CSV."""
 
 from __future__ import annotations
 
@@ -18,12 +18,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\n")  # how a cell begins that a spreadshe
 
 @dataclass(frozen=True)
 class CsvRow:
-    """A row of a CSV file.
-
-    Args:
-        line: Line of the file on which it begins, from 1.
-        cells: One text for each column.
-    """
+    """A row of a CSV file: the line on which it begins, from 1, and one text for each column."""
 
     line: int
     cells: list[str]
@@ -31,47 +26,42 @@ class CsvRow:
 
 @dataclass(frozen=True)
 class CsvTable:
-    """What a CSV file holds.
-
-    Args:
-        source: Where it comes from, for errors.
-        names: Names of the columns, distinct and not empty; none if the file is empty.
-        rows: Rows that hold something, each with one text for each column.
-    """
+    """Content of a CSV file: its path for errors, the distinct column names, and the rows that hold something."""
 
     source: str
     names: list[str]
     rows: list[CsvRow]
 
     def records(self) -> list[dict[str, str]]:
-        """Each row as texts by name of the column."""
+        """The rows as dictionaries from column name to text."""
         return [dict(zip(self.names, row.cells, strict=True)) for row in self.rows]
 
     def where(self, row: CsvRow, column: str | None = None) -> str:
-        """A row or a cell, for a message."""
+        """Describe the place of a row or a cell in a message."""
         named = "" if column is None else f"column {column!r}, "
         return f"{named}line {row.line} of {self.source}"
 
 
 def is_csv(path: str | Path) -> bool:
-    """Whether a file is a CSV file by its name, gzipped or not."""
+    """Whether the name of a file is that of a CSV file, gzipped or not."""
     return Path(path).name.lower().endswith(ENDINGS)
 
 
 def read_csv(path: str | Path) -> CsvTable:
-    """Read a CSV file, gzipped or not: UTF-8, a line of names, then one row for each line of the same length.
+    """Read a CSV file, gzipped or not: UTF-8, a header, then rows of the same length.
 
-    A byte order mark is dropped, and line ends may be those of any system. Where the line of names has no comma,
-    semicolons or tabs separate. Lines without any content are skipped.
+    A byte order mark is dropped, lines may end as on any system, and empty lines are skipped. If the header has no
+    comma, the separator is a semicolon or a tab.
 
     Args:
         path: The file.
 
     Returns:
-        Its names and rows.
+        Its column names and rows.
 
     Raises:
-        ValueError: If it cannot be read, a name is empty or there twice, or a row is longer or shorter than the names.
+        ValueError: If it cannot be read, a column name is empty or repeated, or a row is longer or shorter than the
+            header.
     """
     text, source = read_text(path), str(path)
     try:
@@ -84,27 +74,16 @@ def read_csv(path: str | Path) -> CsvTable:
     _check_names(names, source)
     for row in rows[1:]:
         if (count := len(row.cells)) != len(names):
-            hint = "; a decimal comma separates too, unless quoted" if count > len(names) else ""
+            hint = "; a number with a decimal comma must be quoted" if count > len(names) else ""
             raise ValueError(
-                f"Expected {source} to have {len(names)} fields in line {row.line}, as in its line of names, but got "
+                f"Expected {source} to have {len(names)} fields in line {row.line}, as in its header, but got "
                 f"{count}: {_shown(row.cells)}{hint}."
             )
     return CsvTable(source, names, rows[1:])
 
 
 def number(text: str, where: str) -> float:
-    """The number in a cell.
-
-    Args:
-        text: The cell.
-        where: Where it is, for the error.
-
-    Returns:
-        The number, which may be NaN or infinite where the cell says so.
-
-    Raises:
-        ValueError: If it is none, with the reason where it is a decimal comma or a percent sign.
-    """
+    """Convert a cell to a number, which may be NaN or infinite; ``where`` names the cell in the ``ValueError``."""
     try:
         if "_" not in text:
             return float(text)
@@ -114,7 +93,7 @@ def number(text: str, where: str) -> float:
 
 
 def number_hint(text: str) -> str:
-    """What keeps a text from being a number and how to write it, in parentheses; empty where that is not known."""
+    """Explain in parentheses how to write a number that has a decimal comma or a percent sign; otherwise empty."""
     bare = text.strip().removesuffix("%").strip()
     plain = bare.replace(",", ".") if bare.count(",") == 1 and "." not in bare else bare
     faults = [name for name, found in (("a decimal comma", plain != bare), ("a percent sign", "%" in text)) if found]
@@ -126,17 +105,7 @@ def number_hint(text: str) -> str:
 
 
 def csv_text(rows: Iterable[Mapping[str, Any]], names: Sequence[str] | None = None) -> str:
-    """Rows as CSV text that is safe to open in a spreadsheet.
-
-    A text that a spreadsheet would evaluate, such as ``=1+1``, gets an apostrophe in front. Numbers stay as they are.
-
-    Args:
-        rows: Rows; what one lacks is left empty.
-        names: Names of the columns; by default those of all rows, in order of appearance.
-
-    Returns:
-        A line of names and a line for each row.
-    """
+    """Write rows as CSV; texts that a spreadsheet would evaluate, such as ``=1+1``, get an apostrophe in front."""
     rows = list(rows)
     names = list(dict.fromkeys(name for row in rows for name in row)) if names is None else names
     text = io.StringIO()
@@ -174,12 +143,12 @@ def _delimiter(text: str) -> str:
 def _check_names(names: Sequence[str], source: str) -> None:
     if "" in names:
         place = names.index("") + 1
-        hint = "; pandas leaves out such a column with `index=False`" if place == 1 else ""
+        hint = "; pandas does not write this column with `index=False`" if place == 1 else ""
         raise ValueError(
             f"Expected {source} to name every column, but column {place} of {len(names)} has no name{hint}."
         )
     if twice := [name for name, times in Counter(names).items() if times > 1]:
-        raise ValueError(f"Expected {source} to name each column once, but got {twice[0]!r} again.")
+        raise ValueError(f"Expected {source} to name each column once, but got {twice[0]!r} twice.")
 
 
 def _shown(cells: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""Where and with what a run happens: versions, machine and commit."""
+"""Versions, machine and commit of a run."""
 
 from __future__ import annotations
 
@@ -29,9 +29,10 @@ TESTED = {
     "pillow": ("10.3", "13.0.0"),
     "pyarrow": ("15", "26.0.1"),
     "matplotlib": ("3.8", "3.11.2"),
+    "filelock": ("3.32", "4.2.11"),
     "rich": ("13.9", "15.0.0"),
 }
-THREADS = 1024  # of a process, and processes of a study: more than the cores of any machine that is sold
+MAX_THREADS = 1024  # of a process, and processes of a study: more than the cores of any machine that is sold
 EXTRAS = {  # extra: the packages it brings
     "hf": ("datasets",),
     "ray": ("ray",),
@@ -39,21 +40,21 @@ EXTRAS = {  # extra: the packages it brings
 }
 # What decides how fast numbers are multiplied, and which kernels torch takes: as the kernel of the system names it.
 INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "sve", "bf16")
-COUNTS = (  # what launchers set, and all that asks for processes reads as numbers
+INTEGER_VARIABLES = (  # what launchers set, and all that asks for processes reads as numbers
     "GROUP_RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_PORT", "NODE_RANK", "RANK", "SLURM_LOCALID",
     "SLURM_NODEID", "SLURM_NTASKS", "SLURM_PROCID", "WORLD_SIZE",
 )  # fmt: skip
 
 
 def environment() -> dict[str, Any]:
-    """What to know about the machine and the code to repeat a run, for its manifest.
+    """The machine and the code of a run, for its manifest.
 
     Returns:
-        What JSON can hold: ``started`` (now, UTC), ``command`` (the arguments), ``versions`` (``None`` where a package
-        is not installed), ``platform``, ``cpu`` (``model``, its ``instructions`` as far as known, ``cores``, and how
-        many of them are ``usable``), ``memory_bytes``, ``gpus`` (names, once torch is imported), and ``git``: for the
-        checkout ``robustnas`` runs from and for the ``working_directory`` the ``commit`` and whether tracked files were
-        changed (``dirty``), or ``None`` where there is no repository.
+        Plain JSON values: ``started`` (UTC), ``command`` (the arguments), ``versions`` (``None`` for a package that is
+        not installed), ``platform``, ``cpu`` (``model``, ``instructions`` as far as known, ``cores`` and how many of
+        them are ``usable``), ``memory_bytes``, ``gpus`` (names, if torch is imported) and ``git``: for the checkout of
+        ``robustnas`` and for the ``working_directory`` the ``commit`` and whether tracked files were changed
+        (``dirty``); ``None`` outside of a repository.
     """
     packages = ("torch", "pytorch-lightning", "numpy", "scipy")
     cores = os.cpu_count()
@@ -82,17 +83,17 @@ def environment() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str | None]:
-    """Version of each package of :data:`TESTED`, and of ``torchvision``; ``None`` where it is not installed."""
+    """Versions of the packages of :data:`TESTED` and of ``torchvision``; ``None`` for one that is not installed."""
     return {name: _version(name) for name in (*TESTED, "torchvision")}
 
 
-def missing(extra: str) -> list[str]:
+def missing_packages(extra: str) -> list[str]:
     """Packages of an extra that are not installed."""
     return [name for name in EXTRAS[extra] if _version(name) is None]
 
 
 def instructions() -> list[str] | None:
-    """Those of :data:`INSTRUCTIONS` that the CPU has; ``None`` where the system does not say."""
+    """Those of :data:`INSTRUCTIONS` that the CPU supports; ``None`` if the system does not list them."""
     with contextlib.suppress(OSError):
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
         if found := re.search(r"^(?:flags|Features)\s*:(.*)$", text, re.MULTILINE):
@@ -101,50 +102,46 @@ def instructions() -> list[str] | None:
 
 
 def usable_cores() -> int:
-    """CPU cores this process may keep busy: those it is bound to, or fewer if a container allots less time."""
+    """CPU cores that this process may use: those of its affinity mask, or fewer if a container limits CPU time."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota, period = [*_group("cpu.max").split(), "", ""][:2]
+    quota, period = [*_read_cgroup("cpu.max").split(), "", ""][:2]
     if not quota:
-        quota, period = _group("cpu/cpu.cfs_quota_us"), _group("cpu/cpu.cfs_period_us")
+        quota, period = _read_cgroup("cpu/cpu.cfs_quota_us"), _read_cgroup("cpu/cpu.cfs_period_us")
     if quota.isdigit() and period.isdigit() and int(period) > 0:
         cores = min(cores, max(1, -(-int(quota) // int(period))))
     return cores
 
 
 def memory() -> dict[str, int | None]:
-    """Bytes of main memory in all and available, that a container may use (``limit``), and of ``/dev/shm``."""
+    """Bytes of main memory (``total``, ``available``, ``limit`` of the container) and of ``/dev/shm`` (``shared``)."""
     available = None
     with contextlib.suppress(OSError):
         found = re.search(r"^MemAvailable:\s*(\d+) kB", Path("/proc/meminfo").read_text(encoding="utf-8"), re.MULTILINE)
         available = int(found[1]) * 1024 if found else None
-    limit = _group("memory.max") or _group("memory/memory.limit_in_bytes")
+    limit = _read_cgroup("memory.max") or _read_cgroup("memory/memory.limit_in_bytes")
     total = _memory()
     bounded = limit.isdigit() and (total is None or int(limit) < total)
     shared = shutil.disk_usage("/dev/shm").total if Path("/dev/shm").is_dir() else None
     return {"total": total, "available": available, "limit": int(limit) if bounded else None, "shared": shared}
 
 
-def _group(name: str) -> str:
-    """What the control group of this process says under a name, empty where there is none."""
+def _read_cgroup(name: str) -> str:
+    """Read a file of this process's control group; empty if there is none."""
     with contextlib.suppress(OSError):
         return (Path("/sys/fs/cgroup") / name).read_text(encoding="utf-8").strip()
     return ""
 
 
 def accelerators() -> dict[str, Any]:
-    """What torch computes on beside the CPU: ``gpus`` with bytes of memory, ``cuda``, ``driver`` and ``mps``.
-
-    Returns:
-        ``gpus`` is a list of ``name``, ``memory_bytes`` and ``free_bytes``; ``driver`` is known without torch too.
-    """
+    """``gpus`` (``name``, ``memory_bytes``, ``free_bytes``), ``cuda``, ``driver`` (without torch too) and ``mps``."""
     with contextlib.suppress(OSError):
         text = Path("/proc/driver/nvidia/version").read_text(encoding="utf-8")
         driver = re.search(r"\s(\d+\.\d+(?:\.\d+)*)\s", text)
-        return {**_of_torch(), "driver": driver[1] if driver else "unknown"}
-    return {**_of_torch(), "driver": None}
+        return {**_torch_accelerators(), "driver": driver[1] if driver else "unknown"}
+    return {**_torch_accelerators(), "driver": None}
 
 
-def _of_torch() -> dict[str, Any]:
+def _torch_accelerators() -> dict[str, Any]:
     torch = sys.modules.get("torch")
     if torch is None:
         return {"gpus": [], "cuda": None, "mps": False}
@@ -185,7 +182,7 @@ def _gpus() -> list[str]:
 
 
 def _repository(path: Path) -> dict[str, Any] | None:
-    """Commit of the repository a folder lies in, or a file is tracked by: an installed package is tracked by none."""
+    """The repository that contains a folder, or that tracks a file: an installed package is tracked by none."""
     folder = path if path.is_dir() else path.parent
     commit = _git(folder, "rev-parse", "HEAD")
     if commit is None or (path.is_file() and _git(folder, "ls-files", "--error-unmatch", path.name) is None):
@@ -197,13 +194,13 @@ def _repository(path: Path) -> dict[str, Any] | None:
 
 
 def _has_filters(folder: Path) -> bool:
-    """Whether a repository brings programs that `git status` would run on changed files."""
+    """Whether a repository configures programs that `git status` would run on changed files."""
     filters = _git(folder, "config", "--show-scope", "--name-only", "--get-regexp", r"^filter\..*\.(clean|process)$")
     return any(line.split()[0] in ("local", "worktree") for line in (filters or "").splitlines())
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
-    """What git says; no program is run that the settings of a repository name, which may be a stranger's."""
+    """Output of git, which runs no program that the configuration of a repository names; ``None`` if it fails."""
     of_a_hook = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"}
     outside = {name: value for name, value in os.environ.items() if name not in of_a_hook}
     # Looking must not lock the index of someone who is committing, nor fetch what is missing.
@@ -217,12 +214,8 @@ def _git(folder: Path, *arguments: str) -> str | None:
 
 
 def check_variables() -> None:
-    """Refuse environment variables that would end a run of many processes far from where they are set.
-
-    Raises:
-        ValueError: If one that is to be a whole number is none, or ``ROBUSTNAS_RUN`` is empty.
-    """
-    for name in COUNTS:
+    """Refuse environment variables that would make a run of several processes fail later, with an unclear message."""
+    for name in INTEGER_VARIABLES:
         if not (value := os.environ.get(name, "0")).isdecimal():
             raise ValueError(f"Expected the environment variable `{name}` to be a whole number, but got {value!r}.")
     if os.environ.get("ROBUSTNAS_RUN") == "":

@@ -1,4 +1,4 @@
-"""Who started the processes of a run, and whether the options of the command fit."""
+"""Which launcher started the processes of a run, and whether it agrees with the options of the command."""
 
 from __future__ import annotations
 
@@ -11,83 +11,56 @@ import torch
 
 from robustnas.runtime.trust import trusted_modules
 
-MOST = 2**14  # processes of a run; Lightning lists them before it asks the machine
+MAX_PROCESSES = 2**14  # processes of a run; Lightning lists them before it asks the machine
 
 
-class Launch(NamedTuple):
-    """Processes that something else than Lightning started.
+class Launcher(NamedTuple):
+    """A launcher other than Lightning: its name, how many processes it started, and how many on each machine."""
 
-    Attributes:
-        by: What started them.
-        processes: How many there are, on all machines.
-        on_each: How many on this machine.
-    """
-
-    by: str
+    name: str
     processes: int
-    on_each: int
+    per_machine: int
 
 
-def launched() -> Launch | None:
-    """What started this process, as Lightning will find it.
-
-    Returns:
-        It and its numbers; ``None`` where Lightning is to start the processes.
-
-    Raises:
-        ValueError: If a job of SLURM does not say how many processes each machine has.
-    """
+def find_launcher() -> Launcher | None:
+    """The launcher that Lightning will detect; ``None`` if Lightning itself starts the processes."""
     if "TORCHELASTIC_RUN_ID" in os.environ:
-        return Launch("torchrun", int(os.environ["WORLD_SIZE"]), int(os.environ["LOCAL_WORLD_SIZE"]))
+        return Launcher("torchrun", int(os.environ["WORLD_SIZE"]), int(os.environ["LOCAL_WORLD_SIZE"]))
     if "SLURM_NTASKS" not in os.environ or os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive"):
         return None
-    tasks, on_each = int(os.environ["SLURM_NTASKS"]), os.environ.get("SLURM_NTASKS_PER_NODE", "")
-    if tasks > 1 and not on_each.isdigit():
+    tasks, per_machine = int(os.environ["SLURM_NTASKS"]), os.environ.get("SLURM_NTASKS_PER_NODE", "")
+    if tasks > 1 and not per_machine.isdigit():
         raise ValueError(
-            f"Expected the job to say `--ntasks-per-node`, by which Lightning knows its processes, "
+            f"Expected the SLURM job to set `--ntasks-per-node`, from which Lightning counts its processes, "
             f"but got only `--ntasks={tasks}`."
         )
-    return Launch("SLURM", tasks, int(on_each or 1))
+    return Launcher("SLURM", tasks, int(per_machine or 1))
 
 
 def check_launch(processes: int, nodes: int) -> None:
-    """Refuse options that mean other processes than there are: some would wait for others without end.
-
-    Args:
-        processes: Processes on all machines, by the options.
-        nodes: Machines, by the options.
-
-    Raises:
-        ValueError: If these are not the processes that were started.
-    """
-    if processes > MOST:
-        raise ValueError(f"Expected `--trainer.devices` to mean at most {MOST:,} processes, but got {processes:,}.")
-    found = launched()
+    """Refuse options for other processes than those that were started: some would wait for the others for ever."""
+    if processes > MAX_PROCESSES:
+        raise ValueError(
+            f"Expected `--trainer.devices` to start at most {MAX_PROCESSES:,} processes, but got {processes:,}."
+        )
+    found = find_launcher()
     if found is None:
         return
-    machines = -(-found.processes // found.on_each)
+    machines = -(-found.processes // found.per_machine)
     for option, wanted, given in (
-        ("--trainer.devices", found.on_each, processes // nodes),
+        ("--trainer.devices", found.per_machine, processes // nodes),
         ("--trainer.num_nodes", machines, nodes),
     ):
         if wanted != given:
             on = f" on each of {machines} machines" if machines > 1 else ""
             raise ValueError(
-                f"Expected `{option}` to be {wanted}, as {found.by} started {found.on_each} processes{on}, "
+                f"Expected `{option}` to be {wanted}, as {found.name} started {found.per_machine} processes{on}, "
                 f"but got {given}."
             )
 
 
-def going_on(words: Sequence[str], *named: str) -> str:
-    """The command line that goes on with an interrupted run.
-
-    Args:
-        words: The command and its options.
-        named: Options and values to give in place of those that the words have.
-
-    Returns:
-        What can be typed, with the modules that are trusted.
-    """
+def resume_command(words: Sequence[str], *named: str) -> str:
+    """The command line that resumes an interrupted run; the option-value pairs ``named`` replace those of ``words``."""
     kept, names, follows = [], named[::2], False
     for word in words:
         option, equals, _ = word.partition("=")
@@ -101,21 +74,14 @@ def going_on(words: Sequence[str], *named: str) -> str:
     return shlex.join(["robustnas", *kept, *named, *trusted])
 
 
-def beside_others() -> bool:
-    """Whether other processes take part that cannot be told which folder this one has chosen."""
-    found = launched()
+def is_one_of_several() -> bool:
+    """Whether this is one of several processes, which cannot be told which folder this one has chosen."""
+    found = find_launcher()
     return "LOCAL_RANK" in os.environ or (found is not None and found.processes > 1)
 
 
-def processes(config: Any) -> int:
-    """How many processes a trainer is to have.
-
-    Args:
-        config: Its options.
-
-    Returns:
-        Devices times nodes.
-    """
+def count_processes(config: Any) -> int:
+    """How many processes the configuration of a trainer asks for: devices times nodes."""
     devices = config.devices
     if isinstance(devices, str) and devices.isdigit():
         count = int(devices)

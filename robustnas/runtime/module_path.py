@@ -1,17 +1,17 @@
-"""Where Python looks for modules: not in the current folder, where the files of a run from elsewhere may lie.
+"""Remove the current folder from Python's module path, since it may hold files of a run from elsewhere.
 
-This module is imported before the current folder is off the path, so it imports only what Python has loaded itself.
+This module is imported before the current folder is removed, so it imports only what Python has loaded itself.
 """
 
 import os
 import sys
 
 
-def leave_current_folder() -> None:
-    """Let neither this process nor those that it starts find modules in the current folder.
+def remove_current_folder_from_path() -> None:
+    """Remove the current folder from the module path of this process and of those that it starts.
 
-    ``python -m robustnas`` and an empty entry of ``PYTHONPATH`` put it on the path. In a folder that robustnas itself
-    lies in, such as a checkout, nothing is changed.
+    ``python -m robustnas`` and an empty entry of ``PYTHONPATH`` put it there. In the folder that contains robustnas,
+    such as a checkout, nothing is changed.
     """
     if _same(os.curdir, os.path.dirname(os.path.dirname(os.path.realpath(__file__)))):
         return
@@ -22,10 +22,10 @@ def leave_current_folder() -> None:
         os.environ["PYTHONPATH"] = os.pathsep.join(entry for entry in entries if not _is_current(entry))
 
 
-class OutsideAnyRun:
-    """A context for starting processes that import from the folder they start in: one that holds no files of a run.
+class InRootFolder:
+    """Start processes in the root folder, which holds no files of a run, since they import from where they start.
 
-    Where this process finds modules in the current folder, as scripts and notebooks do, it is not left.
+    If this process itself imports from the current folder, as scripts and notebooks do, the folder is not changed.
     """
 
     def __enter__(self) -> None:
@@ -38,7 +38,7 @@ class OutsideAnyRun:
 
 
 def started_as_module() -> bool:
-    """Whether this process is ``python -m robustnas``, or ``-m`` with a module of it, and is about to find it."""
+    """Whether this process is ``python -m robustnas``, or ``-m`` with a module of it that is still to be found."""
     words = [word.removeprefix("-m").partition(".")[0] for word in sys.orig_argv]
     return sys.argv[:1] == ["-m"] and "robustnas" in words
 

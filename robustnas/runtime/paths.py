@@ -1,4 +1,4 @@
-"""Paths as users write them: with ``~`` and environment variables, and configurations that come with robustnas."""
+"""Paths with ``~`` and environment variables, and configurations that come with robustnas."""
 
 from __future__ import annotations
 
@@ -10,19 +10,7 @@ from pathlib import Path
 
 
 def expand(path: str | os.PathLike[str], name: str) -> Path:
-    """A path with ``~`` and environment variables replaced, as a shell would.
-
-    Args:
-        path: The path, as it was given in an option or a file. A name that has a ``$`` itself is left as it is where
-            there is such a file.
-        name: What to call it in messages.
-
-    Returns:
-        The path.
-
-    Raises:
-        ValueError: If a variable is not set, or there is no such user.
-    """
+    """Replace ``~`` and environment variables in a path as a shell does; a file may have ``$`` in its name."""
     text = os.fspath(path)
     unset = [one for pair in re.findall(r"\$(\w+)|\$\{(\w+)\}", text) if (one := "".join(pair)) not in os.environ]
     if unset and not os.path.lexists(text):
@@ -33,20 +21,14 @@ def expand(path: str | os.PathLike[str], name: str) -> Path:
     expanded = os.path.expanduser(text if unset else os.path.expandvars(text))
     if re.match(r"~\w", expanded) and not os.path.lexists(expanded):
         user = re.split(r"[/\\]", expanded)[0]
-        raise ValueError(f"Expected `{name}` to begin with the home folder of a user, but got {text!r}: no {user}.")
+        raise ValueError(
+            f"Expected `{name}` to begin with the home folder of a user, but got {text!r}, and there is no {user}."
+        )
     return Path(expanded)
 
 
 def shipped_config(name: str, folder: str = "") -> Path | None:
-    """A configuration that comes with robustnas.
-
-    Args:
-        name: Its name, such as ``my_images``, ``my_images.yaml`` or ``spaces/s2.yaml``.
-        folder: Folder of the configurations to look in.
-
-    Returns:
-        The file, or ``None`` if there is none of that name.
-    """
+    """The configuration of this name that comes with robustnas (``.yaml`` may be left out), or ``None``."""
     parts = Path(name.removeprefix("configs/")).parts
     if not parts or Path(name).is_absolute() or ".." in parts:
         return None
@@ -56,19 +38,7 @@ def shipped_config(name: str, folder: str = "") -> Path | None:
 
 
 def find_config(name: str, argument: str = "--config", beside: Path | None = None) -> Path:
-    """A configuration file: from the working directory, or one that comes with robustnas.
-
-    Args:
-        name: The file; the ending may be left out of one that comes with robustnas.
-        argument: What names it, for the message.
-        beside: A folder to look in first.
-
-    Returns:
-        Its path.
-
-    Raises:
-        ValueError: If there is none.
-    """
+    """Find a configuration file in ``beside``, the working directory, or among those that come with robustnas."""
     given = expand(name, argument)
     for path in ([] if beside is None else [beside / given]) + [given]:
         if path.is_file():
@@ -89,7 +59,7 @@ def _folder() -> Path:
 
 
 def _close(given: Path, beside: Path | None) -> list[str]:
-    """Names of configurations that are nearly the one that was given."""
+    """Names of configurations that resemble the given one."""
     shipped = [path.relative_to(_folder()).as_posix() for path in _folder().rglob("*.yaml")]
     names = [name for name in sorted(shipped) if not name.startswith("studies/")]
     for folder in (given.parent, *([] if beside is None else [beside])):

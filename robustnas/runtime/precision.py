@@ -1,8 +1,7 @@
-"""Precision of float32 arithmetic: where hardware and autocast may shorten numbers, and where they must not.
+"""Precision of float32 arithmetic.
 
-GPUs can multiply float32 numbers with the ten bits of TF32, which torch does in cuDNN's convolutions unless told
-otherwise; CPUs can with the seven bits of bfloat16. That is fast, and wanted in ordinary steps, but too coarse for
-second derivatives.
+GPUs can multiply float32 numbers with the ten bits of TF32, which is torch's default in cuDNN's convolutions, and CPUs
+with the seven bits of bfloat16. That is fast and accurate enough for training steps, but not for second derivatives.
 """
 
 from __future__ import annotations
@@ -19,16 +18,16 @@ Matmul = Literal["highest", "high", "medium"]
 
 @contextmanager
 def full_precision(device: str) -> Iterator[None]:
-    """Compute in the type that the tensors have: no autocast, no TF32, nothing shortened inside a kernel.
+    """Compute in the type of the tensors: without autocast, TF32 or bfloat16 inside kernels.
 
-    Cells compiled by ``torch.compile`` run uncompiled, since compiled code cannot be derived twice. Backward passes
-    through a graph that was made inside must be run inside, too.
+    Compiled cells run uncompiled, since compiled code has no second derivative. Backward passes through a graph that
+    was made inside must run inside, too. The settings belong to the process and are restored at the end.
 
     Args:
         device: Type of the device, such as ``cuda``.
 
     Yields:
-        Nothing. The settings before, which hold for the whole process, are put back.
+        Nothing.
     """
     fields = _fields()
     before = [getattr(owner, name) for owner, name, _ in fields]
@@ -47,17 +46,17 @@ def full_precision(device: str) -> Iterator[None]:
 
 @contextmanager
 def matmul_precision(wanted: str | None) -> Iterator[None]:
-    """Say how much products and convolutions of float32 numbers may be shortened, for a while.
+    """Set the precision of float32 products and convolutions, and restore it at the end.
 
     Args:
-        wanted: ``highest`` for not at all, ``high`` for TF32 on GPUs, ``medium`` for that, and bfloat16 in products on
-            CPUs. ``None`` leaves torch as it is: by default TF32 in convolutions on GPUs, nothing else shortened.
+        wanted: ``highest`` for full precision, ``high`` for TF32 on GPUs, ``medium`` for that and bfloat16 in products
+            on CPUs. ``None`` keeps the settings of torch: by default TF32 in convolutions on GPUs only.
 
     Yields:
         Nothing.
 
     Raises:
-        ValueError: If the word is none of these.
+        ValueError: If ``wanted`` is none of these.
     """
     if wanted is None:
         yield
@@ -75,9 +74,9 @@ def matmul_precision(wanted: str | None) -> Iterator[None]:
 
 
 def settings() -> dict[str, Any]:
-    """How float32 numbers are multiplied at present, for the manifest of a run: each setting by its name in torch."""
+    """Torch's current settings of float32 precision, by name, for the manifest of a run."""
     names = ("cuda.matmul", "cudnn.conv", "cudnn.rnn", "mkldnn.matmul", "mkldnn.conv")
-    if _new():
+    if _per_operation():
         return {f"{name}.fp32_precision": _owner(name).fp32_precision for name in names}
     return {
         "cuda.matmul.allow_tf32": torch.backends.cuda.matmul.allow_tf32,
@@ -87,15 +86,15 @@ def settings() -> dict[str, Any]:
 
 
 def _fields() -> list[tuple[Any, str, Any]]:
-    """Settings of torch that shorten float32 numbers: whose they are, their names, and the value that does not."""
-    if _new():
+    """Torch's settings that reduce float32 precision: owner, name, and the value for full precision."""
+    if _per_operation():
         names = ("cuda.matmul", "cudnn.conv", "cudnn.rnn", "mkldnn.matmul", "mkldnn.conv")
         return [(_owner(name), "fp32_precision", "ieee") for name in names]
     return [(torch.backends.cuda.matmul, "allow_tf32", False), (torch.backends.cudnn, "allow_tf32", False)]
 
 
-def _new() -> bool:
-    """Whether torch, from 2.9 on, has a setting for each kind of operation, which it wants not to be mixed with old."""
+def _per_operation() -> bool:
+    """Whether torch has a setting for each kind of operation (2.9 on), which must not be mixed with the old ones."""
     return hasattr(torch.backends.cuda.matmul, "fp32_precision")
 
 

@@ -1,8 +1,8 @@
-"""Reading YAML: plain data only, counted while it is read, each name of a mapping once.
+"""Safe reading of YAML: plain data only, of limited size, without repeated keys.
 
-A line of YAML can stand for gigabytes, since an alias repeats what it names and a merge key (``<<``) copies it. So the
-events of a text are counted first, an alias as often as it stands for something, and only what keeps the limits is
-built. What jsonargparse reads, files or values of options, passes through the same loader, see :func:`checked_yaml`.
+A line of YAML can expand to gigabytes, since an alias repeats what it names and a merge key (``<<``) copies it. So the
+events of a text are counted before anything is built, an alias as often as it is used. jsonargparse uses the same
+loader for files and for values of options, see :func:`checked_yaml`.
 """
 
 from __future__ import annotations
@@ -17,39 +17,29 @@ import yaml
 
 from robustnas.runtime.safe_files import check_numbers, read_bytes
 
-LARGEST = 2**22  # bytes of a YAML file; the longest that robustnas writes has a thousandth
-NODES = 100_000  # values in a YAML file, aliases counted as often as they stand for something
-DEPTH = 100  # of what is nested; configurations nest ten deep
-LONGEST = 300  # characters of a number
-PLAIN = {"!", *(f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "seq", "map"))}
+MAX_BYTES = 2**22  # bytes of a YAML file; the longest that robustnas writes has a thousandth
+MAX_VALUES = 100_000  # values in a YAML file, aliases counted as often as they stand for something
+MAX_DEPTH = 100  # of what is nested; configurations nest ten deep
+MAX_NUMBER_LENGTH = 300  # characters of a number
+PLAIN_TAGS = {"!", *(f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "seq", "map"))}
 
 
 class RefusedError(yaml.YAMLError):
-    """YAML that is not read, although its syntax is right; the message says what was found."""
+    """YAML of correct syntax that is refused; the message says what was found."""
 
 
 class _RefusedFileError(RefusedError, TypeError):
-    """The same of a file: jsonargparse handles one of the two errors, by the place from which it reads."""
+    """A refused file: jsonargparse handles one of the two base errors, depending on where it reads."""
 
 
 def read_yaml(path: Path) -> Any:
-    """Read a YAML file.
-
-    Args:
-        path: The file, in UTF-8; a byte order mark is allowed.
-
-    Returns:
-        Its content: dicts, lists, strings, booleans, ``None`` and finite numbers.
-
-    Raises:
-        ValueError: If it cannot be read, is no YAML, names something twice, or holds more than a configuration could.
-    """
+    """Read a YAML file in UTF-8 as dicts, lists, strings, booleans, ``None`` and finite numbers."""
     try:
         content = yaml.load(_text(path), _loader())  # a safe loader
     except OSError as error:
         reason = error.strerror or str(error)
     except RecursionError:
-        reason = "it nests too deeply, or holds itself"
+        reason = "it nests too deeply or contains itself"
     except (ValueError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
     else:
@@ -62,11 +52,7 @@ def read_yaml(path: Path) -> Any:
 
 @contextlib.contextmanager
 def checked_yaml() -> Iterator[None]:
-    """Let jsonargparse read YAML as :func:`read_yaml` does: files, files that these name, and values of options.
-
-    Yields:
-        Nothing.
-    """
+    """Let jsonargparse read YAML as :func:`read_yaml` does: files, the files that they name, and values of options."""
     from jsonargparse import _loaders_dumpers, _paths
 
     reads, loader = _paths.Path.read_text, _loaders_dumpers.yaml_default_loader
@@ -92,12 +78,12 @@ def checked_yaml() -> Iterator[None]:
 
 
 def _text(path: Path) -> str:
-    return read_bytes(path, LARGEST).decode("utf-8-sig")
+    return read_bytes(path, MAX_BYTES).decode("utf-8-sig")
 
 
 @functools.cache
 def _loader() -> Any:
-    """The loader of jsonargparse, so that a number is the same wherever it is read, with limits."""
+    """The loader of jsonargparse, so that a number is parsed the same everywhere, with limits."""
     from jsonargparse._loaders_dumpers import get_yaml_default_loader
 
     base: Any = get_yaml_default_loader()  # type: ignore[no-untyped-call]
@@ -108,7 +94,7 @@ def _loader() -> Any:
                 _count(yaml.parse(stream, Loader=base))
                 super().__init__(stream)
             except UnicodeEncodeError:
-                raise RefusedError("half of a character, which stands for a byte that is no text") from None
+                raise RefusedError("a surrogate character, which stands for a byte that is not UTF-8") from None
             self._seen: set[int] = set()
 
         def flatten_mapping(self, node: yaml.MappingNode) -> None:
@@ -121,23 +107,24 @@ def _loader() -> Any:
             names = set()
             for key, _ in node.value:
                 if not isinstance(key, yaml.ScalarNode):
-                    raise RefusedError(f"a name in line {key.start_mark.line + 1} that is a list or a mapping")
+                    raise RefusedError(f"a key in line {key.start_mark.line + 1} that is a list or a mapping")
                 name = key.value if key.tag == "tag:yaml.org,2002:merge" else self.construct_object(key)
                 if name in names:
                     raise RefusedError(
-                        f"the name {name!r} stands twice in one mapping, the second time in line "
-                        f"{key.start_mark.line + 1}"
+                        f"the key {name!r} is repeated in one mapping, in line {key.start_mark.line + 1}"
                     )
                 names.add(name)
 
-        def construct_number(self, node: yaml.ScalarNode) -> int | float:
+        def construct_number(self, node: yaml.ScalarNode) -> int | float | str:
+            if ":" in node.value:  # YAML 1.1 reads 1:30 as 90, in base 60; a time such as `max_time` is meant
+                return str(node.value)
             kind = node.tag.rpartition(":")[2]
-            if len(node.value) > LONGEST:
+            if len(node.value) > MAX_NUMBER_LENGTH:
                 raise RefusedError(f"a number of {len(node.value):,} characters in line {node.start_mark.line + 1}")
             try:
                 number: int | float = getattr(self, f"construct_yaml_{kind}")(node)
             except (ValueError, OverflowError) as error:
-                raise RefusedError(f"{node.value!r}, which is no number: {error}") from error
+                raise RefusedError(f"{node.value!r}, which is not a number: {error}") from error
             if isinstance(number, int) and number.bit_length() > 64:
                 raise RefusedError(f"a number of more than 64 bits in line {node.start_mark.line + 1}")
             return number
@@ -148,7 +135,7 @@ def _loader() -> Any:
 
 
 def _count(events: Iterator[yaml.Event]) -> None:
-    """Refuse a text that stands for more values, or nests deeper, than a configuration does."""
+    """Refuse a text that expands to more values, or nests deeper, than a configuration does."""
     sizes: dict[str, int] = {}  # anchor: values that it stands for
     begun: list[tuple[str | None, int]] = []  # anchor of an open collection, and the values before it
     total = 0
@@ -157,7 +144,7 @@ def _count(events: Iterator[yaml.Event]) -> None:
             anchor, before = begun.pop()
         elif isinstance(event, yaml.AliasEvent):
             if any(anchor == event.anchor for anchor, _ in begun):
-                raise RefusedError("it nests too deeply, or holds itself")
+                raise RefusedError("it nests too deeply or contains itself")
             total += sizes.get(event.anchor or "", 1)
             anchor, before = None, total
         elif isinstance(event, yaml.NodeEvent):
@@ -171,12 +158,12 @@ def _count(events: Iterator[yaml.Event]) -> None:
             continue
         if anchor is not None:
             sizes[anchor] = total - before
-        if total > NODES:
-            raise RefusedError(f"more than {NODES:,} values, those of an alias counted as often as it stands there")
-        if len(begun) > DEPTH:
-            raise RefusedError("it nests too deeply, or holds itself")
+        if total > MAX_VALUES:
+            raise RefusedError(f"more than {MAX_VALUES:,} values, those of an alias counted at each use")
+        if len(begun) > MAX_DEPTH:
+            raise RefusedError("it nests too deeply or contains itself")
 
 
 def _check_tag(event: Any) -> None:
-    if event.tag is not None and event.tag not in PLAIN:
-        raise RefusedError(f"the tag {event.tag} in line {event.start_mark.line + 1}, which stands for no plain data")
+    if event.tag is not None and event.tag not in PLAIN_TAGS:
+        raise RefusedError(f"the tag {event.tag} in line {event.start_mark.line + 1}, which is not plain data")

@@ -1,17 +1,20 @@
-"""What is printed, on terminals and pipes that cannot show every letter."""
+"""Printing to terminals and pipes whose encoding lacks some characters."""
 
 from __future__ import annotations
 
 import codecs
 import contextlib
 import io
+import os
 import sys
 import unicodedata
 from collections.abc import Iterator
+from typing import Any, TextIO
 
+SIGPIPE_STATUS = 141  # 128 and the number of SIGPIPE, as shells have it
 HANDLER = "robustnas.runtime.terminal"
-LONGEST = 2000  # characters of a sentence; what is between its ends is left out
-PLAIN = {
+MAX_MESSAGE = 2000  # characters of a sentence; what is between its ends is left out
+SPELLINGS = {
     "—": "-", "–": "-", "−": "-", "·": "*", "×": "x", "±": "+-", "≤": "<=", "≥": ">=", "≠": "!=", "≈": "~", "→": "->",
     "…": "...", "✓": "+", "✗": "x", "°": " deg", "∞": "inf", "λ": "lambda", "Λ": "Lambda",
 }  # fmt: skip
@@ -19,12 +22,8 @@ PLAIN = {
 
 @contextlib.contextmanager
 def printable() -> Iterator[None]:
-    """Let standard output and error take every text: letters that their encoding lacks are spelt in ASCII.
-
-    Yields:
-        Nothing.
-    """
-    codecs.register_error(HANDLER, _spelt)
+    """Let standard output and error accept every text: characters that their encoding lacks are written in ASCII."""
+    codecs.register_error(HANDLER, _replace_unencodable)
     streams = [stream for stream in (sys.stdout, sys.stderr) if isinstance(stream, io.TextIOWrapper)]
     before = [stream.errors for stream in streams]
     for stream in streams:
@@ -38,31 +37,87 @@ def printable() -> Iterator[None]:
 
 
 def one_line(message: str) -> str:
-    """A message of an error as one line: control characters are escaped, and what no reader needs is left out.
-
-    Args:
-        message: The message.
-
-    Returns:
-        At most ``LONGEST`` characters and a remark, none of which moves the cursor of a terminal.
-    """
-    if len(message) > LONGEST:
-        half = LONGEST // 2
+    """Put an error message on one line of limited length, with control characters escaped."""
+    if len(message) > MAX_MESSAGE:
+        half = MAX_MESSAGE // 2
         message = f"{message[:half]} ... ({len(message) - 2 * half:,} characters) ... {message[-half:]}"
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in message.replace("\n", " "))
 
 
-def _spelt(error: UnicodeError) -> tuple[str | bytes, int]:
-    """Letters that cannot be encoded: Greek by name, others without their accents, the rest by number."""
+class PipeSafeStream:
+    """A stream that ignores text once its reader has closed the pipe; ``broken`` tells whether it has."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream, self.broken = stream, False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        with self._watched():
+            return self._stream.write(text)
+        return len(text)
+
+    def writelines(self, lines: Any) -> None:
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        with self._watched():
+            self._stream.flush()
+
+    @contextlib.contextmanager
+    def _watched(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:
+            self.broken = True
+            with contextlib.suppress(OSError, ValueError):  # what is still held back goes to nowhere, without an error
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, self._stream.fileno())
+                os.close(nowhere)
+
+
+class Streams:
+    """Standard output and standard error of a command."""
+
+    def __init__(self) -> None:
+        self.both = (PipeSafeStream(sys.stdout or _nowhere()), PipeSafeStream(sys.stderr or _nowhere()))
+
+    def status(self, status: int) -> int:
+        """The exit status of a command: 141 if it succeeded but a reader closed its pipe early."""
+        for stream in self.both:
+            stream.flush()
+        return SIGPIPE_STATUS if status == 0 and any(stream.broken for stream in self.both) else status
+
+
+@contextlib.contextmanager
+def ignore_broken_pipes() -> Iterator[Streams]:
+    """Let a command finish its work although nobody reads its output any more."""
+    before, streams = (sys.stdout, sys.stderr), Streams()
+    sys.stdout, sys.stderr = streams.both
+    try:
+        yield streams
+    finally:
+        sys.stdout, sys.stderr = before
+
+
+def _nowhere() -> TextIO:
+    """Replacement for a stream that was closed before the process began."""
+    return open(os.devnull, "w", encoding="utf-8")
+
+
+def _replace_unencodable(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Replace characters that cannot be encoded: Greek by name, others without accents, the rest by number."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
-    spelt = "".join(map(_in_ascii, error.object[error.start : error.end]))
-    return spelt, error.end
+    replacement = "".join(map(_in_ascii, error.object[error.start : error.end]))
+    return replacement, error.end
 
 
 def _in_ascii(letter: str) -> str:
-    if letter in PLAIN:
-        return PLAIN[letter]
+    if letter in SPELLINGS:
+        return SPELLINGS[letter]
     name = unicodedata.name(letter, "")
     if name.startswith("GREEK"):
         word = name.split(" WITH ")[0].split()[-1]

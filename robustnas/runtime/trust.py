@@ -1,16 +1,14 @@
-"""What a file from elsewhere may ask for: no code of modules that the user does not trust.
+"""Which modules a file from elsewhere may name: only those that the user trusts.
 
-Files name classes and search spaces by import path, and importing a module runs it. So a name out of a file is followed
-only if it lies in robustnas or PyTorch Lightning, or in a module that the user trusts:
+Files name classes and search spaces by import path, and importing a module runs its code. So a name in a file is
+followed only if it lies in robustnas or PyTorch Lightning, or in a module that the user trusts:
 
 - one that the command line names, as in ``--model.space my_space.SPACE`` or ``--trust my_space``;
-- one in the environment variable ``ROBUSTNAS_TRUST``, a list with commas;
-- in Python, one given to :func:`trust`. A search space may also lie in a module that is imported already.
+- one in the environment variable ``ROBUSTNAS_TRUST``, a comma-separated list;
+- in Python, one given to :func:`trust`. A search space may also lie in a module that is already imported.
 
-A module that the user trusts is also found in the current folder, if it is not installed; no other module is, since a
-run from elsewhere may bring a file that has the name of an optional dependency.
-
-What is read holds tensors and plain data only, see :mod:`robustnas.runtime.safe_files`.
+A trusted module that is not installed is also searched in the current folder. Other modules are not, since a run from
+elsewhere may bring a file with the name of an optional dependency.
 """
 
 from __future__ import annotations
@@ -20,13 +18,15 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import PathFinder
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from robustnas.runtime.current_folder import CurrentFolder, missing_beside
 from robustnas.runtime.safe_yaml import checked_yaml
 
-OWN = ("robustnas", "pytorch_lightning", "lightning_fabric", "torchmetrics")  # robustnas requires them all
+LIBRARIES = ("robustnas", "pytorch_lightning", "lightning_fabric", "torchmetrics")  # robustnas requires them all
 VARIABLE = "ROBUSTNAS_TRUST"
 SECTIONS = ("data", "diagnostics", "model", "selection", "space", "trainer")  # options whose values name things
 
@@ -35,60 +35,36 @@ def trust(*modules: str) -> None:
     """Let files name classes and search spaces of modules, in this process and those that it starts.
 
     Args:
-        modules: Names of modules or packages; what lies below them is meant too.
+        modules: Names of modules or packages, each with everything below it.
 
     Raises:
-        ValueError: If one is no name of a module.
+        ValueError: If one is not the name of a module.
     """
-    os.environ[VARIABLE] = ",".join(dict.fromkeys([*_given(), *_checked(modules, "module")]))
+    os.environ[VARIABLE] = ",".join(dict.fromkeys([*_trusted_names(), *_checked_names(modules, "module")]))
 
 
 def is_trusted(path: str) -> bool:
-    """Whether a name out of a file may be imported.
-
-    Args:
-        path: An import path such as ``my_space.SPACE``.
-
-    Returns:
-        Whether it lies in robustnas, in Lightning, or in a module that the user trusts.
-
-    Raises:
-        ValueError: If ``ROBUSTNAS_TRUST`` holds something else than names of modules.
-    """
+    """Whether an import path in a file may be imported: it lies in robustnas, Lightning or a trusted module."""
     return any(path == name or path.startswith(f"{name}.") for name in allowed())
 
 
 def allowed() -> list[str]:
-    """Modules that files may name.
-
-    Returns:
-        Their names, each for all that lies below it.
-
-    Raises:
-        ValueError: If ``ROBUSTNAS_TRUST`` holds something else than names of modules.
-    """
-    return sorted({*OWN, *_checked(_given(), VARIABLE)})
+    """Names of the modules that files may name, each with everything below it."""
+    return sorted({*LIBRARIES, *_checked_names(_trusted_names(), VARIABLE)})
 
 
 def is_import_path(path: object) -> bool:
-    """Whether something is a name within a module, such as ``my_space.SPACE``."""
+    """Whether something is a name inside a module, such as ``my_space.SPACE``."""
     return isinstance(path, str) and "." in path and all(part.isidentifier() for part in path.split("."))
 
 
 def trusted_modules() -> list[str]:
-    """Modules that this process trusts beside those of the environment variable and of the library."""
-    return [name for name in dict.fromkeys(_given()) if name not in _OUTSIDE]
+    """Modules that this process trusts beyond the library and the environment variable it started with."""
+    return [name for name in dict.fromkeys(_trusted_names()) if name not in _INHERITED]
 
 
 def refusal(path: str) -> str:
-    """The sentence for a name that may not be imported.
-
-    Args:
-        path: The import path.
-
-    Returns:
-        What is wrong, and what allows it.
-    """
+    """The message for an import path that may not be imported."""
     if not is_import_path(path):
         return f"Expected an import path, such as my_space.SPACE, but got {path!r}."
     module = path.partition(".")[0]
@@ -98,33 +74,23 @@ def refusal(path: str) -> str:
     )
 
 
-def own_sentence(message: str) -> str | None:
-    """The sentence of this library that an error of the parser wraps, or ``None``."""
+def own_message(message: str) -> str | None:
+    """The message of this library inside an error of the parser, or ``None``."""
     if denied := re.search(r"Importing '([\w.]+)' is not allowed", message):
         return refusal(denied[1])
-    if missing := missing_beside(message):
-        return missing
+    if untrusted := _untrusted_import(message):
+        return untrusted
     found = re.search(r"Expected (?!an? <class|a dot import|a path)(?=[^\n]*but ).*", message)
     return found[0] if found else None
 
 
 @contextlib.contextmanager
 def trusting(words: Sequence[str]) -> Iterator[list[str]]:
-    """Trust what a command line names, as long as its command runs.
-
-    Args:
-        words: The words of the command line.
-
-    Yields:
-        The words without ``--trust`` and its values.
-
-    Raises:
-        ValueError: If ``--trust`` has no value, or one that is no name of a module.
-    """
+    """Trust the modules that a command line names while its command runs; yields the words without ``--trust``."""
     before = os.environ.get(VARIABLE)
     try:
         others = _take_trust(list(words))
-        trust(*_named(others))
+        trust(*_modules_named(others))
         allowed()
         yield others
     finally:
@@ -135,14 +101,7 @@ def trusting(words: Sequence[str]) -> Iterator[list[str]]:
 
 @contextlib.contextmanager
 def only_trusted() -> Iterator[None]:
-    """Parse options and build what they name, with no import of a module that is not trusted, and of checked YAML.
-
-    jsonargparse then refuses every other import path that it meets, in whatever file, and builds nothing where a type
-    allows anything. Its settings are those of the process, and are put back at the end.
-
-    Yields:
-        Nothing.
-    """
+    """Let jsonargparse import trusted modules only, read checked YAML, and build nothing where any type is allowed."""
     import jsonargparse
     from jsonargparse import _common
 
@@ -158,16 +117,27 @@ def only_trusted() -> Iterator[None]:
         settings.update(before)
 
 
-def _given() -> list[str]:
-    """What the user trusts, as it is given."""
+def _untrusted_import(message: str) -> str | None:
+    """The message for an import error of an untrusted module in the current folder, ``None`` for other errors."""
+    missing = re.search(r"No module named '(\w+)'", message)
+    if missing is None or not (Path(f"{missing[1]}.py").is_file() or Path(missing[1], "__init__.py").is_file()):
+        return None
+    return (
+        f"Expected the imports of a trusted module to be installed or trusted too, but got {missing[1]}, which lies in "
+        f"the current folder; `--trust {missing[1]}` allows it."
+    )
+
+
+def _trusted_names() -> list[str]:
+    """The modules that the user trusts."""
     return [name for name in re.split(r"[,\s]+", os.environ.get(VARIABLE, "")) if name]
 
 
-_OUTSIDE = frozenset(_given())  # what the environment trusted before any command line
+_INHERITED = frozenset(_trusted_names())  # what the environment trusted before any command line
 
 
 def _take_trust(words: list[str]) -> list[str]:
-    """The words without ``--trust``, whose values are trusted."""
+    """Trust the values of ``--trust`` and return the other words."""
     others: list[str] = []
     while words:
         word = words.pop(0)
@@ -175,11 +145,11 @@ def _take_trust(words: list[str]) -> list[str]:
             others.append(word)
             continue
         value = word.partition("=")[2] if "=" in word else words.pop(0) if words else ""
-        trust(*_checked([name for name in re.split(r"[,\s]+", value) if name] or [value], "--trust"))
+        trust(*_checked_names([name for name in re.split(r"[,\s]+", value) if name] or [value], "--trust"))
     return others
 
 
-def _named(words: Sequence[str]) -> Iterator[str]:
+def _modules_named(words: Sequence[str]) -> Iterator[str]:
     """Modules whose classes or spaces the options of a command line name."""
     option = ""
     for word in words:
@@ -196,11 +166,21 @@ def _named(words: Sequence[str]) -> Iterator[str]:
                 yield top
 
 
-def _checked(names: Sequence[str], where: str) -> Sequence[str]:
+def _checked_names(names: Sequence[str], where: str) -> Sequence[str]:
     for name in names:
         if not all(part.isidentifier() for part in name.split(".")) or name.partition(".")[0] == "jsonargparse":
             raise ValueError(f"Expected `{where}` to be names of modules, such as my_space, but got {name!r}.")
     return names
 
 
-sys.meta_path.append(CurrentFolder(_given))  # last: what is installed comes first
+class _CurrentFolder(MetaPathFinder):
+    """Finds the modules that the user trusts in the current folder."""
+
+    def find_spec(self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> Any:
+        if path is None and name in {given.partition(".")[0] for given in _trusted_names()}:
+            with contextlib.suppress(OSError):  # of a folder that is gone
+                return PathFinder.find_spec(name, [os.getcwd()])
+        return None
+
+
+sys.meta_path.append(_CurrentFolder())  # last: what is installed comes first

@@ -1,6 +1,7 @@
 """Search spaces and genotypes, as plain data."""
 
 from robustnas.spaces.darts import DARTS, S1, S2, S3, S4, DARTSWithoutNone, darts_like
+from robustnas.spaces.discretisation import strongest
 from robustnas.spaces.encoding import decode, encode, num_architectures
 from robustnas.spaces.find import find_space
 from robustnas.spaces.genotype import Choice, Genotype
@@ -8,7 +9,7 @@ from robustnas.spaces.genotype_text import is_genotype_text, parse_genotype
 from robustnas.spaces.mobile import Mobile, MobileSmall, mobile
 from robustnas.spaces.nasbench201 import NASBench201
 from robustnas.spaces.sampling import mutated, random_genotype
-from robustnas.spaces.space import CellSpace, Edge, SearchSpace, complete_cell
+from robustnas.spaces.space import CellSpace, Edge, SearchSpace, SkeletonRules, complete_cell, register_skeleton
 
 __all__ = [
     "DARTS",
@@ -25,6 +26,7 @@ __all__ = [
     "MobileSmall",
     "NASBench201",
     "SearchSpace",
+    "SkeletonRules",
     "complete_cell",
     "darts_like",
     "decode",
@@ -36,4 +38,6 @@ __all__ = [
     "num_architectures",
     "parse_genotype",
     "random_genotype",
+    "register_skeleton",
+    "strongest",
 ]

@@ -7,14 +7,9 @@ from robustnas.spaces.space import CellSpace, SearchSpace, complete_cell
 Operations = tuple[str, ...] | list[tuple[str, ...]]
 
 _WITHOUT_NONE = (
-    "max_pool_3x3",
-    "avg_pool_3x3",
-    "skip_connect",
-    "sep_conv_3x3",
-    "sep_conv_5x5",
-    "dil_conv_3x3",
-    "dil_conv_5x5",
-)
+    "max_pool_3x3", "avg_pool_3x3", "skip_connect", "sep_conv_3x3", "sep_conv_5x5",
+    "dil_conv_3x3", "dil_conv_5x5",
+)  # fmt: skip
 
 
 def darts_like(name: str, normal: Operations, reduce: Operations | None = None) -> SearchSpace:
@@ -26,7 +21,7 @@ def darts_like(name: str, normal: Operations, reduce: Operations | None = None) 
         reduce: The same for the reduction cell; by default those of the normal cell.
 
     Returns:
-        The space. ``none`` takes part in the mixture but is never selected.
+        The space, in which ``none`` is part of the mixture but never selected.
     """
 
     def cell(operations: Operations, reduction: bool) -> CellSpace:
@@ -40,38 +35,19 @@ def darts_like(name: str, normal: Operations, reduce: Operations | None = None) 
 _SKIP, _MAX, _AVG = "skip_connect", "max_pool_3x3", "avg_pool_3x3"
 _SEP3, _DIL3, _DIL5 = "sep_conv_3x3", "dil_conv_3x3", "dil_conv_5x5"
 
+# A line for each node.
 _S1_NORMAL: list[tuple[str, ...]] = [
-    (_SKIP, _DIL3),
-    (_SKIP, _DIL5),
-    (_SKIP, _DIL5),
-    (_SKIP, _SEP3),
-    (_SKIP, _DIL3),
-    (_MAX, _SKIP),
-    (_SKIP, _SEP3),
-    (_SKIP, _SEP3),
-    (_SKIP, _DIL3),
-    (_SKIP, _SEP3),
-    (_MAX, _SKIP),
-    (_SKIP, _DIL3),
-    (_DIL3, _DIL5),
-    (_DIL3, _DIL5),
-]
+    (_SKIP, _DIL3), (_SKIP, _DIL5),
+    (_SKIP, _DIL5), (_SKIP, _SEP3), (_SKIP, _DIL3),
+    (_MAX, _SKIP), (_SKIP, _SEP3), (_SKIP, _SEP3), (_SKIP, _DIL3),
+    (_SKIP, _SEP3), (_MAX, _SKIP), (_SKIP, _DIL3), (_DIL3, _DIL5), (_DIL3, _DIL5),
+]  # fmt: skip
 _S1_REDUCE: list[tuple[str, ...]] = [
-    (_MAX, _AVG),
-    (_MAX, _DIL3),
-    (_MAX, _AVG),
-    (_MAX, _AVG),
-    (_SKIP, _DIL5),
-    (_MAX, _AVG),
-    (_MAX, _SEP3),
-    (_SKIP, _DIL3),
-    (_SKIP, _DIL5),
-    (_MAX, _AVG),
-    (_MAX, _AVG),
-    (_SKIP, _DIL5),
-    (_SKIP, _DIL5),
-    (_SKIP, _DIL5),
-]
+    (_MAX, _AVG), (_MAX, _DIL3),
+    (_MAX, _AVG), (_MAX, _AVG), (_SKIP, _DIL5),
+    (_MAX, _AVG), (_MAX, _SEP3), (_SKIP, _DIL3), (_SKIP, _DIL5),
+    (_MAX, _AVG), (_MAX, _AVG), (_SKIP, _DIL5), (_SKIP, _DIL5), (_SKIP, _DIL5),
+]  # fmt: skip
 
 DARTS = darts_like("DARTS", ("none", *_WITHOUT_NONE))
 DARTSWithoutNone = darts_like("DARTSWithoutNone", _WITHOUT_NONE)

@@ -1,4 +1,4 @@
-"""Every genotype of a space as a number, from 0 on: what a table stores, what a draw is uniform over."""
+"""Numbering of the genotypes of a space, from 0 on, for tables and uniform draws."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from robustnas.spaces.space import CellSpace, Edge, SearchSpace
 
 
 class _Kept(NamedTuple):
-    """A way to keep edges of a node: the edges with what each may carry, and how many genotypes of the node it has."""
+    """Edges that a node may keep, the operations each may carry, and how many genotypes of the node keep them."""
 
     edges: tuple[tuple[Edge, tuple[str, ...]], ...]
     size: int
 
 
 class _Node(NamedTuple):
-    """A node of a kind of cell, with every way to keep its edges."""
+    """A node of a kind of cell, with all combinations of edges that it may keep."""
 
     kind: str
     node: int
@@ -29,31 +29,31 @@ class _Node(NamedTuple):
 
 
 def num_architectures(space: SearchSpace) -> int:
-    """How many genotypes a space has.
+    """The number of genotypes of a space: 15,625 in NAS-Bench-201, 1.08e18 in the space of DARTS.
 
-    They differ in an edge or an operation; two that compute the same function count twice.
+    Two genotypes that differ in an edge or an operation count twice, even if they compute the same function.
 
     Args:
         space: The space.
 
     Returns:
-        Their number: 15,625 in NAS-Bench-201, 1.08e18 in the space of DARTS.
+        The number of genotypes.
     """
     return prod(node.size for node in _nodes(space))
 
 
 def encode(genotype: Genotype, space: SearchSpace) -> int:
-    """The number of a genotype.
+    """The number of a genotype, which does not depend on the order in which a node lists its edges.
 
     Args:
         genotype: The genotype.
         space: Its space.
 
     Returns:
-        From 0 to one less than :func:`num_architectures`, the same in whatever order a node lists its edges.
+        A number from 0 to one less than :func:`num_architectures`.
 
     Raises:
-        ValueError: If it is none of the space, or keeps an edge twice.
+        ValueError: If it is not a genotype of the space, or keeps an edge twice.
     """
     genotype.validate(space)
     number = 0
@@ -64,7 +64,7 @@ def encode(genotype: Genotype, space: SearchSpace) -> int:
 
 
 def decode(number: int, space: SearchSpace) -> Genotype:
-    """The genotype that a number stands for; :func:`encode` gives the number back.
+    """The genotype with a number, the inverse of :func:`encode`.
 
     Args:
         number: The number.
@@ -74,7 +74,7 @@ def decode(number: int, space: SearchSpace) -> Genotype:
         The genotype.
 
     Raises:
-        ValueError: If the space has no such number.
+        ValueError: If the number is negative or too large.
     """
     if not 0 <= number < num_architectures(space):
         raise ValueError(
@@ -88,7 +88,7 @@ def decode(number: int, space: SearchSpace) -> Genotype:
 
 
 def _rank(node: _Node, carried: dict[tuple[int, int], str]) -> int:
-    """Which genotype of a node it is: those of earlier ways come first, the last edge counts fastest."""
+    """The rank of a genotype of a node: by kept edges, then by operations, the last edge counting fastest."""
     before = 0
     for way in node.ways:
         if all((edge.source, edge.node) in carried for edge, _ in way.edges) and len(way.edges) == len(carried):
@@ -120,21 +120,8 @@ def _nodes(space: SearchSpace) -> tuple[_Node, ...]:
 
 def _of_cell(kind: str, cell: CellSpace) -> Iterator[_Node]:
     for node in cell.nodes:
-        entering = [(edge, selectable(cell, edge)) for _, edge in cell.edges_into(node)]
+        entering = [(edge, tuple(cell.selectable(edge).values())) for _, edge in cell.edges_into(node)]
         ways = []
-        for kept in combinations(entering, len(entering) if cell.keep is None else cell.keep):
+        for kept in combinations(entering, cell.kept(node)):
             ways.append(_Kept(kept, prod(len(names) for _, names in kept)))
         yield _Node(kind, node, tuple(ways), sum(way.size for way in ways))
-
-
-def selectable(cell: CellSpace, edge: Edge) -> tuple[str, ...]:
-    """Operations of an edge that a genotype may carry.
-
-    Args:
-        cell: The kind of cell.
-        edge: One of its edges.
-
-    Returns:
-        Their names, in the order of the edge.
-    """
-    return tuple(name for name in edge.operations if name not in cell.never_selected)

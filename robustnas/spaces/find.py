@@ -1,11 +1,11 @@
-"""From a name in a YAML file to a search space."""
+"""Finding a search space by its name or import path."""
 
 from __future__ import annotations
 
 import importlib
 import sys
 
-from robustnas.runtime.trust import is_import_path, is_trusted, own_sentence, refusal
+from robustnas.runtime.trust import is_import_path, is_trusted, own_message, refusal
 from robustnas.spaces.darts import DARTS, S1, S2, S3, S4, DARTSWithoutNone
 from robustnas.spaces.mobile import Mobile, MobileSmall
 from robustnas.spaces.nasbench201 import NASBench201
@@ -15,18 +15,18 @@ KNOWN = {space.name: space for space in (DARTS, DARTSWithoutNone, S1, S2, S3, S4
 
 
 def find_space(space: str | SearchSpace) -> SearchSpace:
-    """The search space that ``space`` names.
+    """The search space with a name or import path.
 
     Args:
-        space: A space itself, the name of one that comes with robustnas, or the import path of one in a
-            module of the user's own, such as ``my_package.my_module.SPACE``. The module must be imported already,
-            or one that the user trusts, see :mod:`robustnas.runtime.trust`.
+        space: A space, the name of one that comes with robustnas, or an import path such as
+            ``my_package.my_module.SPACE``. The module must be imported already or trusted, see
+            :mod:`robustnas.runtime.trust`.
 
     Returns:
         The space.
 
     Raises:
-        ValueError: If no space of that name can be found, or finding it would run code that is not trusted.
+        ValueError: If there is no such space, or its module is not trusted.
     """
     if isinstance(space, SearchSpace):
         return space
@@ -43,7 +43,7 @@ def find_space(space: str | SearchSpace) -> SearchSpace:
 
 
 def _imported(path: str) -> object:
-    """What an import path names, in a module that is imported already or trusted."""
+    """Import what a path names, from a module that is imported already or trusted."""
     module, _, attribute = path.rpartition(".")
     if module not in sys.modules and not is_trusted(path):
         raise ValueError(refusal(path))
@@ -51,6 +51,6 @@ def _imported(path: str) -> object:
         return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise ValueError(
-            own_sentence(str(error))
+            own_message(str(error))
             or f"Expected `space` to be one of {list(KNOWN)} or an import path, but {path!r} fails: {error}."
         ) from error

@@ -1,4 +1,4 @@
-"""A found architecture: which edges a discrete cell has, and the operation on each."""
+"""Genotypes: the edges of a discrete cell and the operation on each."""
 
 from __future__ import annotations
 
@@ -28,17 +28,7 @@ class Choice(NamedTuple):
 
     @classmethod
     def from_text(cls, text: str) -> Choice:
-        """Read ``0-2 skip_connect``.
-
-        Args:
-            text: The edge and its operation, as :meth:`__str__` writes them.
-
-        Returns:
-            The choice.
-
-        Raises:
-            ValueError: If the text has another form.
-        """
+        """Read ``0-2 skip_connect``, as :meth:`__str__` writes it."""
         found = re.fullmatch(r"([0-9]+)-([0-9]+) (\S+)", text)
         if not found:
             raise ValueError(f"Expected `text` to read like '0-2 skip_connect', but got {text!r}.")
@@ -51,12 +41,11 @@ class Genotype:
 
     Args:
         space: Name of the search space.
-        cells: Kind of cell to its edges, ordered by node. The order inside a node is kept: selection lists the
+        cells: Kind of cell to its edges, ordered by node. The order within a node is kept: selection lists the
             strongest edge first, as the original DARTS does.
 
     Raises:
-        ValueError: If the name of the space is no word, or a choice is no triple of a source, a later node and an
-            operation.
+        ValueError: If the name has spaces, or an edge is not a triple of a source, a later node and an operation.
     """
 
     space: str
@@ -87,17 +76,7 @@ class Genotype:
 
     @classmethod
     def from_text(cls, text: str) -> Genotype:
-        """Read the one-line form that :meth:`__str__` writes.
-
-        Args:
-            text: The line.
-
-        Returns:
-            The genotype.
-
-        Raises:
-            ValueError: If the text has another form.
-        """
+        """Read the one-line form that :meth:`__str__` writes."""
         name, _, body = text.strip().partition(" ")
         cells: dict[str, tuple[Choice, ...]] = {}
         for part in body.split(" | "):
@@ -121,13 +100,13 @@ class Genotype:
         """Check that the genotype is an architecture of ``space``.
 
         Args:
-            space: The space it must belong to.
+            space: The space.
 
         Returns:
             The genotype itself.
 
         Raises:
-            ValueError: If it names another space, or its edges or operations are not those the space allows.
+            ValueError: If it names another space, or the space does not have its edges or operations.
         """
         if self.space != space.name:
             raise ValueError(f"Expected `genotype` to be from the space {space.name}, but got one from {self.space}.")
@@ -145,17 +124,7 @@ class Genotype:
 
     @classmethod
     def from_json(cls, text: str) -> Genotype:
-        """Read :meth:`to_json`.
-
-        Args:
-            text: The JSON document.
-
-        Returns:
-            The genotype.
-
-        Raises:
-            ValueError: If the text is no JSON, has another schema version, or lacks a part.
-        """
+        """Read the JSON that :meth:`to_json` writes."""
         try:
             data = parse_json(text)
         except ValueError as error:
@@ -178,8 +147,8 @@ class Genotype:
         """The tuple form of the original DARTS code.
 
         Returns:
-            ``normal`` and ``reduce`` as lists of ``(operation, source)``, node by node, and the matching
-            ``normal_concat`` and ``reduce_concat``.
+            ``normal`` and ``reduce`` as lists of ``(operation, source)``, node by node, with ``normal_concat`` and
+            ``reduce_concat``.
 
         Raises:
             ValueError: If the cells are not ``normal`` and ``reduce`` with two edges into each node.
@@ -202,12 +171,12 @@ class Genotype:
         reduce: Iterable[tuple[str, int]],
         space: str = "DARTS",
     ) -> Genotype:
-        """Read the tuple form of the original DARTS code, two pairs for each node from node 2 on.
+        """Read the tuple form of the original DARTS code.
 
         Args:
-            normal: Pairs ``(operation, source)`` of the normal cell.
-            reduce: Pairs of the reduction cell.
-            space: Name of the space the genotype belongs to.
+            normal: Pairs ``(operation, source)`` of the normal cell, two for each node from node 2 on.
+            reduce: The same for the reduction cell.
+            space: Name of the search space.
 
         Returns:
             The genotype.
@@ -219,14 +188,7 @@ class Genotype:
         return cls(space, {"normal": cell(normal), "reduce": cell(reduce)})
 
     def to_nasbench201(self) -> str:
-        """The string of NAS-Bench-201, ``|op~0|+|op~0|op~1|+|op~0|op~1|op~2|``.
-
-        Returns:
-            The string.
-
-        Raises:
-            ValueError: If the genotype has other cells than one of kind ``cell``.
-        """
+        """The string of NAS-Bench-201, ``|op~0|+|op~0|op~1|+|op~0|op~1|op~2|``."""
         if set(self.cells) != {"cell"}:
             raise ValueError(f"Expected `genotype` to have one kind of cell, but got {list(self.cells)}.")
         nodes: dict[int, list[str]] = {}
@@ -236,18 +198,7 @@ class Genotype:
 
     @classmethod
     def from_nasbench201(cls, text: str, space: str = "NASBench201") -> Genotype:
-        """Read the string of NAS-Bench-201.
-
-        Args:
-            text: The string.
-            space: Name of the space the genotype belongs to.
-
-        Returns:
-            The genotype.
-
-        Raises:
-            ValueError: If the string has another form.
-        """
+        """Read the string of NAS-Bench-201; ``space`` is the name of the search space."""
         groups = text.strip().split("+")
         if not all(re.fullmatch(r"\|(\w+~[0-9]+\|)+", group) for group in groups):
             raise ValueError(f"Expected `text` to read like '|op~0|+|op~0|op~1|', but got {text!r}.")
@@ -282,7 +233,7 @@ def _check_cell(kind: str, cell: CellSpace, choices: tuple[Choice, ...]) -> None
             raise ValueError(
                 f"Expected `genotype` to use edges of the {kind} cell, but got {choice.source}-{choice.node}."
             )
-        allowed = [name for name in cell.edges[row].operations if name not in cell.never_selected]
+        allowed = list(cell.selectable(cell.edges[row]).values())
         if choice.operation not in allowed:
             raise ValueError(
                 f"Expected edge {choice.source}-{choice.node} of the {kind} cell to carry one of {allowed}, "
@@ -290,8 +241,7 @@ def _check_cell(kind: str, cell: CellSpace, choices: tuple[Choice, ...]) -> None
             )
     for node in cell.nodes:
         edges = [choice for choice in choices if choice.node == node]
-        wanted = cell.keep if cell.keep is not None else len(cell.edges_into(node))
-        if len(edges) != wanted:
+        if len(edges) != (wanted := cell.kept(node)):
             raise ValueError(f"Expected node {node} of the {kind} cell to have {wanted} edges, but got {len(edges)}.")
     if cell.keep is None and len({choice[:2] for choice in choices}) != len(choices):
         raise ValueError(f"Expected the edges of the {kind} cell to be distinct, but got {[str(c) for c in choices]}.")

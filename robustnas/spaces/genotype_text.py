@@ -1,4 +1,4 @@
-"""Genotypes as people pass them on: JSON, one line, what DARTS prints, or a NAS-Bench-201 string."""
+"""Reading genotypes in the forms that people exchange: JSON, one line, the output of DARTS, a NAS-Bench-201 string."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FORMS = (
     "`Genotype(normal=[...], normal_concat=..., reduce=[...], reduce_concat=...)` as DARTS prints it"
 )
 FIELDS = ("normal", "normal_concat", "reduce", "reduce_concat")  # in the order of the original's tuple
-DEEPEST, LONGEST = 10, 20_000  # brackets inside each other, and characters, of what DARTS prints
+MAX_DEPTH, MAX_LENGTH = 10, 20_000  # brackets inside each other, and characters, of what DARTS prints
 
 _CHOICES = r"\d+-\d+ \w+(?:, \d+-\d+ \w+)*"
 _LINE = re.compile(rf"(?<![\w.-])[\w.-]+ \w+: {_CHOICES}(?: \| \w+: {_CHOICES})*")
@@ -26,26 +26,26 @@ _CALL = re.compile(r"\bGenotype\s*\(")
 
 
 def is_genotype_text(text: str) -> bool:
-    """Whether a text is meant as a genotype itself, and not as the name of a file."""
+    """Whether a text is a genotype itself and not the name of a file."""
     return text.lstrip().startswith("{") or "~0|" in text or "Genotype(" in text or (" " in text and ": " in text)
 
 
 def parse_genotype(text: str, space: SearchSpace | None = None) -> Genotype:
-    """Read a genotype from a text, in whichever form it is written; nothing in it is executed.
+    """Read a genotype in any of its text forms, without executing anything.
 
-    Text around a genotype, such as the date of a log's line or ``genotype =``, is ignored, and so are line breaks
+    Text around the genotype, such as the date of a log line or ``genotype = ``, is ignored, and so are line breaks
     inside it. The same genotype may occur several times.
 
     Args:
         text: The text.
-        space: The search space, for forms that name none, if it has their kinds of cell; else they are of DARTS and
+        space: The space of forms that name none, if it has their kinds of cell; otherwise these are DARTS and
             NASBench201.
 
     Returns:
-        The genotype, which may still be none of its space.
+        The genotype; it is not validated against its space.
 
     Raises:
-        ValueError: If there is none, or there are several that differ.
+        ValueError: If the text holds no genotype, or several different ones.
     """
     text = text.removeprefix("\ufeff").strip()
     if text.startswith("{"):
@@ -55,7 +55,7 @@ def parse_genotype(text: str, space: SearchSpace | None = None) -> Genotype:
     if len(distinct) > 1:
         raise ValueError(
             f"Expected one genotype, but got {len(distinct)} that differ, the first {distinct[0]} and the last "
-            f"{distinct[-1]}; give the one that is meant as text."
+            f"{distinct[-1]}; pass the intended one as text."
         )
     if distinct:
         return distinct[0]
@@ -67,12 +67,11 @@ def parse_genotype(text: str, space: SearchSpace | None = None) -> Genotype:
 
 
 def _refusal(text: str) -> str:
-    """The sentence for a text that holds no genotype."""
     return f"Expected `genotype` to be {FORMS}, but got {_short(text)}."
 
 
 def _from_mapping(text: str, space: SearchSpace | None) -> Genotype:
-    """JSON of robustnas, or the fields of the original's tuple as JSON or as a Python dict."""
+    """Read JSON of robustnas, or the fields of the original's tuple as JSON or as a Python dict."""
     try:
         data = json.loads(text)
     except (ValueError, RecursionError):
@@ -85,7 +84,7 @@ def _from_mapping(text: str, space: SearchSpace | None) -> Genotype:
 
 
 def _lines(text: str, space: SearchSpace | None) -> Iterator[Genotype]:
-    """Every genotype in one line and every string of NAS-Bench-201 of a text without line breaks."""
+    """Genotypes in one line and strings of NAS-Bench-201 in a text without line breaks."""
     for form, more in ((_LINE, ",|"), (_BENCHMARK, "|+~")):
         for found in form.finditer(text):
             rest = text[found.end() : found.end() + 2].strip()
@@ -106,20 +105,20 @@ def _calls(text: str, space: SearchSpace | None) -> Iterator[Genotype]:
 
 
 def _closing(text: str, start: int) -> int:
-    """Where the bracket that was opened before ``start`` is closed, after it."""
+    """The position after the bracket that closes the one before ``start``."""
     depth = 1
-    for found in re.finditer(r"[()\[\]{}]", text[start : start + LONGEST]):
+    for found in re.finditer(r"[()\[\]{}]", text[start : start + MAX_LENGTH]):
         depth += 1 if found[0] in "([{" else -1
         if depth == 0:
             return start + found.end()
-        if depth > DEEPEST:
+        if depth > MAX_DEPTH:
             break
-    raise ValueError(f"Expected `Genotype(` to be closed by `)`, but got {_short(text[start:])}.")
+    raise ValueError(f"Expected `Genotype(` to have a closing `)`, but got {_short(text[start:])}.")
 
 
 def _evaluated(text: str) -> Any:
     try:
-        if len(text) > LONGEST:
+        if len(text) > MAX_LENGTH:
             raise ValueError("it is too long")
         return _plain(ast.parse(text, mode="eval").body)
     except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError) as error:
@@ -130,7 +129,7 @@ def _evaluated(text: str) -> Any:
 
 
 def _plain(node: ast.AST) -> Any:
-    """The value of an expression made of words, whole numbers, lists, dicts, ranges and ``Genotype(...)``."""
+    """The value of an expression made of strings, integers, lists, dicts, ranges and ``Genotype(...)``."""
     match node:
         case ast.Constant(value=str() | int()):
             return node.value

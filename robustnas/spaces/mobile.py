@@ -1,4 +1,4 @@
-"""The space of ProxylessNAS (arXiv:1812.00332): a chain of mobile blocks, each with its kernel and its expansion."""
+"""The space of ProxylessNAS (arXiv:1812.00332): a chain of mobile blocks with searched kernel and expansion."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ MBCONVS = ("mbconv_3x3_3", "mbconv_3x3_6", "mbconv_5x5_3", "mbconv_5x5_6", "mbco
 
 
 def mobile(name: str, blocks: Sequence[int] = (4, 4, 4, 4, 4, 1), operations: tuple[str, ...] = MBCONVS) -> SearchSpace:
-    """A chain of blocks in stages, each block with an operation of its own.
+    """A chain of blocks in stages; an operation is selected for each block.
 
     The operation ``mbconv_5x5_6``, a depthwise 5 x 5 convolution on six times the channels, is ``5x5_MBConv6`` in the
-    original code, and ``none`` its ``Zero``. The first block of a stage widens the images, and may halve their
-    size; all others add their input to their output, and can be ``none``, which drops the block: so depth is searched.
+    original code, and ``none`` its ``Zero``. The first block of a stage changes the number of channels and may halve
+    the resolution. The others have a residual connection and may be ``none``, which removes the block: so depth is
+    searched.
 
     Args:
         name: Name of the space.
-        blocks: Blocks of each stage, for one to six stages. The paper has 21 in six.
-        operations: Operations that every block chooses from, without ``none``.
+        blocks: Number of blocks in each of one to six stages. The paper has 21 in six.
+        operations: Candidate operations of every block, without ``none``.
 
     Returns:
         The space: one kind ``chain``, whose edge from k to k + 1 is block k.

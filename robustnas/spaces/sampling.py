@@ -1,21 +1,20 @@
-"""Genotypes drawn at random, and neighbours of one."""
+"""Random genotypes and random neighbours of a genotype."""
 
 from __future__ import annotations
 
 from random import Random
 
-from robustnas.spaces.encoding import decode, num_architectures, selectable
+from robustnas.spaces.encoding import decode, num_architectures
 from robustnas.spaces.genotype import Choice, Genotype
 from robustnas.spaces.space import SearchSpace
 
 
 def random_genotype(space: SearchSpace, generator: Random) -> Genotype:
-    """Draw a genotype, each one of the space with the same probability.
+    """Draw a genotype, uniformly from all genotypes of the space.
 
-    Where nodes keep some of their edges, every pair of edges that a node can keep, with every choice of operations, is
-    equally likely. In the space of DARTS that is what drawing the edges first and their operations next does. Where
-    edges have different numbers of operations, as in S1, it is not: there an edge with more operations is kept more
-    often, as it is in more genotypes.
+    If nodes keep only some edges, every pair of edges with every choice of operations is equally likely. In the space
+    of DARTS this is the same as drawing edges first and their operations next. If edges have different numbers of
+    operations, as in S1, it is not: an edge with more operations is in more genotypes, and so is kept more often.
 
     Args:
         space: The space.
@@ -28,11 +27,10 @@ def random_genotype(space: SearchSpace, generator: Random) -> Genotype:
 
 
 def mutated(genotype: Genotype, space: SearchSpace, generator: Random) -> Genotype:
-    """A neighbour: one edge with another operation, or with another source (arXiv:1802.01548).
+    """Draw a neighbour: one edge gets another operation, or another source (arXiv:1802.01548).
 
-    An edge is drawn, and one of what can be done to it: to change its operation, or, where its node drops edges, to
-    swap it for one of those. What does not change anything is not done. An edge that is swapped keeps its operation
-    where the other one has it too, and draws one otherwise.
+    An edge is drawn uniformly, then one of its possible changes: another operation, or, if its node drops edges, one of
+    the dropped edges instead. The new edge keeps the operation if it has it, otherwise an operation is drawn.
 
     Args:
         genotype: The genotype.
@@ -40,10 +38,10 @@ def mutated(genotype: Genotype, space: SearchSpace, generator: Random) -> Genoty
         generator: Source of random numbers.
 
     Returns:
-        A genotype that differs from it in exactly one edge.
+        A genotype that differs in exactly one edge.
 
     Raises:
-        ValueError: If it is none of the space, or the space has no other.
+        ValueError: If it is not a genotype of the space, or the space has no other.
     """
     genotype.validate(space)
     options = [
@@ -62,13 +60,13 @@ def mutated(genotype: Genotype, space: SearchSpace, generator: Random) -> Genoty
 
 
 def _ways(genotype: Genotype, space: SearchSpace, kind: str, place: int) -> list[list[Choice]]:
-    """What can take the place of an edge: other operations, and other sources, where there are such."""
+    """The changes of an edge, other operations and other sources, without empty lists."""
     cell, choices = space.cells[kind], genotype.cells[kind]
     chosen = choices[place]
     used = {(one.source, one.node) for one in choices}
     operations, sources = list[Choice](), list[Choice]()
     for _, edge in cell.edges_into(chosen.node):
-        names = selectable(cell, edge)
+        names = list(cell.selectable(edge).values())
         if edge.source == chosen.source:
             operations += [chosen._replace(operation=name) for name in names if name != chosen.operation]
         elif (edge.source, edge.node) not in used and cell.keep is not None:

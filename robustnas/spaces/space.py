@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
-from typing import Literal
-
-Skeleton = Literal["darts", "nasbench201", "mobile"]
 
 
 @dataclass(frozen=True)
@@ -112,6 +109,14 @@ class CellSpace:
         """Edges that enter ``node``, each with its row in α."""
         return [(row, edge) for row, edge in enumerate(self.edges) if edge.node == node]
 
+    def kept(self, node: int) -> int:
+        """How many of the edges that enter ``node`` a discrete cell keeps."""
+        return len(self.edges_into(node)) if self.keep is None else self.keep
+
+    def selectable(self, edge: Edge) -> dict[int, str]:
+        """Columns of α whose operations a genotype may carry on ``edge``, with their names."""
+        return {k: name for k, name in enumerate(edge.operations) if name not in self.never_selected}
+
     def stride(self, edge: Edge) -> int:
         """Stride of the operations on ``edge``."""
         return 2 if self.reduction and edge.source < self.inputs else 1
@@ -130,7 +135,7 @@ class SearchSpace:
         cells: Kind of cell to its space: ``normal`` and ``reduce``, or ``cell`` where there is one kind.
         skeleton: ``darts`` stacks cells that see the two before them, with reduction cells at one and two
             thirds of the depth; ``nasbench201`` stacks three stages joined by residual blocks; ``mobile`` is one
-            chain of blocks, each an edge of the kind ``chain``.
+            chain of blocks, each an edge of the kind ``chain``; others can be registered.
         stages: Blocks of each stage of the ``mobile`` skeleton, and nothing in the others. The first block of a stage
             changes the shape of the images; the others add their input to their output, so that ``none`` skips them.
 
@@ -140,7 +145,7 @@ class SearchSpace:
 
     name: str
     cells: Mapping[str, CellSpace]
-    skeleton: Skeleton = "darts"
+    skeleton: str = "darts"
     stages: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
@@ -148,26 +153,21 @@ class SearchSpace:
         object.__setattr__(self, "stages", tuple(self.stages))
         if not re.fullmatch(r"\S+", self.name):
             raise ValueError(f"Expected `name` to be a name without spaces, but got {self.name!r}.")
-        wanted = {
-            "darts": {"normal": (2, False), "reduce": (2, True)},
-            "nasbench201": {"cell": (1, False)},
-            "mobile": {"chain": (1, False)},
-        }
-        if self.skeleton not in wanted:
-            raise ValueError(f"Expected `skeleton` to be one of {sorted(wanted)}, but got {self.skeleton!r}.")
+        if self.skeleton not in SKELETONS:
+            raise ValueError(f"Expected `skeleton` to be one of {sorted(SKELETONS)}, but got {self.skeleton!r}.")
+        wanted = dict(self.rules.kinds)
         found = {kind: (cell.inputs, cell.reduction) for kind, cell in self.cells.items()}
-        if found != wanted[self.skeleton]:
+        if found != wanted:
             raise ValueError(
-                f"Expected `cells` of the skeleton {self.skeleton!r} to be {wanted[self.skeleton]} "
+                f"Expected `cells` of the skeleton {self.skeleton!r} to be {wanted} "
                 f"(kind: inputs, reduction), but got {found}."
             )
-        outputs = next(iter(self.cells.values())).outputs
-        if self.skeleton == "nasbench201" and len(outputs) != 1:
-            raise ValueError(f"Expected `cells` of the skeleton 'nasbench201' to have one output, but got {outputs}.")
-        if self.skeleton == "mobile":
-            _check_chain(self.cells["chain"], self.stages)
-        elif self.stages:
-            raise ValueError(f"Expected no `stages` with the skeleton {self.skeleton!r}, but got {self.stages}.")
+        self.rules.check(self)
+
+    @property
+    def rules(self) -> SkeletonRules:
+        """What is known of the skeleton without building a network."""
+        return SKELETONS[self.skeleton]
 
     def __reduce__(self) -> tuple[object, ...]:
         return SearchSpace, (self.name, dict(self.cells), self.skeleton, self.stages)
@@ -185,7 +185,43 @@ class SearchSpace:
         return ((kind, edge) for kind, cell in self.cells.items() for edge in cell.edges)
 
 
-def _check_chain(cell: CellSpace, stages: tuple[int, ...]) -> None:
+def _no_stages(space: SearchSpace) -> None:
+    if space.stages:
+        raise ValueError(f"Expected no `stages` with the skeleton {space.skeleton!r}, but got {space.stages}.")
+
+
+@dataclass(frozen=True)
+class SkeletonRules:
+    """What a skeleton asks of a space, and how its networks are sized and evaluated.
+
+    How a cell is discretised is said by each kind of cell: ``CellSpace.keep`` and ``CellSpace.never_selected``.
+
+    Args:
+        kinds: Kind of cell to the number of its inputs, and whether it is a reduction cell.
+        depth: Argument that sets the depth, ``layers`` or ``cells``; ``None`` where the space sets it.
+        default_depth: Depth of a network for which none is given.
+        least_depth: Smallest depth.
+        recipe: Configuration that evaluates its architectures: a file of ``robustnas.configs``, or a path.
+        check: Refuses spaces whose cells the skeleton cannot stack; by default those with ``stages``.
+    """
+
+    kinds: Mapping[str, tuple[int, bool]]
+    depth: str | None = None
+    default_depth: int = 1
+    least_depth: int = 1
+    recipe: str = "evaluate_darts.yaml"
+    check: Callable[[SearchSpace], None] = _no_stages
+
+
+def _one_output(space: SearchSpace) -> None:
+    outputs = next(iter(space.cells.values())).outputs
+    if len(outputs) != 1:
+        raise ValueError(f"Expected `cells` of the skeleton 'nasbench201' to have one output, but got {outputs}.")
+    _no_stages(space)
+
+
+def _check_chain(space: SearchSpace) -> None:
+    cell, stages = space.cells["chain"], space.stages
     count = len(cell.edges)
     if cell.outputs != (count,) or any((edge.source, edge.node) != (k, k + 1) for k, edge in enumerate(cell.edges)):
         raise ValueError(
@@ -200,6 +236,30 @@ def _check_chain(cell: CellSpace, stages: tuple[int, ...]) -> None:
                 f"Expected no `none` on {cell.edges[first].name}, where a stage of the chain starts and nothing "
                 f"bypasses the operations, but got {cell.edges[first].operations}."
             )
+
+
+SKELETONS: dict[str, SkeletonRules] = {
+    "darts": SkeletonRules({"normal": (2, False), "reduce": (2, True)}, "layers", 8, 3),
+    "nasbench201": SkeletonRules(
+        {"cell": (1, False)}, "cells", 5, recipe="evaluate_nasbench201.yaml", check=_one_output
+    ),
+    "mobile": SkeletonRules({"chain": (1, False)}, recipe="evaluate_mobile.yaml", check=_check_chain),
+}
+
+
+def register_skeleton(name: str, rules: SkeletonRules) -> None:
+    """Make a skeleton known to spaces; a subclass of ``robustnas.networks.Skeleton`` with its name builds it.
+
+    Args:
+        name: Name that spaces give as their ``skeleton``.
+        rules: What it asks of them.
+
+    Raises:
+        ValueError: If the name is taken.
+    """
+    if name in SKELETONS:
+        raise ValueError(f"Expected `name` to be that of a new skeleton, but got {name!r}, which is known.")
+    SKELETONS[name] = rules
 
 
 def complete_cell(

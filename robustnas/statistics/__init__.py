@@ -1,14 +1,23 @@
-"""What numbers from several runs say, and what so few of them cannot: scipy and numpy only, arrays in, records out.
+"""Statistics of several runs: intervals, paired and unpaired tests, effects, ranks, power. Needs scipy and numpy only.
 
-Every result carries its n, every bootstrap is seeded, and a score that is missing is refused, not dropped.
+Every result states its n, every bootstrap is seeded, and a missing score is an error, not dropped.
 """
 
 from robustnas.statistics.agreement import Correlation, Lead, Separation, kendall, lead_time, separation, spearman
-from robustnas.statistics.effects import Effect, Factorial, Term, add_one_in, factorial, leave_one_out
+from robustnas.statistics.effects import Effect, Factorial, Term, factorial
 from robustnas.statistics.friedman import Friedman, friedman
 from robustnas.statistics.intervals import Interval, Proportion, deviation_interval, mean_interval, proportion
-from robustnas.statistics.pairs import Comparison, Matched, Paired, against, compare, holm, match, pairs_needed
-from robustnas.statistics.power import PowerNote, note, power, seeds_needed, smallest_difference
+from robustnas.statistics.pairs import (
+    Comparison,
+    Matched,
+    Paired,
+    compare,
+    compare_to_baseline,
+    holm,
+    match,
+    pairs_needed,
+)
+from robustnas.statistics.power import PowerNote, power, power_note, seeds_needed, smallest_difference
 from robustnas.statistics.profiles import Distribution, Profile, distribution, profile
 from robustnas.statistics.ranks import Ranking, critical_difference, rank
 from robustnas.statistics.summary import Best, Summary, summarise
@@ -35,9 +44,8 @@ __all__ = [
     "Summary",
     "Term",
     "Unpaired",
-    "add_one_in",
-    "against",
     "compare",
+    "compare_to_baseline",
     "compare_unpaired",
     "critical_difference",
     "deviation_interval",
@@ -47,12 +55,11 @@ __all__ = [
     "holm",
     "kendall",
     "lead_time",
-    "leave_one_out",
     "match",
     "mean_interval",
-    "note",
     "pairs_needed",
     "power",
+    "power_note",
     "profile",
     "proportion",
     "rank",

@@ -1,4 +1,4 @@
-"""Does one thing foretell another: rank correlations, how well an indicator tells bad runs, how early it does."""
+"""Does an indicator predict an outcome: rank correlation, area under the ROC curve, lead time of an alarm."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scipy import optimize, stats
 from robustnas.statistics.intervals import Interval, Proportion, proportion, resampled
 from robustnas.statistics.samples import Array, check_share, numbers, same_length
 
-FEWEST = 5  # pairs; with fewer, too many resamples hold a single case over and over
+MIN_PAIRS = 5  # with fewer, too many resamples repeat a single pair
 RESAMPLES = 1999
 
 
@@ -22,9 +22,9 @@ class Correlation:
     Args:
         n: Pairs.
         value: The coefficient, from -1 to 1.
-        p: Two-sided p that there is none.
-        interval: Bootstrap interval; ``None`` for fewer than five pairs, and where all pairs agree, or all disagree, so
-            that resampling shows no spread.
+        p: Two-sided p-value of no correlation.
+        interval: Bootstrap interval; ``None`` for fewer than five pairs, and where all pairs are concordant, or all
+            discordant, so that resamples have no spread.
     """
 
     n: int
@@ -39,13 +39,13 @@ class Correlation:
 
 @dataclass(frozen=True)
 class Separation:
-    """How well an indicator tells bad runs from good ones.
+    """How well an indicator separates bad runs from good ones.
 
     Args:
         n_bad: Bad runs.
         n_good: Good runs.
         value: Area under the curve: probability that the indicator is higher in a bad run than in a good one.
-        p: Two-sided p of the Mann-Whitney test that it is one half.
+        p: Two-sided p-value of the Mann-Whitney test that the area is one half.
         interval: Newcombe's interval.
     """
 
@@ -61,7 +61,7 @@ class Separation:
 
 @dataclass(frozen=True)
 class Lead:
-    """How early an alarm comes.
+    """How early an alarm is raised before an event.
 
     Args:
         hits: Bad runs with an alarm before or at the event.
@@ -69,8 +69,8 @@ class Lead:
         false: Good runs with an alarm.
         median: Median of the epochs from the alarm to the event over all alarmed bad runs, late ones counting
             negatively; ``None`` without any.
-        earliest: Most epochs.
-        latest: Fewest epochs.
+        earliest: The largest lead, in epochs.
+        latest: The smallest lead, in epochs.
     """
 
     hits: Proportion
@@ -87,7 +87,7 @@ class Lead:
 
 
 def kendall(x: Iterable[float], y: Iterable[float], level: float = 0.95) -> Correlation:
-    r"""Kendall's :math:`\tau_b = (P - Q) / \sqrt{(P + Q + T)(P + Q + U)}`, of supernet against table for instance.
+    r"""Kendall's :math:`\tau_b = (P - Q) / \sqrt{(P + Q + T)(P + Q + U)}`, for instance of supernet and table.
 
     Args:
         x: Values, ``[n]``.
@@ -98,7 +98,7 @@ def kendall(x: Iterable[float], y: Iterable[float], level: float = 0.95) -> Corr
         The correlation.
 
     Raises:
-        ValueError: If there are fewer than two cases, lists differ in length, or one holds a single value.
+        ValueError: If there are fewer than two cases, lists differ in length, or one is constant.
     """
     return _correlation(x, y, stats.kendalltau, _taus, level)
 
@@ -115,7 +115,7 @@ def spearman(x: Iterable[float], y: Iterable[float], level: float = 0.95) -> Cor
         The correlation.
 
     Raises:
-        ValueError: If there are fewer than two cases, lists differ in length, or one holds a single value.
+        ValueError: If there are fewer than two cases, lists differ in length, or one is constant.
     """
     return _correlation(x, y, stats.spearmanr, _rhos, level)
 
@@ -128,25 +128,25 @@ def separation(bad: Iterable[float], good: Iterable[float], level: float = 0.95)
     .. math:: V(\theta) = \frac{\theta (1 - \theta)}{n m} \left(1 + (N - 1) \left(\frac{1 - \theta}{2 - \theta} +
         \frac{\theta}{1 + \theta}\right)\right), \qquad N = \frac{n + m}{2}
 
-    (Newcombe 2006, method 5). DeLong's has no width where the indicator is always right, as happens with few runs: of
-    9 bad and 24 good ones with :math:`\theta = 0.97`, intervals that claim 95 % covered 97 % by this method, 73 % by
-    DeLong's and 78 % by DeLong's on the logit scale.
+    (Newcombe 2006, method 5). DeLong's interval has no width where the separation is perfect, as happens with few
+    runs: with 9 bad and 24 good ones and :math:`\theta = 0.97`, the coverage of nominal 95 % intervals was 97 % by this
+    method, 73 % by DeLong's and 78 % by DeLong's on the logit scale.
 
     Args:
-        bad: Values of the indicator in bad runs, ``[n]``. Where low values warn, give minus the indicator.
-        good: Those in good runs, ``[m]``.
+        bad: Values of the indicator in bad runs, ``[n]``; negate an indicator whose low values warn.
+        good: Values in good runs, ``[m]``.
         level: Level of the interval.
 
     Returns:
         The area.
 
     Raises:
-        ValueError: If one of the groups is empty, or a value is not finite.
+        ValueError: If a group is empty, or a value is not finite.
 
     Reference:
         Newcombe, "Confidence intervals for an effect size measure based on the Mann-Whitney statistic", 2006.
     """
-    x, y = numbers(bad, "bad", least=1), numbers(good, "good", least=1)
+    x, y = numbers(bad, "bad", minimum=1), numbers(good, "good", minimum=1)
     found = stats.mannwhitneyu(x, y)
     area = float(found.statistic) / (len(x) * len(y))
     z = float(stats.norm.ppf((1 + check_share(level, "level")) / 2))
@@ -169,12 +169,12 @@ def area_variance(theta: float, bad: int, good: int) -> float:
 def lead_time(
     alarms: Sequence[float | None], events: Sequence[float], false_alarms: Sequence[float | None] = ()
 ) -> Lead:
-    """How often an alarm was given before a bad event, how long before, and how often for nothing.
+    """How often and how early an alarm precedes a bad event, and how often it is false.
 
     Args:
         alarms: First epoch of the alarm in each bad run; ``None`` for none.
-        events: Epoch of the event in each bad run, such as that from which the genotype is dominated by skip
-            connections, or the end of the search.
+        events: Epoch of the event in each bad run, such as the first at which skip connections dominate the genotype,
+            or the end of the search.
         false_alarms: First epoch of the alarm in each good run; ``None`` for none.
 
     Returns:
@@ -183,10 +183,10 @@ def lead_time(
     Raises:
         ValueError: If there is no bad run, lists differ in length or an epoch is not finite.
     """
-    ends = numbers(events, "events", least=1)
+    ends = numbers(events, "events", minimum=1)
     same_length(alarms=np.asarray(alarms, dtype=object), events=ends)
     raised = [(alarm, end) for alarm, end in zip(alarms, ends, strict=True) if alarm is not None]
-    numbers([alarm for alarm, _ in raised], "alarms", least=0)
+    numbers([alarm for alarm, _ in raised], "alarms", minimum=0)
     leads = [float(end - alarm) for alarm, end in raised]
     hits = sum(lead >= 0 for lead in leads)
     wrong = sum(alarm is not None for alarm in false_alarms)
@@ -212,10 +212,10 @@ def _correlation(
     check_share(level, "level")
     for name, values in (("x", a), ("y", b)):
         if np.ptp(values) == 0:
-            raise ValueError(f"Expected `{name}` to hold two different values at least, but got {values[0]:g} only.")
+            raise ValueError(f"Expected `{name}` to hold at least two different values, but got only {values[0]:g}.")
     found = measure(a, b)
     value, interval = float(found.statistic), None  # type: ignore[attr-defined]
-    if n >= FEWEST and abs(value) < 1 - 1e-12:
+    if n >= MIN_PAIRS and abs(value) < 1 - 1e-12:
 
         def of_cases(cases: Array, axis: int = -1) -> Array:
             drawn = np.moveaxis(cases, axis, -1).astype(int)
@@ -240,11 +240,11 @@ def _taus(counts: Array, a: Array, b: Array) -> Array:
 
 
 def _rhos(counts: Array, a: Array, b: Array) -> Array:
-    """Spearman's coefficient of such samples."""
+    """Spearman's coefficient of samples as in :func:`_taus`."""
 
     def centred(values: Array) -> Array:
         below = (values[:, None] > values) + 0.5 * (values[:, None] == values)
-        ranks: Array = counts @ below.T  # mid-ranks but for a constant, [..., n]
+        ranks: Array = counts @ below.T  # mid-ranks up to a constant, [..., n]
         mean: Array = (ranks * counts).sum(-1, keepdims=True) / counts.sum(-1, keepdims=True)
         return ranks - mean
 

@@ -1,7 +1,7 @@
-r"""What does each part contribute: main effects and interactions of factorial designs, parts left out or added.
+r"""What each part contributes: main effects and interactions of factorial designs.
 
-Levels are coded so that each factor's codes sum to zero, hence the effects are those of unweighted marginal means, also
-where the numbers of runs differ (sums of squares of type III).
+Factors are coded by effect coding, so that effects are differences of unweighted marginal means also in unbalanced
+designs (sums of squares of type III).
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import numpy as np
 from scipy import stats
 
 from robustnas.statistics.intervals import Interval
-from robustnas.statistics.pairs import Comparison, Test, against
 from robustnas.statistics.samples import Array, check_share, numbers
 
 
@@ -26,9 +25,9 @@ class Term:
         factors: The factor, or the factors of an interaction.
         freedom: Degrees of freedom.
         squares: Sum of squares, of type III.
-        f: Its mean over that of the residuals.
+        f: The F statistic: mean square over residual mean square.
         p: The p-value.
-        partial: Partial η²: its squares over those and the residual ones.
+        partial: Partial η²: sum of squares over itself plus that of the residuals.
     """
 
     factors: tuple[str, ...]
@@ -46,18 +45,18 @@ class Term:
 
 @dataclass(frozen=True)
 class Effect:
-    r"""What levels do, against the first level of each factor.
+    r"""The effect of levels, compared with the first level of each factor.
 
     For one factor, the difference :math:`\mu_i - \mu_0` of marginal means. For two, what a change of one adds to the
     effect of the other, :math:`(\mu_{ij} - \mu_{0j}) - (\mu_{i0} - \mu_{00})`: twice the "interaction effect" of
-    books on :math:`2^k` designs. And so on for more.
+    books on :math:`2^k` designs. More factors likewise.
 
     Args:
         factors: The factors.
         levels: Their levels.
         value: The effect.
         interval: Its interval.
-        p: Two-sided p of its t test, not corrected for being one of many.
+        p: Two-sided p-value of its t test, not corrected for multiple comparisons.
         n: Runs at these levels.
     """
 
@@ -71,7 +70,7 @@ class Effect:
 
 @dataclass(frozen=True)
 class Factorial:
-    """A factorial design, analysed.
+    """The analysis of a factorial design.
 
     Args:
         n: Runs.
@@ -101,18 +100,18 @@ def factorial(
 
     Args:
         scores: Score of each run, ``[n]``.
-        levels: Factor to its level in each run, ``[n]``; the level seen first is the one that others are compared to.
-        blocks: What runs share and is no part, such as the seed, ``[n]``. Differences between seeds are then no noise:
-            this is the paired test of designs.
-        order: Most factors in an interaction; 1 for main effects alone.
+        levels: Factor to its level in each run, ``[n]``; the first level seen is the reference.
+        blocks: What runs share besides the factors, such as the seed, ``[n]``. Differences between blocks then do not
+            count as noise, as in a paired test.
+        order: Largest number of factors in an interaction; 1 for main effects only.
         level: Level of the intervals.
 
     Returns:
         The analysis.
 
     Raises:
-        ValueError: If lists differ in length, a factor has one level, runs are too few or combinations are missing for
-            the interactions asked for.
+        ValueError: If lists differ in length, a factor has one level, or there are too few runs or combinations for the
+            interactions.
 
     Reference:
         Montgomery, "Design and Analysis of Experiments", chapters 5, 6 and 15.
@@ -131,46 +130,8 @@ def factorial(
     return Factorial(len(y), float(fit.coefficients[0]), anova, tuple(effects), fit.freedom, fit.variance**0.5)
 
 
-def leave_one_out(
-    full: Iterable[float], without: Mapping[str, Iterable[float]], test: Test = "permutation"
-) -> tuple[Comparison, ...]:
-    """What each part loses when it alone is left out of the full method: each cell minus the full one, paired.
-
-    Args:
-        full: Scores of the method with all parts, ``[seeds]``.
-        without: Part to the scores without it, same seeds, ``[seeds]``. A part that helps has a difference below 0.
-        test: Whose p-values are corrected.
-
-    Returns:
-        A comparison for each part, corrected by Holm for all of them.
-
-    Raises:
-        ValueError: As :func:`~robustnas.statistics.pairs.compare`.
-    """
-    return against(full, without, test)
-
-
-def add_one_in(
-    base: Iterable[float], added: Mapping[str, Iterable[float]], test: Test = "permutation"
-) -> tuple[Comparison, ...]:
-    """What each part gains when it alone is added to the base: each cell minus the base, paired.
-
-    Args:
-        base: Scores of the method without any of the parts, ``[seeds]``.
-        added: Part to the scores with it, same seeds, ``[seeds]``. A part that helps has a difference above 0.
-        test: Whose p-values are corrected.
-
-    Returns:
-        A comparison for each part, corrected by Holm for all of them.
-
-    Raises:
-        ValueError: As :func:`~robustnas.statistics.pairs.compare`.
-    """
-    return against(base, added, test)
-
-
 class _Design:
-    """The factors of a design as columns of numbers."""
+    """The design matrix of the factors."""
 
     def __init__(self, levels: Mapping[str, Sequence[str]], order: int) -> None:
         self.levels = levels
@@ -191,7 +152,7 @@ class _Design:
         return found
 
     def effect(self, fit: _Fit, position: int, place: tuple[int, ...], level: float) -> Effect:
-        """The effect of some levels, by their places, against the first ones."""
+        """The effect of some levels, by index, compared with the first ones."""
         factors = self.terms[position]
         changes = [
             self.codes[factor][[at]] - self.codes[factor][[0]] for factor, at in zip(factors, place, strict=True)
@@ -214,13 +175,13 @@ class _Fit:
         self.freedom = len(y) - design.shape[1]
         if self.freedom < 1:
             raise ValueError(
-                f"Expected more runs than the {design.shape[1]} coefficients, so that noise can be told from effects, "
+                f"Expected more runs than the {design.shape[1]} coefficients, to separate effects from noise, "
                 f"but got {len(y)}; lower `order` or run more seeds."
             )
         if np.linalg.matrix_rank(design) < design.shape[1]:
             raise ValueError(
-                f"Expected `levels` to hold enough combinations to tell {design.shape[1]} coefficients apart, but got "
-                "some that always change together; lower `order` or run the combinations that are missing."
+                f"Expected `levels` to hold enough combinations to estimate {design.shape[1]} coefficients, but some "
+                "factors always change together; lower `order` or run the missing combinations."
             )
         self.covariance = np.linalg.inv(design.T @ design)
         found = np.linalg.lstsq(design, y, rcond=None)[0]

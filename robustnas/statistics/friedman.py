@@ -1,4 +1,4 @@
-"""Friedman's test that all methods rank alike, with p-values that hold for few tasks and with ties."""
+"""Friedman's test that all methods rank equally, with p-values that are valid for few tasks and with ties."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from scipy import stats
 
 from robustnas.statistics.samples import Array
 
-EXACT_METHODS = 8  # more have too many orders to list
-EXACT_WORK = 2_000_000  # sums of ranks that the exact distribution may visit, about a second
-DRAWS, SAMPLED_WORK, FEWEST_DRAWS = 100_000, 40_000_000, 10_000  # rankings drawn, and ranks in all of them
+EXACT_METHODS = 8  # of more, there are too many permutations
+EXACT_WORK = 2_000_000  # rank sums that the exact distribution may visit, about a second
+DRAWS, SAMPLED_WORK, MIN_DRAWS = 100_000, 40_000_000, 10_000  # random rankings, and ranks in all of them
 SEED = 0
 
 
@@ -27,15 +27,15 @@ class Friedman:
         n: Tasks :math:`N`.
         methods: Methods :math:`k`.
         chi_squared: Friedman's statistic.
-        p: Its p-value, never 0: the chance of a statistic as large if, in every task, each order of the ranks that
-            occur there is as likely as any other.
-        source: Where ``p`` is from: ``exact``, all orders; ``sampled``, random ones; ``F``, Iman and Davenport's
-            approximation, which is good for so many tasks.
+        p: Its p-value, never 0: the probability of a statistic at least as large if, in each task, all permutations
+            of the ranks are equally likely.
+        source: How ``p`` was computed: ``exact``, all permutations; ``sampled``, random ones; ``F``, Iman and
+            Davenport's approximation, which is accurate for so many tasks.
         error: Standard error of a sampled ``p``, else 0.
-        smallest: The smallest ``p`` that so many tasks and methods allow, where all rank alike without ties.
+        smallest: The smallest possible ``p`` for this number of tasks and methods: equal rankings without ties.
         chi_squared_p: p-value from :math:`\chi^2_{k-1}`, an approximation for many tasks.
-        f: Iman and Davenport's statistic; infinite where all tasks rank alike.
-        f_p: p-value from :math:`F_{k-1,\,(k-1)(N-1)}`, far too small for few tasks: 0 where all rank alike.
+        f: Iman and Davenport's statistic; infinite where all tasks give the same ranks.
+        f_p: p-value from :math:`F_{k-1,\,(k-1)(N-1)}`, far too small for few tasks: 0 where all give the same ranks.
     """
 
     n: int
@@ -86,7 +86,7 @@ def _p_value(
     if (exact := exact_p(deviations)) is not None:
         return _positive(exact), "exact", 0.0
     draws = min(DRAWS, SAMPLED_WORK // deviations.size)
-    if draws >= FEWEST_DRAWS:
+    if draws >= MIN_DRAWS:
         p = sampled_p(deviations, draws)
         return p, "sampled", math.sqrt(p * (1 - p) / draws)
     return max(approximation, smallest), "F", 0.0
@@ -97,19 +97,9 @@ def _positive(p: float) -> float:
 
 
 def exact_p(deviations: Array, work: int = EXACT_WORK) -> float | None:
-    r"""The chance that :math:`\sum_j (\sum_i d_{ij})^2` is as large as it is, over all orders of each row.
-
-    Rows are added one after the other. The columns can be exchanged, so that only their sorted sums count, and the
-    first row may stay as it is.
-
-    Args:
-        deviations: Whole numbers :math:`d`, ``[tasks, methods]``, each row with sum 0.
-        work: How many sums may be visited.
-
-    Returns:
-        The chance; ``None`` if it takes more work.
-    """
+    r"""Exact probability of so large a :math:`\sum_j (\sum_i d_{ij})^2`; ``None`` if it takes more than ``work``."""
     n, k = deviations.shape
+    # Columns can be exchanged, so that only sorted sums count, and the first row may stay fixed.
     base = 2 * int(np.abs(deviations).max(axis=1).sum()) + 1
     if k > EXACT_METHODS or base**k >= 2**63:
         return None
@@ -133,20 +123,12 @@ def exact_p(deviations: Array, work: int = EXACT_WORK) -> float | None:
 
 
 def _orders(row: Sequence[int]) -> Array:
-    """Every different order of a row, ``[orders, methods]``."""
+    """All distinct permutations of a row, ``[orders, methods]``."""
     return np.array(sorted(set(permutations(row))), dtype=np.int64)
 
 
 def sampled_p(deviations: Array, draws: int) -> float:
-    """The same chance from random orders, :math:`(1 + b) / (1 + B)` with b of B as large, which is never too small.
-
-    Args:
-        deviations: Whole numbers, ``[tasks, methods]``, each row with sum 0.
-        draws: How many orders of all rows are drawn; they are the same ones at each call.
-
-    Returns:
-        The chance.
-    """
+    """The probability from seeded random permutations, :math:`(1 + b) / (1 + B)`, which is never too small."""
     generator = np.random.default_rng(SEED)
     observed, count = int((deviations.sum(axis=0) ** 2).sum()), 0
     step = max(1, 1_000_000 // deviations.size)

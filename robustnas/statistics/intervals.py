@@ -1,8 +1,8 @@
-r"""Intervals: where the number meant may lie, given the few that were seen.
+r"""Confidence intervals from few scores.
 
-For a mean of few scores the bootstrap is the wrong tool. A bootstrap interval never leaves the range of the sample, and
-that range holds the centre of a symmetric distribution with probability :math:`1 - 2^{1-n}` only: 75 % for three seeds,
-so that "95 %" cannot be true below six. Measured over 2,000 samples each, intervals that claim 95 % covered:
+For the mean of few scores the bootstrap is unsuitable. A bootstrap interval never leaves the range of the sample, which
+holds the centre of a symmetric distribution only with probability :math:`1 - 2^{1-n}`: 75 % for three seeds, so that a
+coverage of 95 % is impossible below six. Coverage of nominal 95 % intervals, measured over 2,000 samples each:
 
 ======================  ====  ====  ====  ====  ====  ====
 scores, interval        n=3   n=5   n=8   n=10  n=20  n=30
@@ -16,8 +16,8 @@ exponential, BCa        69 %  80 %  85 %  86 %  91 %  92 %
 ======================  ====  ====  ====  ====  ====  ====
 
 So :func:`mean_interval` is Student's below :data:`BOOTSTRAP_FROM` scores and the bias-corrected and accelerated
-bootstrap (BCa, Efron 1987) from there on, and says which. Where a run in ten collapses and ten were made, neither can
-know of what was not seen: look at the worst beside the mean.
+bootstrap (BCa, Efron 1987) from there on; the interval names its method. If one run in ten collapses and only ten were
+made, neither method can account for a collapse that did not occur: report the worst score beside the mean.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ RESAMPLES = 9999
 
 @dataclass(frozen=True)
 class Interval:
-    """Where a number lies, by a procedure that is right in so many cases of a hundred.
+    """A confidence interval.
 
     Args:
         low: Lower end.
         high: Upper end.
-        level: Share of cases in which such an interval holds the number.
-        method: How it was found.
+        level: Nominal coverage.
+        method: How it was computed.
     """
 
     low: float
@@ -64,11 +64,11 @@ class Interval:
 
 @dataclass(frozen=True)
 class Proportion:
-    """So many of so many.
+    """A proportion of a count.
 
     Args:
-        count: How many.
-        n: Of how many.
+        count: Successes.
+        n: Trials.
         interval: Wilson's score interval of the share.
     """
 
@@ -93,7 +93,7 @@ def mean_interval(values: Iterable[float], level: float = 0.95) -> Interval:
         level: The level.
 
     Returns:
-        The interval, the same every time; of no width where all numbers are one.
+        The interval, deterministic; of width 0 where all numbers are equal.
 
     Raises:
         ValueError: If there are fewer than two, or the level is no probability.
@@ -102,37 +102,14 @@ def mean_interval(values: Iterable[float], level: float = 0.95) -> Interval:
 
 
 def t_interval(values: Iterable[float], level: float = 0.95) -> Interval:
-    r"""Student's interval of the mean, :math:`\bar x \pm t_{n-1}\, s / \sqrt n`; exact where scores are normal.
-
-    Args:
-        values: At least two numbers, ``[n]``.
-        level: The level.
-
-    Returns:
-        The interval.
-
-    Raises:
-        ValueError: If there are fewer than two, or the level is no probability.
-    """
+    r"""Student's interval of the mean, :math:`\bar x \pm t_{n-1}\, s / \sqrt n`; exact where scores are normal."""
     x = numbers(values)
     half = stats.t.ppf((1 + check_share(level, "level")) / 2, len(x) - 1) * x.std(ddof=1) / np.sqrt(len(x))
     return Interval(float(x.mean() - half), float(x.mean() + half), level, "t")
 
 
 def bootstrap_interval(values: Iterable[float], level: float = 0.95, seed: int = 0) -> Interval:
-    """BCa bootstrap interval of the mean; see the head of this file for what it is worth with few scores.
-
-    Args:
-        values: At least two numbers, ``[n]``.
-        level: The level.
-        seed: Seed of the resamples.
-
-    Returns:
-        The interval.
-
-    Raises:
-        ValueError: If there are fewer than two, or the level is no probability.
-    """
+    """BCa bootstrap interval of the mean; see the docstring of this module for its coverage with few scores."""
     x = numbers(values)
     check_share(level, "level")
     if no_spread(x):
@@ -144,7 +121,7 @@ def bootstrap_interval(values: Iterable[float], level: float = 0.95, seed: int =
 
 
 def deviation_interval(values: Iterable[float], level: float = 0.95) -> Interval:
-    r"""Interval of the standard deviation of normal scores, :math:`s \sqrt{(n-1) / \chi^2}`: wide where they are few.
+    r"""Interval of the standard deviation of normal scores, :math:`s \sqrt{(n-1) / \chi^2}`: wide for few scores.
 
     Args:
         values: At least two numbers, ``[n]``.
@@ -164,15 +141,15 @@ def deviation_interval(values: Iterable[float], level: float = 0.95) -> Interval
 
 
 def proportion(count: int, n: int, level: float = 0.95) -> Proportion:
-    """A share with Wilson's interval, which holds its level also for small numbers and shares of 0 and 1.
+    """A proportion with Wilson's interval, which keeps its coverage for small counts and proportions of 0 and 1.
 
     Args:
-        count: How many.
-        n: Of how many, at least one.
+        count: Successes.
+        n: Trials, at least one.
         level: The level.
 
     Returns:
-        The share.
+        The proportion.
 
     Raises:
         ValueError: If the count is not within 0 and n.
@@ -184,18 +161,7 @@ def proportion(count: int, n: int, level: float = 0.95) -> Proportion:
 
 
 def resampled(statistic: object, data: tuple[Array, ...], level: float, resamples: int, seed: int = 0) -> Interval:
-    """Bootstrap interval of a statistic of cases that are drawn whole: BCa, or percentiles where BCa has no answer.
-
-    Args:
-        statistic: Function of ``*data`` and ``axis``, vectorised.
-        data: Arrays of one length, resampled together.
-        level: The level.
-        resamples: How many resamples.
-        seed: Their seed.
-
-    Returns:
-        The interval.
-    """
+    """Bootstrap interval of a statistic of cases resampled together: BCa, or percentile where BCa is undefined."""
     for method in ("BCa", "percentile"):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -1,8 +1,8 @@
-r"""Is one method better than another, run with the same seeds: paired tests, effect sizes, families of them.
+r"""Comparison of methods run with the same seeds: paired tests, effect sizes, families of comparisons.
 
-With n pairs no exact test can give a p-value below :math:`2^{1-n}`: 0.25 for three seeds. Every result says so, and
-:func:`pairs_needed` says how many seeds a family of comparisons takes. Student's paired test can go below, since it
-believes that differences are normal, which three of them cannot show.
+With n pairs no exact test can give a p-value below :math:`2^{1-n}`: 0.25 for three seeds. Every result states this
+bound, and :func:`pairs_needed` gives the seeds that a family of comparisons requires. Student's paired test can go
+below, since it assumes normal differences, an assumption that three of them cannot support.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ SAMPLED = 99_999
 
 @dataclass(frozen=True)
 class Matched(Generic[Key]):
-    """Scores of two methods by what they share, such as the seed, and what only one of them has.
+    """Scores of two methods by common key, such as the seed, and the keys that only one of them has.
 
     Args:
-        keys: What both have.
+        keys: The common keys.
         first: Scores of the first method, in that order.
         second: Scores of the second.
-        only_first: What the second lacks.
-        only_second: What the first lacks.
+        only_first: Keys that the second lacks.
+        only_second: Keys that the first lacks.
     """
 
     keys: tuple[Key, ...]
@@ -50,15 +50,15 @@ class Paired:
     Args:
         n: Pairs.
         difference: Mean difference :math:`\bar d`.
-        interval: Interval of it, of :func:`~robustnas.statistics.intervals.mean_interval`.
+        interval: Its interval, by :func:`~robustnas.statistics.intervals.mean_interval`.
         deviation: Standard deviation :math:`s_d` of the differences.
         effect: Hedges' corrected :math:`d_z = J(n-1)\, \bar d / s_d`; ``None`` for two pairs, where it has no
-            expectation, and where all differences are one number.
+            expectation, and where all differences are equal.
         wins: Pairs in which the first is higher.
-        losses: Pairs in which the second is.
-        permutation: Two-sided p of the sign-flip test on the mean.
-        wilcoxon: Two-sided p of the signed-rank test.
-        t: Two-sided p of Student's paired test; ``None`` where all differences are one number other than 0.
+        losses: Pairs in which the second is higher.
+        permutation: Two-sided p-value of the sign-flip test on the mean.
+        wilcoxon: Two-sided p-value of the signed-rank test.
+        t: Two-sided p-value of Student's paired test; ``None`` where all differences are equal and not 0.
     """
 
     n: int
@@ -79,16 +79,16 @@ class Paired:
 
     @property
     def share_won(self) -> float:
-        """Share of pairs that the first wins, a tie as half a win."""
+        """Share of pairs that the first wins; a tie counts as half a win."""
         return (self.wins + self.ties / 2) / self.n
 
     @property
     def smallest_p(self) -> float:
-        """The smallest p that an exact two-sided test of so many pairs can give."""
+        """The smallest p-value that an exact two-sided test of n pairs can give."""
         return smallest_p(self.n)
 
     def p(self, test: Test) -> float:
-        """The p-value of a test; that of the permutation test in place of Student's where there is none."""
+        """The p-value of a test; that of the permutation test where Student's is undefined."""
         found = {"permutation": self.permutation, "wilcoxon": self.wilcoxon, "t": self.t}[test]
         return self.permutation if found is None else found
 
@@ -102,7 +102,7 @@ class Comparison:
         result: The comparison, the named method minus the baseline.
         test: The test whose p-values are adjusted.
         adjusted: Its p-value after Holm's correction.
-        family: Comparisons in the family.
+        family: Number of comparisons in the family.
     """
 
     name: str
@@ -113,7 +113,7 @@ class Comparison:
 
     @property
     def smallest(self) -> float:
-        """The smallest p that an exact test can reach for the first of the family, after the correction."""
+        """The smallest p-value that an exact test can reach in the family, after the correction."""
         return min(1.0, self.family * self.result.smallest_p)
 
 
@@ -125,14 +125,16 @@ def match(first: Mapping[Key, float], second: Mapping[Key, float]) -> Matched[Ke
         second: The same for the other method.
 
     Returns:
-        The pairs, and what has no partner: to be reported.
+        The pairs, and the keys without a partner, which should be reported.
 
     Raises:
         ValueError: If they have no key in common.
     """
     keys = tuple(key for key in first if key in second)
     if not keys:
-        raise ValueError(f"Expected keys in common, such as seeds, but got {list(first)} and {list(second)}.")
+        raise ValueError(
+            f"Expected `first` and `second` to share keys, such as seeds, but got {list(first)} and {list(second)}."
+        )
     return Matched(
         keys,
         tuple(first[key] for key in keys),
@@ -143,11 +145,11 @@ def match(first: Mapping[Key, float], second: Mapping[Key, float]) -> Matched[Ke
 
 
 def compare(first: Iterable[float], second: Iterable[float], level: float = 0.95) -> Paired:
-    r"""Two methods over the same seeds, first minus second.
+    r"""Compare two methods over the same seeds, first minus second.
 
     The permutation test flips the signs of the differences, :math:`p = P(|\sum \pm d_i| \ge |\sum d_i|)`, over all
     :math:`2^n` patterns up to 16 pairs. Wilcoxon's test does the same with the ranks of :math:`|d_i|`, so that it stays
-    exact with ties; a difference of 0 takes part in the ranking and has no sign (Pratt 1959).
+    exact with ties; a difference of 0 is ranked, but has no sign (Pratt 1959).
 
     Args:
         first: Scores of the first method, ``[n]``.
@@ -158,7 +160,7 @@ def compare(first: Iterable[float], second: Iterable[float], level: float = 0.95
         The comparison.
 
     Raises:
-        ValueError: If there are fewer than two pairs, lists of two lengths or scores that are not finite.
+        ValueError: If there are fewer than two pairs, lists differ in length, or scores are not finite.
 
     Reference:
         Demšar, "Statistical Comparisons of Classifiers over Multiple Data Sets", JMLR 2006; Hedges, "Distribution
@@ -167,7 +169,7 @@ def compare(first: Iterable[float], second: Iterable[float], level: float = 0.95
     a, b = numbers(first, "first"), numbers(second, "second")
     n, d = same_length(first=a, second=b), a - b
     d = np.where(np.abs(d) <= 1e-12 * np.maximum(np.abs(a), np.abs(b)), 0.0, d)
-    steps = np.rint(1e9 * d / (np.abs(d).max() or 1.0))  # whole numbers: what is tied stays so, and sums are exact
+    steps = np.rint(1e9 * d / (np.abs(d).max() or 1.0))  # integers: ties stay ties, and sums are exact
     ranks = stats.rankdata(np.abs(steps)) * np.sign(steps)
     flat, mean, deviation = no_spread(d), float(d.mean()), float(d.std(ddof=1))
     return Paired(
@@ -184,19 +186,19 @@ def compare(first: Iterable[float], second: Iterable[float], level: float = 0.95
     )
 
 
-def against(
+def compare_to_baseline(
     baseline: Iterable[float],
     others: Mapping[str, Iterable[float]],
     test: Test = "permutation",
     level: float = 0.95,
 ) -> tuple[Comparison, ...]:
-    """Several methods against one baseline over the same seeds, their p-values corrected for being many.
+    """Compare several methods with one baseline over the same seeds, with Holm's correction of the p-values.
 
     Args:
         baseline: Scores of the baseline, ``[n]``.
         others: Method to its scores, ``[n]``.
-        test: Whose p-values count.
-        level: Level of the intervals, each for itself.
+        test: The test whose p-values are corrected.
+        level: Level of each interval, uncorrected.
 
     Returns:
         A comparison for each method.
@@ -213,7 +215,7 @@ def against(
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     r"""P-values after Holm's correction, :math:`\tilde p_{(i)} = \max_{j \le i} \min(1, (m - j + 1)\, p_{(j)})`.
 
-    To call those below 0.05 different is wrong about any of them in at most 5 % of cases, whatever their dependence.
+    Rejecting below 0.05 keeps the family-wise error rate at 5 %, whatever the dependence of the tests.
 
     Args:
         p_values: Comparison to its p-value, ``[m]``.
@@ -222,7 +224,7 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
         Comparison to its adjusted p-value, in the same order.
 
     Raises:
-        ValueError: If one is no probability.
+        ValueError: If one is not from 0 to 1.
 
     Reference:
         Holm, "A Simple Sequentially Rejective Multiple Test Procedure", 1979.
@@ -237,22 +239,22 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
 
 
 def smallest_p(pairs: int) -> float:
-    """The smallest two-sided p of an exact test of so many pairs: 2 of its 2^n sign patterns."""
+    """The smallest two-sided p-value of an exact test of n pairs: 2 of its 2^n sign patterns."""
     return 2.0 ** (1 - pairs)
 
 
 def pairs_needed(alpha: float = 0.05, comparisons: int = 1) -> int:
-    """How many pairs an exact test needs before it can call the clearest of some comparisons different at all.
+    """The number of pairs an exact test needs to reject at least one of several comparisons in the best case.
 
     Args:
         alpha: Level of the test.
-        comparisons: How many there are.
+        comparisons: Number of comparisons.
 
     Returns:
-        The least number of pairs.
+        The smallest number of pairs.
 
     Raises:
-        ValueError: If the level is no probability or there is no comparison.
+        ValueError: If the level is not between 0 and 1, or there is no comparison.
     """
     check_share(alpha, "alpha")
     if comparisons < 1:
@@ -261,7 +263,7 @@ def pairs_needed(alpha: float = 0.05, comparisons: int = 1) -> int:
 
 
 def hedges(freedom: float) -> float:
-    r"""Hedges' factor against bias, :math:`J(\nu) = \Gamma(\nu/2) / (\sqrt{\nu/2}\, \Gamma((\nu-1)/2))`."""
+    r"""Hedges' bias correction, :math:`J(\nu) = \Gamma(\nu/2) / (\sqrt{\nu/2}\, \Gamma((\nu-1)/2))`."""
     return float(np.exp(special.gammaln(freedom / 2) - special.gammaln((freedom - 1) / 2)) / np.sqrt(freedom / 2))
 
 

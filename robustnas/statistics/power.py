@@ -1,4 +1,4 @@
-"""What can so many seeds show: the smallest difference that is seen, and the seeds that a difference takes."""
+"""Power of paired tests: the smallest detectable difference for a number of seeds, and the seeds a difference needs."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from scipy import optimize, stats
 
 from robustnas.statistics.samples import check_share
 
-MOST = 1_000_000  # seeds
+MAX_SEEDS = 1_000_000
 
 
 @dataclass(frozen=True)
 class PowerNote:
-    """What a study of so many seeds can and cannot see.
+    """The smallest difference that a study with n seeds can detect.
 
     Args:
-        n: Seeds that both methods share.
+        n: Common seeds of both methods.
         deviation: Standard deviation of the paired differences.
-        difference: Smallest true difference that is found with this power.
-        power: Probability of finding it.
+        difference: Smallest true difference detected with this power.
+        power: Probability of detecting it.
         alpha: Level of the test.
     """
 
@@ -34,7 +34,7 @@ class PowerNote:
     def __format__(self, spec: str) -> str:
         spec = spec or ".3g"
         return (
-            f"With {self.n} seeds, differences under {self.difference:{spec}} are invisible "
+            f"With {self.n} seeds, differences below {self.difference:{spec}} are usually missed "
             f"(paired t test at {100 * self.alpha:g} %, power {100 * self.power:g} %, "
             f"standard deviation of the differences {self.deviation:{spec}})."
         )
@@ -44,7 +44,7 @@ class PowerNote:
 
 
 def power(difference: float, deviation: float, n: int, alpha: float = 0.05) -> float:
-    r"""Probability that a two-sided paired t test finds a difference.
+    r"""Probability that a two-sided paired t test detects a difference.
 
     .. math:: P(|T| > t_{n-1,\,1-\alpha/2}), \qquad T \sim t'_{n-1}(\delta), \quad \delta = \sqrt n\, \Delta / \sigma,
 
@@ -66,13 +66,13 @@ def power(difference: float, deviation: float, n: int, alpha: float = 0.05) -> f
     edge = stats.t.ppf(1 - alpha / 2, n - 1)
     shift = min(abs(difference) / deviation * math.sqrt(n), 1e6)
     below, above = stats.nct.cdf(-edge, n - 1, shift), stats.nct.sf(edge, n - 1, shift)
-    if not np.isfinite(above):  # far out, the noncentral t of scipy overflows where nothing is left to miss
+    if not np.isfinite(above):  # scipy's noncentral t overflows for large shifts, where the power is 1
         return 1.0
     return float(np.clip(above + np.nan_to_num(below), 0.0, 1.0))
 
 
 def smallest_difference(deviation: float, n: int, probability: float = 0.8, alpha: float = 0.05) -> float:
-    """The smallest true difference that a paired t test finds with some probability.
+    """The smallest true difference that a paired t test detects with a given probability.
 
     Args:
         deviation: Standard deviation of the paired differences, at least 0.
@@ -95,7 +95,7 @@ def smallest_difference(deviation: float, n: int, probability: float = 0.8, alph
 
 
 def seeds_needed(difference: float, deviation: float, probability: float = 0.8, alpha: float = 0.05) -> int:
-    """How many seeds a paired t test needs to find a difference with some probability.
+    """The number of seeds a paired t test needs to detect a difference with a given probability.
 
     Args:
         difference: True mean difference, not 0.
@@ -104,7 +104,7 @@ def seeds_needed(difference: float, deviation: float, probability: float = 0.8, 
         alpha: Level of the test.
 
     Returns:
-        The least number of seeds.
+        The smallest number of seeds.
 
     Raises:
         ValueError: If a number is out of range, or more than a million seeds would be needed.
@@ -113,8 +113,10 @@ def seeds_needed(difference: float, deviation: float, probability: float = 0.8, 
     _check_power(probability, alpha)
     low, high = 1, 2
     while power(difference, deviation, high, alpha) < probability:
-        if high > MOST:
-            raise ValueError(f"Expected `difference` to be visible with {MOST:,} seeds, but got {difference:g}.")
+        if high > MAX_SEEDS:
+            raise ValueError(
+                f"Expected `difference` to be detectable with {MAX_SEEDS:,} seeds, but got {difference:g}."
+            )
         low, high = high, 2 * high
     while high - low > 1:
         middle = (low + high) // 2
@@ -122,12 +124,12 @@ def seeds_needed(difference: float, deviation: float, probability: float = 0.8, 
     return high
 
 
-def note(deviation: float, n: int, probability: float = 0.8, alpha: float = 0.05) -> PowerNote:
-    """The sentence that belongs under every table: what its number of seeds cannot show.
+def power_note(deviation: float, n: int, probability: float = 0.8, alpha: float = 0.05) -> PowerNote:
+    """A sentence for a table of results: the differences that its number of seeds cannot detect.
 
     Args:
         deviation: Standard deviation of the paired differences, such as that of
-            :class:`~robustnas.statistics.pairs.Paired`. From few seeds it is itself vague: see
+            :class:`~robustnas.statistics.pairs.Paired`. From few seeds it is itself uncertain: see
             :func:`~robustnas.statistics.intervals.deviation_interval`.
         n: Seeds, at least two.
         probability: The power.

@@ -1,4 +1,4 @@
-"""How often is a method good enough: performance profiles over tasks, score distributions over runs."""
+"""Performance profiles over tasks, and score distributions over runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Profile:
     Args:
         n: Tasks.
         taus: The distances, ascending.
-        shares: Method to its share at each of them: a rising staircase.
+        shares: Method to its share at each of them, nondecreasing.
     """
 
     n: int
@@ -36,7 +36,7 @@ class Distribution:
         tasks: Tasks.
         thresholds: The thresholds.
         shares: Share of runs above each.
-        iqm: Interquartile mean: mean of the middle half of all scores, less moved by a collapsed run than the mean.
+        iqm: Interquartile mean: mean of the middle half of all scores, less sensitive to a collapsed run than the mean.
         interval: Its interval, from a bootstrap within tasks; ``None`` where every task has a single run.
     """
 
@@ -51,17 +51,17 @@ class Distribution:
 def profile(scores: Mapping[str, Iterable[float]], taus: Iterable[float] | None = None) -> Profile:
     r"""Performance profiles, :math:`\rho_m(\tau) = |\{t : \max_{m'} s_{m't} - s_{mt} \le \tau\}| / N`.
 
-    Dolan and Moré compare by ratios of running times; accuracies are compared by differences, in points.
+    Dolan and Moré use ratios of running times; here accuracies are compared by differences.
 
     Args:
-        scores: Method to its scores, one for each task, all in one order; higher is better.
-        taus: Distances :math:`\tau`, at least 0; ``None`` for those at which some share changes, and 0.
+        scores: Method to its scores, one for each task, in the same order; higher is better.
+        taus: Distances :math:`\tau`, at least 0; ``None`` for 0 and all at which a share changes.
 
     Returns:
         The profile.
 
     Raises:
-        ValueError: If there is no second method, no task, a score that is missing, or a distance below 0.
+        ValueError: If there are fewer than two methods, no task, a missing score, or a negative distance.
 
     Reference:
         Dolan and Moré, "Benchmarking optimization software with performance profiles", 2002.
@@ -69,10 +69,10 @@ def profile(scores: Mapping[str, Iterable[float]], taus: Iterable[float] | None 
     names, values = table(scores, tasks=1)
     behind = values.max(axis=1, keepdims=True) - values
     behind = np.where(behind <= 1e-12 * np.abs(values), 0.0, behind)
-    steps = np.unique(np.append(behind, 0.0)) if taus is None else np.sort(numbers(taus, "taus", least=1))
+    steps = np.unique(np.append(behind, 0.0)) if taus is None else np.sort(numbers(taus, "taus", minimum=1))
     if steps[0] < 0:
         raise ValueError(f"Expected `taus` to be at least 0, but got {steps[0]}.")
-    slack = steps + 1e-9 * np.maximum(1.0, steps)  # 94.3 - 94.2 is a little more than 0.1
+    slack = steps + 1e-9 * np.maximum(1.0, steps)  # 94.3 - 94.2 is slightly more than 0.1
     shares = (behind[:, :, None] <= slack).mean(axis=0)
     return Profile(
         len(values),
@@ -91,7 +91,7 @@ def distribution(
     r"""Share of runs above thresholds, :math:`\frac1T \sum_t \frac{1}{n_t} |\{i : s_{ti} > \tau\}|`, and their IQM.
 
     Args:
-        runs: Scores of the runs of each task, normalised so that tasks compare.
+        runs: Scores of the runs of each task, normalised so that tasks are comparable.
         thresholds: The thresholds :math:`\tau`.
         level: Level of the interval.
         resamples: Bootstrap samples, drawn within each task.
@@ -108,8 +108,8 @@ def distribution(
     """
     if not runs:
         raise ValueError("Expected `runs` to hold at least one task, but got none.")
-    tasks = [numbers(values, f"runs[{place}]", least=1) for place, values in enumerate(runs)]
-    at = numbers(thresholds, "thresholds", least=1)
+    tasks = [numbers(values, f"runs[{place}]", minimum=1) for place, values in enumerate(runs)]
+    at = numbers(thresholds, "thresholds", minimum=1)
     check_share(level, "level")
     shares = np.mean([(values[:, None] > at).mean(axis=0) for values in tasks], axis=0)
     interval = None
@@ -118,9 +118,9 @@ def distribution(
         drawn = np.concatenate([generator.choice(values, (resamples, len(values))) for values in tasks], axis=1)
         low, high = np.quantile(_iqm(drawn), [(1 - level) / 2, (1 + level) / 2])
         interval = Interval(float(low), float(high), level, "percentile bootstrap within tasks")
-    whole = np.concatenate(tasks)
+    pooled = np.concatenate(tasks)
     return Distribution(
-        len(whole), len(tasks), tuple(at.tolist()), tuple(shares.tolist()), float(_iqm(whole[None])[0]), interval
+        len(pooled), len(tasks), tuple(at.tolist()), tuple(shares.tolist()), float(_iqm(pooled[None])[0]), interval
     )
 
 

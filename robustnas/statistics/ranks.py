@@ -1,4 +1,4 @@
-"""Which methods are better over many tasks: average ranks and the critical difference."""
+"""Ranking of methods over several tasks: average ranks and the critical difference."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from robustnas.statistics.samples import check_share, table
 
 @dataclass(frozen=True)
 class Ranking:
-    """Average ranks of methods, and which of them cannot be told apart: what a critical-difference diagram shows.
+    """Average ranks of methods, and groups without a significant difference, as in a critical-difference diagram.
 
     Args:
         n: Tasks.
         ranks: Method to its average rank, best first; 1 is best.
-        friedman: The test that all are equal. Where its p-value is not below ``alpha``, no pair is called different.
-        critical_difference: Else ranks at least this far apart differ, by Nemenyi's test.
+        friedman: The test that all are equal. If its p-value is not below ``alpha``, no pair differs significantly.
+        critical_difference: Otherwise ranks at least this far apart differ, by Nemenyi's test.
         alpha: Level of Friedman's test, and of Nemenyi's over all pairs.
-        cliques: The largest groups of methods that are not told apart, best first; each at least two.
+        cliques: The largest groups without a significant difference, best first; each of at least two methods.
     """
 
     n: int
@@ -40,13 +40,13 @@ class Ranking:
 
 
 def rank(scores: Mapping[str, Iterable[float]], alpha: float = 0.05, higher_is_better: bool = True) -> Ranking:
-    """Ranks methods over tasks, such as pairs of a space and a data set; within each, ties share their mean rank.
+    """Rank methods over tasks, such as pairs of a space and a data set; within a task, ties share their mean rank.
 
-    A task gives one score for each method, the mean over seeds: seeds are no tasks, and counting them as such calls
-    noise a difference.
+    A task gives one score for each method, the mean over seeds. Seeds are not independent tasks: counting them as tasks
+    makes noise significant.
 
     Args:
-        scores: Method to its scores, one for each task, all in one order.
+        scores: Method to its scores, one for each task, in the same order.
         alpha: Level of Friedman's and of Nemenyi's test.
         higher_is_better: Whether the highest score has rank 1.
 
@@ -80,7 +80,7 @@ def critical_difference(methods: int, tasks: int, alpha: float = 0.05) -> float:
         The difference.
 
     Raises:
-        ValueError: If there are too few methods or tasks, or the level is no probability.
+        ValueError: If there are too few methods or tasks, or the level is not between 0 and 1.
     """
     if methods < 2 or tasks < 1:
         raise ValueError(f"Expected at least 2 `methods` and 1 of `tasks`, but got {methods} and {tasks}.")
@@ -89,15 +89,7 @@ def critical_difference(methods: int, tasks: int, alpha: float = 0.05) -> float:
 
 
 def cliques(ranks: Mapping[str, float], difference: float) -> tuple[tuple[str, ...], ...]:
-    """The largest groups whose ranks all lie within less than a difference: the bars of the diagram.
-
-    Args:
-        ranks: Method to its average rank.
-        difference: The critical difference.
-
-    Returns:
-        The groups of at least two, best first.
-    """
+    """The largest groups of at least two methods whose ranks differ by less than ``difference``, best first."""
     names = sorted(ranks, key=ranks.__getitem__)
     found: list[tuple[str, ...]] = []
     for start, name in enumerate(names):

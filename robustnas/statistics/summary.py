@@ -1,4 +1,4 @@
-"""How good is a method: the mean of its scores with an interval, and never a best score without its n."""
+"""Summary of the scores of a method: mean with interval, and best and worst score with their n."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from robustnas.statistics.samples import numbers
 
 @dataclass(frozen=True)
 class Best:
-    """The best or worst of some scores. It is no number: however it is printed, it says of how many.
+    """The best or worst of n scores. It always prints its n.
 
-    The best of n grows with n while the method stays what it is, so that it means nothing alone (arXiv:1912.12522).
+    The best of n improves with n although the method is the same, so that it means nothing alone (arXiv:1912.12522).
 
     Args:
         value: The score.
-        n: Of how many.
-        kind: Which end.
+        n: Number of scores.
+        kind: Which of both.
     """
 
     value: float
@@ -35,16 +35,16 @@ class Best:
 
 @dataclass(frozen=True)
 class Summary:
-    """What is known of a method from its runs.
+    """Summary of the runs of a method.
 
     Args:
-        n: Scores it rests on.
+        n: Number of scores.
         mean: Their mean.
         deviation: Their standard deviation, with n - 1; ``None`` for a single score.
         interval: Interval of the mean; ``None`` for a single score.
         best: The best score.
         worst: The worst score.
-        missing: Runs that should have given a score and did not.
+        missing: Runs without a score.
     """
 
     n: int
@@ -75,8 +75,8 @@ def summarise(scores: Iterable[float], missing: int = 0, level: float = 0.95, hi
 
     Args:
         scores: One score for each run that has one, ``[n]``.
-        missing: Runs without a score, such as failed ones. They are said, for those that fail are rarely the best.
-        level: Level of the interval; see :mod:`robustnas.statistics.intervals` for what it is worth.
+        missing: Runs without a score, such as failed ones, which are rarely the best and must be reported.
+        level: Level of the interval; see :mod:`robustnas.statistics.intervals` for its coverage.
         higher_is_better: Whether the best is the highest.
 
     Returns:
@@ -85,7 +85,7 @@ def summarise(scores: Iterable[float], missing: int = 0, level: float = 0.95, hi
     Raises:
         ValueError: If there is no score, or one is not finite.
     """
-    x = numbers(scores, least=1)
+    x = numbers(scores, minimum=1)
     if missing < 0:
         raise ValueError(f"Expected `missing` to be at least 0, but got {missing}.")
     n, ends = len(x), sorted((float(x.min()), float(x.max())), reverse=higher_is_better)

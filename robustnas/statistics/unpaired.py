@@ -1,4 +1,4 @@
-"""Is one method better than another, run with other seeds: tests of two samples, and the gain over random search."""
+"""Comparison of methods run with different seeds: two-sample tests, and improvement over random search."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from robustnas.statistics.intervals import Interval
 from robustnas.statistics.pairs import hedges
 from robustnas.statistics.samples import Array, check_share, no_spread, numbers, same_length, seeded
 
-EXACT_UP_TO = 20_000  # ways to share the scores out; of more, a sample is taken
+EXACT_UP_TO = 20_000  # permutations; of more, a sample is drawn
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,11 @@ class Unpaired:
         n_first: Scores of the first method.
         n_second: Scores of the second.
         difference: Difference of the means.
-        interval: Welch's interval of it; ``None`` where neither sample has any spread.
+        interval: Welch's interval of it; ``None`` where neither sample has spread.
         effect: Hedges' :math:`g = J(\nu)\,(\bar a - \bar b) / s`, with the pooled deviation; ``None`` where that is 0.
-        superiority: Probability that a score of the first is higher than one of the second, a tie as half.
-        welch: Two-sided p of Welch's test, which lets the deviations differ; ``None`` where there is no spread.
-        permutation: Two-sided p of the permutation test on the difference of the means.
+        superiority: Probability that a score of the first is higher than one of the second, a tie counts as half.
+        welch: Two-sided p-value of Welch's test, which lets the deviations differ; ``None`` where there is no spread.
+        permutation: Two-sided p-value of the permutation test on the difference of the means.
     """
 
     n_first: int
@@ -42,7 +42,7 @@ class Unpaired:
 
     @property
     def smallest_p(self) -> float:
-        """The smallest p the permutation test can give: 2 of the ways to share the scores out."""
+        """The smallest p-value the permutation test can give: 2 over the number of permutations."""
         return min(1.0, 2 / math.comb(self.n_first + self.n_second, self.n_first))
 
 
@@ -53,7 +53,7 @@ class RelativeImprovement:
     Args:
         value: :math:`100\,(\bar a - \bar r) / \bar r`.
         interval: Fieller's interval; ``None`` with a single score on one side, where the scores have no spread, or
-            where the mean of random search cannot be told from 0.
+            where the mean of random search does not differ significantly from 0.
         n: Scores of the method.
         n_random: Scores of random search.
     """
@@ -65,11 +65,11 @@ class RelativeImprovement:
 
     def __str__(self) -> str:
         within = "" if self.interval is None else f", {self.interval:+.2f}"
-        return f"{self.value:+.2f} % over random search{within}, n = {self.n} against {self.n_random}"
+        return f"{self.value:+.2f} % over random search{within}, n = {self.n} and {self.n_random}"
 
 
 def compare_unpaired(first: Iterable[float], second: Iterable[float], level: float = 0.95) -> Unpaired:
-    """Two methods whose runs have nothing in common, first minus second.
+    """Compare two methods with unrelated runs, first minus second.
 
     Args:
         first: Scores of the first method, ``[n_first]``.
@@ -115,7 +115,7 @@ def relative_improvement(
 
     Args:
         scores: Scores of the method, higher better and above 0, such as accuracies, ``[n]``.
-        random: Scores of architectures drawn at random from the same space and trained alike, ``[n_random]``.
+        random: Scores of random architectures of the same space, trained in the same way, ``[n_random]``.
         paired: Whether both were run with the same seeds, in the same order.
         level: Level of the interval.
 
@@ -129,7 +129,7 @@ def relative_improvement(
     Reference:
         Yang et al., "NAS evaluation is frustratingly hard", ICLR 2020.
     """
-    a, r = numbers(scores, least=1), numbers(random, "random", least=1)
+    a, r = numbers(scores, minimum=1), numbers(random, "random", minimum=1)
     if paired:
         same_length(scores=a, random=r)
     if (below := float(r.mean())) <= 0:

@@ -1,5 +1,6 @@
 """How a search decides: one file a question, one frozen class an answer."""
 
+from robustnas.strategies.arch_optimizer import Adam, ArchOptimizer
 from robustnas.strategies.best_of_sampled import BestOfSampled
 from robustnas.strategies.binary_gates import BinaryGates
 from robustnas.strategies.expected_cost import ExpectedCost
@@ -18,7 +19,9 @@ from robustnas.strategies.stopping import CurvatureRise, Never, SkipDominance, S
 from robustnas.strategies.uniform_one_hot import UniformOneHot
 
 __all__ = [
+    "Adam",
     "AdversarialPerturbation",
+    "ArchOptimizer",
     "BestOfSampled",
     "Bilevel",
     "BinaryGates",

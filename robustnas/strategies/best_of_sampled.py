@@ -41,9 +41,9 @@ class BestOfSampled(Selection):
         if self.criterion not in ("accuracy", "loss"):
             raise ValueError(f"Expected `criterion` to be 'accuracy' or 'loss', but got {self.criterion!r}.")
 
-    def genotype(self, space: SearchSpace, strengths: Mapping[str, Tensor]) -> Genotype:
+    def genotype(self, space: SearchSpace, architecture_weights: Mapping[str, Tensor]) -> Genotype:
         """The strongest operations: what holds before anything is drawn."""
-        return Strongest().genotype(space, strengths)
+        return Strongest().genotype(space, architecture_weights)
 
     def drawn(self, space: SearchSpace, seed: int) -> list[Genotype]:
         """The architectures that are measured.

@@ -94,7 +94,7 @@ class BinaryGates(Relaxation):
         ValueError: If the mode is unknown.
     """
 
-    rests = True
+    freezes_inactive = True
 
     mode: Mode = "two"
     skip_update_at_zero: bool = True
@@ -151,7 +151,7 @@ class BinaryGates(Relaxation):
         return Draw(looked_at, chosen)
 
     def expected(self, alpha: Tensor, context: StepContext) -> Mixture:
-        return Mixture(self.strength(alpha))
+        return Mixture(self.shares(alpha))
 
     def project_alpha(self, before: Tensor, after: Tensor, context: StepContext) -> Tensor:
         return rescaled(before, after, self.draw(before, context).looked_at) if self.mode == "two" else after

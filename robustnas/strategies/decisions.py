@@ -43,14 +43,7 @@ class Decisions:
     nodes: Mapping[str, frozenset[int]] = field(default_factory=dict)
 
     def apply(self, weights: Weights) -> dict[str, Tensor]:
-        """Weights of operations with the decisions: a one on what was chosen, zeros on what was dropped.
-
-        Args:
-            weights: Kind of cell to weights ``[edges, operations]``.
-
-        Returns:
-            New weights; rows that are not decided keep their values and their graph.
-        """
+        """Weights of operations with the decisions: a one on what was chosen, zeros on what was dropped."""
         return {kind: self._apply(kind, weight) for kind, weight in weights.items()}
 
     def _apply(self, kind: str, weight: Tensor) -> Tensor:
@@ -77,29 +70,13 @@ class Decisions:
         )
 
     def kept(self, kept: Weights) -> dict[str, Tensor]:
-        """What is still computed.
-
-        Args:
-            kept: Kind of cell to what would be without decisions, boolean ``[edges, operations]``.
-
-        Returns:
-            The same with one operation on a decided edge, and none on one that was dropped.
-        """
+        """What is still computed."""
         return {kind: weight > 0 for kind, weight in self.apply({k: stay.float() for k, stay in kept.items()}).items()}
 
-    def restrict(self, strengths: Weights) -> dict[str, Tensor]:
-        """Strengths that only what agrees with the decisions can win.
-
-        Args:
-            strengths: Kind of cell to strengths of operations, zero or more, ``[edges, operations]``.
-
-        Returns:
-            The same, with -1 on all that was decided against: an edge counts as strong as what was decided on it.
-        """
-        agreeing = self.kept(
-            {kind: torch.ones_like(strength, dtype=torch.bool) for kind, strength in strengths.items()}
-        )
-        return {kind: strength.where(agreeing[kind], -1.0) for kind, strength in strengths.items()}
+    def restrict(self, weights: Weights) -> dict[str, Tensor]:
+        """Architecture weights among which only operations that agree with the decisions can be selected."""
+        agreeing = self.kept({kind: torch.ones_like(weight, dtype=torch.bool) for kind, weight in weights.items()})
+        return {kind: weight.where(agreeing[kind], -1.0) for kind, weight in weights.items()}
 
     def complete(self, space: SearchSpace) -> bool:
         """Whether nothing is left to decide."""
@@ -114,14 +91,7 @@ class Decisions:
         return [node for node in crowded(cell) if node not in self.nodes.get(kind, frozenset())]
 
     def genotype(self, space: SearchSpace) -> Genotype:
-        """The architecture, once all is decided.
-
-        Args:
-            space: The search space.
-
-        Returns:
-            The genotype.
-        """
+        """The architecture, once all is decided."""
         return Genotype(space.name, {kind: self._cell(kind, cell) for kind, cell in space.cells.items()})
 
     def _cell(self, kind: str, cell: CellSpace) -> tuple[Choice, ...]:
@@ -132,7 +102,7 @@ class Decisions:
 
 def crowded(cell: CellSpace) -> list[int]:
     """Nodes with more edges than the cell keeps."""
-    return [node for node in cell.nodes if cell.keep is not None and len(cell.edges_into(node)) > cell.keep]
+    return [node for node in cell.nodes if len(cell.edges_into(node)) > cell.kept(node)]
 
 
 class Decision(NamedTuple):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -13,7 +12,7 @@ from torch import Tensor
 from robustnas.cost import CostTable, Measure, read_table
 from robustnas.runtime.paths import expand
 from robustnas.spaces import SearchSpace
-from robustnas.strategies.penalty import Penalty
+from robustnas.strategies.penalty import ByKind, Penalty
 from robustnas.strategies.step_context import StepContext
 
 
@@ -84,7 +83,7 @@ class ExpectedCost(Penalty):
                 f"{least:.3g}; the form 'linear' has no such limit."
             )
 
-    def expected(self, shares: Mapping[str, Tensor]) -> Tensor:
+    def expected(self, shares: ByKind) -> Tensor:
         """The expected cost.
 
         Args:
@@ -108,13 +107,13 @@ class ExpectedCost(Penalty):
             total = total + (share * share.new_tensor([[*row, *[0] * (widest - len(row))] for row in rows])).sum()
         return total
 
-    def of(self, shares: Mapping[str, Tensor], context: StepContext) -> Tensor:
+    def of(self, alphas: ByKind, shares: ByKind, context: StepContext) -> Tensor:
         """How far the expected cost is above the reference, weighed: what ``linear`` adds, and ``log`` does not."""
         return self.weight * (self.expected(shares) - self.reference) / self.reference
 
-    def total(self, loss: Tensor, shares: Mapping[str, Tensor], context: StepContext) -> Tensor:
+    def total(self, loss: Tensor, alphas: ByKind, shares: ByKind, context: StepContext) -> Tensor:
         if self.form == "linear":
-            return super().total(loss, shares, context)
+            return super().total(loss, alphas, shares, context)
         ratio = self.expected(shares).log() / math.log(self.reference)
         return self.factor * loss * ratio.pow(self.power)
 

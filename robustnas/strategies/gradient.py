@@ -9,11 +9,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 import torch
 from torch import Tensor
 from torch.autograd import grad
+
+from robustnas.data import Role
 
 Weights: TypeAlias = Mapping[str, Tensor]
 Loss: TypeAlias = Callable[[Weights], Tensor]
@@ -103,9 +105,12 @@ class Gradient(ABC):
     Attributes:
         looks_ahead: Whether losses are taken at other weights than the current ones. Then running statistics
             of BatchNorm stay still, and the search computes in full precision.
+        streams: Name of each stream of training batches to the roles it draws from. A single-level method has one
+            stream, whose batch both steps see.
     """
 
     looks_ahead = True
+    streams: ClassVar[Mapping[str, tuple[Role, ...]]] = {"weights": ("weights",), "arch": ("arch",)}
 
     @abstractmethod
     def of(self, problem: Bilevel) -> tuple[list[Tensor], Tensor]:

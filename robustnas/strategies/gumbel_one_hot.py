@@ -109,7 +109,7 @@ class GumbelOneHot(Relaxation):
         return one_path(sample.chosen, sample.hard, self.ghost_gradient and context.phase == "arch")
 
     def expected(self, alpha: Tensor, context: StepContext) -> Mixture:
-        return Mixture(self.strength(alpha))
+        return Mixture(self.shares(alpha))
 
     def tau(self, context: StepContext) -> float:
         """The temperature of an epoch."""

@@ -56,9 +56,9 @@ class LargestDrop(Selection):
         if self.lr is not None and not (self.lr > 0 and math.isfinite(self.lr)):
             raise ValueError(f"Expected `lr` to be positive, but got {self.lr}.")
 
-    def genotype(self, space: SearchSpace, strengths: Mapping[str, Tensor]) -> Genotype:
+    def genotype(self, space: SearchSpace, architecture_weights: Mapping[str, Tensor]) -> Genotype:
         """The strongest operations: what holds before anything is decided."""
-        return Strongest().genotype(space, strengths)
+        return Strongest().genotype(space, architecture_weights)
 
     def epochs(self, space: SearchSpace) -> int:
         edges, nodes = _turns(space)
@@ -66,15 +66,7 @@ class LargestDrop(Selection):
         return last + 1 if nodes else max(last, edges)
 
     def turn(self, space: SearchSpace, epoch: int) -> int | None:
-        """Which decision falls at the start of an epoch.
-
-        Args:
-            space: The search space.
-            epoch: The epoch, counted from the start of the phase.
-
-        Returns:
-            The number of the decision, from 0, or ``None``.
-        """
+        """Which decision falls at the start of an epoch."""
         turns, last = sum(_turns(space)), self.epochs(space) - 1
         return {min(self.every * turn, last): turn for turn in range(turns)}.get(epoch)
 
@@ -129,25 +121,9 @@ class LargestDrop(Selection):
         evaluate: Evaluate,
         active_mask: Tensor | None = None,
     ) -> tuple[int, dict[int, Score]]:
-        """Choose the operation of an edge.
-
-        Args:
-            cell: The kind of cell.
-            kind: Its name.
-            row: Row of the edge.
-            weights: Weights of operations, with all earlier decisions.
-            evaluate: Measures the supernet at weights.
-            active_mask: Which operations of the edge can be chosen, boolean ``[operations]``; all by default.
-
-        Returns:
-            The column, and the score without each operation that may be selected; none where only one may be.
-        """
-        names = cell.edges[row].operations
-        allowed = [
-            k
-            for k, name in enumerate(names)
-            if name not in cell.never_selected and (active_mask is None or active_mask[k])
-        ]
+        """Choose the operation of an edge."""
+        selectable = cell.selectable(cell.edges[row])
+        allowed = [k for k in selectable if active_mask is None or active_mask[k]]
         if len(allowed) == 1:
             return allowed[0], {}
         scores: dict[int, Score] = {}
@@ -160,18 +136,7 @@ class LargestDrop(Selection):
     def edges(
         self, cell: CellSpace, kind: str, node: int, weights: Weights, evaluate: Evaluate
     ) -> tuple[frozenset[int], list[Score]]:
-        """Choose the edges that a node drops, one after the other.
-
-        Args:
-            cell: The kind of cell, which keeps some edges of a node.
-            kind: Its name.
-            node: The node.
-            weights: Weights of operations, with all earlier decisions.
-            evaluate: Measures the supernet at weights.
-
-        Returns:
-            Rows of the dropped edges, and every score in the order it was taken.
-        """
+        """Choose the edges that a node drops, one after the other."""
         rounds, dropped = self._rounds(cell, kind, node, weights, evaluate)
         return frozenset(dropped), [score for scores in rounds for score in scores.values()]
 
@@ -181,7 +146,7 @@ class LargestDrop(Selection):
         left = [row for row, _ in cell.edges_into(node)]
         dropped: list[int] = []
         rounds: list[dict[int, Score]] = []
-        while cell.keep is not None and len(left) > cell.keep:
+        while len(left) > cell.kept(node):
             scores = {row: self._without(kind, row, dropped, weights, evaluate) for row in left}
             rounds.append(scores)
             weakest = max(left, key=lambda row: (self._goodness(scores[row]), row))

@@ -35,17 +35,7 @@ def scatter(values: Sequence[float]) -> float:
 
 
 def flat_growth(sigma: float, count: int, window: int, lag: int) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
-    """Growth of averages on flat curves with independent normal noise: the same draws each time.
-
-    Args:
-        sigma: Relative standard deviation of a measurement.
-        count: Measurements of a curve.
-        window: Measurements in an average, as of :class:`~robustnas.strategies.CurvatureRise`.
-        lag: Measurements between the averages compared.
-
-    Returns:
-        Ratios ``[draws, measurements]``; zero where there are no two averages yet, or the earlier is not positive.
-    """
+    """Growth of averages on flat curves with independent normal noise: the same draws each time."""
     first = (window + 1) // 2
     noise = np.random.default_rng(0).standard_normal((DRAWS, count))
     sums = np.cumsum(np.pad(np.maximum(1 + sigma * noise, 0.0), ((0, 0), (1, 0))), axis=1)

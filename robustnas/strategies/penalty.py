@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -12,34 +13,39 @@ from torch import Tensor
 from robustnas.spaces import SearchSpace
 from robustnas.strategies.step_context import StepContext
 
+ByKind: TypeAlias = Mapping[str, Tensor]
+
 
 class Penalty(ABC):
     """A term of the architecture loss that depends on α alone."""
 
     @abstractmethod
-    def of(self, shares: Mapping[str, Tensor], context: StepContext) -> Tensor:
+    def of(self, alphas: ByKind, shares: ByKind, context: StepContext) -> Tensor:
         """The penalty.
 
         Args:
+            alphas: Kind of cell to α, ``[edges, operations]``; minus infinity where there is no such candidate, or it
+                has left.
             shares: Kind of cell to the shares of its operations, ``[edges, operations]``, rows that sum to one.
             context: The step it serves.
 
         Returns:
-            A scalar, differentiable in ``shares``.
+            A scalar, differentiable in ``alphas`` and ``shares``, which follow from the same parameters.
         """
 
-    def total(self, loss: Tensor, shares: Mapping[str, Tensor], context: StepContext) -> Tensor:
+    def total(self, loss: Tensor, alphas: ByKind, shares: ByKind, context: StepContext) -> Tensor:
         """The loss of α: that of the supernet and the penalty.
 
         Args:
             loss: Loss of the supernet, a scalar.
+            alphas: As in :meth:`of`.
             shares: As in :meth:`of`.
             context: As in :meth:`of`.
 
         Returns:
             A scalar.
         """
-        return loss + self.of(shares, context)
+        return loss + self.of(alphas, shares, context)
 
     def check(self, space: SearchSpace) -> None:  # noqa: B027
         """Refuse, before a search starts, what cannot be penalised; by default nothing.
@@ -53,7 +59,7 @@ class Penalty(ABC):
 class NoPenalty(Penalty):
     """Nothing is added, as in DARTS."""
 
-    def of(self, shares: Mapping[str, Tensor], context: StepContext) -> Tensor:
+    def of(self, alphas: ByKind, shares: ByKind, context: StepContext) -> Tensor:
         return next(iter(shares.values())).new_zeros(())
 
 
@@ -81,7 +87,7 @@ class LpSparsity(Penalty):
         if not self.epsilon > 0:
             raise ValueError(f"Expected `epsilon` to be positive, but got {self.epsilon}.")
 
-    def of(self, shares: Mapping[str, Tensor], context: StepContext) -> Tensor:
+    def of(self, alphas: ByKind, shares: ByKind, context: StepContext) -> Tensor:
         edges = torch.cat([(share + self.epsilon).pow(self.power).sum(dim=-1) for share in shares.values()])
         return self.weight * edges.mean()
 
@@ -104,7 +110,7 @@ class EntropyPenalty(Penalty):
     def __post_init__(self) -> None:
         _check_weight(self.weight)
 
-    def of(self, shares: Mapping[str, Tensor], context: StepContext) -> Tensor:
+    def of(self, alphas: ByKind, shares: ByKind, context: StepContext) -> Tensor:
         edges = torch.cat([_entropy(share) for share in shares.values()])
         return self.weight * (context.epoch + 1) / context.epochs * edges.mean()
 

@@ -25,9 +25,11 @@ class Perturbation(ABC):
 
     Attributes:
         measures: Whether losses are asked for. Then the network is in evaluation meanwhile.
+        perturbs: Whether mixtures are changed at all.
     """
 
     measures = True
+    perturbs = True
 
     @abstractmethod
     def perturb(
@@ -52,6 +54,7 @@ class Unperturbed(Perturbation):
     """The weights are trained at the mixture itself, as DARTS does."""
 
     measures = False
+    perturbs = False
 
     def perturb(
         self, mixtures: Mixtures, loss_at: Callable[[Mixtures], Tensor], context: StepContext, average: Average

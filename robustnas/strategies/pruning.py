@@ -14,7 +14,13 @@ from robustnas.strategies.step_context import StepContext
 
 
 class Pruning(ABC):
-    """An answer to which operations leave during the search, asked at the end of each epoch."""
+    """An answer to which operations leave during the search, asked at the end of each epoch.
+
+    Attributes:
+        start: First epoch at whose end operations may leave.
+    """
+
+    start: int = 0
 
     @abstractmethod
     def prune(
@@ -97,7 +103,6 @@ class ShareThreshold(Pruning):
         """What reaches the threshold, and on each edge the largest share; of those that can be selected, if any is."""
         selectable = torch.zeros_like(active_mask)
         for row, edge in enumerate(cell.edges):
-            for column, name in enumerate(edge.operations):
-                selectable[row, column] = name not in cell.never_selected
+            selectable[row, list(cell.selectable(edge))] = True
         ranked = shares.masked_fill(~selectable, -1.0).masked_fill(~active_mask, -2.0)
         return (shares >= threshold).scatter(-1, ranked.argmax(dim=-1, keepdim=True), True)

@@ -15,9 +15,9 @@ class RaiseDecay(Stopping):
 
     The search returns to its whole state at the end of the epoch that the rule names: weights, α, β, both optimisers,
     running statistics, what was pruned, and what was measured until then. From there it continues to the last epoch
-    with the weight decay of the weights multiplied by ``factor``, again and again until it would exceed ``most``; then
-    the rule no longer acts. With the defaults and a weight decay of 3e-4 there are at most two increases, to 3e-3 and
-    3e-2, as in the published experiments.
+    with the weight decay of the weights multiplied by ``factor``, again and again until it would exceed
+    ``max_weight_decay``; then the rule no longer acts. With the defaults and a weight decay of 3e-4 there are at most
+    two increases, to 3e-3 and 3e-2, as in the published experiments.
 
     Epochs after the one returned to are run again under their old numbers, so that every schedule (learning rate,
     drop path, temperatures, thresholds) follows them, and batches come in the order they had; the number of steps goes
@@ -30,7 +30,7 @@ class RaiseDecay(Stopping):
     Args:
         rule: When to go back, and where.
         factor: By how much the weight decay grows each time.
-        most: Largest weight decay.
+        max_weight_decay: Largest weight decay.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -38,15 +38,15 @@ class RaiseDecay(Stopping):
 
     rule: CurvatureRise = field(default=CurvatureRise())
     factor: float = 10.0
-    most: float = 0.03
+    max_weight_decay: float = 0.03
     monitor = "curvature"
     at_last = False
 
     def __post_init__(self) -> None:
         if not 1 < self.factor < math.inf:
             raise ValueError(f"Expected `factor` to be a finite number above 1, but got {self.factor}.")
-        if not 0 < self.most < math.inf:
-            raise ValueError(f"Expected `most` to be positive, but got {self.most}.")
+        if not 0 < self.max_weight_decay < math.inf:
+            raise ValueError(f"Expected `max_weight_decay` to be positive, but got {self.max_weight_decay}.")
         for name in ("every", "measured_on", "samples"):
             object.__setattr__(self, name, getattr(self.rule, name))
 
@@ -71,12 +71,12 @@ class RaiseDecay(Stopping):
         Raises:
             ValueError: If the first cannot be increased.
         """
-        if not 0 < weight_decay * self.factor <= self.most * (1 + 1e-9):
+        if not 0 < weight_decay * self.factor <= self.max_weight_decay * (1 + 1e-9):
             raise ValueError(
                 f"Expected `weight_decay` to be positive and, times the `factor` {self.factor:g} of `RaiseDecay`, at "
-                f"most {self.most:g}, but got {weight_decay:g}."
+                f"most {self.max_weight_decay:g}, but got {weight_decay:g}."
             )
-        increases = math.floor(math.log(self.most / weight_decay) / math.log(self.factor) + 1e-9)
+        increases = math.floor(math.log(self.max_weight_decay / weight_decay) / math.log(self.factor) + 1e-9)
         return tuple(weight_decay * self.factor**k for k in range(increases + 1))
 
     def returnable(self, epochs: Sequence[int], increases: int) -> list[int]:

@@ -15,15 +15,17 @@ class Relaxation(ABC):
     """The step from α to a mixture of operations.
 
     Attributes:
-        rests: Whether the weights of an operation that is not computed rest, instead of moving on by their momentum
-            and weight decay.
+        freezes_inactive: Whether weights of operations that a step does not compute stay as they are, instead of
+            moving on by their momentum and weight decay.
+        per_cell: Whether each cell has a mixture of its own, instead of one for all cells of a kind.
     """
 
-    rests = False
+    freezes_inactive = False
+    per_cell = False
 
     @abstractmethod
     def mixture(self, alpha: Tensor, context: StepContext) -> Mixture:
-        """Weigh the operations of one kind of cell.
+        """Weigh the operations of one kind of cell, or of one cell where ``per_cell`` is true.
 
         Args:
             alpha: Architecture parameters, ``[edges, operations]``; minus infinity where an edge has no
@@ -47,8 +49,8 @@ class Relaxation(ABC):
         """
         return self.mixture(alpha, context)
 
-    def strength(self, alpha: Tensor) -> Tensor:
-        """How strongly each operation is held, ``[edges, operations]``: what selection compares."""
+    def shares(self, alpha: Tensor) -> Tensor:
+        """Share of each operation in its edge, ``[edges, operations]``; its rows sum to one."""
         return alpha.softmax(dim=-1)
 
     def project_alpha(self, before: Tensor, after: Tensor, context: StepContext) -> Tensor:
@@ -83,7 +85,7 @@ class Softmax(Relaxation):
             raise ValueError(f"Expected `temperature` to be positive, but got {self.temperature}.")
 
     def mixture(self, alpha: Tensor, context: StepContext) -> Mixture:
-        return Mixture(self.strength(alpha))
+        return Mixture(self.shares(alpha))
 
-    def strength(self, alpha: Tensor) -> Tensor:
+    def shares(self, alpha: Tensor) -> Tensor:
         return (alpha / self.temperature).softmax(dim=-1)

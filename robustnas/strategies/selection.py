@@ -1,4 +1,4 @@
-"""How a search is rounded to a genotype."""
+"""How a search is discretised to a genotype."""
 
 from __future__ import annotations
 
@@ -8,19 +8,25 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from robustnas.spaces import CellSpace, Choice, Genotype, SearchSpace
+from robustnas.spaces import Genotype, SearchSpace, strongest
 
 
 class Selection(ABC):
-    """The step from strengths of operations to a genotype."""
+    """The step from architecture weights to a genotype.
+
+    Attributes:
+        reads_alpha: Whether the genotype follows from α alone, so that it means nothing where α never moves.
+    """
+
+    reads_alpha = False
 
     @abstractmethod
-    def genotype(self, space: SearchSpace, strengths: Mapping[str, Tensor]) -> Genotype:
-        """Round to an architecture.
+    def genotype(self, space: SearchSpace, architecture_weights: Mapping[str, Tensor]) -> Genotype:
+        """Discretise to an architecture.
 
         Args:
             space: The search space.
-            strengths: Kind of cell to the strengths of its operations, ``[edges, operations]``.
+            architecture_weights: Kind of cell to the weights of its operations, ``[edges, operations]``.
 
         Returns:
             A genotype of the space.
@@ -47,20 +53,7 @@ class Strongest(Selection):
     edges, as in NAS-Bench-201, this is the strongest operation of every edge.
     """
 
-    def genotype(self, space: SearchSpace, strengths: Mapping[str, Tensor]) -> Genotype:
-        cells = {kind: _strongest(cell, strengths[kind].tolist()) for kind, cell in space.cells.items()}
-        return Genotype(space.name, cells)
+    reads_alpha = True
 
-
-def _strongest(cell: CellSpace, strengths: list[list[float]]) -> tuple[Choice, ...]:
-    choices: list[Choice] = []
-    for node in cell.nodes:
-        scored: list[tuple[float, Choice]] = []
-        for row, edge in cell.edges_into(node):
-            pairs = zip(strengths[row], edge.operations, strict=False)
-            best = max(((s, name) for s, name in pairs if name not in cell.never_selected), key=lambda pair: pair[0])
-            scored.append((best[0], Choice(edge.source, node, best[1])))
-        if cell.keep is not None:
-            scored = sorted(scored, key=lambda pair: -pair[0])[: cell.keep]
-        choices += [choice for _, choice in scored]
-    return tuple(choices)
+    def genotype(self, space: SearchSpace, architecture_weights: Mapping[str, Tensor]) -> Genotype:
+        return strongest(space, {kind: rows.tolist() for kind, rows in architecture_weights.items()})

@@ -67,7 +67,7 @@ class Sparsemax(Relaxation):
         """How many operations of each edge have a weight above zero, ``[edges]``."""
         return self.support(alpha).sum(dim=-1)
 
-    def strength(self, alpha: Tensor) -> Tensor:
+    def shares(self, alpha: Tensor) -> Tensor:
         r"""The projection, mixed with :math:`10^{-5}\,\mathrm{softmax}(\alpha / T)` so that no two zeros are equal.
 
         Both grow with α along a row, so that the operations of an edge are ordered exactly as their α, also those at
@@ -78,7 +78,7 @@ class Sparsemax(Relaxation):
             alpha: Architecture parameters, ``[edges, operations]``.
 
         Returns:
-            Strengths of the same shape.
+            Shares of the same shape.
         """
         projected = self.project(alpha)
         soft = (alpha / self.temperature).softmax(dim=-1)

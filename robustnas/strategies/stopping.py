@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from robustnas.analysis.curvature_rise import LAG, RATIO, START, WINDOW, Rise, judged, rises
+from robustnas.analysis.metrics import CURVATURE_NOISE, FLAT_STOPS
+from robustnas.spaces import SearchSpace
 from robustnas.strategies.noise import DOUBTFUL, flat_growth, scatter
-
-NEGLIGIBLE = 1e-3  # curvature that is nothing to rise from
 
 
 class Stop(NamedTuple):
@@ -53,6 +54,9 @@ class Stopping(ABC):
         """What a decision at the last measurement rests on, a sentence; nothing by default."""
         return ""
 
+    def check(self, space: SearchSpace) -> None:  # noqa: B027
+        """Refuse, before a search starts, a space in which nothing can be measured; by default none."""
+
     @abstractmethod
     def decide(self, epochs: Sequence[int], values: Sequence[float]) -> Stop | None:
         """Decide by all that was measured.
@@ -85,7 +89,7 @@ class SkipDominance(Stopping):
     """Stop when the normal cell has too many skip connections, and return to the epoch before (arXiv:1909.06035).
 
     Args:
-        most: Skip connections that a normal cell may have.
+        max_skips: Skip connections that a normal cell may have.
         start: First epoch that can be judged.
         every: Epochs between two measurements.
 
@@ -93,22 +97,30 @@ class SkipDominance(Stopping):
         ValueError: If an argument is out of range.
     """
 
-    most: int = 2
+    max_skips: int = 2
     start: int = 0
     every: int = 1
     monitor = "skips"
 
     def __post_init__(self) -> None:
-        if self.most < 0 or self.start < 0 or self.every < 1:
+        if self.max_skips < 0 or self.start < 0 or self.every < 1:
             raise ValueError(
-                "Expected `most` and `start` to be zero or more and `every` at least 1, "
-                f"but got {self.most}, {self.start} and {self.every}."
+                "Expected `max_skips` and `start` to be zero or more and `every` at least 1, "
+                f"but got {self.max_skips}, {self.start} and {self.every}."
+            )
+
+    def check(self, space: SearchSpace) -> None:
+        kind, cell = next(iter(space.cells.items()))
+        if all("skip_connect" not in edge.operations for edge in cell.edges):
+            raise ValueError(
+                f"Expected `space` to have skip connections beside `SkipDominance`, which counts them, but got "
+                f"{space.name}, whose cell {kind!r} has none."
             )
 
     def decide(self, epochs: Sequence[int], values: Sequence[float]) -> Stop | None:
         _check(epochs, values)
         for i in range(1, len(values)):
-            if epochs[i] >= self.start and values[i] > self.most:
+            if epochs[i] >= self.start and values[i] > self.max_skips:
                 return Stop(epochs[i], epochs[i - 1])
         return None
 
@@ -150,10 +162,10 @@ class CurvatureRise(Stopping):
         ValueError: If an argument is out of range.
     """
 
-    window: int = 5
-    lag: int = 4
-    ratio: float = 1.3
-    start: int = 10
+    window: int = WINDOW
+    lag: int = LAG
+    ratio: float = RATIO
+    start: int = START
     every: int = 2
     measured_on: Literal["probe", "last_batch"] = "probe"
     samples: int = 256
@@ -173,18 +185,12 @@ class CurvatureRise(Stopping):
         if self.samples < 2:
             raise ValueError(f"Expected `samples` to be at least 2, but got {self.samples}.")
 
-    def averages(self, values: Sequence[float]) -> list[float]:
-        """Average at each measurement, from the one that fills half a window on."""
-        first = (self.window + 1) // 2
-        ends = range(first, len(values) + 1)
-        return [math.fsum(part) / len(part) for part in (values[max(0, end - self.window) : end] for end in ends)]
-
     def decide(self, epochs: Sequence[int], values: Sequence[float]) -> Stop | None:
         _check(epochs, values)
         counted = self._counted(epochs)
-        for i, growth in self._growth(epochs, values).items():
-            if growth > self.ratio:
-                return Stop(epochs[counted[i]], epochs[counted[self._centre(i)]])
+        for i, growth in self._rises(epochs, values).items():
+            if growth.ratio > self.ratio:
+                return Stop(epochs[counted[i]], epochs[counted[growth.centre]])
         return None
 
     def noise(self, epochs: Sequence[int], values: Sequence[float]) -> dict[str, float]:
@@ -193,14 +199,14 @@ class CurvatureRise(Stopping):
         sigma = scatter([values[i] for i in compared])
         if math.isnan(sigma):
             return {}
-        judged = [i for i in range(len(counted)) if self._judged(i, epochs, counted)]
-        growth = flat_growth(sigma, len(counted), self.window, self.lag)[:, judged]
+        measured = list(judged([epochs[i] for i in counted], self.window, self.lag, self.start))
+        growth = flat_growth(sigma, len(counted), self.window, self.lag)[:, measured]
         chance = float((growth > self.ratio).any(axis=1).mean())
-        return {"arch/curvature_noise": sigma, "arch/curvature_flat_stops": chance}
+        return {CURVATURE_NOISE.name: sigma, FLAT_STOPS.name: chance}
 
     def reason(self, epochs: Sequence[int], values: Sequence[float]) -> str:
-        growth = list(self._growth(epochs, values).values())
-        said = f"the averaged curvature grew {growth[-1]:.3g} times" if growth else "the curvature grew"
+        growth = list(self._rises(epochs, values).values())
+        said = f"the averaged curvature grew {growth[-1].ratio:.3g} times" if growth else "the curvature grew"
         said += f" (threshold {self.ratio:g})."
         if not (found := self.noise(epochs, values)):
             return f"{said} How noisy its measurements are is not known."
@@ -214,25 +220,11 @@ class CurvatureRise(Stopping):
     def _counted(self, epochs: Sequence[int]) -> list[int]:
         return [i for i, epoch in enumerate(epochs) if (epoch - epochs[0]) % self.every == 0]
 
-    def _centre(self, i: int) -> int:
-        """Measurement at the centre of the earlier window of measurement ``i``."""
-        return i - self.lag - self.window // 2
-
-    def _judged(self, i: int, epochs: Sequence[int], counted: Sequence[int]) -> bool:
-        averaged = i - self.lag >= (self.window + 1) // 2 - 1
-        return averaged and self._centre(i) >= 0 and epochs[counted[self._centre(i)]] >= self.start
-
-    def _growth(self, epochs: Sequence[int], values: Sequence[float]) -> dict[int, float]:
+    def _rises(self, epochs: Sequence[int], values: Sequence[float]) -> dict[int, Rise]:
         """Growth of the average at each counted measurement that is judged."""
         counted = self._counted(epochs)
-        averages = self.averages([values[i] for i in counted])
-        first = len(counted) - len(averages)  # the measurement of the first average
-        pairs = {
-            i: (averages[i - first - self.lag], averages[i - first])
-            for i in range(first + self.lag, len(counted))
-            if self._judged(i, epochs, counted)
-        }
-        return {i: now / earlier for i, (earlier, now) in pairs.items() if earlier > NEGLIGIBLE}
+        known = [values[i] for i in counted]
+        return rises([epochs[i] for i in counted], known, known, self.window, self.lag, self.start)
 
 
 def _check(epochs: Sequence[int], values: Sequence[float]) -> None:

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from robustnas.networks import Mixture
 from robustnas.spaces import CellSpace
-from robustnas.spaces.encoding import selectable
 from robustnas.strategies.relaxation import Relaxation
 from robustnas.strategies.step_context import StepContext
 
@@ -35,9 +34,9 @@ class UniformOneHot(Relaxation):
         return Mixture(hard + 0.0 * alpha.where(alpha.isfinite(), 0.0), active=active)
 
     def expected(self, alpha: Tensor, context: StepContext) -> Mixture:
-        return Mixture(self.strength(alpha))
+        return Mixture(self.shares(alpha))
 
-    def strength(self, alpha: Tensor) -> Tensor:
+    def shares(self, alpha: Tensor) -> Tensor:
         return (0.0 * alpha).where(alpha.isfinite(), alpha).softmax(dim=-1)
 
 
@@ -57,6 +56,5 @@ def _selectable(cell: CellSpace) -> Tensor:
     """Which columns a genotype may carry, boolean ``[edges, operations]``."""
     allowed = torch.zeros(cell.shape, dtype=torch.bool)
     for row, edge in enumerate(cell.edges):
-        names = selectable(cell, edge)
-        allowed[row, : len(edge.operations)] = torch.tensor([name in names for name in edge.operations])
+        allowed[row, list(cell.selectable(edge))] = True
     return allowed

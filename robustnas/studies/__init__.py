@@ -1,1 +1,1 @@
-"""Many runs: which cells a study has, how they are run, and what came of them."""
+"""Studies: their files, their trials, the engines that run these, and their results."""

@@ -1,4 +1,4 @@
-"""Which cluster of Ray a study runs on, and what it has room for."""
+"""The cluster of Ray that a study runs on, and the resources of its nodes."""
 
 from __future__ import annotations
 
@@ -10,23 +10,16 @@ import signal
 import socket
 from typing import Any
 
-from robustnas.runtime.module_path import OutsideAnyRun
-from robustnas.studies.pool import cores
-from robustnas.studies.worker import in_a_sentence
+from robustnas.runtime.environment import usable_cores
+from robustnas.runtime.module_path import InRootFolder
+from robustnas.studies.process import one_sentence
 
 STORE = 100 * 2**20  # bytes; jobs and results are a few kilobytes, and Ray would take a third of the memory
 PATIENCE = 10.0  # seconds
 
 
-def library() -> Any:
-    """Ray.
-
-    Returns:
-        The module.
-
-    Raises:
-        ValueError: If it is not installed.
-    """
+def ray_module() -> Any:
+    """The module ``ray``; a sentence that says what to install where it is missing."""
     try:
         import ray
     except ImportError as error:
@@ -37,16 +30,8 @@ def library() -> Any:
 
 
 def join(address: str | None, cpus: float) -> None:
-    """Join a cluster, unless this process has, or start one on this machine.
-
-    Args:
-        address: See :class:`RayEngine`.
-        cpus: Processors that are asked for at once; a cluster that is started has at least as many.
-
-    Raises:
-        ValueError: If there is no cluster at the address.
-    """
-    ray = library()
+    """Join the cluster at an address, or start one on this machine with at least so many processors."""
+    ray = ray_module()
     if ray.is_initialized():
         return
     handler = signal.getsignal(signal.SIGTERM)
@@ -55,14 +40,18 @@ def join(address: str | None, cpus: float) -> None:
     if address == "local":
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # else Ray leaves one in the home folder
-        quiet |= {"include_dashboard": False, "object_store_memory": STORE, "num_cpus": max(cores(), math.ceil(cpus))}
+        quiet |= {
+            "include_dashboard": False,
+            "object_store_memory": STORE,
+            "num_cpus": max(usable_cores(), math.ceil(cpus)),
+        }
     try:
         _knock(address)
-        with OutsideAnyRun():  # Ray lets its workers import from the current folder first
+        with InRootFolder():  # Ray lets its workers import from the current folder first
             ray.init(address, **quiet)
     except (OSError, RuntimeError, ValueError) as error:
         raise ValueError(
-            f"Expected `--address` to be a cluster of Ray that runs, but got {address!r} ({in_a_sentence(error)})."
+            f"Expected `--address` to be a cluster of Ray that runs, but got {address!r} ({one_sentence(error)})."
         ) from error
     finally:
         with contextlib.suppress(ValueError):  # not in the main thread
@@ -76,11 +65,7 @@ def _knock(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), PATIENCE).close()
 
 
-def rooms() -> list[tuple[float, float]]:
-    """What the nodes of the cluster have, free or not.
-
-    Returns:
-        CPUs and GPUs of each.
-    """
-    nodes = [node["Resources"] for node in library().nodes() if node["Alive"]]
+def node_resources() -> list[tuple[float, float]]:
+    """CPUs and GPUs of each node of the cluster, free or not."""
+    nodes = [node["Resources"] for node in ray_module().nodes() if node["Alive"]]
     return [(node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in nodes]

@@ -1,110 +1,109 @@
-"""The configuration of every cell, checked before anything runs, and what tells it from another."""
+"""The complete configuration of every trial, checked before anything runs, and its fingerprint."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
+from robustnas.cli.configuration import configuration
+from robustnas.cli.evaluation import recipe_of
 from robustnas.spaces import find_space
-from robustnas.studies.baselines import baseline_of
-from robustnas.studies.grid import Cell
-from robustnas.studies.trials import table_of
-from robustnas.studies.words import configuration, evaluation_words, found_words
+from robustnas.studies.searchers import baseline_of
+from robustnas.studies.trial import Recipe, Trial
 
-Known = dict[tuple[str, ...], dict[str, Any]]
-UNSAID = 1000  # epochs of a trainer that is given none
+DEFAULT_EPOCHS = 1000  # of Lightning's trainer
+NETWORK = "model.init_args.architecture.init_args"
+QUIET = "--trainer.enable_progress_bar=false"  # first, so that the files and options of a study override it
 
 
-def configured(cells: Sequence[Cell]) -> list[Cell]:
-    """Check the configuration of every cell, and fill in its fingerprint and what the study leaves to its baseline.
-
-    Args:
-        cells: All cells of a study; those that differ only in the seed are looked at once.
-
-    Returns:
-        The same cells, each with a fingerprint.
-
-    Raises:
-        ValueError: If an option or a baseline is unknown, a variant is no search, or the table is of another space.
-    """
-    known: Known = {}
+def configured(trials: Sequence[Trial]) -> list[Trial]:
+    """The trials of a study with their configurations, checked, and with what it leaves to its baselines."""
+    parser = _Parser()
     longest: dict[tuple[str | None, str | None], list[int | None]] = {}
     found = {}
-    for cell in sorted(cells, key=lambda cell: cell.baseline):  # searches first, whose cost baselines may have
+    for trial in sorted(trials, key=lambda trial: trial.baseline):  # searches first, whose cost baselines may have
         try:
-            search = _search_of(cell, known)
-            costs = longest.setdefault((cell.space, cell.data), [])
-            if cell.baseline:
+            trial = _with_configurations(trial, parser)
+            costs = longest.setdefault((trial.space, trial.data), [])
+            if trial.baseline:
                 cost = None if None in costs or not costs else max(each for each in costs if each is not None)
-                cell = replace(cell, arguments=asdict(baseline_of(cell).for_cell(cell, cost)))
+                baseline = baseline_of(trial).planned(trial, cost)
+                own = baseline.search(trial.search)
+                trial = replace(trial, arguments=asdict(baseline), search=parser(own) if own else trial.search)
             else:
-                costs.append(epochs_of(search))
-            found[cell.key] = replace(cell, fingerprint=_fingerprint(cell, search, known))
+                costs.append(epochs_of(trial.search))
+            found[trial.key] = replace(trial, fingerprint=_fingerprint(trial))
         except ValueError as error:
             if not str(error).startswith("Expected "):
                 raise
-            raise ValueError(f"{str(error).rstrip('.')} (in {cell.group}).") from error
-    return [found[cell.key] for cell in cells]
+            raise ValueError(f"{str(error).rstrip('.')} (in {trial.group}).") from error
+    return [found[trial.key] for trial in trials]
 
 
 def epochs_of(search: Mapping[str, Any]) -> int | None:
-    """How many epochs a search takes, its selection included.
-
-    Args:
-        search: Its configuration.
-
-    Returns:
-        The number; ``None`` if it has no end.
-    """
+    """Epochs of a search by its configuration, its selection included; ``None`` if it has no end."""
     given = search["model"]["init_args"]
     epochs = search["trainer"].get("max_epochs")
-    epochs = UNSAID if epochs is None else int(epochs)
+    epochs = DEFAULT_EPOCHS if epochs is None else int(epochs)
     selection = given.get("selection") or {}
-    room, _, name = str(selection.get("class_path", "")).rpartition(".")
-    if room and epochs > 0:
-        part = getattr(importlib.import_module(room), name)(**selection.get("init_args", {}))
+    module, _, name = str(selection.get("class_path", "")).rpartition(".")
+    if module and epochs > 0:
+        part = getattr(importlib.import_module(module), name)(**selection.get("init_args", {}))
         epochs += part.epochs(find_space(given["space"]))
     return epochs if epochs > 0 else None
 
 
-def _looked_up(words: Sequence[str], known: Known) -> dict[str, Any]:
-    if (key := tuple(words)) not in known:
-        known[key] = configuration(words)
-    return known[key]
+class _Parser:
+    """Parses each recipe once."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, dict[str, Any]] = {}
+
+    def __call__(self, given: Recipe | Mapping[str, Any]) -> dict[str, Any]:
+        key = json.dumps(asdict(given) if isinstance(given, Recipe) else given, default=str)
+        if key not in self.known:
+            self.known[key] = configuration(arguments_of(given) if isinstance(given, Recipe) else given)
+        return self.known[key]
 
 
-def _search_of(cell: Cell, known: Known) -> dict[str, Any]:
-    """The search of a cell, in a space that is known, and in that of the table."""
-    search = _looked_up(cell.search, known)
+def arguments_of(recipe: Recipe) -> list[str]:
+    """A recipe as the parser of ``robustnas fit`` takes it: a class comes before its arguments, whoever names which."""
+    options = sorted(recipe.options.items(), key=lambda option: option[0].count("."))
+    return [QUIET, *(f"--config={name}" for name in recipe.configs), *(f"--{k}={_as_text(v)}" for k, v in options)]
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, str) or (isinstance(value, float) and not math.isfinite(value)):
+        return str(value)
+    return json.dumps(value)
+
+
+def _with_configurations(trial: Trial, parser: _Parser) -> Trial:
+    """The trial with its configurations: a search in a known space, in that of the table, and its evaluation."""
+    search = parser(trial.search_recipe)
     name = search["model"].get("init_args", {}).get("space")
     if name is None:
         raise ValueError(f"Expected a variant to be a search, but got {search['model']['class_path']}.")
     space = find_space(name)
-    if cell.table is not None and (held := table_of(cell.table)[1]).space != space:
-        raise ValueError(f"Expected {held.source} to hold architectures of {space.name}, but got {held.space.name}.")
-    return search
+    if trial.table is not None and (table := trial.table.read()).space != space:
+        raise ValueError(f"Expected {table.source} to hold architectures of {space.name}, but got {table.space.name}.")
+    if (recipe := trial.evaluation_recipe) is None:
+        if (trial.score or "").startswith("test/"):
+            raise ValueError(f"Expected `evaluation`, since `score` is {trial.score}, but got none.")
+        return replace(trial, search=search, evaluation=None)
+    options = {f"{NETWORK}.genotype": "genotype", f"{NETWORK}.space": name, "data": search["data"], **recipe.options}
+    evaluation = parser(Recipe(recipe.configs or (recipe_of(name),), options))
+    return replace(trial, search=search, evaluation=evaluation)
 
 
-def _fingerprint(cell: Cell, search: Mapping[str, Any], known: Known) -> str:
-    evaluation = None
-    if cell.evaluation is not None:
-        words = found_words("genotype", search["model"]["init_args"]["space"])
-        evaluation = _looked_up(evaluation_words(cell, search["model"], search["data"], words), known)
-    elif (cell.score or "").startswith("test/"):
-        raise ValueError(f"Expected `evaluation`, since `score` is {cell.score}, but got none.")
-    baseline = baseline_of(cell) if cell.baseline else None
-    if baseline is not None:
-        own = baseline.search_words(search)
-        search = _looked_up(own, known) if own else {name: search[name] for name in ("model", "data")}
-    default_diagnostics = {
-        "search": search,
-        "evaluation": evaluation,
-        "seed": cell.seed,
-        "baseline": f"{cell.variant}: {baseline}" if baseline else None,
-        "table": cell.table,
-    }
-    return hashlib.sha256(json.dumps(default_diagnostics, sort_keys=True).encode()).hexdigest()[:16]
+def _fingerprint(trial: Trial) -> str:
+    held = {
+        "search": trial.search, "evaluation": trial.evaluation, "seed": trial.seed, "table": trial.table,
+        "baseline": [trial.variant, trial.arguments] if trial.baseline else None,
+    }  # fmt: skip
+    return hashlib.sha256(json.dumps(held, sort_keys=True, default=asdict).encode()).hexdigest()[:16]

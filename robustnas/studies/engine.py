@@ -1,4 +1,4 @@
-"""Where the cells of a study run."""
+"""Engines: where the trials of a study run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Job:
     """A function to be called somewhere else.
 
     Args:
-        key: What it is called.
+        key: Its name.
         function: Its import path, ``package.module:name``; it takes the payload.
         payload: What JSON can hold.
         log: File that what it prints is added to.
@@ -31,7 +31,7 @@ class Event:
 
     Args:
         key: Which job.
-        kind: ``started``; ``done`` with its value; ``failed`` for good; ``again`` when what ran it died, and it waits
+        kind: ``started``; ``done`` with its value; ``failed`` for good; ``retry`` when what ran it died, and it waits
             to be started once more.
         attempt: How often it was started.
         text: What went wrong, in a sentence.
@@ -39,7 +39,7 @@ class Event:
     """
 
     key: str
-    kind: Literal["started", "done", "failed", "again"]
+    kind: Literal["started", "done", "failed", "retry"]
     attempt: int
     text: str = ""
     value: Any = None
@@ -67,23 +67,12 @@ class Engine(ABC):
         """
 
 
-def what_it_means(job: Job, attempt: int, said: str, value: Any, retries: int) -> Event:
-    """The event of a job that was heard of.
-
-    Args:
-        job: The job.
-        attempt: How often it was started.
-        said: ``done``, ``failed`` when it raised, or ``died`` when what ran it did.
-        value: What it returned, what went wrong, or how that died, to follow "ended".
-        retries: How often it is started anew after a death.
-
-    Returns:
-        The event; ``again`` if it is to be started anew.
-    """
+def event_of(job: Job, attempt: int, said: str, value: Any, retries: int) -> Event:
+    """The event that follows from an outcome: ``done``, ``failed`` (it raised), or ``died`` (its process ended)."""
     if said == "done":
         return Event(job.key, "done", attempt, value=value)
     if said == "failed":
         return Event(job.key, "failed", attempt, str(value))
     if attempt <= retries:
-        return Event(job.key, "again", attempt, f"its worker ended {value}")
-    return Event(job.key, "failed", attempt, f"Expected its worker to live, but {attempt} of them ended {value}.")
+        return Event(job.key, "retry", attempt, f"its worker ended {value}")
+    return Event(job.key, "failed", attempt, f"Expected its worker to stay alive, but {attempt} of them ended {value}.")

@@ -5,26 +5,26 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from robustnas.studies.engine import Engine, Job
-from robustnas.studies.grid import Cell
+from robustnas.studies.trial import Trial
 
 STEPS = 3
-PROBE = "robustnas.studies.probing:probe_cell"
+PROBE = "robustnas.studies.probing:probe_trial"
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a study will take.
+    """What a study will take; without what a search does later or once an epoch: diagnostics, checkpoints, pictures.
 
     Args:
-        seconds: Seconds of each cell by key, alone on its worker; ``nan`` where the probe failed.
+        seconds: Seconds of each trial by key, alone on its worker; ``nan`` where the probe failed.
         memory: Most bytes that a worker held, and that it held on a GPU.
-        failed: Cells whose configuration could not run, with the reason.
-        slots: How many cells run at a time.
+        failed: Trials whose configuration could not run, with the reason.
+        slots: How many trials run at a time.
     """
 
     seconds: Mapping[str, float]
@@ -33,45 +33,26 @@ class Estimate:
     slots: int
 
     def total(self, keys: Collection[str]) -> float:
-        """Seconds of some of the cells, workers loaded evenly.
-
-        Args:
-            keys: The cells.
-
-        Returns:
-            The seconds; cells whose probe failed count nothing.
-        """
+        """Seconds of some of the trials, workers loaded evenly; trials whose probe failed count nothing."""
         known = [seconds for key, seconds in self.seconds.items() if key in keys and not math.isnan(seconds)]
         return sum(known) / max(1, min(self.slots, len(known)))
 
 
-def estimate(cells: Sequence[Cell], engine: Engine, function: str = PROBE) -> Estimate:
-    """Run three steps of each configuration where the study would run.
-
-    Steps are timed at the start of a search with α already moving; what a search does only later, or once an
-    epoch (diagnostics, checkpoints, pictures), is not in it.
-
-    Args:
-        cells: The cells; those that differ only in the seed are probed once.
-        engine: Where.
-        function: What probes a cell, by import path.
-
-    Returns:
-        The estimate.
-    """
-    first: dict[str, Cell] = {}
-    for cell in cells:
-        first.setdefault(cell.group, cell)
+def estimate(trials: Sequence[Trial], engine: Engine, function: str = PROBE) -> Estimate:
+    """Run three steps of each configuration, once for all seeds, where the study would run."""
+    first: dict[str, Trial] = {}
+    for trial in trials:
+        first.setdefault(trial.group, trial)
     with tempfile.TemporaryDirectory(prefix="robustnas-probe-") as folder:
         root = Path(folder)
         jobs = [
-            Job(group, function, {"root": str(root / group), "cell": asdict(cell)}, str(root / group / "log.txt"))
-            for group, cell in first.items()
+            Job(group, function, {"root": str(root / group), "trial": trial}, str(root / group / "log.txt"))
+            for group, trial in first.items()
         ]
         ended = [event for event in engine.run(jobs) if event.kind in ("done", "failed")]
     probes = {event.key: event.value for event in ended if event.kind == "done"}
     return Estimate(
-        {cell.key: seconds_of(probes.get(cell.group)) for cell in cells},
+        {trial.key: seconds_of(probes.get(trial.group)) for trial in trials},
         tuple(max((probe[name] for probe in probes.values()), default=0) for name in ("memory", "gpu_memory")),  # type: ignore[arg-type]
         {event.key: event.text for event in ended if event.kind == "failed"},
         engine.slots,
@@ -79,14 +60,7 @@ def estimate(cells: Sequence[Cell], engine: Engine, function: str = PROBE) -> Es
 
 
 def seconds_of(probe: Mapping[str, Any] | None) -> float:
-    """Seconds of a cell: start, and steps and validation batches times how many there are.
-
-    Args:
-        probe: What was measured, or ``None`` if it failed.
-
-    Returns:
-        The seconds, ``nan`` without a probe.
-    """
+    """Seconds of a trial by what was measured: start, steps and validation batches; ``nan`` without a probe."""
     if probe is None:
         return math.nan
     return math.fsum(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from robustnas.runtime.environment import THREADS
-from robustnas.studies.engine import Engine, Event, Job, what_it_means
-from robustnas.studies.process import Process, ready, stop, with_threads
+from robustnas.runtime.environment import MAX_THREADS, usable_cores
+from robustnas.studies.engine import Engine, Event, Job, event_of
+from robustnas.studies.process import Process, ready, stop, thread_variables
 
 
 @dataclass(frozen=True)
@@ -45,10 +44,10 @@ class Pool(Engine):
                         worker.give(job, attempt)
                         yield Event(job.key, "started", attempt)
                 for worker in ready([worker for worker in workers if worker.job]):
-                    said, value = worker.hear()
+                    said, value = worker.outcome()
                     job = worker.ended()
-                    event = what_it_means(job, worker.attempt, said, value, self.retries)
-                    if event.kind == "again":
+                    event = event_of(job, worker.attempt, said, value, self.retries)
+                    if event.kind == "retry":
                         waiting.appendleft((job, event.attempt + 1))
                     yield event
             for worker in workers:
@@ -58,35 +57,15 @@ class Pool(Engine):
 
     def _environment(self, number: int) -> dict[str, str]:
         gpu = {"CUDA_VISIBLE_DEVICES": self.gpus[number % len(self.gpus)]} if self.gpus else {}
-        return {**with_threads(self.threads), **gpu}
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        return {**thread_variables(self.threads), **gpu}
 
 
 def pool_of(gpus: Sequence[str], workers: int | None, threads: int | None, runs_per_gpu: int) -> Pool:
-    """A pool that fills the machine.
-
-    Args:
-        gpus: Names of the GPUs.
-        workers: Number of workers; by default ``runs_per_gpu`` for each GPU, or one for each ``threads`` cores.
-        threads: Threads of each; by default an equal share of the cores where there are GPUs, and 1 elsewhere.
-        runs_per_gpu: How many workers share a GPU.
-
-    Returns:
-        The pool.
-
-    Raises:
-        ValueError: If a number is not positive.
-    """
+    """A pool that fills the machine: ``runs_per_gpu`` workers a GPU, or one for each ``threads`` cores."""
     for name, number in (("workers", workers), ("threads", threads), ("runs-per-gpu", runs_per_gpu)):
         if number is not None and number < 1:
             raise ValueError(f"Expected `--{name}` to be 1 or larger, but got {number}.")
-        if number is not None and number > THREADS:
-            raise ValueError(f"Expected `--{name}` to be at most {THREADS}, but got {number}.")
-    count = workers or (len(gpus) * runs_per_gpu if gpus else max(1, cores() // (threads or 1)))
-    return Pool(count, threads or (max(1, cores() // count) if gpus else 1), tuple(gpus))
+        if number is not None and number > MAX_THREADS:
+            raise ValueError(f"Expected `--{name}` to be at most {MAX_THREADS}, but got {number}.")
+    count = workers or (len(gpus) * runs_per_gpu if gpus else max(1, usable_cores() // (threads or 1)))
+    return Pool(count, threads or (max(1, usable_cores() // count) if gpus else 1), tuple(gpus))

@@ -1,4 +1,4 @@
-"""Three steps of a search and of an evaluation, with how long they took and what they held."""
+"""Three steps of a search and of an evaluation, with their time and their memory."""
 
 from __future__ import annotations
 
@@ -12,39 +12,36 @@ from typing import Any
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from robustnas.cli import lightning_cli
+from robustnas.cli.configuration import fit
 from robustnas.runs.record import Run
-from robustnas.studies.baselines import RandomGenotype, baseline_of
 from robustnas.studies.estimate import STEPS
-from robustnas.studies.grid import Cell
-from robustnas.studies.words import QUIET, configuration, evaluation_words, found_words
+from robustnas.studies.searchers import baseline_of
+from robustnas.studies.searchers.reference import random_architecture
+from robustnas.studies.trial import Trial, training_of
 
 
-def probe_cell(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """Run three steps of a cell's search and of its evaluation, of a random architecture.
+def probe_trial(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """Run three steps of a trial's search and of its evaluation, of a random architecture.
 
     Args:
-        payload: ``root``, a folder to work in, and ``cell``, the fields of a :class:`~robustnas.studies.grid.Cell`.
+        payload: ``root``, a folder to work in, and ``trial``, the :class:`~robustnas.studies.trial.Trial`.
 
     Returns:
         ``stages`` with the seconds of the ``start``, of a ``step`` and of a validation batch ``val_step``, with the
         ``steps`` and ``val_steps`` of an epoch and the ``epochs``; and the most ``memory`` and ``gpu_memory`` in bytes.
     """
-    cell, folder = Cell(**payload["cell"]), Path(payload["root"])
-    sections = configuration(cell.search)
-    stages = {}
-    baseline = baseline_of(cell) if cell.baseline else None
-    if baseline is None:
-        moving = ["--model.init_args.arch_start=0"] if "arch_start" in sections["model"]["init_args"] else []
-        stages["search"] = _probe([*cell.search, *moving], folder / "search")
-    elif own := baseline.search_words(sections):
-        stages["search"] = _probe(own, folder / "search")
-    if cell.evaluation is not None:
-        Run(folder / "found").write_genotype(RandomGenotype().find(cell, sections, folder))
-        network = found_words(str(folder / "found"), sections["model"]["init_args"]["space"])
-        words = evaluation_words(cell, sections["model"], sections["data"], network)
-        stages["evaluation"] = _probe(words, folder / "evaluation")
-        if baseline is not None and baseline.trained and cell.table is None:
+    trial: Trial = payload["trial"]
+    folder, stages = Path(payload["root"]), {}
+    baseline = baseline_of(trial) if trial.baseline else None
+    if baseline is None or baseline.search(trial.search):
+        model = trial.search["model"]
+        moving = {"arch_start": 0} if baseline is None and "arch_start" in model["init_args"] else {}
+        search = {**trial.search, "model": {**model, "init_args": {**model["init_args"], **moving}}}
+        stages["search"] = _probe(search, folder / "search")
+    if trial.evaluation is not None:
+        Run(folder / "found").write_genotype(random_architecture(trial.search_space, trial.seed))
+        stages["evaluation"] = _probe(training_of(trial.evaluation, str(folder / "found")), folder / "evaluation")
+        if baseline is not None and baseline.trained and trial.table is None:
             stages["search"] = {**stages["evaluation"], "epochs": float(baseline.trained)}
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return {
@@ -109,17 +106,9 @@ def _later_mean(seconds: Sequence[float]) -> float:
     return sum(counted) / max(1, len(counted))
 
 
-class _Probed(lightning_cli.RobustCLI):
-    """A run with a stopwatch."""
-
-    def before_instantiate_classes(self) -> None:
-        super().before_instantiate_classes()
-        self.trainer_defaults["callbacks"].append(_Stopwatch())
-
-
-def _probe(words: Sequence[str], folder: Path) -> dict[str, float]:
+def _probe(sections: Mapping[str, Any], folder: Path) -> dict[str, float]:
     try:
-        lightning_cli.main(["fit", QUIET, *words, "--run", str(folder)], run=_Probed)
+        fit(sections, folder, 0, [_Stopwatch()])
     except _EnoughError as enough:
         return enough.measured
     raise ValueError("Expected a run to take steps, but it ended without one.")

@@ -1,32 +1,31 @@
-"""A reused process as whoever started it sees it: it is given jobs, heard, and stopped."""
+"""A process that runs one job after the other, so that libraries are imported once, and its handle in the parent."""
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import multiprocessing
 import os
 import signal
+import sys
+import threading
 import time
-from collections.abc import Mapping, Sequence
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
+from pathlib import Path
 from typing import Any
 
-from robustnas.runtime.module_path import OutsideAnyRun
+from robustnas.runtime.module_path import InRootFolder
 from robustnas.studies.engine import Job
-from robustnas.studies.worker import serve
 
 
 @dataclass
 class Process:
-    """One process, started when it is first given a job, and anew when it has died.
-
-    Args:
-        environment: Variables it starts with.
-        job: What it works on, if anything.
-        attempt: How often that was started.
-    """
+    """A process and the job it runs: started when it is first given a job, and anew when it has died."""
 
     environment: Mapping[str, str]
     job: Job | None = None
@@ -35,12 +34,7 @@ class Process:
     connection: Connection = field(init=False, repr=False)
 
     def give(self, job: Job, attempt: int = 1) -> None:
-        """Send a job, to a new process if there is none or it died while idle.
-
-        Args:
-            job: The job.
-            attempt: How often it was started, this time included.
-        """
+        """Send a job, to a new process if there is none or it died while idle."""
         self.job, self.attempt = job, attempt
         if self.process is not None:
             with contextlib.suppress(OSError):
@@ -50,17 +44,13 @@ class Process:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=serve, args=(theirs, self.environment, os.getcwd()))
-        with OutsideAnyRun():
+        with InRootFolder():
             self.process.start()
         theirs.close()  # so that its death closes the connection
         self.connection.send(job)
 
-    def hear(self) -> tuple[str, Any]:
-        """What it says, or what its death means; waits for either.
-
-        Returns:
-            ``("done", value)``, ``("failed", sentence)``, or ``("died", how)``.
-        """
+    def outcome(self) -> tuple[str, Any]:
+        """Wait for the outcome: ``("done", value)``, ``("failed", sentence)``, or ``("died", how)``."""
         ready([self])
         try:
             said: tuple[str, Any] | None = self.connection.recv() if self.connection.poll() else None
@@ -69,11 +59,7 @@ class Process:
         return said or ("died", self._died())
 
     def ended(self) -> Job:
-        """Be free for another job.
-
-        Returns:
-            The one before.
-        """
+        """Forget the job, and return it."""
         assert self.job is not None
         job, self.job = self.job, None
         return job
@@ -92,19 +78,12 @@ class Process:
         self.connection.close()
         self.process = None
         if code == -signal.SIGKILL:
-            return "by SIGKILL, with which the system also frees memory that has run short"
+            return "by SIGKILL, which the system also sends when memory runs out"
         return f"by {signal.Signals(-code).name}" if code < 0 else f"with exit status {code}"
 
 
 def ready(busy: Sequence[Process]) -> list[Process]:
-    """Wait for one that has something to say, or died.
-
-    Args:
-        busy: Processes with a job.
-
-    Returns:
-        Those that do.
-    """
+    """Wait for processes that have sent an outcome or have died."""
     sentinels = [one.process.sentinel for one in busy if one.process is not None]
     # A process that the worker started can outlive it and keep the connection open.
     heard: Any = wait([*(one.connection for one in busy), *sentinels])
@@ -112,12 +91,7 @@ def ready(busy: Sequence[Process]) -> list[Process]:
 
 
 def stop(processes: Sequence[Process], grace: float) -> None:
-    """End all: those with a job by SIGTERM, so that it can leave a checkpoint, and late ones by SIGKILL.
-
-    Args:
-        processes: The processes.
-        grace: Seconds that they have.
-    """
+    """End all processes: SIGTERM to those with a job, which may leave a checkpoint, SIGKILL after ``grace`` seconds."""
     alive = [one.process for one in processes if one.process is not None]
     try:
         for one in processes:
@@ -134,13 +108,78 @@ def stop(processes: Sequence[Process], grace: float) -> None:
             process.join()
 
 
-def with_threads(number: int) -> dict[str, str]:
-    """Variables of a process that computes with so many threads.
+def thread_variables(number: int) -> dict[str, str]:
+    """Environment variables of a process that computes with so many threads."""
+    return {name: str(number) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+
+
+def serve(connection: Connection, environment: Mapping[str, str], folder: str) -> None:
+    """Run the jobs that come, until ``None`` or the end of the connection.
+
+    Each is answered with ``("done", value)`` or ``("failed", sentence)``. Ctrl-C in the terminal reaches every
+    process; only the one that gives the jobs heeds it, and ends this one with SIGTERM.
 
     Args:
-        number: How many.
-
-    Returns:
-        Name to value.
+        connection: Where jobs come from.
+        environment: Variables to set before anything large is imported.
+        folder: Current folder of whoever gives the jobs, for relative paths and modules that the user trusts.
     """
-    return {name: str(number) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    os.chdir(folder)
+    os.environ.update(environment)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+    with contextlib.suppress(EOFError, BrokenPipeError):
+        while (job := connection.recv()) is not None:
+            connection.send(run_job(job))
+
+
+def run_job(job: Job) -> tuple[str, Any]:
+    """Call the function of a job, with its output in the log: ``("done", value)`` or ``("failed", sentence)``."""
+    with _logged(Path(job.log)):
+        try:
+            module, _, name = job.function.partition(":")
+            return "done", getattr(importlib.import_module(module), name)(job.payload)
+        except Exception as error:  # a job that fails is reported, and the next one runs
+            traceback.print_exc()
+            return "failed", one_sentence(error)
+
+
+def one_sentence(error: BaseException) -> str:
+    """An error in one line: a sentence of this library as it is, else the type and the first line of the message."""
+    text = " ".join(str(error).split()) if str(error).startswith("Expected ") else str(error).strip().partition("\n")[0]
+    if isinstance(error, ValueError) and text.startswith("Expected "):
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _end_with_the_parent() -> None:
+    """Leave at once when the parent is killed, since another one may start the same job."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+
+@contextlib.contextmanager
+def _logged(path: Path) -> Iterator[None]:
+    """Send what this process and its libraries print to the end of a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _flush()
+    kept = [os.dup(1), os.dup(2)]
+    with path.open("ab", buffering=0) as log:
+        log.write(f"=== {datetime.now(timezone.utc).isoformat(timespec='seconds')}\n".encode())
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    try:
+        yield
+    finally:
+        _flush()
+        for own, descriptor in zip(kept, (1, 2), strict=True):
+            os.dup2(own, descriptor)
+            os.close(own)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()

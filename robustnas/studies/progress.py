@@ -1,4 +1,4 @@
-"""How far a study is: a live table in a terminal, plain lines elsewhere."""
+"""Progress of a study: a live table in a terminal, lines of text elsewhere."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from rich.console import Console
@@ -16,26 +17,18 @@ from rich.table import Table
 from robustnas.runs.record import read_json
 from robustnas.runtime.csv_files import read_csv
 from robustnas.studies.engine import Event
-from robustnas.studies.grid import Cell
+from robustnas.studies.trial import Trial
 
-SHOWN = 5  # finished and failed cells that stay in the table, the latest
+SHOWN = 5  # finished and failed trials that stay in the table, the latest
 STAGES = ("evaluation", "search")  # the later one first
 
 
 @dataclass
 class Progress:
-    """What is known of the cells of a study while they run.
-
-    Args:
-        root: Folder of the study.
-        cells: Cells that are run now.
-        finished: How many had been finished before.
-        slots: How many run at a time.
-        console: Where it is shown.
-    """
+    """Progress of trials that run at most ``slots`` at a time; ``finished`` of the study had a result before."""
 
     root: Path
-    cells: Sequence[Cell]
+    trials: Sequence[Trial]
     finished: int
     slots: int
     console: Console = field(default_factory=Console)
@@ -47,31 +40,23 @@ class Progress:
 
     @contextlib.contextmanager
     def shown(self) -> Iterator[Progress]:
-        """Show it while cells run.
-
-        Yields:
-            Itself.
-        """
+        """Show the progress while trials run."""
         if not self.console.is_terminal:
             yield self
             return
-        # Once a second: reading and drawing more often would cost the cells time.
+        # Once a second: reading and drawing more often would cost the trials time.
         with Live(get_renderable=self.table, console=self.console, refresh_per_second=1):
             yield self
 
     def __call__(self, event: Event) -> None:
-        """Take note of an event.
-
-        Args:
-            event: What happened.
-        """
+        """Record an event, and print it where there is no live table."""
         now = time.monotonic()
         if event.kind == "started":
             self.since[event.key] = now
             said = "started" if event.attempt == 1 else f"started, attempt {event.attempt}"
         else:
             seconds = now - self.since.pop(event.key, now)
-            said = f"waits to be started again: {event.text}"
+            said = f"to be retried: {event.text}"
             if event.kind == "done":
                 self.took[event.key] = seconds
                 said = f"done in {duration(seconds)}{_score(event.value)}"
@@ -81,36 +66,34 @@ class Progress:
             self.ended.append((event.key, said))
         if not self.console.is_terminal:
             left = f" ({self.left()})" if event.kind == "done" and self.left() else ""
-            line = f"[{self.finished + len(self.took)}/{self.finished + len(self.cells)}] {event.key}: {said}{left}"
+            line = f"[{self.finished + len(self.took)}/{self.finished + len(self.trials)}] {event.key}: {said}{left}"
             self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def left(self) -> str:
         """How long it will take, from how long it took so far."""
-        to_go = len(self.cells) - len(self.took) - self.failed
+        to_go = len(self.trials) - len(self.took) - self.failed
         if not self.took or not to_go:
             return ""
-        groups = {cell.key: cell.group for cell in self.cells}
-        mean = sum(self.took.values()) / len(self.took)
         known: dict[str, list[float]] = {}
         for key, seconds in self.took.items():
-            known.setdefault(groups[key], []).append(seconds)
+            known.setdefault(key.rpartition("/")[0], []).append(seconds)
         gone = {name for name, _ in self.ended if name not in self.since}
-        todo = [cell for cell in self.cells if cell.key not in gone]
-        total = sum(sum(known.get(cell.group, [mean])) / len(known.get(cell.group, [mean])) for cell in todo)
+        todo = [trial for trial in self.trials if trial.key not in gone]
+        total = sum(fmean(known.get(trial.group, self.took.values())) for trial in todo)
         running = sum(time.monotonic() - since for since in self.since.values())
         return f"about {duration(max(0.0, total - running) / min(self.slots, to_go))} left"
 
     def table(self) -> Table:
-        """Cells that run, with where they are; and the latest that ended."""
-        done, every = self.finished + len(self.took), self.finished + len(self.cells)
+        """Trials that run, with where they are; and the latest that ended."""
+        done, every = self.finished + len(self.took), self.finished + len(self.trials)
         parts = [f"{done} of {every} done", f"{self.failed} failed" if self.failed else "", self.left()]
         title = f"{self.root.name}: {', '.join(part for part in parts if part)}"
         table = Table(title=title, title_justify="left", caption=duration(time.monotonic() - self.start))
-        for name in ("cell", "state", "epoch", "metric"):
+        for name in ("trial", "state", "epoch", "metric"):
             table.add_column(name, overflow="fold")
         for key, said in self.ended[-SHOWN:]:
             table.add_row(key, said, "", "", style="dim" if said.startswith("done") else "red")
-        folders = {cell.key: self.root / cell.folder for cell in self.cells}
+        folders = {trial.key: self.root / trial.folder for trial in self.trials}
         for key, since in list(self.since.items()):
             stage, epoch, metric = where(folders[key])
             table.add_row(key, f"{stage}, {duration(time.monotonic() - since)}", epoch, metric)
@@ -118,14 +101,7 @@ class Progress:
 
 
 def where(folder: Path) -> tuple[str, str, str]:
-    """Where a running cell is, by the files it leaves.
-
-    Args:
-        folder: Folder of the cell.
-
-    Returns:
-        The stage, the epoch with how many there are, and the latest measure of it.
-    """
+    """The stage of a running trial, its epoch of how many, and its latest metric, by the files in its folder."""
     for stage in STAGES:
         if stage == "search" and (tried := _tried(folder / stage)) is not None:
             return tried
@@ -146,11 +122,11 @@ def _tried(folder: Path) -> tuple[str, str, str] | None:
         return None
     try:
         held = read_json(folder / "trace.json")
-        trials = held["trials"]
-        running = folder / "trials" / f"{len(trials):04}" / "run" / "metrics.csv"
+        observations = held["observations"]
+        running = folder / "evaluations" / f"{len(observations):04}" / "run" / "metrics.csv"
         epochs = len(read_csv(running).rows) if running.is_file() else 0
-        spent = (trials[-1]["spent"] if trials else 0) + epochs
-        scores = [trial["score"] for trial in trials if trial["score"] is not None]
+        spent = (observations[-1]["spent"] if observations else 0) + epochs
+        scores = [one["score"] for one in observations if one["score"] is not None]
         best = f"best of {len(scores)}: {max(scores):.4f}" if scores else ""
         return "search", f"{spent:.0f}/{held['planned']:.0f} {held['unit']}", best
     except (OSError, ValueError, KeyError, TypeError):
@@ -169,14 +145,7 @@ def _score(value: Any) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time for people.
-
-    Args:
-        seconds: The time.
-
-    Returns:
-        Such as ``40 s``, ``12 min`` or ``3.5 h``.
-    """
+    """A time in readable form, such as ``40 s``, ``12 min`` or ``3.5 h``."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

@@ -1,4 +1,4 @@
-"""Workers on a cluster, by Ray: the same processes as on one machine, one for each actor."""
+"""Workers on a cluster of Ray: the same processes as on one machine, one for each actor."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from robustnas.runtime.trust import VARIABLE
-from robustnas.studies.cluster import join, library, rooms
-from robustnas.studies.engine import Engine, Event, Job, what_it_means
-from robustnas.studies.process import with_threads
-from robustnas.studies.ray_host import Greeting, Host, Mark, code
-from robustnas.studies.worker import in_a_sentence
+from robustnas.studies.cluster import join, node_resources, ray_module
+from robustnas.studies.engine import Engine, Event, Job, event_of
+from robustnas.studies.process import one_sentence, thread_variables
+from robustnas.studies.ray_host import Host, Mark, NodeReport, code
 
 
 @dataclass(frozen=True)
@@ -53,32 +52,32 @@ class RayEngine(Engine):
         return self.workers
 
     def run(self, jobs: Sequence[Job]) -> Iterator[Event]:
-        ray = library()
+        ray = ray_module()
         leave = self.leave or not ray.is_initialized()
         join(self.address, self.workers * self.cpus)
         try:
-            with self._marked() as mark, _Crew(ray, self, mark) as crew:
-                yield from self._events(crew, deque((job, 1) for job in jobs))
+            with self._marked() as mark, _Actors(ray, self, mark) as actors:
+                yield from self._events(actors, deque((job, 1) for job in jobs))
         finally:
             if leave:
                 ray.shutdown()
 
-    def _events(self, crew: _Crew, waiting: deque[tuple[Job, int]]) -> Iterator[Event]:
-        while waiting or crew.busy:
-            while crew.idle and waiting:
+    def _events(self, actors: _Actors, waiting: deque[tuple[Job, int]]) -> Iterator[Event]:
+        while waiting or actors.busy:
+            while actors.idle and waiting:
                 job, attempt = waiting.popleft()
-                crew.give(job, attempt)
+                actors.give(job, attempt)
                 yield Event(job.key, "started", attempt)
-            crew.hire(len(waiting))
-            for job, attempt, said, value in crew.hear():
-                event = what_it_means(job, attempt, said, value, self.retries)
-                if event.kind == "again":
+            actors.start(len(waiting))
+            for job, attempt, said, value in actors.outcomes():
+                event = event_of(job, attempt, said, value, self.retries)
+                if event.kind == "retry":
                     waiting.appendleft((job, attempt + 1))
                 yield event
 
     @contextlib.contextmanager
     def _marked(self) -> Iterator[Mark | None]:
-        """A mark in the folder, that tells who sees it from who has one of the same name."""
+        """A file in the folder of the study, by which a node shows that it sees this folder."""
         if self.shared is None:
             yield None
             return
@@ -92,8 +91,8 @@ class RayEngine(Engine):
 
 
 @dataclass
-class _Crew:
-    """The actors: those that start, those that have nothing to do, and those that run a job."""
+class _Actors:
+    """The actors: those that start, those that are idle, and those that run a job."""
 
     ray: Any
     engine: RayEngine
@@ -103,7 +102,7 @@ class _Crew:
     busy: dict[Any, tuple[Any, Job, int]] = field(default_factory=dict)
     lost: int = 0  # one after the other, before they could be given anything
 
-    def __enter__(self) -> _Crew:
+    def __enter__(self) -> _Actors:
         return self
 
     def __exit__(self, *raised: object) -> None:
@@ -117,30 +116,30 @@ class _Crew:
             for actor in (*actors, *self.starting.values()):
                 self.ray.kill(actor)
 
-    def hire(self, wanted: int) -> None:
+    def start(self, wanted: int) -> None:
         """Ask Ray for more actors, as long as there is work for them."""
         engine = self.engine
         hidden = {} if engine.gpus else {"CUDA_VISIBLE_DEVICES": ""}
-        environment = {**with_threads(engine.threads), **hidden, VARIABLE: os.environ.get(VARIABLE, "")}
+        environment = {**thread_variables(engine.threads), **hidden, VARIABLE: os.environ.get(VARIABLE, "")}
         while len(self.starting) < wanted and len(self.starting) + len(self.idle) + len(self.busy) < engine.workers:
             # The second thread is for the call that stops the first.
             options = {"num_cpus": engine.cpus, "num_gpus": engine.gpus, "max_restarts": 0, "max_concurrency": 2}
             remote = self.ray.remote(Host).options(**options, scheduling_strategy="SPREAD")
             actor = remote.remote(environment, os.getcwd())
-            self.starting[actor.greet.remote(self.mark)] = actor
+            self.starting[actor.report.remote(self.mark)] = actor
 
     def give(self, job: Job, attempt: int) -> None:
         """Let one that is idle run a job."""
         actor = self.idle.pop()
         self.busy[actor.run.remote(job)] = actor, job, attempt
 
-    def hear(self) -> Iterator[tuple[Job, int, str, Any]]:
-        """Wait for answers, and tell those that are about jobs."""
+    def outcomes(self) -> Iterator[tuple[Job, int, str, Any]]:
+        """Wait for answers, and yield the outcomes of jobs."""
         answers, _ = self.ray.wait([*self.starting, *self.busy], timeout=1)  # else Ctrl-C would wait too
         for answer in answers:
             said, value = self._answered(answer)
             if answer in self.starting:
-                self._greeted(self.starting.pop(answer), said, value)
+                self._reported(self.starting.pop(answer), said, value)
                 continue
             actor, job, attempt = self.busy.pop(answer)
             if said == "lost":
@@ -156,12 +155,12 @@ class _Crew:
         try:
             return "said", self.ray.get(answer)
         except errors.RayTaskError as error:
-            return "said", ("failed", in_a_sentence(error.cause if hasattr(error, "cause") else error))
+            return "said", ("failed", one_sentence(error.cause if hasattr(error, "cause") else error))
         except errors.RayError as error:
             return "lost", _reason(error)
 
-    def _greeted(self, actor: Any, said: str, value: Any) -> None:
-        if isinstance(value, Greeting):
+    def _reported(self, actor: Any, said: str, value: Any) -> None:
+        if isinstance(value, NodeReport):
             self.lost = 0
             self.idle.append(actor)
             _check(value, self.engine.shared)
@@ -176,7 +175,7 @@ class _Crew:
 
 
 def _reason(error: Exception) -> str:
-    """Why Ray lost an actor, of the many lines that it says."""
+    """Why Ray lost an actor, in one line of its message."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if "creation task" in lines[0]:
         return lines[-1].rstrip(".")
@@ -184,16 +183,16 @@ def _reason(error: Exception) -> str:
     return said.partition(" Worker exit")[0].rstrip(".")
 
 
-def _check(greeting: Greeting, shared: Path | None) -> None:
+def _check(report: NodeReport, shared: Path | None) -> None:
     own = code()
-    for name, theirs in greeting.code.items():
+    for name, theirs in report.code.items():
         if theirs != own[name]:
             raise ValueError(
-                f"Expected {name} to be {own[name]} on every node, as it is here, but {greeting.node} has {theirs}."
+                f"Expected {name} to be {own[name]} on every node, as it is here, but {report.node} has {theirs}."
             )
-    if not greeting.sees:
+    if not report.sees:
         raise ValueError(
-            f"Expected the folder of the study to be seen by every node, but {greeting.node} does not see {shared}; "
+            f"Expected the folder of the study to be seen by every node, but {report.node} does not see {shared}; "
             "`--folder` names one on a path that they share."
         )
 
@@ -206,31 +205,25 @@ def ray_engine_of(
     threads: int | None = None,
     shared: Path | None = None,
 ) -> RayEngine:
-    """Workers that fill a cluster, which is joined or started for it.
+    """Workers that fill a cluster, which is joined or started for it; see :class:`RayEngine` for the arguments.
 
-    Args:
-        address: See :class:`RayEngine`.
-        workers: Number of workers; by default as many as the nodes have room for now.
-        cpus: Processors of each; by default ``threads``, or an equal share of a node's where there are GPUs, else 1.
-        gpus: GPUs of each; by default 1 where there are GPUs.
-        threads: Threads of each; by default as many as processors.
-        shared: See :class:`RayEngine`.
+    By default there are as many workers as the nodes have room for; each has a GPU where there are any, ``threads``
+    processors, or an equal share of those of a node with GPUs, and as many threads as processors.
 
     Returns:
         The engine.
 
     Raises:
-        ValueError: If Ray is missing, a number is wrong, there is no cluster at the address, or, where ``workers`` is
-            not given, none of its nodes has room for one.
+        ValueError: If Ray is missing, a number is wrong, there is no cluster at the address, or no node has room.
     """
-    for name, number in (("workers", workers), ("threads", threads), ("cpus-per-cell", cpus)):
+    for name, number in (("workers", workers), ("threads", threads), ("cpus-per-trial", cpus)):
         if number is not None and number <= 0:
             raise ValueError(f"Expected `--{name}` to be larger than 0, but got {number}.")
     if gpus is not None and (gpus < 0 or (gpus > 1 and gpus != int(gpus))):
-        raise ValueError(f"Expected `--gpus-per-cell` to be a part of 1, or a whole number, but got {gpus}.")
-    leave = not library().is_initialized()
+        raise ValueError(f"Expected `--gpus-per-trial` to be a part of 1, or a whole number, but got {gpus}.")
+    leave = not ray_module().is_initialized()
     join(address, (workers or 1) * (cpus or threads or 1))
-    nodes = rooms()
+    nodes = node_resources()
     with_gpus = [node for node in nodes if node[1]]
     if gpus is None:
         gpus = 1.0 if with_gpus else 0.0
@@ -241,7 +234,7 @@ def ray_engine_of(
     if not held and workers is None:
         most = " or ".join(f"{node[0]:g} and {node[1]:g}" for node in sorted(set(nodes), reverse=True)) or "none"
         raise ValueError(
-            f"Expected a node of the cluster to have {cpus:g} CPUs and {gpus:g} GPUs for a cell, but they have {most}."
+            f"Expected a node of the cluster to have {cpus:g} CPUs and {gpus:g} GPUs for a trial, but they have {most}."
         )
     return RayEngine(workers or held, cpus, gpus, threads or max(1, int(cpus)), address, shared, leave)
 

@@ -1,4 +1,4 @@
-"""What Ray runs on the nodes of a cluster: the keeper of one reused process."""
+"""The actor that Ray runs on the nodes of a cluster, with one reused process."""
 
 from __future__ import annotations
 
@@ -14,19 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import robustnas
-from robustnas.runtime.module_path import leave_current_folder
+from robustnas.runtime.module_path import remove_current_folder_from_path
 from robustnas.studies.engine import Job
 from robustnas.studies.process import Process, stop
 
 
 @dataclass(frozen=True)
 class Mark:
-    """A file that every node should see.
-
-    Args:
-        path: Where, as the command names it.
-        text: What it holds.
-    """
+    """A file that every node should see: its path, as the command names it, and its text."""
 
     path: str
     text: str
@@ -40,14 +35,8 @@ class Mark:
 
 
 @dataclass(frozen=True)
-class Greeting:
-    """What a worker says before it is given anything.
-
-    Args:
-        node: Name of its machine.
-        sees: Whether it sees the mark in the folder of the study.
-        code: What must be the same everywhere for results to be, by name.
-    """
+class NodeReport:
+    """What a worker reports first: its node, whether it sees the mark, and what :func:`code` returns there."""
 
     node: str
     sees: bool
@@ -55,61 +44,34 @@ class Greeting:
 
 
 class Host:
-    """An actor. Jobs run in a process of their own, the same as on one machine, whose end the actor can tell.
-
-    Args:
-        environment: Variables that the process starts with.
-        working: Working directory of the command; relative paths are meant from there, where a node has it.
-    """
+    """An actor that runs jobs in a process of its own, the same as on one machine, so that it can report its end."""
 
     def __init__(self, environment: Mapping[str, str], working: str) -> None:
         with contextlib.suppress(OSError):
             os.chdir(working)
-        leave_current_folder()
+        remove_current_folder_from_path()
         self._process = Process(environment)
 
-    def greet(self, mark: Mark | None) -> Greeting:
-        """Say who and where it is.
-
-        Args:
-            mark: What it should see, if anything.
-
-        Returns:
-            The greeting.
-        """
-        return Greeting(platform.node(), mark is None or mark.seen(), code())
+    def report(self, mark: Mark | None) -> NodeReport:
+        """Report the node, whether it sees the mark, and its code."""
+        return NodeReport(platform.node(), mark is None or mark.seen(), code())
 
     def run(self, job: Job) -> tuple[str, Any]:
-        """Run a job to its end.
-
-        Args:
-            job: The job.
-
-        Returns:
-            ``("done", value)``, ``("failed", sentence)`` if it raised, or ``("died", how)`` if its process did.
-        """
+        """Run a job to its end; see :meth:`~robustnas.studies.process.Process.outcome` for what comes back."""
         self._process.give(job)
         try:
-            return self._process.hear()
+            return self._process.outcome()
         finally:
             self._process.ended()
 
     def stop(self, grace: float) -> None:
-        """End the process, also while it runs a job: Ray calls this in a second thread.
-
-        Args:
-            grace: Seconds that the job has to leave a checkpoint.
-        """
+        """End the process, also while it runs a job: Ray calls this in a second thread."""
         stop([self._process], grace)
 
 
 @functools.cache
 def code() -> dict[str, str]:
-    """What must be the same on every node for results to be.
-
-    Returns:
-        Versions, where robustnas lies, since configurations are named by path, and a digest of its source.
-    """
+    """What must be the same on every node: versions, where robustnas lies, and a digest of its source."""
     folder = Path(robustnas.__file__).parent
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*.py")):

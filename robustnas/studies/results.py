@@ -1,4 +1,4 @@
-"""What the cells of a study left, as plain records, for tables, statistics and reports."""
+"""The results of a study as records, for tables, statistics and reports."""
 
 from __future__ import annotations
 
@@ -7,30 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from robustnas.analysis.metrics import GAP, GAP_LOSS
 from robustnas.runs.record import read_json, write_json, write_text
 from robustnas.runtime.csv_files import csv_text
-from robustnas.studies.grid import Cell
+from robustnas.studies.trial import Trial
 
-SCHEMA = 1
+SCHEMA = 2
+PROGRESS = "progress.json"  # of a trial: its stages that have ended
 LOWER = ("loss", "mse", "mae", "error", "regret", "rank", "latency", "flops", "parameters")
-GAPS = ("gap/accuracy", "gap/loss")  # what the supernet has and the discrete network has not
+GAPS = (GAP.name, GAP_LOSS.name)  # what the supernet has and the discrete network has not
 
 
 @dataclass(frozen=True)
 class Record:
-    """A finished cell.
-
-    Args:
-        variant: Name of the variant or baseline.
-        space: Name of the search space, or ``None`` where the study names none.
-        data: Name of the data, likewise.
-        levels: Level of each factor and part.
-        seed: Seed of everything.
-        baseline: Whether it is a baseline.
-        score: Value of the metric that counts, or ``None`` where there is none.
-        folder: Folder of the cell inside the study's.
-        held: Everything that ``result.json`` holds.
-    """
+    """A finished trial: its factors, the value of its score, its folder, and all that ``result.json`` holds."""
 
     variant: str
     space: str | None
@@ -49,115 +39,59 @@ class Record:
 
     @property
     def group(self) -> str:
-        """The cell without its seed."""
-        return str(Path(self.folder).parent.relative_to("cells").as_posix())
+        """The trial without its seed."""
+        return str(Path(self.folder).parent.relative_to("trials").as_posix())
 
 
 def higher_is_better(metric: str) -> bool:
-    """Whether more of a metric is better, by its name.
-
-    Args:
-        metric: Name, such as ``test/top1``.
-
-    Returns:
-        ``False`` for losses, errors, regret, ranks, costs and what rounding loses.
-    """
+    """Whether more of a metric is better, by its name: not for losses, errors, regret, ranks, costs and gaps."""
     return not metric.startswith(GAPS) and not metric.rpartition("/")[2].lower().endswith(LOWER)
 
 
 def write_plan(
-    root: Path, name: str, cells: Iterable[Cell], published: Mapping[str, Mapping[str, Any]] | None = None
+    root: Path, name: str, trials: Iterable[Trial], published: Mapping[str, Mapping[str, Any]] | None = None
 ) -> None:
-    """Write ``study.json``: which cells a study has, whether finished or not.
-
-    Args:
-        root: Folder of the study.
-        name: Its name.
-        cells: All of its cells.
-        published: Variant to what others published of it, for the report.
-    """
-    listed = [{**cell.place, "folder": cell.folder, "fingerprint": cell.fingerprint} for cell in cells]
-    write_json(root / "study.json", {"schema": SCHEMA, "name": name, "cells": listed, "published": published or {}})
+    """Write ``study.json``: the trials of a study, finished or not, and published numbers by variant."""
+    listed = [{**trial.factors, "folder": trial.folder, "fingerprint": trial.fingerprint} for trial in trials]
+    write_json(root / "study.json", {"schema": SCHEMA, "name": name, "trials": listed, "published": published or {}})
 
 
 def read_plan(root: Path) -> dict[str, Any]:
-    """What :func:`write_plan` wrote.
-
-    Args:
-        root: Folder of the study.
-
-    Returns:
-        ``name`` and ``cells``.
-
-    Raises:
-        ValueError: If the folder holds no study, or one of another schema.
-    """
+    """What :func:`write_plan` wrote; refused where it is no study of this schema."""
     held = read_json(root / "study.json")
-    if not isinstance(held, dict) or held.get("schema") != SCHEMA or not isinstance(held.get("cells"), list):
+    if not isinstance(held, dict) or held.get("schema") != SCHEMA or not isinstance(held.get("trials"), list):
         raise ValueError(f"Expected {root / 'study.json'} to be a study of schema {SCHEMA}, but got another file.")
     return held
 
 
 def read_results(root: Path) -> list[Record]:
-    """The finished cells of a study, in the order of its plan.
-
-    Args:
-        root: Folder of the study.
-
-    Returns:
-        One record for each ``result.json``.
-
-    Raises:
-        ValueError: If one is of another schema.
-    """
+    """The finished trials of a study, in the order of its plan."""
     found = []
-    for cell in read_plan(root)["cells"]:
-        path = root / cell["folder"] / "result.json"
+    for trial in read_plan(root)["trials"]:
+        path = root / trial["folder"] / "result.json"
         if path.is_file():
             held = read_json(path)
-            if not isinstance(held, dict) or held.get("schema") != SCHEMA or not isinstance(held.get("cell"), dict):
+            if not isinstance(held, dict) or held.get("schema") != SCHEMA or not isinstance(held.get("trial"), dict):
                 raise ValueError(f"Expected {path} to be a result of schema {SCHEMA}, but got another file.")
-            place, score = held["cell"], held["score"]
-            found.append(Record(**place, score=score and score["value"], folder=cell["folder"], held=held))
+            place, score = held["trial"], held["score"]
+            found.append(Record(**place, score=score and score["value"], folder=trial["folder"], held=held))
     return found
 
 
 def read_failures(root: Path) -> dict[str, str]:
-    """The cells of a study that failed last time.
-
-    Args:
-        root: Folder of the study.
-
-    Returns:
-        Folder of the cell to what went wrong, in a sentence.
-    """
-    folders = [cell["folder"] for cell in read_plan(root)["cells"]]
+    """The trials of a study that failed last time: folder to the reason."""
+    folders = [trial["folder"] for trial in read_plan(root)["trials"]]
     paths = {folder: root / folder / "failure.json" for folder in folders}
     return {folder: str(read_json(path)["error"]) for folder, path in paths.items() if path.is_file()}
 
 
 def rows_of(records: Iterable[Record]) -> list[dict[str, Any]]:
-    """A row for each finished cell, with everything that is a number or a word.
-
-    Args:
-        records: The cells.
-
-    Returns:
-        Name of the column to what it holds.
-    """
+    """A row for each finished trial, with everything that is a number or a text."""
     return [_row(record) for record in records]
 
 
 def write_csv(root: Path, records: Iterable[Record] | None = None) -> Path:
-    """Write ``results.csv``: a row for each finished cell.
-
-    Args:
-        root: Folder of the study.
-        records: The cells; by default they are read.
-
-    Returns:
-        The file.
-    """
+    """Write ``results.csv``, a row for each finished trial, and return its path."""
     write_text(root / "results.csv", csv_text(rows_of(read_results(root) if records is None else records)))
     return root / "results.csv"
 

@@ -1,87 +1,60 @@
-"""Running a study in its folder: what is finished stays, what failed is told, and nobody else is there."""
+"""Run the trials of a study in its folder: finished ones are kept, and failures are recorded."""
 
 from __future__ import annotations
 
 import contextlib
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from robustnas import __version__
 from robustnas.runs.record import read_json, write_json
 from robustnas.studies.engine import Engine, Event, Job
-from robustnas.studies.grid import Cell
-from robustnas.studies.results import SCHEMA
+from robustnas.studies.results import PROGRESS, SCHEMA
+from robustnas.studies.trial import Trial
 
-RUN_CELL = "robustnas.studies.cell:run_cell"
+RUN_TRIAL = "robustnas.studies.run_trial:run_trial"
 
 
-def unfinished(root: Path, cells: Sequence[Cell], force: bool = False, keep: bool = False) -> list[Cell]:
-    """The cells that have no result yet.
-
-    Args:
-        root: Folder of the study.
-        cells: The cells, each with its fingerprint.
-        force: Whether results of another version or configuration are thrown away.
-        keep: Whether they are only counted as to be run, and stay.
-
-    Returns:
-        Those that are still to be run.
-
-    Raises:
-        ValueError: If a folder holds a cell of another version or configuration, and ``force`` is not set.
-    """
-    other = [(cell, reason) for cell in cells if (reason := _other(root / cell.folder, cell)) is not None]
-    if keep:
-        strange = {cell.key for cell, _ in other}
-        return [cell for cell in cells if cell.key in strange or not (root / cell.folder / "result.json").is_file()]
-    if other and not force:
-        cell, reason = other[0]
+def unfinished(root: Path, trials: Sequence[Trial], force: bool = False, keep: bool = False) -> list[Trial]:
+    """Trials without result; those of another configuration are refused, deleted (``force``) or counted (``keep``)."""
+    other = [(trial, reason) for trial in trials if (reason := _other(root / trial.folder, trial)) is not None]
+    if other and not (force or keep):
+        trial, reason = other[0]
         more = f", and so do {len(other) - 1} more" if len(other) > 1 else ""
         raise ValueError(
-            f"Expected {root / cell.folder} to hold what this study and version make, but it holds {reason}{more}; "
-            f"`--folder` starts anew in another folder, `--force` runs such cells again."
+            f"Expected {root / trial.folder} to hold what this study and version make, but it holds {reason}{more}; "
+            f"`--folder` names another folder, `--force` runs such trials again."
         )
-    for cell, _ in other:
-        shutil.rmtree(root / cell.folder)
-    return [cell for cell in cells if not (root / cell.folder / "result.json").is_file()]
+    changed = {trial.key for trial, _ in other}
+    for trial, _ in other if force and not keep else ():
+        shutil.rmtree(root / trial.folder)
+    return [one for one in trials if one.key in changed or not (root / one.folder / "result.json").is_file()]
 
 
-def _other(folder: Path, cell: Cell) -> str | None:
-    """What a folder holds that is not of this cell, finished or begun."""
-    for name in ("result.json", "cell.json"):
+def _other(folder: Path, trial: Trial) -> str | None:
+    """What a folder holds that is not of this trial, finished or begun."""
+    for name in ("result.json", PROGRESS):
         path = folder / name
         if path.is_file():
             held = read_json(path)
             version = held.get("version") if isinstance(held, dict) else None
             if version != __version__:
-                return f"a cell of version {version} instead of {__version__}"
-            if held.get("fingerprint") != cell.fingerprint:
-                return "a cell of another configuration"
+                return f"a trial of version {version} instead of {__version__}"
+            if held.get("fingerprint") != trial.fingerprint:
+                return "a trial of another configuration"
     return None
 
 
-def run_cells(
-    root: Path, cells: Sequence[Cell], engine: Engine, watch: Callable[[Event], None], function: str = RUN_CELL
+def run_trials(
+    root: Path, trials: Sequence[Trial], engine: Engine, watch: Callable[[Event], None], function: str = RUN_TRIAL
 ) -> int:
-    """Run cells, and note those that fail in a ``failure.json``.
-
-    Args:
-        root: Folder of the study.
-        cells: Cells to run.
-        engine: Where.
-        watch: Called with each thing that happens.
-        function: What is called with each cell, by import path.
-
-    Returns:
-        How many failed.
-    """
+    """Run trials, report each event, write a ``failure.json`` for each that fails, and return how many failed."""
     jobs = [
-        Job(cell.key, function, {"root": str(root), "cell": asdict(cell)}, str(root / cell.folder / "log.txt"))
-        for cell in cells
+        Job(trial.key, function, {"root": str(root), "trial": trial}, str(root / trial.folder / "log.txt"))
+        for trial in trials
     ]
-    folders = {cell.key: root / cell.folder for cell in cells}
+    folders = {trial.key: root / trial.folder for trial in trials}
     failed = 0
     with contextlib.closing(engine.run(jobs)) as events:  # type: ignore[type-var]
         for event in events:

@@ -1,44 +1,33 @@
-"""The file of a study: what is compared, on what, and how often."""
+"""The file of a study: variants, search spaces, data, factors and seeds."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from robustnas.runtime.paths import expand, find_config, shipped_config
 from robustnas.runtime.safe_yaml import read_yaml
-from robustnas.studies.baseline_configuration import Arguments, Tabular, baselines_of
+from robustnas.studies.study_table import StudyTable
+from robustnas.studies.trial import Options, Recipe
 
 Design = Literal["grid", "leave_one_out", "add_one"]
-Options = dict[str, Any]
+Arguments = dict[str, Any]
 
 KEYS = (
-    "name", "variants", "spaces", "data", "overrides", "parts", "design", "seeds", "common", "baselines",
+    "name", "variants", "spaces", "data", "overrides", "ablation_factors", "design", "seeds", "common", "baselines",
     "evaluation", "score", "published", "table",
 )  # fmt: skip
 SEEDS = (0, 1, 2)
+TRAINED = ("RandomGenotype", "RandomSharing", "ResNet")  # default baselines where what is found is trained
+LOOKED_UP = ("RandomGenotype", "RandomSharing", "RandomSearch", "RegularisedEvolution")  # where a table has it
 TAKEN = {  # option: who sets it
     "config": "`config` names files",
-    "run": "each cell has a folder of its own",
-    "ckpt_path": "a cell goes on from its own checkpoint",
-    "seed_everything": "`seeds` is a dimension of its own",
+    "run_dir": "each trial has a folder of its own",
+    "ckpt_path": "each trial resumes from its own checkpoint",
+    "seed_everything": "`seeds` sets it",
 }
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What ``robustnas fit`` is given.
-
-    Args:
-        configs: YAML files, the later over the earlier.
-        options: Options over them by dotted name.
-    """
-
-    configs: tuple[str, ...]
-    options: Options
 
 
 @dataclass(frozen=True)
@@ -51,9 +40,9 @@ class Study:
         spaces: Options of each search space; empty where the variants name theirs.
         data: Options of each data set; empty where the variants name theirs.
         overrides: Factors whose levels are all combined: name to level to options.
-        parts: Parts that are on or off: name to the options that switch it on.
-        design: Which combinations of parts: all (``grid``), all parts and all but each one (``leave_one_out``), or no
-            part and each one (``add_one``).
+        ablation_factors: Factors that are on or off: name to the options that switch it on.
+        design: Which combinations of ablation factors: all (``grid``), all on and all but one on (``leave_one_out``),
+            or none on and one on (``add_one``).
         seeds: Seed of each repetition.
         common: Options of all searches.
         baselines: What the variants are measured against, with arguments.
@@ -68,7 +57,7 @@ class Study:
     spaces: dict[str, Options]
     data: dict[str, Options]
     overrides: dict[str, dict[str, Options]]
-    parts: dict[str, Options]
+    ablation_factors: dict[str, Options]
     design: Design
     seeds: tuple[int, ...]
     common: Options
@@ -76,7 +65,7 @@ class Study:
     evaluation: Recipe | None
     score: str | None
     published: dict[str, dict[str, Any]] = field(default_factory=dict)
-    table: Tabular | None = None
+    table: StudyTable | None = None
 
 
 def read_study(path: str) -> Study:
@@ -108,29 +97,33 @@ def _study(held: dict[str, Any], file: Path) -> Study:
     if not isinstance(name, str) or not name.strip() or "/" in name or "\\" in name or name in (".", ".."):
         raise ValueError(f"Expected `name` to be a text that can name a folder, but got {name!r}.")
     variants = {k: _recipe(f"variants.{k}", v, folder) for k, v in _mapping("variants", held).items()}
-    table = Tabular.of(held.get("table"), folder)
-    baselines = baselines_of(held, variants, table)
+    table = StudyTable.of(held.get("table"), folder)
+    baselines = _baselines(held, variants, table)
     if not variants:
-        raise ValueError(f"Expected `variants` to name what is compared, but got none: a grid of zero cells in {file}.")
+        raise ValueError(
+            f"Expected `variants` to name what is compared, but got none: a grid of zero trials in {file}."
+        )
     overrides = {
         factor: {level: _options(f"overrides.{factor}.{level}", given) for level, given in levels.items()}
         for factor in _mapping("overrides", held)
         for levels in [_mapping(factor, held["overrides"], f"overrides.{factor}")]
     }
-    parts = _named("parts", held)
+    factors = _named("ablation_factors", held)
     design = held.get("design", "grid")
     if design not in get_args(Design):
         raise ValueError(f"Expected `design` to be one of {', '.join(get_args(Design))}, but got {design!r}.")
-    if design != "grid" and not parts:
-        raise ValueError(f"Expected `parts` to name what a design of {design} switches, but got none.")
-    if both := sorted(set(parts) & set(overrides)):
-        raise ValueError(f"Expected `parts` and `overrides` to have different names, but both have {', '.join(both)}.")
+    if design != "grid" and not factors:
+        raise ValueError(f"Expected `ablation_factors` to name what a design of {design} switches, but got none.")
+    if both := sorted(set(factors) & set(overrides)):
+        raise ValueError(
+            f"Expected `ablation_factors` and `overrides` to have different names, but both have {', '.join(both)}."
+        )
     evaluation = held.get("evaluation", {})
     score = held.get("score")
     if score is not None and not isinstance(score, str):
         raise ValueError(f"Expected `score` to be the name of a metric, such as test/top1, but got {score!r}.")
     return Study(
-        name, variants, _named("spaces", held), _named("data", held), overrides, parts, design,
+        name, variants, _named("spaces", held), _named("data", held), overrides, factors, design,
         _seeds(held.get("seeds", SEEDS)), _options("common", held.get("common")), baselines,
         None if evaluation is None else _recipe("evaluation", evaluation, folder, bare=True), score,
         {name: _published(name, given) for name, given in _mapping("published", held).items()},
@@ -150,7 +143,7 @@ def _mapping(key: str, held: Mapping[str, Any], where: str | None = None) -> dic
         raise ValueError(
             f"Expected the names of `{where or key}` to differ, but got {list(given)}: one folder for two."
         )
-    nothing = ": a grid of zero cells" if given in ({}, [], None) else ""
+    nothing = ": a grid of zero trials" if given in ({}, [], None) else ""
     raise ValueError(f"Expected `{where or key}` to be names with their options, but got {given!r}{nothing}.")
 
 
@@ -194,10 +187,36 @@ def _seeds(given: Any) -> tuple[int, ...]:
     if not isinstance(given, list | tuple) or not all(type(seed) is int and 0 <= seed < 2**32 for seed in given):
         raise ValueError(f"Expected `seeds` to be a list of numbers from 0 to {2**32 - 1}, but got {given!r}.")
     if not given:
-        raise ValueError("Expected `seeds` to have at least one seed, but got none: a grid of zero cells.")
+        raise ValueError("Expected `seeds` to have at least one seed, but got none: a grid of zero trials.")
     if len(set(given)) < len(given):
         raise ValueError(f"Expected `seeds` to differ from each other, but got {list(given)}.")
     return tuple(given)
+
+
+def _baselines(held: Mapping[str, Any], taken: Collection[str], table: StudyTable | None) -> dict[str, Arguments]:
+    """The baselines with their arguments: a list or a mapping; without the key, cheap ones that fit the study."""
+    if "baselines" not in held:
+        trains = held.get("evaluation", {}) is not None
+        names = TRAINED if trains else ("RandomSharing",)
+        if table is not None:
+            looked_up = LOOKED_UP if table.queried else LOOKED_UP[:2]
+            names = tuple(dict.fromkeys([*looked_up, *TRAINED])) if trains else looked_up
+        return {name: {} for name in names if name.casefold() not in {other.casefold() for other in taken}}
+    given = held["baselines"]
+    listed = [] if given is None else list(given.items()) if isinstance(given, dict) else given
+    found: dict[str, Arguments] = {}
+    for each in listed if isinstance(listed, list) else [None]:
+        name, arguments = next(iter(each.items())) if isinstance(each, dict) and len(each) == 1 else (each, None)
+        if isinstance(each, tuple):
+            name, arguments = each
+        if not isinstance(name, str) or not isinstance(arguments, dict | None):
+            raise ValueError(
+                f"Expected `baselines` to be a list of names, or names with their arguments, but got {given!r}."
+            )
+        if name in found:
+            raise ValueError(f"Expected `baselines` to differ from each other, but got {name} twice.")
+        found[name] = {str(key): value for key, value in (arguments or {}).items()}
+    return found
 
 
 def _published(name: str, given: Any) -> dict[str, Any]:
@@ -211,22 +230,3 @@ def _published(name: str, given: Any) -> dict[str, Any]:
             f"but got {given!r}."
         )
     return dict(given)
-
-
-def as_word(name: str, value: Any) -> str:
-    """An option as a word of the command line.
-
-    Args:
-        name: Its dotted name.
-        value: What YAML can hold.
-
-    Returns:
-        ``--name=value``.
-    """
-    import json
-
-    if isinstance(value, float) and not math.isfinite(value):
-        text = str(value)
-    else:
-        text = value if isinstance(value, str) else json.dumps(value)
-    return f"--{name}={text}"

@@ -1,4 +1,4 @@
-"""Tabular benchmarks: what architectures reach when they are trained by themselves, looked up."""
+"""Tabular benchmarks: accuracies of architectures that were trained by themselves, to be looked up."""
 
 from robustnas.tabular.reading import parse, read_columns
 from robustnas.tabular.table import Entry, Rank, Table

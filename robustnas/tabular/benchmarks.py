@@ -1,4 +1,4 @@
-"""From the files of NAS-Bench-201 and NATS-Bench that users have to a table.
+"""Convert the published files of NAS-Bench-201 and NATS-Bench to a table.
 
 They hold, for each architecture, the results of every training run at every epoch. A table keeps the mean over runs
 after the last epoch: of CIFAR-10 the accuracy on the test set after training on training and validation set, and that
@@ -55,11 +55,11 @@ def convert(path: str | Path, advance: Advance = lambda done, of: None) -> Table
         path: NAS-Bench-201's file ``NAS-Bench-201-v1_0-e61699.pth`` or ``NAS-Bench-201-v1_1-096897.pth``; or
             NATS-Bench's ``NATS-tss-v1_0-3ffb9.pickle.pbz2`` or folder ``NATS-tss-v1_0-3ffb9-simple``. Files are held
             in memory whole, as the benchmarks' own code holds them; the folder needs next to none.
-        advance: Is told how many architectures have been read, and of how many.
+        advance: Called with the number of architectures that have been read, and with their total.
 
     Returns:
         The table, with a column for each data set and part, after 12 and after 200 epochs, named like
-        ``cifar10_test_200``; those that the file knows nothing of are left out.
+        ``cifar10_test_200``; columns that the file does not have are left out.
 
     Raises:
         ValueError: If it is none of these, or cannot be read.

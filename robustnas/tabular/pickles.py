@@ -1,4 +1,4 @@
-"""Reading pickled benchmarks without executing what they may hold."""
+"""Read pickled benchmarks without executing anything in them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _latin(text: str, encoding: str) -> bytes:
 
 # What a file may name: containers, and numbers of numpy under the names of its versions 1 and 2.
 _MULTIARRAY: tuple[Any, Any] = np.float64(0).__reduce__()[0], np.zeros(0).__reduce__()[0]
-PLAIN: Mapping[str, Callable[..., Any]] = {
+ALLOWED: Mapping[str, Callable[..., Any]] = {
     "collections.OrderedDict": OrderedDict,
     "builtins.set": set,
     "builtins.frozenset": frozenset,
@@ -37,14 +37,14 @@ PLAIN: Mapping[str, Callable[..., Any]] = {
 }
 
 
-LITTLE, PACKED = 2**28, 500  # bytes that may always be unpacked; times that bzip2 packs text, at the most
+ALWAYS_ALLOWED, MAX_RATIO = 2**28, 500  # bytes that may be unpacked in any case; bytes for each packed one
 
 
-class _Bounded:
-    """A packed file that unpacks to no more than so many bytes."""
+class _LimitedFile:
+    """A packed file of which at most so many bytes may be read."""
 
-    def __init__(self, file: bz2.BZ2File, most: int) -> None:
-        self._file, self._left = file, most
+    def __init__(self, file: bz2.BZ2File, limit: int) -> None:
+        self._file, self._left = file, limit
 
     def read(self, size: int = -1) -> bytes:
         return self._counted(self._file.read(self._left + 1 if size < 0 else min(size, self._left + 1)))
@@ -62,12 +62,12 @@ class _Bounded:
         return data
 
 
-class _Plain(pickle.Unpickler):
-    """An unpickler that knows containers and numbers, and refuses whatever else a file asks for."""
+class _RestrictedUnpickler(pickle.Unpickler):
+    """An unpickler that loads containers and numbers, and refuses everything else."""
 
     def find_class(self, module: str, name: str) -> Any:
         module = "builtins" if module == "__builtin__" else module  # as Python 2, and protocol 2, call it
-        if (found := PLAIN.get(f"{module}.{name}")) is None:
+        if (found := ALLOWED.get(f"{module}.{name}")) is None:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is no plain data, and is not loaded")
         return found
 
@@ -87,7 +87,7 @@ def read_pickle(path: Path) -> Any:
     try:
         with bz2.open(path, "rb") as file:
             packed = path.stat().st_size
-            return _Plain(_Bounded(file, max(LITTLE, PACKED * packed))).load()
+            return _RestrictedUnpickler(_LimitedFile(file, max(ALWAYS_ALLOWED, MAX_RATIO * packed))).load()
     except Exception as error:  # a damaged file can raise nearly anything
         raise ValueError(_refusal(path, error)) from error
 
@@ -107,7 +107,7 @@ def read_checkpoint(path: Path) -> Any:
     import torch
 
     kinds = [type(np.dtype(kind)) for kind in (np.float16, np.float32, np.float64, np.int32, np.int64, np.bool_)]
-    allowed: list[Any] = [*kinds, *((found, name) for name, found in PLAIN.items())]
+    allowed: list[Any] = [*kinds, *((found, name) for name, found in ALLOWED.items())]
     try:
         check_archive(path)
         with torch.serialization.safe_globals(allowed):

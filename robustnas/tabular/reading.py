@@ -1,4 +1,4 @@
-"""Tables of architectures as they lie on disk: CSV files, also gzipped, and Parquet files."""
+"""Read tables of architectures from CSV files, also gzipped, and Parquet files."""
 
 from __future__ import annotations
 
@@ -50,19 +50,7 @@ def read_columns(path: str | Path, architecture: str = "arch") -> tuple[list[str
 
 
 def column_of(columns: Mapping[str, Any], name: str, source: object) -> Any:
-    """A column of a table.
-
-    Args:
-        columns: All of them by name.
-        name: Which one.
-        source: Where they come from, for the error.
-
-    Returns:
-        The column.
-
-    Raises:
-        ValueError: If there is none of that name.
-    """
+    """A column of a table by name; refused where there is none."""
     if name not in columns:
         raise ValueError(f"Expected {source} to have the column {name!r}, but got {list(columns)}.")
     return columns[name]

@@ -1,4 +1,4 @@
-"""How good every architecture of a space is when it is trained by itself, looked up."""
+"""A table of accuracies that the architectures of a space reach when each is trained by itself."""
 
 from __future__ import annotations
 
@@ -131,22 +131,22 @@ class Table:
         return cls.of(genotypes, columns, str(path), wanted or find_space("NASBench201"))
 
     @classmethod
-    def once(cls, path: str | Path, architecture: str = "arch") -> Table:
-        """Read a table as :meth:`read` does, once in a process as long as the file stays as it is.
+    def read_cached(cls, path: str | Path, architecture: str = "arch") -> Table:
+        """Read a table as :meth:`read` does, but once in a process as long as the file does not change.
 
         Args:
             path: The file.
             architecture: Column of architectures.
 
         Returns:
-            The table, which others may have too.
+            The table, which other callers may share.
         """
         path = expand(path, "table")
         try:
             changed = path.stat().st_mtime_ns
         except OSError:
             return cls.read(path, architecture=architecture)  # which says what is wrong
-        return _held(str(path), architecture, changed)
+        return _cached(str(path), architecture, changed)
 
     def write(self, path: str | Path) -> None:
         """Write the table, whole or not at all; :meth:`read` reads it back.
@@ -184,17 +184,7 @@ class Table:
         return int(self.numbers.nbytes + sum(column.nbytes for column in self.columns.values()))
 
     def column(self, name: str) -> Column:
-        """Accuracies, in the order of :meth:`__iter__`, ``[architectures]``.
-
-        Args:
-            name: Name of the column.
-
-        Returns:
-            The column.
-
-        Raises:
-            ValueError: If there is none of that name.
-        """
+        """Accuracies by name of the column, in the order of :meth:`__iter__`, ``[architectures]``."""
         found: Column = column_of(self.columns, name, self.source)
         return found
 
@@ -236,13 +226,13 @@ class Table:
         return float(np.nanmean(self.column(column), dtype=np.float64))
 
     def evaluator(self, column: str) -> Callable[[Genotype, float], float]:
-        """What stands in for training an architecture and measuring it, for :mod:`~robustnas.studies.searchers`.
+        """A look-up in place of training an architecture, for :mod:`~robustnas.studies.searchers`.
 
         Args:
             column: Which accuracy.
 
         Returns:
-            A function of a genotype, and of a budget that it does not look at.
+            A function of a genotype, and of a budget, which it ignores.
         """
         self.column(column)
         return lambda genotype, budget: self.accuracy(genotype, column)
@@ -258,7 +248,7 @@ class Table:
 
 
 @functools.lru_cache(maxsize=4)
-def _held(path: str, architecture: str, changed: int) -> Table:
+def _cached(path: str, architecture: str, changed: int) -> Table:
     return Table.read(path, architecture=architecture)
 
 

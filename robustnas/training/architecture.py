@@ -64,7 +64,7 @@ class Found(Architecture):
         genotype = read_genotype(self.genotype, given)
         network = DiscreteNetwork(
             given or find_space(genotype.space), genotype, self.channels, self.layers, self.cells, num_classes,
-            image_channels, self.stem, self.auxiliary,
+            image_channels, self.stem, auxiliary=self.auxiliary,
         )  # fmt: skip
         if self.inherit_from is not None:
             supernet = load(expand(self.inherit_from, "inherit_from"), SearchModule).supernet

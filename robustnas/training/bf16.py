@@ -49,15 +49,7 @@ def native_bf16() -> bool | None:
 
 
 def probe_bf16(channels: int = 16, size: int = 32) -> Slowdown:
-    """Measure a convolution in float32 and under ``bf16-mixed`` on one thread; takes a second, where bf16 crawls a few.
-
-    Args:
-        channels: Its channels, of which at most 32 are used.
-        size: Height and width of the images, of which at most 32 are used.
-
-    Returns:
-        How long its steps take. Generators and threads stay as they are.
-    """
+    """Time a convolution in float32 and under ``bf16-mixed`` on one thread, in one to a few seconds."""
     channels, size = min(channels, 32), min(size, 32)
     with torch.random.fork_rng(devices=[]):
         operation = SepConv(Bundle(2, channels, channels), size=3)
@@ -82,14 +74,7 @@ def _step(operation: SepConv, images: torch.Tensor, precision: torch.dtype) -> f
 
 
 def slow_bf16(module: Any) -> list[str]:
-    """What is to be said of ``bf16-mixed`` before a run on this CPU, a sentence at most.
-
-    Args:
-        module: A search or an evaluation with its trainer.
-
-    Returns:
-        Nothing, if the run is elsewhere or in another precision, or the CPU has instructions for bfloat16.
-    """
+    """What is to be said of ``bf16-mixed`` before a run on this CPU, a sentence at most."""
     trainer = module.trainer
     on_cpu = trainer.strategy.root_device.type == "cpu"
     if not on_cpu or trainer.precision != "bf16-mixed" or not trainer.is_global_zero or native_bf16():

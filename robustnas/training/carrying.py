@@ -3,37 +3,41 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
 
+from pytorch_lightning import LightningModule
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from robustnas.training.description import KEY
 
-if TYPE_CHECKING:
-    from robustnas.training.module import Module
-
 COSINE = ("lr", "lr_min", "max_epochs")
 
 
-def carry(module: Module, checkpoint: dict[str, Any], changed: Collection[str]) -> None:
+def carry(
+    module: LightningModule,
+    checkpoint: dict[str, Any],
+    changed: Collection[str],
+    optimizer_options: Mapping[str, tuple[int, str]],
+) -> None:
     r"""Give the optimisers and the schedule of a checkpoint the options of the module, where these have changed.
 
     What is unchanged keeps its bits: the schedule computes each learning rate from the one before. A changed one is
 
     .. math:: \eta_t = \eta_\text{min} + \frac{1}{2} (\eta_0 - \eta_\text{min}) (1 + \cos(\pi t / T))
 
-    with the new values, or the constant of a selection that trains on.
+    with the new values.
 
     Args:
         module: The search or evaluation that goes on.
         checkpoint: What it goes on from; changed.
         changed: Names of the options that have changed.
+        optimizer_options: Options that an optimiser keeps: its number, and their name there.
 
     Raises:
         ValueError: If the learning rate is to follow a schedule that this library does not know.
     """
-    named = {name: place for name, place in module.optimizer_options.items() if name in changed}
+    named = {name: place for name, place in optimizer_options.items() if name in changed}
     cosine = [name for name in COSINE if name in changed]
     if not (named or cosine):
         return
@@ -48,19 +52,16 @@ def carry(module: Module, checkpoint: dict[str, Any], changed: Collection[str]) 
         for optimizer, key in named.values():
             fresh = optimizers[optimizer].state_dict()["param_groups"]
             for group, new in zip(states[optimizer]["param_groups"], fresh, strict=True):
-                group[key] = new[key]
+                if key in new:  # other optimisers of α have no such option
+                    group[key] = new[key]
         if cosine:
             _set_rate(states[0]["param_groups"], held[0], schedules[0])
-    phase = getattr(module, "perturbation_selection", None)
-    if phase is not None and (checkpoint[KEY].get("phase") or {}).get("began") is not None:
-        for group in checkpoint["optimizer_states"][0]["param_groups"]:
-            group["lr"] = phase.rate(module.lr)
 
 
 def _states(checkpoint: dict[str, Any]) -> Iterator[tuple[list[dict[str, Any]], list[dict[str, Any]]]]:
     """States of the optimisers and of the schedule: the present ones, and those that a search may be sent back to."""
     yield checkpoint["optimizer_states"], checkpoint["lr_schedulers"]
-    for state in (checkpoint[KEY].get("watch") or {}).get("states", {}).values():
+    for state in (checkpoint[KEY].get("early_stopping") or {}).get("states", {}).values():
         yield state["optimizers"], state["schedulers"]
 
 

@@ -9,17 +9,15 @@ kept by an optimiser, see :func:`~robustnas.training.carrying.carry`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from pytorch_lightning import Trainer
+from pytorch_lightning import LightningModule, Trainer
 
 from robustnas.data import ImageData
 from robustnas.data.roles import check_roles
 from robustnas.runtime.precision import settings
 from robustnas.training.description import KEY, plain
-
-if TYPE_CHECKING:
-    from robustnas.training.module import Module
+from robustnas.training.lightning.loops import Place
 
 Options = dict[str, Any]
 
@@ -63,14 +61,16 @@ RULES: dict[str, Rule] = {
     ),
     **dict.fromkeys(("connection", "edge_weights", "stem", "architecture"), TRAINED),
     **dict.fromkeys(("alpha_init", "seed", "data.seed", "architecture.inherit_from"), BEGUN),
-    **dict.fromkeys(("relaxation", "perturbation", "gradient", "penalty", "pruning", "class_weights"), PART),
-    **dict.fromkeys(("relaxation.", "perturbation.", "gradient.", "penalty.", "pruning."), APPLIED),
+    **dict.fromkeys(
+        ("relaxation", "perturbation", "gradient", "penalty", "pruning", "arch_optimizer", "class_weights"), PART
+    ),
+    **dict.fromkeys(("relaxation.", "perturbation.", "gradient.", "penalty.", "pruning.", "arch_optimizer."), APPLIED),
     "stopping": NOTED,
     "selection": SELECTS,
     **dict.fromkeys(("lr", "lr_min"), RATE),
     **dict.fromkeys(("momentum", "nesterov", "weight_decay", "clip", "drop_path"), APPLIED),
     **dict.fromkeys(("arch_lr", "arch_betas", "arch_weight_decay", "arch_start", "arch_every"), APPLIED),
-    **dict.fromkeys(("step_order", "batch_statistics", "form", "channels_last", "checkpointing"), APPLIED),
+    **dict.fromkeys(("step_order", "batch_statistics", "convolution", "channels_last", "checkpointing"), APPLIED),
     **dict.fromkeys(("compile_cells", "auxiliary_weight", "label_smoothing"), APPLIED),
     "train_on_selection": Rule(True, "the role selection must be trained on from the start or not at all"),
     **dict.fromkeys(("data.classes", "data.image_shape", "data.train", "data.test", "data.mean", "data.std"), DATA),
@@ -83,19 +83,9 @@ LENGTH = ("data.batch_size", "processes", "limit_train_batches", "overfit_batche
 MACHINE = ("processes", "float32")  # a finished run is found finished on another machine too
 
 
-def options_of(module: Module, trainer: Trainer, data: Any) -> Options:
-    """All options on which the steps of a run depend, flat and as plain values.
-
-    Args:
-        module: The search or evaluation.
-        trainer: Its trainer.
-        data: Its data module, or ``None``.
-
-    Returns:
-        Values by dotted name: ``lr``, ``relaxation`` for a class and ``relaxation.start`` for its argument,
-        ``data.batch_size``.
-    """
-    described = module.description
+def options_of(module: LightningModule, trainer: Trainer, data: Any) -> Options:
+    """All options on which the steps of a run depend, flat and as plain values."""
+    described: Any = module.description
     options = {"model": described["class_path"], **_flat(described["init_args"])}
     if (genotype := getattr(getattr(module, "network", None), "genotype", None)) is not None:
         options["architecture.genotype"] = str(genotype)  # what it says counts, not where the file lies
@@ -133,38 +123,8 @@ def _plain(value: Any) -> Any:
     return value if value is None or isinstance(value, (bool, int, float, str, list, dict)) else str(value)
 
 
-class Place(NamedTuple):
-    """Where a checkpoint stands: epochs that are over, steps that are taken, and whether it is inside an epoch."""
-
-    epochs: int
-    steps: int
-    inside: bool
-
-    @classmethod
-    def of(cls, checkpoint: Mapping[str, Any]) -> Place:
-        """Where a whole checkpoint stands."""
-        progress = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]
-        over = int(progress["processed"])
-        return cls(over, int(checkpoint["global_step"]), int(progress["started"]) > over)
-
-    def __str__(self) -> str:
-        return f"step {self.steps}, inside epoch {self.epochs}," if self.inside else f"epoch {self.epochs}"
-
-
-def changes_of(checkpoint: Mapping[str, Any], given: Mapping[str, Any], module: Module) -> dict[str, Change]:
-    """What differs from a checkpoint, all of it allowed.
-
-    Args:
-        checkpoint: What is gone on from.
-        given: The options of the run, see :func:`options_of`.
-        module: The search or evaluation that goes on.
-
-    Returns:
-        Changes by the name of the option.
-
-    Raises:
-        ValueError: If a change would make the run inconsistent, or nothing is left to train with it.
-    """
+def changes_of(checkpoint: Mapping[str, Any], given: Mapping[str, Any], trains_on: bool) -> dict[str, Change]:
+    """What differs from a checkpoint, all of it allowed."""
     place, held = Place.of(checkpoint), _held(checkpoint)
     if {"data.roles"} <= {*held} & {*given}:
         check_roles(held["data.roles"], given["data.roles"])
@@ -175,21 +135,12 @@ def changes_of(checkpoint: Mapping[str, Any], given: Mapping[str, Any], module: 
                 f"Expected `{name}` to be {_shown(change.was)}, as in the checkpoint, since {reason}, "
                 f"but got {_shown(change.now)}."
             )
-    _check_left(given, changes, place, checkpoint, module)
+    _check_left(given, changes, place, checkpoint, trains_on)
     return changes
 
 
 def sentences(changes: Mapping[str, Change], checkpoint: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[str]:
-    """What the changes do, a sentence each.
-
-    Args:
-        changes: What :func:`changes_of` returned.
-        checkpoint: What is gone on from.
-        given: The options of the run.
-
-    Yields:
-        The sentences.
-    """
+    """What the changes do, a sentence each."""
     place = Place.of(checkpoint)
     for name, (was, now) in changes.items():
         what = _rule(name).says.format(place=place, now=now)
@@ -250,7 +201,7 @@ def _refusal(
         return rule.says
     if _begun(checkpoint) and name.split(".")[0] in ("max_epochs", "selection", "lr_min"):
         return "the selection has begun to decide"
-    if name == "weight_decay" and "raised" in checkpoint[KEY].get("watch", {}):
+    if name == "weight_decay" and "raised" in checkpoint[KEY].get("early_stopping", {}):
         return "its stopping rule raises it step by step"
     if name == "max_epochs" and place.epochs > change.now:
         return f"{place.epochs} epochs are over already"
@@ -267,18 +218,22 @@ def _same_batches(changes: Mapping[str, Change]) -> bool:
 
 def _begun(checkpoint: Mapping[str, Any]) -> bool:
     """Whether a selection has begun to decide."""
-    return (checkpoint[KEY].get("phase") or {}).get("began") is not None
+    return (checkpoint[KEY].get("perturbation_selection") or {}).get("began") is not None
 
 
 def _check_left(
-    given: Mapping[str, Any], changes: Mapping[str, Change], place: Place, checkpoint: Mapping[str, Any], module: Module
+    given: Mapping[str, Any],
+    changes: Mapping[str, Change],
+    place: Place,
+    checkpoint: Mapping[str, Any],
+    trains_on: bool,
 ) -> None:
     if not (named := [name for name in changes if name.split(".")[0] not in MACHINE]):
         return
-    watch, phase = checkpoint[KEY].get("watch") or {}, getattr(module, "perturbation_selection", None)
-    if watch.get("stop") is not None and "raised" not in watch and phase is None:
+    stopping = checkpoint[KEY].get("early_stopping") or {}
+    if stopping.get("stop") is not None and "raised" not in stopping and not trains_on:
         got = "its stopping rule has ended the search"
-    elif phase is None and place.epochs >= given["max_epochs"]:
+    elif not trains_on and place.epochs >= given["max_epochs"]:
         got = f"it has trained all {place.epochs} epochs"
     elif -1 < given["max_steps"] <= place.steps:
         got = f"it has taken all {place.steps} steps"

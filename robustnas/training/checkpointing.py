@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 
-from robustnas.runtime.atomic_files import keep, writing
+from robustnas.runtime.atomic_files import keep_copy, open_atomically
 from robustnas.runtime.safe_files import load_checkpoint
 from robustnas.training.changes import Options, changes_of
-from robustnas.training.contents import check_contents, check_optimizers
 from robustnas.training.description import KEY
-from robustnas.training.events import Events, flush, settle
-from robustnas.training.interruption import Interruption
-from robustnas.training.position import steps_over
-
-if TYPE_CHECKING:
-    from robustnas.training.module import Module
+from robustnas.training.lightning.contents import check_contents, check_optimizers
+from robustnas.training.lightning.events import Events, flush, settle
+from robustnas.training.lightning.interruption import Interruption
+from robustnas.training.lightning.loops import ends_after, loop_states, steps_over
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 
@@ -34,21 +31,15 @@ class WholeCheckpoints(TorchCheckpointIO):
         self._good: set[Path] = set()
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write a checkpoint.
-
-        Args:
-            checkpoint: What it holds.
-            path: The file, or an address that Lightning can write to.
-            storage_options: Lightning's own.
-        """
+        """Write a checkpoint."""
         if "://" in str(path) or storage_options is not None:
             super().save_checkpoint(checkpoint, path, storage_options)
             return
         path = Path(path)
-        with writing(path) as file:
+        with open_atomically(path) as file:
             torch.save(checkpoint, file)
             if path.name == LAST and path.resolve() in self._good:  # a damaged one must not replace the one before
-                keep(path, PREVIOUS)
+                keep_copy(path, PREVIOUS)
         self._good.add(path.resolve())
 
     def load_checkpoint(self, path: Any, *args: Any, **options: Any) -> dict[str, Any]:
@@ -60,9 +51,9 @@ class WholeCheckpoints(TorchCheckpointIO):
 class LastCheckpoint(Checkpoint):
     """Keeps ``last.ckpt``, from which a run goes on as if it had not been interrupted.
 
-    It is written after each epoch, after every so many steps inside an epoch, and when the run is asked to end, see
-    :class:`~robustnas.training.interruption.Interruption`: at the next step, or in the validation. The one at the end
-    of training comes last of all files, so that a run that is killed before does the rest again.
+    It is written after each epoch, after every so many steps inside an epoch, and when the run is asked to end, at the
+    next step or in the validation (:class:`~robustnas.training.lightning.interruption.Interruption`). The one at the
+    end of training comes last of all files, so that a run that is killed before does the rest again.
 
     Args:
         folder: Where it lies.
@@ -78,7 +69,7 @@ class LastCheckpoint(Checkpoint):
         if every < 0:
             raise ValueError(f"Expected `checkpoint_every` to be 0 or a number of steps, but got {every}.")
         self.path, self.every = Path(folder) / LAST, every
-        self.again = f"`{again}`" if again else f"The same command with `--run {folder} --ckpt_path last`"
+        self.again = f"`{again}`" if again else f"The same command with `--run-dir {folder} --ckpt_path last`"
         self.more = more
         self.interruption = Interruption()
         self._logged: dict[str, float] = {}
@@ -126,7 +117,7 @@ class LastCheckpoint(Checkpoint):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the epoch; after the last one the end follows."""
         asked = self.interruption.agreed(trainer)
-        if _ends(trainer):
+        if ends_after(trainer):
             return
         settle(trainer, epoch=True)
         self._save(trainer)
@@ -146,17 +137,6 @@ class LastCheckpoint(Checkpoint):
         if not trainer.fast_dev_run:  # type: ignore[attr-defined]
             flush(trainer)
             trainer.save_checkpoint(self.path, weights_only=False)
-
-
-def _ends(trainer: Trainer) -> bool:
-    """Whether training is over after this epoch."""
-    loop: Any = trainer.fit_loop
-    epochs, steps = loop.max_epochs or -1, trainer.max_steps
-    return bool(
-        -1 < epochs <= loop.epoch_progress.current.processed
-        or -1 < steps <= trainer.global_step
-        or (trainer.should_stop and loop._can_stop_early)
-    )
 
 
 def readable(path: Path) -> bool:
@@ -179,20 +159,8 @@ def read(path: Path) -> tuple[dict[str, Any], str]:
     return checkpoint, str(checkpoint[KEY]["module"]["class_path"])
 
 
-def check_checkpoint(path: str | Path, module: Module, trainer: Trainer, given: Options | None = None) -> None:
-    """Refuse a checkpoint that cannot be gone on from.
-
-    Args:
-        path: The checkpoint.
-        module: The search or evaluation that is to go on.
-        trainer: Its trainer.
-        given: The options of the run that is to go on, see :func:`~robustnas.training.changes.options_of`; ``None``
-            where nothing is trained.
-
-    Raises:
-        ValueError: If it is damaged, or of another module, in which case the one before it is offered, if that is
-            whole; or if an option differs that must not.
-    """
+def check_checkpoint(path: str | Path, module: LightningModule, trainer: Trainer, given: Options | None = None) -> None:
+    """Refuse a checkpoint that cannot be gone on from."""
     if (reason := fault(Path(path))) is not None:
         before = Path(path).with_name(PREVIOUS)
         offered = Path(path).name == LAST and before.is_file() and readable(before)
@@ -206,10 +174,10 @@ def check_checkpoint(path: str | Path, module: Module, trainer: Trainer, given: 
         raise ValueError(
             f"Expected `--ckpt_path` to hold a search or evaluation by {name}, but {path} holds one by {held}."
         )
-    check_contents(checkpoint, str(path), _loops(trainer))
-    _check_callbacks(checkpoint, [*trainer.callbacks, *module.configure_callbacks()], str(path))  # type: ignore[attr-defined]
+    check_contents(checkpoint, str(path), loop_states(trainer))
+    _check_callbacks(checkpoint, [*trainer.callbacks, *module.configure_callbacks()], str(path))  # type: ignore[attr-defined, misc]
     if given is not None:
-        changes_of(checkpoint, given, module)
+        changes_of(checkpoint, given, getattr(module, "trains_on", False))
     own, weights = module.state_dict(), checkpoint["state_dict"]
     shapes = [{key: getattr(value, "shape", None) for key, value in state.items()} for state in (own, weights)]
     other = [key for key in {**own, **weights} if shapes[0].get(key, 0) != shapes[1].get(key, 0)]
@@ -221,15 +189,9 @@ def check_checkpoint(path: str | Path, module: Module, trainer: Trainer, given: 
     check_optimizers(checkpoint["optimizer_states"], _optimizers(module), str(path))
 
 
-def _loops(trainer: Trainer) -> dict[str, Any]:
-    """States of the loops before they begin, in the form that a checkpoint holds them."""
-    loops: Any = {"fit_loop": trainer.fit_loop, "validate_loop": trainer.validate_loop, "test_loop": trainer.test_loop}
-    return {name: loop.state_dict() for name, loop in loops.items()}
-
-
-def _optimizers(module: Module) -> list[torch.optim.Optimizer]:
+def _optimizers(module: LightningModule) -> list[torch.optim.Optimizer]:
     """Optimisers like those of a module, where it names them in lists, as this library does."""
-    made = module.configure_optimizers()
+    made: Any = module.configure_optimizers()
     return list(made[0]) if isinstance(made, tuple) and isinstance(made[0], list) else []
 
 

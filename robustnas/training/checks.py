@@ -15,56 +15,28 @@ from robustnas.runtime.precision import full_precision
 
 
 def check_positive(**values: float) -> None:
-    """Refuse numbers that are not positive.
-
-    Args:
-        **values: Numbers by the name of their argument.
-
-    Raises:
-        ValueError: If one is zero, negative or not finite.
-    """
+    """Refuse numbers that are not positive."""
     for name, value in values.items():
         if not (value > 0 and math.isfinite(value)):
             raise ValueError(f"Expected `{name}` to be positive, but got {value}.")
 
 
 def check_not_negative(**values: float) -> None:
-    """Refuse numbers below zero.
-
-    Args:
-        **values: Numbers by the name of their argument.
-
-    Raises:
-        ValueError: If one is negative or not finite.
-    """
+    """Refuse numbers below zero."""
     for name, value in values.items():
         if not (value >= 0 and math.isfinite(value)):
             raise ValueError(f"Expected `{name}` to be zero or more, but got {value}.")
 
 
 def check_below_one(**values: float) -> None:
-    """Refuse numbers that are no share of one.
-
-    Args:
-        **values: Numbers by the name of their argument.
-
-    Raises:
-        ValueError: If one is negative, or one or more.
-    """
+    """Refuse numbers that are not in [0, 1)."""
     for name, value in values.items():
         if not 0 <= value < 1:
             raise ValueError(f"Expected `{name}` to be zero or more and below one, but got {value}.")
 
 
 def check_precision(precision: str | int | None) -> None:
-    """Refuse precisions in which a search fails.
-
-    Args:
-        precision: The trainer's, as it was asked for: on a CPU the trainer silently turns float16 into bfloat16.
-
-    Raises:
-        ValueError: If α would be stepped in 16 bits, or its gradient pass through float16.
-    """
+    """Refuse precisions in which α would be stepped in 16 bits, or its gradient pass through float16."""
     if str(precision) not in ("None", "32", "32-true", "64", "64-true", "bf16", "bf16-mixed"):
         raise ValueError(
             f"Expected `precision` to be 32-true, 64-true or bf16-mixed, but got {precision}: gradients of α "
@@ -73,29 +45,14 @@ def check_precision(precision: str | int | None) -> None:
 
 
 def check_momentum(momentum: float, nesterov: bool) -> None:
-    """Refuse momenta that stochastic gradient descent cannot have.
-
-    Args:
-        momentum: Momentum.
-        nesterov: Whether it is Nesterov's.
-
-    Raises:
-        ValueError: If it is negative, one or more, or zero where Nesterov's looks ahead by it.
-    """
+    """Refuse momenta that stochastic gradient descent cannot have."""
     check_below_one(momentum=momentum)
     if nesterov and momentum == 0:
         raise ValueError("Expected `momentum` to be positive with `nesterov`, but got 0.")
 
 
 def check_trainer(trainer: Trainer) -> None:
-    """Refuse options of the trainer with which nothing would be trained.
-
-    Args:
-        trainer: The trainer.
-
-    Raises:
-        ValueError: If an epoch would have no batches, or validation is to come every zero epochs or batches.
-    """
+    """Refuse options of the trainer with which nothing would be trained."""
     if trainer.limit_train_batches == 0:
         raise ValueError("Expected `limit_train_batches` to leave at least one batch, but got 0.")
     for name in ("check_val_every_n_epoch", "val_check_interval"):
@@ -105,17 +62,7 @@ def check_trainer(trainer: Trainer) -> None:
 
 
 def check_fit(module: LightningModule, trainer: Trainer, stage: str) -> None:
-    """Refuse a run that cannot work, before it starts.
-
-    Args:
-        module: A search or an evaluation, with its arguments in ``description``.
-        trainer: The trainer, with its data module, if there is one.
-        stage: ``fit``, ``validate``, ``test`` or ``predict``.
-
-    Raises:
-        ValueError: If there are no epochs, if precision is too low for α, if the data do not fit the network or the
-            penalty the space, or if there are too few samples for a batch on each process.
-    """
+    """Refuse a run that cannot work, before it starts."""
     if stage == "fit" and (trainer.max_epochs is None or trainer.max_epochs < 1):
         raise ValueError(f"Expected `max_epochs` to be at least 1, but got {trainer.max_epochs}.")
     check_precision(trainer.precision)
@@ -138,15 +85,7 @@ def check_fit(module: LightningModule, trainer: Trainer, stage: str) -> None:
 
 
 def check_single_samples(module: Any, data: ImageData) -> None:
-    """Refuse batches of one sample where BatchNorm would have one value for each channel, and nothing to compare with.
-
-    Args:
-        module: A search or an evaluation.
-        data: Its data.
-
-    Raises:
-        ValueError: If such a batch will come.
-    """
+    """Refuse batches of one sample where BatchNorm would have a single value for each channel."""
     if data.batch_size == 1 and _fails_alone(module, data):
         raise ValueError(
             f"Expected `batch_size` to be at least 2, since images of {data.image_shape[1]} x {data.image_shape[2]} "

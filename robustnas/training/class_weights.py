@@ -16,16 +16,7 @@ ClassWeights = Literal["balanced"] | list[float] | None
 
 
 def check_class_weights(weights: ClassWeights, task: Task, num_classes: int) -> None:
-    """Refuse weights that do not fit the task.
-
-    Args:
-        weights: What the user gave.
-        task: What is predicted.
-        num_classes: Outputs of the network.
-
-    Raises:
-        ValueError: If they are for regression, of another number than the classes, or not positive.
-    """
+    """Refuse weights that do not fit the task."""
     if weights is None:
         return
     if task == "regression":
@@ -43,15 +34,7 @@ def check_class_weights(weights: ClassWeights, task: Task, num_classes: int) -> 
 
 
 def initial(weights: ClassWeights, num_classes: int) -> Tensor | None:
-    """Weights as far as they are known without data.
-
-    Args:
-        weights: What the user gave.
-        num_classes: Outputs of the network.
-
-    Returns:
-        The list, ``[classes]``; ones for ``balanced``, until :func:`balanced` replaces them; or ``None``.
-    """
+    """Weights as far as they are known without data."""
     if weights is None:
         return None
     return torch.ones(num_classes) if isinstance(weights, str) else torch.tensor(weights, dtype=torch.float32)
@@ -85,18 +68,7 @@ def balanced(targets: Tensor, task: Task, num_classes: int) -> Tensor:
 
 
 def balanced_on(data: object, roles: Iterable[Role]) -> Tensor:
-    """Balanced weights for the samples of some roles.
-
-    Args:
-        data: The data module.
-        roles: The roles that are trained on.
-
-    Returns:
-        The weights, see :func:`balanced`.
-
-    Raises:
-        ValueError: If the data are not those of this library, which know their roles.
-    """
+    """Balanced weights for the samples of some roles."""
     if not isinstance(data, ImageData):
         raise ValueError(
             f"Expected `datamodule` to be an ImageData, whose classes `class_weights` counts, but got "

@@ -20,39 +20,19 @@ from typing import Any
 import torch
 
 from robustnas.spaces import SearchSpace
-from robustnas.strategies import (
-    Perturbation,
-    Relaxation,
-    ShareThreshold,
-    SkipDominance,
-    StepContext,
-    Stopping,
-    Strongest,
-    Unperturbed,
-)
-from robustnas.training import alpha
+from robustnas.strategies import Perturbation, Relaxation, StepContext, Stopping
+from robustnas.training.architecture_parameters import start_of
 
 
 def check_parts(space: SearchSpace, relaxation: Relaxation, perturbation: Perturbation, stopping: Stopping) -> None:
-    """Refuse parts that have nothing to do beside the others.
-
-    Args:
-        space: The search space.
-        relaxation: How α becomes weights of operations.
-        perturbation: At which mixture the weights are trained.
-        stopping: When the search stops.
-
-    Raises:
-        ValueError: If two of them make no sense together.
-    """
-    if not isinstance(perturbation, Unperturbed) and _one_path(space, relaxation):
+    """Refuse parts that have nothing to do beside the others."""
+    if perturbation.perturbs and _one_path(space, relaxation):
         raise ValueError(
             f"Expected `perturbation` to be `Unperturbed` beside the relaxation `{type(relaxation).__name__}`, whose "
             "weight step computes one operation of each edge with weight one, so that there is nothing to perturb, "
             f"but got `{type(perturbation).__name__}`."
         )
-    if isinstance(stopping, SkipDominance):
-        _check_skips(space)
+    stopping.check(space)
 
 
 def without_effect(module: Any, epochs: int) -> list[str]:
@@ -69,25 +49,15 @@ def without_effect(module: Any, epochs: int) -> list[str]:
     """
     said = []
     start, pruning = getattr(module, "arch_start", 0), getattr(module, "pruning", None)
-    if start >= epochs and isinstance(module.selection, Strongest):
+    if start >= epochs and module.selection.reads_alpha:
         said.append(f"α rests until epoch {start} of {epochs}: the genotype is that of the random start.")
-    if isinstance(pruning, ShareThreshold) and pruning.start >= epochs:
+    if pruning is not None and pruning.start >= epochs:
         said.append(f"Pruning starts at epoch {pruning.start} of {epochs}: no operation leaves.")
     return said
 
 
 def _one_path(space: SearchSpace, relaxation: Relaxation) -> bool:
     """Whether a weight step computes no more than one operation of each edge, where there are several."""
-    kind, cell = next(iter(space.cells.items()))
-    start = alpha.masked(torch.zeros(cell.shape), alpha.candidate_mask(space)[kind])
+    start, _ = start_of(space)
     active = relaxation.mixture(start, StepContext("weights", 0, 1, torch.Generator().manual_seed(0))).active
     return active is not None and active.shape[-1] > 1 and bool((active.sum(dim=-1) <= 1).all())
-
-
-def _check_skips(space: SearchSpace) -> None:
-    kind, cell = next(iter(space.cells.items()))
-    if all("skip_connect" not in edge.operations for edge in cell.edges):
-        raise ValueError(
-            f"Expected `space` to have skip connections beside `SkipDominance`, which counts them, but got "
-            f"{space.name}, whose cell {kind!r} has none."
-        )

@@ -15,25 +15,15 @@ from robustnas.networks.cell import Cell
 from robustnas.networks.modules import Modules
 from robustnas.spaces import SearchSpace
 from robustnas.strategies import Relaxation, StepContext
-from robustnas.training import alpha
+from robustnas.training.architecture_parameters import start_of
 
 BACKEND = "inductor"
 GRAPHS = 64  # kinds of cells, widths and resolutions, each for steps of α, of the weights, and evaluation
 
 
 def check_compilable(space: SearchSpace, relaxation: Relaxation, drop_path: float) -> None:
-    """Refuse to compile cells that would have to be compiled again and again.
-
-    Args:
-        space: The search space.
-        relaxation: How α becomes weights of operations.
-        drop_path: Probability at the last epoch that an edge is dropped.
-
-    Raises:
-        ValueError: If other operations are computed in every step, or the probability changes with the epoch.
-    """
-    kind, cell = next(iter(space.cells.items()))
-    start = alpha.masked(torch.zeros(cell.shape), alpha.candidate_mask(space)[kind])
+    """Refuse to compile cells that would have to be compiled again and again."""
+    start, _ = start_of(space)
     if relaxation.mixture(start, StepContext("weights", 0, 1, torch.Generator().manual_seed(0))).active is not None:
         raise ValueError(
             f"Expected `compile_cells` to be false beside the relaxation `{type(relaxation).__name__}`, which chooses "
@@ -85,14 +75,7 @@ def _call_when_checked(cell: Any, own: Sequence[Modules]) -> None:
 
 
 def check_compiler(device: torch.device) -> None:
-    """Refuse to compile where the compiler that torch needs is missing.
-
-    Args:
-        device: Where the network will compute.
-
-    Raises:
-        ValueError: If there is no C++ compiler, or on a GPU no Triton.
-    """
+    """Refuse to compile where the compiler that torch needs is missing."""
     wanted = [os.environ["CXX"]] if os.environ.get("CXX") else ["g++", "clang++", "c++"]
     if not any(shutil.which(name) for name in wanted):
         raise ValueError(

@@ -25,23 +25,22 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.func import functional_call
 
+from robustnas.analysis.registry import uncertainty
 from robustnas.curvature import Hessian, Operator
 from robustnas.curvature.eigenvalue import Bounded, bounded_ends
 from robustnas.data import Batch, Probe
 from robustnas.data.batch import derived_seed
 from robustnas.networks.batchnorm_statistics import frozen_batchnorm_statistics
 from robustnas.runtime.precision import full_precision
-from robustnas.training.processes import process, total
+from robustnas.training.processes import Averaged, process, total
 from robustnas.training.scoring import image_data
-
-if TYPE_CHECKING:
-    from robustnas.training.search import SearchModule
+from robustnas.training.search_state import SearchState
 
 CHUNK = 32  # samples at most whose graph is held at a time
 TOLERANCE = 0.05
@@ -68,7 +67,7 @@ class Measured(NamedTuple):
 
     def beside(self, name: str) -> dict[str, float]:
         """What is logged beside the value: what it is uncertain by, as far as that is known."""
-        known = {f"{name}_upper": self.upper, f"{name}_deviation": self.deviation}
+        known = dict(zip(uncertainty(name), (self.upper, self.deviation), strict=True))
         return {key: value for key, value in known.items() if math.isfinite(value)}
 
 
@@ -119,22 +118,13 @@ class ProbeHessian(Operator):
         return (self.weights @ self.parts[-1]).to(vector)
 
 
-def probe_batches(search: SearchModule, probe: Probe, samples: int) -> list[Batch]:
-    """The chunks that curvature is measured on.
-
-    Args:
-        search: The search, for its seed.
-        probe: Access to the samples.
-        samples: How many; all of the role arch where it has fewer.
-
-    Returns:
-        The chunks.
-    """
+def probe_batches(search: SearchState, probe: Probe, samples: int) -> list[Batch]:
+    """The chunks that curvature is measured on."""
     size = max(min(CHUNK, probe.data.batch_size), 2)
     return probe.drawn("arch", samples, size, derived_seed(search.seed, "curvature"))
 
 
-def probe_hessian(search: SearchModule, batches: Sequence[Batch], shared: bool) -> ProbeHessian:
+def probe_hessian(search: SearchState, batches: Sequence[Batch], shared: bool) -> ProbeHessian:
     """The Hessian of α's loss in α and β on some chunks, see the module for its conventions.
 
     It must be used where running statistics stay, in full precision, and where the random state is put back.
@@ -154,37 +144,20 @@ def probe_hessian(search: SearchModule, batches: Sequence[Batch], shared: bool) 
         context = replace(search.context("arch"), generator=torch.Generator().manual_seed(seed))
         torch.manual_seed(seed)  # for operations that draw
         outputs = functional_call(search.supernet, weights, (batch.images, search.mixtures(context), 0.0))
-        loss: Tensor = search.penalty.total(search.loss_of(outputs, batch.targets), search.shares(), context)
-        return loss
+        return search.penalised(search.loss_of(outputs, batch.targets), context)
 
     losses = [partial(loss_on, batch) for batch in batches]
     return ProbeHessian(losses, [len(batch.targets) for batch in batches], search.arch_parameters, shared)
 
 
 def largest(hessian: ProbeHessian, tolerance: float = TOLERANCE) -> Measured:
-    """The largest eigenvalue, what it is at most, and how much it depends on the samples.
-
-    Args:
-        hessian: The matrix, of which no product was taken yet.
-        tolerance: Bound on the error, relative to the eigenvalue, at which the iteration ends.
-
-    Returns:
-        The measurement; its value is ``nan`` where a product is not finite.
-    """
+    """The largest eigenvalue, what it is at most, and how much it depends on the samples."""
     found, _ = bounded_ends(hessian, tolerance)
     return measured(found, hessian)
 
 
 def measured(found: Bounded, hessian: ProbeHessian) -> Measured:
-    """A largest eigenvalue with the jackknife over chunks, in the space that the iteration has seen.
-
-    Args:
-        found: The eigenvalue, from all products that ``hessian`` was asked for.
-        hessian: The matrix.
-
-    Returns:
-        The measurement.
-    """
+    """A largest eigenvalue with the jackknife over chunks, in the space that the iteration has seen."""
     chunks, deviation = len(hessian.losses), math.nan
     if chunks > 1 and math.isfinite(found.value):
         parts = torch.einsum("sk,lcs->ckl", found.basis, torch.stack(hessian.parts))  # [chunks, products, products]
@@ -196,16 +169,8 @@ def measured(found: Bounded, hessian: ProbeHessian) -> Measured:
     return Measured(found.value, found.value + found.bound, deviation, found.products, chunks)
 
 
-def measure(search: SearchModule, samples: int) -> Measured:
-    """Measure for the stopping rule, on all processes together.
-
-    Args:
-        search: The search, in training.
-        samples: How many samples.
-
-    Returns:
-        The measurement, the same on every process, bit for bit.
-    """
+def measure(search: SearchState, samples: int) -> Measured:
+    """Measure for the stopping rule, on all processes together."""
     dtype = next(search.supernet.parameters()).dtype
     probe = Probe(image_data(search.trainer, "CurvatureRise measures", "arch"), search.device, dtype)
     devices = [search.device] if search.device.type == "cuda" else []
@@ -215,3 +180,14 @@ def measure(search: SearchModule, samples: int) -> Measured:
         full_precision(search.device.type),
     ):
         return largest(probe_hessian(search, probe_batches(search, probe, samples), shared=True))
+
+
+def last_batch_eigenvalue(search: SearchState, batch: Batch) -> tuple[float, float]:
+    """Largest eigenvalue of the Hessian of α's loss as RobustDARTS has it, and an upper bound."""
+    weights = {name: weight.detach() for name, weight in search.supernet.named_parameters()}
+    still = frozen_batchnorm_statistics(search.supernet)
+    with still, torch.random.fork_rng(), full_precision(search.device.type):
+        hessian = Hessian(search.arch_loss(batch, weights), list(search.alphas.values()))
+        found, _ = bounded_ends(Averaged(hessian), 0.01)
+    value = found.value + search.arch_weight_decay
+    return value, value + found.bound

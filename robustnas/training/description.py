@@ -10,9 +10,9 @@ import jsonargparse
 from pytorch_lightning import LightningModule
 
 from robustnas.runtime.safe_files import check_numbers, load_checkpoint
-from robustnas.runtime.trust import only_trusted, own_sentence
+from robustnas.runtime.trust import only_trusted, own_message
 from robustnas.spaces import SearchSpace
-from robustnas.training.contents import check_finite
+from robustnas.training.lightning.contents import check_finite
 
 Module = TypeVar("Module", bound=LightningModule)
 
@@ -52,7 +52,7 @@ def build(description: dict[str, Any], base: type[Module]) -> Module:
         with only_trusted():
             built: Module = parser.instantiate_classes(parser.parse_object({"module": description})).module
     except (jsonargparse.ArgumentError, ImportError, ValueError, TypeError) as error:
-        reason = own_sentence(str(error)) or " ".join(str(error).split())
+        reason = own_message(str(error)) or " ".join(str(error).split())
         raise ValueError(
             f"Expected the checkpoint to describe a {base.__name__}, but got one that fails: {reason}"
         ) from error

@@ -13,6 +13,7 @@ from robustnas.training.architecture import Architecture
 from robustnas.training.checks import check_below_one, check_momentum, check_not_negative, check_positive
 from robustnas.training.class_weights import ClassWeights
 from robustnas.training.finite import norm_of
+from robustnas.training.lightning.loops import trainer_of
 from robustnas.training.module import Module
 from robustnas.training.processes import average
 from robustnas.training.tasks import Task, check_task, loss_of, metrics_of, update
@@ -128,8 +129,9 @@ class EvaluationModule(Module):
         optimizer = torch.optim.SGD(
             self.network.parameters(), self.lr, self.momentum, weight_decay=self.weight_decay, nesterov=self.nesterov
         )
-        epochs = self._trainer.max_epochs if self._trainer is not None else None
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs or 1, self.lr_min)
+        trainer = trainer_of(self)
+        epochs = (trainer.max_epochs if trainer is not None else None) or 1
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs, self.lr_min)
         return [optimizer], [schedule]
 
     def configure_gradient_clipping(self, *args: Any, **kwargs: Any) -> None:

@@ -33,19 +33,7 @@ class Finite:
     def check(
         self, name: str, value: Tensor, step: int, epoch: int, last: bool, parts: Callable[[], Named] = tuple
     ) -> None:
-        """Look at a number.
-
-        Args:
-            name: Which one, for the error.
-            value: A scalar: a loss, or a norm, which is not finite where one of its elements is not.
-            step: Number of the step.
-            epoch: Number of the epoch.
-            last: Whether the epoch ends with this step.
-            parts: What it was computed of, by name; asked when an error is to say which is not finite.
-
-        Raises:
-            NotFiniteError: If a number was not finite at this step, or at one not looked at before.
-        """
+        """Look at a number."""
         held = self._bad.get(name)
         if held is None:
             held = torch.full((), math.inf, device=value.device)
@@ -65,54 +53,24 @@ class Finite:
 
 
 def first_bad(parts: Named) -> str | None:
-    """Name of the first tensor with an element that is not finite.
-
-    Args:
-        parts: Tensors by name.
-
-    Returns:
-        The name, or ``None``.
-    """
+    """Name of the first tensor with an element that is not finite."""
     return next((name for name, tensor in parts if not bool(tensor.isfinite().all())), None)
 
 
 def rows_of(space: SearchSpace, alphas: Mapping[str, Tensor]) -> Named:
-    """The rows of α, or of its gradient, by the edge they belong to.
-
-    Args:
-        space: The search space.
-        alphas: Kind of cell to ``[edges, operations]``.
-
-    Yields:
-        A name such as ``α of the cell normal, edge 0-2``, and the row, ``[operations]``.
-    """
+    """The rows of α, or of its gradient, by the edge they belong to."""
     for kind, alpha in alphas.items():
         for edge, row in zip(space.cells[kind].edges, alpha, strict=True):
             yield f"α of the cell {kind}, edge {edge.name}", row
 
 
 def norm_of(tensors: Iterable[Tensor]) -> Tensor:
-    """The norm of all elements of some tensors, a scalar.
-
-    Args:
-        tensors: The tensors.
-
-    Returns:
-        The norm. It is not finite where an element is not, nor where the norm exceeds what its type can hold.
-    """
+    """The norm of all elements of some tensors, a scalar."""
     return nn.utils.get_total_norm([tensor.detach() for tensor in tensors])
 
 
 def check_saved(module: nn.Module, optimizers: Sequence[Mapping[str, Any]]) -> None:
-    """Refuse to write a state that is not finite over a good one.
-
-    Args:
-        module: Whose parameters and buffers are to be saved.
-        optimizers: States of its optimisers, as a checkpoint holds them.
-
-    Raises:
-        NotFiniteError: If a number of them is not finite, on any process, in which case all raise.
-    """
+    """Refuse to write a state that is not finite over a good one."""
     states = [*module.named_parameters(), *module.named_buffers()]
     for place, optimizer in enumerate(optimizers):
         for index, held in optimizer["state"].items():
@@ -148,11 +106,7 @@ class Unreached:
 
     @torch.no_grad()
     def note(self, gradients: Mapping[str, Tensor]) -> None:
-        """Look at the gradient of a step, without reading it.
-
-        Args:
-            gradients: Kind of cell to the gradient of α, ``[edges, operations]``.
-        """
+        """Look at the gradient of a step, without reading it."""
         self._steps += 1
         for kind, gradient in gradients.items():
             last = self._last.get(kind)
@@ -161,14 +115,7 @@ class Unreached:
             self._last[kind] = last.where((gradient == 0).all(dim=-1), float(self._steps))
 
     def sentences(self, active_mask: Mapping[str, Tensor]) -> list[str]:
-        """What is to be said now; each row is named once.
-
-        Args:
-            active_mask: Kind of cell to the operations that can still be chosen, boolean ``[edges, operations]``.
-
-        Returns:
-            A sentence for each row.
-        """
+        """What is to be said now; each row is named once."""
         said = []
         for kind, last in self._last.items():
             names, open_ = [edge.name for edge in self.space.cells[kind].edges], active_mask[kind].sum(dim=-1) > 1

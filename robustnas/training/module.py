@@ -18,13 +18,13 @@ from typing_extensions import Self
 from robustnas.data import Role
 from robustnas.training.bf16 import slow_bf16
 from robustnas.training.carrying import carry
-from robustnas.training.changes import Change, Options, Place, changes_of, options_of, sentences
+from robustnas.training.changes import Change, Options, changes_of, options_of, sentences
 from robustnas.training.checks import check_fit
 from robustnas.training.class_weights import ClassWeights, balanced_on, check_class_weights, initial
 from robustnas.training.combinations import without_effect
 from robustnas.training.description import KEY, describe, load
 from robustnas.training.finite import Finite, Named, check_saved, norm_of
-from robustnas.training.position import of_each_process, settle_position
+from robustnas.training.lightning.loops import Place, mark_updated, of_each_process, settle_position, trainer_of
 from robustnas.training.recorder import RunRecorder
 from robustnas.training.replica_check import check_start
 from robustnas.training.tasks import SampleMean, Task
@@ -44,6 +44,7 @@ class Module(LightningModule, ABC):
         losses: Names of the losses it descends.
         numbers: What was logged of the present epoch as a whole.
         optimizer_options: Options that an optimiser keeps: its number, and their name there.
+        trains_on: Whether epochs of a selection follow those of the search.
         options: All options of the run, from the start of its training on.
         changes: Which of them differ from the checkpoint that is gone on from.
         place: Where that checkpoint stands.
@@ -57,6 +58,7 @@ class Module(LightningModule, ABC):
     optimizer_options: ClassVar[Mapping[str, tuple[int, str]]] = {
         name: (0, name) for name in ("momentum", "nesterov", "weight_decay")
     }
+    trains_on = False
     train_metrics: MetricCollection
     class_weights: Tensor | None
 
@@ -73,39 +75,17 @@ class Module(LightningModule, ABC):
         self.means = MetricCollection({f"{name}/loss": SampleMean() for name in self.losses}, compute_groups=False)
 
     def set_class_weights(self, weights: ClassWeights, task: Task, num_classes: int) -> None:
-        """Choose the weights of classes; ``balanced`` ones are counted when the data are there.
-
-        Args:
-            weights: ``None`` for none, ``balanced``, or a list.
-            task: What is predicted.
-            num_classes: Outputs of the network.
-
-        Raises:
-            ValueError: If they do not fit the task.
-        """
+        """Choose the weights of classes; ``balanced`` ones are counted when the data are there."""
         check_class_weights(weights, task, num_classes)
         self.balances = weights == "balanced"
         self.register_buffer("class_weights", initial(weights, num_classes))
 
     @abstractmethod
     def check_images(self, images: Tensor) -> None:
-        """Refuse images that the network cannot take.
-
-        Args:
-            images: ``[batch, channels, h, w]``; only the shape counts.
-
-        Raises:
-            ValueError: If they have other channels, or are too small.
-        """
+        """Refuse images that the network cannot take."""
 
     def check(self, name: str, value: Tensor, parts: Callable[[], Named] = tuple) -> None:
-        """Stop the run at a number that is not finite.
-
-        Args:
-            name: Which one, for the error.
-            value: A scalar, the same on all processes.
-            parts: What it was computed of, by name.
-        """
+        """Stop the run at a number that is not finite."""
         self.finite.check(name, value, self._step, self.current_epoch, self.trainer.is_last_batch, parts)
 
     def on_train_batch_start(self, *_: Any) -> None:
@@ -117,24 +97,14 @@ class Module(LightningModule, ABC):
         self.check("state after the step", norm_of(self.parameters()), self.named_parameters)
 
     def log_loss(self, name: str, loss: Tensor, size: int) -> None:
-        """Log a loss at its step and, averaged over samples and processes, at the end of the epoch.
-
-        Args:
-            name: One of ``losses``.
-            loss: A scalar.
-            size: Samples in the batch.
-        """
+        """Log a loss at its step and, averaged over samples and processes, at the end of the epoch."""
         mean = self.means[f"{name}/loss"]
         mean.update(loss, size)
         self.log(f"{name}/loss_step", loss.detach(), on_step=True, on_epoch=False, batch_size=size)
         self.log(f"{name}/loss", mean, on_step=False, on_epoch=True, batch_size=size)
 
     def log_numbers(self, numbers: Mapping[str, float]) -> None:
-        """Log what describes an epoch as a whole, at its last step.
-
-        Args:
-            numbers: Numbers by name.
-        """
+        """Log what describes an epoch as a whole, at its last step."""
         self.numbers = {**self.numbers, **numbers}
         self.log_dict(dict(numbers), on_step=False, on_epoch=True, batch_size=1)
 
@@ -148,7 +118,7 @@ class Module(LightningModule, ABC):
         check_fit(self, self.trainer, stage)
         if stage == "fit":
             self.options = options_of(self, self.trainer, getattr(self.trainer, "datamodule", None))
-        check_start(self)
+        check_start(self.trainer, self.description, self.options)
         if stage == "fit":
             if self.balances and self.class_weights is not None:
                 roles = {role for roles in self.training_streams.values() for role in roles}
@@ -171,7 +141,7 @@ class Module(LightningModule, ABC):
         if self.resumed.get("validation"):  # no step follows that would log them
             for metrics in (self.train_metrics, self.means):
                 for metric in metrics.values(copy_state=False):
-                    metric._update_count = 1  # what it holds was counted, before the interruption
+                    mark_updated(metric)  # what it holds was counted, before the interruption
             means = {name: self.means[name] for name in self.resumed["counted"]}
             for held in (self.train_metrics, means):
                 self.log_dict(held, on_step=False, on_epoch=True, batch_size=1)
@@ -182,17 +152,17 @@ class Module(LightningModule, ABC):
         self.numbers = dict(self.resumed.get("numbers", {}))
         counts = {name: checkpoint["state_dict"].get(f"means.{name}.count", 0) for name in self.means}
         self.resumed["counted"] = [name for name, count in counts.items() if count > 0]  # α may not have moved yet
-        if self._trainer is None or self.trainer.state.fn != TrainerFn.FITTING:
+        if trainer_of(self) is None or self.trainer.state.fn != TrainerFn.FITTING:
             return
-        self.changes, self.place = changes_of(checkpoint, self.options, self), Place.of(checkpoint)
-        carry(self, checkpoint, self.changes)
+        self.changes, self.place = changes_of(checkpoint, self.options, self.trains_on), Place.of(checkpoint)
+        carry(self, checkpoint, self.changes, self.optimizer_options)
         for said in sentences(self.changes, checkpoint, self.options):
             rank_zero_only(_LOG.warning)(said)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         check_saved(self, checkpoint.get("optimizer_states", ()))
         position: dict[str, Any] = {"numbers": self.numbers, "processes": of_each_process(self)}
-        if self._trainer is not None:
+        if trainer_of(self) is not None:
             position["validation"] = settle_position(self.trainer, checkpoint)
         checkpoint[KEY] = {"module": self.description, "options": self.options, "position": position}
         state = checkpoint["state_dict"]
@@ -205,15 +175,5 @@ class Module(LightningModule, ABC):
 
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: str | Path, **_: Any) -> Self:  # type: ignore[override]
-        """The module that a checkpoint holds, with its weights, on the CPU; nothing in the file is executed.
-
-        Args:
-            checkpoint_path: The checkpoint.
-
-        Returns:
-            A module of this class or a subclass.
-
-        Raises:
-            ValueError: If the file is missing, no checkpoint of this library, or of another class.
-        """
+        """The module that a checkpoint holds, with its weights, on the CPU; nothing in the file is executed."""
         return load(checkpoint_path, cls)

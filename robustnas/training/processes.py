@@ -6,21 +6,13 @@ from collections.abc import Sequence
 
 import torch
 import torch.distributed as dist
-from pytorch_lightning.strategies import DDPStrategy, StrategyRegistry
 from torch import Tensor, nn
 
 from robustnas.curvature import Operator
 
 
 def average(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Average tensors over all processes, in one collective for each of their types.
-
-    Args:
-        tensors: The tensors, in the same order and of the same shapes on every process.
-
-    Returns:
-        Their averages; the tensors themselves where there is one process.
-    """
+    """Average tensors over all processes, in one collective for each of their types."""
     if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
         return list(tensors)
     averaged: list[Tensor] = list(tensors)
@@ -43,11 +35,7 @@ def process() -> tuple[int, int]:
 
 
 def total(tensor: Tensor) -> None:
-    """Add up a tensor over all processes, in place.
-
-    Args:
-        tensor: Of the same shape and type on every process, of which there are several.
-    """
+    """Add up a tensor over all processes, in place."""
     dist.all_reduce(tensor)
 
 
@@ -67,40 +55,17 @@ class Averaged(Operator):
 
 
 def average_buffers(module: nn.Module) -> None:
-    """Average the floating-point buffers of a module over all processes, in place.
-
-    Args:
-        module: Its running statistics differ between processes, which saw different samples.
-    """
+    """Average the floating-point buffers of a module over all processes, in place."""
     buffers = [buffer for buffer in module.buffers() if buffer.is_floating_point()]
     for buffer, mean in zip(buffers, average(buffers), strict=True):
         buffer.copy_(mean)
 
 
 def broadcast(tensors: Sequence[Tensor]) -> None:
-    """Give all processes the tensors of the first one, in place, in one collective for each of their types.
-
-    Args:
-        tensors: The tensors, in the same order and of the same shapes on every process.
-    """
+    """Give all processes the tensors of the first one, in place, in one collective for each of their types."""
     for dtype in dict.fromkeys(tensor.dtype for tensor in tensors):
         same = [tensor for tensor in tensors if tensor.dtype == dtype]
         flat = torch.cat([tensor.reshape(-1) for tensor in same])
         dist.broadcast(flat, 0)
         for tensor, part in zip(same, flat.split([tensor.numel() for tensor in same]), strict=True):
             tensor.copy_(part.view_as(tensor))
-
-
-class FlatStrategy(DDPStrategy):
-    """Processes that start from one state, without the DDP wrapper: the search averages its gradients itself.
-
-    The wrapper's hooks see neither ``torch.autograd.grad`` nor second backward passes, so that with them the
-    processes would silently drift apart. On the command line: ``--trainer.strategy flat``.
-    """
-
-    def configure_ddp(self) -> None:
-        assert self.model is not None
-        broadcast([tensor.detach() for tensor in [*self.model.parameters(), *self.model.buffers()]])
-
-
-StrategyRegistry.register("flat", FlatStrategy, description="Gradients averaged by the search itself")

@@ -10,8 +10,9 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import CSVLogger
 from torch import Tensor
 
+from robustnas.analysis.registry import own_metrics
 from robustnas.plotting.cells import save_drawing
-from robustnas.runs.record import SCHEMA, Run, write_json, write_text
+from robustnas.runs.record import Run, write_json, write_text
 from robustnas.runtime.csv_files import csv_text
 from robustnas.runtime.environment import environment
 from robustnas.runtime.precision import settings
@@ -21,8 +22,8 @@ class RunRecorder(Callback):
     """Writes the record of a run into the folder of its logger, file by file whole or not at all.
 
     ``manifest.json`` at the start, where each continuation is noted; after each epoch the genotype, α and one row of
-    ``metrics.csv``, and ``decisions.json`` once selection has begun to decide; at the end the final genotype. The rows
-    travel in the checkpoint, so that a resumed run has those of before.
+    ``metrics.csv``; at the end the final genotype. The rows travel in the checkpoint, so that a resumed run has those
+    of before.
     """
 
     def __init__(self) -> None:
@@ -54,6 +55,7 @@ class RunRecorder(Callback):
             "precision": str(trainer.precision),
             "float32": settings(),
             "processes": trainer.world_size,
+            "metrics": own_metrics(),
             "watched": [callback.describe() for callback in callbacks if hasattr(callback, "describe")],
         }
         if trainer.is_global_zero:
@@ -84,8 +86,6 @@ class RunRecorder(Callback):
         if hasattr(search, "alphas"):
             run.write_alpha(epoch, {kind: alpha.detach().cpu().numpy() for kind, alpha in search.alphas.items()})
             run.write_genotype(search.genotype(), epoch)
-        if (phase := getattr(search, "perturbation_selection", None)) is not None and phase.entries:
-            write_json(run.path / "decisions.json", {"schema": SCHEMA, "decisions": phase.entries})
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         search: Any = pl_module
@@ -105,14 +105,7 @@ class RunRecorder(Callback):
 
 
 def check_manifest(checkpoint: Path) -> None:
-    """Refuse to go on in a folder whose ``manifest.json`` cannot be read: what it says of the start would be lost.
-
-    Args:
-        checkpoint: What is gone on from.
-
-    Raises:
-        ValueError: If there is a manifest, and it is damaged.
-    """
+    """Refuse to go on in a folder whose ``manifest.json`` cannot be read: what it says of the start would be lost."""
     run = Run(checkpoint.parent)
     if not (run.path / "manifest.json").exists():
         return

@@ -6,19 +6,15 @@ import json
 import zlib
 from collections import Counter
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
-from pytorch_lightning import Trainer
+from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
 from robustnas.data import ImageData
 from robustnas.training.checkpointing import LastCheckpoint
-
-if TYPE_CHECKING:
-    from robustnas.training.module import Module
-    from robustnas.training.search import SearchModule
 
 EVERY = 50  # steps between two comparisons of α: reading the answer makes a GPU wait
 _STEP, _FIRST, _SECOND = (k - 2**64 for k in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
@@ -121,24 +117,16 @@ def _of_text(text: str) -> Tensor:
     return torch.tensor(zlib.crc32(text.encode()))
 
 
-def architecture(search: SearchModule) -> dict[str, Tensor]:
+def architecture(search: LightningModule) -> dict[str, Tensor]:
     """α and β by name."""
     return {name: parameter for name, parameter in search.named_parameters() if name.startswith(("alphas.", "betas."))}
 
 
-def default_diagnostics(search: SearchModule) -> dict[str, Tensor]:
-    """All numbers that a search goes on from, by name.
-
-    Args:
-        search: A search with a trainer.
-
-    Returns:
-        α, β, weights, buffers, what the optimisers hold, their step sizes, and the operations that did not leave, in
-        this order, so that where α differs it is named before what follows from it.
-    """
+def search_state(search: LightningModule, active_mask: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """All numbers that a search goes on from, by name."""
     named: dict[str, Tensor] = {**architecture(search), **dict(search.named_parameters())}
     named |= dict(search.named_buffers())
-    named |= {f"kept.{kind}": kept for kind, kept in search.active_mask.items()}
+    named |= {f"active_mask.{kind}": mask for kind, mask in active_mask.items()}
     names = {id(parameter): name for name, parameter in search.named_parameters()}
     for optimizer in search.trainer.optimizers:
         label = type(optimizer).__name__
@@ -151,13 +139,14 @@ def default_diagnostics(search: SearchModule) -> dict[str, Tensor]:
     return named
 
 
-def check_replicas(search: SearchModule) -> None:
+def check_replicas(search: LightningModule, active_mask: Mapping[str, Tensor]) -> None:
     """Stop all processes if α differs between them, or, at the end of an epoch, anything that the search goes on from.
 
     α is compared every 50 steps, all the rest after the last step of an epoch, before its checkpoint is written.
 
     Args:
         search: The search, after a step.
+        active_mask: Kind of cell to the operations that are left.
 
     Raises:
         NotIdenticalError: On every process, with the tensor and the ranks that differ.
@@ -165,7 +154,7 @@ def check_replicas(search: SearchModule) -> None:
     last, step = search.trainer.is_last_batch, search.global_step
     if not several() or not (last or step % EVERY == 0):
         return
-    if found := differences(default_diagnostics(search) if last else architecture(search)):
+    if found := differences(search_state(search, active_mask) if last else architecture(search)):
         others = len(found) - 1
         more = f" and in {others} other tensor{'s' if others > 1 else ''}" if others else ""
         raise NotIdenticalError(
@@ -175,25 +164,18 @@ def check_replicas(search: SearchModule) -> None:
         )
 
 
-def check_start(module: Module) -> None:
-    """Refuse processes that were started with other options or other data than the first one.
-
-    Args:
-        module: A search or an evaluation, whose processes can talk already.
-
-    Raises:
-        NotIdenticalError: On every process, with what differs.
-    """
+def check_start(trainer: Trainer, description: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+    """Refuse processes that were started with other options or other data than the first one."""
     if not several():
         return
-    data: Any = getattr(module.trainer, "datamodule", None)
-    told: dict[str, Any] = {"model": module.description, "max_epochs": module.trainer.max_epochs}
+    data: Any = getattr(trainer, "datamodule", None)
+    told: dict[str, Any] = {"model": description, "max_epochs": trainer.max_epochs}
     if isinstance(data, ImageData):
         told["data"] = [data.split.hashes(), data.seed, data.batch_size, data.prepare.mean, data.prepare.std]
-    told |= _of_trainer(module.trainer)
-    told |= {name: value for name, value in module.options.items() if name not in told}
+    told |= _of_trainer(trainer)
+    told |= {name: value for name, value in options.items() if name not in told}
     texts = {name: _of_text(json.dumps(value, default=str)) for name, value in told.items()}
-    device = module.trainer.strategy.root_device
+    device = trainer.strategy.root_device
     if found := differences({name: text.to(device) for name, text in texts.items()}):
         raise NotIdenticalError(
             f"Expected all processes to be started with the same `{found[0].name}`, but got another on "

@@ -57,15 +57,7 @@ class Scoring:
 
     @torch.no_grad()
     def __call__(self, outputs_of: Outputs) -> Score:
-        """Measure.
-
-        Args:
-            outputs_of: Outputs of the network for a batch of images.
-
-        Returns:
-            Accuracy, that of single labels where there are several, or the negative squared error in regression; and
-            the loss. Both are averaged over the samples of all processes.
-        """
+        """Accuracy (of labels, or the negative squared error) and loss, averaged over the samples of all processes."""
         sums = torch.zeros(3, dtype=torch.float64)
         devices = [self.device] if self.device.type == "cuda" else []
         of_trainer = self.trainer.precision_plugin.val_step_context()
@@ -102,19 +94,7 @@ class Scoring:
 
 
 def image_data(trainer: Trainer, does: str = "LargestDrop scores operations", role: Role = "selection") -> ImageData:
-    """The data module of a trainer.
-
-    Args:
-        trainer: The trainer.
-        does: Who does what on them, for the error.
-        role: Whose samples, for the error.
-
-    Returns:
-        Its data module.
-
-    Raises:
-        ValueError: If it is none of this library's.
-    """
+    """The data module of a trainer."""
     data = getattr(trainer, "datamodule", None)
     if not isinstance(data, ImageData):
         raise ValueError(

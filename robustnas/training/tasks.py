@@ -18,15 +18,7 @@ Task = Literal["classification", "multilabel", "regression"]
 
 
 def check_task(task: str, num_classes: int) -> None:
-    """Refuse a task that is unknown, or whose number of outputs makes no sense.
-
-    Args:
-        task: Name of the task.
-        num_classes: Outputs of the network.
-
-    Raises:
-        ValueError: If the task is unknown, or has too few outputs.
-    """
+    """Refuse a task that is unknown, or whose number of outputs makes no sense."""
     if task not in get_args(Task):
         raise ValueError(f"Expected `task` to be one of {list(get_args(Task))}, but got {task!r}.")
     least = 2 if task == "classification" else 1
@@ -94,18 +86,7 @@ class SampleMean(Metric):
 
 
 def metrics_of(task: Task, num_classes: int, prefix: str, persistent: bool = False) -> MetricCollection:
-    """How well the targets of a task are predicted.
-
-    Args:
-        task: ``classification`` has top-1 and (from six classes on) top-5 accuracy, ``multilabel`` the accuracy of
-            labels and their mean average precision, ``regression`` the squared error and R².
-        num_classes: Outputs of the network.
-        prefix: What the names begin with, such as ``val/``.
-        persistent: Whether what was counted so far is part of a checkpoint.
-
-    Returns:
-        Metrics to be updated with :func:`predictions` and targets.
-    """
+    """Metrics of a task: top-1 and top-5 accuracy; accuracy of labels and mean average precision; squared error, R²."""
     metrics: dict[str, Metric | MetricCollection]
     if task == "classification":
         metrics = {"top1": MulticlassAccuracy(num_classes, average="micro")}
@@ -121,14 +102,7 @@ def metrics_of(task: Task, num_classes: int, prefix: str, persistent: bool = Fal
 
 
 def update(metrics: MetricCollection, task: Task, outputs: Tensor, targets: Tensor) -> None:
-    """Count a batch.
-
-    Args:
-        metrics: What :func:`metrics_of` made.
-        task: The task.
-        outputs: Outputs of the network, ``[batch, outputs]``.
-        targets: What should have been predicted.
-    """
+    """Count a batch."""
     outputs = outputs.detach().float()
     if task == "multilabel":
         metrics.update(outputs.sigmoid(), (targets > 0.5).int())

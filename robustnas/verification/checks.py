@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from robustnas.cli import lightning_cli
-from robustnas.runtime.launch import processes
+from robustnas.runtime.launch import count_processes
 from robustnas.training import SearchModule
 from robustnas.training.checks import check_precision
 from robustnas.verification.attempt import attempt
@@ -52,14 +52,14 @@ def describe(words: Sequence[str], folder: Path) -> Subject:
     Raises:
         ValueError: If an option is wrong, the model is no search, or its data cannot be had.
     """
-    described = lightning_cli.main(["fit", *words], lightning_cli.Described)
+    described = lightning_cli.main(["fit", *words], stop_after="instantiation")
     if not isinstance(described.model, SearchModule):
         raise ValueError(f"Expected `model` to be a search, but got {type(described.model).__name__}.")
     config: Any = described.config["fit"].trainer
     check_precision(config.precision)
     precision = "32-true" if config.precision is None else config.precision
     gpu = config.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
-    devices = processes(config)
+    devices = count_processes(config)
     return Subject(
         described.model, described.datamodule, precision, "gpu" if gpu else "cpu", devices, list(words), folder
     )

@@ -142,7 +142,7 @@ class _Truth:
         search, weights = self.search, {name: w.clone().requires_grad_() for name, w in self.weights.items()}
         torch.manual_seed(SEED)
         with frozen_batchnorm_statistics(search.supernet):
-            loss = search.loss(self.batch["weights"], self._mixtures(), weights)
+            loss, _ = search.loss(self.batch["weights"], self._mixtures(), weights)
             moved = self._stepped(grad(loss, list(weights.values()), materialize_grads=True))
             loss = self._arch_loss(self._mixtures(), moved)
             direct = grad(loss, [*self.alphas, *moved.values()], materialize_grads=True)
@@ -151,7 +151,7 @@ class _Truth:
             slopes = []
             for sign in (1, -1):
                 at = {name: self.weights[name] + sign * reach * v[name] for name in v}
-                loss = search.loss(self.batch["weights"], self._mixtures(), at)
+                loss, _ = search.loss(self.batch["weights"], self._mixtures(), at)
                 slopes.append(grad(loss, self.alphas, materialize_grads=True))
         return [d - self._rate() * (a - b) / (2 * reach) for d, a, b in zip(direct, *slopes, strict=False)]
 
@@ -197,7 +197,7 @@ class _Truth:
         if not self.search.gradient.looks_ahead:
             return self._arch_loss(mixtures, self.weights)
         weights = {name: w.clone().requires_grad_() for name, w in self.weights.items()}
-        loss = self.search.loss(self.batch["weights"], mixtures, weights)
+        loss, _ = self.search.loss(self.batch["weights"], mixtures, weights)
         slopes = grad(loss, list(weights.values()), create_graph=differentiable, materialize_grads=True)
         moved = self._stepped([slope.detach() for slope in slopes])
         if differentiable:
@@ -207,8 +207,8 @@ class _Truth:
 
     def _arch_loss(self, mixtures: Mixtures, weights: Mapping[str, Tensor]) -> Tensor:
         search = self.search
-        loss = search.loss(self.batch["arch"], mixtures, weights)
-        return search.penalty.total(loss, search.shares(), search.context("arch"))
+        loss, _ = search.loss(self.batch["arch"], mixtures, weights)
+        return search.penalised(loss, search.context("arch"))
 
     def _stepped(self, slopes: Sequence[Tensor]) -> dict[str, Tensor]:
         """The weights after a step of torch's own SGD, with the state that the search's has."""

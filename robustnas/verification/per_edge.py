@@ -133,7 +133,9 @@ def alone(leaving: EdgeOperation, position: int, images: Tensor) -> Tensor:
     if (compute := _PLAIN.get(leaving.name, _PLAIN.get(family))) is not None:
         stride, kernel = operation.bundle.stride, int(re.match(r"\d*", size)[0] or 0)  # type: ignore[index]
         return compute(images, named, by_batch, stride, kernel)
-    single = build_operation(leaving.name, replace(operation.bundle, edges=1, form="separable")).to(images.device)
+    single = build_operation(leaving.name, replace(operation.bundle, edges=1, convolution="separable")).to(
+        images.device
+    )
     given = {name: tensor[None] for name, tensor in lying.items()}
     apart: Tensor = functional_call(single.train(by_batch), given, (State(images), (0,), None))
     return apart

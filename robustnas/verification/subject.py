@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from robustnas.data import Batch, ImageData
 from robustnas.data.images import Images
-from robustnas.data.splits import Role
+from robustnas.data.roles import Role
 from robustnas.networks import PartialChannels
 from robustnas.networks.cell import Cell
 from robustnas.strategies import LargestDrop
@@ -27,7 +27,7 @@ from robustnas.training.checks import check_fit
 from robustnas.training.description import build, plain
 from robustnas.training.recorder import RunRecorder
 
-CHANNELS, LAYERS, CELLS = 4, 3, 1  # of the reduced network, as far as the space and the parts allow
+CHANNELS = 4  # of the reduced network, as far as the space and the parts allow
 SIDE = {"cifar": 32, "imagenet": 64}  # largest side of its images
 BATCHES: dict[Role, int] = {"weights": 3, "arch": 2, "selection": 2, "test": 1}
 SAVED = 4  # the step whose checkpoint is resumed: inside the second epoch
@@ -80,10 +80,8 @@ class Subject:
         space = self.search.space
         least = 2 * max(map(_share, self.search.supernet.modules()))  # so that two channels enter an operation
         given["channels"] = min(given["channels"], max(CHANNELS, least))
-        if space.skeleton == "darts":
-            given["layers"] = min(given["layers"] or LAYERS, LAYERS)
-        elif space.skeleton == "nasbench201":
-            given["cells"] = min(given["cells"] or CELLS, CELLS)
+        if (depth := space.rules.depth) is not None:
+            given[depth] = space.rules.least_depth
         given |= {"arch_start": 0, "arch_every": 1}
         if isinstance(self.search.selection, LargestDrop):
             given["selection"] = {"class_path": "robustnas.strategies.Strongest"}
@@ -94,8 +92,8 @@ class Subject:
     def size(self) -> str:
         """What was made smaller, in words."""
         small, space = self.reduced().description["init_args"], self.search.space
-        depth = {"darts": f", {small['layers']} layers", "nasbench201": f", {small['cells']} cell a stage"}
-        return f"{space.name}, {small['channels']} channels{depth.get(space.skeleton, '')}"
+        depth = {"layers": f", {small['layers']} layers", "cells": f", {small['cells']} cell a stage"}
+        return f"{space.name}, {small['channels']} channels{depth.get(space.rules.depth or '', '')}"
 
     def slice(self, batch_size: int = 8, processes: int = 1, spoilt: bool = False) -> ImageData:
         """Some samples of each role, as the user's own data module prepares them.
@@ -219,7 +217,7 @@ class Subject:
             seen.append(look(search, batch))
             raise ReachedError
 
-        search.training_step = observed  # type: ignore[method-assign]
+        search.training_step = observed  # type: ignore[method-assign, assignment]
         try:
             self.trainer("inside", precision="64-true", limit_val_batches=0).fit(search, self.slice())
         except ReachedError:
@@ -244,7 +242,7 @@ def numbers(running: Trainer) -> dict[str, Tensor]:
     module: Any = running.lightning_module
     found = {f"state {name}": value for name, value in module.state_dict().items() if isinstance(value, Tensor)}
     found = {name: value for name, value in found.items() if "metrics." not in name and "means." not in name}
-    found |= {f"candidates {kind}": kept for kind, kept in module.active_mask.items()}
+    found |= {f"candidates {kind}": kept for kind, kept in module.architecture.active_mask.items()}
     for k, optimizer in enumerate(running.optimizers):
         held = optimizer.state_dict()
         for index, values in held["state"].items():

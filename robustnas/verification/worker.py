@@ -49,7 +49,7 @@ def main(words: list[str]) -> int:
             error.append(float(search.problem(batch).average([own])[0]) - (count - 1) / 2)
         step(batch, batch_idx)
 
-    search.mixtures, search.training_step = noted, observed  # type: ignore[method-assign]
+    search.mixtures, search.training_step = noted, observed  # type: ignore[method-assign, assignment]
     trainer = subject.trainer(
         f"run{count}", accelerator=accelerator, devices=count, strategy="flat" if count > 1 else "auto"
     )

@@ -1,4 +1,4 @@
-"""Baselines against brute force on small spaces, and against each other on a table."""
+"""Protects random search and evolution: against brute force, step by step, and against each other on a table."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from robustnas.spaces import DARTS, S1, Genotype, Mobile, NASBench201, SearchSpace, complete_cell, decode
-from robustnas.studies.searchers import RandomSearch, RegularisedEvolution, Trace, affordable
+from robustnas.studies.searchers import RandomSearch, RegularisedEvolution, Search, Trace, affordable
 from robustnas.tabular import Table
 
 REAL = Path(__file__).resolve().parents[2] / "../shared/data/nas_bench_201.csv.gz"
@@ -29,9 +29,9 @@ def additive(genotype: Genotype, budget: float = 1.0) -> float:
 def test_random_search_looks_at_every_architecture_once() -> None:
     trace = RandomSearch(27).run(SMALL, random.Random(0), additive)
     every = [decode(number, SMALL) for number in range(27)]
-    assert {trial.genotype for trial in trace.trials} == set(every)
+    assert {trial.genotype for trial in trace.observations} == set(every)
     assert trace.incumbent.genotype == max(every, key=additive)
-    assert len(RandomSearch(40).run(SMALL, random.Random(0), additive).trials) == 40  # and then again
+    assert len(RandomSearch(40).run(SMALL, random.Random(0), additive).observations) == 40  # and then again
 
 
 def test_a_trace_tells_what_was_spent_and_what_was_best_then() -> None:
@@ -41,16 +41,16 @@ def test_a_trace_tells_what_was_spent_and_what_was_best_then() -> None:
         asked.append((genotype, budget))
         return math.nan if len(asked) == 2 else additive(genotype)
 
-    trace = RandomSearch(6, budget=12).run(SMALL, random.Random(3), evaluate)
-    assert [(trial.genotype, trial.budget) for trial in trace.trials] == asked
-    assert [trial.spent for trial in trace.trials] == [12, 24, 36, 48, 60, 72]
+    trace = RandomSearch(6).run(SMALL, random.Random(3), evaluate, budget=12)
+    assert [(trial.genotype, trial.budget) for trial in trace.observations] == asked
+    assert [trial.spent for trial in trace.observations] == [12, 24, 36, 48, 60, 72]
     scores = [-math.inf if k == 1 else additive(genotype) for k, (genotype, _) in enumerate(asked)]
-    assert [trial.score for trial in trace.trials] == scores
+    assert [trial.score for trial in trace.observations] == scores
     assert [trial.score for trial in trace.incumbents()] == [max(scores[: k + 1]) for k in range(6)]
     data = json.loads(json.dumps(trace.to_json(), allow_nan=False))
     assert [one["score"] for one in data] == [None if s == -math.inf else s for s in scores]
     assert [Genotype.from_text(one["genotype"]) for one in data] == [genotype for genotype, _ in asked]
-    with pytest.raises(ValueError, match="Expected a trace with trials, but got an empty one"):
+    with pytest.raises(ValueError, match="Expected a trace with observations, but got an empty one"):
         Trace().incumbent  # noqa: B018
 
 
@@ -64,14 +64,14 @@ def test_the_incumbent_has_the_largest_budget() -> None:
 def test_evolution_follows_the_paper_step_by_step() -> None:
     """Replay: a child differs from the best of some members alive in one edge, and members die by age."""
     trace = RegularisedEvolution(60, population=8, sample=3).run(S1, random.Random(1), additive)
-    living: deque[Any] = deque(trace.trials[:8], maxlen=8)
-    for trial in trace.trials[8:]:
+    living: deque[Any] = deque(trace.observations[:8], maxlen=8)
+    for trial in trace.observations[8:]:
         cells = trial.genotype.cells
         distance = [sum(len(set(cells[k]) - set(one.genotype.cells[k])) for k in cells) for one in living]
         parents = [one for one, edges in zip(living, distance, strict=True) if edges == 1]
         assert parents  # who is dead has no children
         living.append(trial)
-    early, late = (mean(trial.score for trial in part) for part in (trace.trials[:8], trace.trials[-8:]))
+    early, late = (mean(trial.score for trial in part) for part in (trace.observations[:8], trace.observations[-8:]))
     assert late > early
 
 
@@ -79,24 +79,24 @@ def test_the_whole_population_as_rivals_breeds_from_the_best() -> None:
     """With samples so large that every member is among them, the parent is the best alive."""
     trace = RegularisedEvolution(40, population=4, sample=400).run(NASBench201, random.Random(2), additive)
     for k in range(4, 40):
-        best = max(trace.trials[k - 4 : k], key=lambda trial: trial.score).genotype.cells["cell"]
-        assert len(set(best) - set(trace.trials[k].genotype.cells["cell"])) == 1
+        best = max(trace.observations[k - 4 : k], key=lambda trial: trial.score).genotype.cells["cell"]
+        assert len(set(best) - set(trace.observations[k].genotype.cells["cell"])) == 1
 
 
 @pytest.mark.parametrize("space", [DARTS, S1, Mobile, NASBench201], ids=lambda space: space.name)
 @pytest.mark.parametrize(
-    "baseline", [RandomSearch(30), RegularisedEvolution(30, 8, 4)], ids=lambda one: type(one).__name__
+    "baseline", [RandomSearch(30), RegularisedEvolution(30, population=8, sample=4)], ids=lambda one: type(one).__name__
 )
 def test_it_runs_in_every_space_and_is_a_function_of_its_seed(baseline: Any, space: SearchSpace) -> None:
     traces = [baseline.run(space, random.Random(seed), additive) for seed in (0, 0, 1)]
-    assert traces[0].trials == traces[1].trials != traces[2].trials
-    assert all(trial.genotype.validate(space) for trial in traces[0].trials)
+    assert traces[0].observations == traces[1].observations != traces[2].observations
+    assert all(trial.genotype.validate(space) for trial in traces[0].observations)
 
 
 def beats(space: SearchSpace, evaluate: Any, evaluations: int, seeds: int) -> tuple[float, float]:
     """What evolution and random search find on average, for the same number of evaluations."""
     found = []
-    for baseline in (RegularisedEvolution(evaluations, 20, 5), RandomSearch(evaluations)):
+    for baseline in (RegularisedEvolution(evaluations, population=20, sample=5), RandomSearch(evaluations)):
         traces = [baseline.run(space, random.Random(seed), evaluate) for seed in range(seeds)]
         found.append(mean(trace.incumbent.score for trace in traces))
     return found[0], found[1]
@@ -112,6 +112,7 @@ def test_evolution_beats_random_search_where_edges_add_up() -> None:
     assert best - evolution < 0.5 * (best - drawn)
 
 
+@pytest.mark.slow
 def test_evolution_beats_random_search_on_the_benchmark() -> None:
     if not REAL.is_file():
         pytest.skip("no benchmark table: nas_bench_201.csv.gz is not in ../shared/data")
@@ -124,12 +125,35 @@ def test_a_budget_is_shared_out() -> None:
     assert [affordable(50, 12), affordable(600, 200), affordable(1, 200), affordable(0.3, 0.1)] == [4, 3, 1, 3]
 
 
+def test_a_search_is_asked_and_told() -> None:
+    """What is asked may be told later, and in another order; the loop of ``run`` is this and no more."""
+    whole = RegularisedEvolution(12, population=4, sample=2).run(NASBench201, random.Random(5), additive)
+    search = Search(RegularisedEvolution(12, population=4, sample=2), NASBench201, random.Random(5))
+    while (genotype := search.ask()) is not None:
+        search.tell(genotype, additive(genotype))
+    assert search.trace == whole
+    drawn = Search(RandomSearch(3), SMALL, random.Random(0))
+    asked = list(iter(drawn.ask, None))
+    assert len(set(asked)) == 3
+    for genotype, budget in zip(reversed(asked), (1, 2, 4), strict=True):
+        drawn.tell(genotype, 0.5, budget)
+    assert [one.spent for one in drawn.trace.observations] == [1, 3, 7]
+    assert drawn.trace.incumbent.genotype == asked[0]
+
+
 def test_bad_numbers_are_one_sentence() -> None:
     for make, words in (
-        (lambda: RandomSearch(0), "`evaluations` to be positive, but got 0"),
-        (lambda: RandomSearch(3, budget=math.nan), "`budget` to be positive, but got nan"),
-        (lambda: RegularisedEvolution(63), "`evaluations` to be at least `population`, but got 63 and 64"),
-        (lambda: RegularisedEvolution(9, 0), "`population` to be positive, but got 0"),
+        (lambda: RandomSearch(0), "`evaluations` of RandomSearch to be a whole number from 1, but got 0"),
+        (
+            lambda: RandomSearch(3).run(SMALL, random.Random(0), additive, math.nan),
+            "`budget` to be positive, but got nan",
+        ),
+        (lambda: RandomSearch().run(SMALL, random.Random(0), additive), "`evaluations` of RandomSearch to be given"),
+        (
+            lambda: RegularisedEvolution(63, population=64),
+            "`evaluations` to be at least `population`, but got 63 ",
+        ),
+        (lambda: RegularisedEvolution(9, population=0), "`population` of RegularisedEvolution to be a whole number"),
         (lambda: affordable(0, 1), "`cost` and `each` to be positive, but got 0 and 1"),
     ):
         with pytest.raises(ValueError, match=f"^Expected {words}"):

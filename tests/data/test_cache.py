@@ -1,3 +1,5 @@
+"""Decoded images are read from the cache exactly as long as files and options are unchanged, and never as code."""
+
 from __future__ import annotations
 
 import os
@@ -115,7 +117,7 @@ def test_a_cache_folder_of_choice(root, tmp_path):
 def test_an_unwritable_cache_costs_a_warning(root, tmp_path):
     path, expected = root
     (tmp_path / "file").write_text("in the way")
-    with pytest.warns(UserWarning, match="Decoded images are not kept for the next run"):
+    with pytest.warns(UserWarning, match="Decoded images are not cached"):
         images = ImageFolder(path, cache_dir=tmp_path / "file").load()[0]
     assert torch.equal(images.pixels, expected)
 

@@ -1,4 +1,4 @@
-"""Images of every kind that Pillow opens, and what is said of those that it cannot open."""
+"""Images of every mode and format are decoded correctly; unreadable ones are listed with the reason."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_every_unreadable_image_is_listed_at_once():
     said = str(caught.value)
     assert all(f"image {i} (" in said for i in range(1, 5))
     assert "image 2 (an empty file)" in said
-    assert "image 3 (no image in a format that is read)" in said
+    assert "image 3 (not an image in a supported format)" in said
     assert said.endswith("`skip_unreadable: true` leaves such images out.")
     assert "0x" not in said
 

@@ -1,3 +1,5 @@
+"""Digits are those of scikit-learn, and their split never changes."""
+
 from __future__ import annotations
 
 import torch

@@ -1,3 +1,5 @@
+"""Folders and tables become images, classes and parts; what does not fit is refused by name."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -64,14 +66,6 @@ def test_photos_are_turned_as_their_camera_says(tmp_path):
     assert images.pixels[0, 0].nonzero().tolist() == [[0, 3]]
 
 
-def test_sixteen_bit_grey_is_scaled_not_clipped(tmp_path):
-    levels = np.array([[0, 255, 256], [1000, 40000, 65535]], np.uint16)
-    for name in ("a/x.png", "b/y.png"):
-        (tmp_path / name).parent.mkdir()
-        Image.fromarray(levels).save(tmp_path / name)
-    assert ImageFolder(tmp_path, channels=1).load()[0].pixels[0, 0].tolist() == [[0, 0, 1], [3, 156, 255]]
-
-
 def test_a_table_of_targets(root):
     path, expected = root
     table = path / "labels.csv"
@@ -96,6 +90,13 @@ def test_a_table_for_regression_and_classification(root):
     assert classification.targets.tolist() == [1, 0, 1]
 
 
+def test_spaces_beside_the_commas_do_not_count(root):
+    path, _ = root
+    (path / "labels.csv").write_text("file, kind\ncat/a.png , x\n cat/b.PNG,y \ndog/c.bmp,x\n")
+    images = ImageFolder(path, labels=path / "labels.csv").load()[0]
+    assert (images.classes, images.targets.tolist()) == (("x", "y"), [0, 1, 0])
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -104,6 +105,10 @@ def test_a_table_for_regression_and_classification(root):
         ("file\ncat/a.png\n", "a header"),
         ("file,age\ncat/a.png\n", r"2 fields in line 2, .*but got 1: \['cat/a.png'\]"),
         ("file,age\ncat/a.png,old\n", "column 'age' of .* to hold numbers, but got 'old' in row 0"),
+        ("file;age\ncat/a.png;60,5\n", r"got '60,5' \(a decimal comma; write 60.5\) in row 0"),
+        ("file,age\ncat/a.png,5%\n", r"got '5%' \(a percent sign; write 5\) in row 0"),
+        ("file,age\ncat/a.png,1_0\n", "to hold numbers, but got '1_0' in row 0"),
+        ("file,age\ncat/a.png,1\ncat/a.png,2\n", "to give each file one target, but got 1 and 2 for 'cat/a.png'"),
         ("file,age\ncat/nothing.png,3\n", "below `root`, .*, but 1 of 1 are none: 'cat/nothing.png'"),
         ("file,age\ncat/a.png,nan\n", "finite"),
     ],
@@ -123,7 +128,7 @@ def test_a_corrupt_image_is_named(root):
         ImageFolder(path).load()
     (path / "cat/b.PNG").write_text("no image")
     with pytest.raises(
-        ValueError, match=r"got 1 that is not: '.*cat/b.PNG' \(no image in a format that is read\); `sk"
+        ValueError, match=r"got 1 that is not: '.*cat/b.PNG' \(not an image in a supported format\); `sk"
     ):
         ImageFolder(path).load()
 
@@ -150,7 +155,9 @@ def test_bad_folders_are_named(tmp_path, root):
 def test_a_test_class_that_is_not_trained_is_named(tmp_path):
     for name in ("train/cat/a.png", "train/dog/b.png", "test/eel/c.png"):
         write(tmp_path / name)
-    with pytest.raises(ValueError, match=r"classes of cat, dog, but got 'eel'"):
+    with pytest.raises(
+        ValueError, match=r"folders in .*test' to be classes of the training part, cat, dog, but got 'eel'"
+    ):
         ImageFolder(tmp_path).load()
 
 
@@ -174,7 +181,7 @@ def test_many_images_are_decoded_in_order(tmp_path):
 
 
 def test_decoding_many_images_shows_progress(root, monkeypatch, capsys):
-    monkeypatch.setattr(decoding, "MANY", 1)
+    monkeypatch.setattr(decoding, "PROGRESS_FROM", 1)
     ImageFolder(root[0]).load()
     captured = capsys.readouterr()
     assert captured.out == ""

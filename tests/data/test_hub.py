@@ -1,3 +1,5 @@
+"""Data sets of the hub become parts; a stand-in for `datasets` replaces the network."""
+
 from __future__ import annotations
 
 import sys
@@ -105,7 +107,7 @@ def test_a_missing_column_is_named(library):
 
 def test_a_corrupt_image_is_named(library):
     library.parts["train"].columns["image"][1] = {"bytes": b"broken", "path": None}
-    with pytest.raises(ValueError, match=r"got 1 that is not: row 1 of split 'train' of 'some/thing' \(no image"):
+    with pytest.raises(ValueError, match=r"got 1 that is not: row 1 of split 'train' of 'some/thing' \(not an image"):
         HubImages("some/thing").load()
 
 

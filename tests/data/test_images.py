@@ -1,3 +1,5 @@
+"""Images and targets are checked once, and their statistics are exact."""
+
 from __future__ import annotations
 
 import pytest

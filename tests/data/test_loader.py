@@ -1,3 +1,5 @@
+"""Batches follow from seed, stream, epoch and process alone, and resume exactly."""
+
 from __future__ import annotations
 
 import pytest
@@ -65,10 +67,10 @@ def test_order_and_seeds_follow_from_seed_stream_and_epoch():
     assert torch.equal(before, torch.get_rng_state())
     later = loader(seed=1, stream="a")
     later.set_epoch(1)
-    default_diagnostics = [first, seen(loader(seed=2, stream="a")), seen(loader(seed=1, stream="b")), seen(later)]
-    orders = [[targets for targets, _ in batches] for batches in default_diagnostics]
+    everything = [first, seen(loader(seed=2, stream="a")), seen(loader(seed=1, stream="b")), seen(later)]
+    orders = [[targets for targets, _ in batches] for batches in everything]
     assert all(orders[i] != orders[j] for i in range(4) for j in range(i))
-    seeds = [seed for batches in default_diagnostics for _, seed in batches]
+    seeds = [seed for batches in everything for _, seed in batches]
     assert len(set(seeds)) == len(seeds)
 
 
@@ -120,7 +122,7 @@ def test_evaluation_sees_each_sample_once_over_all_processes(count, world_size):
     assert all(len(list(one)) == len(one) for one in loaders)
 
 
-@pytest.mark.parametrize("consumed", range(13))
+@pytest.mark.parametrize("consumed", [0, 1, 4, 5, 7, 12])
 def test_a_loaded_state_continues_where_the_other_stood(consumed):
     """Batches are counted over passes: 13 reach into the third pass of 5."""
 

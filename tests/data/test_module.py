@@ -1,3 +1,5 @@
+"""The data module gives each stream its roles, prepares batches and never trains on the test role."""
+
 from __future__ import annotations
 
 import json
@@ -87,15 +89,15 @@ def test_training_is_augmented_and_nothing_else(tmp_path, augment_arch):
     data, model = Numbered(augmentation=augmentation, augment_arch=augment_arch), Recorder(SEARCH)
     trainer(tmp_path, max_epochs=1).fit(model, data)
     mean, std = torch.tensor(data.prepare.mean), torch.tensor(data.prepare.std)
-    default_diagnostics = data.split.train.pixels
+    everything = data.split.train.pixels
     for name in SEARCH:
         for part in (batch[name] for batch in model.trained):
-            raw = default_diagnostics[part.targets.long()]
+            raw = everything[part.targets.long()]
             augmented = name == "weights" or augment_arch
             wanted = augmentation(raw, int(part.seed), mean, std) if augmented else normalise(raw, mean, std)
             assert torch.equal(part.images, wanted)
     for batch in model.validated:
-        assert torch.equal(batch.images, normalise(default_diagnostics[batch.targets.long()], mean, std))
+        assert torch.equal(batch.images, normalise(everything[batch.targets.long()], mean, std))
 
 
 def test_normalisation_is_that_of_what_is_searched_on():

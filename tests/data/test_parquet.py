@@ -1,3 +1,5 @@
+"""Parquet files become images and targets; files, columns and rows that do not fit are refused by name."""
+
 from __future__ import annotations
 
 import json
@@ -141,7 +143,7 @@ def test_a_missing_column_is_named_with_those_there(file):
         (
             {"img": [{"bytes": b"xx", "path": None}] * 2, "label": [0, 1]},
             "classification",
-            r"got 2 that are not: row 0 of .* \(no image in a format that is read\), row 1 of",
+            r"got 2 that are not: row 0 of .* \(not an image in a supported format\), row 1 of",
         ),
         (
             {"img": [*cells(0), None], "label": [0, 1]},

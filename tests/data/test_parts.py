@@ -1,4 +1,4 @@
-"""Folders that hold the parts of a data set, what is left out of them, and the roles that parts become."""
+"""Folders of parts are recognised, skipped files are counted, and each part becomes its role."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import torch
 from pictures import write
 
 from robustnas.data import ImageFolder
+from robustnas.data.remarks import remarks
+from robustnas.data.roles import SplitImages
 
 
 def fill(root, *folders, each=2):
@@ -17,9 +19,14 @@ def fill(root, *folders, each=2):
     return each * len(folders)
 
 
-@pytest.mark.parametrize("train", ["train", "Train", "TRAINING", "trains"])
 @pytest.mark.parametrize(
-    ("other", "role"), [("Test", "test"), ("testing", "test"), ("VALID", "selection"), ("vals", "selection")]
+    ("train", "other", "role"),
+    [
+        ("train", "Test", "test"),
+        ("Train", "testing", "test"),
+        ("TRAINING", "VALID", "selection"),
+        ("trains", "vals", "selection"),
+    ],
 )
 def test_parts_are_known_by_their_usual_names(tmp_path, train, other, role):
     fill(tmp_path, f"{train}/a", f"{train}/b", f"{other}/b", each=6)
@@ -60,7 +67,7 @@ def test_a_validation_part_leaves_the_test_role_as_it_was(tmp_path):
         (["train/a", "train/b", "val/a", "valid/a"], "'val' and 'valid' for val"),
         (["val/a", "test/a"], "a folder train that holds them, but got 'test', 'val', named like the parts"),
         (["train", "test"], "a folder for each class, .* but got 'test', 'train', named like the parts"),
-        (["train/a", "train/b", "val/c"], "classes of a, b, but got 'c'"),
+        (["train/a", "train/b", "val/c"], "classes of the training part, a, b, but got 'c' too"),
     ],
 )
 def test_folders_that_are_no_parts_are_refused_by_name(tmp_path, folders, message):
@@ -83,6 +90,16 @@ def test_a_folder_without_images_beside_parts_is_left_out(tmp_path):
     write(tmp_path / "stray.png")
     expected = {"outside_classes": 1, "folders_without_images": ["annotations"]}
     assert ImageFolder(tmp_path).load()[0].reading == expected
+
+
+def test_links_to_folders_are_said_not_followed(tmp_path):
+    fill(tmp_path / "root", "a", "b")
+    fill(tmp_path, "elsewhere", each=3)
+    (tmp_path / "root/a/more").symlink_to(tmp_path / "elsewhere")
+    images = ImageFolder(tmp_path / "root").load()[0]
+    assert (len(images), images.reading) == (4, {"linked_folders": ["a/more"]})
+    said = remarks(SplitImages(images, None, (0.5, 0.5, 0.0), 0.0, seed=0))
+    assert "behind links to folders in the folder of a class ('a/more')" in said[0]
 
 
 def test_many_kinds_of_endings_are_summed(tmp_path):

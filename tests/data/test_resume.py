@@ -1,3 +1,5 @@
+"""A search that resumes from any step sees the same batches as one that was not interrupted."""
+
 from __future__ import annotations
 
 import pytest

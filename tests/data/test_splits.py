@@ -1,3 +1,5 @@
+"""Roles are disjoint, stratified, of the wanted sizes, and depend on the seed alone."""
+
 from __future__ import annotations
 
 import hashlib
@@ -6,7 +8,7 @@ import struct
 import pytest
 import torch
 
-from robustnas.data.splits import ROLES, index_hash, split_roles
+from robustnas.data.roles import ROLES, index_hash, split_roles
 
 FRACTIONS = (0.45, 0.45, 0.1)
 

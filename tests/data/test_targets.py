@@ -1,4 +1,4 @@
-"""Labels as other tools write them."""
+"""Labels as other tools write them become the same targets, or are refused by row."""
 
 from __future__ import annotations
 
@@ -26,11 +26,17 @@ def encoded(values, **known):
         (["1.0", "0.0", "1.0"], ("0", "1"), [1, 0, 1]),
         (["1.5", "0.0"], ("0.0", "1.5"), [1, 0]),
         (["b", "a"], ("a", "b"), [1, 0]),
+        (["10", "007", "9", "0"], ("0", "007", "9", "10"), [3, 1, 2, 0]),
+        (["9" * 5000, "8"], ("8", "9" * 5000), [1, 0]),
         ([True, False], ("0", "1"), [1, 0]),
     ],
 )
 def test_classes_are_the_labels_that_there_are(values, names, expected):
     assert encoded(values) == (names, expected)
+
+
+def test_a_class_may_be_called_as_a_gap_is_among_words():
+    assert encoded(["none", "a"]) == (("a", "none"), [1, 0])
 
 
 def test_indices_stand_for_names_and_names_for_places():
@@ -45,6 +51,7 @@ def test_indices_stand_for_names_and_names_for_places():
     [
         ([0, None, 1, math.nan], {}, "2 of 4 rows have none: 1, 3, counted from 0"),
         (["a", " ", "b"], {}, "1 of 3 rows have none: 1"),
+        (["1.0", "nan", "2.0", "nan"], {}, "2 of 4 rows have none: 1, 3"),
         ([None] * 30, {}, "30 of 30 rows have none: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, and 20 more"),
         ([0, 1.5], {}, "class indices or names, but got 1.5 in row 1"),
         ([0, math.inf], {}, "class indices or names, but got inf in row 1"),

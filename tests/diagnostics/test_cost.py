@@ -23,7 +23,7 @@ def counted(module: Any) -> dict[str, int]:
     with torch.device("meta"):
         network = DiscreteNetwork(
             module.space, module.genotype(), given["channels"], given["layers"], given["cells"], given["num_classes"],
-            given["image_channels"], given["stem"], form="separable",
+            given["image_channels"], given["stem"], convolution="separable",
         ).eval()  # fmt: skip
         with FlopCounterMode(display=False) as counter:
             network(torch.empty(1, 1, 8, 8))

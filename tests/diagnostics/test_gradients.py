@@ -18,7 +18,7 @@ from runs import digits, fit, rows, search
 
 from robustnas.data import Probe
 from robustnas.networks.batchnorm_statistics import frozen_batchnorm_statistics
-from robustnas.networks.cell import Cell, Weights
+from robustnas.networks.cell import Cell, MixtureWeights
 
 
 @pytest.fixture
@@ -94,7 +94,9 @@ def test_the_part_of_one_cell_is_its_finite_difference() -> None:
 
     def loss_with(cell: Cell, moved: torch.Tensor) -> float:
         mixture = module.relaxation.mixture(moved, module.context("arch"))
-        hook = cell.register_forward_pre_hook(lambda _, arguments: (arguments[0], Weights(mixture), *arguments[2:]))
+        hook = cell.register_forward_pre_hook(
+            lambda _, arguments: (arguments[0], MixtureWeights(mixture), *arguments[2:])
+        )
         with torch.no_grad(), frozen_batchnorm_statistics(module.supernet):
             outputs = module.supernet(batch.images, module.mixtures(module.context("arch")))
         hook.remove()

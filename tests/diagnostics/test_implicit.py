@@ -44,7 +44,7 @@ def written_out(module: Any, probe: Probe) -> tuple[torch.Tensor, torch.Tensor]:
     found = []
     for through in (True, False):
         with frozen_batchnorm_statistics(module.supernet):
-            loss = module.loss(batch["weights"], module.mixtures(module.context("arch")), weights)
+            loss, _ = module.loss(batch["weights"], module.mixtures(module.context("arch")), weights)
             slopes = torch.autograd.grad(loss, list(weights.values()), create_graph=True, materialize_grads=True)
             moved = {}
             for (name, weight), slope in zip(weights.items(), slopes, strict=True):

@@ -27,7 +27,7 @@ def metrics(folder: Path) -> list[dict[str, str]]:
 
 
 def test_a_search_ends_with_its_price_and_its_verdict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*SEARCH, f"--run={tmp_path}", "--diagnostics.budget=null"]) == 0
+    assert main([*SEARCH, f"--run-dir={tmp_path}", "--diagnostics.budget=null"]) == 0
     said = capsys.readouterr().out.splitlines()
     verdict = json.loads((tmp_path / "verdict.json").read_text(encoding="utf-8"))
     assert any(line.startswith(verdict["state"]) for line in said)
@@ -40,7 +40,7 @@ def test_a_search_ends_with_its_price_and_its_verdict(tmp_path: Path, capsys: py
 
 
 def test_no_measures_say_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*SEARCH, f"--run={tmp_path}", "--diagnostics.measures=[]"]) == 0
+    assert main([*SEARCH, f"--run-dir={tmp_path}", "--diagnostics.measures=[]"]) == 0
     assert "Diagnostics" not in capsys.readouterr().out
     assert not (tmp_path / "verdict.json").exists()
     assert not (tmp_path / "curves.png").exists()
@@ -48,7 +48,7 @@ def test_no_measures_say_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_a_wrong_budget_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*SEARCH, f"--run={tmp_path}", "--diagnostics.budget=7"]) == 1
+    assert main([*SEARCH, f"--run-dir={tmp_path}", "--diagnostics.budget=7"]) == 1
     said = capsys.readouterr().err
     assert "Expected `budget` to be between 0 and 1 or null, but got 7" in said
     assert "Traceback" not in said
@@ -65,7 +65,7 @@ def test_help_names_the_options(capsys: pytest.CaptureFixture[str]) -> None:
 def test_an_evaluation_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     network = {"class_path": "robustnas.training.ResNet", "init_args": {"channels": 2, "blocks": 1}}
     model = ["--model=EvaluationModule", f"--model.architecture={json.dumps(network)}"]
-    assert main(["fit", *model, *DATA, *QUIET, f"--run={tmp_path}"]) == 0
+    assert main(["fit", *model, *DATA, *QUIET, f"--run-dir={tmp_path}"]) == 0
     assert "Diagnostics" not in capsys.readouterr().out
     assert not (tmp_path / "verdict.json").exists()
     assert not (tmp_path / "curves.png").exists()
@@ -80,7 +80,7 @@ def test_a_diagnostic_of_the_trainer_is_in_the_row_of_its_epoch(tmp_path: Path, 
     trainer = {"callbacks": [own], "logger": where if logger == "CSVLogger" else logger == "true"}
     config.write_text(yaml.safe_dump({"trainer": trainer}), encoding="utf-8")
     options = ["-c", str(config), *SEARCH[1:], "--trainer.max_epochs=2", "--diagnostics.budget=0"]
-    assert main(["fit", *options, f"--run={run}"]) == 0
+    assert main(["fit", *options, f"--run-dir={run}"]) == 0
     found = metrics(run)
     assert [row["epoch"] for row in found] == ["0", "1"]
     assert all(row["gap/loss"] and row["alpha/entropy"] for row in found)

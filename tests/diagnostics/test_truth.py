@@ -86,7 +86,7 @@ def test_one_option_adds_all_that_a_table_tells(tmp_path: Path, whole: Path) -> 
     words += ["--data=Digits", "--data.batch_size=16", "--data.fractions=[0.06, 0.04, 0.04]", "--trainer.max_epochs=1"]
     words += ["--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu", "--diagnostics.measures=[]"]
     words += ["--diagnostics.budget=null", f"--diagnostics.table={whole}", "--diagnostics.accuracy=top1"]
-    lightning_cli.main([*words, f"--run={tmp_path / 'run'}"])
+    lightning_cli.main([*words, f"--run-dir={tmp_path / 'run'}"])
     names = (tmp_path / "run" / "metrics.csv").read_text(encoding="utf-8").splitlines()[0].split(",")
     assert {"truth/accuracy", "truth/regret", "truth/rank", "ranking/tau"} <= set(names)
     watched = Run(tmp_path / "run").manifest["watched"][0]["measures"]

@@ -11,7 +11,7 @@ from references import ReferenceSupernet
 from torch import Tensor, nn
 
 from robustnas.networks import Mixture, Supernet
-from robustnas.networks.bundle import Form
+from robustnas.networks.bundle import Convolution
 from robustnas.spaces import DARTS, S1, S2, S3, S4, CellSpace, DARTSWithoutNone, Edge, NASBench201, SearchSpace
 
 DARTS_OPERATIONS = (
@@ -57,11 +57,13 @@ def assert_relative(found: Tensor, expected: Tensor, name: str) -> None:
     assert difference <= 1e-10 * scale + 1e-14, f"{name}: {difference / scale:.1e}"
 
 
-def assert_same(space: SearchSpace, form: Form, train: bool, size: tuple[int, int], image_channels: int) -> None:
+def assert_same(
+    space: SearchSpace, convolution: Convolution, train: bool, size: tuple[int, int], image_channels: int
+) -> None:
     depth = {"layers": 3} if space.skeleton == "darts" else {"cells": 1}
     settings: dict[str, Any] = {**depth, "num_classes": 4, "image_channels": image_channels}
     reference = ReferenceSupernet(space, 4, **settings).double()
-    network = Supernet(space, 4, form=form, **settings).double()
+    network = Supernet(space, 4, convolution=convolution, **settings).double()
     network.load_edgewise_state_dict(reference.edgewise_state_dict())
     images = torch.randn(5, image_channels, *size, dtype=torch.float64, requires_grad=True)
     labels = torch.randint(4, (5,))
@@ -93,32 +95,32 @@ SPACES = [DARTS, DARTSWithoutNone, S1, S2, S3, S4, NASBench201]
 
 
 @pytest.mark.parametrize("train", [True, False], ids=["train", "eval"])
-@pytest.mark.parametrize("form", ["separable", "dense"])
+@pytest.mark.parametrize("convolution", ["separable", "dense"])
 @pytest.mark.parametrize("space", SPACES, ids=lambda space: space.name)
-def test_bundles_equal_edges_one_by_one(space: SearchSpace, form: Form, train: bool) -> None:
-    assert_same(space, form, train, (8, 8), image_channels=3)
+def test_bundles_equal_edges_one_by_one(space: SearchSpace, convolution: Convolution, train: bool) -> None:
+    assert_same(space, convolution, train, (8, 8), image_channels=3)
 
 
-@pytest.mark.parametrize("form", ["separable", "dense"])
+@pytest.mark.parametrize("convolution", ["separable", "dense"])
 @pytest.mark.parametrize("space", [DARTS, NASBench201], ids=lambda space: space.name)
 @pytest.mark.parametrize("size", [(9, 13), (10, 7)], ids=str)
-def test_odd_sizes_and_grey_images(space: SearchSpace, form: Form, size: tuple[int, int]) -> None:
-    assert_same(space, form, True, size, image_channels=1)
+def test_odd_sizes_and_grey_images(space: SearchSpace, convolution: Convolution, size: tuple[int, int]) -> None:
+    assert_same(space, convolution, True, size, image_channels=1)
 
 
 @pytest.mark.parametrize("seed", range(12))
 def test_any_space_computes_as_its_edges_one_by_one(seed: int) -> None:
-    form: Form = "dense" if seed % 2 else "separable"
-    assert_same(random_space(seed), form, seed % 4 < 2, (8 + seed % 3, 8), image_channels=3)
+    convolution: Convolution = "dense" if seed % 2 else "separable"
+    assert_same(random_space(seed), convolution, seed % 4 < 2, (8 + seed % 3, 8), image_channels=3)
 
 
-@pytest.mark.parametrize("form", ["separable", "dense"])
+@pytest.mark.parametrize("convolution", ["separable", "dense"])
 @pytest.mark.parametrize("space", [DARTS, S4, NASBench201], ids=lambda space: space.name)
-def test_curvature_equals_that_of_edges_one_by_one(space: SearchSpace, form: Form) -> None:
+def test_curvature_equals_that_of_edges_one_by_one(space: SearchSpace, convolution: Convolution) -> None:
     """Hessian-vector products over weights and mixtures together, as unrolled steps need them."""
     depth = {"layers": 3} if space.skeleton == "darts" else {"cells": 1}
     reference = ReferenceSupernet(space, 2, num_classes=4, **depth).double()
-    network = Supernet(space, 2, num_classes=4, form=form, **depth).double()
+    network = Supernet(space, 2, num_classes=4, convolution=convolution, **depth).double()
     network.load_edgewise_state_dict(reference.edgewise_state_dict())
     images, labels = torch.randn(4, 3, 8, 8, dtype=torch.float64), torch.randint(4, (4,))
     weights = mixtures_of(space)

@@ -6,15 +6,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustnas.networks import Mixture, Supernet, one_hot
-from robustnas.networks.bundle import Form
-from robustnas.networks.cell import Candidate, Cell, CellOptions, Weights
+from robustnas.networks import Mixture, Supernet, SupernetConfig, one_hot
+from robustnas.networks.bundle import Convolution
+from robustnas.networks.cell import Candidate, Cell, MixtureWeights
 from robustnas.networks.normalisation import BundleNorm
 from robustnas.networks.operations import SepConv
 from robustnas.spaces import DARTS, CellSpace, Edge, NASBench201, SearchSpace
 
 
-def cell_of(*edges: Edge, channels: int = 4, options: CellOptions = CellOptions(pool_norm=False)) -> Cell:
+def cell_of(*edges: Edge, channels: int = 4, config: SupernetConfig = SupernetConfig(pool_norm=False)) -> Cell:
     """A cell with one input, used as it is."""
     space = CellSpace(1, edges, (edges[-1].node,))
     candidates = [
@@ -22,12 +22,12 @@ def cell_of(*edges: Edge, channels: int = 4, options: CellOptions = CellOptions(
         for row, edge in enumerate(space.edges)
         for column, name in enumerate(edge.operations)
     ]
-    return Cell(space, candidates, (channels,), channels, (), options)
+    return Cell(space, candidates, (channels,), channels, (), config)
 
 
-def small(space: SearchSpace, form: Form = "separable") -> Supernet:
+def small(space: SearchSpace, convolution: Convolution = "separable") -> Supernet:
     depth = {"layers": 3} if space.skeleton == "darts" else {"cells": 1}
-    return Supernet(space, channels=4, num_classes=4, form=form, **depth).double()
+    return Supernet(space, channels=4, num_classes=4, convolution=convolution, **depth).double()
 
 
 def sampled(space: SearchSpace, chance: float) -> dict[str, Tensor]:
@@ -39,11 +39,13 @@ def gradients(network: Supernet, images: Tensor, mixtures: dict[str, Mixture], w
     return [loss, *torch.autograd.grad(loss, wanted, materialize_grads=True)]
 
 
-@pytest.mark.parametrize("form", ["separable", "dense"])
+@pytest.mark.parametrize("convolution", ["separable", "dense"])
 @pytest.mark.parametrize("space", [DARTS, NASBench201], ids=lambda space: space.name)
 @pytest.mark.parametrize("chance", [0.1, 0.5])
-def test_inactive_operations_are_those_of_weight_zero(space: SearchSpace, form: Form, chance: float) -> None:
-    network, images = small(space, form), torch.randn(3, 3, 8, 8, dtype=torch.float64)
+def test_inactive_operations_are_those_of_weight_zero(
+    space: SearchSpace, convolution: Convolution, chance: float
+) -> None:
+    network, images = small(space, convolution), torch.randn(3, 3, 8, 8, dtype=torch.float64)
     active = sampled(space, chance)
     weights = {k: (torch.rand(mask.shape, dtype=torch.float64) * mask).requires_grad_() for k, mask in active.items()}
     own = list(network.parameters())
@@ -81,15 +83,15 @@ def test_statistics_of_inactive_operations_stay() -> None:
             assert value.any() == name.startswith(tuple(f"cells.{k}.edge.0-2.sep_conv_3x3" for k in range(3))), name
 
 
-@pytest.mark.parametrize("form", ["separable", "dense"])
-def test_a_node_that_nothing_enters_is_zero(form: Form) -> None:
+@pytest.mark.parametrize("convolution", ["separable", "dense"])
+def test_a_node_that_nothing_enters_is_zero(convolution: Convolution) -> None:
     cell = cell_of(Edge(0, 1, ("nor_conv_1x1", "none")), Edge(0, 2, ("none", "skip_connect")), Edge(1, 2, ("none",)))
     images = torch.randn(2, 4, 5, 5)
     active = torch.tensor([[True, True], [True, True], [True, False]])
-    assert torch.equal(cell((images,), Weights(Mixture(torch.ones(3, 2), active=active))), images)
-    nothing = Weights(Mixture(torch.zeros(3, 2), active=torch.zeros(3, 2, dtype=torch.bool)))
+    assert torch.equal(cell((images,), MixtureWeights(Mixture(torch.ones(3, 2), active=active))), images)
+    nothing = MixtureWeights(Mixture(torch.zeros(3, 2), active=torch.zeros(3, 2, dtype=torch.bool)))
     assert torch.equal(cell((images,), nothing), torch.zeros(2, 4, 5, 5))
-    network = small(DARTS, form)
+    network = small(DARTS, convolution)
     mixtures = {kind: one_hot(cell, {}, torch.zeros(1).double()) for kind, cell in DARTS.cells.items()}
     logits = network(torch.randn(2, 3, 9, 8, dtype=torch.float64), mixtures)
     torch.testing.assert_close(logits, network.body.classifier.bias.expand(2, -1))
@@ -113,19 +115,19 @@ def test_offsets_are_added_to_every_element_of_an_edge() -> None:
     offsets = torch.tensor([2.0, 3.0, 5.0], dtype=torch.float64, requires_grad=True)
     edges = torch.tensor([1.0, 10.0, 0.5], dtype=torch.float64)
     ones = torch.ones(3, 1, dtype=torch.float64)
-    output = cell((images,), Weights(Mixture(ones, edges, offsets=offsets)))
+    output = cell((images,), MixtureWeights(Mixture(ones, edges, offsets=offsets)))
     torch.testing.assert_close(output, (images + 2 + 5) * 0.5 + 30)
     slope = torch.randn_like(images)
     (gradient,) = torch.autograd.grad(output, offsets, slope)
     torch.testing.assert_close(gradient, slope.sum() * torch.tensor([0.5, 10.0, 0.5], dtype=torch.float64))
     nothing = torch.zeros(3, 1, dtype=torch.bool)  # an edge counts even if nothing on it is computed
-    output = cell((images,), Weights(Mixture(0 * ones, edges, nothing, offsets)))
+    output = cell((images,), MixtureWeights(Mixture(0 * ones, edges, nothing, offsets)))
     torch.testing.assert_close(output, torch.full_like(images, 30 + 2.5))
 
 
 def test_drop_path_drops_an_edge_for_whole_samples() -> None:
     cell = cell_of(Edge(0, 1, ("skip_connect", "max_pool_3x3")), Edge(0, 2, ("skip_connect",)), Edge(1, 2, ("none",)))
-    weights = Weights(Mixture(torch.tensor([[0.25, 0.5], [0.5, 0], [1.0, 0]])))
+    weights = MixtureWeights(Mixture(torch.tensor([[0.25, 0.5], [0.5, 0], [1.0, 0]])))
     cell.space = CellSpace(1, cell.space.edges, (1, 2))
     first, second = cell((torch.ones(4000, 4, 2, 2),), weights, drop_path=0.2).split(4, dim=1)
     for output, weight in ((first, 0.75), (second, 0.5)):
@@ -152,10 +154,10 @@ def test_drop_path_repeats_with_its_seed_and_rests_in_evaluation() -> None:
 
 
 def test_drop_path_spares_the_identity_of_a_discrete_cell_only() -> None:
-    cell = cell_of(Edge(0, 1, ("skip_connect",)), options=CellOptions(affine=True, pool_norm=False))
+    cell = cell_of(Edge(0, 1, ("skip_connect",)), config=SupernetConfig(affine=True, pool_norm=False))
     images = torch.ones(200, 4, 2, 2)
     assert torch.equal(cell((images,), None, drop_path=0.5), images)
-    assert not torch.equal(cell((images,), Weights(Mixture(torch.ones(1, 1))), drop_path=0.5), images)
+    assert not torch.equal(cell((images,), MixtureWeights(Mixture(torch.ones(1, 1))), drop_path=0.5), images)
 
 
 def test_checkpointed_drop_path_draws_the_same_mask_again() -> None:

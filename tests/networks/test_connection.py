@@ -15,10 +15,10 @@ from references import ReferenceSupernet
 from torch import Tensor, nn
 
 from robustnas.networks import Connection, Full, Mixture, PartialChannels, Supernet
-from robustnas.networks.bundle import Form
+from robustnas.networks.bundle import Convolution
 from robustnas.networks.connection import shuffle
 from robustnas.spaces import DARTS, S1, NASBench201, SearchSpace
-from robustnas.training.alpha import edge_weights
+from robustnas.training.architecture_parameters import edge_weights
 
 DEPTH: dict[str, dict[str, int]] = {"darts": {"layers": 3}, "nasbench201": {"cells": 1}}
 
@@ -83,11 +83,16 @@ def architecture(space: SearchSpace, weigh: bool) -> tuple[dict[str, Tensor], di
 
 
 @pytest.mark.parametrize("checkpointing", [False, True], ids=["kept", "checkpointed"])
-@pytest.mark.parametrize("form", ["separable", "dense"])
-def test_values_and_gradients_are_those_of_the_original(form: Form, checkpointing: bool) -> None:
+@pytest.mark.parametrize("convolution", ["separable", "dense"])
+def test_values_and_gradients_are_those_of_the_original(convolution: Convolution, checkpointing: bool) -> None:
     arrays, meta = golden("pc_darts_forward")
     network = Supernet(
-        DARTS, meta["C"], meta["layers"], form=form, checkpointing=checkpointing, connection=PartialChannels(meta["k"])
+        DARTS,
+        meta["C"],
+        meta["layers"],
+        convolution=convolution,
+        checkpointing=checkpointing,
+        connection=PartialChannels(meta["k"]),
     ).double()
     network.load_edgewise_state_dict(part(arrays, "w/"))
     given = {name: arrays[f"alpha/{name}"].clone().requires_grad_() for name in ("normal", "reduce")}
@@ -116,13 +121,13 @@ def test_partial_supernet_has_the_published_number_of_weights() -> None:
 
 
 @pytest.mark.parametrize("size", [8, 11], ids=["even", "odd"])
-@pytest.mark.parametrize("form", ["separable", "dense"])
+@pytest.mark.parametrize("convolution", ["separable", "dense"])
 @pytest.mark.parametrize("weigh", [False, True], ids=["plain edges", "weighed edges"])
 @pytest.mark.parametrize("space", [DARTS, S1, NASBench201], ids=lambda space: space.name)
 def test_joining_once_per_node_gives_what_joining_on_every_edge_gives(
-    space: SearchSpace, weigh: bool, form: Form, size: int
+    space: SearchSpace, weigh: bool, convolution: Convolution, size: int
 ) -> None:
-    options = {"form": form, "checkpointing": size == 11, "channels_last": size == 8}
+    options = {"convolution": convolution, "checkpointing": size == 11, "channels_last": size == 8}
     network = Supernet(space, 8, **DEPTH[space.skeleton], **options, connection=PartialChannels(4)).double()
     reference = PartialReference(space, 8, 4, **DEPTH[space.skeleton]).double()
     network.load_edgewise_state_dict(reference.edgewise_state_dict())

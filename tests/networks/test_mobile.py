@@ -215,7 +215,7 @@ def test_what_does_not_fit_the_chain_is_refused(monkeypatch: pytest.MonkeyPatch)
         ),
         r"Expected the space Mobile to set the depth, but got `layers` = 8\.": lambda: Supernet(Mobile, layers=8),
         r"Expected the space Mobile to set the depth, but got `cells` = 5\.": lambda: Supernet(Mobile, cells=5),
-        r"Expected no `auxiliary` head in the space short\.": lambda: DiscreteNetwork(
+        r"Expected no `auxiliary` head in the space short, but got true\.": lambda: DiscreteNetwork(
             SHORT, drawn(SHORT, 0), auxiliary=True
         ),
     }

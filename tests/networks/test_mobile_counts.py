@@ -8,7 +8,7 @@ import pytest
 import torch
 from chains import count, genotype
 
-from robustnas.networks import DiscreteNetwork, Supernet
+from robustnas.networks import DiscreteNetwork, Supernet, SupernetConfig
 from robustnas.networks.cell import Candidate
 from robustnas.networks.mobile import WIDTHS, MobileSkeleton, rounded
 from robustnas.spaces import Mobile
@@ -70,7 +70,8 @@ def test_parameters_of_published_networks(expected: int) -> None:
         "chain": [Candidate(k, 0, *choice) for k, choice in enumerate(genotype(Mobile, *names).cells["chain"])]
     }
     with torch.device("meta"):
-        assert count(MobileSkeleton(Mobile, candidates, widths[0], 1000, stem="imagenet", widths=widths)) == expected
+        config = SupernetConfig(widths[0], num_classes=1000, stem="imagenet")
+        assert count(MobileSkeleton(Mobile, candidates, config, widths)) == expected
 
 
 def test_widths_are_scaled_and_rounded_as_in_the_original() -> None:

@@ -8,7 +8,7 @@ from golden import check
 from torch import Tensor, nn
 
 from robustnas.networks import Mixture, Supernet, operations, register_operation
-from robustnas.networks.bundle import Bundle, Form, State, spread
+from robustnas.networks.bundle import Bundle, Convolution, State, spread
 from robustnas.spaces import SearchSpace, complete_cell
 
 
@@ -39,9 +39,9 @@ def mixer(monkeypatch: pytest.MonkeyPatch) -> SearchSpace:
     return SearchSpace("own", cells)
 
 
-@pytest.mark.parametrize("form", ["separable", "dense"])
-def test_a_space_with_an_operation_of_ones_own_runs(mixer: SearchSpace, form: Form) -> None:
-    network = Supernet(mixer, channels=4, layers=3, form=form).double()
+@pytest.mark.parametrize("convolution", ["separable", "dense"])
+def test_a_space_with_an_operation_of_ones_own_runs(mixer: SearchSpace, convolution: Convolution) -> None:
+    network = Supernet(mixer, channels=4, layers=3, convolution=convolution).double()
     weights = {k: torch.rand(c.shape, dtype=torch.float64).requires_grad_() for k, c in mixer.cells.items()}
     images = torch.randn(3, 3, 8, 8, dtype=torch.float64)
     loss = network(images, {kind: Mixture(values) for kind, values in weights.items()}).square().sum()
@@ -78,9 +78,9 @@ def test_an_unknown_operation_is_refused() -> None:
         Supernet(SearchSpace("far", {"cell": cell}, "nasbench201"))
 
 
-@pytest.mark.parametrize("form", ["separable", "dense"])
-def test_noise_is_standard_normal_and_differs_between_edges(form: Form) -> None:
-    noise = operations.build_operation("noise", Bundle(3, 8, 8, stride=2, form=form))
+@pytest.mark.parametrize("convolution", ["separable", "dense"])
+def test_noise_is_standard_normal_and_differs_between_edges(convolution: Convolution) -> None:
+    noise = operations.build_operation("noise", Bundle(3, 8, 8, stride=2, convolution=convolution))
     weights = torch.tensor([1.0, 1.0, 0.5], requires_grad=True)
     edges = noise(State(torch.zeros(8, 8, 31, 32)), (0, 1, 2), weights).unflatten(1, (3, 8))
     assert edges.shape == (8, 3, 8, 16, 16)
@@ -93,9 +93,11 @@ def test_noise_is_standard_normal_and_differs_between_edges(form: Form) -> None:
 
 
 @pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("form", ["separable", "dense"])
-def test_factorised_convolutions_are_two_plain_ones(form: Form, stride: int) -> None:
-    operation = operations.build_operation("conv_7x1_1x7", Bundle(2, 3, 3, stride=stride, form=form)).double()
+@pytest.mark.parametrize("convolution", ["separable", "dense"])
+def test_factorised_convolutions_are_two_plain_ones(convolution: Convolution, stride: int) -> None:
+    operation = operations.build_operation(
+        "conv_7x1_1x7", Bundle(2, 3, 3, stride=stride, convolution=convolution)
+    ).double()
     images = torch.randn(2, 3, 9, 8, dtype=torch.float64)
     found = operation(State(images), (0, 1), None).chunk(2, dim=1)
     for edge in range(2):
@@ -136,7 +138,7 @@ def test_spreading_repeats_and_weighs(edges: int, scale: Tensor | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("form", "channels", "precision", "dense"),
+    ("convolution", "channels", "precision", "dense"),
     [
         ("auto", 16, torch.float32, False),
         ("auto", 16, torch.bfloat16, True),
@@ -146,10 +148,10 @@ def test_spreading_repeats_and_weighs(edges: int, scale: Tensor | None) -> None:
     ],
 )
 def test_the_form_follows_precision_and_channels(
-    form: Form, channels: int, precision: torch.dtype, dense: bool
+    convolution: Convolution, channels: int, precision: torch.dtype, dense: bool
 ) -> None:
-    bundle, images = Bundle(2, channels, channels, form=form), torch.zeros(1, channels, 2, 2)
+    bundle, images = Bundle(2, channels, channels, convolution=convolution), torch.zeros(1, channels, 2, 2)
     assert bundle.dense(images.to(precision)) == dense
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
         assert bundle.dense(images) == dense
-    assert bundle.dense(images.to("meta")) == (form != "separable")
+    assert bundle.dense(images.to("meta")) == (convolution != "separable")

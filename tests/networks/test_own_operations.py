@@ -109,7 +109,7 @@ def test_a_write_in_one_mode_only_is_seen_in_that_mode() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"checkpointing": True}, {"form": "dense"}, {"connection": PartialChannels(2)}], ids=str
+    "options", [{"checkpointing": True}, {"convolution": "dense"}, {"connection": PartialChannels(2)}], ids=str
 )
 def test_so_it_is_in_other_networks(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=SENTENCE):

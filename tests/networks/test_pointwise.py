@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from robustnas.networks import DiscreteNetwork, Mixture, ResNet, Supernet, operations, register_operation
-from robustnas.networks.bundle import Bundle, Form, State
+from robustnas.networks.bundle import Bundle, Convolution, State
 from robustnas.networks.connection import Connection, Full, PartialChannels
 from robustnas.networks.pointwise import pointwise_conv, strided_pointwise
 from robustnas.spaces import DARTS, SearchSpace, complete_cell, random_genotype
@@ -98,10 +98,12 @@ def test_the_watch_sees_what_it_is_there_to_see() -> None:
     assert not watch(nn.Conv2d(4, 4, 3, 2, 1), lambda: pointwise_conv(x, weight, 2), backward=True).found
 
 
-@pytest.mark.parametrize("form", ["separable", "dense"])
+@pytest.mark.parametrize("convolution", ["separable", "dense"])
 @pytest.mark.parametrize(("space", "stem"), cases())
-def test_no_network_asks_torch_for_a_strided_pointwise_convolution(space: SearchSpace, stem: str, form: Form) -> None:
-    given = {**settings(space, stem), "form": form}
+def test_no_network_asks_torch_for_a_strided_pointwise_convolution(
+    space: SearchSpace, stem: str, convolution: Convolution
+) -> None:
+    given = {**settings(space, stem), "convolution": convolution}
     partial: list[Connection] = [PartialChannels(2)] if space.skeleton == "darts" else []
     for connection in (Full(), *partial):
         supernet, at, x = Supernet(space, connection=connection, **given), mixtures(space), images(space, stem)

@@ -11,7 +11,7 @@ from torch.func import functional_call
 
 from robustnas.networks import Mixture, PartialChannels, Supernet
 from robustnas.networks.batchnorm_statistics import frozen_batchnorm_statistics
-from robustnas.networks.bundle import Form
+from robustnas.networks.bundle import Convolution
 from robustnas.networks.operations import Noise, SepConv
 from robustnas.spaces import DARTS, MobileSmall, NASBench201, SearchSpace
 from robustnas.spaces.find import KNOWN
@@ -67,14 +67,14 @@ def same_noise(operation: Noise, like: Tensor, edges: int) -> Tensor:
     return one[:, None].expand(-1, edges, -1, -1, -1)
 
 
-@pytest.mark.parametrize("form", ["separable", "dense"])
+@pytest.mark.parametrize("convolution", ["separable", "dense"])
 @pytest.mark.parametrize("edges", [False, True])
 @pytest.mark.parametrize("space", SPACES, ids=lambda space: space.name)
 def test_gradients_are_those_of_computed_operations(
-    space: SearchSpace, edges: bool, form: Form, monkeypatch: pytest.MonkeyPatch
+    space: SearchSpace, edges: bool, convolution: Convolution, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Noise, "draw", same_noise)  # drawn in another order otherwise
-    network = small(space, form=form)
+    network = small(space, convolution=convolution)
     probed, computed, made_of = sampled(space, edges)
     wanted = [*made_of, *network.parameters()]
     expected = gradients(network, computed, wanted, images())

@@ -10,7 +10,7 @@ from golden import check, golden, part, tolerance
 from torch import Tensor, nn
 
 from robustnas.networks import Mixture, Supernet
-from robustnas.networks.bundle import Form
+from robustnas.networks.bundle import Convolution
 from robustnas.spaces import DARTS, S1, S2, S3, S4, DARTSWithoutNone, NASBench201, SearchSpace
 
 SUPERNETS = {
@@ -44,12 +44,14 @@ def inputs(space: SearchSpace, arrays: dict[str, Any]) -> tuple[dict[str, Tensor
 
 
 @pytest.mark.parametrize("checkpointing", [False, True], ids=["kept", "checkpointed"])
-@pytest.mark.parametrize("form", ["separable", "dense"])
+@pytest.mark.parametrize("convolution", ["separable", "dense"])
 @pytest.mark.parametrize("name", SUPERNETS)
-def test_values_and_gradients_are_those_of_the_original(name: str, form: Form, checkpointing: bool) -> None:
+def test_values_and_gradients_are_those_of_the_original(
+    name: str, convolution: Convolution, checkpointing: bool
+) -> None:
     arrays, meta = golden(name)
     space = SUPERNETS[name]
-    network = loaded(space, arrays, meta, form=form, checkpointing=checkpointing)
+    network = loaded(space, arrays, meta, convolution=convolution, checkpointing=checkpointing)
     alphas, mixtures = inputs(space, arrays)
 
     logits = network(arrays["x_train"], mixtures)
@@ -74,10 +76,10 @@ def test_values_and_gradients_are_those_of_the_original(name: str, form: Form, c
         check(after_one_pass, arrays["out/logits_val_eval"], **tolerance(meta, "out/logits_val_eval"))
 
 
-@pytest.mark.parametrize("form", ["separable", "dense"])
-def test_pooled_features_of_nasbench201_are_those_of_the_original(form: Form) -> None:
+@pytest.mark.parametrize("convolution", ["separable", "dense"])
+def test_pooled_features_of_nasbench201_are_those_of_the_original(convolution: Convolution) -> None:
     arrays, meta = golden("nb201_forward")
-    network = loaded(NASBench201, arrays, meta, form=form)
+    network = loaded(NASBench201, arrays, meta, convolution=convolution)
     seen = []
     network.body.classifier.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     network(arrays["x_train"], inputs(NASBench201, arrays)[1])
@@ -104,11 +106,11 @@ def test_supernets_have_the_published_number_of_weights(space: SearchSpace, coun
 
 
 @pytest.mark.parametrize("space", [DARTS, S4, NASBench201], ids=lambda space: space.name)
-@pytest.mark.parametrize("form", ["separable", "dense"])
+@pytest.mark.parametrize("convolution", ["separable", "dense"])
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
-def test_reduced_precision_stays_near(space: SearchSpace, form: Form, precision: torch.dtype) -> None:
+def test_reduced_precision_stays_near(space: SearchSpace, convolution: Convolution, precision: torch.dtype) -> None:
     depth = {"layers": 3} if space.skeleton == "darts" else {"cells": 1}
-    network = Supernet(space, channels=8, form=form, **depth).double()
+    network = Supernet(space, channels=8, convolution=convolution, **depth).double()
     images = torch.randn(8, 3, 16, 16, dtype=torch.float64)
     weights = {kind: torch.rand(cell.shape, dtype=torch.float64) for kind, cell in space.cells.items()}
     for kind, cell in space.cells.items():
@@ -179,9 +181,12 @@ def test_imagenet_stem_divides_the_resolution_by_8() -> None:
     [
         ({"space": DARTS, "cells": 5}, "Expected `layers` to set the depth"),
         ({"space": NASBench201, "layers": 8}, "Expected `cells` to set the depth"),
-        ({"space": DARTS, "layers": 2}, "at least 3 `layers`"),
-        ({"space": NASBench201, "cells": 0}, "at least 3 `layers` or 1 of `cells`, but got 0"),
-        ({"space": NASBench201, "stem": "imagenet"}, "Expected `stem` 'cifar'"),
+        ({"space": DARTS, "layers": 2}, "Expected `layers` to be at least 3, but got 2"),
+        ({"space": NASBench201, "cells": 0}, "Expected `cells` to be at least 1, but got 0"),
+        (
+            {"space": NASBench201, "stem": "imagenet"},
+            "Expected `stem` to be 'cifar' in the space NASBench201, but got 'imagenet'",
+        ),
         ({"space": DARTS, "channels": 0}, "Expected `channels` to be at least 1, but got 0"),
         ({"space": DARTS, "num_classes": -1}, "Expected `num_classes` to be at least 1, but got -1"),
         ({"space": "darst"}, "darst"),

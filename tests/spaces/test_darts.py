@@ -1,3 +1,5 @@
+"""The spaces of DARTS and RobustDARTS are those of the original code."""
+
 from __future__ import annotations
 
 import pytest

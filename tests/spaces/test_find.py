@@ -1,3 +1,5 @@
+"""Spaces are found by name or import path, and no module is imported that is not trusted."""
+
 from __future__ import annotations
 
 import sys
@@ -14,7 +16,6 @@ from robustnas.spaces import (
     Mobile,
     MobileSmall,
     NASBench201,
-    SearchSpace,
     darts_like,
     find_space,
 )
@@ -22,10 +23,9 @@ from robustnas.spaces import (
 KNOWN = [DARTS, DARTSWithoutNone, S1, S2, S3, S4, NASBench201, Mobile, MobileSmall]
 
 
-@pytest.mark.parametrize("space", KNOWN, ids=lambda space: space.name)
-def test_a_name_or_a_space_gives_the_space(space: SearchSpace) -> None:
-    assert find_space(space.name) is space
-    assert find_space(space) is space
+def test_a_name_or_a_space_gives_the_space() -> None:
+    for space in KNOWN:
+        assert find_space(space.name) is find_space(space) is space
 
 
 def test_an_import_path_gives_the_space_of_a_users_module(
@@ -46,8 +46,7 @@ def test_an_import_path_gives_the_space_of_a_users_module(
 @pytest.mark.parametrize(
     "path",
     [
-        "S5", "", "robustnas.spaces.S9", "robustnas.spaces.Genotype", "robustnas.", "...", "..", ".spaces.S1", "a-b.S",
-        "a b.S", "my_space..S", 1.5, ["DARTS"],
+        "S5", "", "robustnas.spaces.S9", "robustnas.spaces.Genotype", "...", ".spaces.S1", "a-b.S", ["DARTS"],
     ],
 )  # fmt: skip
 def test_anything_else_is_refused_with_the_list_of_names(path: object) -> None:

@@ -1,3 +1,5 @@
+"""Genotypes are checked, compared and written in every form without loss."""
+
 from __future__ import annotations
 
 import copy
@@ -70,7 +72,7 @@ def random_genotype(draw: random.Random, space: SearchSpace) -> Genotype:
     return Genotype(space.name, cells)
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", range(14))
 def test_any_genotype_of_any_space_is_valid_and_survives_every_form(seed: int) -> None:
     draw = random.Random(seed)
     known = [DARTS, DARTSWithoutNone, S1, S2, S3, S4, NASBench201]

@@ -1,4 +1,4 @@
-"""Genotypes in every form in which people pass them on, as text and as a file."""
+"""Genotypes are read in every form that people exchange, as text and as a file; nothing in them is executed."""
 
 from __future__ import annotations
 
@@ -122,8 +122,8 @@ BAD = {
     "huge range": ("Genotype(normal=range(10**9), reduce=[])", "which fails: it holds"),
     "long range": ("Genotype(normal=list(range(999999999)), reduce=[])", "which fails: it holds"),
     "long number": (f"Genotype(normal=[('a', {'1' * 5000})], reduce=[])", "which fails: "),
-    "nested": (f"Genotype(normal={'[' * 5000}", "`Genotype(` to be closed by `)`, but got 'normal=[[["),
-    "open": ("Genotype(normal=[('a', 0)]", "`Genotype(` to be closed by `)`"),
+    "nested": (f"Genotype(normal={'[' * 5000}", "`Genotype(` to have a closing `)`, but got 'normal=[[["),
+    "open": ("Genotype(normal=[('a', 0)]", "`Genotype(` to have a closing `)`"),
     "cut line": ("S2 normal: 0-2 skip_connect, 1-", "but got 'S2 normal: 0-2 skip_connect, 1-'."),
     "cut kind": ("S2 normal: 0-2 skip_connect | reduce", "but got 'S2 normal: 0-2 skip_connect | reduce'."),
     "cut string": ("|none~0|+|none~0|none~1", "but got '|none~0|+|none~0|none~1'."),

@@ -1,4 +1,4 @@
-"""The chain of mobile blocks, as plain data."""
+"""The mobile space is that of ProxylessNAS, and chains that do not fit are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Genotypes as numbers, drawn uniformly, and mutated by one edge."""
+"""Numbers and genotypes are in bijection, draws are uniform, and mutations change one edge."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from robustnas.spaces import (
     DARTS,
     S1,
     S2,
-    S3,
     S4,
     Choice,
     DARTSWithoutNone,
@@ -30,7 +29,7 @@ from robustnas.spaces import (
     random_genotype,
 )
 
-ALL = [DARTS, DARTSWithoutNone, S1, S2, S3, S4, NASBench201, Mobile, MobileSmall]
+SAMPLE = [DARTS, S1, NASBench201, Mobile]
 UNEVEN = [("a", "b"), ("a", "b", "c"), ("a",), ("b", "none"), ("a", "c")]  # edges 0-2, 1-2, 0-3, 1-3, 2-3
 TINY = SearchSpace(
     "Tiny",
@@ -78,7 +77,7 @@ def test_sizes_are_those_of_the_papers() -> None:
     assert num_architectures(Mobile) == 6**6 * 7**15
 
 
-@pytest.mark.parametrize("space", ALL, ids=lambda space: space.name)
+@pytest.mark.parametrize("space", SAMPLE, ids=lambda space: space.name)
 def test_a_number_stands_for_its_genotype_in_every_space(space: SearchSpace) -> None:
     draw = random.Random(1)
     for number in (0, num_architectures(space) - 1, *(draw.randrange(num_architectures(space)) for _ in range(30))):

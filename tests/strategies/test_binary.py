@@ -19,7 +19,7 @@ from robustnas.spaces.find import KNOWN
 from robustnas.strategies import BinaryGates, StepContext
 from robustnas.strategies.binary_gates import Draw, Mode, binary_gates, rescaled
 from robustnas.strategies.step_context import Phase
-from robustnas.training.alpha import candidate_mask, masked, zero_mask
+from robustnas.training.architecture_parameters import candidate_mask, masked, zero_mask
 
 MODES: tuple[Mode, ...] = ("two", "full", "full_v2")
 ALPHA = torch.tensor([0.4, -0.9, 1.3, 0.0], dtype=torch.float64)

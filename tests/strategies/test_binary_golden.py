@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from golden import check, golden, part, tolerance
 from torch import Tensor, nn
 
-from robustnas.networks import Mixture, operations
-from robustnas.networks.cell import Candidate, CellOptions, Weights
+from robustnas.networks import Mixture, SupernetConfig, operations
+from robustnas.networks.cell import Candidate, MixtureWeights
 from robustnas.networks.mbconv import MBConv
 from robustnas.networks.mobile import Block
 from robustnas.strategies import BinaryGates, StepContext
@@ -23,7 +23,7 @@ MODES = ("two", "full", "full_v2")
 DRAWS = [(mode, draw) for mode in MODES for draw in range(4)]
 
 
-OPTIONS = CellOptions(affine=True, pool_norm=False)
+CONFIG = SupernetConfig(affine=True, pool_norm=False)
 
 
 class Network(nn.Module):
@@ -41,7 +41,7 @@ class Network(nn.Module):
                 made = partial(MBConv, size=size, expansion=expansion)  # most have another expansion than our spaces
                 monkeypatch.setitem(operations._KNOWN, f"mbconv_{size}x{size}_{expansion}", made)
             candidates = [Candidate(0, column, 0, 1, name) for column, name in enumerate(names)]
-            self.blocks.append(Block(candidates, channels, out, stride, block == 0, OPTIONS))
+            self.blocks.append(Block(candidates, channels, out, stride, block == 0, CONFIG))
             self.names.append(names)
         self.classifier = nn.Linear(2 * channels, meta["num_classes"])
         self.double().load_state_dict(
@@ -68,7 +68,7 @@ class Network(nn.Module):
     def forward(self, images: Tensor, mixtures: list[Mixture]) -> Tensor:
         x = F.relu6(self.stem_bn(self.stem(images)))
         for block, mixture in zip(self.blocks, mixtures, strict=True):
-            x = block((x,), Weights(mixture))
+            x = block((x,), MixtureWeights(mixture))
         return self.classifier(x.mean(dim=(2, 3)))
 
 

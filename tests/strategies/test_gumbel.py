@@ -99,7 +99,7 @@ def test_evaluation_takes_the_most_probable_or_a_sample() -> None:
     assert torch.equal(sampled.operations, GumbelOneHot().mixture(alpha, context(2)).operations)
     assert not torch.equal(sampled.operations, mixture.operations)
     assert sampled.offsets is None
-    check(GumbelOneHot().strength(alpha), alpha.softmax(1))
+    check(GumbelOneHot().shares(alpha), alpha.softmax(1))
 
 
 def test_only_the_step_of_alpha_pays_for_ghosts() -> None:

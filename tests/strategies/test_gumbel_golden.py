@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from golden import check, golden, part, tolerance
 from torch import Tensor
 
-from robustnas.networks import Mixture, Supernet
-from robustnas.networks.cell import Candidate, CellOptions, Weights
+from robustnas.networks import Mixture, Supernet, SupernetConfig
+from robustnas.networks.cell import Candidate, MixtureWeights
 from robustnas.networks.edgewise import edgewise_slices, write_edgewise
 from robustnas.networks.supernet import build_skeleton
 from robustnas.spaces import NASBench201, darts_like
@@ -51,10 +51,7 @@ class NASNetCase:
             ]
             for kind, cell in self.space.cells.items()
         }
-        options = CellOptions(pool_norm=False)
-        self.body = build_skeleton(
-            self.space, candidates, meta["C"], 3, None, 10, 3, "cifar", False, options, False
-        ).double()
+        self.body = build_skeleton(self.space, candidates, SupernetConfig(meta["C"], 3, pool_norm=False)).double()
         weights = without_cancelled_biases(part(arrays, "w/"))
         for theirs, ours in NAMES.items():
             weights = {name.replace(theirs, ours): weight for name, weight in weights.items()}
@@ -66,8 +63,8 @@ class NASNetCase:
         )
 
     def __call__(self, images: Tensor, mixtures: dict[str, Mixture]) -> Tensor:
-        weights = {kind: Weights(mixtures[kind].validate(kind, cell)) for kind, cell in self.space.cells.items()}
-        return self.body(images, weights)[0]
+        weights = {kind: MixtureWeights(mixtures[kind].validate(kind, cell)) for kind, cell in self.space.cells.items()}
+        return self.body(images, [weights[kind] for kind in self.body.kinds])[0]
 
 
 CASES = {"gdas_nb201": (NASBench201Case, True), "gdas_darts": (NASNetCase, False)}

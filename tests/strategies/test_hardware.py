@@ -82,7 +82,7 @@ def test_losses_and_slopes_are_those_of_the_original(tmp_path: Path) -> None:
         penalty = ExpectedCost(table, case["ref_value"], **forms[case["type"]], **options)
         share = torch.tensor((case["expected_value"] - 50) / 100, dtype=torch.float64, requires_grad=True)
         loss = penalty.total(
-            torch.tensor(case["ce_loss"]).double(), {"cell": torch.stack([1 - share, share])[None]}, MOMENT
+            torch.tensor(case["ce_loss"]).double(), {}, {"cell": torch.stack([1 - share, share])[None]}, MOMENT
         )
         assert loss.item() == pytest.approx(case["loss"], rel=1e-7)  # the loss was given in single precision
         (slope,) = torch.autograd.grad(loss, share)
@@ -97,18 +97,18 @@ def test_gradients_are_finite_differences(tmp_path: Path, form: Any) -> None:
     penalty = ExpectedCost(written(tmp_path, table), 1e5, "flops", form)
     logits, loss = torch.randn(3, 4).double().requires_grad_(), torch.tensor(1.7).double().requires_grad_()
     assert torch.autograd.gradcheck(
-        lambda logits, loss: penalty.total(loss, shares_of(SHORT, {"chain": logits}), MOMENT), (logits, loss)
+        lambda logits, loss: penalty.total(loss, {}, shares_of(SHORT, {"chain": logits}), MOMENT), (logits, loss)
     )
 
 
 def test_the_defaults_are_those_of_the_paper(tmp_path: Path) -> None:
     table, shares = flat(tmp_path, 20.0, 80.0), {"cell": torch.ones(1, 1, dtype=torch.float64)}
     loss = torch.tensor(2.0, dtype=torch.float64)
-    log = ExpectedCost(table, 80.0).total(loss, shares, MOMENT)
+    log = ExpectedCost(table, 80.0).total(loss, {}, shares, MOMENT)
     assert float(log) == pytest.approx(0.2 * 2 * (math.log(100) / math.log(80)) ** 0.3, rel=1e-12)
     linear = ExpectedCost(table, 80.0, form="linear")
-    assert float(linear.total(loss, shares, MOMENT)) == pytest.approx(2 + 0.1 * 20 / 80, rel=1e-12)
-    assert float(linear.of(shares, MOMENT)) == pytest.approx(0.1 * 20 / 80, rel=1e-12)
+    assert float(linear.total(loss, {}, shares, MOMENT)) == pytest.approx(2 + 0.1 * 20 / 80, rel=1e-12)
+    assert float(linear.of({}, shares, MOMENT)) == pytest.approx(0.1 * 20 / 80, rel=1e-12)
 
 
 def test_the_table_is_read_once_and_late(tmp_path: Path) -> None:

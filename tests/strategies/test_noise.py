@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from robustnas.analysis.curvature_rise import averages
 from robustnas.strategies import CurvatureRise, RaiseDecay
 from robustnas.strategies.noise import DRAWS, flat_growth, scatter
 
@@ -43,8 +44,8 @@ def test_growth_on_drawn_curves_is_that_of_the_rule(rule: CurvatureRise) -> None
     noise = np.random.default_rng(0).standard_normal((DRAWS, 12))
     first = (rule.window + 1) // 2
     for row in (0, 17):
-        averages = rule.averages((1 + 0.2 * noise[row]).tolist())
-        expected = [averages[i] / averages[i - rule.lag] for i in range(rule.lag, len(averages))]
+        means = averages((1 + 0.2 * noise[row]).tolist(), rule.window)
+        expected = [means[i] / means[i - rule.lag] for i in range(rule.lag, len(means))]
         assert growth[row, first - 1 + rule.lag :] == pytest.approx(expected)
         assert not growth[row, : first - 1 + rule.lag].any()
 

@@ -48,16 +48,19 @@ def test_the_types_of_all_options_are_known(part: type) -> None:
 
 
 RAISE = "robustnas.strategies.RaiseDecay"
-NESTED = {"class_path": RAISE, "init_args": {"rule": {"lag": 5, "ratio": 1.5}, "most": 0.3}}
+NESTED = {"class_path": RAISE, "init_args": {"rule": {"lag": 5, "ratio": 1.5}, "max_weight_decay": 0.3}}
 
 
 @pytest.mark.parametrize(
     "words",
-    [["--part", RAISE, "--part.rule.lag=5", "--part.rule.ratio=1.5", "--part.most=0.3"], [f"--part={NESTED}"]],
+    [
+        ["--part", RAISE, "--part.rule.lag=5", "--part.rule.ratio=1.5", "--part.max_weight_decay=0.3"],
+        [f"--part={NESTED}"],
+    ],
     ids=["words", "nested"],
 )
 def test_the_rule_inside_a_rule_can_be_set(words: list[str]) -> None:
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
     parser.add_argument("--part", type=Stopping)
     found = parser.instantiate_classes(parser.parse_args(words)).part
-    assert found == RaiseDecay(CurvatureRise(lag=5, ratio=1.5), most=0.3)
+    assert found == RaiseDecay(CurvatureRise(lag=5, ratio=1.5), max_weight_decay=0.3)

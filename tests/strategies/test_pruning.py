@@ -11,7 +11,7 @@ from torch import Tensor
 
 from robustnas.spaces import DARTS, S1, S3, NASBench201, SearchSpace
 from robustnas.strategies import NoPruning, Pruning, ShareThreshold, StepContext
-from robustnas.training.alpha import candidate_mask
+from robustnas.training.architecture_parameters import candidate_mask
 
 
 def context(epoch: int = 9, epochs: int = 10) -> StepContext:

@@ -25,7 +25,7 @@ def test_softmax_is_its_formula(temperature: float) -> None:
         assert weights == pytest.approx([share / sum(shares) for share in shares], rel=1e-12)
     assert mixture.edges is None
     assert mixture.active is None
-    assert torch.equal(Softmax(temperature).strength(alpha), mixture.operations)
+    assert torch.equal(Softmax(temperature).shares(alpha), mixture.operations)
 
 
 def test_softmax_derives_as_its_formula() -> None:
@@ -69,7 +69,7 @@ def test_places_without_a_candidate_have_no_weight_and_no_gradient() -> None:
     space = darts_like("Ragged", [operations[:width] for width in widths])
     search = SearchModule(space, channels=2, layers=3, alpha_init=1.0)
     legal = torch.tensor([[column < width for column in range(3)] for width in widths])
-    for kind, alpha in search.legal_alphas().items():
+    for kind, alpha in search.architecture.legal_alphas().items():
         assert torch.equal(alpha.isfinite(), legal), kind
     mixtures = search.mixtures(MOMENT)
     for mixture in mixtures.values():
@@ -88,5 +88,5 @@ def test_places_without_a_candidate_have_no_weight_and_no_gradient() -> None:
 def test_every_candidate_of_a_full_space_is_legal(space) -> None:
     depth = {"layers": 3} if space.skeleton == "darts" else {"cells": 1}
     search = SearchModule(space, channels=2, **depth)
-    for kind, alpha in search.legal_alphas().items():
+    for kind, alpha in search.architecture.legal_alphas().items():
         assert torch.equal(alpha, search.alphas[kind])

@@ -14,7 +14,7 @@ from robustnas.strategies import Softmax, Strongest
 
 
 def found(space: SearchSpace, alphas: dict[str, Tensor]) -> Genotype:
-    strengths = {kind: Softmax().strength(alpha) for kind, alpha in alphas.items()}
+    strengths = {kind: Softmax().shares(alpha) for kind, alpha in alphas.items()}
     return Strongest().genotype(space, strengths).validate(space)
 
 

@@ -91,7 +91,7 @@ def test_places_without_a_candidate_have_no_weight_and_no_gradient() -> None:
     part = Sparsemax()
     check(part.project(alpha), torch.tensor([[0.6, 0.4, 0.0], [1.0, 0.0, 0.0]]), rtol=1e-6)
     assert part.support(alpha).tolist() == [[True, True, False], [True, False, False]]
-    for values in (part.project(alpha), part.strength(alpha)):
+    for values in (part.project(alpha), part.shares(alpha)):
         assert torch.equal(values == 0, alpha.isinf())
         (gradient,) = torch.autograd.grad(values[:, 0].sum(), alpha)
         check(gradient, torch.tensor([[0.5, -0.5, 0.0], [0.0, 0.0, 0.0]]), rtol=1e-6)
@@ -109,7 +109,7 @@ def test_places_without_a_candidate_have_no_weight_and_no_gradient() -> None:
 def test_strengths_order_operations_as_their_alphas_also_at_zero() -> None:
     alpha = torch.stack([torch.randn(8, generator=torch.Generator().manual_seed(k)) * 4 for k in range(40)])
     part = Sparsemax()
-    strengths = part.strength(alpha)
+    strengths = part.shares(alpha)
     assert (part.support_size(alpha) < 7).all()
     assert torch.equal(strengths.argsort(dim=1), alpha.argsort(dim=1))
     check(strengths.sum(1), torch.ones(40), rtol=1e-6)
@@ -121,14 +121,14 @@ def test_none_may_take_an_edge_and_the_best_of_the_dead_is_selected() -> None:
     alpha[:, 0], alpha[:, 4], alpha[:, 5] = 9.0, 1.0, 2.0
     part = Sparsemax()
     assert part.project(alpha)[:, 1:].sum() == 0
-    genotype = Strongest().genotype(DARTS, dict.fromkeys(DARTS.cells, part.strength(alpha)))
+    genotype = Strongest().genotype(DARTS, dict.fromkeys(DARTS.cells, part.shares(alpha)))
     assert {choice.operation for choice in genotype.cells["normal"]} == {DARTS.cells["normal"].edges[0].operations[5]}
 
 
 @pytest.mark.parametrize("penalty", [LpSparsity(), EntropyPenalty()])
 def test_penalties_move_the_living_alone(penalty: LpSparsity | EntropyPenalty) -> None:
     alpha = rows(0.5).requires_grad_()
-    (gradient,) = torch.autograd.grad(penalty.of({"cell": Sparsemax().strength(alpha)}, MOMENT), alpha)
+    (gradient,) = torch.autograd.grad(penalty.of({}, {"cell": Sparsemax().shares(alpha)}, MOMENT), alpha)
     inside = Sparsemax().support(alpha)
     assert gradient.isfinite().all()
     assert not gradient[~inside].any()

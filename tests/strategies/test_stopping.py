@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from golden import golden
 
+from robustnas.analysis.curvature_rise import WINDOW, averages
 from robustnas.strategies import CurvatureRise, Never, SkipDominance, Stop, Stopping
 
 RUNS = Path(__file__).resolve().parents[2] / "../shared/data/robustdarts_runs_s1_cifar10.json.gz"
@@ -49,11 +50,11 @@ def test_synthetic_sequences_are_decided_as_by_the_original(case: int) -> None:
         assert rule.decide(epochs, [float(arrays["ev"][case][epoch]) for epoch in epochs]) == stop
     else:  # the original then appends averages of shortened windows
         values = values[:-1]
-    averages = rule.averages(values)
-    assert averages == pytest.approx(
-        expected["local_averages"][: len(averages)], rel=meta["tolerances"]["local_averages"]["rtol"], abs=0
+    means = averages(values, rule.window)
+    assert means == pytest.approx(
+        expected["local_averages"][: len(means)], rel=meta["tolerances"]["local_averages"]["rtol"], abs=0
     )
-    assert len(averages) == len([epoch for epoch in expected["local_average_epochs"].values() if epoch >= 0])
+    assert len(means) == len([epoch for epoch in expected["local_average_epochs"].values() if epoch >= 0])
 
 
 def test_the_synthetic_sequences_hold_both_decisions() -> None:
@@ -82,8 +83,8 @@ def test_recorded_searches_are_decided_as_by_the_original() -> None:
         if stop is not None:
             stopped += 1
             assert stop == Stop(expected["detected_at_epoch"], expected["stop_epoch"]), which
-            averages = CurvatureRise().averages(run["dominant_eigenvalue"][: stop.detected // 2 + 1])
-            assert averages[-1] / averages[-5] == pytest.approx(expected["ratio"], abs=1e-6)
+            means = averages(run["dominant_eigenvalue"][: stop.detected // 2 + 1], WINDOW)
+            assert means[-1] / means[-5] == pytest.approx(expected["ratio"], abs=1e-6)
             assert run["genotype_per_epoch"][stop.returned] == expected["genotype"], which
     assert len(recorded()) == 33
     assert 0 < stopped < 33
@@ -111,8 +112,8 @@ def test_recorded_searches_stop_where_the_table_says() -> None:
             seen += 1
             assert (stop and stop.returned) == (expected and expected[0]), (decay, run["seed"])
             if stop is not None and expected is not None and expected[1] is not None:
-                averages = CurvatureRise().averages(run["dominant_eigenvalue"][: stop.detected // 2 + 1])
-                assert averages[-1] / averages[-5] == pytest.approx(expected[1], abs=1e-3)
+                means = averages(run["dominant_eigenvalue"][: stop.detected // 2 + 1], WINDOW)
+                assert means[-1] / means[-5] == pytest.approx(expected[1], abs=1e-3)
     assert seen == 21
 
 
@@ -201,7 +202,7 @@ def test_measurements_that_make_no_sense_are_refused(rule: Stopping, epochs, val
         (CurvatureRise, {"ratio": 0.75}, "`ratio` to be a finite number of at least 1, but got 0.75."),
         (CurvatureRise, {"ratio": float("nan")}, "`ratio` to be a finite number of at least 1, but got nan."),
         (CurvatureRise, {"ratio": float("inf")}, "`ratio` to be a finite number of at least 1, but got inf."),
-        (SkipDominance, {"most": -1}, "but got -1, 0 and 1."),
+        (SkipDominance, {"max_skips": -1}, "but got -1, 0 and 1."),
         (SkipDominance, {"start": -1}, "but got 2, -1 and 1."),
         (SkipDominance, {"every": 0}, "but got 2, 0 and 0."),
     ],
@@ -214,8 +215,8 @@ def test_options_out_of_range_are_refused(rule: type[Stopping], option: dict[str
 def test_too_many_skip_connections_stop_and_return_to_the_measurement_before() -> None:
     skips = [0, 1, 2, 2, 3, 5]
     assert SkipDominance().decide(range(6), skips) == Stop(4, 3)
-    assert SkipDominance(most=1).decide(range(6), skips) == Stop(2, 1)
-    assert SkipDominance(most=5).decide(range(6), skips) is None
+    assert SkipDominance(max_skips=1).decide(range(6), skips) == Stop(2, 1)
+    assert SkipDominance(max_skips=5).decide(range(6), skips) is None
     assert SkipDominance(start=5).decide(range(6), skips) == Stop(5, 4)
     assert SkipDominance(start=6).decide(range(6), skips) is None
     assert SkipDominance(every=3).decide([0, 3, 6], [2, 2, 3]) == Stop(6, 3)

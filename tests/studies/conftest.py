@@ -1,4 +1,4 @@
-"""Tests of studies import one another's small parts."""
+"""Lets the tests of studies import one another's helpers."""
 
 from __future__ import annotations
 

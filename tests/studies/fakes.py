@@ -1,4 +1,4 @@
-"""Cells that take no time: what workers call in tests instead of a search."""
+"""Trials that take no time, which workers run in tests instead of a search."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ from robustnas import __version__
 from robustnas.runs.record import write_json
 
 
-def fake_cell(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """A cell whose score is its seed; what its variant is called says what happens to it."""
-    cell = payload["cell"]
-    folder = Path(payload["root"], folder_of(cell))
+def fake_trial(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """A trial whose score is its seed; what its variant is called says what happens to it."""
+    trial = payload["trial"]
+    folder = Path(payload["root"], trial.folder)
     folder.mkdir(parents=True, exist_ok=True)
-    if cell["variant"] == "takes-long":  # before its start is noted: a test sends the signal from then on
+    if trial.variant == "takes-long":  # before its start is noted: a test sends the signal from then on
         signal.signal(signal.SIGTERM, lambda number, frame: _leave(folder))
     with (folder / "starts.txt").open("a", encoding="utf-8") as file:
         file.write(f"{os.getpid()}\n")
     starts = len((folder / "starts.txt").read_text(encoding="utf-8").splitlines())
-    print(f"start {starts} of {cell['variant']}")
-    os.system(f"echo from a child of {cell['variant']}")
-    if cell["variant"] == "refuses":
+    print(f"start {starts} of {trial.variant}")
+    os.system(f"echo from a child of {trial.variant}")
+    if trial.variant == "refuses":
         raise ValueError("Expected `lr` to be\n  positive, but got -1.")
-    if cell["variant"] == "breaks":
+    if trial.variant == "breaks":
         raise RuntimeError("a bug\nwith more lines")
-    if cell["variant"] == "dies" or (cell["variant"] == "dies-once" and starts == 1):
+    if trial.variant == "dies" or (trial.variant == "dies-once" and starts == 1):
         os.kill(os.getpid(), signal.SIGKILL)
-    if cell["variant"] == "orphaned" and starts == 1:
+    if trial.variant == "orphaned" and starts == 1:
         os.kill(os.getppid(), signal.SIGKILL)
         time.sleep(600)
-    if cell["variant"] == "leaves":
+    if trial.variant == "leaves":
         os._exit(3)
-    if cell["variant"] in ("hangs", "takes-long") and starts == 1:
+    if trial.variant in ("hangs", "takes-long") and starts == 1:
         time.sleep(600)
     result = {
-        "schema": 1, "version": __version__, "cell": place(cell), "fingerprint": cell["fingerprint"], "genotype": None,
-        "metrics": {"search": {"val/top1": 0.5}, "test": {"test/top1": float(cell["seed"])}},
-        "score": {"name": "test/top1", "value": float(cell["seed"]), "higher_is_better": True},
+        "schema": 2, "version": __version__, "trial": trial.factors, "fingerprint": trial.fingerprint, "genotype": None,
+        "metrics": {"search": {"val/top1": 0.5}, "test": {"test/top1": float(trial.seed)}},
+        "score": {"name": "test/top1", "value": float(trial.seed), "higher_is_better": True},
         "verdict": {"state": "healthy", "since": None, "take": None, "evidence": []}, "parameters": 100,
         "seconds": {"search": 1.0, "selection": 0.0, "evaluation": 2.0}, "processor_seconds": 3.0, "continued": False,
         "device": "cpu", "epochs": [], "folders": {}, "attempts": starts,
@@ -57,18 +57,10 @@ def _leave(folder: Path) -> None:
     sys.exit(143)
 
 
-def place(cell: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: cell[name] for name in ("variant", "space", "data", "levels", "seed", "baseline")}
-
-
-def folder_of(cell: Mapping[str, Any]) -> str:
-    return f"cells/{cell['variant']}/seed-{cell['seed']}"
-
-
 def fake_probe(payload: Mapping[str, Any]) -> dict[str, Any]:
     """A probe: searches take 10 epochs of 4 steps of 0.5 s, evaluations 5 of 2 with validation."""
-    if payload["cell"]["variant"] == "breaks":
+    if payload["trial"].variant == "breaks":
         raise RuntimeError("a bug")
     search = {"start": 1.0, "step": 0.5, "steps": 4, "val_step": 0.0, "val_steps": 0, "epochs": 10}
     evaluation = {"start": 2.0, "step": 1.0, "steps": 2, "val_step": 0.25, "val_steps": 4, "epochs": 5}
-    return {"stages": {"search": search, "evaluation": evaluation}, "memory": payload["cell"]["seed"], "gpu_memory": 0}
+    return {"stages": {"search": search, "evaluation": evaluation}, "memory": payload["trial"].seed, "gpu_memory": 0}

@@ -1,4 +1,4 @@
-"""Studies that nobody ran: folders as cells leave them, with scores and diagnostics that are made up."""
+"""Folders of studies as trials leave them, with made-up scores and diagnostics."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from pages import Page
 from robustnas import __version__
 from robustnas.reports.study import write_report
 from robustnas.spaces import Choice, Genotype, find_space
-from robustnas.studies.grid import Cell
+from robustnas.studies.trial import Trial
 
 VARIANTS = ("DARTS", "SmoothDARTS", "PC-DARTS", "GDAS")
-Score = Callable[[Cell, np.random.Generator], float]
+Score = Callable[[Trial, np.random.Generator], float]
 EPOCHS = 12
 
 
-def accuracy(cell: Cell, rng: np.random.Generator) -> float:
+def accuracy(cell: Trial, rng: np.random.Generator) -> float:
     """DARTS collapses now and then, SmoothDARTS is best, random architectures are in between."""
     mean = {"DARTS": 0.86, "SmoothDARTS": 0.93, "PC-DARTS": 0.915, "GDAS": 0.91, "RandomGenotype": 0.88}
     found = mean.get(cell.variant, 0.9) + 0.006 * rng.standard_normal() - 0.02 * (cell.space == "S3")
@@ -37,21 +37,21 @@ def study_cells(
     seeds: Sequence[int] = range(5),
     levels: Sequence[Mapping[str, str]] = ({},),
     random: bool = True,
-) -> list[Cell]:
+) -> list[Trial]:
     """A grid, with random architectures beside the variants."""
     found = [
-        Cell(name, space, None, dict(chosen), seed, fingerprint="f")
+        Trial(name, space, None, dict(chosen), seed, fingerprint="f")
         for seed, space, name, chosen in itertools.product(seeds, spaces, variants, levels)
     ]
-    more = [Cell("RandomGenotype", space, None, {}, seed, True, fingerprint="f") for seed in seeds for space in spaces]
+    more = [Trial("RandomGenotype", space, None, {}, seed, True, fingerprint="f") for seed in seeds for space in spaces]
     return found + (more if random else [])
 
 
 def write_study(
     root: Path,
-    cells: Sequence[Cell] | None = None,
+    cells: Sequence[Trial] | None = None,
     score: Score = accuracy,
-    finished: Callable[[Cell], bool] = lambda cell: True,
+    finished: Callable[[Trial], bool] = lambda cell: True,
     failed: Mapping[str, str] | None = None,
     truth: bool = False,
     name: str = "made",
@@ -59,8 +59,8 @@ def write_study(
 ) -> Path:
     """Write the folder of a study."""
     cells = study_cells() if cells is None else cells
-    listed = [{**cell.place, "folder": cell.folder, "fingerprint": cell.fingerprint} for cell in cells]
-    _json(root / "study.json", {"schema": 1, "name": name, "cells": listed, **plan})
+    listed = [{**cell.factors, "folder": cell.folder, "fingerprint": cell.fingerprint} for cell in cells]
+    _json(root / "study.json", {"schema": 2, "name": name, "trials": listed, **plan})
     for number, cell in enumerate(cells):
         said = next((said for part, said in (failed or {}).items() if part in cell.key), None)
         if said is not None:
@@ -70,7 +70,7 @@ def write_study(
     return root
 
 
-def write_cell(root: Path, cell: Cell, score: float, rng: np.random.Generator, truth: bool = False) -> None:
+def write_cell(root: Path, cell: Trial, score: float, rng: np.random.Generator, truth: bool = False) -> None:
     """The files of a finished cell: what is bad had a sharp α, and many skip connections."""
     folder, bad = root / cell.folder, score < 0.85
     rows = [] if cell.baseline else [_row(epoch, bad, rng) for epoch in range(EPOCHS)]
@@ -101,7 +101,7 @@ def write_cell(root: Path, cell: Cell, score: float, rng: np.random.Generator, t
     _json(folder / "evaluation" / "manifest.json", _manifest(cell))
     state = "collapsed" if bad else "healthy"
     result = {
-        "schema": 1, "version": __version__, "cell": cell.place, "fingerprint": "f", "genotype": None,
+        "schema": 2, "version": __version__, "trial": cell.factors, "fingerprint": "f", "genotype": None,
         "metrics": {"search": {k: v for k, v in rows[-1].items() if v != ""} if rows else {},
             "test": {"test/top1": score, "test/loss": 1 - score}},
         "score": {"name": "test/top1", "value": score, "higher_is_better": True},
@@ -143,7 +143,7 @@ def _row(epoch: int, bad: bool, rng: np.random.Generator) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _manifest(cell: Cell) -> dict[str, Any]:
+def _manifest(cell: Trial) -> dict[str, Any]:
     roles = {name: {"size": 100, "sha256": f"{name}-{cell.seed}"} for name in ("weights", "arch", "selection", "test")}
     return {
         "schema": 1, "versions": {"robustnas": __version__, "torch": "2.13.0"}, "cpu": {"model": "a CPU", "cores": 2},

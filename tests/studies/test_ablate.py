@@ -1,4 +1,4 @@
-"""A real study, tiny and in this process, and what is refused before one runs."""
+"""Protects ``robustnas ablate``: a study runs, resumes without repeating work, and refuses what cannot run."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from test_running import Inline
 
 from robustnas.__main__ import main
 from robustnas.cli import lightning_cli
+from robustnas.cli.configuration import configuration, fit
 from robustnas.commands import ablate
 from robustnas.runs.record import Run
 from robustnas.spaces import find_space
-from robustnas.studies.baselines import RandomGenotype
-from robustnas.studies.grid import Cell
 from robustnas.studies.results import read_results
+from robustnas.studies.searchers.reference import random_architecture
 
 TINY = Path(__file__).with_name("tiny.yaml")
 
@@ -35,18 +35,18 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """The command line of each run."""
-    words: list[list[str]] = []
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The configuration of each run that is begun to its end."""
+    given: list[Any] = []
     run = lightning_cli.main
 
-    def noted(given: list[str], run_as: Any = lightning_cli.RobustCLI, **more: Any) -> lightning_cli.RobustCLI:
-        if "run" not in more and run_as is lightning_cli.RobustCLI:
-            words.append(given)
-        return run(given, more.get("run", run_as))
+    def noted(arguments: Any, **options: Any) -> lightning_cli.RobustCLI:
+        if not options.get("stop_after") and not options.get("callbacks"):
+            given.append(arguments)
+        return run(arguments, **options)
 
     monkeypatch.setattr(lightning_cli, "main", noted)
-    return words
+    return given
 
 
 def write(folder: Path, **changed: Any) -> str:
@@ -56,8 +56,8 @@ def write(folder: Path, **changed: Any) -> str:
     return str(path)
 
 
-def test_a_study_runs_stops_and_goes_on(asked: list[list[str]], tmp_path: Path, capsys: Any) -> None:
-    """Search and evaluation of two cells; then nothing again; then what is left after an interruption."""
+def test_a_study_runs_stops_and_goes_on(asked: list[Any], tmp_path: Path, capsys: Any) -> None:
+    """Search and evaluation of two trials; then nothing again; then what is left after an interruption."""
     root = tmp_path / "study"
     command = ["ablate", write(tmp_path), "--folder", str(root)]
     assert main([*command, "--only", "DARTS"]) == 0
@@ -67,17 +67,20 @@ def test_a_study_runs_stops_and_goes_on(asked: list[list[str]], tmp_path: Path, 
     held = {record.variant: record for record in read_results(root)}
     assert set(held) == {"DARTS", "RandomGenotype"}
     for record in held.values():
-        cell = root / record.folder
-        test = json.loads((cell / "evaluation" / "test.json").read_text(encoding="utf-8"))
+        trial = root / record.folder
+        test = json.loads((trial / "evaluation" / "test.json").read_text(encoding="utf-8"))
         assert record.held["metrics"]["test"] == {name: test[name] for name in test if name != "parameters"}
         assert record.held["score"] == {"name": "test/top1", "value": test["test/top1"], "higher_is_better": True}
         assert record.held["parameters"] == test["parameters"]
-        genotype = Run(cell / "search").genotype().validate(find_space("NASBench201"))
+        genotype = Run(trial / "search").genotype().validate(find_space("NASBench201"))
         assert json.loads(genotype.to_json()) == record.held["genotype"]
         assert record.held["seconds"]["evaluation"] > 0
-        trained = yaml.safe_load((cell / "evaluation" / "config.yaml").read_text(encoding="utf-8"))
+        trained = yaml.safe_load((trial / "evaluation" / "config.yaml").read_text(encoding="utf-8"))
         assert trained["data"]["init_args"]["batch_size"] == 16  # that of the search
         assert (trained["seed_everything"], trained["trainer"]["max_epochs"]) == (0, 1)
+        whole = yaml.safe_load((trial / "trial.yaml").read_text(encoding="utf-8"))
+        assert configuration(whole["search"]) == whole["search"]  # complete: what it takes nobody must remember
+        assert (whole["variant"], whole["seed"]) == (record.variant, 0)
     search = held["DARTS"].held
     rows = list(csv.DictReader((root / held["DARTS"].folder / "search" / "metrics.csv").open(encoding="utf-8")))
     assert search["metrics"]["search"]["val/top1"] == float(rows[-1]["val/top1"])
@@ -89,7 +92,7 @@ def test_a_study_runs_stops_and_goes_on(asked: list[list[str]], tmp_path: Path, 
     assert f"Report: {root / 'report.html'}" in said
     assert "DARTS" in (root / "tables.md").read_text(encoding="utf-8")
     assert (root / "tensorboard" / "DARTS" / "seed-0" / "events.out.tfevents.study").is_file()
-    assert "2 of 2 cells" in said
+    assert "2 of 2 trials" in said
     assert f"{held['DARTS'].score:.4f}" in said
 
     before = {record.folder: (root / record.folder / "result.json").read_bytes() for record in held.values()}
@@ -97,14 +100,14 @@ def test_a_study_runs_stops_and_goes_on(asked: list[list[str]], tmp_path: Path, 
     assert len(asked) == 3
     assert all((root / folder / "result.json").read_bytes() == data for folder, data in before.items())
 
-    cell = root / held["DARTS"].folder  # as if killed in the evaluation, after its checkpoint
-    (cell / "result.json").unlink()
-    progress = json.loads((cell / "cell.json").read_text(encoding="utf-8"))
+    trial = root / held["DARTS"].folder  # as if killed in the evaluation, after its checkpoint
+    (trial / "result.json").unlink()
+    progress = json.loads((trial / "progress.json").read_text(encoding="utf-8"))
     del progress["stages"]["evaluation"]
-    (cell / "cell.json").write_text(json.dumps(progress), encoding="utf-8")
+    (trial / "progress.json").write_text(json.dumps(progress), encoding="utf-8")
     assert main(command) == 0
     assert len(asked) == 4
-    assert asked[-1][-2:] == ["--ckpt_path", "auto"]
+    assert (asked[-1]["ckpt_path"], asked[-1]["run_dir"]) == ("auto", str(trial / "evaluation"))
     again = next(record.held for record in read_results(root) if record.variant == "DARTS")
     assert (again["attempts"], again["continued"]) == (2, True)
     assert again["metrics"] == search["metrics"]
@@ -112,16 +115,30 @@ def test_a_study_runs_stops_and_goes_on(asked: list[list[str]], tmp_path: Path, 
     assert main([*command, "--engine", "cloud"]) == 2
     assert "Expected `--engine` to be one of 'local'" in capsys.readouterr().err
     assert main([*command[:1], write(tmp_path, common={"model.init_args.channels": 8}), *command[2:]]) == 1
-    assert "holds a cell of another configuration, and so do 1 more; `--folder`" in capsys.readouterr().err
+    assert "holds a trial of another configuration, and so do 1 more; `--folder`" in capsys.readouterr().err
     assert len(asked) == 4
 
 
-def test_a_dry_run_probes_and_leaves_nothing(asked: list[list[str]], tmp_path: Path, capsys: Any) -> None:
+def test_a_configuration_object_runs_as_its_options_do(tmp_path: Path) -> None:
+    """Bit for bit, and it leaves the same ``config.yaml``."""
+    options = ["--config=digits_gdas", "--model.lr=0.3", "--trainer.max_epochs=1", "--trainer.limit_train_batches=2"]
+    options += ["--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false"]
+    fit(configuration(options), tmp_path / "object", 3)
+    lightning_cli.main(["fit", *options, "--seed_everything=3", f"--run-dir={tmp_path / 'options'}"])
+    for name in ("alpha/epoch_0000.npz", "genotype.json"):
+        assert (tmp_path / "object" / name).read_bytes() == (tmp_path / "options" / name).read_bytes()
+    held = [
+        yaml.safe_load((tmp_path / name / "config.yaml").read_text(encoding="utf-8")) for name in ("object", "options")
+    ]
+    assert {**held[0], "run_dir": None} == {**held[1], "run_dir": None}
+
+
+def test_a_dry_run_probes_and_leaves_nothing(asked: list[Any], tmp_path: Path, capsys: Any) -> None:
     root = tmp_path / "study"
     assert main(["ablate", write(tmp_path, seeds=[0, 1]), "--folder", str(root), "--dry-run"]) == 0
     said = capsys.readouterr().out
-    assert "4 cells, 0 finished" in said
-    assert "To run: 4 cells, 1 at a time: about " in said
+    assert "4 trials, 0 finished" in said
+    assert "To run: 4 trials, 1 at a time: about " in said
     assert "GiB a worker" in said
     assert not root.exists()
     assert asked == []
@@ -142,7 +159,7 @@ def test_a_dry_run_probes_and_leaves_nothing(asked: list[list[str]], tmp_path: P
     ],
 )  # fmt: skip
 def test_what_cannot_run_is_said_before_anything_runs(
-    changed: Any, sentence: str, asked: list[list[str]], tmp_path: Path, capsys: Any
+    changed: Any, sentence: str, asked: list[Any], tmp_path: Path, capsys: Any
 ) -> None:
     assert main(["ablate", write(tmp_path, **changed), "--folder", str(tmp_path / "study")]) == 1
     said = capsys.readouterr().err
@@ -168,10 +185,8 @@ def test_a_cell_without_evaluation_is_scored_by_its_search(tmp_path: Path) -> No
 def test_every_edge_of_a_random_genotype_is_drawn_uniformly() -> None:
     for name in ("NASBench201", "DARTS", "S1"):
         space = find_space(name)
-        search = {"model": {"init_args": {"space": name}}}
-        cells = [Cell("RandomGenotype", None, None, {}, seed, True) for seed in range(400)]
-        found = [RandomGenotype().find(one, search, Path()).validate(space) for one in cells]
-        assert found[7] == RandomGenotype().find(cells[7], search, Path())
+        found = [random_architecture(name, seed).validate(space) for seed in range(400)]
+        assert found[7] == random_architecture(name, 7)
         for kind, cell in space.cells.items():
             last = max(cell.nodes)
             sources = [c.source for one in found for c in one.cells[kind] if c.node == last]
@@ -209,7 +224,7 @@ def test_a_study_that_is_killed_and_goes_on_finds_the_same(tmp_path: Path) -> No
     assert start(tmp_path / "calm").wait() == 0
     for seed, epoch in ((0, 1), (1, 4)):
         running = start(tmp_path / "rough")
-        search = tmp_path / "rough" / "cells" / "DARTS" / f"seed-{seed}" / "search"
+        search = tmp_path / "rough" / "trials" / "DARTS" / f"seed-{seed}" / "search"
         while not (search / "alpha" / f"epoch_{epoch:04}.npz").exists():
             assert running.poll() is None
             time.sleep(0.02)

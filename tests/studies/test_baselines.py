@@ -1,4 +1,4 @@
-"""What the variants of a study are measured against: each run once, tiny, and what is refused."""
+"""Protects the baselines of a study: each runs, costs what the searches cost, resumes, and refuses wrong arguments."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from robustnas.commands import ablate
 from robustnas.networks import DiscreteNetwork, ResNet
 from robustnas.runs.record import Run, read_json
 from robustnas.spaces import find_space, random_genotype
-from robustnas.studies.baselines import baseline_of
 from robustnas.studies.configuration import configured, epochs_of
-from robustnas.studies.grid import Cell, cells_of
+from robustnas.studies.grid import trials_of
 from robustnas.studies.progress import where
 from robustnas.studies.results import read_results
+from robustnas.studies.searchers import baseline_of, halving
 from robustnas.studies.study import Study, read_study
-from robustnas.studies.words import configuration
+from robustnas.studies.trial import Trial
 
 TINY = Path(__file__).with_name("tiny.yaml")
 SHORT = {"evaluations": 2, "epochs": 1}
@@ -39,9 +39,9 @@ def study(folder: Path, **changed: Any) -> Study:
     return read_study(str(path))
 
 
-def cell_of(folder: Path, name: str, **changed: Any) -> Cell:
-    cells = configured(cells_of(study(folder, **changed)))
-    return next(cell for cell in cells if cell.variant == name)
+def trial_of(folder: Path, name: str, **changed: Any) -> Trial:
+    trials = configured(trials_of(study(folder, **changed)))
+    return next(trial for trial in trials if trial.variant == name)
 
 
 def median_size(channels: int) -> float:
@@ -67,14 +67,15 @@ def test_every_baseline_is_a_cell_with_an_evaluation_and_a_trace(
     assert all(record.held["score"]["name"] == "test/top1" for record in held.values())
     search = root / held["RandomSearch"].folder / "search"
     trace = read_json(search / "trace.json")
-    assert (trace["unit"], trace["planned"], trace["metric"], len(trace["trials"])) == ("epochs", 2, "val/top1", 2)
-    assert [trial["spent"] for trial in trace["trials"]] == [1, 2]
-    best = max(trace["trials"], key=lambda trial: trial["score"])
+    assert (trace["unit"], trace["planned"], trace["metric"]) == ("epochs", 2, "val/top1")
+    assert [one["spent"] for one in trace["observations"]] == [1, 2]
+    best = max(trace["observations"], key=lambda one: one["score"])
     assert best["genotype"] == str(Run(search).genotype())
-    for number, trial in enumerate(trace["trials"]):  # each is an ordinary run, measured on validation data
-        rows = (search / "trials" / f"{number:04}" / "run" / "metrics.csv").read_text(encoding="utf-8").splitlines()
+    for number, one in enumerate(trace["observations"]):  # each is an ordinary run, measured on validation data
+        log = search / "evaluations" / f"{number:04}" / "run" / "metrics.csv"
+        rows = log.read_text(encoding="utf-8").splitlines()
         names, values = rows[0].split(","), rows[-1].split(",")
-        assert float(dict(zip(names, values, strict=True))["val/top1"]) == pytest.approx(trial["score"], abs=1e-6)
+        assert float(dict(zip(names, values, strict=True))["val/top1"]) == pytest.approx(one["score"], abs=1e-6)
     assert where(root / held["RandomSearch"].folder)[0] == "evaluation"
     shared = yaml.safe_load(
         (root / held["RandomSharing"].folder / "search" / "config.yaml").read_text(encoding="utf-8")
@@ -84,56 +85,58 @@ def test_every_baseline_is_a_cell_with_an_evaluation_and_a_trace(
     for name in ("space", "channels", "cells", "lr", "weight_decay"):
         assert shared["model"]["init_args"][name] == variant["model"]["init_args"][name]
     assert (shared["data"], shared["trainer"]) == (variant["data"], variant["trainer"])
-    plain = ResNet(2, 1, 10, 1)
-    smallest = sum(weight.numel() for weight in plain.parameters())
+    smallest = sum(weight.numel() for weight in ResNet(2, 1, 10, 1).parameters())
     assert abs(held["ResNet"].held["parameters"] - median_size(4)) <= abs(smallest - median_size(4))
     assert held["ResNet"].held["genotype"] is None
 
 
-def test_an_interrupted_random_search_pays_for_no_trial_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cell = cell_of(tmp_path, "RandomSearch", baselines={"RandomSearch": SHORT})
-    search, run, trained = configuration(cell.search), lightning_cli.main, list[str]()
+def test_an_interrupted_random_search_pays_for_no_evaluation_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial = trial_of(tmp_path, "RandomSearch", baselines={"RandomSearch": SHORT})
+    run, trained = lightning_cli.main, list[str]()
 
-    def fit(words: list[str], run_as: Any = lightning_cli.RobustCLI, **more: Any) -> Any:
-        trained.append(words[words.index("--run") + 1])
+    def fit(sections: dict[str, Any], **options: Any) -> Any:
+        trained.append(sections["run_dir"])
         if len(trained) == stop:
             raise KeyboardInterrupt
-        return run(words, more.get("run", run_as))
+        return run(sections, **options)
 
     monkeypatch.setattr(lightning_cli, "main", fit)
     stop = -1
-    calm = baseline_of(cell).find(cell, search, tmp_path / "calm")
+    calm = baseline_of(trial).find(trial, tmp_path / "calm")
     assert len(trained) == 2
     trained.clear()
     stop = 2
     with pytest.raises(KeyboardInterrupt):
-        baseline_of(cell).find(cell, search, tmp_path / "rough")
+        baseline_of(trial).find(trial, tmp_path / "rough")
     assert where_of(tmp_path / "rough") == ("search", "1/2 epochs")
-    assert baseline_of(cell).find(cell, search, tmp_path / "rough") == calm
+    assert baseline_of(trial).find(trial, tmp_path / "rough") == calm
     assert [Path(folder).parent.name for folder in trained] == ["0000", "0001", "0001"]
-    traces = [read_json(tmp_path / name / "trace.json")["trials"] for name in ("calm", "rough")]
-    for trial in [*traces[0], *traces[1]]:
-        assert trial.pop("seconds") > 0
+    traces = [read_json(tmp_path / name / "trace.json")["observations"] for name in ("calm", "rough")]
+    for one in [*traces[0], *traces[1]]:
+        assert one.pop("seconds") > 0
     assert traces[0] == traces[1]
 
 
 def where_of(search: Path) -> tuple[str, ...]:
-    (search.parent / "cell").mkdir()
-    search.parent.joinpath("cell", "search").symlink_to(search)
-    return where(search.parent / "cell")[:2]
+    (search.parent / "trial").mkdir()
+    search.parent.joinpath("trial", "search").symlink_to(search)
+    return where(search.parent / "trial")[:2]
 
 
+@pytest.mark.slow
 def test_a_baseline_may_cost_what_the_longest_search_costs(tmp_path: Path) -> None:
     """30 epochs, and 10 with a selection of two for each edge but one: 30 pay for six of five epochs."""
     variants = {"long": {"config": "digits_darts_second_order"}, "short": {"config": "digits_darts_pt"}}
     changed = {"variants": variants, "common": None, "baselines": ["RandomSearch", "RandomSharing"]}
-    searches = [configuration(cell.search) for cell in cells_of(study(tmp_path, **changed)) if not cell.baseline]
-    assert [epochs_of(search) for search in searches] == [30, 20]
-    assert cell_of(tmp_path, "RandomSearch", **changed).arguments == {"evaluations": 6, "epochs": 5}
-    assert cell_of(tmp_path, "RandomSharing", **changed).arguments["epochs"] == 30
+    trials = configured(trials_of(study(tmp_path, **changed)))
+    assert [epochs_of(trial.search) for trial in trials if not trial.baseline] == [30, 20]
+    assert trial_of(tmp_path, "RandomSearch", **changed).arguments == {"evaluations": 6, "epochs": 5}
+    assert trial_of(tmp_path, "RandomSharing", **changed).arguments["epochs"] == 30
     longer = {**changed, "baselines": {"RandomSearch": {"epochs": 7}}}
-    assert cell_of(tmp_path, "RandomSearch", **longer).arguments == {"evaluations": 4, "epochs": 7}
-    one, other = (cell_of(tmp_path, "RandomSearch", **each).fingerprint for each in (changed, longer))
+    assert trial_of(tmp_path, "RandomSearch", **longer).arguments == {"evaluations": 4, "epochs": 7}
+    one, other = (trial_of(tmp_path, "RandomSearch", **each).fingerprint for each in (changed, longer))
     assert one != other
 
 
@@ -167,11 +170,9 @@ def test_cheap_baselines_are_there_unless_they_are_switched_off(tmp_path: Path) 
 def test_a_baseline_that_makes_no_sense_is_refused_at_the_start(
     changed: Any, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from robustnas.studies import sampled
-
-    monkeypatch.setattr(sampled.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(halving.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=sentence) as caught:
-        configured(cells_of(study(tmp_path, **changed)))
+        configured(trials_of(study(tmp_path, **changed)))
     assert str(caught.value).startswith("Expected ")
 
 

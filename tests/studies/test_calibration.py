@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from made_studies import VARIANTS, study_cells, write_study
 
+from robustnas.analysis.metrics import ENTROPY
+from robustnas.analysis.registry import Metric
 from robustnas.reports.study import write_report
 from robustnas.reports.study.calibration import (
     Case,
@@ -19,13 +21,13 @@ from robustnas.reports.study.calibration import (
     pooled_area,
     standing_since,
 )
-from robustnas.reports.study.indicators import Indicator
 from robustnas.reports.study.study_data import RANDOM, StudyData
 from robustnas.statistics import separation
-from robustnas.studies.baselines import KINDS
+from robustnas.studies.searchers import BASELINES
 
-HIGH, LOW = Indicator("mine/sign", "a sign"), Indicator("mine/sign", "a sign", "low")
-PEAK = Indicator("mine/sign", "a sign", reading="peak")
+HIGH = (Metric("mine/sign", "a sign", worse="high"), "last")
+LOW = (Metric("mine/sign", "a sign", worse="low"), "last")
+PEAK = (HIGH[0], "peak")
 END = 9
 
 
@@ -42,11 +44,11 @@ def test_an_indicator_that_is_always_right_has_an_area_of_one_and_one_that_is_wr
     assert (high.bad, high.good, high.unmeasured) == (6, 6, 0)
     assert high.threshold == 5.5
     assert high.chosen
-    assert (high.conclusion, low.conclusion) == ("foretells", "points the other way")
+    assert (high.conclusion, low.conclusion) == ("predicts bad results", "points the other way")
     assert low.threshold is None
-    assert calibrate(cases, [Indicator("not/measured", "")]) == []
+    assert calibrate(cases, [(Metric("not/measured", "", worse="high"), "last")]) == []
     (few,) = calibrate(cases[2:10], [HIGH])
-    assert few.conclusion == "nothing: fewer than 5 bad or good cells"
+    assert few.conclusion == "none: fewer than 5 bad or good trials"
     (none,) = calibrate(cases[:4], [HIGH])
     assert none.area is None
 
@@ -116,7 +118,7 @@ def test_thresholds_of_the_verdict_are_used_as_the_verdict_uses_them() -> None:
     """Entropy over 0.95 counts in the last fifth only, a gap of 10 % only twice in a row."""
     entropy = [1.0] * 4 + [0.9] * 6
     cases = [case([1.0] * 10, True, name="alpha/entropy"), case(entropy, False, name="alpha/entropy")]
-    (row,) = calibrate(cases, [Indicator("alpha/entropy", "")])
+    (row,) = calibrate(cases, [(ENTROPY, "last")])
     assert (row.threshold, row.chosen) == (0.95, False)
     assert row.lead is not None
     assert (row.lead.hits.count, row.lead.median) == (1, END - 7)
@@ -131,7 +133,7 @@ def test_thresholds_of_the_verdict_are_used_as_the_verdict_uses_them() -> None:
 
 def test_bad_is_under_the_mean_of_random_or_in_the_bottom_third(tmp_path: Path) -> None:
     scores = {"A": 0.1, "B": 0.5, "C": 0.9, RANDOM: 0.4}
-    assert RANDOM in KINDS
+    assert RANDOM in BASELINES
 
     def held(cell: Any, rng: Any) -> float:
         return scores[cell.variant] + 0.01 * cell.seed
@@ -167,7 +169,7 @@ def test_every_cell_is_a_session_of_the_hparams_page(tmp_path: Path) -> None:
         plugin = {name: HParamsPluginData.FromString(one.plugin_data.content) for name, one in held.items()
             if one.plugin_data.plugin_name == "hparams"}  # fmt: skip
         given = plugin["_hparams_/session_start_info"].session_start_info.hparams
-        record = next(r for r in study.records if r.folder == f"cells/{folder.relative_to(root / 'tensorboard')}")
+        record = next(r for r in study.records if r.folder == f"trials/{folder.relative_to(root / 'tensorboard')}")
         assert given["variant"].string_value == record.variant
         assert given["seed"].number_value == record.seed
         assert plugin["_hparams_/session_end_info"].session_end_info.status == 1  # success

@@ -13,15 +13,15 @@ import pytest
 from made_studies import VARIANTS, page_of, study_cells, write_study
 
 from robustnas.reports.study.analysis import best_differs, family, leaderboard, ranking, reference_of, shown_p
-from robustnas.reports.study.study_data import RANDOM, Entry, Metric, StudyData
+from robustnas.reports.study.study_data import RANDOM, Entry, Score, StudyData
 from robustnas.reports.study.tables import latex, latex_tables, markdown, markdown_tables
 
 
 def test_accuracies_are_shown_in_percent_once() -> None:
-    assert Metric("test/top1").shown(0.9437) == Metric("truth/accuracy").shown(94.37) == "94.37"
-    assert Metric("truth/accuracy").shown(-0.5, sign=True) == "−0.50"
-    assert Metric("test/loss", False).shown(0.12345) == "0.1235"
-    assert [Metric(name).said for name in ("val/top1", "test/r2")] == ["val/top1, %", "test/r2"]
+    assert Score("test/top1").shown(0.9437) == Score("truth/accuracy").shown(94.37) == "94.37"
+    assert Score("truth/accuracy").shown(-0.5, sign=True) == "−0.50"
+    assert Score("test/loss", False).shown(0.12345) == "0.1235"
+    assert [Score(name).said for name in ("val/top1", "test/r2")] == ["val/top1, %", "test/r2"]
 
 
 def test_latex_and_markdown_are_escaped() -> None:
@@ -79,12 +79,12 @@ def test_lower_is_better_is_turned_round(tmp_path: Path) -> None:
     root = write_study(tmp_path / "s", study_cells(("A", "B"), ("x", "y"), [0, 1]))
     for path in root.rglob("result.json"):
         held = json.loads(path.read_text(encoding="utf-8"))
-        value = {"A": 0.2, "B": 0.1, RANDOM: 0.5}[held["cell"]["variant"]] + 0.01 * held["cell"]["seed"]
+        value = {"A": 0.2, "B": 0.1, RANDOM: 0.5}[held["trial"]["variant"]] + 0.01 * held["trial"]["seed"]
         held["score"] = {"name": "test/loss", "value": value, "higher_is_better": False}
         path.write_text(json.dumps(held), encoding="utf-8")
     study = StudyData.read(root)
     task = study.tasks[0]
-    assert study.metric(task) == Metric("test/loss", False)
+    assert study.metric(task) == Score("test/loss", False)
     rows = leaderboard(study, task)
     assert [row.entry.variant for row in rows] == ["B", "A", RANDOM]
     assert rows[0].summary.best.value == pytest.approx(0.1)
@@ -108,7 +108,7 @@ def test_ranks_take_two_tasks_and_three_entries(tmp_path: Path) -> None:
     ranks, _, why = ranking(third)
     assert ranks is not None
     assert "GDAS" not in ranks.ranks
-    assert "left out: GDAS" in why
+    assert why == "Left out, because they lack a score on some task: GDAS. "
 
 
 def test_friedmans_p_is_exact_and_never_printed_as_zero(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_friedmans_p_is_exact_and_never_printed_as_zero(tmp_path: Path) -> None:
         for n in (2, 3)
     ]
     assert "p = 0.167 (exact, over all orders of the ranks): 2 tasks cannot show a difference, whatever" in pages[0]
-    assert "p = 0.028 (exact, over all orders of the ranks): the ranks differ. Those at least as far apart" in pages[1]
+    assert "p = 0.028 (exact, over all orders of the ranks): the ranks differ. Two entries whose ranks" in pages[1]
     assert [shown_p(p) for p in (1e-300, 0.00099, 0.001, 1.0)] == ["under 0.001", "under 0.001", "0.001", "1.000"]
 
 
@@ -145,5 +145,5 @@ def test_designs_show_what_parts_contribute(tmp_path: Path) -> None:
     study = write_study(tmp_path / "l", study_cells(("DARTS",), (None,), range(3), parts, False), score)
     page = page_of(study)
     assert reference_of(StudyData.read(study)) == Entry("DARTS", (("a", "on"), ("b", "on"), ("c", "on")))
-    table = next(said for said in page.texts["table"] if "left out of DARTS alone, against DARTS +a +b +c" in said)
+    table = next(said for said in page.texts["table"] if "left out of DARTS, compared with DARTS +a +b +c" in said)
     assert [float(value) for value in re.findall(r"[abc]−(\d+\.\d\d)", table)] == pytest.approx([10] * 3, abs=0.3)

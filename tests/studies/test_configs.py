@@ -1,4 +1,4 @@
-"""Every study in ``configs/studies/`` is understood in full; a new one is tested by being there."""
+"""Protects the studies in ``configs/studies/``: each parses completely and is documented."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import pytest
 
 from robustnas.spaces import NASBench201, decode
 from robustnas.studies.configuration import configured
-from robustnas.studies.grid import Cell, cells_of
+from robustnas.studies.grid import trials_of
 from robustnas.studies.results import higher_is_better
 from robustnas.studies.study import read_study
+from robustnas.studies.trial import Trial
 from robustnas.tabular import Table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,8 +29,8 @@ def with_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def cells(path: Path) -> list[Cell]:
-    return [cell for cell in cells_of(read_study(str(path))) if cell.seed == 0]
+def trials(path: Path) -> list[Trial]:
+    return [trial for trial in trials_of(read_study(str(path))) if trial.seed == 0]
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
@@ -38,16 +39,16 @@ def test_a_shipped_study_has_cells_and_is_documented(path: Path) -> None:
     assert f"`{path.name}`" in (ROOT / "docs" / "studies.md").read_text(encoding="utf-8")
     study = read_study(path.stem)
     assert study.name == path.stem.replace("_", "-")
-    assert any(cell.baseline for cell in cells(path))
+    assert any(trial.baseline for trial in trials(path))
     eight = {"DARTS", "RobustDARTS", "SmoothDARTS", "GDAS", "PC-DARTS", "ProxylessNAS", "DARTS-PT", "SparsemaxDARTS"}
     assert set(study.variants) == eight or "nasbench201" not in path.stem
 
 
 @pytest.mark.parametrize("path", [path for path in STUDIES if "nasbench201" in path.stem], ids=lambda path: path.stem)
 def test_the_studies_of_all_variants_are_understood(path: Path) -> None:
-    found = configured(cells(path))
-    assert len({cell.fingerprint for cell in found}) == len(found)
-    arguments = {cell.variant: cell.arguments for cell in found if cell.baseline}
+    found = configured(trials(path))
+    assert len({trial.fingerprint for trial in found}) == len(found)
+    arguments = {trial.variant: trial.arguments for trial in found if trial.baseline}
     if path.stem == "digits_nasbench201":
         assert arguments["RandomSearch"] == {"evaluations": 4, "epochs": 5}
     if path.stem == "nasbench201_cifar10":  # the longest search is that of GDAS, and an answer stands for 12 epochs
@@ -60,8 +61,8 @@ def test_the_studies_of_all_variants_are_understood(path: Path) -> None:
     "path", [path for path in STUDIES if "nasbench201" not in path.stem], ids=lambda path: path.stem
 )
 def test_the_other_studies_are_understood_too(path: Path) -> None:
-    found = configured(cells(path))
-    assert len({cell.fingerprint for cell in found}) == len(found)
+    found = configured(trials(path))
+    assert len({trial.fingerprint for trial in found}) == len(found)
 
 
 def test_the_scores_of_shipped_studies_point_the_right_way() -> None:

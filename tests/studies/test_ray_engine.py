@@ -1,4 +1,4 @@
-"""A study on Ray: the same events, files and numbers as on the workers of one machine."""
+"""Protects the Ray engine: events, files and numbers are those of the workers on one machine."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from typing import Any
 
 import pytest
 from planted import PART, Planted, installed
-from test_running import FAKE, cells, starts
+from test_running import FAKE, starts, trials
 
 from robustnas.__main__ import main
 from robustnas.runtime import trust
 from robustnas.studies import cluster, ray_engine
 from robustnas.studies.engine import Event
 from robustnas.studies.ray_engine import RayEngine, ray_engine_of
-from robustnas.studies.ray_host import Greeting, Host, Mark, code
+from robustnas.studies.ray_host import Host, Mark, NodeReport, code
 from robustnas.studies.results import read_failures, read_results, write_plan
-from robustnas.studies.running import run_cells, unfinished
+from robustnas.studies.running import run_trials, unfinished
 
 HERE = Path(__file__).parent
 MISSING = "ray is not installed: pip install robustnas[ray]"
@@ -47,12 +47,12 @@ def ray() -> Iterator[Any]:
 
 @pytest.mark.usefixtures("ray")
 def test_cells_run_fail_alone_and_are_run_again_when_a_worker_dies(tmp_path: Path) -> None:
-    grid = cells("fine", "refuses", "dies-once", "orphaned", "breaks", "dies", "last")
+    grid = trials("fine", "refuses", "dies-once", "orphaned", "breaks", "dies", "last")
     seen: list[Event] = []
     engine = RayEngine(1, cpus=1, threads=3, shared=tmp_path)
-    assert run_cells(tmp_path, grid, engine, seen.append, FAKE) == 3
-    kinds = {cell.variant: [event.kind for event in seen if event.key == cell.key] for cell in grid}
-    again = ["started", "again"]
+    assert run_trials(tmp_path, grid, engine, seen.append, FAKE) == 3
+    kinds = {trial.variant: [event.kind for event in seen if event.key == trial.key] for trial in grid}
+    again = ["started", "retry"]
     assert kinds == {
         "fine": ["started", "done"], "refuses": ["started", "failed"], "breaks": ["started", "failed"],
         "dies-once": [*again, "started", "done"], "orphaned": [*again, "started", "done"],
@@ -62,14 +62,14 @@ def test_cells_run_fail_alone_and_are_run_again_when_a_worker_dies(tmp_path: Pat
     assert {Path(folder).parts[1]: said for folder, said in read_failures(tmp_path).items()} == {
         "refuses": "Expected `lr` to be positive, but got -1.",
         "breaks": "RuntimeError: a bug",
-        "dies": "Expected its worker to live, but 3 of them ended by SIGKILL, with which the system also frees memory "
-        "that has run short.",
+        "dies": "Expected its worker to stay alive, but 3 of them ended by SIGKILL, which the system also sends when "
+        "memory runs out.",
     }
-    orphaned = next(event.text for event in seen if event.kind == "again" and event.key.startswith("orphaned"))
+    orphaned = next(event.text for event in seen if event.kind == "retry" and event.key.startswith("orphaned"))
     assert (
         orphaned == "its worker ended with its process of Ray (The actor is dead because its worker process has died)"
     )
-    by_name = {cell.variant: starts(tmp_path, cell) for cell in grid}
+    by_name = {trial.variant: starts(tmp_path, trial) for trial in grid}
     assert by_name["fine"] == by_name["refuses"] == by_name["dies-once"][:1]  # one process until it was killed
     assert by_name["dies-once"][1:] == by_name["orphaned"][:1] != by_name["fine"]
     assert by_name["orphaned"][1:] == by_name["breaks"]
@@ -85,26 +85,26 @@ def test_cells_run_fail_alone_and_are_run_again_when_a_worker_dies(tmp_path: Pat
 
 @pytest.mark.usefixtures("ray")
 def test_stopping_ends_what_runs_and_the_study_goes_on_later(tmp_path: Path) -> None:
-    grid = cells("takes-long", "hangs", "last")
+    grid = trials("takes-long", "hangs", "last")
     begun: set[str] = set()
 
     def stop(event: Event) -> None:
         begun.update([event.key] if event.kind == "started" else [])
         if len(begun) == 2:
-            wait_for(lambda: all(starts(tmp_path, cell) for cell in grid[:2]))
+            wait_for(lambda: all(starts(tmp_path, trial) for trial in grid[:2]))
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_cells(tmp_path, grid, RayEngine(2, grace=1000), stop, FAKE)
-    for cell in grid[:2]:
+        run_trials(tmp_path, grid, RayEngine(2, grace=1000), stop, FAKE)
+    for trial in grid[:2]:
         with pytest.raises(ProcessLookupError):
-            os.kill(starts(tmp_path, cell)[0], signal.SIGCONT)
-        assert not (tmp_path / cell.folder / "failure.json").exists()
+            os.kill(starts(tmp_path, trial)[0], signal.SIGCONT)
+        assert not (tmp_path / trial.folder / "failure.json").exists()
     assert (tmp_path / grid[0].folder / "checkpoint.txt").exists()  # it had the time to leave one
     todo = unfinished(tmp_path, grid)
-    assert [cell.variant for cell in todo] == ["takes-long", "hangs", "last"]
-    assert run_cells(tmp_path, todo, RayEngine(2), lambda event: None, FAKE) == 0
-    assert [len(starts(tmp_path, cell)) for cell in grid] == [2, 2, 1]
+    assert [trial.variant for trial in todo] == ["takes-long", "hangs", "last"]
+    assert run_trials(tmp_path, todo, RayEngine(2), lambda event: None, FAKE) == 0
+    assert [len(starts(tmp_path, trial)) for trial in grid] == [2, 2, 1]
 
 
 def wait_for(holds: Any) -> None:
@@ -120,28 +120,28 @@ def test_a_folder_that_a_node_does_not_see_is_refused(tmp_path: Path) -> None:
             (tmp_path / ".seen").write_text("of another study", encoding="utf-8")
             yield Mark(str(tmp_path / ".seen"), "0123")
 
-    grid = cells("fine")
+    grid = trials("fine")
     with pytest.raises(ValueError, match=r"Expected the folder .* but \S+ does not see .*; `--folder` names one"):
-        run_cells(tmp_path, grid, Elsewhere(1, shared=tmp_path), lambda event: None, FAKE)
+        run_trials(tmp_path, grid, Elsewhere(1, shared=tmp_path), lambda event: None, FAKE)
     assert starts(tmp_path, grid[0]) == []
 
 
 @pytest.mark.usefixtures("ray")
 def test_workers_that_do_not_start_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Broken(Host):
-        def greet(self, mark: Mark | None) -> Greeting:
+        def report(self, mark: Mark | None) -> NodeReport:
             raise ModuleNotFoundError("No module named 'robustnas'")
 
     monkeypatch.setattr(ray_engine, "Host", Broken)
     with pytest.raises(ValueError, match=r"Expected Ray to start workers, .* 3 of them .*No module named 'robustnas'"):
-        run_cells(tmp_path, cells("fine"), RayEngine(2), lambda event: None, FAKE)
+        run_trials(tmp_path, trials("fine"), RayEngine(2), lambda event: None, FAKE)
 
 
 @pytest.mark.parametrize("name", sorted(code()))
 def test_other_code_on_a_node_is_refused(name: str) -> None:
-    ray_engine._check(Greeting("far", True, code()), None)
+    ray_engine._check(NodeReport("far", True, code()), None)
     with pytest.raises(ValueError, match=rf"Expected {name} to be .* on every node, as it is here, but far has 0.1"):
-        ray_engine._check(Greeting("far", True, {**code(), name: "0.1"}), None)
+        ray_engine._check(NodeReport("far", True, {**code(), name: "0.1"}), None)
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "nonsense"])
@@ -182,11 +182,11 @@ def test_workers_fill_a_cluster(nodes: Any, given: Any, wanted: Any, monkeypatch
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        ({"gpus": 1.5}, "Expected `--gpus-per-cell` to be a part of 1, or a whole number, but got 1.5"),
-        ({"gpus": -1}, "Expected `--gpus-per-cell` to be .*, but got -1"),
-        ({"cpus": 0}, "Expected `--cpus-per-cell` to be larger than 0, but got 0"),
+        ({"gpus": 1.5}, "Expected `--gpus-per-trial` to be a part of 1, or a whole number, but got 1.5"),
+        ({"gpus": -1}, "Expected `--gpus-per-trial` to be .*, but got -1"),
+        ({"cpus": 0}, "Expected `--cpus-per-trial` to be larger than 0, but got 0"),
         ({"workers": 0}, "Expected `--workers` to be larger than 0, but got 0"),
-        ({"gpus": 1}, "Expected a node .* 1 CPUs and 1 GPUs for a cell, but they have 8 and 0 or 3 and 0"),
+        ({"gpus": 1}, "Expected a node .* 1 CPUs and 1 GPUs for a trial, but they have 8 and 0 or 3 and 0"),
         ({"cpus": 9}, "Expected a node of the cluster to have 9 CPUs and 0 GPUs"),
     ],
 )
@@ -200,9 +200,9 @@ def pretend(nodes: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     class Library:
         is_initialized = staticmethod(lambda: True)
 
-    monkeypatch.setattr(ray_engine, "library", Library)
+    monkeypatch.setattr(ray_engine, "ray_module", Library)
     monkeypatch.setattr(ray_engine, "join", lambda address, cpus: None)
-    monkeypatch.setattr(ray_engine, "rooms", lambda: nodes)
+    monkeypatch.setattr(ray_engine, "node_resources", lambda: nodes)
 
 
 def test_the_command_says_that_ray_is_missing_or_that_an_option_is_not_of_the_engine(
@@ -216,7 +216,7 @@ def test_the_command_says_that_ray_is_missing_or_that_an_option_is_not_of_the_en
             ["--engine", "ray", "--runs-per-gpu", "2"],
             "Expected `--runs-per-gpu` with `--engine local`, but got --engine",
         ),
-        (["--gpus-per-cell", "0.25"], "Expected `--gpus-per-cell` with `--engine ray`, but got --engine local"),
+        (["--gpus-per-trial", "0.25"], "Expected `--gpus-per-trial` with `--engine ray`, but got --engine local"),
     ):
         assert main([*command, *words]) == 1
         said = capsys.readouterr().err
@@ -229,7 +229,7 @@ def test_workers_are_given_what_the_command_trusts(monkeypatch: pytest.MonkeyPat
     given: list[tuple[Any, ...]] = []
 
     class Actor:
-        greet = type("greet", (), {"remote": staticmethod(lambda mark: object())})
+        report = type("report", (), {"remote": staticmethod(lambda mark: object())})
 
     class Remote:
         def __init__(self, kind: type) -> None:
@@ -244,7 +244,7 @@ def test_workers_are_given_what_the_command_trusts(monkeypatch: pytest.MonkeyPat
 
     library = type("Library", (), {"remote": Remote})
     with trust.trusting(["ablate", "study.yaml", "--trust=my_part"]):
-        ray_engine._Crew(library, RayEngine(1), None).hire(1)
+        ray_engine._Actors(library, RayEngine(1), None).start(1)
         ((environment, working),) = given
         assert "my_part" in environment["ROBUSTNAS_TRUST"].split(",")
     assert working == os.getcwd()
@@ -340,7 +340,7 @@ def test_a_study_finds_the_same_on_ray_also_when_a_worker_is_killed(tmp_path: Pa
         assert start(name, *words).wait() == 0
         print(f"{name}: {time.monotonic() - since:.1f} s")
     running = start("killed", "--engine", "ray")
-    wait_for(lambda: running.poll() is not None or list(tmp_path.glob("killed/cells/*/*/search/alpha/epoch_0000.npz")))
+    wait_for(lambda: running.poll() is not None or list(tmp_path.glob("killed/trials/*/*/search/alpha/epoch_0000.npz")))
     os.kill(working(running.pid)[0], signal.SIGKILL)
     assert running.wait() == 0
     local, calm, killed = (read_results(tmp_path / name) for name in ("local", "ray", "killed"))
@@ -390,10 +390,10 @@ def test_a_node_that_is_lost_is_done_without(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": paths, "RAY_AUTH_TOKEN": "0" * 32, "RAY_USAGE_STATS_ENABLED": "0"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    grid = cells("fine", "hangs")
-    assert [len(starts(tmp_path / "study", cell)) for cell in grid] == [1, 2]
-    for cell in grid:
-        held = json.loads((tmp_path / "study" / cell.folder / "result.json").read_text(encoding="utf-8"))
+    grid = trials("fine", "hangs")
+    assert [len(starts(tmp_path / "study", trial)) for trial in grid] == [1, 2]
+    for trial in grid:
+        held = json.loads((tmp_path / "study" / trial.folder / "result.json").read_text(encoding="utf-8"))
         assert held["environment"] == {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "0"}
     assert "hangs/seed-0: its worker ended with its process of Ray (The actor " in done.stdout
 
@@ -402,11 +402,11 @@ LOSE = """
 import sys, time
 from pathlib import Path
 from ray.cluster_utils import Cluster
-from test_running import FAKE, cells, starts
+from test_running import FAKE, trials, starts
 from robustnas.studies.ray_engine import ray_engine_of
-from robustnas.studies.running import run_cells
+from robustnas.studies.running import run_trials
 
-root, grid = Path(sys.argv[1]), cells("fine", "hangs")
+root, grid = Path(sys.argv[1]), trials("fine", "hangs")
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
 lost = cluster.add_node(num_cpus=4, num_gpus=1)  # which Ray takes at its word
 engine = ray_engine_of(cluster.address, gpus=0.5, cpus=1, shared=root)
@@ -421,6 +421,6 @@ def watch(event):
         cluster.add_node(num_cpus=4, num_gpus=1)
         cluster.remove_node(lost, allow_graceful=False)
 
-assert run_cells(root, grid, engine, watch, FAKE) == 0
+assert run_trials(root, grid, engine, watch, FAKE) == 0
 cluster.shutdown()
 """

@@ -38,8 +38,8 @@ def test_a_study_gets_every_file_and_its_numbers(tmp_path: Path) -> None:
     page = page_of(study)
     assert all((study / name).stat().st_size for name in FILES)
     assert page.texts["h3"] == [
-        "Summary", "In short", "Results: S1", "Results: S2", "Results: S3", "Over all tasks", "Signs of collapse",
-        "Over time", "Cost", "Cells", "Failed and missing cells", "Checklist", "Files",
+        "Summary", "Main results", "Results: S1", "Results: S2", "Results: S3", "Over all tasks",
+        "Indicators of collapse", "Over time", "Cost", "Trials", "Failed and missing trials", "Checklist", "Files",
     ]  # fmt: skip
     assert "73 finished, 1 failed, 1 not run" in page.texts["dd"]
     assert "RuntimeError: no <memory> left" in page.all
@@ -73,7 +73,7 @@ def test_the_same_study_gives_the_same_bytes_also_from_elsewhere(tmp_path: Path)
     assert sorted(study.glob("tensorboard/**/events*")) == events
     other = write_report(study, tmp_path / "deep" / "page.html")
     links = [given["href"] or "" for given in Page(other.read_text(encoding="utf-8")).named("a")]
-    assert any(link.startswith("../one/cells/") and (other.parent / link).exists() for link in links)
+    assert any(link.startswith("../one/trials/") and (other.parent / link).exists() for link in links)
 
 
 def test_a_page_needs_nothing_else_and_lets_nothing_become_markup(tmp_path: Path) -> None:
@@ -98,14 +98,14 @@ def test_a_page_needs_nothing_else_and_lets_nothing_become_markup(tmp_path: Path
 
 def test_what_is_not_there_is_said(tmp_path: Path) -> None:
     none = page_of(write_study(tmp_path / "none", finished=lambda cell: False))
-    assert "No cell with a score is finished." in none.all
+    assert "No trial with a score is finished." in none.all
     assert "Not run, or still running: DARTS/S1/seed-0" in none.all
     assert "yes" not in none.texts["strong"]
     one = page_of(write_study(tmp_path / "one", study_cells(VARIANTS, (None,), [0])))
     assert "one seed" in one.all
-    assert "No comparison with DARTS: a paired test takes two seeds" in one.all
+    assert "No comparison with DARTS: a paired test needs two seeds" in one.all
     assert "Ranks over tasks need at least two tasks" in one.all
-    assert "nothing: fewer than 5 bad or good cells" in one.all
+    assert "none: fewer than 5 bad or good trials" in one.all
 
 
 def test_the_checklist_claims_nothing_that_no_file_shows(tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_the_checklist_claims_nothing_that_no_file_shows(tmp_path: Path) -> None
         assert item.proof is None or (root / item.proof.partition("#")[0]).exists()
     assert {held[name].answer for name in ("B3", "C1", "D2", "D5", "D6", "E1", "F2")} == {"no"}
 
-    cell = root / "cells" / "DARTS" / "S1" / "seed-0"
+    cell = root / "trials" / "DARTS" / "S1" / "seed-0"
     manifest = json.loads((cell / "evaluation" / "manifest.json").read_text(encoding="utf-8"))
     manifest["git"]["robustnas"]["commit"] = None
     manifest["data"]["roles"]["test"]["sha256"] = "other"
@@ -129,12 +129,12 @@ def test_the_checklist_claims_nothing_that_no_file_shows(tmp_path: Path) -> None
     (cell / "evaluation" / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     (cell / "evaluation" / "config.yaml").write_text("model: {init_args: {lr: 0.2}}\n", encoding="utf-8")
     (cell / "search" / "config.yaml").unlink()
-    shutil.rmtree(root / "cells" / RANDOM / "S1")
+    shutil.rmtree(root / "trials" / RANDOM / "S1")
     held = {item.name: item for item in checklist(StudyData.read(root))}
-    assert held["A1"].why == "the commit of robustnas is not recorded in every cell"
+    assert held["A1"].why == "the commit of robustnas is not recorded for every trial"
     no = ("A1", "A5", "B1", "B2", "B4", "B6", "E3")
     assert {name: held[name].answer for name in no} == dict.fromkeys(no, "no")
-    assert "such as cells/DARTS/S1/seed-0/search/config.yaml" in held["A5"].why
+    assert "such as trials/DARTS/S1/seed-0/search/config.yaml" in held["A5"].why
 
 
 def test_the_command_reports_studies_without_torch(tmp_path: Path, capsys: Output, monkeypatch: Any) -> None:
@@ -163,10 +163,10 @@ def test_the_command_reports_studies_without_torch(tmp_path: Path, capsys: Outpu
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (lambda root: (root / "study.json").write_text('{"schema": 2, "cells": []}'), "to be a study of schema 1"),
+        (lambda root: (root / "study.json").write_text('{"schema": 1, "cells": []}'), "to be a study of schema 2"),
         (lambda root: (root / "study.json").write_text("{"), "study.json"),
-        (lambda root: next(root.rglob("result.json")).write_text('{"schema": 0}'), "to be a result of schema 1"),
-        (lambda root: next(root.rglob("result.json")).write_text("[]"), "to be a result of schema 1"),
+        (lambda root: next(root.rglob("result.json")).write_text('{"schema": 0}'), "to be a result of schema 2"),
+        (lambda root: next(root.rglob("result.json")).write_text("[]"), "to be a result of schema 2"),
         (lambda root: next(root.rglob("evaluation/manifest.json")).write_text("{"), "manifest.json` to be JSON"),
     ],
 )
@@ -183,18 +183,18 @@ def test_what_is_no_study_is_refused_in_a_sentence(tmp_path: Path, capsys: Outpu
 
 def test_studies_and_searches_are_not_mixed(tmp_path: Path, capsys: Output) -> None:
     root = write_study(tmp_path / "s", study_cells(("DARTS",), (None,), [0]))
-    search = root / "cells" / "DARTS" / "seed-0" / "search"
+    search = root / "trials" / "DARTS" / "seed-0" / "search"
     assert main(["report", str(root), str(search)]) == 1
-    assert "to be searches, or else studies, but got the study" in capsys.readouterr().err
+    assert "to name searches only, or studies only, but got the study" in capsys.readouterr().err
     assert main(["report", str(root), str(root), "-o", "r.html"]) == 1
-    assert "Expected --out to be left out with 2 studies" in capsys.readouterr().err
+    assert "Expected no --out with 2 studies" in capsys.readouterr().err
     with pytest.raises(ValueError, match="to be the folder of a study, with study"):
         write_report(tmp_path)
 
 
 def test_a_damaged_history_is_left_out_and_said(tmp_path: Path) -> None:
     root = write_study(tmp_path / "s", study_cells(VARIANTS, (None,), range(2)))
-    broken = root / "cells" / "GDAS" / "seed-0" / "search" / "metrics.csv"
+    broken = root / "trials" / "GDAS" / "seed-0" / "search" / "metrics.csv"
     broken.write_text("epoch,val/loss\n0,1\n1\n", encoding="utf-8")
     page = page_of(root)
     assert "Histories that cannot be read" in page.all

@@ -1,4 +1,4 @@
-"""A study in its folder, with cells that take no time: nothing twice, nothing lost, failures alone."""
+"""Protects the running of a study: no trial runs twice, none is lost, and a failure stops no other."""
 
 from __future__ import annotations
 
@@ -14,38 +14,40 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import fake_cell
+from fakes import fake_trial
 from rich.console import Console
 
 from robustnas.runs.run_lock import held
 from robustnas.studies.engine import Event, Job
 from robustnas.studies.estimate import estimate
-from robustnas.studies.grid import Cell
 from robustnas.studies.pool import Pool, pool_of
+from robustnas.studies.process import one_sentence
 from robustnas.studies.progress import Progress
 from robustnas.studies.results import read_failures, read_results, write_csv, write_plan
-from robustnas.studies.running import run_cells, unfinished
-from robustnas.studies.worker import in_a_sentence
+from robustnas.studies.running import run_trials, unfinished
+from robustnas.studies.trial import Trial
 
-FAKE = "fakes:fake_cell"
-
-
-def cells(*variants: str, seeds: int = 1) -> list[Cell]:
-    return [Cell(name, None, None, {}, seed, fingerprint=f"{name}{seed}") for seed in range(seeds) for name in variants]
+FAKE = "fakes:fake_trial"
 
 
-def starts(root: Path, cell: Cell) -> list[int]:
-    path = root / cell.folder / "starts.txt"
+def trials(*variants: str, seeds: int = 1) -> list[Trial]:
+    return [
+        Trial(name, None, None, {}, seed, fingerprint=f"{name}{seed}") for seed in range(seeds) for name in variants
+    ]
+
+
+def starts(root: Path, trial: Trial) -> list[int]:
+    path = root / trial.folder / "starts.txt"
     return [int(line) for line in path.read_text(encoding="utf-8").split()] if path.exists() else []
 
 
 def test_one_cell_that_fails_stops_no_other_and_a_killed_worker_is_replaced(tmp_path: Path) -> None:
     """All in one pool: starting workers costs a test most of its time."""
-    grid = cells("fine", "refuses", "dies-once", "breaks", "dies", "leaves", "last")
+    grid = trials("fine", "refuses", "dies-once", "breaks", "dies", "leaves", "last")
     seen: list[Event] = []
-    assert run_cells(tmp_path, grid, Pool(1, threads=3, gpus=("7",)), seen.append, FAKE) == 4
-    kinds = {cell.variant: [event.kind for event in seen if event.key == cell.key] for cell in grid}
-    again = ["started", "again"]
+    assert run_trials(tmp_path, grid, Pool(1, threads=3, gpus=("7",)), seen.append, FAKE) == 4
+    kinds = {trial.variant: [event.kind for event in seen if event.key == trial.key] for trial in grid}
+    again = ["started", "retry"]
     assert kinds == {
         "fine": ["started", "done"], "refuses": ["started", "failed"], "breaks": ["started", "failed"],
         "dies-once": [*again, "started", "done"], "dies": [*again, *again, "started", "failed"],
@@ -55,11 +57,11 @@ def test_one_cell_that_fails_stops_no_other_and_a_killed_worker_is_replaced(tmp_
     assert {Path(folder).parts[1]: said for folder, said in read_failures(tmp_path).items()} == {
         "refuses": "Expected `lr` to be positive, but got -1.",
         "breaks": "RuntimeError: a bug",
-        "dies": "Expected its worker to live, but 3 of them ended by SIGKILL, with which the system also frees memory "
-        "that has run short.",
-        "leaves": "Expected its worker to live, but 3 of them ended with exit status 3.",
+        "dies": "Expected its worker to stay alive, but 3 of them ended by SIGKILL, which the system also sends when "
+        "memory runs out.",
+        "leaves": "Expected its worker to stay alive, but 3 of them ended with exit status 3.",
     }
-    by_name = {cell.variant: starts(tmp_path, cell) for cell in grid}
+    by_name = {trial.variant: starts(tmp_path, trial) for trial in grid}
     assert by_name["fine"] == by_name["refuses"] == by_name["dies-once"][:1]  # one process until it was killed
     assert by_name["dies-once"][1:] == by_name["breaks"] != by_name["fine"]
     assert os.getpid() not in by_name["fine"]
@@ -79,22 +81,22 @@ def test_a_worker_starts_with_no_module_of_the_current_folder(tmp_path: Path, mo
     monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
     for name in ("multiprocessing", "pickle", "signal", "fakes"):
         Path(f"{name}.py").write_text("open('executed', 'w')\nraise SystemExit(1)\n", encoding="utf-8")
-    assert run_cells(Path("study"), cells("fine"), Pool(1), lambda event: None, FAKE) == 0
-    assert Path("study", cells("fine")[0].folder, "result.json").is_file()  # beside the command
+    assert run_trials(Path("study"), trials("fine"), Pool(1), lambda event: None, FAKE) == 0
+    assert Path("study", trials("fine")[0].folder, "result.json").is_file()  # beside the command
     assert not Path("executed").exists()
 
 
 def test_what_is_finished_is_not_run_again_and_what_failed_is(tmp_path: Path) -> None:
-    grid = cells("fine", "refuses", "other", seeds=2)
+    grid = trials("fine", "refuses", "other", seeds=2)
     write_plan(tmp_path, "fakes", grid)
-    fake_cell({"root": str(tmp_path), "cell": vars(grid[0])})
+    fake_trial({"root": str(tmp_path), "trial": grid[0]})
     todo = unfinished(tmp_path, grid)
-    assert [cell.key for cell in todo] == [cell.key for cell in grid[1:]]
-    assert run_cells(tmp_path, todo, Inline(), lambda event: None, FAKE) == 2
-    assert [cell.variant for cell in unfinished(tmp_path, grid)] == ["refuses", "refuses"]
+    assert [trial.key for trial in todo] == [trial.key for trial in grid[1:]]
+    assert run_trials(tmp_path, todo, Inline(), lambda event: None, FAKE) == 2
+    assert [trial.variant for trial in unfinished(tmp_path, grid)] == ["refuses", "refuses"]
     (tmp_path / grid[1].folder / "failure.json").rename(tmp_path / grid[2].folder / "failure.json")
-    run_cells(tmp_path, [grid[2]], Inline(), lambda event: None, FAKE)
-    assert list(read_failures(tmp_path)) == [grid[4].folder]  # a cell that ends well has failed no longer
+    run_trials(tmp_path, [grid[2]], Inline(), lambda event: None, FAKE)
+    assert list(read_failures(tmp_path)) == [grid[4].folder]  # a trial that ends well has failed no longer
     assert len(starts(tmp_path, grid[0])) == 1
 
 
@@ -113,15 +115,15 @@ class Inline(Pool):
             try:
                 yield Event(job.key, "done", 1, value=getattr(importlib.import_module(module), name)(job.payload))
             except Exception as error:
-                yield Event(job.key, "failed", 1, in_a_sentence(error))
+                yield Event(job.key, "failed", 1, one_sentence(error))
 
 
-@pytest.mark.parametrize("name", ["result.json", "cell.json"])
+@pytest.mark.parametrize("name", ["result.json", "progress.json"])
 def test_a_folder_of_another_version_or_configuration_is_refused(name: str, tmp_path: Path) -> None:
-    grid = cells("A", "B", seeds=2)
-    for cell in grid[:2]:
-        fake_cell({"root": str(tmp_path), "cell": vars(cell)})
-        (tmp_path / cell.folder / "result.json").rename(tmp_path / cell.folder / name)
+    grid = trials("A", "B", seeds=2)
+    for trial in grid[:2]:
+        fake_trial({"root": str(tmp_path), "trial": trial})
+        (tmp_path / trial.folder / "result.json").rename(tmp_path / trial.folder / name)
     path = tmp_path / grid[1].folder / name
     held = json.loads(path.read_text(encoding="utf-8"))
     for change, said in (
@@ -130,7 +132,7 @@ def test_a_folder_of_another_version_or_configuration_is_refused(name: str, tmp_
     ):
         path.write_text(json.dumps({**held, **change}), encoding="utf-8")
         with pytest.raises(
-            ValueError, match=rf"Expected .*B/seed-0 to hold .* holds a cell of {said}.*--force"
+            ValueError, match=rf"Expected .*B/seed-0 to hold .* holds a trial of {said}.*--force"
         ) as caught:
             unfinished(tmp_path, grid)
         assert "more" not in str(caught.value)
@@ -158,7 +160,7 @@ def test_two_studies_in_one_folder_refuse_each_other(tmp_path: Path) -> None:
 
 
 def test_stopping_ends_what_runs_and_the_study_goes_on_later(tmp_path: Path) -> None:
-    grid = cells("fine", "hangs", "last")
+    grid = trials("fine", "hangs", "last")
 
     def stop(event: Event) -> None:
         if event.kind == "started" and event.key.startswith("hangs"):
@@ -167,42 +169,42 @@ def test_stopping_ends_what_runs_and_the_study_goes_on_later(tmp_path: Path) -> 
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_cells(tmp_path, grid, Pool(1, grace=1000), stop, FAKE)
+        run_trials(tmp_path, grid, Pool(1, grace=1000), stop, FAKE)
     assert not multiprocessing.active_children()
     with pytest.raises(ProcessLookupError):
         os.kill(starts(tmp_path, grid[1])[0], signal.SIGCONT)
     assert not (tmp_path / grid[1].folder / "failure.json").exists()
     todo = unfinished(tmp_path, grid)
-    assert [cell.variant for cell in todo] == ["hangs", "last"]
-    assert run_cells(tmp_path, todo, Inline(), lambda event: None, FAKE) == 0
-    assert [len(starts(tmp_path, cell)) for cell in grid] == [1, 2, 1]
+    assert [trial.variant for trial in todo] == ["hangs", "last"]
+    assert run_trials(tmp_path, todo, Inline(), lambda event: None, FAKE) == 0
+    assert [len(starts(tmp_path, trial)) for trial in grid] == [1, 2, 1]
 
 
 def test_results_are_a_table(tmp_path: Path) -> None:
-    grid = cells("A", "B", seeds=3)
+    grid = trials("A", "B", seeds=3)
     write_plan(tmp_path, "fakes", grid)
-    run_cells(tmp_path, grid[:5], Inline(), lambda event: None, FAKE)
+    run_trials(tmp_path, grid[:5], Inline(), lambda event: None, FAKE)
     assert [(record.variant, record.seed, record.score) for record in read_results(tmp_path)] == [
         ("A", 0, 0.0), ("B", 0, 0.0), ("A", 1, 1.0), ("B", 1, 1.0), ("A", 2, 2.0),
     ]  # fmt: skip
     lines = write_csv(tmp_path).read_text(encoding="utf-8").splitlines()
     assert lines[0].startswith("variant,space,data,seed,baseline,score,metric,test/top1,parameters,verdict,since,")
-    assert lines[5].startswith("A,,,2,False,2.0,test/top1,2.0,100,healthy,,1.0,0.0,2.0,3.0,cpu,1,cells/A/seed-2,0.5")
+    assert lines[5].startswith("A,,,2,False,2.0,test/top1,2.0,100,healthy,,1.0,0.0,2.0,3.0,cpu,1,trials/A/seed-2,0.5")
     assert len(lines) == 6
 
 
 def test_an_estimate_multiplies_three_steps(tmp_path: Path) -> None:
-    grid = cells("A", "breaks", seeds=2)
+    grid = trials("A", "breaks", seeds=2)
     found = estimate(grid, Inline(), "fakes:fake_probe")
-    cell = 1 + 10 * 4 * 0.5 + 2 + 5 * (2 * 1 + 4 * 0.25)
-    assert found.seconds["A/seed-0"] == found.seconds["A/seed-1"] == cell
+    trial = 1 + 10 * 4 * 0.5 + 2 + 5 * (2 * 1 + 4 * 0.25)
+    assert found.seconds["A/seed-0"] == found.seconds["A/seed-1"] == trial
     assert found.failed == {"breaks": "RuntimeError: a bug"}
-    assert found.total({"A/seed-0", "A/seed-1", "breaks/seed-0"}) == 2 * cell
-    assert found.total({"A/seed-1"}) == cell
+    assert found.total({"A/seed-0", "A/seed-1", "breaks/seed-0"}) == 2 * trial
+    assert found.total({"A/seed-1"}) == trial
 
 
 def test_progress_tells_in_lines_and_in_a_table(tmp_path: Path) -> None:
-    grid = cells("A", "B", "C")
+    grid = trials("A", "B", "C")
     lines, drawn = (Console(record=True, width=200, file=io.StringIO()) for _ in range(2))
     progress = Progress(tmp_path, grid, 2, 1, lines)
     for event in (
@@ -241,7 +243,7 @@ def test_progress_tells_in_lines_and_in_a_table(tmp_path: Path) -> None:
     ],
 )
 def test_a_pool_fills_the_machine(given: Any, wanted: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("robustnas.studies.pool.cores", lambda: 4)
+    monkeypatch.setattr("robustnas.studies.pool.usable_cores", lambda: 4)
     pool = pool_of(*given)
     assert (pool.workers, pool.threads, pool.gpus) == wanted
 

@@ -1,4 +1,4 @@
-"""Studies that look results up: what is true of what was found, and who may ask the table what."""
+"""Protects studies with a table: true accuracies are looked up, and no search or baseline selects by them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from robustnas.__main__ import main
 from robustnas.commands import ablate
 from robustnas.runs.record import Run, read_json
 from robustnas.spaces import NASBench201, decode, num_architectures
-from robustnas.studies.baseline_configuration import Tabular
 from robustnas.studies.results import Record, read_results
+from robustnas.studies.study_table import StudyTable
 from robustnas.tabular import Table
 
 TINY = Path(__file__).with_name("tiny.yaml")
@@ -86,12 +86,12 @@ def test_what_is_found_is_looked_up_and_nothing_selects_by_it(tables: Path, tmp_
         search = tmp_path / UP / "runs" / found[UP][variant].folder / "search"
         trace = read_json(search / "trace.json")
         assert (trace["unit"], trace["planned"], trace["metric"]) == ("queries", 12, VALID)
-        strings = [genotype_string(trial["genotype"]) for trial in trace["trials"]]
-        assert [trial["score"] for trial in trace["trials"]] == pytest.approx([float(asked[s]) for s in strings])
-        assert [trial["truth/accuracy"] for trial in trace["trials"]] == pytest.approx(
+        strings = [genotype_string(one["genotype"]) for one in trace["observations"]]
+        assert [one["score"] for one in trace["observations"]] == pytest.approx([float(asked[s]) for s in strings])
+        assert [one["truth/accuracy"] for one in trace["observations"]] == pytest.approx(
             [float(truth[s]) for s in strings]
         )
-        assert [trial["spent"] for trial in trace["trials"]] == list(range(1, 13))
+        assert [one["spent"] for one in trace["observations"]] == list(range(1, 13))
         assert Run(search).genotype().to_nasbench201() == max(strings, key=lambda one: asked[one])
 
 
@@ -119,7 +119,7 @@ VARIANT = {"DARTS": {"config": "digits_darts_second_order.yaml", "options": {"mo
         ({"table": {"accuracy": "x"}}, "Expected `table` to have a `file`, `accuracy` and `validation`, but got {'ac"),
         ({"table": {"file": "one.csv", "accuracy": "top1"}}, "to have the column 'top1', but got ['up_test_200', "),
         ({"common": {"model.init_args": {"space": "S1", "cells": None}}}, "architectures of S1, but got NASBench201"),
-        ({"baselines": ["RandomSearch"], "table": {"file": "one.csv", "accuracy": VALID}}, "that RandomSearch may ask"),
+        ({"baselines": ["RandomSearch"], "table": {"file": "one.csv", "accuracy": VALID}}, "RandomSearch may query"),
         ({"baselines": ["ResNet"]}, "Expected `evaluation`, whose recipe ResNet is trained with, but got none"),
         ({"score": "test/top1"}, "Expected `evaluation`, since `score` is test/top1, but got none"),
     ],
@@ -138,6 +138,6 @@ def test_a_table_that_does_not_fit_is_said_at_the_start(
 
 
 def test_the_column_that_baselines_ask_is_one_of_validation(tmp_path: Path) -> None:
-    assert (Tabular("t").asked, Tabular("t").epochs) == ("cifar10_valid_12", 12)
-    assert (Tabular("t", "cifar100_test_200", "mine").asked, Tabular("t", "x", "mine").epochs) == ("mine", None)
-    assert Tabular("t", "accuracy").asked is None
+    assert (StudyTable("t").queried, StudyTable("t").epochs) == ("cifar10_valid_12", 12)
+    assert (StudyTable("t", "cifar100_test_200", "mine").queried, StudyTable("t", "x", "mine").epochs) == ("mine", None)
+    assert StudyTable("t", "accuracy").queried is None

@@ -48,8 +48,8 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "DARTS, pruned": ("DARTS", {"pruning": ShareThreshold(0.19, 0.21)}),
     "RobustDARTS": ("RobustDARTS", {"stopping": CurvatureRise(every=1)}),
     "RobustDARTS, stopped": ("RobustDARTS", {"stopping": Second(), "max_epochs": 9}),
-    "RobustDARTS, ada": ("RobustDARTS", {"stopping": RaiseDecay(Second(), most=3e-3)}),
-    "DARTS, skips": ("DARTS", {"stopping": SkipDominance(most=6)}),
+    "RobustDARTS, ada": ("RobustDARTS", {"stopping": RaiseDecay(Second(), max_weight_decay=3e-3)}),
+    "DARTS, skips": ("DARTS", {"stopping": SkipDominance(max_skips=6)}),
     "SmoothDARTS": ("SmoothDARTS", {}),
     "SmoothDARTS, random": ("SmoothDARTS", {"perturbation": RandomPerturbation()}),
     "GDAS": ("GDAS", {}),
@@ -83,8 +83,8 @@ def search(method: str, folder: Path, *, batch_size: int, devices: int, **option
 def numbers(running: Any) -> dict[str, Tensor]:
     """All numbers of a search, and what it decided by."""
     module, found = running.lightning_module, state(running)
-    found |= {f"kept {kind}": kept for kind, kept in module.active_mask.items()}
-    found["watched"] = torch.tensor(module.early_stopping.values, dtype=torch.float64)
+    found |= {f"kept {kind}": kept for kind, kept in module.architecture.active_mask.items()}
+    found["watched"] = torch.tensor(getattr(module.hooks.get("early_stopping"), "values", []), dtype=torch.float64)
     found["steps"] = torch.tensor(running.global_step)
     return found
 

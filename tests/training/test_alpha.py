@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from robustnas.spaces import CellSpace, Edge, SearchSpace
-from robustnas.training.alpha import candidate_mask, zero_mask
+from robustnas.training.architecture_parameters import candidate_mask, zero_mask
 
 EDGES = (
     Edge(0, 1, ("skip_connect", "none", "nor_conv_1x1")),

@@ -83,7 +83,11 @@ def dropped(module: Any) -> float:
 
 def weight_of_penalty(module: SearchModule) -> float:
     context, shares = module.context("arch"), module.shares()
-    return float(module.penalty.of(shares, context) / EntropyPenalty(1.0).of(shares, context)) * (context.epoch + 1) / 6
+    return (
+        float(module.penalty.of({}, shares, context) / EntropyPenalty(1.0).of({}, shares, context))
+        * (context.epoch + 1)
+        / 6
+    )
 
 
 SCHEDULES: dict[str, tuple[Callable[[], Any], Callable[[Any], float], Callable[[int], float]]] = {
@@ -156,8 +160,10 @@ def test_the_selection_follows_the_new_number_of_epochs(tmp_path: Path) -> None:
     path, seen = begun(tmp_path, phased()), Seen()
     module = phased()
     fit(tmp_path, module, path, max_epochs=4, callbacks=[seen])
-    assert module.perturbation_selection is not None
-    assert (module.perturbation_selection.began, [one["epoch"] for one in module.perturbation_selection.entries]) == (
+    assert (
+        module.hooks["perturbation_selection"].began,
+        [one["epoch"] for one in module.hooks["perturbation_selection"].entries],
+    ) == (
         4,
         [4, 5, 6, 7, 8, 9],
     )
@@ -300,7 +306,7 @@ def test_a_search_that_is_sent_back_goes_on_with_the_new_step_size(tmp_path: Pat
     path, seen = begun(tmp_path, adaptive(Scripted), epochs=6), Seen()
     module = adaptive(Scripted, lr=0.1, momentum=0.5)
     running = fit(tmp_path, module, path, max_epochs=6, callbacks=[seen])
-    assert module.early_stopping.raised == 2
+    assert module.hooks["early_stopping"].raised == 2
     assert seen.rates == pytest.approx({e: cosine(e, 6, lr=0.1) for e in range(2, 6)})
     assert running.optimizers[0].param_groups[0]["momentum"] == 0.5
     with pytest.raises(

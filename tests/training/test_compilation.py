@@ -70,6 +70,7 @@ def test_second_order_and_curvature_run_uncompiled(tmp_path: Path, graphs: list[
     compare(both(tmp_path, gradient=Unrolled(), stopping=CurvatureRise(every=1)), 1e-5)
 
 
+@pytest.mark.slow
 def test_in_full_precision_cells_run_uncompiled(graphs: list[Any]) -> None:
     module = small()
     compilation.compile_cells(module.supernet, torch.device("cpu"))

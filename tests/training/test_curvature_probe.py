@@ -65,7 +65,7 @@ def dense(module: Any, probe: Probe) -> Tensor:
         context = replace(module.context("arch"), generator=generator)
         with frozen_batchnorm_statistics(module.supernet):
             logits = module.supernet(chunk.images, module.mixtures(context))
-        loss = module.penalty.total(module.loss_of(logits, chunk.targets), module.shares(), context)
+        loss = module.penalised(module.loss_of(logits, chunk.targets), context)
         slopes = torch.autograd.grad(loss, parameters, create_graph=True, materialize_grads=True)
         rows = []
         for number in torch.cat([slope.flatten() for slope in slopes]):
@@ -182,6 +182,7 @@ def test_rule_and_diagnostic_report_one_number_that_is_computed_once(
     assert len(calls) == 2 * alone > 0  # as many products as without the diagnostic
 
 
+@pytest.mark.slow
 def test_with_more_asked_for_the_largest_is_still_the_rules(tmp_path: Path) -> None:
     more = Curvature(samples=24, smallest=True, budget=None)
     (row,) = rows(fit(tmp_path, robust(), callbacks=[more], data=digits(batch_size=8), **SHORT))
@@ -195,10 +196,10 @@ def test_the_papers_form_is_that_of_the_last_batch_and_the_diagnostic_measures_b
     (row,) = rows(fit(tmp_path, module, callbacks=[own], data=digits(batch_size=8), **SHORT))
     assert row["curvature/max"] != row["arch/curvature"] > module.arch_weight_decay
     assert "arch/curvature_deviation" not in row
-    assert module.early_stopping.measured(module.global_step) is None
+    assert module.hooks["early_stopping"].measured(module.global_step) is None
 
 
-@pytest.mark.parametrize("step", [3, 4])
+@pytest.mark.parametrize("step", [3, pytest.param(4, marks=pytest.mark.slow)])
 def test_a_resumed_search_measures_and_reports_the_same(tmp_path: Path, step: int) -> None:
     """Also from between the measurement, in the last step of an epoch, and its report."""
     whole = watched(robust(), tmp_path / "whole", max_epochs=2)
@@ -210,7 +211,9 @@ def test_a_resumed_search_measures_and_reports_the_same(tmp_path: Path, step: in
     names = [name for name in rows(whole)[1] if "curvature" in name]
     assert {f"curvature/{name}" for name in SHARED} < set(names)
     assert [{n: row[n] for n in names} for row in rows(resumed)] == [{n: row[n] for n in names} for row in rows(whole)]
-    assert resumed.lightning_module.early_stopping.values == whole.lightning_module.early_stopping.values
+    assert (
+        resumed.lightning_module.hooks["early_stopping"].values == whole.lightning_module.hooks["early_stopping"].values
+    )
 
 
 SLOWER = [pytest.param(variant, marks=pytest.mark.slow) for variant in (GDAS, ProxylessNAS)]

@@ -93,13 +93,13 @@ def test_a_last_single_sample_is_refused_where_statistics_are_those_of_the_batch
             24,
             16,
             1,
-            "Expected `batch_size` to leave at least one full batch of the 10 samples of 'weights', but got 16.",
+            "Expected `batch_size` to give at least one full batch of the 10 samples of 'weights', but got 16.",
         ),
         (
             24,
             4,
             8,
-            "Expected `batch_size` to leave at least one full batch of the 10 samples of 'weights', but got 4 on each "
+            "Expected `batch_size` to give at least one full batch of the 10 samples of 'weights', but got 4 on each "
             "of 8 processes.",
         ),
         (3, 1, 1, "Expected `fractions` to give the role 'selection' at least one of 3 samples, but got 0.1."),
@@ -126,7 +126,7 @@ def test_an_empty_selection_is_not_measured(tmp_path: Path) -> None:
     assert not any(name.startswith("val/") for name in running.callback_metrics)
     module = smallest(selection=LargestDrop(every=1))  # scores are taken on the role arch then
     fit(tmp_path, module, data=Made(fractions=(0.5, 0.5, 0.0)), limit_train_batches=1)
-    assert len(module.perturbation_selection.entries) == 6
+    assert len(module.hooks["perturbation_selection"].entries) == 6
 
 
 @pytest.mark.parametrize("task", ["classification", "regression"])

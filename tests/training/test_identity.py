@@ -108,7 +108,7 @@ def sabotaged(places: str, step: int, rank: int) -> Any:
                 ],
                 "Adam.alphas.cell.exp_avg": arch_optimizer.state[module.alphas["cell"]]["exp_avg"],
                 "supernet.body.stem.bn.running_mean": stem.bn.running_mean,
-                "kept.cell": module.active_mask["cell"],
+                "active_mask.cell": module.architecture.active_mask["cell"],
             }
             for place in places.split():
                 tensors[place].detach().view(-1)[:1].view(torch.uint8)[0] ^= 1
@@ -121,7 +121,7 @@ PLACES = [  # what changes, after which step, how often α is compared, when it 
     ("alphas.cell", 3, 4, 4, ""), ("alphas.cell Adam.alphas.cell.exp_avg", 5, 50, 5, " and in 1 other tensor at"),
     ("supernet.body.stem.conv.weight", 5, 50, 5, ""), ("Adam.alphas.cell.exp_avg", 5, 5, 5, ""),
     ("SGD.supernet.body.stem.conv.weight.momentum_buffer", 5, 2, 5, ""),
-    ("supernet.body.stem.bn.running_mean", 5, 50, 5, ""), ("kept.cell", 5, 50, 5, ""),
+    ("supernet.body.stem.bn.running_mean", 5, 50, 5, ""), ("active_mask.cell", 5, 50, 5, ""),
 ]  # fmt: skip
 
 

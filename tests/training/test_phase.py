@@ -99,7 +99,7 @@ def test_a_whole_phase_decides_as_a_plain_loop_does(tmp_path: Path) -> None:
     module: Any = running.lightning_module
     images = data.prepare(next(iter(data.loader("selection")))).images
     targets = next(iter(data.loader("selection"))).targets
-    entries = module.perturbation_selection.entries
+    entries = module.hooks["perturbation_selection"].entries
     assert [one["epoch"] for one in entries] == [epoch for epoch in range(1, 7) for _ in "nr"]
     chosen: dict[str, dict[int, int]] = {"normal": {}, "reduce": {}}
     gone: dict[str, list[int]] = {"normal": [], "reduce": []}
@@ -148,7 +148,7 @@ def test_what_is_decided_against_is_not_computed_and_teaches_nothing(tmp_path: P
     for kind, mixture in module.mixtures(module.context("arch")).items():
         assert mixture.active.sum(dim=1).tolist() == [0 if row == set_of(module, kind) else 1 for row in range(5)]
         assert mixture.operations.detach().sum(dim=1).tolist() == [float(n) for n in mixture.active.sum(dim=1)]
-        assert torch.equal(mixture.active, module.active_mask[kind])
+        assert torch.equal(mixture.active, module.architecture.active_mask[kind])
     outputs = module.supernet(torch.randn(4, 1, 8, 8), module.mixtures(module.context("arch")))
     gradients = torch.autograd.grad(outputs.square().sum(), list(module.alphas.values()), materialize_grads=True)
     assert all(not gradient.any() for gradient in gradients)
@@ -156,23 +156,25 @@ def test_what_is_decided_against_is_not_computed_and_teaches_nothing(tmp_path: P
 
 def set_of(module: Any, kind: str) -> int:
     """The one row that a kind of cell dropped."""
-    (row,) = module.perturbation_selection.decisions.dropped[kind]
+    (row,) = module.hooks["perturbation_selection"].decisions.dropped[kind]
     return int(row)
 
 
 def test_open_edges_still_learn(tmp_path: Path) -> None:
     module: Any = briefly(tmp_path, tiny(), max_steps=4).lightning_module  # one decision, then two steps
-    assert len(module.perturbation_selection.entries) == 2
+    assert len(module.hooks["perturbation_selection"].entries) == 2
     mixtures = module.mixtures(module.context("arch"))
     outputs = module.supernet(torch.randn(4, 1, 8, 8), mixtures)
     gradients = torch.autograd.grad(outputs.square().sum(), list(module.alphas.values()))
     for kind, gradient in zip(module.alphas, gradients, strict=True):
-        decided = torch.tensor([row in module.perturbation_selection.decisions.operations[kind] for row in range(5)])
+        decided = torch.tensor(
+            [row in module.hooks["perturbation_selection"].decisions.operations[kind] for row in range(5)]
+        )
         assert int(decided.sum()) == 1
         assert torch.equal(gradient.abs().sum(dim=1) > 0, ~decided)
 
 
-@pytest.mark.parametrize(("lr", "wanted"), [(None, 0.0025), (0.004, 0.004)])
+@pytest.mark.parametrize(("lr", "wanted"), [pytest.param(None, 0.0025, marks=pytest.mark.slow), (0.004, 0.004)])
 def test_schedules_are_those_of_the_search_and_the_phase_has_a_constant_step(
     tmp_path: Path, lr: float | None, wanted: float
 ) -> None:
@@ -199,7 +201,7 @@ CASES: dict[str, dict[str, Any]] = {
 def test_a_phase_that_is_resumed_is_the_undisturbed_one(tmp_path: Path, case: str) -> None:
     whole = briefly(tmp_path / "whole", tiny(**CASES[case]))
     module: Any = whole.lightning_module
-    expected, entries = state(whole), module.perturbation_selection.entries
+    expected, entries = state(whole), module.hooks["perturbation_selection"].entries
     assert whole.global_step == 14
     saves: dict[str, tuple[int, dict[str, Any]]] = {
         "after the search": (2, {"save_on_train_epoch_end": True}),
@@ -215,11 +217,12 @@ def test_a_phase_that_is_resumed_is_the_undisturbed_one(tmp_path: Path, case: st
         assert resumed.global_step == 14, where
         assert differing(state(resumed), expected) == [], where
         again: Any = resumed.lightning_module
-        assert again.perturbation_selection.entries == entries, where
+        assert again.hooks["perturbation_selection"].entries == entries, where
         assert again.genotype() == module.genotype(), where
         assert rows(resumed) == rows(whole), where
 
 
+@pytest.mark.slow
 def test_a_finished_phase_is_not_begun_again(tmp_path: Path) -> None:
     running = briefly(tmp_path, tiny())
     running.save_checkpoint(tmp_path / "end.ckpt")
@@ -228,21 +231,22 @@ def test_a_finished_phase_is_not_begun_again(tmp_path: Path) -> None:
     module: Any = again.lightning_module
     assert again.global_step == running.global_step
     assert module.genotype() == before.genotype()
-    assert module.perturbation_selection.entries == before.perturbation_selection.entries
+    assert module.hooks["perturbation_selection"].entries == before.hooks["perturbation_selection"].entries
 
 
+@pytest.mark.slow
 def test_a_stopped_search_selects_at_once(tmp_path: Path) -> None:
     """The supernet is that of the stop; the epoch returned to counts for what is open."""
     seen = Snapshots()
     running = briefly(tmp_path, tiny(stopping=At(2, 1)), max_epochs=9, callbacks=[seen])
     module: Any = running.lightning_module
     assert running.current_epoch == 3 + 6
-    assert module.perturbation_selection.began == module.search_epochs == 3
-    assert [one["epoch"] for one in module.perturbation_selection.entries] == [
+    assert module.hooks["perturbation_selection"].began == module.search_epochs == 3
+    assert [one["epoch"] for one in module.hooks["perturbation_selection"].entries] == [
         epoch for epoch in range(3, 9) for _ in "nr"
     ]
-    for kind, strength in module.perturbation_selection.strengths.items():
-        assert torch.equal(strength, module.early_stopping.kept[1][kind])
+    for kind, strength in module.hooks["perturbation_selection"].weights.items():
+        assert torch.equal(strength, module.hooks["early_stopping"].kept[1][kind])
     assert seen.lr[3] == pytest.approx(0.0025)
     saver = ModelCheckpoint(tmp_path, "last", enable_version_counter=False, every_n_train_steps=3)
     with pytest.raises(RuntimeError, match="killed"):
@@ -250,7 +254,7 @@ def test_a_stopped_search_selects_at_once(tmp_path: Path) -> None:
     resumed = briefly(tmp_path, tiny(stopping=At(2, 1)), tmp_path / "last.ckpt", max_epochs=9)
     assert differing(state(resumed), state(running)) == []
     again: Any = resumed.lightning_module
-    assert again.perturbation_selection.entries == module.perturbation_selection.entries
+    assert again.hooks["perturbation_selection"].entries == module.hooks["perturbation_selection"].entries
 
 
 @dataclass(frozen=True)
@@ -267,12 +271,12 @@ class Only(Pruning):
 
 def test_what_was_pruned_cannot_come_back(tmp_path: Path) -> None:
     module: Any = briefly(tmp_path, tiny(pruning=Only())).lightning_module
-    keeps = {(one["cell"], one["edge"]): one for one in module.perturbation_selection.entries if "edge" in one}
+    keeps = {(one["cell"], one["edge"]): one for one in module.hooks["perturbation_selection"].entries if "edge" in one}
     for kind in TINY.cells:
         assert keeps[kind, "0-2"]["keeps"] == "sep_conv_3x3"
         assert keeps[kind, "1-2"]["keeps"] == "skip_connect"
         assert keeps[kind, "0-2"]["without"] == [{}]  # nothing to compare
-        assert module.active_mask[kind][:2].tolist() == [[False, False, True], [False, True, False]]
+        assert module.architecture.active_mask[kind][:2].tolist() == [[False, False, True], [False, True, False]]
 
 
 def test_scores_move_no_statistics_and_are_the_same_for_every_batch_size_in_evaluation(tmp_path: Path) -> None:
@@ -302,15 +306,15 @@ def test_without_samples_for_selection_those_of_alpha_count(tmp_path: Path) -> N
     data = digits(fractions=(0.06, 0.04, 0.0))
     running = briefly(tmp_path, tiny(), data=data, limit_val_batches=1.0)
     module: Any = running.lightning_module
-    assert len(module.perturbation_selection.entries) == 12
-    assert module.perturbation_selection.decisions.complete(TINY)
+    assert len(module.hooks["perturbation_selection"].entries) == 12
+    assert module.hooks["perturbation_selection"].decisions.complete(TINY)
 
 
 def test_every_decision_is_said_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     monkeypatch.setattr(logging.getLogger("pytorch_lightning.robustnas"), "info", said.append)
     module: Any = briefly(tmp_path, tiny()).lightning_module
-    assert said == [in_words(one, "loss") for one in module.perturbation_selection.entries]
+    assert said == [in_words(one, "loss") for one in module.hooks["perturbation_selection"].entries]
     scores = {"skip_connect": {"accuracy": 0.71, "loss": 1.0}, "conv": {"accuracy": None, "loss": None}}
     one = {"epoch": 55, "cell": "normal", "edge": "0-2", "keeps": "conv", "without": [scores]}
     assert in_words(one, "accuracy") == (

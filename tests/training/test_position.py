@@ -17,7 +17,7 @@ from test_adaptive import Scripted, adaptive
 from test_watch import At
 
 from robustnas.strategies import LargestDrop, ShareThreshold, SkipDominance, Unrolled
-from robustnas.training.position import steps_over
+from robustnas.training.lightning.loops import steps_over
 from robustnas.training.search import SearchModule
 
 SMALL: dict[str, Any] = {**SMALLEST["NASBench201"], "channels": 4, "image_channels": 1}
@@ -29,7 +29,7 @@ SEARCHES: dict[str, tuple[int, Callable[[], SearchModule]]] = {
     "selecting": (1, lambda: DARTSPT(selection=LargestDrop("loss", every=1), **SMALL)),
     "selecting, stopped": (
         3,
-        lambda: DARTSPT(selection=LargestDrop("loss", every=2), stopping=SkipDominance(most=0), **SMALL),
+        lambda: DARTSPT(selection=LargestDrop("loss", every=2), stopping=SkipDominance(max_skips=0), **SMALL),
     ),
     "β, late α": (3, lambda: PCDARTS(arch_start=1, **SMALL)),
     "second order": (2, lambda: search(gradient=Unrolled(), drop_path=0.2)),
@@ -87,8 +87,8 @@ def check(folder: Path, name: str, last_steps: bool) -> None:
         module, other = resumed.lightning_module, whole.lightning_module
         assert module.genotype() == other.genotype()
         assert (
-            module.perturbation_selection is None
-            or module.perturbation_selection.entries == other.perturbation_selection.entries
+            "perturbation_selection" not in module.hooks
+            or module.hooks["perturbation_selection"].entries == other.hooks["perturbation_selection"].entries
         )
         files = [folder / where / "genotype.json" for where in (path.stem, "whole")]
         assert files[0].read_bytes() == files[1].read_bytes(), path

@@ -22,7 +22,8 @@ from robustnas.data import Batch, Probe
 from robustnas.networks import Mixture
 from robustnas.strategies import AdversarialPerturbation, StepContext
 from robustnas.strategies.perturbation import Mixtures
-from robustnas.training.processes import Averaged, FlatStrategy, average, average_buffers, broadcast
+from robustnas.training.lightning.flat_strategy import FlatStrategy
+from robustnas.training.processes import Averaged, average, average_buffers, broadcast
 
 HERE = Path(__file__).resolve()
 
@@ -48,6 +49,7 @@ def differing(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
     return [name for name, value in one["state"].items() if not torch.equal(value, other["state"][name])]
 
 
+@pytest.mark.slow
 def test_two_processes_hold_one_state(tmp_path) -> None:
     """Second order with drop path: α, weights, running statistics and the states of both optimisers."""
     first, second = run(tmp_path, "Unrolled", 2)

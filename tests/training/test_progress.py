@@ -21,8 +21,7 @@ def test_a_decision_is_seen_with_either_progress_bar(
     module = search(selection=LargestDrop("loss", every=1))
     fit(tmp_path, module, enable_progress_bar=True, callbacks=[callback], **quick)
     out, err = capsys.readouterr()
-    assert module.perturbation_selection is not None
-    (one,) = module.perturbation_selection.entries
+    (one,) = module.hooks["perturbation_selection"].entries
     assert f"epoch 1: cell {one['edge']} keeps {one['keeps']}; loss without:" in " ".join(out.split())
     if isinstance(callback, RichProgressBar):
         assert callback.progress is not None

@@ -52,16 +52,16 @@ class Kept(Callback):
         self.kept: list[dict[str, Tensor]] = []
 
     def on_train_epoch_start(self, trainer: Trainer, module: Any) -> None:
-        self.kept.append({kind: held.clone() for kind, held in module.active_mask.items()})
+        self.kept.append({kind: held.clone() for kind, held in module.architecture.active_mask.items()})
 
 
 @pytest.mark.parametrize("name", SEARCHES)
 def test_every_edge_ends_with_one_operation_whatever_the_other_parts(tmp_path: Path, name: str) -> None:
     kept, module = Kept(), pruned(**SEARCHES[name])
     seen: list[tuple[dict[str, Mixture], dict[str, Tensor]]] = []
-    module.supernet.register_forward_pre_hook(lambda m, args: seen.append((args[1], module.active_mask)))
+    module.supernet.register_forward_pre_hook(lambda m, args: seen.append((args[1], module.architecture.active_mask)))
     running = fit(tmp_path, module, max_epochs=4, callbacks=[kept])
-    assert module.active_mask["cell"].sum(dim=-1).tolist() == [1] * 6
+    assert module.architecture.active_mask["cell"].sum(dim=-1).tolist() == [1] * 6
     counts = [int(held["cell"].sum()) for held in kept.kept]
     assert counts[0] == 30
     assert counts == sorted(counts, reverse=True)
@@ -72,7 +72,7 @@ def test_every_edge_ends_with_one_operation_whatever_the_other_parts(tmp_path: P
         if not held["cell"].all():
             assert not (mixture.active & ~held["cell"]).any()
     assert all(parameter.isfinite().all() for parameter in module.parameters())
-    for choice, row in zip(module.genotype().cells["cell"], module.active_mask["cell"], strict=True):
+    for choice, row in zip(module.genotype().cells["cell"], module.architecture.active_mask["cell"], strict=True):
         edge = next(e for e in module.space.cells["cell"].edges if (e.source, e.node) == choice[:2])
         assert edge.operations[int(row.nonzero())] == choice.operation
 
@@ -91,7 +91,7 @@ def test_at_the_end_the_supernet_is_the_discrete_network(tmp_path: Path, relaxat
         for phase in ("weights", "arch"):  # at all moments, in training too
             mixtures = module.mixtures(module.context(phase))
             weights = mixtures["cell"].operations
-            assert torch.equal(weights, module.active_mask["cell"].to(weights.dtype))
+            assert torch.equal(weights, module.architecture.active_mask["cell"].to(weights.dtype))
             torch.testing.assert_close(
                 network.train()(images), module.supernet.train()(images, mixtures), rtol=1e-4, atol=1e-5
             )
@@ -100,7 +100,7 @@ def test_at_the_end_the_supernet_is_the_discrete_network(tmp_path: Path, relaxat
 def test_before_the_end_it_is_not(tmp_path: Path) -> None:
     module = pruned(pruning=ShareThreshold(0.0, 0.19))
     fit(tmp_path, module, max_epochs=2)
-    assert 6 < module.active_mask["cell"].sum() < 30
+    assert 6 < module.architecture.active_mask["cell"].sum() < 30
     network = DiscreteNetwork(module.space, module.genotype(), channels=4, cells=1, image_channels=1)
     network.load_edgewise_state_dict(module.supernet.edgewise_state_dict(), strict=False)
     images = torch.randn(16, 1, 8, 8)
@@ -124,7 +124,7 @@ def test_operations_that_left_are_not_computed(tmp_path: Path, space: str) -> No
             leaving.operation.register_forward_pre_hook(partial(count, kind=kinds[id(cell.space)]))
     module(torch.randn(2, 1, 8, 8))
     for kind, of in module.space.cells.items():
-        kept = module.active_mask[kind]
+        kept = module.architecture.active_mask[kind]
         names = [edge.operations[int(row.nonzero())] for edge, row in zip(of.edges, kept, strict=True)]
         assert kept.sum() == len(names)
         assert computed[kind] == sum(name != "none" for name in names) * sum(cell.space is of for _, cell in cells)
@@ -133,9 +133,9 @@ def test_operations_that_left_are_not_computed(tmp_path: Path, space: str) -> No
 
 def test_gdas_never_draws_what_left_and_draws_all_that_stay() -> None:
     module = pruned(relaxation=GumbelOneHot(evaluation="sampled"))
-    module.active_mask["cell"] = torch.rand(6, 5, generator=torch.Generator().manual_seed(0)) < 0.5
-    module.active_mask["cell"][:, 2] = True
-    module.active_mask["cell"][5] = False  # an edge from which all left
+    module.architecture.active_mask["cell"] = torch.rand(6, 5, generator=torch.Generator().manual_seed(0)) < 0.5
+    module.architecture.active_mask["cell"][:, 2] = True
+    module.architecture.active_mask["cell"][5] = False  # an edge from which all left
     drawn = torch.zeros(6, 5)
     for step in range(300):
         for phase in ("arch", "weights", "evaluation"):
@@ -143,13 +143,13 @@ def test_gdas_never_draws_what_left_and_draws_all_that_stay() -> None:
             mixture = module.mixtures(context)["cell"]
             drawn += mixture.active
             assert torch.equal(mixture.active, mixture.operations != 0)
-    assert torch.equal(drawn > 0, module.active_mask["cell"])
+    assert torch.equal(drawn > 0, module.architecture.active_mask["cell"])
 
 
 def test_an_edge_from_which_all_left_adds_nothing_and_has_no_gradient() -> None:
     """Nor does the ghost gradient of GDAS."""
     module = pruned(relaxation=GumbelOneHot(ghost_gradient=True), edge_weights=True)
-    module.active_mask["cell"][3] = False
+    module.architecture.active_mask["cell"][3] = False
     mixtures = module.mixtures(module.context("arch"))
     assert mixtures["cell"].offsets is not None
     images = torch.randn(4, 1, 8, 8)
@@ -177,9 +177,9 @@ def test_a_threshold_of_zero_changes_nothing(tmp_path: Path) -> None:
 def test_alpha_of_what_left_no_longer_feels_the_loss(tmp_path: Path) -> None:
     module = pruned("S2", channels=2, arch_weight_decay=0.0, arch_betas=(0.0, 0.9), pruning=ShareThreshold(0.6, 0.6))
     fit(tmp_path, module, max_epochs=1, limit_train_batches=2, limit_val_batches=0)
-    assert 28 <= sum(int(kept.sum()) for kept in module.active_mask.values()) < 56
+    assert 28 <= sum(int(kept.sum()) for kept in module.architecture.active_mask.values()) < 56
     before = {kind: a.detach().clone() for kind, a in module.alphas.items()}
-    kept = {kind: held.clone() for kind, held in module.active_mask.items()}
+    kept = {kind: held.clone() for kind, held in module.architecture.active_mask.items()}
     context = module.context("arch")
     loss = module.supernet(torch.randn(4, 1, 8, 8), module.mixtures(context)).square().mean()
     slopes = dict(zip(before, torch.autograd.grad(loss, list(module.alphas.values())), strict=True))
@@ -199,10 +199,10 @@ def test_a_resumed_search_is_the_undisturbed_one_bit_for_bit(tmp_path: Path, whe
     with pytest.raises(RuntimeError, match="killed"):
         fit(tmp_path / "cut", made(), max_epochs=4, callbacks=[saver, StopAfter(14)])
     cut = load(tmp_path / "cut/last.ckpt", SearchModule)
-    assert 6 < cut.active_mask["cell"].sum() < 30  # in the midst of it
+    assert 6 < cut.architecture.active_mask["cell"].sum() < 30  # in the midst of it
     resumed = fit(tmp_path / "cut", made(), tmp_path / "cut/last.ckpt", max_epochs=4)
     assert differing(state(resumed), state(whole)) == []
     assert rows(resumed) == rows(whole)
-    kept: Any = [running.lightning_module.active_mask["cell"] for running in (whole, resumed)]
+    kept: Any = [running.lightning_module.architecture.active_mask["cell"] for running in (whole, resumed)]
     assert torch.equal(*kept)
     assert kept[0].sum() == 6

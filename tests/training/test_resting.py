@@ -136,8 +136,8 @@ def test_momentum_that_was_there_is_there_again() -> None:
 def test_where_all_is_computed_nothing_rests() -> None:
     one, other = (Training(DARTS, lr=0.1, momentum=0.9, weight_decay=0.01) for _ in range(2))
     for training, rest in ((one, True), (other, False)):
-        default_diagnostics = {kind: Mixture(torch.ones(cell.shape)) for kind, cell in DARTS.cells.items()}
-        training.path = lambda _, default_diagnostics=default_diagnostics: default_diagnostics  # type: ignore[method-assign]
+        everything = {kind: Mixture(torch.ones(cell.shape)) for kind, cell in DARTS.cells.items()}
+        training.path = lambda _, everything=everything: everything  # type: ignore[method-assign]
         training.step(0, rest)
     assert all(torch.equal(a, b) for a, b in zip(one.network.parameters(), other.network.parameters(), strict=True))
     assert len(edgewise_slices(one.network.body)) > 100

@@ -72,10 +72,10 @@ def partition(module: DARTS) -> dict[str, set[str]]:
 
 
 def is_right(found: dict[str, set[str]], module: DARTS) -> bool:
-    default_diagnostics = {name for name, _ in module.named_parameters()}
-    alphas = {name for name in default_diagnostics if name.startswith("alphas.")}
+    everything = {name for name, _ in module.named_parameters()}
+    alphas = {name for name in everything if name.startswith("alphas.")}
     return len(alphas) == len(module.space.cells) and found == {
-        "weights": default_diagnostics - alphas,
+        "weights": everything - alphas,
         "alphas": alphas,
     }
 

@@ -62,7 +62,7 @@ def test_first_order_steps_do_use_bfloat16(tmp_path: Path) -> None:
 PARTS = {
     "arch_step": {"gradient": Unrolled()},
     "measure_curvature": {"stopping": CurvatureRise(every=1)},
-    "last_batch_eigenvalue": {"stopping": CurvatureRise(every=1, measured_on="last_batch")},
+    "measure_curvature of the last batch": {"stopping": CurvatureRise(every=1, measured_on="last_batch")},
     "_decide": {"selection": LargestDrop(every=1)},
 }
 
@@ -70,7 +70,9 @@ PARTS = {
 @pytest.mark.parametrize("where", PARTS)
 def test_second_order_curvature_and_selection_are_in_full_precision(tmp_path: Path, where: str) -> None:
     module: Any = search(**PARTS[where])
-    owner = module.perturbation_selection if where == "_decide" else module
+    owners = {"_decide": "perturbation_selection", "measure_curvature": "early_stopping"}
+    where, *_ = where.split()
+    owner = module.hooks[owners[where]] if where in owners else module
     inner, forward, depth, seen = getattr(owner, where), module.supernet.forward, [0], set()
 
     def around(*args: Any) -> Any:

@@ -37,7 +37,7 @@ def torchrun(folder: Path, log: Path, *words: str) -> subprocess.Popen[bytes]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={port}"]
-    command = [*launcher, "-m", "--", "robustnas", *SEARCH, f"--run={folder}", *words]
+    command = [*launcher, "-m", "--", "robustnas", *SEARCH, f"--run-dir={folder}", *words]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     with log.open("wb") as said:
         return subprocess.Popen(
@@ -58,14 +58,14 @@ def test_a_second_start_into_the_folder_of_a_run_is_refused_and_the_first_goes_o
             time.sleep(0.1)
         assert first.poll() is None, (tmp_path / "first.log").read_text()
         for words, sentence in (
-            ((), f"Expected `--run` to be a new folder, but {folder} holds a run; `--ckpt_path last` continues it"),
+            ((), f"Expected `--run-dir` to be a new folder, but {folder} holds a run; `--ckpt_path last` continues it"),
             (("--ckpt_path=auto",), f"no other process writes to, but {folder} is written to by process "),
             (("--ckpt_path=last",), f"no other process writes to, but {folder} is written to by process "),
         ):
             log = tmp_path / "second.log"
             second = torchrun(folder, log, "--trainer.max_epochs=100000", *words)
             assert second.wait() == 1
-            assert f"robustnas: Expected `--run` to be a {'new' if not words else 'folder'}" in log.read_text()
+            assert f"robustnas: Expected `--run-dir` to be a {'new' if not words else 'folder'}" in log.read_text()
             assert sentence in log.read_text()
         assert first.poll() is None
         before = epochs(folder)

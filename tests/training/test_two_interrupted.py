@@ -29,7 +29,7 @@ SEARCH = [
 
 
 def start(folder: Path, *words: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "robustnas", *SEARCH, f"--run={folder}", *words]
+    command = [sys.executable, "-m", "robustnas", *SEARCH, f"--run-dir={folder}", *words]
     paths = os.pathsep.join([str(ROOT), *([os.environ["PYTHONPATH"]] if "PYTHONPATH" in os.environ else [])])
     log = (folder.parent / f"{folder.name}.log").open("ab")
     environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}

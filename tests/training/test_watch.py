@@ -39,7 +39,7 @@ def strengths(level: float) -> dict[str, torch.Tensor]:
 
 def test_measurements_are_due_every_so_often_and_at_the_last_epoch() -> None:
     def due(rule: Stopping, epochs: int) -> list[int]:
-        return [epoch for epoch in range(epochs) if EarlyStopping(rule).due(epoch, epochs)]
+        return [epoch for epoch in range(epochs) if EarlyStopping(rule, None).due(epoch, epochs)]
 
     assert due(CurvatureRise(), 10) == [0, 2, 4, 6, 8, 9]
     assert due(CurvatureRise(), 9) == [0, 2, 4, 6, 8]
@@ -49,15 +49,14 @@ def test_measurements_are_due_every_so_often_and_at_the_last_epoch() -> None:
 
 
 def test_strengths_are_kept_as_they_were() -> None:
-    watch, present = EarlyStopping(At(2, 1)), strengths(0.0)
+    watch, present = EarlyStopping(At(2, 1), None), strengths(0.0)
     for epoch in range(3):
         present["cell"].fill_(epoch)
         stop = watch.add(epoch, 0.5 * epoch, present)
         assert (stop == Stop(2, 1)) if epoch == 2 else (stop is None)
-        assert (watch.returned is None) == (epoch < 2)
+        assert (watch.architecture_weights() is None) == (epoch < 2)
     present["cell"].fill_(9)
-    assert watch.returned is not None
-    assert torch.equal(watch.returned["cell"], torch.ones(2, 3))
+    assert torch.equal(watch.architecture_weights()["cell"], torch.ones(2, 3))
     assert (watch.epochs, watch.values) == ([0, 1, 2], [0.0, 0.5, 1.0])
 
 
@@ -70,7 +69,7 @@ class Fickle(At):
 
 
 def test_a_decision_stands() -> None:
-    watch = EarlyStopping(Fickle(0, 0))
+    watch = EarlyStopping(Fickle(0, 0), None)
     assert [watch.add(epoch, 1.0, strengths(epoch)) for epoch in range(3)] == [Stop(0, 0)] * 3
 
 
@@ -80,7 +79,7 @@ def test_the_last_epoch_is_judged_by_rules_that_want_it() -> None:
         (SkipDominance(), [0.0] * 16 + [3.0], True),
     ):
         for epochs, expected in ((17, stops), (18, True), (None, True)):
-            watch = EarlyStopping(rule)
+            watch = EarlyStopping(rule, None)
             found = [watch.add(epoch, value, strengths(epoch), epochs) for epoch, value in enumerate(values)]
             assert found[:-1] == [None] * 16
             assert (found[-1] is not None) == expected, (rule, epochs)
@@ -88,16 +87,16 @@ def test_the_last_epoch_is_judged_by_rules_that_want_it() -> None:
 
 @pytest.mark.parametrize("count", [0, 2, 3])
 def test_its_state_makes_the_round_trip_through_a_checkpoint(tmp_path, count: int) -> None:
-    watch = EarlyStopping(At(2, 1))
+    watch = EarlyStopping(At(2, 1), None)
     for epoch in range(count):
         watch.add(epoch, 0.1 + epoch, strengths(epoch))
     torch.save(watch.state_dict(), tmp_path / "watch.ckpt")
-    other = EarlyStopping(At(2, 1))
+    other = EarlyStopping(At(2, 1), None)
     other.load_state_dict(torch.load(tmp_path / "watch.ckpt", weights_only=True))
     assert (other.epochs, other.values, other.stop) == (watch.epochs, watch.values, watch.stop)
     assert other.kept.keys() == watch.kept.keys()
     assert all(torch.equal(other.kept[epoch]["cell"], watch.kept[epoch]["cell"]) for epoch in watch.kept)
-    assert (other.returned is None) == (count < 3)
+    assert (other.architecture_weights() is None) == (count < 3)
     other.load_state_dict(watch.state_dict())
     other.add(7, 0.5, strengths(7))
     assert len(watch.epochs) == len(watch.values) == len(watch.kept) == count  # nothing is shared
@@ -112,7 +111,7 @@ class Note(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, module: RobustDARTS) -> None:
         with torch.no_grad():
-            self.genotypes.append(module.selection.genotype(module.space, module.strengths()))
+            self.genotypes.append(module.selection.genotype(module.space, module.architecture_weights()))
         if "arch/curvature" in trainer.callback_metrics:
             self.values.append(float(trainer.callback_metrics["arch/curvature"]))
 
@@ -129,7 +128,9 @@ def test_a_stopped_search_returns_the_genotype_of_the_earlier_epoch(tmp_path) ->
     running = fit(tmp_path, module, max_epochs=6, callbacks=[note])
     assert running.current_epoch == 3
     assert len(note.values) == 3
-    assert note.values == torch.tensor(module.early_stopping.values, dtype=torch.float32).tolist()  # as they are logged
+    assert (
+        note.values == torch.tensor(module.hooks["early_stopping"].values, dtype=torch.float32).tolist()
+    )  # as they are logged
     assert all(value > module.arch_weight_decay for value in note.values)
     assert note.genotypes[0] != note.genotypes[2]
     assert module.genotype() == note.genotypes[0]
@@ -137,20 +138,27 @@ def test_a_stopped_search_returns_the_genotype_of_the_earlier_epoch(tmp_path) ->
 
 
 def test_skip_connections_are_counted_in_the_genotype(tmp_path) -> None:
-    module = search("S2", channels=2, stopping=SkipDominance(most=8))
+    module = search("S2", channels=2, stopping=SkipDominance(max_skips=8))
     running = fit(tmp_path, module, max_epochs=1)
     counts = list(module.genotype().count("skip_connect").values())
-    assert module.early_stopping.values == [counts[0]]
+    assert module.hooks["early_stopping"].values == [counts[0]]
     assert float(running.callback_metrics["arch/skips"]) == counts[0]
 
 
+@pytest.mark.slow
 def test_watching_changes_nothing_in_a_search_that_goes_on(tmp_path) -> None:
     plain = fit(tmp_path / "a", search(), max_epochs=2)
     watched = fit(tmp_path / "b", search(stopping=CurvatureRise(every=1)), max_epochs=2)
     assert differing(state(plain), state(watched)) == []
 
 
-@pytest.mark.parametrize("when", [{"save_on_train_epoch_end": True}, {"every_n_train_steps": 4}], ids=["epoch", "step"])
+@pytest.mark.parametrize(
+    "when",
+    [
+        pytest.param({"save_on_train_epoch_end": True}, marks=pytest.mark.slow, id="epoch"),
+        pytest.param({"every_n_train_steps": 4}, id="step"),
+    ],
+)
 def test_a_resumed_search_stops_where_the_undisturbed_one_does(tmp_path: Path, when: dict[str, Any]) -> None:
     def made() -> RobustDARTS:
         return robust(stopping=At(2, 1), drop_path=0.3)
@@ -163,7 +171,7 @@ def test_a_resumed_search_stops_where_the_undisturbed_one_does(tmp_path: Path, w
     assert whole.current_epoch == resumed.current_epoch == 3
     assert differing(state(resumed), state(whole)) == []
     assert rows(resumed) == rows(whole)
-    first, second = whole.lightning_module.early_stopping, resumed.lightning_module.early_stopping
+    first, second = whole.lightning_module.hooks["early_stopping"], resumed.lightning_module.hooks["early_stopping"]
     assert (second.epochs, second.values, second.stop) == (first.epochs, first.values, Stop(2, 1))
     assert all(torch.equal(second.kept[epoch]["cell"], first.kept[epoch]["cell"]) for epoch in range(3))
     for file in ("genotype.json", "genotypes/epoch_0002.json"):

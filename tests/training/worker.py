@@ -20,7 +20,7 @@ from runs import digits, fit, rows, search, state
 
 from robustnas import strategies
 from robustnas.training import search as searching
-from robustnas.training.processes import FlatStrategy
+from robustnas.training.lightning.flat_strategy import FlatStrategy
 from robustnas.training.search import SearchModule
 
 
@@ -59,7 +59,7 @@ running = fit(
     max_epochs=int(epochs),
     callbacks=[ModelCheckpoint(folder, "{step}", every_n_train_steps=2, save_top_k=-1), *watching],
 )
-decided = module.perturbation_selection.entries if module.perturbation_selection else []
+decided = getattr(module.hooks.get("perturbation_selection"), "entries", [])
 torch.save(
     {"state": state(running), "rows": rows(running), "decided": decided}, Path(folder) / f"rank{running.global_rank}.pt"
 )

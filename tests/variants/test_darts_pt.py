@@ -39,7 +39,7 @@ PAIRS: dict[str, tuple[Any, dict[str, Any]]] = {
     "PC-DARTS": (PCDARTS, {"arch_start": 0, "space": "S2", "layers": 3, "cells": None}),
     "SDARTS-ADV": (SmoothDARTS, {}),
     "sparsemax": (SparsemaxDARTS, {}),
-    "skips": (DARTSPT, {"stopping": SkipDominance(most=0)}),
+    "skips": (DARTSPT, {"stopping": SkipDominance(max_skips=0)}),
 }
 
 
@@ -51,11 +51,12 @@ def test_any_search_can_be_selected_from_in_this_way(name: str, tmp_path: Path) 
     module = kind(**{**SMALL, **options, "selection": LargestDrop("loss", every=1)})
     running = fit(tmp_path, module, **QUICK)
     assert running.current_epoch == 1 + module.selection.epochs(module.space)
-    assert module.perturbation_selection is not None
-    assert module.perturbation_selection.decisions.complete(module.space)
-    assert module.genotype() == module.perturbation_selection.decisions.genotype(module.space)
+    assert module.hooks["perturbation_selection"].decisions.complete(module.space)
+    assert module.genotype() == module.hooks["perturbation_selection"].decisions.genotype(module.space)
     module.genotype().validate(module.space)
-    scores = [score["loss"] for one in module.perturbation_selection.entries for score in one["without"][0].values()]
+    scores = [
+        score["loss"] for one in module.hooks["perturbation_selection"].entries for score in one["without"][0].values()
+    ]
     assert len(set(scores)) > len(scores) / 2  # every operation was there to be missed
 
 
@@ -86,5 +87,4 @@ def test_alpha_rests_in_the_blank_variant(tmp_path: Path) -> None:
     fit(tmp_path, module, **QUICK)
     alpha: Tensor = module.alphas["cell"]
     assert not alpha.any()
-    assert module.perturbation_selection is not None
-    assert module.perturbation_selection.decisions.complete(module.space)
+    assert module.hooks["perturbation_selection"].decisions.complete(module.space)

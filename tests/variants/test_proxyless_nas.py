@@ -18,7 +18,7 @@ from robustnas.networks import Mixture
 from robustnas.spaces import find_space
 from robustnas.strategies import BinaryGates, FirstOrder, Unrolled, UnrolledByDifferences
 from robustnas.strategies.binary_gates import Mode
-from robustnas.training.alpha import candidate_mask, zero_mask
+from robustnas.training.architecture_parameters import candidate_mask, zero_mask
 
 MODES: tuple[Mode, ...] = ("two", "full", "full_v2")
 

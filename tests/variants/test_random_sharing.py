@@ -79,7 +79,7 @@ def test_alpha_gets_no_gradient_and_what_left_is_not_drawn() -> None:
         assert mixture.operations[:, 2:].sum() == 0
         (gradient,) = torch.autograd.grad((mixture.operations**2).sum(), alpha)
         assert torch.equal(gradient, torch.zeros_like(alpha))
-    shares = UniformOneHot().strength(legal.detach() + torch.randn(6, 1))
+    shares = UniformOneHot().shares(legal.detach() + torch.randn(6, 1))
     assert torch.allclose(shares, torch.tensor([0.5, 0.5, 0, 0, 0]).expand(6, 5))
 
 
@@ -104,18 +104,20 @@ def test_the_result_is_the_best_of_the_sample(tmp_path: Path, criterion: str) ->
     )[:2]
     measured = []
     with torch.no_grad(), evaluating(module.supernet):
-        for one in module.sampled_selection.drawn:
+        for one in module.hooks["sampled_selection"].drawn:
             outputs = module.supernet(images, one_hots(module.space, one.genotype, module.alphas["cell"]))
             accuracy = float((outputs.argmax(1) == targets).double().mean())
             loss = float(torch.nn.functional.cross_entropy(outputs, targets))
             assert one.score == (pytest.approx(accuracy), pytest.approx(loss, rel=1e-4))
             measured.append(accuracy if criterion == "accuracy" else -loss)
     assert len(set(measured)) > 2
-    best = module.sampled_selection.drawn[max(range(8), key=measured.__getitem__)].genotype
+    best = module.hooks["sampled_selection"].drawn[max(range(8), key=measured.__getitem__)].genotype
     assert module.genotype() == best == Run(tmp_path / "run").genotype()
     record = json.loads((tmp_path / "run" / "sampled.json").read_text(encoding="utf-8"))
     assert record["best"] == str(best)
-    assert [one["loss"] for one in record["sampled"]] == [one.score.loss for one in module.sampled_selection.drawn]
+    assert [one["loss"] for one in record["sampled"]] == [
+        one.score.loss for one in module.hooks["sampled_selection"].drawn
+    ]
     assert load(tmp_path / "last.ckpt", SearchModule).genotype() == best  # type: ignore[attr-defined]
 
 
@@ -133,11 +135,13 @@ def test_a_search_that_goes_on_draws_again(tmp_path: Path) -> None:
     fit(tmp_path / "short", short, max_epochs=1, callbacks=[saver])
     more = small()
     fit(tmp_path / "more", more, tmp_path / "epoch=0.ckpt", max_epochs=2)
-    assert [one.genotype for one in more.sampled_selection.drawn] == [
-        one.genotype for one in short.sampled_selection.drawn
+    assert [one.genotype for one in more.hooks["sampled_selection"].drawn] == [
+        one.genotype for one in short.hooks["sampled_selection"].drawn
     ]  # of the seed
-    assert [one.score for one in more.sampled_selection.drawn] != [one.score for one in short.sampled_selection.drawn]
-    assert len(more.sampled_selection.drawn) == len(whole.sampled_selection.drawn) == 8
+    assert [one.score for one in more.hooks["sampled_selection"].drawn] != [
+        one.score for one in short.hooks["sampled_selection"].drawn
+    ]
+    assert len(more.hooks["sampled_selection"].drawn) == len(whole.hooks["sampled_selection"].drawn) == 8
 
 
 def test_a_sample_is_distinct_and_of_its_seed() -> None:

@@ -1,4 +1,4 @@
-"""What a study says: tables, statistics, pictures and a checklist, from the files that its cells left."""
+"""The report of a study: tables, statistics, charts and a checklist, from the files of its trials."""
 
 from robustnas.reports.study.writing import write_pooled, write_report
 

@@ -1,12 +1,12 @@
-"""What each part of a method contributes: parts left out or added one at a time, and factorial designs."""
+"""The contribution of each part of a method: parts left out or added one at a time, and factorial designs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from robustnas.reports.study.analysis import Family, family
-from robustnas.reports.study.study_data import Entry, StudyData, Task, design_kind
+from robustnas.reports.study.analysis import Family, design_kind, family
+from robustnas.reports.study.study_data import Entry, StudyData, Task
 from robustnas.statistics import Factorial, factorial
 from robustnas.studies.grid import OFF, ON
 
@@ -27,17 +27,14 @@ class Design:
     family: Family
     parts: Mapping[Entry, str]
 
+    @property
+    def verb(self) -> str:
+        """What happens to a part of the variant."""
+        return "left out of" if self.kind == "leave_one_out" else "added to"
+
 
 def designs(study: StudyData, task: Task) -> list[Design]:
-    """Every leave-one-out and add-one design of a task.
-
-    Args:
-        study: The study.
-        task: The task.
-
-    Returns:
-        A design for each variant that has one.
-    """
+    """Every leave-one-out and add-one design of a task."""
     found = []
     for variant in dict.fromkeys(entry.variant for entry in study.entries):
         kind = design_kind(study, variant)
@@ -53,15 +50,7 @@ def designs(study: StudyData, task: Task) -> list[Design]:
 
 
 def effects(study: StudyData, task: Task) -> tuple[Factorial | None, str]:
-    """Main effects and interactions of factors and parts on a task, with the seed as a block.
-
-    Args:
-        study: The study.
-        task: The task.
-
-    Returns:
-        The analysis, and a sentence on what it is or why there is none.
-    """
+    """Main effects and interactions on a task, with a sentence on them, or on why there are none."""
     records = [r for r in study.of(task) if r.levels and not r.baseline and r.score is not None]
     if not records or any(design_kind(study, record.variant) for record in records):
         return None, ""
@@ -79,6 +68,6 @@ def effects(study: StudyData, task: Task) -> tuple[Factorial | None, str]:
         if order == 1:
             return None, str(error)
         try:
-            return factorial(scores, levels, blocks, 1), f"Main effects alone, since with interactions: {error}"
+            return factorial(scores, levels, blocks, 1), f"Main effects only; interactions cannot be estimated: {error}"
         except ValueError:
             return None, str(error)

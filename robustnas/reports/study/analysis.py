@@ -1,4 +1,4 @@
-"""The statistics of a study: who is compared with whom, and what follows, task by task and over all tasks."""
+"""The statistics of a study: which methods are compared, per task and over all tasks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from robustnas.reports.study.study_data import RANDOM, Entry, Metric, StudyData, Task, design_kind
+from robustnas.reports.study.study_data import RANDOM, Entry, Score, StudyData, Task
 from robustnas.statistics import (
     Comparison,
     PowerNote,
@@ -18,18 +18,23 @@ from robustnas.statistics import (
     compare,
     holm,
     match,
-    note,
     pairs_needed,
+    power_note,
     profile,
     rank,
     relative_improvement,
     summarise,
 )
-from robustnas.statistics.pairs import smallest_p
 from robustnas.studies.grid import OFF, ON
 
 ALPHA = 0.05
-SIZES = ((0.2, "negligible"), (0.5, "small"), (0.8, "medium"), (1.2, "large"), (math.inf, "very large"))
+SIZES = (  # upper bounds of a standardised difference, by Cohen's and Sawilowsky's conventions
+    (0.2, "negligible"),
+    (0.5, "small"),
+    (0.8, "medium"),
+    (1.2, "large"),
+    (math.inf, "very large"),
+)
 
 
 @dataclass(frozen=True)
@@ -55,8 +60,8 @@ class Family:
         reference: What the others are compared with.
         comparisons: Entry to its comparison, the entry minus the reference.
         alone: Entries that share fewer than two seeds with the reference.
-        power: What so few seeds cannot show; ``None`` where no differences spread.
-        seeds_needed: Seeds from which on an exact test of so many comparisons can call the clearest different.
+        power: Which differences this number of seeds can show; ``None`` where all differences are equal.
+        seeds_needed: Smallest number of seeds with which an exact test of so many comparisons can be significant.
     """
 
     reference: Entry
@@ -67,15 +72,7 @@ class Family:
 
 
 def leaderboard(study: StudyData, task: Task) -> list[Standing]:
-    """Every entry of a task that has a score, the best mean first.
-
-    Args:
-        study: The study.
-        task: The task.
-
-    Returns:
-        The rows.
-    """
+    """Every entry of a task that has a score, the best mean first."""
     metric, random = study.metric(task), study.random(task)
     rows = []
     for entry in study.scored(task):
@@ -88,14 +85,7 @@ def leaderboard(study: StudyData, task: Task) -> list[Standing]:
 
 
 def reference_of(study: StudyData) -> Entry | None:
-    """What others are compared with: the design with all of its parts, or with none, else DARTS, else the first.
-
-    Args:
-        study: The study.
-
-    Returns:
-        The entry; a baseline only where there is nothing else; ``None`` if no cell is finished.
-    """
+    """The reference of comparisons: a design with all or none of its parts, else DARTS, else the first."""
     scored = [entry for entry in study.entries if any(study.scores(task, entry) for task in study.tasks)]
     own = [entry for entry in scored if not entry.baseline] or scored
     for entry in own:
@@ -107,18 +97,20 @@ def reference_of(study: StudyData) -> Entry | None:
     return next(iter([*named, *own]), None)
 
 
+def design_kind(study: StudyData, variant: str) -> str | None:
+    """``leave_one_out`` or ``add_one``, read from the trials of a variant; ``None`` for another design."""
+    rows = [dict(entry.levels) for entry in study.entries if entry.variant == variant and not entry.baseline]
+    parts = {name for row in rows for name, level in row.items() if level in (ON, OFF)}
+    if len(parts) < 2 or any(set(row) != parts for row in rows) or len(rows) != len(parts) + 1:
+        return None
+    on = sorted(sum(level == ON for level in row.values()) for row in rows)
+    if on == [len(parts) - 1] * len(parts) + [len(parts)]:
+        return "leave_one_out"
+    return "add_one" if on == [0, *[1] * len(parts)] else None
+
+
 def family(study: StudyData, task: Task, reference: Entry, others: Sequence[Entry] | None = None) -> Family:
-    """Paired comparisons over seeds against a reference, corrected by Holm for being many.
-
-    Args:
-        study: The study.
-        task: The task.
-        reference: What the others are compared with.
-        others: Which others; every other entry with a score by default.
-
-    Returns:
-        The comparisons.
-    """
+    """Paired comparisons with a reference over seeds, with Holm's correction; by default of all entries."""
     base, results, alone = study.scores(task, reference), {}, []
     for entry in study.scored(task) if others is None else others:
         if entry == reference:
@@ -139,21 +131,12 @@ def family(study: StudyData, task: Task, reference: Entry, others: Sequence[Entr
     power = None
     if spread:
         deviation = math.sqrt(fmean(value**2 for value in spread)) * study.metric(task).scale
-        power = note(deviation, min(result.n for result in results.values()))
+        power = power_note(deviation, min(result.n for result in results.values()))
     return Family(reference, comparisons, tuple(alone), power, pairs_needed(ALPHA, max(len(results), 1)))
 
 
 def best_differs(study: StudyData, task: Task, rows: Sequence[Standing]) -> bool:
-    """Whether the best entry of a leaderboard differs from the next, after Holm's correction for all of its others.
-
-    Args:
-        study: The study.
-        task: The task.
-        rows: The leaderboard.
-
-    Returns:
-        Whether it does: only then is the best printed bold.
-    """
+    """Whether the best entry differs from the second, with Holm's correction: only then is it printed bold."""
     if len(rows) < 2:
         return False
     found = family(study, task, rows[0].entry).comparisons.get(rows[1].entry)
@@ -161,27 +144,24 @@ def best_differs(study: StudyData, task: Task, rows: Sequence[Standing]) -> bool
 
 
 def ranking(study: StudyData) -> tuple[Ranking | None, Profile | None, str]:
-    """Average ranks and performance profiles over tasks, or the reason why there are none.
-
-    Args:
-        study: The study.
-
-    Returns:
-        Ranks, profile, and a sentence.
-    """
+    """Average ranks and performance profiles over tasks, and a sentence on what is left out."""
     tasks = [task for task in study.tasks if study.scored(task)]
     full = [entry for entry in study.entries if tasks and all(study.scores(task, entry) for task in tasks)]
     if len(tasks) < 2:
-        return None, None, "Ranks over tasks need at least two tasks, pairs of a space and a data set; there is one."
+        return (
+            None,
+            None,
+            "Ranks over tasks need at least two tasks (pairs of a space and a data set); this study has one.",
+        )
     metrics = {study.metric(task) for task in tasks}
     if len({metric.higher_is_better for metric in metrics}) > 1:
-        return None, None, "The tasks are scored in opposite directions, so that there are no ranks over them."
+        return None, None, "No ranks over tasks: in some tasks a higher score is better, in others a lower one."
     sign = 1.0 if study.metric(tasks[0]).higher_is_better else -1.0
     scores = {
         entry.label: [sign * fmean(study.scores(task, entry).values()) for task in tasks] for entry in full
-    }  # means over seeds: seeds are no tasks
+    }  # means over seeds: the runs of one task are not independent tasks
     left_out = [entry.label for entry in study.entries if entry not in full]
-    said = f"Without a score on every task, and so left out: {', '.join(left_out)}. " if left_out else ""
+    said = f"Left out, because they lack a score on some task: {', '.join(left_out)}. " if left_out else ""
     if len(full) < 2:
         return None, None, f"{said}Fewer than two entries have a score on every task."
     shares = profile({name: [100 * v if study.metric(tasks[0]).scale > 1 else v for v in row]
@@ -191,36 +171,24 @@ def ranking(study: StudyData) -> tuple[Ranking | None, Profile | None, str]:
     return rank(scores, ALPHA), shares, said
 
 
-def in_words(comparison: Comparison, metric: Metric, reference: str) -> str:
-    """A comparison for people who know no statistics.
-
-    Args:
-        comparison: The comparison, entry minus reference.
-        metric: The score.
-        reference: Name of the reference.
-
-    Returns:
-        A sentence.
-    """
+def in_words(comparison: Comparison, metric: Score, reference: str) -> str:
+    """A comparison, entry minus reference, as a sentence."""
     result = comparison.result
     better = (result.wins, result.losses) if metric.higher_is_better else (result.losses, result.wins)
     won = f"better than {reference} in {better[0]} of {result.n} seeds"
-    size = f", a {num_architectures(result.effect)} effect for its spread" if result.effect is not None else ""
+    size = (
+        "" if result.effect is None else f", a {next(word for top, word in SIZES if abs(result.effect) < top)} effect"
+    )
     if comparison.adjusted < ALPHA:
-        return f"Different: {won}{size}."
+        return f"Significant: {won}{size}."
     if comparison.smallest >= ALPHA:
-        return f"Cannot be shown with {result.n} seeds, whatever the scores: {won}{size}."
-    return f"Not shown to differ: {won}{size}."
+        return f"Not significant, and cannot be with {result.n} seeds: {won}{size}."
+    return f"Not significant: {won}{size}."
 
 
-def num_architectures(effect: float) -> str:
-    """A standardised difference in words, by Cohen's and Sawilowsky's conventions."""
-    return next(word for bound, word in SIZES if abs(effect) < bound)
-
-
-def least_p(n: int, comparisons: int) -> float:
-    """The smallest p that the first of some comparisons can reach with n seeds, after Holm's correction."""
-    return min(1.0, comparisons * smallest_p(n))
+def signed(value: float, digits: int = 2) -> str:
+    """A difference with its sign, for people."""
+    return f"{value:+.{digits}f}".replace("-", "−")
 
 
 def shown_p(value: float, equals: str = "") -> str:

@@ -1,16 +1,17 @@
-r"""How well each indicator foretold a bad final architecture, over the cells of studies.
+r"""How well each indicator predicted a bad final architecture, over the trials of studies.
 
-A cell is *bad* if its final score is worse than the mean of random architectures of its task; in a task without them,
-if it is in the bottom third of the task's searches. An indicator is read at the end of the search (``last``) or at its
-worst (``peak``), and compared within tasks only, since a curvature of one space says nothing about another:
+A trial is *bad* if its final score is worse than the mean of the random architectures of its task; in a task without
+them, if it is in the bottom third of the task's searches. An indicator is read at the end of the search (``last``) or
+at its worst (``peak``). Trials are compared within a task only, since a curvature in one space says nothing about
+another:
 
 .. math:: \hat\theta = \frac{\sum_t U_t}{\sum_t n_t m_t}
 
-is the share of pairs of a bad and a good cell of one task that it orders rightly, a tie counting half. An alarm is
-given where a threshold of the verdict is passed as often in a row, and in that part of the search, as the verdict asks.
-Where the verdict has none, the threshold is that which tells these very cells apart best (Youden's J), which flatters
-it, and the alarm is given since when it was passed for good, or for a peak first passed. The lead is counted from the
-alarm to the end of the search, when the architecture is final.
+is the share of pairs of a bad and a good trial of one task that the indicator orders correctly; a tie counts half. The
+alarm is raised where the threshold of the verdict is crossed, in so many measurements and in that part of the search
+as the verdict demands. An indicator without such a threshold gets the one that separates these trials best (Youden's
+J), which is optimistic; its alarm begins where the threshold was crossed for the rest of the search, or for a peak
+where it was first crossed. The lead is the number of epochs from the alarm to the end of the search.
 """
 
 from __future__ import annotations
@@ -18,27 +19,29 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from scipy import optimize, stats
 
-from robustnas.analysis.thresholds import THRESHOLDS, Threshold
-from robustnas.reports.study.indicators import INDICATORS, STATE, STATES, Indicator
-from robustnas.reports.study.study_data import RANDOM, StudyData, Task, task_name
+from robustnas.analysis import metrics
+from robustnas.analysis.registry import Metric, indicators
+from robustnas.analysis.thresholds import Threshold
+from robustnas.reports.study.study_data import RANDOM, STATES, StudyData, Task, task_name
 from robustnas.statistics import Interval, Lead, lead_time, separation
 from robustnas.statistics.agreement import area_variance
 
-FEW = 5  # bad or good cells, below which nothing is concluded
+FEW = 5  # bad or good trials, below which nothing is concluded
+Reading = Literal["last", "peak"]
 Series = Mapping[str, Mapping[int, float]]
 
 
 @dataclass(frozen=True)
 class Case:
-    """A finished search with what became of it.
+    """A finished search, and whether its result was bad.
 
     Args:
-        task: What it was a search for: cells of different tasks are not compared.
+        task: Its task: trials of different tasks are not compared.
         series: Every series that was recorded, by name and epoch.
         bad: Whether what it found was bad.
         end: Its last epoch.
@@ -54,22 +57,24 @@ class Case:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How well an indicator foretold bad ends.
+    """How well an indicator predicted bad results.
 
     Args:
-        indicator: The indicator.
-        area: Area under the ROC curve, within tasks; one half says nothing, under it the indicator points the other
-            way. ``None`` where no task has both bad and good cells that measured it.
-        interval: Interval of it.
-        bad: Bad cells that measured it.
-        good: Good ones.
-        unmeasured: Cells that did not.
+        metric: The indicator.
+        reading: Whether its last value or its peak was read.
+        area: Area under the ROC curve, within tasks; 0.5 is chance, and below it the indicator points the other way.
+            ``None`` where no task has both bad and good trials that measured it.
+        interval: Confidence interval of the area.
+        bad: Number of bad trials that measured it.
+        good: Number of good ones.
+        unmeasured: Number of trials that did not.
         threshold: Where its alarm is raised.
-        chosen: Whether the threshold was chosen with these very cells in sight.
+        chosen: Whether the threshold was chosen on these trials.
         lead: Hits, false alarms, and epochs from the alarm to the end.
     """
 
-    indicator: Indicator
+    metric: Metric
+    reading: Reading
     area: float | None
     interval: Interval | None
     bad: int
@@ -80,28 +85,27 @@ class Calibration:
     lead: Lead | None = None
 
     @property
+    def title(self) -> str:
+        """The indicator for people, with the reading where it has several."""
+        reading = {"last": "at the end", "peak": "at its peak"}[self.reading]
+        return f"{self.metric.title}, {reading}" if len(self.metric.reading) > 1 else self.metric.title
+
+    @property
     def conclusion(self) -> str:
-        """What follows, in words."""
+        """The conclusion in words."""
         if self.area is None or self.interval is None:
-            return "no bad and good cells of one task to compare"
+            return "none: no task has both bad and good trials"
         if min(self.bad, self.good) < FEW:
-            return f"nothing: fewer than {FEW} bad or good cells"
+            return f"none: fewer than {FEW} bad or good trials"
         if 0.5 in self.interval:
-            return "cannot be told from chance"
-        return "foretells" if self.area > 0.5 else "points the other way"
+            return "not distinguishable from chance"
+        return "predicts bad results" if self.area > 0.5 else "points the other way"
 
 
-def calibrate(cases: Sequence[Case], indicators: Iterable[Indicator] = INDICATORS) -> list[Calibration]:
-    """Measure how well indicators foretold bad ends.
-
-    Args:
-        cases: Finished searches.
-        indicators: What to look at.
-
-    Returns:
-        A row for each indicator that at least one case measured, those that foretell best first.
-    """
-    rows = [_row(indicator, cases) for indicator in indicators if any(_values(indicator, case) for case in cases)]
+def calibrate(cases: Sequence[Case], read: Iterable[tuple[Metric, Reading]] | None = None) -> list[Calibration]:
+    """A row for each indicator that at least one case measured, those that predict bad results best first."""
+    chosen = indicators() if read is None else read
+    rows = [_row(metric, how, cases) for metric, how in chosen if any(case.series.get(metric.name) for case in cases)]
     return sorted(rows, key=lambda row: -1.0 if row.area is None else row.area, reverse=True)
 
 
@@ -110,7 +114,7 @@ def pooled_area(groups: Iterable[tuple[Sequence[float], Sequence[float]]]) -> tu
     :math:`\sum_t w_t^2 V_t(\theta)` with :math:`w_t = n_t m_t / \sum n m`.
 
     Args:
-        groups: Values of bad and of good cells of each stratum; those without one kind are left out.
+        groups: Values of bad and of good trials of each stratum; those without one kind are left out.
 
     Returns:
         The area and its interval, or ``None`` where there is nothing to compare.
@@ -136,14 +140,7 @@ def pooled_area(groups: Iterable[tuple[Sequence[float], Sequence[float]]]) -> tu
 
 
 def cases_of(study: StudyData) -> tuple[list[Case], str]:
-    """The searches of a study with their ends, and what counted as bad.
-
-    Args:
-        study: The study.
-
-    Returns:
-        The cases, and a sentence on what is bad in each task.
-    """
+    """The searches of a study, and a sentence on what counted as bad in each task."""
     found, said = [], []
     for task in study.tasks:
         bound, why = _bound(study, task)
@@ -157,9 +154,10 @@ def cases_of(study: StudyData) -> tuple[list[Case], str]:
                 continue
             end = max(epoch for values in series.values() for epoch in values)
             bad = record.score < bound if better else record.score > bound
-            state = {STATE: {end: STATES[verdict["state"]]}} if verdict and verdict["state"] in STATES else {}
+            state = STATES.get(verdict["state"]) if verdict else None
+            judged = {} if state is None else {metrics.VERDICT.name: {end: state}}
             since = verdict["since"] if verdict else None
-            found.append(Case(f"{study.root}: {task_name(task)}", {**series, **state}, bad, end, since))
+            found.append(Case(f"{study.root}: {task_name(task)}", {**series, **judged}, bad, end, since))
     return found, "; ".join(said)
 
 
@@ -167,7 +165,7 @@ def as_rows(rows: Iterable[Calibration]) -> list[dict[str, Any]]:
     """Rows for ``calibration.csv``."""
     return [
         {
-            "indicator": row.indicator.series, "reading": row.indicator.reading, "warns": row.indicator.warns,
+            "indicator": row.metric.name, "reading": row.reading, "warns": row.metric.worse,
             "auroc": row.area, "low": row.interval and row.interval.low, "high": row.interval and row.interval.high,
             "n_bad": row.bad, "n_good": row.good, "n_unmeasured": row.unmeasured, "threshold": row.threshold,
             "threshold_chosen_here": row.chosen,
@@ -187,56 +185,55 @@ def _bound(study: StudyData, task: Task) -> tuple[float | None, str]:
     return (scores[third], f"the bottom third of {len(scores)} searches") if third else (None, "")
 
 
-def _values(indicator: Indicator, case: Case) -> Mapping[int, float]:
-    return case.series.get(indicator.series) or {}
+def _sign(metric: Metric) -> float:
+    """Turns values so that high ones warn."""
+    return -1.0 if metric.worse == "low" else 1.0
 
 
-def _read(indicator: Indicator, case: Case) -> float | None:
-    """The reading, turned so that high warns."""
-    values = _values(indicator, case)
+def _read(metric: Metric, reading: Reading, case: Case) -> float | None:
+    """The value that counts, turned so that high ones warn."""
+    values = case.series.get(metric.name)
     if not values:
         return None
-    sign = 1.0 if indicator.warns == "high" else -1.0
-    return sign * values[max(values)] if indicator.reading == "last" else max(sign * v for v in values.values())
+    return _sign(metric) * values[max(values)] if reading == "last" else max(_sign(metric) * v for v in values.values())
 
 
-def _row(indicator: Indicator, cases: Sequence[Case]) -> Calibration:
-    read = [(case, value) for case in cases if (value := _read(indicator, case)) is not None]
-    tasks = dict.fromkeys(case.task for case, _ in read)
+def _row(metric: Metric, reading: Reading, cases: Sequence[Case]) -> Calibration:
+    read = [(case, value) for case in cases if (value := _read(metric, reading, case)) is not None]
     groups = [
         tuple([value for case, value in read if case.task == task and case.bad is bad] for bad in (True, False))
-        for task in tasks
+        for task in dict.fromkeys(case.task for case, _ in read)
     ]
     bad, good = (sum(len(group[k]) for group in groups) for k in (0, 1))
-    area = pooled_area((group[0], group[1]) for group in groups)
-    known = [case for case, _ in read]
-    threshold, chosen, lead = _alarms(indicator, known, [v for _, v in read], bool(area and area[0] > 0.5))
-    value, interval = area or (None, None)
-    return Calibration(indicator, value, interval, bad, good, len(cases) - len(read), threshold, chosen, lead)
+    value, interval = pooled_area((group[0], group[1]) for group in groups) or (None, None)
+    alarms = _alarms(metric, reading, read, value is not None and value > 0.5)
+    return Calibration(metric, reading, value, interval, bad, good, len(cases) - len(read), *alarms)
 
 
 def _alarms(
-    indicator: Indicator, cases: Sequence[Case], values: Sequence[float], foretells: bool
+    metric: Metric, reading: Reading, read: Sequence[tuple[Case, float]], predicts: bool
 ) -> tuple[float | None, bool, Lead | None]:
-    bad = [case for case in cases if case.bad]
-    if not bad:
+    """Threshold, whether it was chosen on these cases, and hits and false alarms."""
+    cases, sign = [case for case, _ in read], _sign(metric)
+    if not any(case.bad for case in cases):
         return None, False, None
-    if indicator.series == STATE:
+    if metric == metrics.VERDICT:
         return None, False, _lead(cases, [case.since for case in cases])
-    row = next((row for row in THRESHOLDS if row.series == indicator.series and not row.chance), None)
-    sign = 1.0 if indicator.warns == "high" else -1.0
+    row = next((row for row in metric.thresholds if not row.chance), None)
     if row is not None:
-        alarms = [first_alarm(_judged(case, row), row.value, sign, row.hold) for case in cases]
-        return row.value, False, _lead(cases, alarms)
-    if not foretells:
+        raised = [first_alarm(_judged(case, row), row.value, sign, row.hold) for case in cases]
+        return row.value, False, _lead(cases, raised)
+    if not predicts:
         return None, False, None
-    threshold = sign * _youden(cases, values)
-    raised = first_alarm if indicator.reading == "peak" else standing_since
-    return threshold, True, _lead(cases, [raised(_values(indicator, case), threshold, sign) for case in cases])
+    threshold = sign * _youden(cases, [value for _, value in read])
+    values = [case.series[metric.name] for case in cases]
+    if reading == "peak":
+        return threshold, True, _lead(cases, [first_alarm(one, threshold, sign) for one in values])
+    return threshold, True, _lead(cases, [standing_since(one, threshold, sign) for one in values])
 
 
 def _judged(case: Case, row: Threshold) -> dict[int, float]:
-    """The values of the part of a search in which the verdict looks at them."""
+    """The values in the part of the search in which the verdict judges them."""
     whole = case.end + 1
     values = case.series.get(row.series, {}).items()
     return {at: value for at, value in values if row.after <= (at + 1) / whole <= row.before or at == case.end}
@@ -252,7 +249,7 @@ def _lead(cases: Sequence[Case], alarms: Sequence[int | None]) -> Lead:
 
 
 def first_alarm(values: Mapping[int, float], threshold: float, sign: float = 1.0, hold: int = 1) -> int | None:
-    """First epoch at which a threshold has been passed so many measurements in a row, or ``None``."""
+    """First epoch at which a threshold has been crossed in so many measurements in a row, or ``None``."""
     row = 0
     for epoch, value in sorted(values.items()):
         row = row + 1 if sign * value > sign * threshold else 0
@@ -262,7 +259,7 @@ def first_alarm(values: Mapping[int, float], threshold: float, sign: float = 1.0
 
 
 def standing_since(values: Mapping[int, float], threshold: float, sign: float = 1.0) -> int | None:
-    """Epoch since which a threshold has been passed to the end, or ``None``."""
+    """Epoch from which on a threshold is crossed to the end, or ``None``."""
     since = None
     for epoch, value in sorted(values.items(), reverse=True):
         if sign * value <= sign * threshold:

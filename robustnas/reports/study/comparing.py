@@ -1,4 +1,4 @@
-"""The sections of the page that compare: task by task, over tasks, part by part."""
+"""The sections of a study's report that compare: per task, over tasks, per part of a method."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from statistics import fmean, median
 from typing import Any
 
-from robustnas.reports.markup import Markup, figure, join, table, tag
+from robustnas.plotting.charts import Chart, Point, Series
+from robustnas.reports.rendering import Cell, Table, figure
 from robustnas.reports.search_data import part
 from robustnas.reports.study.ablation_factors import designs, effects
 from robustnas.reports.study.analysis import (
@@ -20,199 +21,194 @@ from robustnas.reports.study.analysis import (
     ranking,
     reference_of,
     shown_p,
+    signed,
 )
-from robustnas.reports.study.plots import Cloud, Point, Row, dot_plot, plot, rank_diagram, staircase
-from robustnas.reports.study.study_data import Metric, StudyData, Task, task_name
-from robustnas.statistics import Factorial, Friedman
+from robustnas.reports.study.drawings import Row, dot_plot, rank_diagram
+from robustnas.reports.study.study_data import Score, StudyData, Task, task_name
+from robustnas.reports.svg import draw
+from robustnas.statistics import Comparison, Factorial, Friedman, Interval, Profile
+
+HEAD = ("95 % interval", "pairs", "p, corrected", "smallest possible p", "effect size", "in words")
 
 
-def in_short(study: StudyData) -> Markup:
-    """The answer in a few sentences, first what is sure."""
-    reference = reference_of(study)
-    said: list[object] = []
+def main_results(study: StudyData) -> list[str]:
+    """A sentence for each task: the best method, and which differences are significant."""
+    reference, said = reference_of(study), []
     for task in study.tasks:
         rows, metric = leaderboard(study, task), study.metric(task)
         if not rows or reference is None:
             continue
-        first = rows[0]
-        where = f"{task_name(task)}: " if len(study.tasks) > 1 else ""
-        lead = f"{where}{first.entry.label} has the best mean, {metric.shown(first.summary.mean)} ({metric.said}, "
-        lead += f"{first.summary.count})"
+        best, where = rows[0], f"{task_name(task)}: " if len(study.tasks) > 1 else ""
+        words = f"{where}{best.entry.label} has the best mean, {metric.shown(best.summary.mean)} ({metric.said}, "
+        words += best.summary.count + ")"
         if len(rows) > 1:
-            differs = best_differs(study, task, rows)
-            lead += (
-                f"; that it is better than the next, {rows[1].entry.label}, is {'shown' if differs else 'not shown'}"
-            )
+            sure = "is" if best_differs(study, task, rows) else "is not"
+            words += f"; its difference from the second, {rows[1].entry.label}, {sure} significant"
         held = family(study, task, reference)
-        sure = [entry.label for entry, found in held.comparisons.items() if found.adjusted < ALPHA]
-        if held.comparisons:
-            words = f"From {reference.label} differ: {', '.join(sure)}" if sure else (
-                f"No difference from {reference.label} is shown")  # fmt: skip
-            lead += f". {words}"
+        sure_ones = [entry.label for entry, found in held.comparisons.items() if found.adjusted < ALPHA]
+        if sure_ones:
+            words += f". Significantly different from {reference.label}: {', '.join(sure_ones)}"
+        elif held.comparisons:
+            words += f". No method differs significantly from {reference.label}"
         below = [row.entry.label for row in rows if row.gain and row.gain.value < 0]
-        lead += f". Worse on average than random architectures: {', '.join(below)}" if below else ""
-        said.append(tag("li", f"{lead}."))
-    return tag("ul", *said, class_="short") if said else tag("p", "No cell with a score is finished.", class_="missing")
+        said.append(words + (f". Worse on average than random architectures: {', '.join(below)}." if below else "."))
+    return said
 
 
-def tasks(study: StudyData) -> dict[str, Markup]:
-    """A section for each task with a score: leaderboard, dots, comparisons, power."""
-    return {f"Results: {task_name(task)}" if len(study.tasks) > 1 else "Results": _task(study, task)
-        for task in study.tasks if study.scored(task)}  # fmt: skip
+def results(study: StudyData) -> list[dict[str, object]]:
+    """For each task with a score: leaderboard, charts, and comparisons with the reference."""
+    tasks = [task for task in study.tasks if study.scored(task)]
+    return [_results(study, task, explain=task == tasks[0]) for task in tasks]  # how to read a table stands there once
 
 
-def _task(study: StudyData, task: Task) -> Markup:
+def _results(study: StudyData, task: Task, explain: bool) -> dict[str, object]:
     rows, metric, reference = leaderboard(study, task), study.metric(task), reference_of(study)
-    scale = metric.scale
-    drawn = [
-        Row(r.entry.label, study.number(r.entry), {s: scale * v for s, v in study.scores(task, r.entry).items()},
-            scale * r.summary.mean,
-            r.summary.interval and type(r.summary.interval)(scale * r.summary.interval.low,
-                scale * r.summary.interval.high))
-        for r in rows
-    ]  # fmt: skip
-    clouds = [
-        Cloud(row.label, row.number, [Point(s, v, f"{row.label}, seed {s}: {figure(v)}")
-            for s, v in sorted(row.values.items())], joined=True)
+    drawn = [_row(study, task, row, metric) for row in rows]
+    lines = [
+        Series(row.label, [Point(seed, value, note=f"{row.label}, seed {seed}: {figure(value)}")
+            for seed, value in sorted(row.values.items())], colour=row.number)
         for row in sorted(drawn, key=lambda row: row.number)
     ]  # fmt: skip
-    title = "Every run, the mean and its 95 % interval"
-    first = task == next(one for one in study.tasks if study.scored(one))  # how to read it stands there once
-    shown = [_leaderboard(study, task, rows, metric, first), dot_plot(title, metric.said, drawn)]
-    if len({seed for row in drawn for seed in row.values}) > 1:
-        by_seed = plot(f"{metric.name} against seed", "seed", metric.said, clouds, whole=True)
-        shown.append(tag("div", by_seed, class_="charts"))
-    if reference is not None and study.scores(task, reference):
-        shown.append(_family(study, task, family(study, task, reference), metric, first))
-    elif reference is not None:
-        shown.append(_missing(f"{reference.label}, which others are compared with, has no score here."))
-    return join(shown)
+    seeds = {seed for row in drawn for seed in row.values}
+    found: dict[str, object] = {
+        "title": f"Results: {task_name(task)}" if len(study.tasks) > 1 else "Results",
+        "leaderboard": _leaderboard(study, task, rows, metric, explain),
+        "dots": dot_plot("All scores, with the mean and its 95 % interval", metric.said, drawn),
+        "seeds": draw(Chart(f"{metric.name} by seed", lines, "seed", metric.said, categories=True))
+            if len(seeds) > 1 else [],
+        "reference": reference.label if reference else "", "family": None, "missing": "", "power": None,
+    }  # fmt: skip
+    if reference is None or not study.scores(task, reference):
+        return {**found, "missing": f"The reference {found['reference']} has no score on this task."}
+    held = family(study, task, reference)
+    if not held.comparisons:
+        missing = f"No comparison with {reference.label}: a paired test needs two seeds that both methods have."
+        return {**found, "missing": missing}
+    power = f"{held.power} All differences are in {metric.points}." if held.power else None
+    return {**found, "family": _family(held, metric, explain), "power": power}
 
 
-def _leaderboard(study: StudyData, task: Task, rows: Sequence[Standing], metric: Metric, explain: bool) -> Markup:
+def _row(study: StudyData, task: Task, row: Standing, metric: Score) -> Row:
+    scale, inside = metric.scale, row.summary.interval
+    values = {seed: scale * value for seed, value in study.scores(task, row.entry).items()}
+    interval = inside and Interval(scale * inside.low, scale * inside.high)
+    return Row(row.entry.label, study.number(row.entry), values, scale * row.summary.mean, interval)
+
+
+def _leaderboard(study: StudyData, task: Task, rows: Sequence[Standing], metric: Score, explain: bool) -> Table:
     truth = [[study.truths[r.folder] for r in study.of(task, row.entry) if r.folder in study.truths] for row in rows]
     published = [study.published.get(row.entry.variant) for row in rows]
     gains, body = any(row.gain for row in rows), []
     for row, known, others in zip(rows, truth, published, strict=True):
         found, inside = row.summary, row.summary.interval
-        interval = f"{metric.shown(inside.low)} to {metric.shown(inside.high)}" if inside else "one seed"
-        spread = "–" if found.deviation is None else metric.shown(found.deviation)
-        cells: list[object] = [row.entry.label, metric.shown(found.mean), interval, spread, found.count[4:]]
-        cells += [
-            f"{metric.shown(found.best.value)} (of {found.n})",
-            f"{metric.shown(found.worst.value)} (of {found.n})",
-        ]
+        cells: list[object] = [
+            row.entry.label, metric.shown(found.mean),
+            f"{metric.shown(inside.low)} to {metric.shown(inside.high)}" if inside else "one seed",
+            None if found.deviation is None else metric.shown(found.deviation), found.count[4:],
+            f"{metric.shown(found.best.value)} (of {found.n})", f"{metric.shown(found.worst.value)} (of {found.n})",
+        ]  # fmt: skip
         if gains:
-            cells.append("–" if row.gain is None else _gain(row))
+            cells.append(_gain(row))
         if any(truth):
-            cells += [_mean(known, "accuracy"), _mean(known, "regret"), _median(known, "rank")]
+            accuracy, regret, rank = ([one[name] for one in known if one.get(name) is not None]
+                for name in ("accuracy", "regret", "rank"))  # fmt: skip
+            cells += [f"{fmean(values):.2f} (n = {len(values)})" if values else None for values in (accuracy, regret)]
+            cells.append(f"{median(rank):g}" if rank else None)
         if any(published):
             cells.append(_published(others))
         body.append(cells)
-    head = ["method", f"mean {metric.said}", "95 % interval", "deviation", "n", "best", "worst"]
-    head += ["over random, %"] if gains else []
+    head = ["method", f"mean {metric.said}", "95 % interval", "std", "n", "best", "worst"]
+    head += ["gain over random, %"] if gains else []
     head += ["true accuracy", "regret", "rank, median"] if any(truth) else []
-    head += ["published by others"] if any(published) else []
-    notes = [
-        "n: runs with a score, of those that were planned. Interval of the mean: Student's t below 20 runs, BCa "
-        "bootstrap from there on; one collapsed run makes it wide, as it should. Best and worst grow apart with n."
-    ]
-    if not explain:
-        notes = []
-    elif gains:
-        notes.append(
-            "Over random: 100 (mean − r) / r with the mean r of the random architectures of the task "
-            "(arXiv:1912.12522), with Fieller's interval where both have two seeds."
-        )
-    else:
-        notes.append("No improvement over random: it needs finished cells of RandomGenotype, and a score of which more "
-            "is better.")  # fmt: skip
+    head += ["published"] if any(published) else []
+    notes = _leaderboard_notes(gains) if explain else []
     if any(truth):
-        best = next((one["best"] for known in truth for one in known if one.get("best") is not None), None)
-        mean = next((one["mean"] for known in truth for one in known if one.get("mean") is not None), None)
+        best, mean = (next((one[name] for known in truth for one in known if one.get(name) is not None), None)
+            for name in ("best", "mean"))  # fmt: skip
         bounds = "" if best is None or mean is None else f"; its best is {best:.2f}, its mean {mean:.2f}"
-        notes.append(f"True accuracy, regret and rank: what a table knows of the found architectures{bounds}.")
-    said = f"Best mean first, {metric.name}, {'higher' if metric.higher_is_better else 'lower'} is better"
-    return join([table(said, head, body, "numbers"), tag("p", " ".join(notes), class_="note") if notes else ""])
+        notes.append(f"True accuracy, regret and rank come from a table of all architectures{bounds}.")
+    better = "higher" if metric.higher_is_better else "lower"
+    return Table(f"Leaderboard, {metric.name}, {better} is better", head, body, "numbers", notes)
 
 
-def _gain(row: Standing) -> str:
-    assert row.gain is not None
+def _leaderboard_notes(gains: bool) -> list[str]:
+    return [
+        "n: trials with a score, of those planned. Interval of the mean: Student's t below 20 trials, BCa bootstrap "
+        "from 20 on; one collapsed trial makes it wide. The more trials, the further apart are best and worst.",
+        "Gain over random: 100 (mean − r) / r with the mean r of the random architectures of the task "
+        "(arXiv:1912.12522), with Fieller's interval where both have two seeds." if gains else
+        "No gain over random is shown: it needs finished trials of RandomGenotype, and a score for which higher is "
+        "better.",
+    ]  # fmt: skip
+
+
+def _gain(row: Standing) -> str | None:
+    if row.gain is None:
+        return None
     inside = row.gain.interval
-    within = f" ({inside.low:+.1f} to {inside.high:+.1f})" if inside else ""
-    return f"{row.gain.value:+.1f}{within}".replace("-", "−")
+    return signed(row.gain.value, 1) + (f" ({signed(inside.low, 1)} to {signed(inside.high, 1)})" if inside else "")
 
 
-def _mean(known: Sequence[Any], name: str) -> str:
-    values = [one[name] for one in known if one.get(name) is not None]
-    return f"{fmean(values):.2f} (n = {len(values)})" if values else "–"
-
-
-def _median(known: Sequence[Any], name: str) -> str:
-    values = [one[name] for one in known if one.get(name) is not None]
-    return f"{median(values):g}" if values else "–"
-
-
-def _published(held: Any) -> str:
-    mean = part(held, "mean")
+def _published(held: Any) -> str | None:
+    mean, std = part(held, "mean"), part(held, "std")
     if mean is None:
-        return "–"
-    std = part(held, "std")
+        return None
     spread = "" if std is None else f" ± {std:g}"
     return f"{mean:g}{spread}, {part(held, 'metric') or 'metric not named'} ({part(held, 'source')})"
 
 
-def _family(study: StudyData, task: Task, held: Family, metric: Metric, explain: bool) -> Markup:
-    if not held.comparisons:
-        return _missing(f"No comparison with {held.reference.label}: a paired test takes two seeds that both have.")
-    rows: list[list[object]] = [_comparison(entry.label, found, metric, held.reference.label)
-        for entry, found in held.comparisons.items()]  # fmt: skip
-    head = ["method", f"minus {held.reference.label}", "95 % interval", "pairs", "p, corrected", "least p", "effect",
-        "in words"]  # fmt: skip
-    count = len(rows)
-    n = min(found.result.n for found in held.comparisons.values())
+def _family(held: Family, metric: Score, explain: bool) -> Table:
+    reference, count = held.reference.label, len(held.comparisons)
+    rows = [comparison(entry.label, found, metric, reference) for entry, found in held.comparisons.items()]
+    n, many = min(found.result.n for found in held.comparisons.values()), "s" if count > 1 else ""
     notes = [
-        f"Differences over common seeds, in {metric.points}. p: exact sign-flip test, corrected by Holm for the "
-        f"{count} comparison{'s' if count > 1 else ''} of this table; least p: the smallest that so many seeds allow. "
-        "Effect: mean difference over its spread (Hedges' corrected d).",
-        f"With {count} comparison{'s' if count > 1 else ''}, {held.seeds_needed} seeds are needed before even the "
-        f"clearest difference can have a corrected p under 0.05; here there are {n}.",
-    ]  # fmt: skip
-    notes = notes if explain else notes[1:]
+        f"Differences over the seeds that both methods have, in {metric.points}. p: exact sign-flip test, with Holm's "
+        f"correction for the {count} comparison{many} of this table. Smallest possible p: the smallest that this "
+        "number of seeds allows. Effect size: mean difference over its standard deviation (Hedges' corrected d)."
+    ] if explain else []  # fmt: skip
+    notes.append(
+        f"With {count} comparison{many}, a corrected p below 0.05 needs at least {held.seeds_needed} seeds, however "
+        f"clear the difference; this study has {n}."
+    )
     if held.alone:
         notes.append(f"Without two common seeds: {', '.join(entry.label for entry in held.alone)}.")
-    said = tag("p", tag("strong", "What so few seeds cannot show. "), f"In {metric.points}: {held.power}") if (
-        held.power) else ""  # fmt: skip
-    caption = f"Each method against {held.reference.label}, seed by seed"
-    return join([tag("h4", f"Against {held.reference.label}"), table(caption, head, rows, "numbers"),
-        tag("p", " ".join(notes), class_="note"), said])  # fmt: skip
+    head = ["method", f"minus {reference}", *HEAD]
+    return Table(f"Each method compared with {reference}, seed by seed", head, rows, "numbers", notes)
 
 
-def _comparison(label: str, found: Any, metric: Metric, reference: str) -> list[object]:
+def comparison(label: str, found: Comparison, metric: Score, reference: str) -> list[object]:
+    """A comparison as cells of a table, in the order of ``HEAD``."""
     result = found.result
     within = f"{metric.shown(result.interval.low, True)} to {metric.shown(result.interval.high, True)}"
-    effect = "–" if result.effect is None else f"{result.effect:+.2f}".replace("-", "−")
-    words = tag("span", in_words(found, metric, reference))
-    return [label, metric.shown(result.difference, True), within, result.n, shown_p(found.adjusted),
-        shown_p(found.smallest), effect, words]  # fmt: skip
+    return [
+        label, metric.shown(result.difference, True), within, result.n, shown_p(found.adjusted),
+        shown_p(found.smallest), None if result.effect is None else signed(result.effect),
+        Cell(in_words(found, metric, reference), "words"),
+    ]  # fmt: skip
 
 
-def across(study: StudyData) -> Markup:
-    """Ranks and profiles over tasks, or why there are none."""
+def over_tasks(study: StudyData) -> dict[str, object]:
+    """Ranks and performance profiles, or why there are none."""
     ranks, shares, why = ranking(study)
-    shown: list[object] = [] if not why else [_missing(why)]
-    if ranks is not None:
-        shown += [rank_diagram(ranks), tag("p", _friedman(ranks.friedman), class_="note")]
-    if shares is not None:
-        labels = {entry.label: study.number(entry) for entry in study.entries}
-        metric = study.metric(next(task for task in study.tasks if study.scored(task)))
-        drawn = staircase(shares, metric.points, labels)
-        said = (
-            f"Performance profiles over {shares.n} tasks (Dolan and Moré 2002): high on the left is often the best, "
-            "reaching 1 early is never far off."
-        )
-        shown += [tag("div", drawn, class_="charts"), tag("p", said, class_="note")]
-    return join(shown)
+    labels = {entry.label: study.number(entry) for entry in study.entries}
+    unit = study.metric(next(task for task in study.tasks if study.scored(task))).points if shares else ""
+    return {
+        "missing": why, "ranks": rank_diagram(ranks) if ranks else None,
+        "friedman": _friedman(ranks.friedman) if ranks else "",
+        "profiles": draw(profile_chart(shares, unit, labels)) if shares else [], "tasks": shares.n if shares else 0,
+    }  # fmt: skip
+
+
+def profile_chart(found: Profile, unit: str, numbers: dict[str, int]) -> Chart:
+    """Performance profiles: share of tasks within a distance of the best, a line of steps for each entry."""
+    lines, last = [], max(found.taus[-1], 1e-9) * 1.08
+    for name, shares in found.shares.items():
+        points: list[Point] = []
+        for tau, share in zip(found.taus, shares, strict=True):
+            points += [*([Point(tau, points[-1].y)] if points else []), Point(tau, share)]
+        lines.append(Series(name, [*points, Point(last, shares[-1])], colour=numbers[name]))
+    title = "Share of tasks within a distance of the best"
+    return Chart(title, lines, f"distance from the best, {unit}", "share of tasks", dots=False)
 
 
 def _friedman(test: Friedman) -> str:
@@ -223,59 +219,50 @@ def _friedman(test: Friedman) -> str:
     }
     if test.p < ALPHA:
         sure = (
-            "the ranks differ. Those at least as far apart as the critical difference of Nemenyi's test differ at 5 % "
-            "(Demšar, JMLR 2006)."
+            "the ranks differ. Two entries whose ranks differ by at least the critical difference of Nemenyi's test "
+            "differ at the 5 % level (Demšar, JMLR 2006)."
         )
     elif test.smallest >= ALPHA:
         sure = f"{test.n} tasks cannot show a difference, whatever the ranks."
     else:
-        sure = "no difference between any of them is shown."
+        sure = "no two entries differ significantly."
     p = f"p {shown_p(test.p, '= ')} ({sources[test.source]})"
-    return f"Friedman's test over {test.n} tasks, on means over seeds: {p}: {sure} Seeds are no tasks."
+    return f"Friedman's test over {test.n} tasks: {p}: {sure} A task counts once, with its mean over seeds."
 
 
-def parts(study: StudyData) -> Markup:
-    """Main effects, interactions, parts left out or added; empty where nothing was switched."""
-    shown: list[object] = []
+def parts(study: StudyData) -> list[Table | str]:
+    """Main effects, interactions, parts left out or added: tables, and sentences where one is missing."""
+    shown: list[Table | str] = []
     for task in study.tasks:
         metric, where = study.metric(task), f", {task_name(task)}" if len(study.tasks) > 1 else ""
         for design in designs(study, task):
-            verb = "left out of" if design.kind == "leave_one_out" else "added to"
-            rows = [_comparison(design.parts[entry], found, metric, design.family.reference.label)
+            reference, verb = design.family.reference.label, design.verb
+            rows = [comparison(design.parts[entry], found, metric, reference)
                 for entry, found in design.family.comparisons.items()]  # fmt: skip
-            if rows:
-                head = ["part", "difference", "95 % interval", "pairs", "p, corrected", "least p", "effect", "in words"]
-                caption = f"Each part {verb} {design.variant} alone, against {design.family.reference.label}{where}"
-                shown.append(table(caption, head, rows, "numbers"))
-            else:
-                shown.append(_missing(f"Parts {verb} {design.variant}{where}: no two common seeds are finished."))
+            caption = f"One part at a time {verb} {design.variant}, compared with {reference}{where}"
+            shown.append(Table(caption, ["part", "difference", *HEAD], rows, "numbers") if rows else
+                f"Parts {verb} {design.variant}{where}: no two common seeds are finished.")  # fmt: skip
         found, said = effects(study, task)
         if found is not None:
             shown.append(_effects(found, metric, where, said))
         elif said:
-            shown.append(_missing(f"No main effects{where}. {said}"))
-    return join(shown)
+            shown.append(f"No main effects{where}. {said}")
+    return shown
 
 
-def _effects(found: Factorial, metric: Metric, where: str, said: str) -> Markup:
-    tests = {term.factors: term for term in found.terms}
-    rows: list[list[object]] = []
+def _effects(found: Factorial, metric: Score, where: str, said: str) -> Table:
+    tests, rows = {term.factors: term for term in found.terms}, []
     for one in found.effects:
         name = " and ".join(f"{factor} = {level}" for factor, level in zip(one.factors, one.levels, strict=True))
-        term = tests[one.factors]
         within = f"{metric.shown(one.interval.low, True)} to {metric.shown(one.interval.high, True)}"
-        kind = "main effect" if len(one.factors) == 1 else "interaction"
+        kind, term = "main effect" if len(one.factors) == 1 else "interaction", tests[one.factors]
         rows.append([name, kind, metric.shown(one.value, True), within, shown_p(one.p), f"{term.partial:.2f}", one.n])
-    notes = (
-        f"{said} n = {found.n} runs, mean {metric.shown(found.mean)}, residual deviation "
-        f"{metric.shown(found.deviation)} with {found.freedom} degrees of freedom. A main effect is the difference of "
-        "means to the first level of the factor; an interaction is what both changes together add to the sum of both. "
-        "p is not corrected for the number of rows. Partial η²: share of the variation that is not explained otherwise."
+    note = (
+        f"{said} n = {found.n} trials, mean {metric.shown(found.mean)}, residual standard deviation "
+        f"{metric.shown(found.deviation)} with {found.freedom} degrees of freedom. Main effect: difference of means "
+        "from the first level of the factor. Interaction: what both changes together add to the sum of the two "
+        "effects. p is not corrected for the number of rows. Partial η²: share of the variance left by "
+        "all other terms that this term explains."
     )
     head = ["change", "kind", "effect", "95 % interval", "p", "partial η²", "n"]
-    caption = f"Effects of factors and parts, in {metric.points}{where}"
-    return join([table(caption, head, rows, "numbers"), tag("p", notes, class_="note")])
-
-
-def _missing(said: str) -> Markup:
-    return tag("p", said, class_="missing")
+    return Table(f"Effects of factors and parts, in {metric.points}{where}", head, rows, "numbers", [note])

@@ -1,9 +1,9 @@
-"""A study as its report reads it: entries that are compared, tasks they are compared on, every cell's record."""
+"""A study as its report reads it: entries that are compared, tasks they are compared on, the record of every trial."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,8 @@ from robustnas.runs.record import read_json
 from robustnas.studies.grid import OFF, ON
 from robustnas.studies.results import Record, read_failures, read_plan, read_results
 
-RANDOM = "RandomGenotype"  # the baseline whose mean relative improvement is relative to
+RANDOM = "RandomGenotype"  # the baseline that gains are relative to
+STATES = {"healthy": 0.0, "at risk": 1.0, "collapsed": 2.0}  # of a verdict, as numbers
 Task = tuple[str | None, str | None]
 Series = Mapping[str, Mapping[int, float]]
 
@@ -44,7 +45,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Metric:
+class Score:
     """The score of a task.
 
     Args:
@@ -62,7 +63,7 @@ class Metric:
 
     @property
     def scale(self) -> float:
-        """What a value is multiplied by; those of tables are in percent already."""
+        """Factor for showing a value; accuracies of tables are in percent already."""
         return 100.0 if self.percent and not self.name.startswith("truth/") else 1.0
 
     @property
@@ -88,19 +89,19 @@ class StudyData:
     Args:
         root: The folder.
         name: Name of the study.
-        cells: Every planned cell, as ``study.json`` has it.
+        trials: Every planned trial, as ``study.json`` has it.
         records: The finished ones.
-        failures: Folder of a failed cell to what went wrong.
+        failures: Folder of a failed trial to its error.
         series: Folder of a finished search to what was logged in it and what follows from α and the genotypes.
         truths: Folder of a finished search to what a table of known accuracies says of its genotype.
-        manifests: Folder of a finished cell to the manifest of each stage.
-        published: Variant to numbers of others: ``metric``, ``mean``, ``std``, ``source``.
+        manifests: Folder of a finished trial to the manifest of each stage.
+        published: Variant to published numbers: ``metric``, ``mean``, ``std``, ``source``.
         unread: Folder of a search whose history is damaged, to the reason.
     """
 
     root: Path
     name: str
-    cells: Sequence[Mapping[str, Any]]
+    trials: Sequence[Mapping[str, Any]]
     records: Sequence[Record]
     failures: Mapping[str, str]
     series: Mapping[str, Series] = field(default_factory=dict)
@@ -139,50 +140,50 @@ class StudyData:
                 if not record.baseline:  # a baseline need not leave the history of a search
                     unread[record.folder] = str(error)
         finished = {record.folder for record in records}
-        failures = {cell: said for cell, said in read_failures(root).items() if cell not in finished}
+        failures = {trial: said for trial, said in read_failures(root).items() if trial not in finished}
         manifests = {record.folder: _manifests(root / record.folder) for record in records}
         return cls(
-            root, str(plan.get("name", root.name)), plan["cells"], records, failures, series, truths, manifests,
+            root, str(plan.get("name", root.name)), plan["trials"], records, failures, series, truths, manifests,
             plan.get("published") or {}, unread,
         )  # fmt: skip
 
     @cached_property
     def entries(self) -> list[Entry]:
-        """What is compared, in the order of the plan, variants before baselines."""
-        found = dict.fromkeys(entry_of(cell) for cell in self.cells)
+        """The entries, in the order of the plan, variants before baselines."""
+        found = dict.fromkeys(entry_of(trial) for trial in self.trials)
         return sorted(found, key=lambda entry: entry.baseline)
 
     @cached_property
     def tasks(self) -> list[Task]:
         """Space and data, in the order of the plan."""
-        return list(dict.fromkeys((cell["space"], cell["data"]) for cell in self.cells))
+        return list(dict.fromkeys((trial["space"], trial["data"]) for trial in self.trials))
 
     @property
     def seeds(self) -> list[int]:
         """Every seed of the plan."""
-        return sorted({int(cell["seed"]) for cell in self.cells})
+        return sorted({int(trial["seed"]) for trial in self.trials})
 
     def number(self, entry: Entry) -> int:
         """Its place among the entries: its colour on every page."""
         return self.entries.index(entry)
 
     def of(self, task: Task, entry: Entry | None = None) -> list[Record]:
-        """Finished cells of a task, and of an entry."""
+        """Finished trials of a task, and of an entry."""
         found = [record for record in self.records if record.task == task]
         return [record for record in found if entry is None or entry_of_record(record) == entry]
 
     def planned(self, task: Task, entry: Entry) -> int:
-        """How many cells an entry has on a task."""
-        return sum((cell["space"], cell["data"]) == task and entry_of(cell) == entry for cell in self.cells)
+        """How many trials of an entry are planned on a task."""
+        return sum((trial["space"], trial["data"]) == task and entry_of(trial) == entry for trial in self.trials)
 
     def scores(self, task: Task, entry: Entry) -> dict[int, float]:
-        """Seed to score, of the cells that have one."""
+        """Seed to score, of the trials that have one."""
         return {r.seed: r.score for r in self.of(task, entry) if r.score is not None and math.isfinite(r.score)}
 
-    def metric(self, task: Task) -> Metric:
+    def metric(self, task: Task) -> Score:
         """The score of a task."""
         held = next((record.held["score"] for record in self.of(task) if record.held["score"]), None)
-        return Metric(str(held["name"]), bool(held["higher_is_better"])) if held else Metric("score")
+        return Score(str(held["name"]), bool(held["higher_is_better"])) if held else Score("score")
 
     def scored(self, task: Task) -> list[Entry]:
         """The entries with a score on a task."""
@@ -192,14 +193,14 @@ class StudyData:
         """Scores of random architectures on a task."""
         return list(self.scores(task, Entry(RANDOM, (), True)).values())
 
-    def state(self, cell: Mapping[str, Any]) -> str:
+    def state(self, trial: Mapping[str, Any]) -> str:
         """``finished``, ``failed`` or ``not run``."""
-        if any(record.folder == cell["folder"] for record in self.records):
+        if any(record.folder == trial["folder"] for record in self.records):
             return "finished"
-        return "failed" if cell["folder"] in self.failures else "not run"
+        return "failed" if trial["folder"] in self.failures else "not run"
 
     def last(self, record: Record, name: str) -> float | None:
-        """Last value of a series of a cell, from its history or else from its result."""
+        """Last value of a series of a trial, from its history or else from its result."""
         values = self.series.get(record.folder, {}).get(name)
         if values:
             return values[max(values)]
@@ -207,41 +208,14 @@ class StudyData:
         return float(held) if held is not None and is_measured(float(held)) else None
 
     def peak(self, record: Record, name: str) -> float | None:
-        """Largest value of a series of a cell."""
+        """Largest value of a series of a trial."""
         values = self.series.get(record.folder, {}).get(name)
         return max(values.values()) if values else self.last(record, name)
 
 
-def design_kind(study: StudyData, variant: str) -> str | None:
-    """How the parts of a variant were switched, read from its cells.
-
-    Args:
-        study: The study.
-        variant: The variant.
-
-    Returns:
-        ``leave_one_out``, ``add_one``, or ``None`` for another design.
-    """
-    rows = [dict(entry.levels) for entry in study.entries if entry.variant == variant and not entry.baseline]
-    parts = {name for row in rows for name, level in row.items() if level in (ON, OFF)}
-    if len(parts) < 2 or any(set(row) != parts for row in rows) or len(rows) != len(parts) + 1:
-        return None
-    on = sorted(sum(level == ON for level in row.values()) for row in rows)
-    if on == [len(parts) - 1] * len(parts) + [len(parts)]:
-        return "leave_one_out"
-    return "add_one" if on == [0, *[1] * len(parts)] else None
-
-
-def entry_of(cell: Mapping[str, Any]) -> Entry:
-    """The entry of a planned cell.
-
-    Args:
-        cell: The cell, as ``study.json`` has it.
-
-    Returns:
-        The entry.
-    """
-    return Entry(cell["variant"], tuple(cell["levels"].items()), bool(cell["baseline"]))
+def entry_of(trial: Mapping[str, Any]) -> Entry:
+    """The entry of a planned trial, as ``study.json`` has it."""
+    return Entry(trial["variant"], tuple(trial["levels"].items()), bool(trial["baseline"]))
 
 
 def task_name(task: Task) -> str:
@@ -250,24 +224,18 @@ def task_name(task: Task) -> str:
 
 
 def entry_name(record: Record) -> str:
-    """What a cell is an entry of, with its seed."""
+    """Entry and seed of a finished trial, for people."""
     return f"{entry_of_record(record).label}, seed {record.seed}"
 
 
 def entry_of_record(record: Record) -> Entry:
-    """The entry of a finished cell."""
+    """The entry of a finished trial."""
     return Entry(record.variant, tuple(record.levels.items()), record.baseline)
 
 
 def _manifests(folder: Path) -> dict[str, Any]:
-    return dict(_stages(folder))
-
-
-def _stages(folder: Path) -> Iterator[tuple[str, Any]]:
-    for stage in ("search", "evaluation"):
-        path = folder / stage / "manifest.json"
-        if path.is_file():
-            yield stage, read_json(path)
+    paths = {stage: folder / stage / "manifest.json" for stage in ("search", "evaluation")}
+    return {stage: read_json(path) for stage, path in paths.items() if path.is_file()}
 
 
 def _numbers(held: Any) -> dict[str, Any]:

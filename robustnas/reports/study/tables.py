@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-from robustnas.reports.study.analysis import best_differs, family, leaderboard, reference_of, shown_p
-from robustnas.reports.study.checklist import Item
+from robustnas.reports.rendering import Cell, Table
+from robustnas.reports.study.analysis import best_differs, family, leaderboard, reference_of, signed
+from robustnas.reports.study.checklist import SOURCES, Item
+from robustnas.reports.study.comparing import comparison
 from robustnas.reports.study.study_data import StudyData, Task, task_name
 
 _SPECIAL = {
@@ -28,125 +30,100 @@ def markdown(text: object) -> str:
 
 
 def markdown_tables(study: StudyData, items: Sequence[Item]) -> str:
-    """Every leaderboard, the comparisons and the checklist as Markdown.
-
-    Args:
-        study: The study.
-        items: The checklist.
-
-    Returns:
-        The text.
-    """
-    parts = [f"# {markdown(study.name)}"]
-    for task in study.tasks:
-        if not study.scored(task):
-            continue
-        head, rows, caption = _leaderboard(study, task, markdown, "**{}**")
-        parts += [f"## {markdown(task_name(task))}", _markdown_table(head, rows), caption]
-        head, rows, caption = _comparisons(study, task, markdown)
-        if rows:
-            parts += [_markdown_table(head, rows), caption]
-    head = ["item", "asks for", "answer", "why", "proof"]
-    rows = [[markdown(c or "") for c in (i.name, i.asks, i.answer, i.why, i.proof)] for i in items]
-    parts += ["## Checklist", _markdown_table(head, rows), markdown(CHECKLIST)]
-    return "\n\n".join(parts) + "\n"
+    """Every leaderboard, the comparisons and the checklist as Markdown."""
+    parts, last = [f"# {markdown(study.name)}"], None
+    for task, _, table in _tables(study):
+        parts += [] if task == last else [f"## {markdown(task_name(task))}"]
+        parts += [_markdown(table), markdown(table.caption)]
+        last = task
+    rows = [[item.name, item.asks, item.answer, item.why, item.proof or ""] for item in items]
+    checklist = Table(SOURCES, ["item", "asks for", "answer", "reason", "proof"], rows)
+    return "\n\n".join([*parts, "## Checklist", _markdown(checklist, "---"), markdown(SOURCES)]) + "\n"
 
 
 def latex_tables(study: StudyData) -> str:
-    """Every leaderboard and the comparisons as LaTeX, for the packages booktabs and, in the text, none.
-
-    Args:
-        study: The study.
-
-    Returns:
-        The text.
-    """
+    """Every leaderboard and the comparisons as LaTeX, for the package booktabs."""
     parts = ["% needs \\usepackage{booktabs}"]
-    for number, task in enumerate(study.tasks):
-        if not study.scored(task):
-            continue
-        head, rows, caption = _leaderboard(study, task, latex, "\\textbf{{{}}}")
-        parts.append(_latex_table(head, rows, f"{latex(task_name(task))}. {caption}", f"leaderboard-{number}"))
-        head, rows, caption = _comparisons(study, task, latex)
-        if rows:
-            parts.append(_latex_table(head, rows, f"{latex(task_name(task))}. {caption}", f"comparisons-{number}"))
+    for task, name, table in _tables(study):
+        body = "\n".join(f"  {' & '.join(row)} \\\\" for row in _rows(table, latex, "\\textbf{{{}}}"))
+        parts.append(
+            "\\begin{table}\n\\centering\n"
+            f"\\caption{{{latex(f'{task_name(task)}. {table.caption}')}}}\n\\label{{tab:{name}}}\n"
+            f"\\begin{{tabular}}{{l{'r' * (len(table.head) - 1)}}}\n  \\toprule\n"
+            f"  {' & '.join(map(latex, table.head))} \\\\\n  \\midrule\n{body}\n  \\bottomrule\n"
+            "\\end{tabular}\n\\end{table}"
+        )
     return "\n\n".join(parts) + "\n"
 
 
-CHECKLIST = (
-    "A to C: our paraphrase of Lindauer and Hutter, JMLR 2020; D: Yang et al., ICLR 2020; E: Li and Talwalkar, UAI "
-    "2019, Yu et al., ICLR 2020; F: confopt, 2025; G: ours. Yes only where a file proves it."
-)
+def _tables(study: StudyData) -> Iterator[tuple[Task, str, Table]]:
+    """The leaderboard of each task, and the comparisons with the reference, each with a label."""
+    for number, task in enumerate(study.tasks):
+        if study.scored(task):
+            yield task, f"leaderboard-{number}", _leaderboard(study, task)
+            if (table := _comparisons(study, task)) is not None:
+                yield task, f"comparisons-{number}", table
 
 
-def _leaderboard(
-    study: StudyData, task: Task, escape: Callable[[object], str], bold: str
-) -> tuple[list[str], list[list[str]], str]:
+def _leaderboard(study: StudyData, task: Task) -> Table:
     metric, rows, found = study.metric(task), leaderboard(study, task), []
-    differs = best_differs(study, task, rows)
-    gains = any(row.gain for row in rows)
+    differs, gains = best_differs(study, task, rows), any(row.gain for row in rows)
     for place, row in enumerate(rows):
         inside, summary = row.summary.interval, row.summary
         half = f" ± {metric.shown((inside.high - inside.low) / 2)}" if inside else ""
         if inside and inside.method != "t":
             half = f" [{metric.shown(inside.low)}, {metric.shown(inside.high)}]"
-        mean = escape(f"{metric.shown(summary.mean)}{half}")
-        of = f"{summary.n} of {summary.n + summary.missing}" if summary.missing else str(summary.n)
-        cells = [escape(row.entry.label), bold.format(mean) if differs and not place else mean, of]
-        best = f"{metric.shown(summary.best.value)} (of {summary.best.n})"
-        cells += [
-            escape(best),
-            *([escape(f"{row.gain.value:+.2f}".replace("-", "−") if row.gain else "")] if gains else []),
-        ]
-        found.append(cells)
-    head = ["method", escape(f"{metric.said}: mean and 95 % interval"), "n", "best of n"]
-    head += [escape("over random, %")] if gains else []
+        mean = f"{metric.shown(summary.mean)}{half}"
+        found.append([
+            row.entry.label, Cell(mean, "mark") if differs and not place else mean,
+            f"{summary.n} of {summary.n + summary.missing}" if summary.missing else summary.n,
+            f"{metric.shown(summary.best.value)} (of {summary.best.n})",
+            *([signed(row.gain.value) if row.gain else ""] if gains else []),
+        ])  # fmt: skip
+    head = ["method", f"{metric.said}: mean and 95 % interval", "n", "best of n"]
     ns = sorted({row.summary.n for row in rows})
-    n = f"n = {ns[0]}" if len(ns) == 1 else f"n = {ns[0]} to {ns[-1]}"
-    caption = escape(
-        f"Mean over seeds with its 95 % interval (Student's t below 20 seeds), {n}. "
-        + ("Bold: differs from the next by a paired sign-flip test after Holm's correction, p < 0.05."
-           if differs else "Nothing is bold, since the best does not differ from the next by a paired sign-flip test "
-           "after Holm's correction at 5 %.")
+    said = (
+        "Bold: significantly different from the second by a paired sign-flip test with Holm's correction, p < 0.05."
+        if differs else "Nothing is bold: the best does not differ significantly from the second by a paired sign-flip "
+        "test with Holm's correction at 5 %."
     )  # fmt: skip
-    return head, found, caption
+    n = f"n = {ns[0]}" if len(ns) == 1 else f"n = {ns[0]} to {ns[-1]}"
+    caption = f"Mean over seeds with its 95 % interval (Student's t below 20 seeds), {n}. {said}"
+    return Table(caption, head + (["gain over random, %"] if gains else []), found)
 
 
-def _comparisons(
-    study: StudyData, task: Task, escape: Callable[[object], str]
-) -> tuple[list[str], list[list[str]], str]:
+def _comparisons(study: StudyData, task: Task) -> Table | None:
     reference = reference_of(study)
     if reference is None or not study.scores(task, reference):
-        return [], [], ""
+        return None
     held, metric = family(study, task, reference), study.metric(task)
+    if not held.comparisons:
+        return None
     rows = []
-    for entry, comparison in held.comparisons.items():
-        result = comparison.result
-        within = f"{metric.shown(result.interval.low, True)} to {metric.shown(result.interval.high, True)}"
-        effect = "" if result.effect is None else f"{result.effect:+.2f}".replace("-", "−")
-        cells = (entry.label, metric.shown(result.difference, True), within, shown_p(comparison.adjusted), effect)
-        rows.append([*map(escape, cells), str(result.n)])
-    head = [*map(escape, ("method", f"minus {reference.label}", "95 % interval", "p (Holm)", "effect")), "pairs"]
-    power = f" In {metric.points}: {held.power}" if held.power else ""
-    caption = escape(
-        f"Paired differences to {reference.label} over common seeds; exact sign-flip test, Holm's correction for "
-        f"{len(rows)} comparisons; effect: Hedges' corrected standardised difference.{power}"
+    for entry, found in held.comparisons.items():
+        name, difference, interval, n, p, _, effect, _ = comparison(entry.label, found, metric, reference.label)
+        rows.append([name, difference, interval, p, "" if effect is None else effect, n])
+    power = f" {held.power} All differences are in {metric.points}." if held.power else ""
+    caption = (
+        f"Paired differences from {reference.label} over common seeds; exact sign-flip test, Holm's correction for "
+        f"{len(rows)} comparisons; effect size: Hedges' corrected standardised difference.{power}"
     )
-    return head, rows, caption
-
-
-def _markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---", *["---:"] * (len(head) - 1)] if head[0] == "method" else ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _latex_table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: str, label: str) -> str:
-    body = "\n".join(f"  {' & '.join(row)} \\\\" for row in rows)
-    columns = "l" + "r" * (len(head) - 1)
-    return (
-        f"\\begin{{table}}\n\\centering\n\\caption{{{caption}}}\n\\label{{tab:{label}}}\n\\begin{{tabular}}{{{columns}}}\n"
-        f"  \\toprule\n  {' & '.join(head)} \\\\\n  \\midrule\n{body}\n  \\bottomrule\n\\end{{tabular}}\n\\end{{table}}"
+    return Table(
+        caption, ["method", f"minus {reference.label}", "95 % interval", "p (Holm)", "effect size", "pairs"], rows
     )
+
+
+def _markdown(table: Table, align: str = "---:") -> str:
+    lines = [[markdown(name) for name in table.head], ["---", *[align] * (len(table.head) - 1)]]
+    return "\n".join(f"| {' | '.join(line)} |" for line in [*lines, *_rows(table, markdown, "**{}**")])
+
+
+def _rows(table: Table, escape: Callable[[object], str], bold: str) -> list[list[str]]:
+    """Escaped cells, marked ones in bold."""
+    return [
+        [bold.format(escape(cell.text)) if isinstance(cell, Cell) else escape(cell) for cell in row]
+        for row in table.rows
+    ]
 
 
 def _one_line(text: object) -> str:

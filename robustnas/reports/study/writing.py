@@ -1,4 +1,4 @@
-"""The files of a report: results as CSV and Parquet, tables, the page, the calibration, TensorBoard's sessions."""
+"""The files of a report: results as CSV and Parquet, tables, the page, TensorBoard's sessions."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from typing import Any
 from robustnas.reports.study.calibration import Calibration, as_rows, calibrate, cases_of
 from robustnas.reports.study.checklist import checklist
 from robustnas.reports.study.hparams import write_sessions
-from robustnas.reports.study.page import page
+from robustnas.reports.study.page import study_page
 from robustnas.reports.study.study_data import StudyData
 from robustnas.reports.study.tables import latex_tables, markdown_tables
 from robustnas.runs.record import write_bytes, write_text
 from robustnas.runtime.csv_files import csv_text
 from robustnas.studies.results import rows_of, write_csv
 
+INTEGERS = {"seed", "attempts", "parameters", "since"}
+
 
 def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
-    """Write everything that can be said of a study, finished or not, into its folder, each file whole or not at all.
+    """Write the report of a study, finished or not, into its folder, each file atomically.
 
     Args:
         folder: The folder: it gets ``results.csv`` and ``.parquet``, ``tables.md`` and ``.tex``, ``calibration.csv``,
@@ -43,12 +45,12 @@ def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
     write_text(study.root / "tables.tex", latex_tables(study))
     write_sessions(study)
     html = Path(out) if out else study.root / "report.html"
-    write_text(html, page(study, calibration, bad, len(cases), items, html.parent))
+    write_text(html, study_page(study, calibration, bad, len(cases), items, html.parent))
     return html
 
 
 def write_pooled(folders: Sequence[str | Path], path: Path) -> list[Calibration]:
-    """Write the calibration of indicators over several studies, cells of different tasks never compared.
+    """Write the calibration of indicators over several studies, where trials of different tasks are never compared.
 
     Args:
         folders: Their folders.
@@ -66,21 +68,18 @@ def write_pooled(folders: Sequence[str | Path], path: Path) -> list[Calibration]
 
 
 def write_parquet(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows as Parquet; a column that holds words somewhere is one of words."""
+    """Write rows as Parquet; a column with a text in any row is a column of texts."""
     import pyarrow as pa
     from pyarrow import parquet
 
-    names = list(dict.fromkeys(name for row in rows for name in row))
     columns = {}
-    for name in names:
+    for name in dict.fromkeys(name for row in rows for name in row):
         values = [row.get(name) for row in rows]
-        words = any(isinstance(value, str) for value in values)
-        columns[name] = pa.array([None if v is None else str(v) for v in values] if words else
-            [float(v) if isinstance(v, int | float) and not isinstance(v, bool) and name not in WHOLE else v
-             for v in values])  # fmt: skip
+        if any(isinstance(value, str) for value in values):
+            values = [None if value is None else str(value) for value in values]
+        elif name not in INTEGERS:
+            values = [float(v) if isinstance(v, int | float) and not isinstance(v, bool) else v for v in values]
+        columns[name] = pa.array(values)
     file = io.BytesIO()
     parquet.write_table(pa.table(columns), file)
     write_bytes(path, file.getvalue())
-
-
-WHOLE = {"seed", "attempts", "parameters", "since"}

@@ -1,4 +1,4 @@
-"""What a baseline did: every architecture that it looked at, in order, with what that cost and what it saw."""
+"""What a searcher evaluated: every architecture in order, with its score and its budget."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any, NamedTuple
 from robustnas.spaces import Genotype
 
 Evaluate = Callable[[Genotype, float], float]
-"""Trains an architecture with a budget, or looks it up, and says how good it is: the higher the better."""
+"""Trains an architecture with a budget, or looks it up, and returns its score; higher is better."""
 
 
-class Trial(NamedTuple):
+class Observation(NamedTuple):
     """An architecture that was evaluated.
 
     Attributes:
         genotype: The architecture.
-        score: How good it was; minus infinity where that is no number.
-        budget: What its evaluation was given, such as epochs.
-        spent: Budgets of all trials so far, its own included.
+        score: Its score; minus infinity where that is no number.
+        budget: Budget of its evaluation, such as epochs.
+        spent: Budgets of all observations so far, its own included.
     """
 
     genotype: Genotype
@@ -31,63 +31,49 @@ class Trial(NamedTuple):
 
 @dataclass
 class Trace:
-    """The trials of a baseline in the order in which they were taken.
+    """The observations of a searcher, in the order in which they were made.
 
     Attributes:
-        trials: All of them.
+        observations: All of them.
     """
 
-    trials: list[Trial] = field(default_factory=list)
+    observations: list[Observation] = field(default_factory=list)
 
-    def add(self, genotype: Genotype, score: float, budget: float) -> Trial:
-        """Note a trial.
-
-        Args:
-            genotype: The architecture.
-            score: How good it was.
-            budget: What its evaluation was given.
-
-        Returns:
-            The trial.
-        """
-        spent = budget + (self.trials[-1].spent if self.trials else 0.0)
-        self.trials.append(Trial(genotype, -math.inf if math.isnan(score) else float(score), budget, spent))
-        return self.trials[-1]
+    def add(self, genotype: Genotype, score: float, budget: float) -> Observation:
+        """Append an observation, and return it."""
+        spent = budget + (self.observations[-1].spent if self.observations else 0)
+        self.observations.append(Observation(genotype, -math.inf if math.isnan(score) else float(score), budget, spent))
+        return self.observations[-1]
 
     @property
-    def incumbent(self) -> Trial:
-        """The best trial among those with the largest budget, since scores after fewer epochs are of another kind.
-
-        Of several that are equally good it is the first.
+    def incumbent(self) -> Observation:
+        """The best observation among those with the largest budget; the first of equally good ones.
 
         Raises:
-            ValueError: If nothing was tried.
+            ValueError: If there is no observation.
         """
         return self.incumbents()[-1]
 
-    def incumbents(self) -> list[Trial]:
-        """The incumbent after each trial: the anytime curve, by ``spent`` of :attr:`trials`.
+    def incumbents(self) -> list[Observation]:
+        """The incumbent after each observation: the anytime curve, over ``spent`` of :attr:`observations`.
 
         Returns:
-            A trial for each trial.
+            An observation for each observation.
 
         Raises:
-            ValueError: If nothing was tried.
+            ValueError: If there is none.
         """
-        if not self.trials:
-            raise ValueError("Expected a trace with trials, but got an empty one.")
-        best, found = self.trials[0], list[Trial]()
-        for trial in self.trials:
-            best = trial if (trial.budget, trial.score) > (best.budget, best.score) else best
+        if not self.observations:
+            raise ValueError("Expected a trace with observations, but got an empty one.")
+        best, found = self.observations[0], list[Observation]()
+        for one in self.observations:
+            best = one if (one.budget, one.score) > (best.budget, best.score) else best
             found.append(best)
         return found
 
     def to_json(self) -> list[dict[str, Any]]:
-        """The trials as JSON can hold them; a score that is not finite is ``None``."""
+        """The observations as JSON can hold them; a score that is not finite is ``None``."""
         return [
-            {**trial._asdict(), "genotype": str(trial.genotype), "score": _finite(trial.score)} for trial in self.trials
+            {**one._asdict(), "genotype": str(one.genotype), "score": one.score if math.isfinite(one.score) else None}
+            for one in self.observations
         ]
-
-
-def _finite(score: float) -> float | None:
-    return score if math.isfinite(score) else None

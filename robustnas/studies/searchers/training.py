@@ -1,111 +1,109 @@
-"""Evaluating an architecture for real: training its network, and measuring it on samples it is not trained on."""
+"""Short trainings of architectures, each an ordinary run, measured on samples on which it is not trained."""
 
 from __future__ import annotations
 
-import tempfile
+import os
+import shutil
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from robustnas.analysis.registry import scores
+from robustnas.runs.record import Run
+from robustnas.runtime.csv_files import read_csv
 from robustnas.spaces import Genotype, encode, find_space
-
-if TYPE_CHECKING:
-    from pytorch_lightning import Trainer
-
-    from robustnas.data import ImageData
-    from robustnas.training import Found
+from robustnas.studies.results import higher_is_better
+from robustnas.studies.trial import Trial, training_of
 
 Report = Callable[[int, float], None]
-"""Is told after an epoch how many are done and how good the network is now."""
+"""Receives after an epoch the number of epochs done and the score of the network."""
 
 Train = Callable[[Genotype, int, Report], None]
 """Trains an architecture for some epochs and reports after each."""
 
+METRICS = scores("val")  # the score of a task, unless the study names another
+
 
 @dataclass(frozen=True)
 class Training:
-    """Trains architectures from scratch, as ``robustnas evaluate`` does, and validates them after every epoch.
+    """Trains architectures from scratch and validates them on the role ``selection`` after every epoch.
 
-    It is asked in two ways: called with an architecture and a number of epochs it answers with the last score, as
-    random search and evolution want it; :meth:`train` reports after every epoch, as successive halving wants it. The
-    test set is not touched. A network is trained with a learning rate that falls over the epochs asked for.
+    Called with an architecture and a number of epochs it returns the last score, as random search and evolution want
+    it; :meth:`train` reports after every epoch, as successive halving wants it. Each training is an ordinary run below
+    ``folder``, and one that was interrupted is resumed. The test set is not touched, and the learning rate falls over
+    the epochs of the training.
 
     Args:
-        data: Makes the data; every training makes its own.
-        architecture: Size of the networks; its genotype is replaced.
-        options: Arguments of :class:`~robustnas.training.evaluation.EvaluationModule` beside the architecture and what
-            the data say, such as ``lr`` and ``seed``.
-        trainer: Arguments of Lightning's ``Trainer``.
-        metric: What is reported, as it is logged; higher must be better.
-        folder: Where every training leaves its record, in a folder named by space, number of the genotype and epochs;
-            ``None`` for nowhere.
+        evaluation: The configuration of an evaluation, see :func:`~robustnas.cli.configuration.configuration`; its
+            genotype and epochs are replaced.
+        folder: Where each training has a folder.
+        seed: Seed of everything.
+        metric: The metric that is compared, as it is logged; ``None`` for the first one of the task.
+        home: Working directory, to which relative paths refer.
     """
 
-    data: Callable[[], ImageData]
-    architecture: Found
-    options: Mapping[str, Any] = field(default_factory=dict)
-    trainer: Mapping[str, Any] = field(default_factory=dict)
-    metric: str = "val/top1"
-    folder: str | None = None
+    evaluation: Mapping[str, Any]
+    folder: Path
+    seed: int = 0
+    metric: str | None = None
+    home: str = field(default_factory=os.getcwd)
 
-    def __call__(self, genotype: Genotype, budget: float) -> float:
-        """Train an architecture.
+    @classmethod
+    def of(cls, trial: Trial, folder: Path) -> Training:
+        """The trainings of a trial, compared by the metric of the study's score on validation data."""
+        assert trial.evaluation is not None
+        role, _, name = (trial.score or "").partition("/")
+        return cls(trial.evaluation, folder / "evaluations", trial.seed, f"val/{name}" if role == "test" else None)
 
-        Args:
-            genotype: The architecture.
-            budget: Epochs.
+    @property
+    def measured(self) -> str | None:
+        """The metric that was compared, by what the trainings logged; ``None`` before the first."""
+        logs = (read_csv(path).names for path in self.folder.glob("*/run/metrics.csv"))
+        columns = next(logs, [])
+        return self.metric or next((name for name in METRICS if name in columns), None)
 
-        Returns:
-            Its score after the last epoch.
-
-        Raises:
-            ValueError: If the metric is not among those that are logged.
-        """
-        scores: list[float] = []
-        self.train(genotype, int(budget), lambda epoch, score: scores.append(score))
-        if not scores:
-            raise ValueError(f"Expected `metric` to be logged after an epoch, but {self.metric!r} was not.")
-        return scores[-1]
+    def __call__(self, genotype: Genotype, epochs: float, number: int | None = None) -> float:
+        """Train an architecture for some epochs, in the folder of a number, and return its last score."""
+        place = self._place(genotype, number)
+        scores: dict[int, float] = {}
+        log = place / "run" / "metrics.csv"
+        if log.is_file() and len(read_csv(log).rows) >= int(epochs):
+            shutil.rmtree(place)  # it had ended, and only the record of it is missing
+        self._run(genotype, int(epochs), place, scores.__setitem__)
+        return scores[max(scores)]
 
     def train(self, genotype: Genotype, epochs: int, report: Report) -> None:
-        """Train an architecture and report after every epoch.
+        """Train an architecture anew, and report after every epoch."""
+        os.chdir(self.home)  # workers of a cluster start elsewhere
+        self._run(genotype, epochs, self._place(genotype), report)
 
-        Args:
-            genotype: The architecture.
-            epochs: How many.
-            report: Is told the number of epochs done, and the score.
-        """
-        from pytorch_lightning import Callback, Trainer
+    def _place(self, genotype: Genotype, number: int | None = None) -> Path:
+        space = self.evaluation["model"]["init_args"]["architecture"]["init_args"].get("space") or genotype.space
+        return self.folder / (str(encode(genotype, find_space(space))) if number is None else f"{number:04}")
 
-        from robustnas.training import EvaluationModule
+    def _run(self, genotype: Genotype, epochs: int, place: Path, report: Report) -> None:
+        from pytorch_lightning import Callback
 
-        metric = self.metric
+        from robustnas.cli.configuration import fit
+
+        wanted = self.metric
 
         class Reporting(Callback):
-            """Reports once validation of an epoch is done."""
+            """Reports the score after each epoch."""
 
-            def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
-                if metric in trainer.callback_metrics:
-                    report(trainer.current_epoch + 1, float(trainer.callback_metrics[metric]))
+            def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+                known = trainer.callback_metrics
+                name = next((name for name in ((wanted,) if wanted else METRICS) if name in known), None)
+                if name is None:
+                    measured = ", ".join(sorted(known))
+                    raise ValueError(
+                        f"Expected {wanted or METRICS[0]} to be logged after an epoch, but got {measured}."
+                    )
+                report(trainer.current_epoch + 1, float(known[name]) * (1 if higher_is_better(name) else -1))
 
-        data = self.data()
-        given: dict[str, Any] = {
-            "num_classes": data.num_classes,
-            "image_channels": data.image_shape[0],
-            "task": data.task,
-        }
-        module = EvaluationModule(replace(self.architecture, genotype=str(genotype)), **given, **self.options)
-        with self._place(genotype, epochs) as folder:
-            quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-            fixed = {"use_distributed_sampler": False, "enable_model_summary": False, "default_root_dir": folder}
-            trainer = Trainer(max_epochs=epochs, callbacks=[Reporting()], **{**quiet, **fixed, **self.trainer})
-            trainer.fit(module, data)
-
-    def _place(self, genotype: Genotype, epochs: int) -> AbstractContextManager[str]:
-        if self.folder is None:
-            return tempfile.TemporaryDirectory()
-        space = find_space(self.architecture.space or genotype.space)
-        name = f"{space.name}-{encode(genotype, space)}-{epochs}"
-        return nullcontext(str(Path(self.folder, name)))
+        Run(place).write_genotype(genotype)
+        given = training_of(self.evaluation, str(place))
+        given["model"]["init_args"]["train_on_selection"] = False
+        given["trainer"] = {**given["trainer"], "max_epochs": epochs}
+        fit(given, place / "run", self.seed, [Reporting()])

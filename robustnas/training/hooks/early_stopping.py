@@ -1,45 +1,42 @@
-"""What a stopping rule watches during a search, and what it keeps to return to."""
+"""Measures what a stopping rule reads, and keeps what it takes to return to an earlier epoch."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
+from robustnas.analysis.metrics import ARCH
+from robustnas.data.batch import Batch
 from robustnas.strategies import Stop, Stopping
-from robustnas.training.curvature import Measured
+from robustnas.training.curvature import Measured, last_batch_eigenvalue, measure
+from robustnas.training.lightning.progress import say
+from robustnas.training.search_hook import SearchHook
+from robustnas.training.search_state import SearchState
 
-if TYPE_CHECKING:
-    from robustnas.training.search import SearchModule
 
-
-class EarlyStopping:
-    """Measurements at the ends of epochs, with the strengths of operations as they were at each.
+class EarlyStopping(SearchHook):
+    """Measurements at the ends of epochs, with the architecture weights as they were at each.
 
     Args:
         stopping: The rule that is asked after each measurement.
+        search: The search.
     """
 
-    def __init__(self, stopping: Stopping) -> None:
-        self.stopping = stopping
+    name = "early_stopping"
+
+    def __init__(self, stopping: Stopping, search: SearchState) -> None:
+        self.stopping, self.search = stopping, search
         self.epochs: list[int] = []
         self.values: list[float] = []
         self.kept: dict[int, dict[str, Tensor]] = {}
         self.stop: Stop | None = None
         self._measured: tuple[int, dict[str, Any]] | None = None
 
-    def note(self, step: int, measured: Measured) -> None:
-        """Note a measurement of the curvature, so that nobody takes it again.
-
-        Args:
-            step: Steps of the search before it.
-            measured: The measurement.
-        """
-        self._measured = step, measured._asdict()
-
     def measured(self, step: int) -> Measured | None:
-        """The measurement on the probe after so many steps, if there was one."""
+        """The measurement on the probe after so many steps, if there was one, so that nobody takes it again."""
         found = self._measured if self.measures_probe else None
         return None if found is None or found[0] != step else Measured(**found[1])
 
@@ -52,21 +49,40 @@ class EarlyStopping:
         """Whether something is measured at the end of an epoch."""
         return self.stopping.monitor != "nothing" and (epoch % self.stopping.every == 0 or epoch == epochs - 1)
 
-    def add(self, epoch: int, value: float, strengths: Mapping[str, Tensor], epochs: int | None = None) -> Stop | None:
-        """Note a measurement and ask the rule.
+    def last_step(self, batch: Batch) -> None:
+        """Measure what the rule reads, and stop if it says so."""
+        search, epoch = self.search, self.search.current_epoch
+        if not self.due(epoch, search.search_epochs):
+            return
+        if self.stopping.monitor == "curvature":
+            found = self.measure_curvature(batch)
+            value = found.value
+            if not math.isfinite(value):
+                say(search.trainer, f"The curvature after epoch {epoch} is {value}, and does not count.")
+                return
+            self._measured = search.global_step, found._asdict()
+        else:
+            value = float(next(iter(search.genotype().count("skip_connect").values())))
+        stop = self.add(epoch, value, search.architecture_weights(), search.search_epochs)
+        if stop is not None and stop.detected == epoch and (said := self.stopping.reason(self.epochs, self.values)):
+            say(search.trainer, f"Decision after epoch {epoch}: {said}")
+        if stop is not None and self.over:
+            search.trainer.should_stop = not search.trains_on
+            follows = "selection begins" if search.trains_on else f"the result is that of epoch {stop.returned}"
+            say(search.trainer, f"Stopped after epoch {stop.detected}; {follows}.")
+        search.log_numbers({ARCH.of(self.stopping.monitor): value, **self.logged})
 
-        Args:
-            epoch: The epoch that ends.
-            value: What was measured.
-            strengths: Kind of cell to the strengths of operations, kept to return to.
-            epochs: Epochs of the whole search, for rules that do not judge the last one.
+    def measure_curvature(self, batch: Batch) -> Measured:
+        """The curvature that the rule reads, on the probe or on the last batch, as the rule asks for."""
+        if self.stopping.measured_on == "probe":
+            return measure(self.search, self.stopping.samples)
+        return Measured(*last_batch_eigenvalue(self.search, batch))
 
-        Returns:
-            The decision of the rule, if it is to stop.
-        """
+    def add(self, epoch: int, value: float, weights: Mapping[str, Tensor], epochs: int | None = None) -> Stop | None:
+        """Note a measurement at the end of an epoch with the architecture weights, and ask the rule."""
         self.epochs.append(epoch)
         self.values.append(value)
-        self.kept[epoch] = {kind: strength.detach().clone() for kind, strength in strengths.items()}
+        self.kept[epoch] = {kind: weight.detach().clone() for kind, weight in weights.items()}
         if self.stop is None and self.acts and (self.stopping.at_last or epoch + 1 != epochs):
             self.stop = self.stopping.decide(self.epochs, self.values)
         return self.stop
@@ -77,35 +93,24 @@ class EarlyStopping:
         return True
 
     @property
-    def over(self) -> bool:
-        """Whether the search ends by the decision of the rule."""
+    def over(self) -> bool:  # type: ignore[override]
         return self.stop is not None
 
     @property
     def logged(self) -> dict[str, float]:
-        """What is logged beside a measurement: what it is uncertain by, and what that means for the rule."""
-        found = {} if self._measured is None else Measured(**self._measured[1]).beside(f"arch/{self.stopping.monitor}")
+        """What is logged beside a measurement: its uncertainty, and what that means for the rule."""
+        found = {} if self._measured is None else Measured(**self._measured[1]).beside(ARCH.of(self.stopping.monitor))
         return {**found, **self.stopping.noise(self.epochs, self.values)}
 
-    def keep(self, search: SearchModule) -> None:
-        """Keep, at the end of an epoch's last step, what it takes to return to it; here the strengths are enough."""
-
-    def go_back(self, search: SearchModule) -> None:
-        """Return to an earlier epoch to go on from there; here the search ends instead."""
-
-    @property
-    def returned(self) -> dict[str, Tensor] | None:
-        """Strengths at the epoch that the rule returned to, or ``None`` where it did not stop."""
-        return None if self.stop is None else self.kept[self.stop.returned]
+    def architecture_weights(self) -> dict[str, Tensor] | None:
+        return self.kept[self.stop.returned] if self.over and self.stop is not None else None
 
     def state_dict(self) -> dict[str, Any]:
-        """All of it, as what a checkpoint may hold."""
         stop = None if self.stop is None else list(self.stop)
         held = {"epochs": self.epochs, "values": self.values, "kept": self.kept, "stop": stop}
         return {**held, "measured": self._measured}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from :meth:`state_dict`."""
+    def load_state_dict(self, state: Any) -> None:
         self.epochs, self.values, self.kept = list(state["epochs"]), list(state["values"]), dict(state["kept"])
         self.stop = None if state["stop"] is None else Stop(*state["stop"])
-        self._measured = state.get("measured")  # checkpoints of before have none
+        self._measured = state["measured"]

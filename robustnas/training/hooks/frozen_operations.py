@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from robustnas.networks import Mixture, Supernet
-from robustnas.networks.cell import Cell, Weights
+from robustnas.networks.cell import Cell, MixtureWeights
 from robustnas.networks.mobile import Block
 
 Slices = list[int]
@@ -63,17 +63,12 @@ def _held(parameter: nn.Parameter, optimizer: torch.optim.Optimizer) -> dict[str
 
 def _at_rest(supernet: Supernet, mixtures: Mapping[str, Mixture]) -> Iterator[tuple[nn.Parameter, Slices | None]]:
     """Parameters of operations that were not computed, with the slices that rest; ``None`` for all of them."""
-    cells = supernet.space.cells
-    weights = {kind: Weights(mixture) for kind, mixture in mixtures.items()}
-    for cell in supernet.modules():
-        if isinstance(cell, Cell):
-            kind = next(kind for kind in cells if cells[kind] is cell.space)
-            yield from _in_cell(cell, weights[kind])
-        elif isinstance(cell, Block):
-            yield from _in_cell(cell, weights["chain"])
+    for cell, weights in zip(supernet.body.ordered_cells(), supernet.cell_weights(mixtures), strict=True):
+        assert isinstance(cell, Cell | Block)
+        yield from _in_cell(cell, weights)
 
 
-def _in_cell(cell: Cell | Block, weights: Weights) -> Iterator[tuple[nn.Parameter, Slices | None]]:
+def _in_cell(cell: Cell | Block, weights: MixtureWeights) -> Iterator[tuple[nn.Parameter, Slices | None]]:
     for bundle in cell.bundles:
         computed = [weights.active(one.row, one.column) for one in bundle.candidates]
         if all(computed):

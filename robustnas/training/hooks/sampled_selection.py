@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from pytorch_lightning import Trainer
-from torch import Tensor
 
 from robustnas.data.batch import derived_seed
-from robustnas.networks import Mixture
 from robustnas.networks.mixture import one_hots
 from robustnas.runs.record import SCHEMA, write_json
-from robustnas.spaces import Genotype, SearchSpace
-from robustnas.strategies import BestOfSampled, Selection
+from robustnas.spaces import Genotype
+from robustnas.strategies import BestOfSampled
 from robustnas.strategies.decisions import Score
-from robustnas.training.progress import progress
+from robustnas.training.lightning.loops import training_ends
+from robustnas.training.lightning.progress import progress
 from robustnas.training.recorder import run_folder
 from robustnas.training.scoring import Scoring, image_data, score_as_json
-
-if TYPE_CHECKING:
-    from robustnas.training.search import SearchModule
+from robustnas.training.search_hook import SearchHook
+from robustnas.training.search_state import SearchState
 
 
 class Drawn(NamedTuple):
@@ -32,81 +28,59 @@ class Drawn(NamedTuple):
     score: Score
 
 
-class SampledSelection:
-    """Draws and measures when the last epoch of a search has ended; does nothing for selections that do not ask for it.
+class SampledSelection(SearchHook):
+    """Draws and measures architectures when the last epoch of a search has ended.
 
     Args:
         selection: The selection of the search.
-        space: The search space.
+        search: The search.
 
     Attributes:
         drawn: What was measured, in the order of the draw; empty before.
     """
 
-    def __init__(self, selection: Selection, space: SearchSpace) -> None:
-        self.selection = selection if isinstance(selection, BestOfSampled) else None
-        self.space = space
+    name = "sampled_selection"
+
+    def __init__(self, selection: BestOfSampled, search: SearchState) -> None:
+        self.selection, self.search = selection, search
         self.drawn: list[Drawn] = []
 
-    @property
-    def best(self) -> Genotype | None:
+    def genotype(self) -> Genotype | None:
         """The best of them, the first of equals; ``None`` before anything is drawn."""
-        if self.selection is None or not self.drawn:
-            return None
-        goodness = self.selection.goodness
-        return max(self.drawn, key=lambda one: goodness(one.score)).genotype
+        return max(self.drawn, key=lambda one: self.selection.goodness(one.score)).genotype if self.drawn else None
 
-    def check(self, trainer: Trainer) -> None:
-        """Refuse data that do not say which samples architectures are measured on.
+    def setup(self) -> None:
+        """Refuse data that do not say which samples architectures are measured on."""
+        image_data(self.search.trainer, "BestOfSampled measures architectures")
 
-        Args:
-            trainer: The trainer, about to fit.
-
-        Raises:
-            ValueError: If they do not.
-        """
-        if self.selection is not None:
-            image_data(trainer, "BestOfSampled measures architectures")
-
-    def end(self, search: SearchModule) -> None:
-        """Draw, if the epoch that ends is the last one.
-
-        Args:
-            search: The search, at the end of an epoch.
-        """
-        trainer = search.trainer
-        steps_over = 0 < trainer.max_steps <= trainer.global_step
-        last = trainer.should_stop or steps_over or trainer.current_epoch + 1 == trainer.max_epochs
-        self.drawn = self._measured(self.selection, search) if self.selection is not None and last else []
+    def end_epoch(self) -> None:
+        """Draw and measure, if the epoch that ends is the last one."""
+        trainer = self.search.trainer
+        self.drawn = self._measured() if training_ends(trainer) else []
         if self.drawn:
             entries = [{"genotype": str(one.genotype), **score_as_json(one.score)} for one in self.drawn]
             folder = run_folder(trainer)  # processes wait for each other here
             if trainer.is_global_zero:
-                write_json(folder / "sampled.json", {"schema": SCHEMA, "best": str(self.best), "sampled": entries})
+                write_json(
+                    folder / "sampled.json", {"schema": SCHEMA, "best": str(self.genotype()), "sampled": entries}
+                )
 
     @torch.no_grad()
-    def _measured(self, selection: BestOfSampled, search: SearchModule) -> list[Drawn]:
+    def _measured(self) -> list[Drawn]:
+        search, selection = self.search, self.selection
         seed = derived_seed(search.seed, "sampled")
         scoring = Scoring(search.trainer, search.supernet, search.task, selection.batch_statistics, seed)
         like = next(iter(search.alphas.values())).detach()
-        genotypes, found = selection.drawn(self.space, seed), list[Drawn]()
+        genotypes, found = selection.drawn(search.space, seed), list[Drawn]()
         with progress(search.trainer, "measuring random architectures", len(genotypes)) as advance:
             for genotype in genotypes:
-                mixtures = one_hots(self.space, genotype, like)
-                found.append(Drawn(genotype, scoring(partial(_outputs, search, mixtures))))
+                outputs = partial(search.supernet, mixtures=one_hots(search.space, genotype, like))
+                found.append(Drawn(genotype, scoring(outputs)))
                 advance()
         return found
 
     def state_dict(self) -> list[list[Any]]:
-        """All of it, as what a checkpoint may hold."""
         return [[one.genotype.to_json(), *one.score] for one in self.drawn]
 
-    def load_state_dict(self, checkpoint: Mapping[str, Any]) -> None:
-        """Go on from what a search has put into a checkpoint under the name ``lots``, if anything."""
-        entries = checkpoint.get("lots", ())
-        self.drawn = [Drawn(Genotype.from_json(text), Score(*score)) for text, *score in entries]
-
-
-def _outputs(search: SearchModule, mixtures: Mapping[str, Mixture], images: Tensor) -> Tensor:
-    outputs: Tensor = search.supernet(images, mixtures)
-    return outputs
+    def load_state_dict(self, state: Any) -> None:
+        self.drawn = [Drawn(Genotype.from_json(text), Score(*score)) for text, *score in state or ()]

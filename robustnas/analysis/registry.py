@@ -1,0 +1,215 @@
+"""What an entry of the registry of metrics is, and how entries are found; ``metrics.py`` holds the entries."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, is_dataclass, replace
+from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+
+from robustnas.analysis.thresholds import Threshold
+
+Unit = Literal["", "%", "edges", "epochs", "seconds"]
+
+SCORES = {"top1": "top-1 accuracy", "accuracy": "accuracy", "map": "mean average precision", "r2": "R²"}
+KINDS = {"normal": "normal cell", "reduce": "reduction cell"}  # other kinds of cell are named as they are
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What is known of a series, whatever its values are.
+
+    Args:
+        name: Name under which it is logged: a group, a slash and the measure. Series of a part of the network, such as
+            a kind of cell or an operation, are named after it, see :meth:`of`.
+        title: What it is, in a few words that may stand inside a sentence.
+        unit: ``%`` for shares that are shown as percentages, ``edges`` for shares of the kept edges that the verdict
+            shows as counts; empty for plain numbers.
+        worse: Which values are bad; empty where neither is. With it the series is an indicator of collapse.
+        panel: Title of its chart in TensorBoard, ``curves.png`` and the report; empty for series that only the report
+            shows. Entries with the same panel share a chart.
+        label: Its label there; by default its title.
+        by_kind: Whether the panel shows the series of each kind of cell instead of the common one.
+        unit_interval: Whether all values lie between 0 and 1, as the axis of the chart then does.
+        reading: How one number is read from the series: its last value, its peak, or both.
+        bounds: Ends of the names of the series that say what its values are uncertain by: ``upper`` and ``lower`` for
+            bounds, ``deviation`` for a standard error.
+        digits: Significant digits, or decimals of a percentage, of a value that is shown.
+        charted: Whether the report shows it in a chart. A series that only the verdict computes stands beside it.
+        thresholds: Where values begin to be a sign of collapse, each with its source.
+    """
+
+    name: str
+    title: str
+    unit: Unit = ""
+    worse: Literal["", "high", "low"] = ""
+    panel: str = ""
+    label: str = ""
+    by_kind: bool = False
+    unit_interval: bool = False
+    reading: tuple[Literal["last", "peak"], ...] = ("last",)
+    bounds: tuple[Literal["upper", "lower", "deviation"], ...] = ()
+    digits: int = 0
+    charted: bool = True
+    thresholds: tuple[Threshold, ...] = ()
+
+    def __post_init__(self) -> None:
+        named = (replace(t, series=self.name, measure=t.measure or self.title, unit=self.unit) for t in self.thresholds)
+        object.__setattr__(self, "thresholds", tuple(named))
+        object.__setattr__(self, "digits", self.digits or (1 if self.unit == "%" else 4))
+
+    @property
+    def heading(self) -> str:
+        """The title as it stands above a chart."""
+        return self.title[:1].upper() + self.title[1:]
+
+    def of(self, part: str) -> str:
+        """Name of the series of a kind of cell, an operation or another part."""
+        return f"{self.name}{'_' if '/' in self.name else '/'}{part}"
+
+    def show(self, value: float) -> str:
+        """A value for people."""
+        return f"{100 * value:.{self.digits}f} %" if self.unit in ("%", "edges") else f"{value:.{self.digits}g}"
+
+
+class Panel(NamedTuple):
+    """One chart: what stands above it, the label of each series in it, and whether its axis is that from 0 to 1."""
+
+    title: str
+    lines: Mapping[str, str]
+    zero_to_one: bool = False
+
+
+METRICS: dict[str, Metric] = {}
+BUILT_IN: set[str] = set()  # names of the entries that come with the package
+_ADOPTED: set[str] = set()
+
+
+def register(metric: Metric) -> Metric:
+    """Add an entry.
+
+    Args:
+        metric: The entry.
+
+    Returns:
+        The same, for the diagnostic that logs the series.
+
+    Raises:
+        ValueError: If the name is none that is recorded, or another entry has it.
+    """
+    if not re.fullmatch(r"\w+(/\w+)?", metric.name):
+        raise ValueError(f"Expected `name` to be a group and a measure such as 'own/score', but got {metric.name!r}.")
+    if METRICS.get(metric.name, metric) != metric and metric.name not in _ADOPTED:
+        raise ValueError(f"Expected the name of a metric to be new, but got {metric.name!r}, which has an entry.")
+    _ADOPTED.discard(metric.name)
+    METRICS[metric.name] = metric
+    return metric
+
+
+def own_metrics() -> list[dict[str, Any]]:
+    """Entries that do not come with the package, as plain data: the manifest of a run keeps them for its readers."""
+    return [asdict(metric) for name, metric in METRICS.items() if name not in BUILT_IN]
+
+
+def adopt(entries: object) -> None:
+    """Register what :func:`own_metrics` gave in the process of a run, unless this process has entries of those names.
+
+    Args:
+        entries: The entries, from a file.
+
+    Raises:
+        ValueError: If they are not entries.
+    """
+    for metric in _read(tuple[Metric, ...], entries):
+        if metric.name not in METRICS:
+            register(metric)
+            _ADOPTED.add(metric.name)
+
+
+def _read(kind: Any, data: Any) -> Any:
+    """A value of a type from what JSON holds of it."""
+    if get_origin(kind) is tuple and isinstance(data, list):
+        return tuple(_read(get_args(kind)[0], part) for part in data)
+    if get_origin(kind) is Literal and isinstance(data, str) and data in get_args(kind):
+        return data
+    if is_dataclass(kind) and isinstance(data, dict):
+        hints = get_type_hints(kind)
+        with suppress(TypeError):  # of a field that is missing
+            return kind(**{name: _read(hints.get(name), value) for name, value in data.items()})  # type: ignore[operator]
+    if kind in (str, bool, int, float) and type(data) in (kind, {float: int}.get(kind)):
+        return data
+    raise ValueError(f"Expected entries of metrics as a run records them, but got {data!r:.80}.")
+
+
+def find(name: str) -> Metric:
+    """The entry of a series, also of one that belongs to a part of the network; a bare one where there is none."""
+    stem = name
+    while stem:
+        if stem in METRICS:
+            return METRICS[stem]
+        stem = stem[: max(stem.rfind("_"), stem.rfind("/"), 0)]
+    return Metric(name, name.rpartition("/")[2].replace("_", " "))
+
+
+def scores(stage: str) -> tuple[str, ...]:
+    """Names of the scores of ``train``, ``val`` or ``test``, in the order in which the first that exists counts."""
+    return tuple(f"{stage}/{score}" for score in SCORES)
+
+
+def uncertainty(name: str) -> tuple[str, ...]:
+    """Names of the series that say what the values of a series are uncertain by; none for most.
+
+    Args:
+        name: Name of the series.
+
+    Returns:
+        The series of bounds, and that of the standard error, whether they were measured or not.
+    """
+    metric = find(name)
+    part = name.removeprefix(metric.name)
+    if part.startswith(tuple(f"_{end}" for end in metric.bounds)):
+        return ()
+    return tuple(f"{metric.name}_{end}{part}" for end in metric.bounds)
+
+
+def panels(kinds: Iterable[str]) -> list[Panel]:
+    """The charts of a search, in the order of the registry.
+
+    Args:
+        kinds: Kinds of cell of the search.
+
+    Returns:
+        One chart for each title of a panel that an entry names.
+    """
+    members: dict[str, list[Metric]] = {}
+    for metric in METRICS.values():
+        if metric.panel:
+            members.setdefault(metric.panel, []).append(metric)
+    named = {kind: KINDS.get(kind, kind) for kind in kinds}
+    return [
+        Panel(
+            title,
+            {name: label for metric in held for name, label in _lines(metric, named)},
+            all(metric.unit_interval for metric in held),
+        )
+        for title, held in members.items()
+    ]
+
+
+def _lines(metric: Metric, kinds: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Names and labels of what a panel shows of an entry."""
+    if not metric.by_kind:
+        return [(metric.name, metric.label or metric.title)]
+    before = f"{metric.label}, " if metric.label else ""
+    return [(metric.of(kind), f"{before}{said}") for kind, said in kinds.items()]
+
+
+def indicators() -> Iterator[tuple[Metric, Literal["last", "peak"]]]:
+    """What may foretell a bad end of a search: entries with a bad direction, and how each of them is read."""
+    return ((metric, reading) for metric in METRICS.values() if metric.worse for reading in metric.reading)
+
+
+def thresholds() -> Sequence[Threshold]:
+    """Every threshold of the verdict, in the order of the registry."""
+    return tuple(threshold for metric in METRICS.values() for threshold in metric.thresholds)

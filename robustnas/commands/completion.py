@@ -1,0 +1,54 @@
+"""``robustnas completion``: a script that lets a shell complete commands, options and files."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+
+import jsonargparse
+import shtab
+
+from robustnas.cli import lightning_cli
+from robustnas.cli.errors import Parser
+from robustnas.commands import COMMANDS
+
+FILES = {"config", "run_dir", "ckpt_path", "genotype", "file"}  # options whose values may be files or folders
+
+
+def parser() -> Parser:
+    """The options of ``robustnas completion``."""
+    parser = Parser(
+        prog="robustnas completion",
+        description="Print a script that lets a shell complete commands, options and files.",
+        epilog='Bash: add `eval "$(robustnas completion bash)"` to ~/.bashrc; zsh and tcsh likewise.',
+    )
+    parser.add_argument("shell", choices=shtab.SUPPORTED_SHELLS, help="the shell that reads the script")
+    return parser
+
+
+def main(arguments: list[str]) -> None:
+    """Print the script.
+
+    Args:
+        arguments: ``completion`` and its options.
+    """
+    print(shtab.complete(all_commands(), parser().parse_args(arguments[1:]).shell))
+
+
+def all_commands() -> argparse.ArgumentParser:
+    """One parser of all commands with all their options."""
+    lightning = _subparsers(jsonargparse.capture_parser(lambda: lightning_cli.main(["fit"])))
+    joined = argparse.ArgumentParser(prog="robustnas")
+    commands = joined.add_subparsers()
+    for name, (module, purpose) in COMMANDS.items():
+        own = lightning.get(name) or importlib.import_module(module).parser()
+        for action in own._actions:
+            if action.dest in FILES or getattr(action.type, "reads_paths", False):
+                action.complete = shtab.FILE  # type: ignore[union-attr]
+        commands.add_parser(name, help=purpose, parents=[own], add_help=False)
+    return joined
+
+
+def _subparsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    found = (action.choices for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    return dict(next(found))

@@ -1,0 +1,177 @@
+"""Charts as SVG for a page. Colours come from the stylesheet, so that they follow a dark background."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from robustnas.plotting.cell_layout import label_of, shorten
+from robustnas.plotting.cells import MixtureTable, mixture_table
+from robustnas.plotting.charts import COLOURS, Chart, Series, x_axis, y_axis
+from robustnas.reports.rendering import figure, n
+from robustnas.spaces import CellSpace
+
+WIDTH, HEIGHT, TOP, BOTTOM, RIGHT = 360, 205, 16, 36, 10
+LEVELS = 16  # shades of a heat map
+
+
+class Path(NamedTuple):
+    """A path with its classes of the stylesheet, and what a tooltip says of it."""
+
+    d: str
+    css: str
+    note: str = ""
+    opacity: float = 1.0
+
+
+class Text(NamedTuple):
+    """A text at a place, turned by some degrees."""
+
+    text: object
+    x: float
+    y: float
+    css: str = ""
+    anchor: str = "start"
+    turn: int = 0
+
+
+class Drawing(NamedTuple):
+    """A picture of shapes, with a description for those who do not see it and a legend of labels and classes."""
+
+    title: str
+    size: tuple[float, float]
+    spoken: str
+    shapes: Sequence[Path | Text]
+    legend: Sequence[tuple[str, str]] = ()
+
+
+def draw(*charts: Chart) -> list[Drawing]:
+    """The charts of which something was measured, as pictures."""
+    return [_draw(chart) for chart in charts if chart.measured]
+
+
+def colour(number: int) -> str:
+    """Classes of a colour; past the last colour lines are dashed and dots are squares."""
+    return f"c{number % len(COLOURS)}" + (" dashed" if number >= len(COLOURS) else "")
+
+
+def _draw(chart: Chart) -> Drawing:
+    across, upward = x_axis(chart), y_axis(chart)
+    left, bottom = 10 + 6.4 * max(map(len, upward.labels)) + (16 if chart.y_title else 0), HEIGHT - BOTTOM
+
+    def x(value: float) -> float:
+        return left + (WIDTH - RIGHT - left) * across.place(value)
+
+    def y(value: float) -> float:
+        return bottom - (bottom - TOP) * upward.place(value)
+
+    shapes: list[Path | Text] = [
+        Path("".join(f"M{n(left)} {n(y(tick))}H{WIDTH - RIGHT}" for tick in upward.ticks), "grid"),
+        *(Text(label, left - 5, y(tick) + 3.5, anchor="end") for tick, label in zip(*upward[:2], strict=True)),
+        *(Text(label, x(tick), bottom + 13, anchor="middle") for tick, label in zip(*across[:2], strict=True)),
+        Text(chart.x_title, (left + WIDTH - RIGHT) / 2, HEIGHT - 6, "said", "middle"),
+    ]
+    if chart.y_title:
+        shapes.append(Text(chart.y_title, 9, (bottom + TOP) / 2, "said", "middle", -90))
+    for label, value in chart.thresholds.items():
+        if upward.ticks[0] <= value <= upward.ticks[-1]:
+            shapes += [
+                Path(f"M{n(left)} {n(y(value))}H{WIDTH - RIGHT}", "threshold", label),
+                Text(label, WIDTH - RIGHT, y(value) - 3, "said", "end"),
+            ]
+    first, last = chart.span or (-math.inf, math.inf)
+    for k, (label, place) in enumerate((label, at) for label, at in chart.marks.items() if first <= at <= last):
+        turned = x(place) > WIDTH / 2
+        shapes += [
+            Path(f"M{n(x(place))} {TOP - 4}V{bottom}", "mark"),
+            Text(label, x(place) + (-3 if turned else 3), TOP - 6 + 11 * k, "said", "end" if turned else "start"),
+        ]
+    for series in chart.measured:
+        shapes += _series(chart, series, [(x(point.x), y(point.y)) for point in series.points], y)
+    keys = {series.key: colour(chart.colour(series)) for series in chart.measured}
+    named = len(chart.series) > 1 or chart.x_title != "epoch"
+    return Drawing(chart.title, (WIDTH, HEIGHT), _spoken(chart), shapes, list(keys.items()) if named else ())
+
+
+def _series(
+    chart: Chart, series: Series, at: Sequence[tuple[float, float]], y: Callable[[float], float]
+) -> list[Path | Text]:
+    """Intervals, the line and the dots of a series; dots with a note have a tooltip each."""
+    css, points = colour(chart.colour(series)), series.points
+    ends = [
+        (n(x), n(y(p.interval[0])), n(y(p.interval[1]))) for (x, _), p in zip(at, points, strict=True) if p.interval
+    ]
+    shapes: list[Path | Text] = []
+    if ends:
+        shapes.append(Path("".join(f"M{x} {low}V{high}" for x, low, high in ends), f"whiskers {css}"))
+    if series.joined:
+        shapes.append(Path("M" + "L".join(f"{n(a)} {n(b)}" for a, b in at), f"line {css}"))
+    if series.joined and (not chart.dots or len(points) > 80):
+        return shapes
+    dots = [(f"M{n(a)} {n(b)}h0", point.note) for (a, b), point in zip(at, points, strict=True)]
+    if any(note for _, note in dots):
+        return shapes + [Path(d, f"dots big {css}", note) for d, note in dots]
+    return [*shapes, Path("".join(d for d, _ in dots), f"dots {css}")]
+
+
+def _spoken(chart: Chart) -> str:
+    """What a chart shows, in words: from where to where each series goes, or the ranges of scattered points."""
+    shown = chart.measured
+    if chart.x_title == "epoch":
+        ends = [(series.label, series.points[0], series.points[-1]) for series in shown]
+        parts = [
+            f"{label} from {figure(a.y)} in epoch {a.x:g} to {figure(b.y)} in epoch {b.x:g}" for label, a, b in ends
+        ]
+        return f"{chart.title}: {'; '.join(parts)}"
+    points = [point for series in shown for point in series.points]
+    ranges = [
+        f"{name} from {figure(min(values))} to {figure(max(values))}"
+        for name, values in ((chart.x_title, [p.x for p in points]), (chart.y_title, [p.y for p in points]))
+    ]
+    return f"{chart.title}: {len(points)} points, {', '.join(ranges)}"
+
+
+def heat_maps(frames: Mapping[int, npt.NDArray[Any]], cell: CellSpace, kind: str) -> tuple[str, list[Drawing]]:
+    """A caption, and for each epoch a heat map of weights ``[edges, operations]``, on one scale."""
+    tables = {epoch: mixture_table(weights, cell) for epoch, weights in frames.items()}
+    top = max((float(np.nanmax(table.shares)) for table in tables.values()), default=1.0) or 1.0
+    said = (
+        f"{kind}: softmax of α. A column is an edge, a row an operation; white is 0, the darkest {top:.2f}. A dot "
+        "marks the largest weight of an edge that can be selected. Grey: not a candidate on this edge."
+    )
+    return said, [_heat_map(f"{kind}, epoch {epoch}", table, cell, top) for epoch, table in tables.items()]
+
+
+def _heat_map(title: str, table: MixtureTable, cell: CellSpace, top: float) -> Drawing:
+    labels = [shorten(label_of(name), 14) for name in table.operations]
+    edges, size, left = len(cell.edges), 11, 8 + 5.7 * max(map(len, labels))
+    width, bottom, turned = max(size, 150 // edges), 16 + size * len(labels), edges > 7
+    shades: dict[float, list[str]] = {}
+    for row, column in zip(*np.nonzero(~np.isnan(table.shares)), strict=True):
+        level = round(LEVELS * min(max(float(table.shares[row, column]) / top, 0.0), 1.0)) / LEVELS
+        box = f"M{n(left + width * column)} {16 + size * row}h{width - 1}v{size - 1}h{1 - width}z"
+        shades.setdefault(level, []).append(box)
+    dots = (
+        f"M{n(left + width * (column + 0.5) - 0.5)} {n(15.5 + size * (row + 0.5))}h0" for column, row in table.largest
+    )
+    shapes: list[Path | Text] = [
+        Text(title.partition(", ")[2], left, 11, "epoch"),
+        Path(f"M{n(left)} 16h{width * edges}V{bottom}h{-width * edges}z", "absent"),
+        Path("".join(box for boxes in shades.values() for box in boxes), "paper"),
+        *(Path("".join(boxes), "shade", opacity=level) for level, boxes in sorted(shades.items()) if level),
+        Path("".join(dots), "best"),
+        *(Text(label, left - 4, 24.5 + size * row, anchor="end") for row, label in enumerate(labels)),
+    ]
+    for column, edge in enumerate(cell.edges):
+        at = left + width * (column + 0.5)
+        shapes.append(
+            Text(edge.name, at - 2.5, bottom + 4, "edge", turn=90)
+            if turned
+            else Text(edge.name, at, bottom + 10, "edge", "middle")
+        )
+    best = ", ".join(f"{cell.edges[column].name} {table.operations[row]}" for column, row in table.largest)
+    return Drawing("", (left + width * edges + 4, bottom + (26 if turned else 14)), f"{title}. Largest: {best}", shapes)

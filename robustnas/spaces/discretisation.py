@@ -1,0 +1,50 @@
+"""How strengths of operations become a genotype; a kind of cell says how many edges a node keeps and what may win."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from robustnas.spaces.genotype import Choice, Genotype
+from robustnas.spaces.space import CellSpace, SearchSpace
+
+Rows = Sequence[Sequence[float]] | Any  # or an array of two dimensions
+
+
+def strongest(space: SearchSpace, strengths: Mapping[str, Rows]) -> Genotype:
+    """The strongest operation of each edge, and the strongest edges of each node (arXiv:1806.09055).
+
+    Args:
+        space: The search space.
+        strengths: Kind of cell to the strengths of its operations, ``[edges, operations]``.
+
+    Returns:
+        The genotype. Ties go to the earlier column and the earlier source.
+    """
+    cells = {}
+    for kind, cell in space.cells.items():
+        choices: list[Choice] = []
+        for node in cell.nodes:
+            scored = []
+            for row, edge in cell.edges_into(node):
+                strength, column = strongest_operation(cell, row, strengths[kind])
+                scored.append((strength, Choice(edge.source, node, edge.operations[column])))
+            ranked = scored if cell.keep is None else sorted(scored, key=lambda pair: -pair[0])[: cell.keep]
+            choices += [choice for _, choice in ranked]
+        cells[kind] = tuple(choices)
+    return Genotype(space.name, cells)
+
+
+def strongest_operation(cell: CellSpace, row: int, strengths: Rows) -> tuple[float, int]:
+    """The strongest operation of an edge that a genotype may carry.
+
+    Args:
+        cell: The kind of cell.
+        row: Row of the edge.
+        strengths: Strengths of the operations of all its edges.
+
+    Returns:
+        Its strength, which is that of the edge, and its column.
+    """
+    column = max(cell.selectable(cell.edges[row]), key=lambda k: strengths[row][k])
+    return strengths[row][column], column

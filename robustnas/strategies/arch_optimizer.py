@@ -1,0 +1,40 @@
+"""How α steps along its gradient."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+class ArchOptimizer(ABC):
+    """An answer to how α moves, given its gradient."""
+
+    @abstractmethod
+    def build(
+        self, parameters: Sequence[Tensor], lr: float, betas: tuple[float, float], weight_decay: float
+    ) -> torch.optim.Optimizer:
+        """The optimiser of a search.
+
+        Args:
+            parameters: α, and β where there is one.
+            lr: ``arch_lr`` of the search.
+            betas: ``arch_betas`` of the search, for optimisers that have moments.
+            weight_decay: ``arch_weight_decay`` of the search.
+
+        Returns:
+            An optimiser with one group of parameters.
+        """
+
+
+@dataclass(frozen=True)
+class Adam(ArchOptimizer):
+    """Adam with the weight decay in the gradient, as in DARTS."""
+
+    def build(
+        self, parameters: Sequence[Tensor], lr: float, betas: tuple[float, float], weight_decay: float
+    ) -> torch.optim.Optimizer:
+        return torch.optim.Adam(parameters, lr, betas, weight_decay=weight_decay)

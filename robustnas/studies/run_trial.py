@@ -1,0 +1,189 @@
+"""One trial of a study: an ordinary search, an ordinary evaluation, and one file with the result."""
+
+from __future__ import annotations
+
+import gc
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from robustnas import __version__
+from robustnas.analysis.metrics import TRUTH
+from robustnas.analysis.registry import scores
+from robustnas.cli.configuration import fit, run_of
+from robustnas.cli.evaluation import device_of, train_and_test
+from robustnas.runs.record import Run, read_genotype, read_json, write_json, write_text
+from robustnas.runtime.csv_files import read_csv
+from robustnas.spaces import Genotype
+from robustnas.studies.results import PROGRESS, SCHEMA, higher_is_better
+from robustnas.studies.searchers import baseline_of
+from robustnas.studies.searchers.ledger import FILE as TRACE
+from robustnas.studies.trial import Trial, training_of
+
+METRICS = scores("test")  # the score of a task, unless the study names another
+
+
+def run_trial(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """Run what is left of a trial, and leave ``result.json`` in its folder.
+
+    The same function serves every engine. A search that was interrupted is resumed from its checkpoint; a stage that
+    has ended is not run again.
+
+    Args:
+        payload: ``root``, the folder of the study, and ``trial``, the :class:`~robustnas.studies.trial.Trial`.
+
+    Returns:
+        What ``result.json`` holds.
+
+    Raises:
+        ValueError: If the configuration cannot run, or does not measure the score.
+    """
+    trial: Trial = payload["trial"]
+    progress = _Progress.begin(trial, Path(payload["root"], trial.folder))
+    try:
+        progress.stage("search", lambda folder: _search(trial, folder))
+        if trial.evaluation is not None:
+            network = progress.held["stages"]["search"].get("architecture")
+            progress.stage("evaluation", lambda folder: _evaluation(trial, network, folder))
+        result = _result(trial, progress)
+        write_json(progress.folder / "result.json", result)
+        return result
+    finally:
+        if torch.cuda.is_initialized():  # networks hang together in circles, and others need the memory of the GPU
+            gc.collect()
+            torch.cuda.empty_cache()
+
+
+@dataclass
+class _Progress:
+    """The stages of a trial that have ended, kept in ``progress.json`` from one attempt to the next."""
+
+    folder: Path
+    held: dict[str, Any]
+
+    @classmethod
+    def begin(cls, trial: Trial, folder: Path) -> _Progress:
+        path = folder / PROGRESS
+        held = read_json(path) if path.is_file() else {}
+        held = {
+            "schema": SCHEMA, "version": __version__, "trial": trial.factors, "fingerprint": trial.fingerprint,
+            "attempts": held.get("attempts", 0) + 1, "stages": held.get("stages", {}),
+        }  # fmt: skip
+        write_json(path, held)
+        configuration = {**trial.factors, "search": trial.search, "evaluation": trial.evaluation, "score": trial.score,
+            "arguments": trial.arguments, "table": trial.table and asdict(trial.table)}  # fmt: skip
+        write_text(folder / "trial.yaml", yaml.safe_dump(configuration, sort_keys=False, allow_unicode=True))
+        return cls(folder, held)
+
+    def stage(self, name: str, run: Callable[[Path], dict[str, Any]]) -> None:
+        """Run a stage unless it has ended before, and record what it cost."""
+        if name in self.held["stages"]:
+            return
+        folder = self.folder / name
+        before = _spent(folder)
+        since, processor = time.perf_counter(), time.process_time()
+        said = run(folder)
+        seconds, used = before + time.perf_counter() - since, time.process_time() - processor
+        self.held["stages"][name] = {"seconds": seconds, "processor_seconds": used, "continued": before > 0, **said}
+        write_json(self.folder / PROGRESS, self.held)
+
+
+def _spent(folder: Path) -> float:
+    """Seconds of earlier attempts whose work is kept."""
+    if (folder / TRACE).is_file():
+        return math.fsum(one["seconds"] or 0.0 for one in read_json(folder / TRACE)["observations"])
+    return math.fsum(float(row["seconds"]) for row in _rows(folder)) if (folder / "last.ckpt").is_file() else 0.0
+
+
+def _search(trial: Trial, folder: Path) -> dict[str, Any]:
+    if not trial.baseline:
+        done = fit(trial.search, folder, trial.seed)
+        searched = getattr(done.model.hooks.get("perturbation_selection"), "search_epochs", None)
+        return {"searched": searched, "device": device_of(done)}
+    folder.mkdir(parents=True, exist_ok=True)
+    found = baseline_of(trial).find(trial, folder)
+    if isinstance(found, Genotype):
+        Run(folder).write_genotype(found)
+    return {"architecture": None if isinstance(found, Genotype) else found}
+
+
+def _evaluation(trial: Trial, network: Mapping[str, Any] | None, folder: Path) -> dict[str, Any]:
+    assert trial.evaluation is not None
+    sections = training_of(trial.evaluation, network or str(folder.parent / "search"))
+    done = train_and_test(trial.key, run_of(sections, folder, trial.seed))
+    return {"metrics": done.metrics, "parameters": done.parameters, "device": done.device}
+
+
+def _result(trial: Trial, progress: _Progress) -> dict[str, Any]:
+    stages = progress.held["stages"]
+    rows, folder = _rows(progress.folder / "search"), progress.folder
+    test = stages.get("evaluation", {}).get("metrics", {})
+    last = {name: float(value) for name, value in rows[-1].items() if value} if rows else {}
+    genotype = folder / "search" / "genotype.json"
+    held = read_json(genotype) if genotype.is_file() else None
+    known = _truth(trial, genotype)
+    truth = {TRUTH.of(name): float(known[name]) for name in ("accuracy", "regret", "rank") if known}
+    selecting = stages["search"].get("searched")
+    selection = sum(float(row["seconds"]) for row in rows if selecting is not None and int(row["epoch"]) >= selecting)
+    trained = stages.get("evaluation", {})
+    seconds = {"search": stages["search"]["seconds"] - selection, "selection": selection,
+        "evaluation": trained.get("seconds", 0.0)}  # fmt: skip
+    return {
+        "schema": SCHEMA, "version": __version__, "trial": trial.factors, "fingerprint": trial.fingerprint,
+        "genotype": held, "arguments": dict(trial.arguments),
+        "metrics": {"search": last, "test": test, **({"truth": truth} if known else {})}, "truth": known,
+        "score": _score(trial, {**last, **test, **truth}), "verdict": _verdict(folder / "search" / "verdict.json"),
+        "parameters": trained.get("parameters"), "seconds": seconds,
+        "processor_seconds": sum(stage["processor_seconds"] for stage in stages.values()),
+        "continued": any(stage["continued"] for stage in stages.values()),
+        "device": trained.get("device", stages["search"].get("device")), "epochs": [_epoch(row) for row in rows],
+        "folders": {name: name for name in ("search", "evaluation") if (folder / name).is_dir()},
+        "attempts": progress.held["attempts"],
+    }  # fmt: skip
+
+
+def _truth(trial: Trial, genotype: Path) -> dict[str, Any] | None:
+    """What the study's table says of what was found, also kept as ``truth.json`` of the search."""
+    if trial.table is None or not genotype.is_file():
+        return None
+    try:
+        known = trial.table.truth(read_genotype(str(genotype)))
+    except ValueError:
+        if (trial.score or "").startswith(TRUTH.of("")):
+            raise
+        return None
+    write_json(genotype.parent / "truth.json", known)
+    return known
+
+
+def _score(trial: Trial, metrics: Mapping[str, float]) -> dict[str, Any] | None:
+    name = trial.score or next((name for name in METRICS if name in metrics), None)
+    if name is None:
+        return None
+    if name not in metrics:
+        raise ValueError(f"Expected `score` to be among {', '.join(sorted(metrics))}, but got {name!r}.")
+    return {"name": name, "value": metrics[name], "higher_is_better": higher_is_better(name)}
+
+
+def _verdict(path: Path) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    held = read_json(path)
+    signs = [{name: sign[name] for name in ("name", "weight", "since", "value")} for sign in held["evidence"]]
+    return {"state": held["state"], "since": held["since"], "take": held["take"]["epoch"], "evidence": signs}
+
+
+def _rows(folder: Path) -> list[dict[str, str]]:
+    path = folder / "metrics.csv"
+    return read_csv(path).records() if path.is_file() else []
+
+
+def _epoch(row: Mapping[str, str]) -> dict[str, float]:
+    measured = {name: float(value) for name, value in row.items() if name.startswith("val/") and value}
+    return {"epoch": int(row["epoch"]), "seconds": float(row["seconds"]), **measured}

@@ -1,0 +1,127 @@
+"""The architecture parameters of a search: α, β, which operations are left, and the mixtures they stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from robustnas.networks import Mixture
+from robustnas.spaces import CellSpace, SearchSpace
+from robustnas.strategies import Relaxation, StepContext
+
+
+class ArchitectureParameters:
+    """α and β of a search, and everything that follows from them without data.
+
+    α has one matrix ``[edges, operations]`` and β one vector ``[edges]`` for each kind of cell. Both are drawn from a
+    normal distribution. The search registers them, so that its checkpoint names them ``alphas.normal``.
+
+    Args:
+        space: The search space.
+        relaxation: How α becomes weights of operations.
+        deviation: Standard deviation of the initial values.
+        edge_weights: Whether there is a β.
+        kinds: Kind of each cell of the supernet, in the order in which they are computed.
+
+    Attributes:
+        candidate_mask: Which columns of α stand for a candidate, by kind of cell, boolean ``[edges, operations]``.
+        active_mask: Which of them are left.
+        zero_mask: Which of them are called ``none`` and give nothing.
+    """
+
+    def __init__(
+        self, space: SearchSpace, relaxation: Relaxation, deviation: float, edge_weights: bool, kinds: Sequence[str]
+    ) -> None:
+        self.space, self.relaxation = space, relaxation
+        self.cell_names = {k: [f"{k}.{i}" for i, kind in enumerate(kinds) if kind == k] for k in space.cells}
+        cells = space.cells.items()
+        self.alphas = nn.ParameterDict({k: nn.Parameter(deviation * torch.randn(c.shape)) for k, c in cells})
+        weighed = {k: nn.Parameter(deviation * torch.randn(len(c.edges))) for k, c in cells if edge_weights}
+        self.betas = nn.ParameterDict(weighed)
+        self.candidate_mask, self.active_mask = candidate_mask(space), candidate_mask(space)
+        self.zero_mask = zero_mask(space)
+
+    @property
+    def parameters(self) -> list[Tensor]:
+        """α, and β where there is one."""
+        return [*self.alphas.values(), *self.betas.values()]
+
+    @property
+    def pruned(self) -> bool:
+        """Whether any candidate has left."""
+        return any(not torch.equal(self.active_mask[kind], mask) for kind, mask in self.candidate_mask.items())
+
+    def legal_alphas(self) -> dict[str, Tensor]:
+        """α by kind of cell, minus infinity where there is no such candidate, or it has left."""
+        return {kind: masked(alpha, self.active_mask[kind]) for kind, alpha in self.alphas.items()}
+
+    def edge_weights(self, kind: str) -> Tensor | None:
+        """Weights of the edges of a kind of cell, ``[edges]``, which sum to one at each node; ``None`` without β."""
+        return edge_weights(self.space.cells[kind], self.betas[kind]) if kind in self.betas else None
+
+    def mixtures(self, context: StepContext) -> dict[str, Mixture]:
+        """The mixture of each kind of cell, or of each cell where the relaxation asks for it, differentiable in α."""
+        found = {}
+        for kind, alpha in self.legal_alphas().items():
+            for name in self.cell_names[kind] if self.relaxation.per_cell else (kind,):
+                mixture = self.relaxation.mixture(alpha, self._at(context, kind))
+                mixture = mixture.restricted(self.active_mask[kind]) if self.pruned else mixture
+                found[name] = replace(mixture, edges=self.edge_weights(kind))
+        return found
+
+    def shares(self) -> dict[str, Tensor]:
+        """Share of each operation in its edge, by kind of cell, ``[edges, operations]``; zero for those that left."""
+        shares = {kind: self.relaxation.shares(alpha) for kind, alpha in self.legal_alphas().items()}
+        return {kind: share.where(self.active_mask[kind].to(share.device), 0.0) for kind, share in shares.items()}
+
+    def architecture_weights(self) -> dict[str, Tensor]:
+        """Shares times the weights of their edges, ``[edges, operations]``: what selection compares."""
+        edges = {kind: self.edge_weights(kind) for kind in self.space.cells}
+        return {k: share if (w := edges[k]) is None else share * w[:, None] for k, share in self.shares().items()}
+
+    @torch.no_grad()
+    def project(self, before: Mapping[str, Tensor], context: StepContext) -> None:
+        """Let the relaxation correct α after a step."""
+        after = self.legal_alphas()
+        for kind, alpha in self.alphas.items():
+            projected = self.relaxation.project_alpha(before[kind], after[kind], self._at(context, kind))
+            alpha.copy_(projected.where(projected.isfinite(), alpha))
+
+    def _at(self, context: StepContext, kind: str) -> StepContext:
+        return replace(context, zero_mask=self.zero_mask[kind], cell=self.space.cells[kind])
+
+
+def candidate_mask(space: SearchSpace) -> dict[str, Tensor]:
+    """Which columns of α stand for a candidate, by kind of cell: boolean ``[edges, operations]``."""
+    widths = {kind: torch.tensor([[len(edge.operations)] for edge in cell.edges]) for kind, cell in space.cells.items()}
+    return {kind: torch.arange(cell.shape[1]) < widths[kind] for kind, cell in space.cells.items()}
+
+
+def zero_mask(space: SearchSpace) -> dict[str, Tensor]:
+    """Which candidates are called ``none`` and give nothing, by kind of cell: boolean ``[edges, operations]``."""
+    found = {kind: torch.zeros(cell.shape, dtype=torch.bool) for kind, cell in space.cells.items()}
+    for kind, cell in space.cells.items():
+        for row, edge in enumerate(cell.edges):
+            found[kind][row, : len(edge.operations)] = torch.tensor([name == "none" for name in edge.operations])
+    return found
+
+
+def masked(alpha: Tensor, active_mask: Tensor) -> Tensor:
+    """α of a kind of cell, minus infinity at masked operations, except on edges where all are masked."""
+    gone = ~active_mask & active_mask.any(dim=-1, keepdim=True)
+    return alpha.masked_fill(gone.to(alpha.device), -torch.inf)
+
+
+def start_of(space: SearchSpace) -> tuple[Tensor, CellSpace]:
+    """α of the first kind of cell with all candidates equal, and the kind."""
+    kind, cell = next(iter(space.cells.items()))
+    return masked(torch.zeros(cell.shape), candidate_mask(space)[kind]), cell
+
+
+def edge_weights(cell: CellSpace, beta: Tensor) -> Tensor:
+    """Weights of edges, ``[edges]``: a softmax of β over the edges that enter a node."""
+    rows = [[row for row, _ in cell.edges_into(node)] for node in cell.nodes]  # edges are sorted by node
+    return torch.cat([beta[into].softmax(dim=0) for into in rows])

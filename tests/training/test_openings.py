@@ -1,0 +1,211 @@
+"""DARTS through each opening for methods to come is DARTS, bit for bit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from random import Random
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from runs import SMALLEST, differing, fit, state
+from torch import Tensor, nn
+
+from robustnas import variants
+from robustnas.data import Batch
+from robustnas.networks import DiscreteNetwork, Mixture, Supernet
+from robustnas.networks.skeleton import DARTSSkeleton, Skeleton
+from robustnas.spaces import DARTS, NASBench201, SearchSpace, SkeletonRules, random_genotype, register_skeleton
+from robustnas.spaces.space import SKELETONS
+from robustnas.strategies import (
+    Adam,
+    ArchOptimizer,
+    FirstOrder,
+    LpSparsity,
+    Penalty,
+    Pruning,
+    Relaxation,
+    Softmax,
+    StepContext,
+    Unperturbed,
+)
+from robustnas.training.hooks.registry import hook_for
+from robustnas.training.search_hook import SearchHook
+
+SMALL = {**SMALLEST["NASBench201"], "channels": 4, "image_channels": 1, "arch_lr": 0.03}
+
+
+def run(folder: Path, **parts: Any) -> dict[str, Tensor]:
+    """The state of a short search."""
+    return state(fit(folder, variants.DARTS(**{**SMALL, **parts}), max_epochs=2, limit_train_batches=3))
+
+
+@dataclass(frozen=True)
+class SparsityOfAlpha(Penalty):
+    """LpSparsity, computed from α."""
+
+    def of(self, alphas: Any, shares: Any, context: StepContext) -> Tensor:
+        return LpSparsity().of(alphas, {kind: alpha.softmax(dim=-1) for kind, alpha in alphas.items()}, context)
+
+
+@dataclass(frozen=True)
+class OwnAdam(ArchOptimizer):
+    def build(self, parameters: Any, lr: float, betas: Any, weight_decay: float) -> torch.optim.Optimizer:
+        return torch.optim.Adam(list(parameters), lr=lr, betas=betas, eps=1e-8, weight_decay=weight_decay)
+
+
+@dataclass(frozen=True)
+class Descent(ArchOptimizer):
+    def build(self, parameters: Any, lr: float, betas: Any, weight_decay: float) -> torch.optim.Optimizer:
+        return torch.optim.SGD(list(parameters), lr=lr, weight_decay=weight_decay)
+
+
+@dataclass(frozen=True)
+class SameInEachCell(Softmax):
+    """The softmax of DARTS, asked for in each cell."""
+
+    per_cell: ClassVar[bool] = True
+    seen: list[tuple[Tensor, Mixture]] = field(default_factory=list, init=False, compare=False)
+
+    def mixture(self, alpha: Tensor, context: StepContext) -> Mixture:
+        if not self.seen or self.seen[0][0] is not alpha:
+            self.seen[:] = [(alpha, super().mixture(alpha, context))]
+        return self.seen[0][1]
+
+
+@dataclass(frozen=True)
+class NoHook(Pruning):
+    def prune(self, space: Any, shares: Any, active_mask: Any, context: StepContext) -> dict[str, Tensor]:
+        return dict(active_mask)
+
+
+OPENINGS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "a penalty gets α": ({"penalty": LpSparsity()}, {"penalty": SparsityOfAlpha()}),
+    "α's optimiser is a part": ({}, {"arch_optimizer": OwnAdam()}),
+    "Adam is the default": ({}, {"arch_optimizer": Adam()}),
+    "mixtures for each cell": ({}, {"relaxation": SameInEachCell()}),
+    "a rule that prunes nothing": ({}, {"pruning": NoHook()}),
+}
+
+
+@pytest.mark.parametrize("name", OPENINGS)
+def test_darts_through_an_opening_is_darts(tmp_path: Path, name: str) -> None:
+    before, through = OPENINGS[name]
+    assert differing(run(tmp_path / "before", **before), run(tmp_path / "through", **through)) == []
+
+
+def test_another_optimiser_moves_alpha_otherwise(tmp_path: Path) -> None:
+    one, other = run(tmp_path / "a"), run(tmp_path / "b", arch_optimizer=Descent())
+    assert not torch.equal(one["alphas.cell"], other["alphas.cell"])
+
+
+def test_a_mixture_of_one_cell_counts_there_alone() -> None:
+    torch.manual_seed(0)
+    network, images = Supernet(NASBench201, channels=4, cells=2).double(), torch.randn(2, 3, 8, 8).double()
+    uniform, other = Mixture(torch.full((6, 5), 0.2).double()), Mixture(torch.rand(6, 5).double())
+    same = network(images, {"cell": uniform})
+    each = {f"cell.{place}": uniform for place in range(6)}
+    assert torch.equal(network(images, each), same)
+    changed = network(images, {"cell": uniform, "cell.3": other})
+    assert torch.equal(network(images, {**each, "cell.3": other}), changed)
+    assert not torch.equal(changed, same)
+    hook = network.body.ordered_cells()[3].register_forward_pre_hook(
+        lambda _, given: (given[0], network.cell_weights({"cell": other})[0], *given[2:])
+    )
+    assert torch.equal(network(images, {"cell": uniform}), changed)
+    hook.remove()
+    for wrong in ({"cell.0": uniform}, {"cell": uniform, "cell.6": uniform}, {"normal": uniform}):
+        with pytest.raises(ValueError, match="Expected `mixtures` for the cells \\['cell'\\]"):
+            network(images, wrong)
+
+
+@dataclass(frozen=True)
+class OneLevel(FirstOrder):
+    """Both steps see the batches of one stream."""
+
+    streams: ClassVar[Any] = {"train": ("weights", "arch")}
+
+
+@dataclass(frozen=True)
+class TwoLevels(FirstOrder):
+    streams: ClassVar[Any] = {"weights": ("weights",), "arch": ("arch",)}
+
+
+class Seeing(variants.DARTS):
+    """Notes the batches of both steps."""
+
+    def arch_step(self, batch: Any) -> None:
+        self.seen = batch
+        super().arch_step(batch)
+
+
+def test_streams_come_from_the_gradient(tmp_path: Path) -> None:
+    assert differing(run(tmp_path / "a"), run(tmp_path / "b", gradient=TwoLevels())) == []
+    module = Seeing(**SMALL, gradient=OneLevel())
+    fit(tmp_path / "c", module, max_epochs=1, limit_train_batches=2)
+    assert module.training_streams == {"train": ("weights", "arch")}
+    assert isinstance(module.seen["arch"], Batch)
+    assert module.seen["arch"] is module.seen["weights"]
+
+
+class CountingHook(SearchHook):
+    """Counts epochs."""
+
+    name = "counting"
+
+    def __init__(self, part: Relaxation, search: Any) -> None:
+        self.epochs = 0
+
+    def end_epoch(self) -> None:
+        self.epochs += 1
+
+    def state_dict(self) -> Any:
+        return {"epochs": self.epochs}
+
+    def load_state_dict(self, state: Any) -> None:
+        self.epochs = state["epochs"]
+
+
+@dataclass(frozen=True)
+class Counted(Unperturbed):
+    """Brings a hook of its own."""
+
+
+def test_a_part_brings_its_hook_and_its_state(tmp_path: Path) -> None:
+    hook_for.register(Counted, CountingHook)
+    module = variants.DARTS(**SMALL, perturbation=Counted())
+    running = fit(tmp_path / "a", module, max_epochs=2, limit_train_batches=3)
+    assert differing(run(tmp_path / "b"), state(running)) == []
+    running.save_checkpoint(tmp_path / "last.ckpt")
+    other = variants.DARTS(**SMALL, perturbation=Counted())
+    other.on_load_checkpoint(torch.load(tmp_path / "last.ckpt", weights_only=True))
+    assert (module.hooks["counting"].epochs, other.hooks["counting"].epochs) == (2, 2)
+
+
+@pytest.fixture
+def own_skeleton() -> Iterator[SearchSpace]:
+    """The DARTS space with a skeleton of another name, which builds the same networks."""
+    register_skeleton("mine", SkeletonRules(SKELETONS["darts"].kinds, "layers", 3, 3, "evaluate_s1_s4.yaml"))
+
+    class Mine(DARTSSkeleton, name="mine"):
+        pass
+
+    yield replace(DARTS, name="Mine", skeleton="mine")
+    del SKELETONS["mine"], Skeleton.builders["mine"]
+
+
+def test_a_skeleton_registers_itself(own_skeleton: SearchSpace) -> None:
+    networks: list[nn.Module] = []
+    for space, size in ((DARTS, {"layers": 3}), (own_skeleton, {})):
+        torch.manual_seed(0)
+        networks.append(Supernet(space, channels=4, **size))
+        networks.append(DiscreteNetwork(space, random_genotype(space, Random(0)), channels=4, **size))
+    for one, other in zip(networks[:2], networks[2:], strict=True):
+        pairs = zip(one.state_dict().items(), other.state_dict().items(), strict=True)
+        assert all(a == b and torch.equal(x, y) for (a, x), (b, y) in pairs)
+    with pytest.raises(ValueError, match="Expected `layers` to set the depth in the space Mine, but got `cells` = 5"):
+        Supernet(own_skeleton, cells=5)
+    with pytest.raises(ValueError, match="Expected `name` to be that of a new skeleton, but got 'darts'"):
+        register_skeleton("darts", SKELETONS["darts"])
