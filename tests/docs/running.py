@@ -44,13 +44,6 @@ class Parsed(Exception):  # noqa: N818 - not an error
     """A command line that was parsed, and is not to be run."""
 
 
-class OnlyParsed(lightning_cli.RobustCLI):
-    """``fit`` up to the moment in which its options are known."""
-
-    def before_instantiate_classes(self) -> None:
-        raise Parsed
-
-
 def furnish(folder: Path) -> None:
     """Put into a folder what the pages assume: the configurations, the repository's files, small images and data."""
     for name in ("configs", "docs", "benchmarks", "examples", "tests"):
@@ -138,8 +131,7 @@ def _check_options(words: list[str], block: Block) -> None:
     try:
         with trusting(words) as trusted:
             for line in _of_fit(trusted):
-                with pytest.raises(Parsed):
-                    lightning_cli.main(line, OnlyParsed)
+                lightning_cli.main(line, stop_after="parsing")
     except ValueError as error:
         pytest.fail(f"{block.place}: {' '.join(words)}: {error}")
 
