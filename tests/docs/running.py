@@ -37,6 +37,7 @@ INSTALLERS = (
     "ruff",
     "mypy",
     ".ci/run",
+    "sphinx-build",
 )
 
 
