@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import docstring_parser
 import jsonargparse
 from rooms import draw, floors
+
+from robustnas.commands import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -83,41 +84,19 @@ def room_page(room: str) -> str:
     return "\n".join(lines)
 
 
-class Captured(Exception):  # noqa: N818 - not an error: how a parser is taken out of a command
-    """The parser of a command, at the moment in which it would parse."""
-
-    def __init__(self, parser: Any) -> None:
-        super().__init__(parser)
-        self.parser = parser
-
-
 def parser_of(command: str) -> Any:
-    """The parser of a command, which is built when the command starts."""
-
-    def capture(parser: Any, *_: Any, **__: Any) -> None:
-        raise Captured(parser)
-
-    main = importlib.import_module(importlib.import_module("robustnas.__main__").COMMANDS[command][0]).main
-    with (
-        mock.patch.multiple(argparse.ArgumentParser, parse_args=capture, parse_known_args=capture),
-        mock.patch.object(jsonargparse.ArgumentParser, "parse_args", capture),
-    ):
-        try:
-            main([command])
-        except Captured as captured:
-            found = captured.parser
-        else:
-            raise ValueError(f"Expected the command {command!r} to parse its options, but it parsed none.")
-    if found.__class__.__module__.startswith("robustnas"):
-        return found
-    return found._subcommands_action._name_parser_map[command]
+    """The parser of a command."""
+    module = importlib.import_module(COMMANDS[command][0])
+    if hasattr(module, "parser"):
+        return module.parser()
+    subcommands = jsonargparse.capture_parser(lambda: module.main([command]))._actions
+    return next(action for action in subcommands if isinstance(action, argparse._SubParsersAction)).choices[command]
 
 
 def commands_page() -> str:
     """Options of all commands, from their parsers."""
     lines = ["# Commands", "", "Generated from the parsers. `robustnas COMMAND --help` prints the same.", ""]
-    commands = importlib.import_module("robustnas.__main__").COMMANDS
-    for command, (_, says) in commands.items():
+    for command, (_, says) in COMMANDS.items():
         lines += [f"## robustnas {command}", "", f"{says[0].upper()}{says[1:]}.", ""]
         parser = parser_of(command)
         subparsers = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]

@@ -16,9 +16,9 @@ import yaml
 from blocks import ROOT, Block, commands, stable
 from made import write_folders, write_parquet
 
-from robustnas.__main__ import COMMANDS, main
+from robustnas.__main__ import main
 from robustnas.cli import lightning_cli
-from robustnas.cli.errors import Parser
+from robustnas.commands import COMMANDS
 from robustnas.runtime.trust import trusting
 
 VARIABLE = r"[A-Z_]+=\S*"
@@ -37,18 +37,8 @@ INSTALLERS = (
     "ruff",
     "mypy",
     ".ci/run",
+    "sphinx-build",
 )
-
-
-class Parsed(Exception):  # noqa: N818 - not an error
-    """A command line that was parsed, and is not to be run."""
-
-
-class OnlyParsed(lightning_cli.RobustCLI):
-    """``fit`` up to the moment in which its options are known."""
-
-    def before_instantiate_classes(self) -> None:
-        raise Parsed
 
 
 def furnish(folder: Path) -> None:
@@ -138,8 +128,7 @@ def _check_options(words: list[str], block: Block) -> None:
     try:
         with trusting(words) as trusted:
             for line in _of_fit(trusted):
-                with pytest.raises(Parsed):
-                    lightning_cli.main(line, OnlyParsed)
+                lightning_cli.main(line, stop_after="parsing")
     except ValueError as error:
         pytest.fail(f"{block.place}: {' '.join(words)}: {error}")
 
@@ -148,18 +137,13 @@ def _of_fit(words: list[str]) -> list[list[str]]:
     """Let a command parse its own options, and give command lines of ``fit`` with those that it hands on."""
     if words[0] in ("fit", "validate", "test"):
         return [words]
-    handed_on: list[list[str]] = []
-    original = Parser.parse_known_args
-
-    def parse(parser: Parser, given: Any = None, space: Any = None) -> None:
-        found, rest = original(parser, given, space)
-        if rest and words[0] in OF_FIT:
-            handed_on.append(["fit", "-c", getattr(found, "config", None) or "evaluate_darts", *rest])
-        elif rest and words[0] != "select":
-            parser.error(f"unrecognized arguments: {' '.join(rest)}")
-        raise Parsed
-
-    if words[0] in COMMANDS:
-        with mock.patch.multiple(Parser, parse_args=parse, parse_known_args=parse), pytest.raises(Parsed):
-            importlib.import_module(COMMANDS[words[0]][0]).main(words)
-    return handed_on
+    if words[0] not in COMMANDS:
+        return []
+    parser = importlib.import_module(COMMANDS[words[0]][0]).parser()
+    found, rest = parser.parse_known_args(words[1:])
+    if rest and words[0] in OF_FIT:
+        config = [] if "-c" in rest else ["-c", getattr(found, "config", None) or "evaluate_darts"]
+        return [["fit", *config, *rest]]
+    if rest and words[0] != "select":
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    return []
