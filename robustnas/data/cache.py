@@ -19,7 +19,7 @@ from robustnas.runtime.atomic_files import open_atomically, remove_unfinished
 
 FOLDER = ".robustnas"  # name of the default cache folder
 SCHEMA = 2
-DAY = 86400.0  # seconds after which an unfinished file is one that a kill left
+DAY = 86400.0  # seconds after which an unfinished file is left over from a killed run
 
 
 def fingerprint(files: list[tuple[str, Path]], options: dict[str, Any]) -> str:
@@ -38,20 +38,7 @@ def cache_name(folder: Path, source: Path, *variant: object) -> str:
 
 
 def cached_images(folder: Path, name: str, mark: str, build: Callable[[], Images]) -> Images:
-    """Read images from the cache, or build them and write them there.
-
-    A cache file that is missing, damaged or has another fingerprint ``mark`` is replaced. Writes are atomic, so a
-    killed run or concurrent runs never leave half a file. If the folder is not writable, a warning is issued.
-
-    Args:
-        folder: Folder of the cache; created if it is missing.
-        name: Result of :func:`cache_name`.
-        mark: Result of :func:`fingerprint`.
-        build: Decodes the images.
-
-    Returns:
-        The images.
-    """
+    """Read images of fingerprint ``mark`` from the cache, or build and write them; a failed write is only a warning."""
     path = folder / f"images-{_hash(name)[:16]}.npz"
     images = _read(path, mark)
     if images is None:
@@ -79,7 +66,7 @@ def _read(path: Path, mark: str) -> Images | None:
             pixels, targets = torch.from_numpy(stored["pixels"]), torch.from_numpy(stored["targets"])
             task, reading = cast(Task, stored["task"].item()), json.loads(stored["reading"].item())
             return Images(pixels, targets, task, tuple(stored["classes"].tolist()), reading)
-    except Exception:  # whatever is wrong with a cache, the cure is to build it again
+    except Exception:  # any damaged cache is built again
         return None
 
 

@@ -63,22 +63,7 @@ class _Picture(NamedTuple):
 
 
 def decode(images: Sequence[Encoded], targets: Targets, task: Task, how: Decoding) -> Images:
-    """Decode images with Pillow, several at a time.
-
-    Args:
-        images: The encoded images.
-        targets: Target of each.
-        task: Task of the targets.
-        how: Options of decoding.
-
-    Returns:
-        The decoded images with their targets. Their ``reading`` lists ``unreadable`` images with the reasons, and
-        counts those ``composited`` on the background and those with several frames, of which the ``first_frame`` was
-        read.
-
-    Raises:
-        ValueError: If there are no images, their sizes differ, or some cannot be decoded.
-    """
+    """Decode images with Pillow in threads; ``reading`` records those that are unreadable, composited or animated."""
     if not images:
         raise ValueError("Expected at least one image to decode, but got none.")
     pixels: np.ndarray | None = None
@@ -126,7 +111,7 @@ def _with_progress(pictures: Iterator[_Picture | str], count: int) -> Iterator[_
 
 def _pictures(images: Sequence[Encoded], how: Decoding) -> Iterator[_Picture | str]:
     with ThreadPoolExecutor(min(8, usable_cores())) as pool:
-        for start in range(0, len(images), CHUNK):  # a bounded number wait, so that an error ends the work soon
+        for start in range(0, len(images), CHUNK):  # bounded, so that an error stops the work soon
             yield from pool.map(lambda image: _picture(image, how), images[start : start + CHUNK])
 
 
@@ -181,5 +166,5 @@ def _composited(image: Image.Image, level: int) -> Image.Image:
 def _has_several_frames(opened: Image.Image) -> bool:
     try:
         return bool(getattr(opened, "is_animated", False))
-    except Exception:  # what follows a frame that was read may be damaged
+    except Exception:  # later frames may be damaged
         return True

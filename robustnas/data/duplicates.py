@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 Place = tuple[int, int]  # a part and the index of an image in it
-PROBED = 64  # values of an image that are compared first; only where they agree are all of them
+PROBED = 64  # values of an image that are compared first; all are compared only if these agree
 
 
 class Duplicates(NamedTuple):
@@ -46,7 +46,7 @@ def _same(
     for group in candidates:
         if len(group) < 2:
             continue
-        whole: dict[bytes, list[Place]] = defaultdict(list)
+        equal: dict[bytes, list[Place]] = defaultdict(list)
         for part, index in group:
-            whole[hashlib.sha256(parts[part][0][index].numpy().tobytes()).digest()].append((part, index))
-        yield from (same for same in whole.values() if len(same) > 1)
+            equal[hashlib.sha256(parts[part][0][index].numpy().tobytes()).digest()].append((part, index))
+        yield from (same for same in equal.values() if len(same) > 1)

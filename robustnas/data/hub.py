@@ -68,7 +68,7 @@ class HubImages(ImageTable):
         library = _datasets()
         try:
             parts = library.load_dataset(self.hub_name, self.subset, revision=self.revision)
-        except Exception as error:  # network, missing names, old formats: each has its own kind
+        except Exception as error:  # network, missing names and old formats raise different kinds
             raise ValueError(
                 f"Expected the data set {self.hub_name!r} to be on the Hugging Face hub or in its local cache, but "
                 f"got {type(error).__name__}: {error}"

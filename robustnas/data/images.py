@@ -86,19 +86,9 @@ def count_classes(targets: Tensor, task: Task, classes: tuple[str, ...]) -> dict
 
 
 def pixel_statistics(pixels: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each channel over some samples, divided by 255.
-
-    They are computed from exact counts of the 256 levels, so they do not depend on the order of summation. A constant
-    channel gets a deviation of 1, so that it normalises to 0.
-
-    Args:
-        pixels: ``uint8``, ``[samples, channels, height, width]``.
-        indices: Samples to use.
-
-    Returns:
-        Two ``float64`` tensors ``[channels]``.
-    """
+    """Mean and deviation of each channel of some samples, as shares of 255; a constant channel has deviation 1."""
     channels = pixels.shape[1]
+    # Exact counts of the levels do not depend on the order of summation.
     counts = torch.zeros(channels, 256, dtype=torch.float64)
     for chunk in indices.split(2048):
         part = pixels[chunk]

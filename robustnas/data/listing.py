@@ -66,20 +66,7 @@ class Listing:
         return found
 
     def parts(self, root: Path) -> dict[Part, Path]:
-        """Folders of the parts of a data set, empty if the folders in ``root`` are classes.
-
-        They are parts if one is named like a training part and holds folders itself; then no other folder may hold
-        images.
-
-        Args:
-            root: Folder of the data set.
-
-        Returns:
-            Folder of each part.
-
-        Raises:
-            ValueError: If a folder with images is none of the parts, or two folders are the same part.
-        """
+        """Folders of the parts, if one is named like a training part and holds folders itself; otherwise empty."""
         folders = subfolders(root)
         known = {path: part for path in folders if (part := part_of(path.name)) is not None}
         if not any(part == "train" and subfolders(path) for path, part in known.items()):

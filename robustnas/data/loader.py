@@ -72,8 +72,8 @@ class TensorLoader:
         self._epoch = 0
         self._cycle = 0  # passes finished in this epoch
         self._batch = 0  # batches yielded in this pass
-        self.batch_sampler = None  # Lightning reads it on whatever has a `sampler`
-        self._start = 0  # where the next iteration begins: above zero only after loading a state
+        self.batch_sampler = None  # Lightning reads it from loaders with a `sampler`
+        self._start = 0  # first batch of the next iteration, not 0 only after loading a state
 
     @property
     def sampler(self) -> TensorLoader:
@@ -111,7 +111,7 @@ class TensorLoader:
         return -(-own // self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        # Nothing may happen before the first batch is asked for: Lightning makes iterators that it never uses.
+        # No side effect before the first batch is requested: Lightning makes iterators that it never uses.
         first, self._start = self._start, 0
         epoch, cycle = self._epoch, self._cycle
         order = self._order(epoch, cycle)

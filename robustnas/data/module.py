@@ -124,14 +124,14 @@ class ImageData(LightningDataModule, abc.ABC):
         """Copy the samples of one role, in the order of the data set."""
         return self.split.select(name)
 
-    def loader(self, *roles: Role, training: bool = False, stream: str = "", whole: bool = False) -> TensorLoader:
+    def loader(self, *roles: Role, training: bool = False, stream: str = "", all_samples: bool = False) -> TensorLoader:
         """Batches of the samples that have one of ``roles``, for this process.
 
         Args:
             *roles: The roles; test only by itself, and not for training.
             training: Whether batches are full and in random order; otherwise every sample is seen once, in order.
-            stream: Name that with the seed determines the random numbers of the batches; by default the roles.
-            whole: Whether this process sees all samples instead of its share.
+            stream: Name of the random numbers of the batches; by default the roles.
+            all_samples: Whether this process sees all samples instead of its share.
 
         Returns:
             The loader.
@@ -142,7 +142,7 @@ class ImageData(LightningDataModule, abc.ABC):
         indices = self.split.union(*roles)
         if training and "test" in roles:
             raise ValueError(f"Expected the stream {stream!r} to train on other roles than 'test', but got {roles}.")
-        trainer = None if whole else self.trainer
+        trainer = None if all_samples else self.trainer
         return TensorLoader(
             self.split.part(roles[0]),
             indices,
@@ -172,7 +172,7 @@ class ImageData(LightningDataModule, abc.ABC):
 
     def describe(self) -> dict[str, Any]:
         """Description of the data for the manifest, as plain JSON values."""
-        if self._described is None:  # it takes hashes of all images
+        if self._described is None:  # hashing all images is slow
             normalisation = {"mean": list(self.prepare.mean), "std": list(self.prepare.std)}
             self._described = {"source": self.source, "seed": self.seed, **self.split.describe(), **normalisation}
         return dict(self._described)

@@ -194,7 +194,7 @@ def _described(metadata: bytes | None, column: str) -> _Described:
     for key in ("info", "features", column, "names"):
         value = value.get(key) if isinstance(value, dict) else None
     names = value
-    if isinstance(value, dict):  # index to name
+    if isinstance(value, dict):  # a dict from index to name
         names = [value.get(str(i)) for i in range(len(value))]
     if not names:
         return _Described()

@@ -11,14 +11,9 @@ from robustnas.data.images import Images
 
 Part = Literal["train", "val", "test"]
 SPELLINGS: dict[str, Part] = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
-}
+    "train": "train", "training": "train", "test": "test", "testing": "test",
+    "val": "val", "valid": "val", "validation": "val",
+}  # fmt: skip
 
 
 def part_of(name: str) -> Part | None:

@@ -83,7 +83,7 @@ class Probe:
         """
         if role == "test":
             raise ValueError("Expected `role` to be weights, arch or selection, but got 'test'.")
-        for batch in self.data.loader(role, whole=True):
+        for batch in self.data.loader(role, all_samples=True):
             yield self._ready(batch)
 
     def _ready(self, batch: Batch) -> Batch:

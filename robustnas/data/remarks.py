@@ -16,7 +16,7 @@ from robustnas.data.wording import listed
 _LOG = logging.getLogger(__name__)
 
 MIN_SAMPLES = 10  # of a class in weights and arch together; fewer are remarked on
-LEFT_OUT = {  # what `Images.reading` counts, in words
+LEFT_OUT = {  # sentences for the counts of `Images.reading`
     "unreadable": "left out {} that cannot be read ({})",
     "hidden": "left out {} that are hidden or lie in hidden folders",
     "outside_classes": "left out {} that lie beside the folders of the classes or parts",

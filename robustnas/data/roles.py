@@ -22,15 +22,8 @@ ROLES: tuple[Role, ...] = ("weights", "arch", "selection", "test")
 class SplitImages:
     """Images and the four disjoint roles of their samples.
 
-    Args:
-        train: The training part, from which the roles are drawn. Its own validation part, if any, is the role
-            selection; weights and arch then share the rest in proportion to their fractions. test: The test part, which
-            is the role test; with ``None`` that role is drawn from ``train``, too. fractions: Shares of weights, arch
-            and selection in the samples that are not test. test_fraction: Share of ``train`` that becomes the role test
-            if there is no test part. seed: Seed of the roles.
-
-    Raises:
-        ValueError: If the parts do not fit together, all images are of one class, or the split is impossible.
+    A validation part of ``train`` becomes the role selection; weights and arch then share the rest in proportion to
+    their fractions. A test part becomes the role test; otherwise that role is drawn from ``train``, too.
     """
 
     def __init__(
@@ -165,29 +158,11 @@ def split_roles(
     labels: Tensor | None = None,
     test_fraction: float = 0.0,
 ) -> dict[Role, Tensor]:
-    """Give every sample at most one role.
-
-    The test role is drawn first, from ``test_fraction`` and ``seed`` alone, so other ``fractions`` never move a sample
-    into or out of the test set. With ``labels`` the split is stratified, to within a few samples. The global random
-    state is neither read nor changed.
-
-    Args:
-        count: Number of samples.
-        fractions: Shares of weights, arch and selection in the samples that are not test. If they sum to less than one,
-            the rest of the samples has no role.
-        seed: Seed of the split.
-        labels: Class of each sample, ``[count]``, to stratify by; ``None`` splits at random.
-        test_fraction: Share of all samples that becomes the role test, 0 for none.
-
-    Returns:
-        For every role the ascending indices of its samples, ``int64``.
-
-    Raises:
-        ValueError: If a fraction is out of range, or a role with a fraction above zero would be empty.
-    """
+    """Ascending indices of each role, stratified by ``labels``; of the samples only those within the shares get one."""
     check_fractions(fractions, test_fraction)
     unused = 1.0 - sum(fractions)
     shares = (*fractions, unused if unused > 1e-9 else 0.0)
+    # Drawn first, from its own share and the seed: other fractions never move a sample into or out of the test set.
     test, rest = _share_out(count, (test_fraction, 1.0 - test_fraction), derived_seed(seed, "test"), labels)
     inner = _share_out(len(rest), shares, derived_seed(seed, "roles"), None if labels is None else labels[rest])
     roles: dict[Role, Tensor] = {"weights": rest[inner[0]], "arch": rest[inner[1]], "selection": rest[inner[2]]}

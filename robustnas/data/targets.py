@@ -32,26 +32,7 @@ def encode_targets(
     names: tuple[str, ...] | None = None,
     classes: tuple[str, ...] | None = None,
 ) -> Targets:
-    """Convert table columns to the targets of a task.
-
-    Integers are indices of ``names`` if there are names, and class names themselves otherwise, as are integral floats,
-    which pandas makes of a column of integers with a missing value.
-
-    Args:
-        columns: Values by column name. Classification takes one column of class indices or class names; the other tasks
-            one column for each output, or one column of lists.
-        task: The task.
-        source: Origin of the columns, for messages.
-        names: Names of the class indices, if known.
-        classes: The classes to use, such as those of the training part; by default ``names``, or the distinct values,
-            sorted as numbers if all are integers.
-
-    Returns:
-        Targets, ``[samples, outputs]`` for multilabel and regression, and names.
-
-    Raises:
-        ValueError: If there are no rows, or a value is missing or has a type the task cannot use.
-    """
+    """Convert table columns to targets: a column of classes, or a column of numbers or lists for each output."""
     if not all(columns.values()):
         raise ValueError(f"Expected {source} to hold at least one row, but got none.")
     if task == "classification":
@@ -70,6 +51,7 @@ def _classes(values: list[Any], where: str, names: tuple[str, ...] | None, class
             f"Expected {where} to hold a class in each row, but {len(missing)} of {len(values)} rows have none: "
             f"{listed(missing)}, counted from 0."
         )
+    # Integers are indices of `names` or names themselves, as are the floats that pandas makes of a column with a gap.
     texts = [_class_text(value, row, where, names) for row, value in enumerate(values)]
     whole = _without_decimals(texts)
     known = classes or names or _sorted_names(set(whole))

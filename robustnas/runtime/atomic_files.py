@@ -23,7 +23,7 @@ __all__ = ["keep_copy", "open_atomically", "remove_unfinished", "write_bytes", "
 def open_atomically(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Open a temporary file that is forced to disk, then replaces ``path``; an exception leaves ``path`` as it was."""
     path = Path(path)
-    with contextlib.suppress(FileExistsError):  # opening says better what is wrong
+    with contextlib.suppress(FileExistsError):  # opening the file raises a clearer error
         path.parent.mkdir(parents=True, exist_ok=True)
     hidden = _beside(path)
     try:
@@ -36,9 +36,9 @@ def open_atomically(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         with contextlib.suppress(OSError):
             hidden.unlink()
         if isinstance(error, OSError) and error.errno is not None and error.filename in (None, str(hidden)):
-            raise OSError(error.errno, error.strerror, str(path)) from error  # no space left, say, but for what
+            raise OSError(error.errno, error.strerror, str(path)) from error  # such as no space left: name the file
         raise
-    with contextlib.suppress(OSError):  # the name reaches the disk too, where a folder can be opened
+    with contextlib.suppress(OSError):  # force the new name to disk too, if folders can be opened
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
@@ -70,7 +70,7 @@ def keep_copy(path: str | os.PathLike[str], name: str) -> None:
             shutil.copyfile(path, hidden)
         os.replace(hidden, path.with_name(name))
     finally:
-        hidden.unlink(missing_ok=True)  # replacing a link by another link to the same file leaves both
+        hidden.unlink(missing_ok=True)  # os.replace keeps both names if they link to the same file
 
 
 def remove_unfinished(folder: str | os.PathLike[str], age: float = 0.0) -> None:

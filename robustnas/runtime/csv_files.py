@@ -13,7 +13,7 @@ from typing import Any
 from robustnas.runtime.text_files import read_text
 
 ENDINGS = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
-FORMULA = ("=", "+", "-", "@", "\t", "\n")  # how a cell begins that a spreadsheet evaluates
+FORMULA = ("=", "+", "-", "@", "\t", "\n")  # first characters of a cell that a spreadsheet evaluates
 
 
 @dataclass(frozen=True)
@@ -48,21 +48,7 @@ def is_csv(path: str | Path) -> bool:
 
 
 def read_csv(path: str | Path) -> CsvTable:
-    """Read a CSV file, gzipped or not: UTF-8, a header, then rows of the same length.
-
-    A byte order mark is dropped, lines may end as on any system, and empty lines are skipped. If the header has no
-    comma, the separator is a semicolon or a tab.
-
-    Args:
-        path: The file.
-
-    Returns:
-        Its column names and rows.
-
-    Raises:
-        ValueError: If it cannot be read, a column name is empty or repeated, or a row is longer or shorter than the
-            header.
-    """
+    """Read a CSV file, gzipped or not, in UTF-8: a header, then rows of its length; empty lines are skipped."""
     text, source = read_text(path), str(path)
     try:
         rows = list(_rows(text))
@@ -136,6 +122,7 @@ def _rows(text: str) -> Iterator[CsvRow]:
 
 
 def _delimiter(text: str) -> str:
+    # A header without a comma is separated by semicolons or tabs.
     first = next((line for line in text.splitlines() if line.strip()), "")
     return next((mark for mark in (",", ";", "\t") if mark in first), ",")
 

@@ -18,11 +18,11 @@ import psutil
 
 from robustnas import __version__
 
-MAX_THREADS = 1024  # of a process, and processes of a study: more than the cores of any machine that is sold
+MAX_THREADS = 1024  # threads of a process, or processes of a study
 _REQUIRED = re.compile(r'([\w.-]+)(?:\[[\w,]+\])?>=([\w.]+)(?:; extra == "(\w+)")?')
-# What decides how fast numbers are multiplied, and which kernels torch takes: as the kernel of the system names it.
+# Instruction sets, as Linux names them, that decide the speed of products and which kernels torch uses.
 INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "sve", "bf16")
-INTEGER_VARIABLES = (  # what launchers set, and all that asks for processes reads as numbers
+INTEGER_VARIABLES = (  # variables of launchers, which are read as integers
     "GROUP_RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_PORT", "NODE_RANK", "RANK", "SLURM_LOCALID",
     "SLURM_NODEID", "SLURM_NTASKS", "SLURM_PROCID", "WORLD_SIZE",
 )  # fmt: skip
@@ -127,22 +127,20 @@ def _read_cgroup(name: str) -> str:
 
 def accelerators() -> dict[str, Any]:
     """``gpus`` (``name``, ``memory_bytes``, ``free_bytes``), ``cuda``, ``driver`` (without torch too) and ``mps``."""
+    driver = None
     with contextlib.suppress(OSError):
         text = Path("/proc/driver/nvidia/version").read_text(encoding="utf-8")
-        driver = re.search(r"\s(\d+\.\d+(?:\.\d+)*)\s", text)
-        return {**_torch_accelerators(), "driver": driver[1] if driver else "unknown"}
-    return {**_torch_accelerators(), "driver": None}
-
-
-def _torch_accelerators() -> dict[str, Any]:
+        found = re.search(r"\s(\d+\.\d+(?:\.\d+)*)\s", text)
+        driver = found[1] if found else "unknown"
     torch = sys.modules.get("torch")
     if torch is None:
-        return {"gpus": [], "cuda": None, "mps": False}
+        return {"gpus": [], "cuda": None, "mps": False, "driver": driver}
     gpus = []
     for index, name in enumerate(_gpus()):
         free, total = torch.cuda.mem_get_info(index)
         gpus.append({"name": name, "memory_bytes": total, "free_bytes": free})
-    return {"gpus": gpus, "cuda": torch.version.cuda, "mps": bool(torch.backends.mps.is_available())}
+    mps = bool(torch.backends.mps.is_available())
+    return {"gpus": gpus, "cuda": torch.version.cuda, "mps": mps, "driver": driver}
 
 
 def _version(package: str) -> str | None:
@@ -161,7 +159,7 @@ def _cpu_model() -> str:
 
 
 def _gpus() -> list[str]:
-    torch = sys.modules.get("torch")  # importing it takes seconds, so only a run that uses it asks
+    torch = sys.modules.get("torch")  # not imported here, which takes seconds
     if torch is None or not torch.cuda.is_available():
         return []
     return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
@@ -173,7 +171,7 @@ def _repository(path: Path) -> dict[str, Any] | None:
     commit = _git(folder, "rev-parse", "HEAD")
     if commit is None or (path.is_file() and _git(folder, "ls-files", "--error-unmatch", path.name) is None):
         return None
-    # Submodules have settings of their own, which `git status` would follow there.
+    # `git status` would read the configuration of submodules.
     status = ("status", "--porcelain", "--untracked-files=no", "--ignore-submodules=dirty")
     changes = None if _has_filters(folder) else _git(folder, *status)
     return {"commit": commit, "dirty": None if changes is None else bool(changes)}
@@ -189,7 +187,7 @@ def _git(folder: Path, *arguments: str) -> str | None:
     """Output of git, which runs no program that the configuration of a repository names; ``None`` if it fails."""
     of_a_hook = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"}
     outside = {name: value for name, value in os.environ.items() if name not in of_a_hook}
-    # Looking must not lock the index of someone who is committing, nor fetch what is missing.
+    # Reading must neither lock the index during someone's commit nor fetch missing objects.
     quiet = {**outside, "GIT_OPTIONAL_LOCKS": "0", "GIT_NO_LAZY_FETCH": "1", "GIT_ALLOW_PROTOCOL": "none"}
     command = ["git", "-c", "core.fsmonitor=false", "-c", f"core.hooksPath={os.devnull}", *arguments]
     try:

@@ -11,7 +11,7 @@ import torch
 
 from robustnas.runtime.trust import trusted_modules
 
-MAX_PROCESSES = 2**14  # processes of a run; Lightning lists them before it asks the machine
+MAX_PROCESSES = 2**14  # Lightning allocates a list of them before it checks the machine
 
 
 class Launcher(NamedTuple):

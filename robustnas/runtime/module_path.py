@@ -16,7 +16,7 @@ def remove_current_folder_from_path() -> None:
     if _same(os.curdir, os.path.dirname(os.path.dirname(os.path.realpath(__file__)))):
         return
     sys.path[:] = [entry for entry in sys.path if not _is_current(entry)]
-    os.environ["PYTHONSAFEPATH"] = "1"  # what Python 3.11 and newer start with `-c` or `-m`
+    os.environ["PYTHONSAFEPATH"] = "1"  # respected by Python 3.11 and newer
     if "PYTHONPATH" in os.environ:
         entries = os.environ["PYTHONPATH"].split(os.pathsep)
         os.environ["PYTHONPATH"] = os.pathsep.join(entry for entry in entries if not _is_current(entry))

@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 import torch
 
 Matmul = Literal["highest", "high", "medium"]
+OPERATIONS = ("cuda.matmul", "cudnn.conv", "cudnn.rnn", "mkldnn.matmul", "mkldnn.conv")
 
 
 @contextmanager
@@ -36,7 +37,7 @@ def full_precision(device: str) -> Iterator[None]:
             setattr(owner, name, full)
         with ExitStack() as stack:
             stack.enter_context(torch.autocast(device, enabled=False))
-            if "torch._dynamo" in sys.modules:  # otherwise nothing can have been compiled
+            if "torch._dynamo" in sys.modules:  # nothing is compiled before it is imported
                 stack.enter_context(torch.compiler.set_stance("force_eager"))
             yield
     finally:
@@ -75,9 +76,8 @@ def matmul_precision(wanted: str | None) -> Iterator[None]:
 
 def settings() -> dict[str, Any]:
     """Torch's current settings of float32 precision, by name, for the manifest of a run."""
-    names = ("cuda.matmul", "cudnn.conv", "cudnn.rnn", "mkldnn.matmul", "mkldnn.conv")
     if _per_operation():
-        return {f"{name}.fp32_precision": _owner(name).fp32_precision for name in names}
+        return {f"{name}.fp32_precision": _owner(name).fp32_precision for name in OPERATIONS}
     return {
         "cuda.matmul.allow_tf32": torch.backends.cuda.matmul.allow_tf32,
         "cudnn.allow_tf32": torch.backends.cudnn.allow_tf32,
@@ -88,8 +88,7 @@ def settings() -> dict[str, Any]:
 def _fields() -> list[tuple[Any, str, Any]]:
     """Torch's settings that reduce float32 precision: owner, name, and the value for full precision."""
     if _per_operation():
-        names = ("cuda.matmul", "cudnn.conv", "cudnn.rnn", "mkldnn.matmul", "mkldnn.conv")
-        return [(_owner(name), "fp32_precision", "ieee") for name in names]
+        return [(_owner(name), "fp32_precision", "ieee") for name in OPERATIONS]
     return [(torch.backends.cuda.matmul, "allow_tf32", False), (torch.backends.cudnn, "allow_tf32", False)]
 
 

@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-MAX_BYTES = 2**28  # bytes of a record that is read whole; those of long searches have a hundredth
-MAX_JSON_BYTES = 2**24  # bytes of a JSON document; traces of long studies have a tenth
+MAX_BYTES = 2**28  # bytes of a record that is read at once; long searches have a hundredth
+MAX_JSON_BYTES = 2**24  # bytes of a JSON document; long studies have a tenth
 MAX_ARRAYS = 30_000  # arrays in an archive; a search has one for each epoch and kind of cell
-MAX_CHECKPOINT_BYTES = 2**35  # bytes of a checkpoint; a billion weights with their optimiser take a third
-MAX_VALUES = 10_000_000  # values of a checkpoint beside its tensors; those of large searches have a thousandth
-MAX_DEPTH = 100  # of what is nested; configurations nest ten deep
-MAX_DIGITS = 300  # of a number in JSON: what a float can hold, so that it can be printed and compared
+MAX_CHECKPOINT_BYTES = 2**35  # bytes of a checkpoint; a billion weights with their optimiser need a third
+MAX_VALUES = 10_000_000  # values of a checkpoint besides tensors; large searches have a thousandth
+MAX_DEPTH = 100  # of nested values; configurations have ten levels
+MAX_DIGITS = 300  # of an integer in JSON: as many as a float can hold
 
 
 def check_size(path: Path, max_bytes: int = MAX_BYTES) -> None:
@@ -87,7 +87,7 @@ def parse_json(text: str | bytes) -> Any:
 
 def read_arrays(data: bytes) -> dict[str, npt.NDArray[Any]]:
     """Read the arrays of an npz file without pickles; a damaged archive raises nearly any error."""
-    if data.count(b"PK\x01\x02") > MAX_ARRAYS:  # before the list of them is made
+    if data.count(b"PK\x01\x02") > MAX_ARRAYS:  # checked before zipfile lists them
         raise ValueError(f"an archive of more than {MAX_ARRAYS:,} arrays")
     arrays: dict[str, npt.NDArray[Any]] = {}
     left = MAX_BYTES
@@ -133,7 +133,7 @@ def _check_content(content: Any) -> None:
     import torch
 
     sizes: dict[int, int] = {}
-    held: list[Any] = []  # so that no id is given twice
+    held: list[Any] = []  # keeps the values alive, so that ids stay unique
 
     def count(value: Any, depth: int) -> int:
         if isinstance(value, torch.Tensor):

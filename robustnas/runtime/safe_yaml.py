@@ -18,8 +18,8 @@ import yaml
 from robustnas.runtime.safe_files import check_numbers, read_bytes
 
 MAX_BYTES = 2**22  # bytes of a YAML file; the longest that robustnas writes has a thousandth
-MAX_VALUES = 100_000  # values in a YAML file, aliases counted as often as they stand for something
-MAX_DEPTH = 100  # of what is nested; configurations nest ten deep
+MAX_VALUES = 100_000  # values in a YAML file, aliases counted at each use
+MAX_DEPTH = 100  # of nested values; configurations have ten levels
 MAX_NUMBER_LENGTH = 300  # characters of a number
 PLAIN_TAGS = {"!", *(f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "seq", "map"))}
 
@@ -45,7 +45,7 @@ def read_yaml(path: Path) -> Any:
     else:
         check_numbers(content, source=f" in {path}")
         return content
-    if reason.startswith("Expected "):  # of its size
+    if reason.startswith("Expected "):  # from the check of the size
         raise ValueError(reason)
     raise ValueError(f"Expected {path} to be a configuration in YAML, but reading it fails: {reason.rstrip('.')}.")
 
@@ -62,7 +62,7 @@ def checked_yaml() -> Iterator[None]:
             return reads(self)
         path = Path(self.absolute)
         try:
-            if path.is_file():  # what is no file, such as a pipe, can be read once only
+            if path.is_file():  # a pipe can be read only once
                 read_yaml(path)
             return _text(path)
         except ValueError as error:
@@ -98,7 +98,7 @@ def _loader() -> Any:
             self._seen: set[int] = set()
 
         def flatten_mapping(self, node: yaml.MappingNode) -> None:
-            if id(node) not in self._seen:  # merging changes the node, which an alias may give here again
+            if id(node) not in self._seen:  # merging changes the node, and an alias may return to it
                 self._seen.add(id(node))
                 self._check_names(node)
             super().flatten_mapping(node)
@@ -136,7 +136,7 @@ def _loader() -> Any:
 
 def _count(events: Iterator[yaml.Event]) -> None:
     """Refuse a text that expands to more values, or nests deeper, than a configuration does."""
-    sizes: dict[str, int] = {}  # anchor: values that it stands for
+    sizes: dict[str, int] = {}  # anchor: number of values
     begun: list[tuple[str | None, int]] = []  # anchor of an open collection, and the values before it
     total = 0
     for event in events:

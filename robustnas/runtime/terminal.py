@@ -13,7 +13,7 @@ from typing import Any, TextIO
 
 SIGPIPE_STATUS = 141  # 128 and the number of SIGPIPE, as shells have it
 HANDLER = "robustnas.runtime.terminal"
-MAX_MESSAGE = 2000  # characters of a sentence; what is between its ends is left out
+MAX_MESSAGE = 2000  # characters of a message; longer ones lose their middle
 SPELLINGS = {
     "—": "-", "–": "-", "−": "-", "·": "*", "×": "x", "±": "+-", "≤": "<=", "≥": ">=", "≠": "!=", "≈": "~", "→": "->",
     "…": "...", "✓": "+", "✗": "x", "°": " deg", "∞": "inf", "λ": "lambda", "Λ": "Lambda",
@@ -32,7 +32,7 @@ def printable() -> Iterator[None]:
         yield
     finally:
         for stream, errors in zip(streams, before, strict=True):
-            with contextlib.suppress(OSError, ValueError):  # it may be closed, or nobody reads it any more
+            with contextlib.suppress(OSError, ValueError):  # the stream may be closed
                 stream.reconfigure(errors=errors)
 
 
@@ -72,7 +72,7 @@ class PipeSafeStream:
             yield
         except BrokenPipeError:
             self.broken = True
-            with contextlib.suppress(OSError, ValueError):  # what is still held back goes to nowhere, without an error
+            with contextlib.suppress(OSError, ValueError):  # redirect what is still buffered
                 nowhere = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(nowhere, self._stream.fileno())
                 os.close(nowhere)

@@ -14,7 +14,7 @@ from pathlib import Path
 from robustnas.runtime import safe_files
 from robustnas.runtime.safe_files import MAX_BYTES
 
-GZIP = b"\x1f\x8b"  # no text in UTF-8 begins like this
+GZIP = b"\x1f\x8b"  # never the start of UTF-8 text
 UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 

@@ -28,7 +28,7 @@ from robustnas.runtime.safe_yaml import checked_yaml
 
 LIBRARIES = ("robustnas", "pytorch_lightning", "lightning_fabric", "torchmetrics")  # robustnas requires them all
 VARIABLE = "ROBUSTNAS_TRUST"
-SECTIONS = ("data", "diagnostics", "model", "selection", "space", "trainer")  # options whose values name things
+SECTIONS = ("data", "diagnostics", "model", "selection", "space", "trainer")  # options whose values may be import paths
 
 
 def trust(*modules: str) -> None:
@@ -133,7 +133,7 @@ def _trusted_names() -> list[str]:
     return [name for name in re.split(r"[,\s]+", os.environ.get(VARIABLE, "")) if name]
 
 
-_INHERITED = frozenset(_trusted_names())  # what the environment trusted before any command line
+_INHERITED = frozenset(_trusted_names())  # trusted by the environment of the process
 
 
 def _take_trust(words: list[str]) -> list[str]:
@@ -156,7 +156,7 @@ def _modules_named(words: Sequence[str]) -> Iterator[str]:
         value = word
         if word.startswith("--"):
             option, _, value = word.lstrip("-").partition("=")
-        elif word == "-c":  # what follows is the name of a file
+        elif word == "-c":  # the next word is a file
             option = "config"
         if re.split(r"[.+]", option)[0] not in SECTIONS:
             continue
@@ -178,9 +178,9 @@ class _CurrentFolder(MetaPathFinder):
 
     def find_spec(self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> Any:
         if path is None and name in {given.partition(".")[0] for given in _trusted_names()}:
-            with contextlib.suppress(OSError):  # of a folder that is gone
+            with contextlib.suppress(OSError):  # the current folder may be deleted
                 return PathFinder.find_spec(name, [os.getcwd()])
         return None
 
 
-sys.meta_path.append(_CurrentFolder())  # last: what is installed comes first
+sys.meta_path.append(_CurrentFolder())  # last, so that installed modules come first

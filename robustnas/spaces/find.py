@@ -30,7 +30,7 @@ def find_space(space: str | SearchSpace) -> SearchSpace:
     """
     if isinstance(space, SearchSpace):
         return space
-    if not isinstance(space, str):  # of a file in which anything may stand
+    if not isinstance(space, str):  # files may hold any value
         raise ValueError(f"Expected `space` to be one of {list(KNOWN)} or an import path, but got {space!r}.")
     if space in KNOWN:
         return KNOWN[space]

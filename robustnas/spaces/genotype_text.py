@@ -16,7 +16,7 @@ FORMS = (
     "`Genotype(normal=[...], normal_concat=..., reduce=[...], reduce_concat=...)` as DARTS prints it"
 )
 FIELDS = ("normal", "normal_concat", "reduce", "reduce_concat")  # in the order of the original's tuple
-MAX_DEPTH, MAX_LENGTH = 10, 20_000  # brackets inside each other, and characters, of what DARTS prints
+MAX_DEPTH, MAX_LENGTH = 10, 20_000  # nested brackets and characters in the output of DARTS
 
 _CHOICES = r"\d+-\d+ \w+(?:, \d+-\d+ \w+)*"
 _LINE = re.compile(rf"(?<![\w.-])[\w.-]+ \w+: {_CHOICES}(?: \| \w+: {_CHOICES})*")
@@ -76,7 +76,7 @@ def _from_mapping(text: str, space: SearchSpace | None) -> Genotype:
         data = json.loads(text)
     except (ValueError, RecursionError):
         if not re.match(r"\{\s*'(normal|reduce)", text):
-            return Genotype.from_json(text)  # which says what is wrong
+            return Genotype.from_json(text)  # raises the error
         data = _evaluated(text)
     if isinstance(data, dict) and "normal" in data:
         return _from_fields(data, space)
@@ -89,7 +89,7 @@ def _lines(text: str, space: SearchSpace | None) -> Iterator[Genotype]:
         for found in form.finditer(text):
             rest = text[found.end() : found.end() + 2].strip()
             if rest and (rest[0] in more or (form is _BENCHMARK and rest[0].isalnum())):
-                raise ValueError(_refusal(text[found.start() :]))  # it goes on, in another form
+                raise ValueError(_refusal(text[found.start() :]))  # the text continues in another form
             if form is _LINE:
                 yield Genotype.from_text(found[0])
             else:

@@ -67,9 +67,7 @@ def test_images_of_one_colour_are_counted():
     pixels[3], pixels[4] = torch.tensor([1, 2, 3])[:, None, None], 0
     pixels[5] = 0
     pixels[5, 2, 1, 1] = 1
-    assert [
-        one for one in remarks(split(images([0, 1] * 10, pixels))) if one.startswith("2 of 20 images have a single")
-    ]
+    assert [one for one in remarks(split(images([0, 1] * 10, pixels))) if one.startswith("2 of 20 images have")]
 
 
 def brute(parts):
