@@ -50,7 +50,7 @@ def without_effect(module: Any, epochs: int) -> list[str]:
     said = []
     start, pruning = getattr(module, "arch_start", 0), getattr(module, "pruning", None)
     if start >= epochs and module.selection.reads_alpha:
-        said.append(f"α rests until epoch {start} of {epochs}: the genotype is that of the random start.")
+        said.append(f"α does not move before epoch {start} of {epochs}: the genotype is that of the random initial α.")
     if pruning is not None and pruning.start >= epochs:
         said.append(f"Pruning starts at epoch {pruning.start} of {epochs}: no operation leaves.")
     return said

@@ -254,7 +254,9 @@ def test_an_eigenvalue_that_is_not_finite_is_said_and_skipped(
     running = fit(tmp_path, module, max_epochs=3)
     assert running.current_epoch == 3
     assert (module.hooks["early_stopping"].epochs, module.hooks["early_stopping"].values) == ([0, 2], [1.0, 2.0])
-    assert [s for s in said if "curvature" in s] == [f"The curvature after epoch 1 is {value}, and does not count."]
+    assert [s for s in said if "curvature" in s] == [
+        f"The curvature after epoch 1 is {value}; the stopping rule ignores it."
+    ]
     assert [row.get("arch/curvature") for row in rows(running)] == [1.0, None, 2.0]
 
 
