@@ -25,7 +25,7 @@ from robustnas.__main__ import main
 from robustnas.runs.record import Run
 from robustnas.runs.run_lock import held
 from robustnas.training import interruption
-from robustnas.training.lightning.checkpointing import LastCheckpoint, AtomicCheckpoints
+from robustnas.training.lightning.checkpointing import AtomicCheckpoints, LastCheckpoint
 from robustnas.training.lightning.interruption import Interrupted, Interruption
 
 SEARCH = [

@@ -31,7 +31,7 @@ from robustnas.runtime.trust import only_trusted, own_sentence
 from robustnas.training import SearchModule
 from robustnas.training.changes import options_of
 from robustnas.training.checks import check_fit, check_precision, check_trainer
-from robustnas.training.lightning.checkpointing import LastCheckpoint, AtomicCheckpoints, check_checkpoint, readable
+from robustnas.training.lightning.checkpointing import AtomicCheckpoints, LastCheckpoint, check_checkpoint, readable
 from robustnas.training.lightning.events import Events, failed_writes_once
 from robustnas.training.module import Module
 from robustnas.training.recorder import check_manifest, run_folder

@@ -46,11 +46,11 @@ def nan_gradient_of_alpha(module: SearchModule) -> None:
     """The loss stays finite, its derivative does not."""
     inner = module.loss
 
-    def loss(*args: Any) -> Tensor:
-        found = inner(*args)
+    def loss(*args: Any) -> tuple[Tensor, Tensor]:
+        found, outputs = inner(*args)
         if any(a.grad_fn is None for a in module.alphas.values()) and found.requires_grad:
             found = found + (module.alphas["cell"][2] * 0).clamp(min=0).sqrt().sum()  # infinite slope at zero
-        return found
+        return found, outputs
 
     module.loss = loss
 
@@ -58,9 +58,9 @@ def nan_gradient_of_alpha(module: SearchModule) -> None:
 def nan_gradient_of_weights(module: SearchModule) -> None:
     inner = module.loss
 
-    def loss(batch: Any, mixtures: Any, weights: Any) -> Tensor:
-        found = inner(batch, mixtures, weights)
-        return found + (weights["body.classifier.bias"] * 0).clamp(min=0).sqrt().sum()
+    def loss(batch: Any, mixtures: Any, weights: Any) -> tuple[Tensor, Tensor]:
+        found, outputs = inner(batch, mixtures, weights)
+        return found + (weights["body.classifier.bias"] * 0).clamp(min=0).sqrt().sum(), outputs
 
     module.loss = loss
 

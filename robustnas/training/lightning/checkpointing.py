@@ -24,7 +24,7 @@ LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
-    """Checkpoints that are written completely or not at all; the one before ``last.ckpt`` stays as ``previous.ckpt``."""
+    """Checkpoints are written completely or not at all; the one before ``last.ckpt`` stays as ``previous.ckpt``."""
 
     def __init__(self) -> None:
         super().__init__()
