@@ -42,7 +42,7 @@ class Supernet(Edgewise):
     ) -> None:
         super().__init__()
         self.space = find_space(space)
-        self.config = config or SupernetConfig(*size, **fields)
+        self.config = SupernetConfig.of(config, *size, **fields)
         self.body = build_skeleton(self.space, all_candidates(self.space), self.config)
         for norm in norms(self.body):
             if isinstance(norm, BundleNorm):
