@@ -62,21 +62,21 @@ Change = Callable[[dict[str, Any]], object]
 CHECKPOINTS: dict[str, tuple[Change, str]] = {
     "no loops": (
         lambda c: c.pop("loops"),
-        "Expected bad/last.ckpt to hold `loops` to go on from, a dict, but got none.",
+        "Expected bad/last.ckpt to hold `loops`, a dict, but got none.",
     ),
-    "loops of another type": (lambda c: c.update(loops=[1]), f"{CKPT}`loops` to go on from, a dict, but got a list."),
+    "loops of another type": (lambda c: c.update(loops=[1]), f"{CKPT}`loops`, a dict, but got a list."),
     "no training in the loops": (lambda c: c["loops"].pop("fit_loop"), f"{CKPT}the progress of a training in `loops`"),
     "callbacks of another type": (
         lambda c: c.update(callbacks=[1]),
-        f"{CKPT}`callbacks` to go on from, a dict, but got",
+        f"{CKPT}`callbacks`, a dict, but got",
     ),
-    "no optimisers": (lambda c: c.pop("optimizer_states"), f"{CKPT}`optimizer_states` to go on from, a list, but got"),
+    "no optimisers": (lambda c: c.pop("optimizer_states"), f"{CKPT}`optimizer_states`, a list, but got"),
     "an optimiser too few": (lambda c: c["optimizer_states"].pop(), f"{CKPT}the states of 2 optimisers, but got 1."),
     "no version": (
         lambda c: c.pop("pytorch-lightning_version"),
-        f"{CKPT}`pytorch-lightning_version` to go on from, a ",
+        f"{CKPT}`pytorch-lightning_version`, a ",
     ),
-    "an epoch that is a word": (lambda c: c.update(epoch="x"), f"{CKPT}`epoch` to go on from, an int, but got a str."),
+    "an epoch that is a word": (lambda c: c.update(epoch="x"), f"{CKPT}`epoch`, an int, but got a str."),
     "another epoch than is counted": (lambda c: c.update(epoch=7), f"{CKPT}`epoch` 1, as its loops count, but got 7."),
     "a step below zero": (lambda c: c.update(global_step=-3), f"{CKPT}`global_step` 1, as its loops count, but got -3"),
     "counts that are words": (
@@ -93,11 +93,11 @@ CHECKPOINTS: dict[str, tuple[Change, str]] = {
     ),
     "a callback with another state": (
         lambda c: c["callbacks"].update(LastCheckpoint={}),
-        f"{CKPT}what LastCheckpoint goes on from in `callbacks`, but got a state that fails: KeyError: 'logged'",
+        f"{CKPT}what LastCheckpoint can load in `callbacks`, but got a state that fails: KeyError: 'logged'",
     ),
     "rows that are numbers": (
         lambda c: c["callbacks"]["RunRecorder"].update(rows=[1]),
-        f"{CKPT}what RunRecorder goes on from in `callbacks`, but got a state that fails: TypeError: rows are dict",
+        f"{CKPT}what RunRecorder can load in `callbacks`, but got a state that fails: TypeError: rows are dict",
     ),
     "param_groups that are words": (
         lambda c: c["optimizer_states"][0].update(param_groups="x"),
@@ -127,7 +127,7 @@ CHECKPOINTS: dict[str, tuple[Change, str]] = {
         lambda c: c.update(robustnas=None),
         "Expected `--ckpt_path` to be a checkpoint of robustnas, but",
     ),
-    "no weights": (lambda c: c.pop("state_dict"), f"{CKPT}`state_dict` to go on from, a dict, but got none."),
+    "no weights": (lambda c: c.pop("state_dict"), f"{CKPT}`state_dict`, a dict, but got none."),
 }
 
 

@@ -159,7 +159,7 @@ class Blind(Selection):
 def test_what_comes_after_the_last_epoch_is_said() -> None:
     search = small(arch_start=3, pruning=ShareThreshold(start=3))
     assert without_effect(search, 4) == []
-    rests = "α rests until epoch 3 of 3: the genotype is that of the random start."
+    rests = "α does not move before epoch 3 of 3: the genotype is that of the random initial α."
     stays = "Pruning starts at epoch 3 of 3: no operation leaves."
     assert without_effect(search, 3) == [rests, stays]
     assert without_effect(small(arch_start=3, selection=Blind()), 3) == []
@@ -169,4 +169,4 @@ def test_what_comes_after_the_last_epoch_is_said() -> None:
 def test_a_search_too_short_for_its_method_says_so_and_runs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     fit(tmp_path, small(arch_start=2, image_channels=1), max_epochs=1)
     said = [record.getMessage() for record in caplog.records if record.name.startswith("robustnas")]
-    assert said == ["α rests until epoch 2 of 1: the genotype is that of the random start."]
+    assert said == ["α does not move before epoch 2 of 1: the genotype is that of the random initial α."]

@@ -25,7 +25,7 @@ from robustnas.__main__ import main
 from robustnas.runs.record import Run
 from robustnas.runs.run_lock import held
 from robustnas.training import interruption
-from robustnas.training.checkpointing import LastCheckpoint, WholeCheckpoints
+from robustnas.training.checkpointing import AtomicCheckpoints, LastCheckpoint
 from robustnas.training.lightning.interruption import Interrupted, Interruption
 
 SEARCH = [
@@ -103,7 +103,7 @@ def test_a_signal_ends_the_run_with_a_checkpoint(
         main([*words, *ask, f"--trainer.callbacks.number={int(number)}"])
     assert ended.value.code == 128 + number
     said = capfd.readouterr().err
-    assert "robustnas: Ending after this step, with a checkpoint; a second signal ends at once." in said
+    assert "robustnas: Stopping after this step, with a checkpoint; a second signal stops at once." in said
     assert f"Ended by {number.name}" in said
     step = torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"]
     assert step == {"on_train_batch_start": 8, "on_train_end": 15}.get(moment, 10)
@@ -190,7 +190,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_offered(
     assert main([*words, "--ckpt_path=last"]) == 1
     said = capsys.readouterr().err
     assert f"to be a checkpoint of robustnas, but reading {last} fails with " in said
-    assert said.endswith(f"; the one before it is whole: `--ckpt_path {previous}`\n")
+    assert said.endswith(f"; the previous checkpoint is intact: `--ckpt_path {previous}`\n")
     good = previous.read_bytes()
     assert main([*words, f"--ckpt_path={previous}", "--trainer.max_epochs=4"]) == 0
     assert torch.load(last, weights_only=True)["global_step"] == 20
@@ -205,12 +205,12 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_offered(
 
 def test_the_checkpoint_before_is_kept_unless_it_is_damaged(tmp_path: Path) -> None:
     last, previous = tmp_path / "last.ckpt", tmp_path / "previous.ckpt"
-    plugin = WholeCheckpoints()
+    plugin = AtomicCheckpoints()
     for number in range(3):
         plugin.save_checkpoint({"number": number}, last)
     assert [torch.load(path, weights_only=True)["number"] for path in (last, previous)] == [2, 1]
     last.write_bytes(b"damaged")
-    another = WholeCheckpoints()
+    another = AtomicCheckpoints()
     assert another.load_checkpoint(previous, weights_only=True) == {"number": 1}
     another.save_checkpoint({"number": 3}, last)
     assert [torch.load(path, weights_only=True)["number"] for path in (last, previous)] == [3, 1]

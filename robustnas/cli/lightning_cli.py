@@ -33,7 +33,7 @@ from robustnas.runtime.safe_files import check_numbers
 from robustnas.runtime.trust import only_trusted, own_message
 from robustnas.training import SearchModule
 from robustnas.training.changes import options_of
-from robustnas.training.checkpointing import LastCheckpoint, WholeCheckpoints, check_checkpoint, readable
+from robustnas.training.checkpointing import AtomicCheckpoints, LastCheckpoint, check_checkpoint, readable
 from robustnas.training.checks import check_fit, check_precision, check_trainer
 from robustnas.training.lightning.events import Events, failed_writes_once
 from robustnas.training.module import Module
@@ -190,7 +190,7 @@ class RobustCLI(LightningCLI):
         plugins = self.config_init[self.subcommand].trainer.plugins or []
         plugins = plugins if isinstance(plugins, list) else [plugins]
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
-            kwargs.setdefault("plugins", [*plugins, WholeCheckpoints()])
+            kwargs.setdefault("plugins", [*plugins, AtomicCheckpoints()])
         if isinstance(self.model, SearchModule) and config.strategy == "auto" and count_processes(config) > 1:
             kwargs.setdefault("strategy", "flat")
         try:

@@ -24,15 +24,7 @@ class StemConv(nn.Module):
 
 
 def imagenet_stem(image_channels: int, channels: int) -> tuple[nn.Module, nn.Module]:
-    """Two modules that divide the resolution by 4 and by another 2.
-
-    Args:
-        image_channels: Channels of the images.
-        channels: Channels that leave both.
-
-    Returns:
-        The modules, each ending in a BatchNorm.
-    """
+    """Two modules that divide the resolution by 4 and by another 2."""
 
     def half(before: int, after: int) -> list[nn.Module]:
         return [nn.Conv2d(before, after, 3, 2, 1, bias=False), nn.BatchNorm2d(after)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from robustnas.networks.blocks import Stem
 from robustnas.networks.bundle import Convolution
@@ -51,3 +52,11 @@ class SupernetConfig:
         for name in ("channels", "num_classes", "image_channels"):
             if (value := getattr(self, name)) < 1:
                 raise ValueError(f"Expected `{name}` to be at least 1, but got {value}.")
+
+    @classmethod
+    def of(cls, config: SupernetConfig | None, *size: Any, **fields: Any) -> SupernetConfig:
+        """The configuration that a constructor was given, as one object or field by field."""
+        if config is not None and (size or fields):
+            got = [*map(str, size), *fields]
+            raise ValueError(f"Expected either `config` or its fields, but got both: {', '.join(got)}.")
+        return config or cls(*size, **fields)

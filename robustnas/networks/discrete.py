@@ -46,8 +46,9 @@ class DiscreteNetwork(Edgewise):
         super().__init__()
         self.space = find_space(space)
         self.genotype = genotype.validate(self.space)
-        given = config or SupernetConfig(*(size or (fields.pop("channels", 36),)), **fields)
-        self.config = replace(given, affine=True, pool_norm=False)
+        if config is None and not size:
+            fields = {"channels": 36, **fields}
+        self.config = replace(SupernetConfig.of(config, *size, **fields), affine=True, pool_norm=False)
         candidates = {
             kind: [Candidate(row, 0, *choice) for row, choice in enumerate(choices)]
             for kind, choices in genotype.cells.items()

@@ -118,6 +118,8 @@ class MobileSkeleton(Skeleton, name="mobile"):
         ValueError: If only some channels take part, or an operation cannot change the number of channels.
     """
 
+    cells: nn.ModuleList
+
     def __init__(
         self,
         space: SearchSpace,

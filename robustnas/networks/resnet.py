@@ -60,17 +60,7 @@ class _Block(nn.Module):
 
 
 def channels_for(parameters: int, blocks: int = 3, num_classes: int = 10, image_channels: int = 3) -> int:
-    """The width at which a :class:`ResNet` has about a given number of weights.
-
-    Args:
-        parameters: How many weights are wanted, such as those of a found network.
-        blocks: Residual blocks of a stage.
-        num_classes: Outputs of the classifier.
-        image_channels: Channels of the images.
-
-    Returns:
-        Channels of the first stage, at least 2: those whose number of weights is nearest.
-    """
+    """The width at which a :class:`ResNet` has about a given number of weights."""
 
     def size(channels: int) -> int:
         with torch.device("meta"):

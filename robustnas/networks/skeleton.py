@@ -96,8 +96,8 @@ class Skeleton(nn.Module, ABC):
         return again
 
 
-class _Still(AbstractContextManager[None]):
-    """Still statistics that can be entered again: each of several backward passes computes the cell anew."""
+class _FrozenStatistics(AbstractContextManager[None]):
+    """Frozen statistics that can be entered again: each of several backward passes computes the cell anew."""
 
     def __init__(self, cell: nn.Module) -> None:
         self.cell, self.stack = cell, ExitStack()
@@ -110,7 +110,7 @@ class _Still(AbstractContextManager[None]):
 
 
 def _compute_twice(cell: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    return nullcontext(), _Still(cell)
+    return nullcontext(), _FrozenStatistics(cell)
 
 
 class DARTSSkeleton(Skeleton, name="darts"):
@@ -123,6 +123,7 @@ class DARTSSkeleton(Skeleton, name="darts"):
         auxiliary: Whether a second classifier, used in training, looks at the cell at two thirds of the depth.
     """
 
+    cells: nn.ModuleList
     auxiliary_heads = True
 
     def __init__(
@@ -184,6 +185,7 @@ class NASBench201Skeleton(Skeleton, name="nasbench201"):
         ValueError: If another stem than ``cifar`` is asked for.
     """
 
+    cells: nn.ModuleDict
     shrink = 4
 
     def __init__(self, space: SearchSpace, candidates: Candidates, config: SupernetConfig = SupernetConfig()) -> None:

@@ -42,7 +42,7 @@ class Supernet(Edgewise):
     ) -> None:
         super().__init__()
         self.space = find_space(space)
-        self.config = config or SupernetConfig(*size, **fields)
+        self.config = SupernetConfig.of(config, *size, **fields)
         self.body = build_skeleton(self.space, all_candidates(self.space), self.config)
         for norm in norms(self.body):
             if isinstance(norm, BundleNorm):
@@ -110,7 +110,9 @@ def build_skeleton(
         ValueError: If an argument does not fit the space.
     """
     _check_depth(space, config)
-    builder: Any = Skeleton.builders[space.skeleton]
+    builder: Any = Skeleton.builders.get(space.skeleton)
+    if builder is None:
+        raise ValueError(f"Expected a subclass of `Skeleton` with the name {space.skeleton!r}, but none is known.")
     if auxiliary and not builder.auxiliary_heads:
         raise ValueError(f"Expected no `auxiliary` head in the space {space.name}, but got true.")
     build: Any = partial(builder, space, candidates, config, **({"auxiliary": True} if auxiliary else {}))

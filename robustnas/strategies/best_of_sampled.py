@@ -46,15 +46,7 @@ class BestOfSampled(Selection):
         return Strongest().genotype(space, architecture_weights)
 
     def drawn(self, space: SearchSpace, seed: int) -> list[Genotype]:
-        """The architectures that are measured.
-
-        Args:
-            space: The search space.
-            seed: Seed of the draw.
-
-        Returns:
-            Distinct ones; all there are, where the space is smaller.
-        """
+        """The architectures that are measured, distinct; all there are, where the space has fewer."""
         generator, found = Random(seed), dict[Genotype, None]()
         while len(found) < min(self.samples, num_architectures(space)):
             found[random_genotype(space, generator)] = None

@@ -107,15 +107,7 @@ class BinaryGates(Relaxation):
         return self.at(alpha, self.draw(alpha, context))
 
     def at(self, alpha: Tensor, draw: Draw) -> Mixture:
-        """The mixture of a given draw.
-
-        Args:
-            alpha: Architecture parameters, ``[edges, operations]``.
-            draw: What the step looks at.
-
-        Returns:
-            The mixture, differentiable in ``alpha``.
-        """
+        """The mixture of a given draw."""
         gates = binary_gates(alpha, draw)
         if self.mode != "full_v2":
             return Mixture(gates, active=draw.looked_at.cpu())
@@ -125,15 +117,7 @@ class BinaryGates(Relaxation):
         return Mixture(gates, active=opened, probed=closed if closed.any() else None)
 
     def draw(self, alpha: Tensor, context: StepContext) -> Draw:
-        """Draw what a step looks at.
-
-        Args:
-            alpha: Architecture parameters, ``[edges, operations]``.
-            context: The step.
-
-        Returns:
-            The draw.
-        """
+        """Draw what a step looks at."""
         alpha = alpha.detach()
         if context.phase == "evaluation":
             return _alone(alpha, alpha.argmax(dim=-1))

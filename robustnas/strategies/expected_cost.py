@@ -61,15 +61,7 @@ class ExpectedCost(Penalty):
             )
 
     def check(self, space: SearchSpace) -> None:
-        """Read the table and refuse one that does not fit.
-
-        Args:
-            space: The search space.
-
-        Raises:
-            ValueError: If the file is missing or no table, of another space, or without the measure, or if an
-                architecture may cost 1 or less in the form ``log``.
-        """
+        """Read the table and refuse one that does not fit."""
         try:
             self._table.check(space, self.measure)
         except ValueError as error:
@@ -84,17 +76,7 @@ class ExpectedCost(Penalty):
             )
 
     def expected(self, shares: ByKind) -> Tensor:
-        """The expected cost.
-
-        Args:
-            shares: Kind of cell to the shares of its operations, ``[edges, operations]``, rows that sum to one.
-
-        Returns:
-            A scalar in the unit of the table, differentiable in ``shares``.
-
-        Raises:
-            ValueError: If the table does not fit the shares.
-        """
+        """The expected cost in the unit of the table, a scalar that is differentiable in ``shares``."""
         total = next(iter(shares.values())).new_tensor(self._table.rest[self.measure])
         for kind, share in shares.items():
             rows = self._table.kinds[kind][self.measure] if kind in self._table.kinds else ()

@@ -60,17 +60,7 @@ class RaiseDecay(Stopping):
         return self.rule.reason(epochs, values)
 
     def decays(self, weight_decay: float) -> tuple[float, ...]:
-        """All weight decays of a search, in their order.
-
-        Args:
-            weight_decay: The first.
-
-        Returns:
-            At least two.
-
-        Raises:
-            ValueError: If the first cannot be increased.
-        """
+        """All weight decays of a search in their order, at least two; refused if the first cannot be raised."""
         if not 0 < weight_decay * self.factor <= self.max_weight_decay * (1 + 1e-9):
             raise ValueError(
                 f"Expected `weight_decay` to be positive and, times the `factor` {self.factor:g} of `RaiseDecay`, at "

@@ -41,7 +41,7 @@ class Relaxation(ABC):
 
         Args:
             alpha: As in :meth:`mixture`.
-            context: A moment of evaluation.
+            context: A step of evaluation.
 
         Returns:
             The mixture of evaluation; where that is one sampled operation, the mean over samples, since no other

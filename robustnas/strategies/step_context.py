@@ -15,7 +15,7 @@ Phase = Literal["arch", "weights", "evaluation"]
 
 @dataclass(frozen=True)
 class StepContext:
-    """The moment of a search in which a part is asked.
+    """The step of a search at which a part is asked.
 
     Args:
         phase: Whether the answer serves the architecture step, the weight step, or evaluation.

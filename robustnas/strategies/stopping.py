@@ -213,7 +213,7 @@ class CurvatureRise(Stopping):
         sigma, chance = found.values()
         weighed = "so noise alone may explain it" if chance >= DOUBTFUL else "so noise alone hardly explains it"
         return (
-            f"{said} Its measurements scatter by {sigma:.0%}: of flat curves that scatter so, "
+            f"{said} Its measurements scatter by {sigma:.0%}: of flat curves with that scatter, "
             f"{chance:.1%} would have stopped by now, {weighed}."
         )
 

@@ -115,10 +115,10 @@ def masked(alpha: Tensor, active_mask: Tensor) -> Tensor:
     return alpha.masked_fill(gone.to(alpha.device), -torch.inf)
 
 
-def start_of(space: SearchSpace) -> tuple[Tensor, CellSpace]:
-    """α of the first kind of cell with all candidates equal, and the kind."""
+def equal_alpha(space: SearchSpace) -> Tensor:
+    """α of the first kind of cell with all candidates equal, ``[edges, operations]``."""
     kind, cell = next(iter(space.cells.items()))
-    return masked(torch.zeros(cell.shape), candidate_mask(space)[kind]), cell
+    return masked(torch.zeros(cell.shape), candidate_mask(space)[kind])
 
 
 def edge_weights(cell: CellSpace, beta: Tensor) -> Tensor:

@@ -204,9 +204,9 @@ def _refusal(
     if name == "weight_decay" and "raised" in checkpoint[KEY].get("early_stopping", {}):
         return "its stopping rule raises it step by step"
     if name == "max_epochs" and place.epochs > change.now:
-        return f"{place.epochs} epochs are over already"
+        return f"{place.epochs} epochs have already been trained"
     if place.inside and name in LENGTH and not _same_batches(changes):
-        return "the checkpoint stands inside an epoch, whose batches depend on it"
+        return "the checkpoint was saved inside an epoch, whose batches depend on it"
     return None
 
 

@@ -1,4 +1,4 @@
-"""When a run is saved, how its checkpoints are written, and which can be gone on from."""
+"""When a run is saved, how its checkpoints are written, and from which a run can continue."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from robustnas.training.lightning.loops import ends_after, loop_states, steps_ov
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 
 
-class WholeCheckpoints(TorchCheckpointIO):
-    """Checkpoints that are written whole or not at all; the one before ``last.ckpt`` stays as ``previous.ckpt``."""
+class AtomicCheckpoints(TorchCheckpointIO):
+    """Checkpoints are written completely or not at all; the one before ``last.ckpt`` stays as ``previous.ckpt``."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -140,7 +140,7 @@ class LastCheckpoint(Checkpoint):
 
 
 def readable(path: Path) -> bool:
-    """Whether a checkpoint is whole and one of this library."""
+    """Whether a checkpoint is complete and one of this library."""
     return fault(path) is None
 
 
@@ -160,11 +160,11 @@ def read(path: Path) -> tuple[dict[str, Any], str]:
 
 
 def check_checkpoint(path: str | Path, module: LightningModule, trainer: Trainer, given: Options | None = None) -> None:
-    """Refuse a checkpoint that cannot be gone on from."""
+    """Refuse a checkpoint from which the run cannot continue."""
     if (reason := fault(Path(path))) is not None:
         before = Path(path).with_name(PREVIOUS)
         offered = Path(path).name == LAST and before.is_file() and readable(before)
-        hint = f"; the one before it is whole: `--ckpt_path {before}`" if offered else ""
+        hint = f"; the previous checkpoint is intact: `--ckpt_path {before}`" if offered else ""
         raise ValueError(
             f"Expected `--ckpt_path` to be a checkpoint of robustnas, but reading {path} fails with {reason}{hint}"
         )
@@ -205,6 +205,6 @@ def _check_callbacks(checkpoint: dict[str, Any], callbacks: list[Any], name: str
         except Exception as error:  # a damaged state can raise nearly anything
             reason = " ".join([f"{type(error).__name__}:", *str(error).splitlines()[:1]])
             raise ValueError(
-                f"Expected {name} to hold what {type(callback).__name__} goes on from in `callbacks`, "
+                f"Expected {name} to hold what {type(callback).__name__} can load in `callbacks`, "
                 f"but got a state that fails: {reason}"
             ) from error

@@ -21,7 +21,7 @@ import torch
 
 from robustnas.spaces import SearchSpace
 from robustnas.strategies import Perturbation, Relaxation, StepContext, Stopping
-from robustnas.training.architecture_parameters import start_of
+from robustnas.training.architecture_parameters import equal_alpha
 
 
 def check_parts(space: SearchSpace, relaxation: Relaxation, perturbation: Perturbation, stopping: Stopping) -> None:
@@ -50,7 +50,7 @@ def without_effect(module: Any, epochs: int) -> list[str]:
     said = []
     start, pruning = getattr(module, "arch_start", 0), getattr(module, "pruning", None)
     if start >= epochs and module.selection.reads_alpha:
-        said.append(f"α rests until epoch {start} of {epochs}: the genotype is that of the random start.")
+        said.append(f"α does not move before epoch {start} of {epochs}: the genotype is that of the random initial α.")
     if pruning is not None and pruning.start >= epochs:
         said.append(f"Pruning starts at epoch {pruning.start} of {epochs}: no operation leaves.")
     return said
@@ -58,6 +58,7 @@ def without_effect(module: Any, epochs: int) -> list[str]:
 
 def _one_path(space: SearchSpace, relaxation: Relaxation) -> bool:
     """Whether a weight step computes no more than one operation of each edge, where there are several."""
-    start, _ = start_of(space)
-    active = relaxation.mixture(start, StepContext("weights", 0, 1, torch.Generator().manual_seed(0))).active
+    active = relaxation.mixture(
+        equal_alpha(space), StepContext("weights", 0, 1, torch.Generator().manual_seed(0))
+    ).active
     return active is not None and active.shape[-1] > 1 and bool((active.sum(dim=-1) <= 1).all())

@@ -15,7 +15,7 @@ from robustnas.networks.cell import Cell
 from robustnas.networks.modules import Modules
 from robustnas.spaces import SearchSpace
 from robustnas.strategies import Relaxation, StepContext
-from robustnas.training.architecture_parameters import start_of
+from robustnas.training.architecture_parameters import equal_alpha
 
 BACKEND = "inductor"
 GRAPHS = 64  # kinds of cells, widths and resolutions, each for steps of α, of the weights, and evaluation
@@ -23,8 +23,10 @@ GRAPHS = 64  # kinds of cells, widths and resolutions, each for steps of α, of 
 
 def check_compilable(space: SearchSpace, relaxation: Relaxation, drop_path: float) -> None:
     """Refuse to compile cells that would have to be compiled again and again."""
-    start, _ = start_of(space)
-    if relaxation.mixture(start, StepContext("weights", 0, 1, torch.Generator().manual_seed(0))).active is not None:
+    if (
+        relaxation.mixture(equal_alpha(space), StepContext("weights", 0, 1, torch.Generator().manual_seed(0))).active
+        is not None
+    ):
         raise ValueError(
             f"Expected `compile_cells` to be false beside the relaxation `{type(relaxation).__name__}`, which chooses "
             "in every step which operations are computed, so that cells would be compiled anew each time, but got true."

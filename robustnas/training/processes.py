@@ -1,4 +1,4 @@
-"""Many processes: gradients averaged by hand, so that every process holds the same α and weights."""
+"""Many processes: the search averages gradients itself, so that every process holds the same α and weights."""
 
 from __future__ import annotations
 

@@ -123,7 +123,7 @@ def architecture(search: LightningModule) -> dict[str, Tensor]:
 
 
 def search_state(search: LightningModule, active_mask: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """All numbers that a search goes on from, by name."""
+    """All numbers from which a search continues, by name."""
     named: dict[str, Tensor] = {**architecture(search), **dict(search.named_parameters())}
     named |= dict(search.named_buffers())
     named |= {f"active_mask.{kind}": mask for kind, mask in active_mask.items()}
@@ -160,7 +160,7 @@ def check_replicas(search: LightningModule, active_mask: Mapping[str, Tensor]) -
         raise NotIdenticalError(
             f"Expected all processes to hold the same `{found[0].name}`, bit for bit, but got other numbers in it on "
             f"{_ranks(found[0].ranks)}{more} at step {step} (epoch {search.current_epoch}). The checkpoint of the "
-            f"epoch before is still good; machines that differ in processor, device or versions can be the reason."
+            f"epoch before is still valid; machines that differ in processor, device or versions can be the reason."
         )
 
 

@@ -70,14 +70,7 @@ class SearchModule(SearchState):
         check_replicas(self, self.architecture.active_mask)
 
     def problem(self, batch: Batches) -> Bilevel:
-        """The two losses of the search at its current state, as its gradient sees them.
-
-        Args:
-            batch: A batch for each of the roles ``arch`` and ``weights``.
-
-        Returns:
-            The problem, for a search that has begun: its optimisers are in use.
-        """
+        """The two losses of a search that has begun at its current state, as its gradient sees them."""
         weights = dict(self.supernet.named_parameters())
         return Bilevel(  # a new context draws the same numbers, so that all losses of the step see one sample
             lambda weights: self.arch_loss(batch["arch"], weights),

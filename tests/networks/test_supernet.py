@@ -9,7 +9,7 @@ import torch
 from golden import check, golden, part, tolerance
 from torch import Tensor, nn
 
-from robustnas.networks import Mixture, Supernet
+from robustnas.networks import Mixture, Supernet, SupernetConfig
 from robustnas.networks.bundle import Convolution
 from robustnas.spaces import DARTS, S1, S2, S3, S4, DARTSWithoutNone, NASBench201, SearchSpace
 
@@ -218,3 +218,15 @@ def test_mixtures_that_do_not_fit_are_refused() -> None:
         network(images, {"normal": evenly(S2)["normal"]})
     with pytest.raises(ValueError, match=r"mixture 'reduce' to have shape \(14, 2\), but got \(14, 3\)"):
         network(images, evenly(S2) | {"reduce": Mixture(torch.rand(14, 3))})
+
+
+def test_a_configuration_stands_for_its_fields() -> None:
+    networks = []
+    for given in ({"channels": 4, "layers": 3, "num_classes": 5}, {"config": SupernetConfig(4, 3, num_classes=5)}):
+        torch.manual_seed(0)
+        networks.append(Supernet(DARTS, **given).state_dict())
+    one, other = networks
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    with pytest.raises(ValueError, match="Expected either `config` or its fields, but got both: channels"):
+        Supernet(DARTS, channels=4, config=SupernetConfig())

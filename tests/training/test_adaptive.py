@@ -199,9 +199,9 @@ def test_the_result_of_early_stopping_is_said_at_the_first_increase(tmp_path, ca
     said = [text for text in caplog.messages if text.startswith(("Early", "Back"))]
     early = module.selection.genotype(module.space, module.hooks["early_stopping"].early)
     assert said == [
-        f"Early stopping would have ended after epoch 3 with {early}.",
-        "Back from the end of epoch 3 to that of epoch 1, with weight decay 0.003.",
-        "Back from the end of epoch 4 to that of epoch 2, with weight decay 0.03.",
+        f"Early stopping alone would have ended the search after epoch 3 with {early}.",
+        "Returned from the end of epoch 3 to the end of epoch 1, with weight decay 0.003.",
+        "Returned from the end of epoch 4 to the end of epoch 2, with weight decay 0.03.",
     ]
     assert torch.equal(module.hooks["early_stopping"].early["cell"], module.hooks["early_stopping"].kept[1]["cell"])
     with torch.no_grad():

@@ -256,7 +256,9 @@ def test_the_data_are_those_of_the_checkpoint_but_for_how_batches_are_made(
     for name, data in (("seed", digits(seed=4)), ("mean", digits(mean=(0.5,), std=(0.2,)))):
         with pytest.raises(ValueError, match=f"^Expected `data.{name}` to be .*, as in the checkpoint, since "):
             fit(tmp_path, made, searched, max_epochs=3, data=data)
-    with pytest.raises(ValueError, match=r"^Expected `data.batch_size` to be 16, .* stands inside an epoch, .* got 8"):
+    with pytest.raises(
+        ValueError, match=r"^Expected `data.batch_size` to be 16, .* was saved inside an epoch, .* got 8"
+    ):
         fit(tmp_path, search(), inside, max_epochs=3, data=digits(batch_size=8))
     with caplog.at_level(logging.WARNING):
         fit(tmp_path, made, searched, max_epochs=3, data=digits(batch_size=8, augmentation=None), limit_val_batches=1)

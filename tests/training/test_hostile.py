@@ -46,11 +46,11 @@ def nan_gradient_of_alpha(module: SearchModule) -> None:
     """The loss stays finite, its derivative does not."""
     inner = module.loss
 
-    def loss(*args: Any) -> Tensor:
-        found = inner(*args)
+    def loss(*args: Any) -> tuple[Tensor, Tensor]:
+        found, outputs = inner(*args)
         if any(a.grad_fn is None for a in module.alphas.values()) and found.requires_grad:
             found = found + (module.alphas["cell"][2] * 0).clamp(min=0).sqrt().sum()  # infinite slope at zero
-        return found
+        return found, outputs
 
     module.loss = loss
 
@@ -58,9 +58,9 @@ def nan_gradient_of_alpha(module: SearchModule) -> None:
 def nan_gradient_of_weights(module: SearchModule) -> None:
     inner = module.loss
 
-    def loss(batch: Any, mixtures: Any, weights: Any) -> Tensor:
-        found = inner(batch, mixtures, weights)
-        return found + (weights["body.classifier.bias"] * 0).clamp(min=0).sqrt().sum()
+    def loss(batch: Any, mixtures: Any, weights: Any) -> tuple[Tensor, Tensor]:
+        found, outputs = inner(batch, mixtures, weights)
+        return found + (weights["body.classifier.bias"] * 0).clamp(min=0).sqrt().sum(), outputs
 
     module.loss = loss
 
@@ -254,7 +254,9 @@ def test_an_eigenvalue_that_is_not_finite_is_said_and_skipped(
     running = fit(tmp_path, module, max_epochs=3)
     assert running.current_epoch == 3
     assert (module.hooks["early_stopping"].epochs, module.hooks["early_stopping"].values) == ([0, 2], [1.0, 2.0])
-    assert [s for s in said if "curvature" in s] == [f"The curvature after epoch 1 is {value}, and does not count."]
+    assert [s for s in said if "curvature" in s] == [
+        f"The curvature after epoch 1 is {value}; the stopping rule ignores it."
+    ]
     assert [row.get("arch/curvature") for row in rows(running)] == [1.0, None, 2.0]
 
 

@@ -96,7 +96,7 @@ def sabotaged(places: str, step: int, rank: int) -> Any:
     """A change of one bit, in each of some tensors, in a search of the second process after a step."""
     whole = replica_check.check_replicas
 
-    def changed(module: Any) -> None:
+    def changed(module: Any, active_mask: Any) -> None:
         stem = module.supernet.body.stem
         weight_optimizer, arch_optimizer = module.trainer.optimizers
         if rank == 1 and module.global_step == step:
@@ -112,7 +112,7 @@ def sabotaged(places: str, step: int, rank: int) -> Any:
             }
             for place in places.split():
                 tensors[place].detach().view(-1)[:1].view(torch.uint8)[0] ^= 1
-        whole(module)
+        whole(module, active_mask)
 
     return changed
 
@@ -192,10 +192,8 @@ def test_a_loss_that_is_not_finite_on_one_process_stops_both(tmp_path) -> None:
             if rank == 1:
                 from robustnas.training.search import SearchModule
 
-                loss = SearchModule.loss
-                patch.setattr(
-                    SearchModule, "loss", lambda self, *args, **named: loss(self, *args, **named) * float("nan")
-                )
+                loss_of = SearchModule.loss_of
+                patch.setattr(SearchModule, "loss_of", lambda self, *args: loss_of(self, *args) * float("nan"))
             with pytest.raises(ValueError, match="Expected a finite") as stopped:
                 search("DARTS", tmp_path / "run", batch_size=8, devices=2)
         return str(stopped.value)

@@ -81,7 +81,7 @@ class Training:
     def sampled(self, seed: int) -> dict[str, bool]:
         """Whether each weight belongs to an operation of the path, or to none that could be left out."""
         path, found = self.path(seed), {}
-        kinds = getattr(self.network.body, "kinds", None)
+        kinds = self.network.body.kinds if len(self.space.cells) > 1 else None  # else numbers skip residual blocks
         for name in self.numbers()[0]:
             parts = name.split(".")
             if len(parts) < 5 or parts[2] != "edge":

@@ -77,6 +77,6 @@ def test_a_second_start_into_the_folder_of_a_run_is_refused_and_the_first_goes_o
         if first.poll() is None:
             os.killpg(first.pid, signal.SIGKILL)
     said = (tmp_path / "first.log").read_text()
-    assert f"{folder / 'last.ckpt'} holds the whole run" in said, said
+    assert f"{folder / 'last.ckpt'} holds the complete run" in said, said
     assert not (folder / ".lock").exists()
     assert "continued" not in Run(folder).manifest

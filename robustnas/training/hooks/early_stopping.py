@@ -58,7 +58,7 @@ class EarlyStopping(SearchHook):
             found = self.measure_curvature(batch)
             value = found.value
             if not math.isfinite(value):
-                say(search.trainer, f"The curvature after epoch {epoch} is {value}, and does not count.")
+                say(search.trainer, f"The curvature after epoch {epoch} is {value}; the stopping rule ignores it.")
                 return
             self._measured = search.global_step, found._asdict()
         else:

@@ -1,4 +1,4 @@
-"""Going back to the state of an earlier epoch, to go on from there with more weight decay."""
+"""Returns to the state of an earlier epoch and continues from there with more weight decay."""
 
 from __future__ import annotations
 
@@ -85,7 +85,10 @@ class Rollback(EarlyStopping):
         if self.early is None:
             self.early = self.kept[stop.returned]
             genotype = search.selection.genotype(search.space, self.early)
-            say(search.trainer, f"Early stopping would have ended after epoch {stop.detected} with {genotype}.")
+            say(
+                search.trainer,
+                f"Early stopping alone would have ended the search after epoch {stop.detected} with {genotype}.",
+            )
         restore(search, self.states[stop.returned])
         self.stop, self.raised = None, self.raised + 1
         for group in search.trainer.optimizers[0].param_groups:
@@ -94,7 +97,7 @@ class Rollback(EarlyStopping):
         rewind(search.trainer, stop.detected - stop.returned)
         say(
             search.trainer,
-            f"Back from the end of epoch {stop.detected} to that of epoch {stop.returned}, "
+            f"Returned from the end of epoch {stop.detected} to the end of epoch {stop.returned}, "
             f"with weight decay {self.decays[self.raised]:g}.",
         )
 

@@ -1,4 +1,4 @@
-"""Whether a checkpoint holds all that a run goes on from, and in good order."""
+"""Whether a checkpoint holds everything from which a run continues, in the right form."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ LEARNT = ("alphas.", "betas.", "network.", "supernet.")
 
 
 def check_contents(checkpoint: Any, name: str, loops: Mapping[str, Any]) -> None:
-    """Refuse a checkpoint that the trainer would stumble over, or half restore."""
+    """Refuse a checkpoint on which the trainer would fail, or which it would restore in part."""
     for part, kind in PARTS.items():
         found = checkpoint.get(part) if isinstance(checkpoint, dict) else None
         if not isinstance(found, kind) or isinstance(found, bool):
             got = "none" if found is None else _a(type(found))
-            raise ValueError(f"Expected {name} to hold `{part}` to go on from, {_a(kind)}, but got {got}.")
+            raise ValueError(f"Expected {name} to hold `{part}`, {_a(kind)}, but got {got}.")
     if not VERSION.fullmatch(version := checkpoint["pytorch-lightning_version"]):
         raise ValueError(f"Expected {name} to hold a version in `pytorch-lightning_version`, but got {version[:50]!r}.")
     if not isinstance(checkpoint["loops"].get("fit_loop"), dict):

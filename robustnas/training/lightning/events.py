@@ -1,4 +1,4 @@
-"""Curves for TensorBoard, whole up to the last checkpoint."""
+"""Curves for TensorBoard, complete up to the last checkpoint."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Events(TensorBoardLogger):
 
     @rank_zero_only
     def go_on(self, step: int) -> None:
-        """Declare void what a run has logged from a step on."""
+        """Mark as invalid what a run has logged from a step on."""
         from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 
         writer: Any = self.experiment._get_file_writer()

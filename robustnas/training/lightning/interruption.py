@@ -25,7 +25,7 @@ class Interrupted(SystemExit):
 
 
 class Interruption:
-    """Notes SIGTERM and SIGINT, and SIGUSR1 where SLURM is to start the job again.
+    """Records SIGTERM and SIGINT, and SIGUSR1 where SLURM is to start the job again.
 
     The first signal asks the run to end at the next step; one that comes later than a second after it ends the process
     at once. Lightning's own handlers raise in the middle of a step, or talk to the other processes from there.
@@ -53,7 +53,7 @@ class Interruption:
         if not self.asked:
             self.asked, self._since = number, now
             if _first():
-                _write("\nrobustnas: Ending after this step, with a checkpoint; a second signal ends at once.\n")
+                _write("\nrobustnas: Stopping after this step, with a checkpoint; a second signal stops at once.\n")
         elif now - self._since > SAME:
             if self._launcher is not None:
                 self._launcher.kill(signal.SIGKILL)
@@ -72,7 +72,7 @@ class Interruption:
         """End the run."""
         name = signal.Signals(self.asked).name
         where = f"Ended by {name} in epoch {trainer.current_epoch}, after step {trainer.global_step}."
-        said = f"Ended by {name}." if over else f"{where} {checkpoint} holds the whole run."
+        said = f"Ended by {name}." if over else f"{where} {checkpoint} holds the complete run."
         _say(trainer, f"{said} {again} goes on." if again else said)
         requeue = self.asked == getattr(signal, "SIGUSR1", None)
         if requeue and trainer.is_global_zero and not over:
