@@ -1,4 +1,4 @@
-"""Tabular benchmarks: what architectures reach when they are trained by themselves, looked up."""
+"""Tabular benchmarks: look up the accuracies of architectures that were each trained from scratch."""
 
 from robustnas.tabular.reading import parse, read_columns
 from robustnas.tabular.table import Entry, Rank, Table
