@@ -194,8 +194,8 @@ def test_the_command_writes_numbers_and_pictures(
         assert image.width > image.height > 300
     assert ET.parse(tmp_path / "out/landscape.svg").getroot().tag.endswith("svg")
     said = capsys.readouterr().out
-    assert f"Loss at α {data['plane'][1][1]:.4f}" in said
-    assert f"Loss at the genotype {data['line'][-1]:.4f}" in said
+    assert f"Loss at α: {data['plane'][1][1]:.4f}" in said
+    assert f"Loss at the genotype: {data['line'][-1]:.4f}" in said
 
 
 def test_the_result_lies_in_the_run_by_default_and_is_the_same_again(run: Path) -> None:
