@@ -73,10 +73,10 @@ class Diagnostics(Callback):
     At the end of the run it says what was measured at what price, and what was left out to stay within the budget.
 
     Args:
-        measures: Diagnostics; by default those of :func:`default_diagnostics`. Their own budgets do not count here.
-        budget: Largest share of the run's time that all of them together may take; ``None`` for no limit.
-        table: File of a tabular benchmark of the space, CSV or Parquet, which adds those of :func:`table_diagnostics`.
-        accuracy: Column of the table.
+        measures: List of diagnostics (default: :func:`default_diagnostics`), whose own budgets are ignored.
+        budget: Largest fraction of the run's time that all diagnostics together may take; ``None`` for no limit.
+        table: Tabular benchmark of the space, CSV or Parquet; adds comparisons with its accuracies.
+        accuracy: Column of the table that holds the accuracy.
 
     Raises:
         ValueError: If the budget is out of range, two diagnostics are of one class, or the table does not hold what it

@@ -1,7 +1,7 @@
-"""The command ``robustnas``: which words it knows, and what answers them.
+"""The command ``robustnas``: find the module of a subcommand and run it.
 
-Nothing heavy is imported before the word is known, so that help and errors come at once, and nothing of other packages
-before the current folder is off the path.
+No heavy module is imported before the subcommand is known, so that help and errors appear at once; no third-party
+package is imported before the current folder is removed from the module path.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ commands:
 
   robustnas COMMAND --help    options of a command
   robustnas --version         the version
-  --trust MODULE              with any command: files may name classes and spaces of MODULE
+  --trust MODULE              with any command: allow files to name classes and spaces of MODULE
 """
 
 
@@ -34,14 +34,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: The words after ``robustnas``; those of the process by default.
 
     Returns:
-        The exit status: 0, or 1 after an error that was said in a sentence, or 2 after a wrong command line, or
-        130 after Ctrl-C, or 141 where all went well but nobody read what was printed, or what the command answers with.
+        The exit status: that of the command, or 0; 1 after an error; 2 after a wrong command line; 130 after Ctrl-C;
+        141 if the reader of the output was closed.
 
     Raises:
-        ValueError: If one is raised that is no sentence of this library, which is a bug.
-        OSError: If one is raised that gives no reason, likewise.
+        ValueError: If it is not a message of this library, which is a bug.
+        OSError: If it gives no reason, likewise.
+        RuntimeError: If it is not the symlink loop of pathlib, likewise.
     """
-    if arguments is None:  # the process is that of the command alone
+    if arguments is None:  # called as a program, not by other code
         remove_current_folder_from_path()
     from robustnas.runtime.terminal import ignore_broken_pipes, printable
 
@@ -67,21 +68,23 @@ def _answer(words: list[str]) -> int:
         print(f"robustnas: Expected a command among {', '.join(COMMANDS)}, but got {words[0]!r}.", file=sys.stderr)
         return 2
     if not _in_a_folder():
-        print("robustnas: Expected the current folder to be there, but got one that was deleted.", file=sys.stderr)
+        print("robustnas: Expected the current folder to exist, but it was deleted.", file=sys.stderr)
         return 1
     try:
         with trusting(words) as words:
             command: Callable[[list[str]], object] = importlib.import_module(COMMANDS[words[0]][0]).main
             status = command(words)
     except ValueError as error:
-        if not str(error).startswith("Expected "):  # a sentence of this library; anything else is a bug to be seen
+        if not str(error).startswith(
+            "Expected "
+        ):  # a message of this library; anything else is a bug and keeps its traceback
             raise
         print(f"robustnas: {one_line(str(error))}", file=sys.stderr)
         return 2 if isinstance(error, CommandLineError) else 1
     except OSError as error:
         if error.strerror is None:
             raise
-        place = "its files" if error.filename is None else os.fsdecode(error.filename)  # a full disk names none
+        place = "its files" if error.filename is None else os.fsdecode(error.filename)  # a full disk gives no file name
         said = f"Expected to read or write {place}, but got: {error.strerror}."
         print(f"robustnas: {one_line(said)}", file=sys.stderr)
         return 1
@@ -91,7 +94,7 @@ def _answer(words: list[str]) -> int:
         print(f"robustnas: Expected files that can be followed, but got a {one_line(str(error))}.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nrobustnas: Ended by SIGINT.", file=sys.stderr)
+        print("\nrobustnas: Stopped by SIGINT (Ctrl-C).", file=sys.stderr)
         return 130
     return status if isinstance(status, int) else 0
 

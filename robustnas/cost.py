@@ -1,7 +1,7 @@
-"""What the operations of a space cost: parameters, multiply-adds, and time on a device.
+"""Cost of the operations of a space: parameters, FLOPs and latency.
 
 FLOPs are multiply-adds of convolutions and linear layers for one image, the convention of papers on mobile networks: a
-product and the addition after it count as one. BatchNorm, activations, poolings and sums are not counted.
+product and its addition count as one. BatchNorm, activations, poolings and sums are not counted.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ Rows = tuple[tuple[float, ...], ...]
 
 @dataclass(frozen=True)
 class CostTable:
-    """What each operation costs on each edge, summed over the cells of its kind, and the rest of the network.
+    """Cost of each operation on each edge, summed over the cells of its kind, and of the rest of the network.
 
     Args:
         space: Name of the search space.
         operations: Kind of cell to the operations of its edges.
         kinds: Kind of cell to its costs by measure, ``[edges][operations of the edge]``.
-        rest: What the network without operations costs, by measure.
-        about: What was measured and where, in JSON's types.
+        rest: Cost of the network without operations, by measure.
+        about: Settings and device of the measurement, in JSON's types.
     """
 
     space: str
@@ -57,15 +57,15 @@ class CostTable:
     about: Mapping[str, Any] = field(default_factory=dict)
 
     def cost(self, genotype: Genotype, measure: Measure, space: SearchSpace | None = None) -> float:
-        """What the discrete network of a genotype costs: its operations and the rest.
+        """Cost of the discrete network of a genotype: its operations and the rest.
 
         Args:
             genotype: The architecture.
-            measure: Which cost.
+            measure: The kind of cost.
             space: The space; by default the one that the genotype names.
 
         Returns:
-            The cost, in the unit of ``UNITS``; a latency is the sum of those of the parts.
+            The cost in the unit of ``UNITS``; latency is the sum over the operations and the rest.
 
         Raises:
             ValueError: If the table lacks the measure, or the genotype is of another space.
@@ -81,18 +81,18 @@ class CostTable:
         return total
 
     def check(self, space: SearchSpace, measure: Measure) -> None:
-        """Refuse a space that the table is not of, and a measure that it does not hold.
+        """Refuse another space than the table's, and a measure that it lacks.
 
         Args:
             space: The space.
-            measure: Which cost.
+            measure: The kind of cost.
 
         Raises:
             ValueError: If the table is of another space, or lacks the measure.
         """
         found = {kind: tuple(edge.operations for edge in cell.edges) for kind, cell in space.cells.items()}
         if self.space != space.name or self.operations != found:
-            raise ValueError(f"Expected a cost table of {space.name} as it is now, but got one of {self.space}.")
+            raise ValueError(f"Expected a cost table of {space.name} in its present form, but got one of {self.space}.")
         if measure not in self.rest:
             raise ValueError(f"Expected a cost table that holds {measure!r}, but got one of {list(self.rest)}.")
 
@@ -111,12 +111,12 @@ def read_table(path: str | Path) -> CostTable:
         The table.
 
     Raises:
-        ValueError: If there is no such file, or it holds no table.
+        ValueError: If there is no such file, or it is not a table.
     """
     try:
         data = parse_json(read_bytes(Path(path)))
         if not isinstance(data, dict) or data.get("schema") != SCHEMA:
-            raise ValueError(f"no cost table of schema version {SCHEMA}")
+            raise ValueError(f"not a cost table of schema version {SCHEMA}")
         return _checked(data)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or " ".join(str(error).split())
@@ -142,12 +142,12 @@ def _checked(data: Mapping[str, Any]) -> CostTable:
 
 def _number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not (value >= 0 and math.isfinite(value)):
-        raise ValueError(f"{value!r} is no cost")
+        raise ValueError(f"{value!r} is not a cost")
     return value
 
 
 class _Place(NamedTuple):
-    """An operation of one cell: its place in the table, and what decides its cost."""
+    """An operation of one cell: its place in the table, and the properties that determine its cost."""
 
     kind: str
     row: int
@@ -159,7 +159,7 @@ class _Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Profiler:
-    """Counts and measures the discrete networks of a space.
+    """Measures the cost of the operations in the discrete networks of a space.
 
     Args:
         space: The search space or its name.
@@ -169,9 +169,9 @@ class Profiler:
         cells: Cells of each of the three stages, in NAS-Bench-201 (default 5).
         num_classes: Outputs of the classifier.
         stem: ``cifar`` or ``imagenet``.
-        batch: Images of a batch whose latency is measured.
-        device: Where latency is measured.
-        repeats: Timed runs of an operation, after a third as many that are not; their median counts.
+        batch: Batch size for latency.
+        device: Device for latency.
+        repeats: Timed runs of an operation, after a third as many warm-up runs; the median is used.
 
     Raises:
         ValueError: If a number is not positive.
@@ -193,10 +193,10 @@ class Profiler:
             raise ValueError(f"Expected `batch` and `repeats` to be at least 1, but got {self.batch}, {self.repeats}.")
 
     def table(self, measures: Sequence[Measure] = ("parameters", "flops")) -> CostTable:
-        """Fill a table.
+        """Measure a table.
 
         Args:
-            measures: What to count or measure.
+            measures: The kinds of cost.
 
         Returns:
             The table.
@@ -235,7 +235,7 @@ class Profiler:
             body = self._body(space, candidates).eval()
         kinds = {id(c): kind for kind, listed in candidates.items() for c in listed}  # equal ones stand in many kinds
 
-        def look(leaving: torch.nn.Module, inputs: tuple[Any, ...]) -> None:
+        def record(leaving: torch.nn.Module, inputs: tuple[Any, ...]) -> None:
             assert isinstance(leaving, EdgeOperation)
             height, width = inputs[0].images.shape[-2:]
             for c in leaving.candidates:
@@ -244,7 +244,7 @@ class Profiler:
 
         for module in body.modules():
             if isinstance(module, EdgeOperation):
-                module.register_forward_pre_hook(look)
+                module.register_forward_pre_hook(record)
         with torch.no_grad():
             body(torch.empty(1, *self.image_shape, device="meta"), None)
         return places

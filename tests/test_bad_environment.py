@@ -11,7 +11,7 @@ from refusals import DATA, MODEL, QUIET, SEARCH, said, trained, untrained
 
 TORCHRUN = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "GROUP_RANK": "0", "LOCAL_WORLD_SIZE": "2"}
 NUMBER = "Expected the environment variable `{}` to be a whole number, but got "
-TRAINER = "Expected `trainer` to be one that can run here, but Lightning says: "
+TRAINER = "Expected `trainer` to be valid on this machine, but Lightning reports: "
 ROWS: dict[str, tuple[Mapping[str, str], Sequence[str], str]] = {
     "a rank that is a word": ({"LOCAL_RANK": "first"}, [], NUMBER.format("LOCAL_RANK")),
     "a rank below zero": ({"RANK": "-1"}, [], NUMBER.format("RANK")),
@@ -19,7 +19,7 @@ ROWS: dict[str, tuple[Mapping[str, str], Sequence[str], str]] = {
     "a port that is a word": ({"MASTER_PORT": "http"}, [], NUMBER.format("MASTER_PORT")),
     "a SLURM rank that is a word": ({"SLURM_PROCID": "x"}, [], NUMBER.format("SLURM_PROCID")),
     "SLURM tasks that are a fraction": ({"SLURM_NTASKS": "1.5"}, [], NUMBER.format("SLURM_NTASKS")),
-    "a process of many without folder": (TORCHRUN, [], "Expected `--run-dir` to name the folder of a run of many"),
+    "a process of many without folder": (TORCHRUN, [], "Expected `--run-dir` to be given for a run with"),
     "a run that is a file": ({"ROBUSTNAS_RUN": "file"}, [], "Expected to read or write "),
     "a run without name": ({"ROBUSTNAS_RUN": ""}, [], "Expected the environment variable `ROBUSTNAS_RUN` to name a fo"),
     "trust in no module": ({"ROBUSTNAS_TRUST": "a-b"}, [], "Expected `ROBUSTNAS_TRUST` to be names of modules, such a"),

@@ -240,7 +240,5 @@ def test_a_selection_needs_the_progress_of_its_search(bad: Path, capsys: pytest.
     content = torch.load(bad / "last.ckpt", weights_only=True)
     torch.save({**content, "loops": None}, bad / "last.ckpt")
     sentence = said(["select", "bad", "--selection=LargestDrop", "-o", "out"], capsys)
-    assert sentence.startswith(
-        "Expected bad/last.ckpt to be a checkpoint to go on from, but got one without its progress"
-    )
+    assert sentence.startswith("Expected bad/last.ckpt to be a checkpoint of a training run, but it holds no progress")
     assert not Path("out").exists()

@@ -120,7 +120,7 @@ ROWS: dict[str, tuple[Sequence[str], str]] = {
     "unknown precision": ([*SEARCH, "--trainer.precision=17"], "Expected `trainer.precision` to be one of 64, 32, "),
     "unknown accelerator": (
         [*SEARCH, "--trainer.accelerator=quantum"],
-        "Expected `trainer` to be one that can run here, but Lightning says: You selected an invalid accelerator name",
+        "Expected `trainer` to be valid on this machine, but Lightning reports: You selected an invalid acc",
     ),
     "batch larger than the data": (
         [*SEARCH, "--data.batch_size=5000"],
@@ -145,7 +145,7 @@ ROWS: dict[str, tuple[Sequence[str], str]] = {
     ),
     "last of what": (
         [*SEARCH, "--ckpt_path=last"],
-        "Expected `--run-dir` to name the run whose last checkpoint is meant, but got none.",
+        "Expected `--run-dir` to name the run whose last checkpoint is to be loaded, but got none.",
     ),
     "corrupt checkpoint": (
         [*SEARCH, "--ckpt_path=corrupt.ckpt"],
@@ -161,7 +161,7 @@ ROWS: dict[str, tuple[Sequence[str], str]] = {
     ),
     "nothing to measure": (
         ["validate", *MODEL, *DATA],
-        "Expected `--ckpt_path` to name the checkpoint to measure, but got none.",
+        "Expected `--ckpt_path` to name the checkpoint to evaluate, but got none.",
     ),
     "folder that holds a run": (
         [*SEARCH, "--run-dir=taken"],
@@ -169,7 +169,7 @@ ROWS: dict[str, tuple[Sequence[str], str]] = {
     ),
     "continue nothing in particular": (
         [*SEARCH, "--ckpt_path=auto"],
-        "Expected `--run-dir` to name the run whose last checkpoint is meant, but got none.",
+        "Expected `--run-dir` to name the run whose last checkpoint is to be loaded, but got none.",
     ),
     "checkpoints at negative steps": (
         [*SEARCH, "--checkpoint_every=-1"],

@@ -180,12 +180,12 @@ def damaged(change: Callable[[dict[str, Any]], object]) -> str:
 DAMAGED: dict[str, tuple[Callable[[], str | None], str]] = {
     "missing": (lambda: None, "FileNotFoundError: No such file or directory"),
     "no JSON": (lambda: "{", "ValueError: a truncated file: "),
-    "a list": (lambda: "[]", "ValueError: no cost table of schema version 1"),
-    "another schema": (lambda: '{"schema": 2}', "ValueError: no cost table of schema version 1"),
+    "a list": (lambda: "[]", "ValueError: not a cost table of schema version 1"),
+    "another schema": (lambda: '{"schema": 2}', "ValueError: not a cost table of schema version 1"),
     "no rest": (lambda: damaged(lambda data: data.pop("rest")), "KeyError: 'rest'"),
     "no kinds": (lambda: damaged(lambda data: data.update(kinds=[])), "TypeError: "),
-    "a word": (lambda: damaged(lambda data: data["rest"].update(flops="many")), "ValueError: 'many' is no cost"),
-    "a negative": (lambda: damaged(lambda data: data["rest"].update(flops=-1)), "ValueError: -1 is no cost"),
+    "a word": (lambda: damaged(lambda data: data["rest"].update(flops="many")), "ValueError: 'many' is not a cost"),
+    "a negative": (lambda: damaged(lambda data: data["rest"].update(flops=-1)), "ValueError: -1 is not a cost"),
     "infinite": (
         lambda: damaged(lambda data: data["rest"].update(flops=1e999)),
         "ValueError: Infinity, which JSON does not allow",
@@ -217,8 +217,10 @@ def test_what_does_not_fit_a_table_is_refused() -> None:
     genotype = drawn(NASBench201, 0)
     other = SearchSpace("NASBench201", {"cell": complete_cell(1, 3, ("none", "skip_connect"), (3,))}, "nasbench201")
     sentences: dict[str, Callable[[], object]] = {
-        r"Expected a cost table of S1 as it is now, but got one of NASBench201\.": lambda: table.check(S1, "flops"),
-        r"Expected a cost table of NASBench201 as it is now, but got one of NASBench201\.": lambda: table.check(
+        r"Expected a cost table of S1 in its present form, but got one of NASBench201\.": lambda: table.check(
+            S1, "flops"
+        ),
+        r"Expected a cost table of NASBench201 in its present form, but got one of NASBench201\.": lambda: table.check(
             other, "flops"
         ),
         r"Expected a cost table that holds 'latency', but got one of \['flops'\]\.": lambda: table.cost(

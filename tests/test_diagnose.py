@@ -218,7 +218,7 @@ BAD: dict[str, tuple[Callable[[Path], Path], list[str], str]] = {
     "bytes": (lambda p: spoilt(p / "run", "metrics.csv", b"epoch,a/b\n\xff,\xfe\n"), [], "text in UTF-8, but"),
     "another space": (lambda p: write_run(p / "run", skips(7, "S2")), ["--space", "S1"], "from the space S1"),
     "unknown space": (lambda p: save(p / "a.npz", **ALPHAS), ["--space", "S9"], "Expected `space` to be one of"),
-    "no space": (lambda p: save(p / "a.npz", **ALPHAS), [], "Expected --space with a history of another tool"),
+    "no space": (lambda p: save(p / "a.npz", **ALPHAS), [], "Expected `--space` to be given with the α history"),
     "shape": (
         lambda p: save(p / "a.npz", **OTHER),
         S2_SPACE,

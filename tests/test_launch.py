@@ -93,8 +93,8 @@ def test_any_options_fit_where_lightning_starts_the_processes(monkeypatch: pytes
     [
         ({**TORCHRUN, "WORLD_SIZE": "4"}, ["--run-dir=run"], "`--trainer.devices` to be 4, as torchrun started 4 "),
         (SLURM, ["--run-dir=run", "--trainer.devices=4"], "`--trainer.num_nodes` to be 2, as SLURM started 4"),
-        (SLURM, ["--trainer.devices=4", "--trainer.num_nodes=2"], "`--run-dir` to name the folder of a run of many"),
-        ({"NODE_RANK": "1"}, ["--trainer.num_nodes=2"], "`--run-dir` to name the folder of a run of many"),
+        (SLURM, ["--trainer.devices=4", "--trainer.num_nodes=2"], "`--run-dir` to be given for a run with"),
+        ({"NODE_RANK": "1"}, ["--trainer.num_nodes=2"], "`--run-dir` to be given for a run with"),
     ],
 )  # fmt: skip
 def test_the_command_refuses_them(

@@ -182,6 +182,6 @@ def test_a_folder_with_another_selection_is_not_continued(
     assert main(["select", str(searched), *DROP, "--selection.every=2", "-o", str(folder)]) == 1
     assert capsys.readouterr().err.startswith("robustnas: Expected `--run-dir` to be a new folder, but ")
     assert main(["select", str(folder), *DROP, "-o", str(tmp_path / "more")]) == 1
-    assert "to be of a search that has not begun to select, but " in capsys.readouterr().err
+    assert "to be from before the selection began, but " in capsys.readouterr().err
     assert main(["select", str(searched), "-o", str(folder)]) == 1
     assert "Expected `--run-dir` to be a folder without a run, but " in capsys.readouterr().err

@@ -43,7 +43,7 @@ def test_a_table_knows_accuracy_regret_and_rank() -> None:
     assert (at[3] in table, at[8] in table, ALL_SKIP in table, 3 in table) == (True, False, False, False)
     for genotype, column in ((at[8], "top1"), (at[15624], "other")):
         with pytest.raises(
-            ValueError, match=rf"^Expected t\.csv to know '{column}' of every architecture, but got NASB"
+            ValueError, match=rf"^Expected t\.csv to hold '{column}' of every architecture, but it has none of NASB"
         ):
             table.accuracy(genotype, column)
     for ask in (table.column, table.evaluator, table.best, table.mean, lambda name: table.rank(at[3], name)):
@@ -95,7 +95,7 @@ def test_a_table_that_is_wrong_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"to have the column 'arch', but got \['index', 'cells', 'top1', 'note'\]"):
         Table.read(table("a.csv", good))
     with pytest.raises(
-        ValueError, match=r"a\.csv to name each architecture once, but got this one again: NASBench201 "
+        ValueError, match=r"a\.csv to name each architecture once, but got this one twice: NASBench201 "
     ):
         Table.read(table("a.csv", good, good), architecture="cells")
     with pytest.raises(ValueError, match=r"a\.csv to hold architectures, but got none\.$"):
@@ -117,9 +117,9 @@ def test_a_table_that_is_wrong_is_one_sentence(tmp_path: Path) -> None:
     for name, says in sentences.items():
         with pytest.raises(ValueError, match=f"^Expected .*{name} to {says}"):
             Table.read(tmp_path / name)
-    with pytest.raises(ValueError, match=r"`numbers` of the table to ascend"):
+    with pytest.raises(ValueError, match=r"`numbers` of the table to be in ascending order"):
         Table(NASBench201, np.array([2, 1]), {})
-    with pytest.raises(ValueError, match="columns of 2 numbers, but got another length of 'a'"):
+    with pytest.raises(ValueError, match="columns of 2 numbers, but 'a' has another length"):
         Table(NASBench201, np.array([1, 2]), {"a": np.float32([1])})
 
 
@@ -171,11 +171,11 @@ def csv(path: Path, *columns: str, rows: int = 3) -> Path:
 WRONG = {
     "percent alone": (
         ["top1:50%:60%:70%"],
-        "a column of numbers beside 'arch', but 'top1' holds '50%' (a percent sign; ",
+        "a numeric column beside 'arch', but 'top1' holds '50%' (a percent sign; ",
     ),
     "decimal commas alone": (["a:x:y:z", "top1:50,5:60:7,5"], "the column 'top1' of"),
     "all decimal commas": (["top1:50,5:60,5:7,5"], "'top1' holds '50,5' (a decimal comma; write 50.5) in line 2."),
-    "words alone": (["note:a:b:c"], "a column of numbers beside 'arch', but got columns of words: ['note']."),
+    "words alone": (["note:a:b:c"], "a numeric column beside 'arch', but got text columns: ['note']."),
     "no column": ([":1:2:3"], "has no name"),
     "a percent among numbers": (
         ["top1:50:60%:70"],
@@ -184,7 +184,7 @@ WRONG = {
     "a word among numbers": (["ok:1:2:3", "top1:50:60:high"], "the column 'top1' of"),
     "infinite": (["top1:50:inf:70"], "to hold finite numbers, but got 'inf' in line 3."),
     "too large": (["top1:50:1e39:70"], "to hold finite numbers, but got '1e39' in line 3."),
-    "index alone": (["index:1:2:3"], "a column of numbers beside 'arch', but got no other column."),
+    "index alone": (["index:1:2:3"], "a numeric column beside 'arch', but got no other column."),
 }
 
 
@@ -214,7 +214,7 @@ def test_long_rows_are_refused(tmp_path: Path) -> None:
 def test_a_column_twice_in_a_parquet_file_is_refused(tmp_path: Path) -> None:
     arrays = [pa.array([ALL_SKIP]), pa.array([1.0]), pa.array([2.0])]
     pq.write_table(pa.Table.from_arrays(arrays, names=["arch", "top1", "top1"]), tmp_path / "t.parquet")
-    with pytest.raises(ValueError, match=r"t\.parquet to name each column once, but got 'top1' again\.$"):
+    with pytest.raises(ValueError, match=r"t\.parquet to name each column once, but got 'top1' twice\.$"):
         Table.read(tmp_path / "t.parquet")
 
 

@@ -126,7 +126,7 @@ def test_what_a_file_lacks_is_left_out(tmp_path: Path) -> None:
     torch.save(content, tmp_path / "b.pth")
     table = convert(tmp_path / "b.pth")
     assert [name for name in table.columns if name.endswith("_12")] == ["cifar10_valid_12"]
-    with pytest.raises(ValueError, match="to know 'cifar100_test_200' of every architecture"):
+    with pytest.raises(ValueError, match="to hold 'cifar100_test_200' of every architecture"):
         table.accuracy(ARCHITECTURES[2], "cifar100_test_200")
     assert table.rank(ARCHITECTURES[1], "cifar100_test_200").of == 5
 
@@ -180,7 +180,7 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     refused("list.pickle.pbz2", "to hold `arch2infos`, as the benchmark's file does, but got list")
     shape = {**results(0, 12), "arch_str": "16:24:32:40:48"}  # the other space of NATS-Bench
     pack(tmp_path / "sss.pickle.pbz2", {"arch2infos": {0: {"12": shape}}})
-    refused("sss.pickle.pbz2", "to hold the topology space of NAS-Bench-201 or NATS-Bench, but entry 1 is none of it")
+    refused("sss.pickle.pbz2", "to hold the topology space of NAS-Bench-201 or NATS-Bench, but entry 1 is not of it")
     pack(tmp_path / "short.pickle.pbz2", {"arch2infos": {0: {"12": {**results(0, 12), "dataset_seed": {}}}}})
     refused("short.pickle.pbz2", "to hold accuracies after 12 or 200 epochs, but got none")
 

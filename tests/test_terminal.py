@@ -86,7 +86,7 @@ def test_a_current_folder_that_was_deleted(
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
-    assert said(["draw", GENOTYPE], capsys) == "Expected the current folder to be there, but got one that was deleted."
+    assert said(["draw", GENOTYPE], capsys) == "Expected the current folder to exist, but it was deleted."
 
 
 @pytest.mark.parametrize("file", [False, True])

@@ -1,4 +1,4 @@
-"""Errors of the command line in one sentence."""
+"""Turn the errors of argparse and jsonargparse into one sentence."""
 
 from __future__ import annotations
 
@@ -26,20 +26,13 @@ class CommandLineError(ValueError):
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser of options that says what is wrong in one sentence. A misspelt option never passes for another one."""
+    """An argparse parser that reports errors in one sentence and accepts no abbreviated options."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **{**options, "allow_abbrev": False})
 
     def error(self, message: str) -> NoReturn:
-        """Refuse a command line.
-
-        Args:
-            message: What argparse says.
-
-        Raises:
-            CommandLineError: Always, in one sentence.
-        """
+        """Raise a CommandLineError with argparse's message in one sentence."""
         raise CommandLineError(self._sentence(message))
 
     def _sentence(self, message: str) -> str:
@@ -56,17 +49,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def checked(arguments: Sequence[str]) -> list[str]:
-    """Refuse a nameless run, and configurations that are no YAML or stand for too much, before they are parsed.
-
-    Args:
-        arguments: The command line.
-
-    Returns:
-        The command line, with the path of each configuration in place of its name.
-
-    Raises:
-        CommandLineError: If one is refused, or there is no such configuration.
-    """
+    """Check `--run-dir` and the YAML files of a command line before it is parsed; names become paths."""
     found: list[str] = []
     for word in arguments:
         if word == "--run-dir=":
@@ -93,7 +76,7 @@ def _configuration(name: str) -> str:
 
 
 def path_option(name: str) -> Callable[[str], str]:
-    """The type of an option that is a path: replaces ``~`` and environment variables."""
+    """A type for argparse: a path in which ``~`` and environment variables are expanded."""
 
     def read(word: str) -> str:
         try:
@@ -101,12 +84,12 @@ def path_option(name: str) -> Callable[[str], str]:
         except ValueError as error:
             raise argparse.ArgumentTypeError(str(error)) from error
 
-    read.reads_paths = True  # type: ignore[attr-defined]  # a shell completes files and folders here
+    read.reads_paths = True  # type: ignore[attr-defined]  # shell completion offers files and folders
     return read
 
 
 def check_linked(module: type, argument: str, given: object, read: object) -> None:
-    """Refuse an argument of a module that differs from its default and from what the data say."""
+    """Refuse a value of a model's argument that contradicts the data, unless it is the argument's default."""
     signatures = (inspect.signature(base).parameters for base in module.__mro__)
     default = next((parameters[argument].default for parameters in signatures if argument in parameters), None)
     if given not in (default, read):
@@ -116,18 +99,18 @@ def check_linked(module: type, argument: str, given: object, read: object) -> No
 
 
 def explain(message: str) -> str:
-    """One sentence for an error of the argument parser: the option, what was expected, and what came."""
+    """Say in one sentence what an error of jsonargparse says in ten lines."""
     return (
         own_message(message)
         or _of_name(message)
         or _of_config(message)
         or _of_value(message)
-        or f"Expected options that make sense, but got: {' '.join(message.split())}"
+        or f"Expected valid options, but got: {' '.join(message.split())}"
     )
 
 
 def _of_name(message: str) -> str | None:
-    """What is wrong with the name of an option."""
+    """Explain an unknown, missing or incomplete option."""
     if unknown := re.search(r"(?:Option|Key) '([^']+)' is not (?:accepted|expected)", message):
         return _unknown(unknown[1], re.findall(r"class_path '([\w.]+)'", message))
     if unknown := re.search(r"[Uu]nrecognized arguments: ([^\s=]+)|does not accept option '([^']+)'", message):
@@ -148,7 +131,7 @@ def _of_name(message: str) -> str | None:
 
 
 def _of_config(message: str) -> str | None:
-    """What is wrong with a YAML file."""
+    """Explain an invalid YAML file."""
     failed = re.search(r'(?:Problems parsing config:|Parser key "config":(?= while ))\s*(.*)', message, re.DOTALL)
     if failed:
         return f"Expected `--config` to be YAML, but got text that fails: {' '.join(failed[1].split())}."
@@ -158,7 +141,7 @@ def _of_config(message: str) -> str | None:
 
 
 def _of_value(message: str) -> str | None:
-    """What is wrong with the value of an option."""
+    """Explain an invalid value of an option."""
     keys = re.findall(r'Parser key "([\w.]+)"', message)
     values = re.findall(r"Got value: (.*)", message) or re.findall(r"Given value: (.*)", message)
     path = (
@@ -218,6 +201,6 @@ def _arguments(path: str) -> set[str]:
         bases = getattr(importlib.import_module(module), name).__mro__
     except (ImportError, AttributeError, ValueError):
         return set()
-    # Variants pass on **shared, so the names lie with their bases.
+    # Variants pass **shared on, so that some arguments are declared by their bases.
     own = (base for base in bases if base.__module__.startswith(("robustnas", "pytorch_lightning")))
     return {argument for base in own for argument in inspect.signature(base).parameters} - {"shared", "arguments"}

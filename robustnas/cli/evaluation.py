@@ -18,16 +18,7 @@ from robustnas.spaces import find_space
 
 @dataclass(frozen=True)
 class Result:
-    """What an evaluation measured.
-
-    Args:
-        name: What was evaluated.
-        metrics: Metrics on the test set by name.
-        parameters: Number of weights, those of an auxiliary head included.
-        seconds: Time that training and testing took.
-        folder: Folder of the run.
-        device: What it ran on.
-    """
+    """Metrics on the test set, and the number of weights, auxiliary head included, of an evaluated network."""
 
     name: str
     metrics: dict[str, float]
@@ -38,60 +29,30 @@ class Result:
 
 
 def data_of(folder: Path) -> dict[str, Any]:
-    """The data section of a run's configuration.
-
-    Args:
-        folder: Folder of the run.
-
-    Returns:
-        ``class_path`` and ``init_args``, without the seed, which is set with ``--seed_everything``.
-
-    Raises:
-        ValueError: If the folder holds no configuration with data.
-    """
+    """The section `data` of a run's configuration, without the seed, which `--seed_everything` sets."""
     data = section_of(folder, "data")
     data["init_args"].pop("seed", None)
     return data
 
 
 def recipe_of(space: str) -> str:
-    """The configuration file with the recipe of a space's paper, but for the genotype and the data."""
+    """The YAML file with the evaluation recipe of a space's paper; genotype and data are still to be given."""
     return str(files("robustnas.configs") / find_space(space).rules.recipe)
 
 
 def section_of(folder: Path, name: str) -> dict[str, Any]:
-    """A section of a run's configuration.
-
-    Args:
-        folder: Folder of the run.
-        name: The section, ``model`` or ``data``.
-
-    Returns:
-        ``class_path``, ``init_args`` and what else it has.
-
-    Raises:
-        ValueError: If the folder holds no configuration with that section.
-    """
+    """A section of a run's configuration, `model` or `data`, as ``class_path`` and ``init_args``."""
     path = folder / "config.yaml"
     content = read_yaml(path)
     section = content.get(name) if isinstance(content, dict) else None
     section = {"init_args": {}, **section} if isinstance(section, dict) else {}
     if not isinstance(section.get("class_path"), str) or not isinstance(section["init_args"], dict):
-        raise ValueError(f"Expected {path} to be the configuration of a run with `{name}`, but it has no class of it.")
+        raise ValueError(f"Expected {path} to be the configuration of a run with `{name}`, but it has no such section.")
     return section
 
 
 def train_and_test(name: str, arguments: list[str] | Mapping[str, Any], again: str | None = None) -> Result:
-    """Train a network and measure it on the test set once.
-
-    Args:
-        name: What is evaluated, for the table.
-        arguments: Options or a configuration of ``robustnas fit``.
-        again: The command line that resumes after an interruption.
-
-    Returns:
-        What was measured.
-    """
+    """Train a network by options or a configuration of ``robustnas fit``, and measure it on the test set once."""
     start = time.perf_counter()
     given = ["fit", *arguments] if isinstance(arguments, list) else arguments
     run = lightning_cli.main(given, again=again)
@@ -101,6 +62,6 @@ def train_and_test(name: str, arguments: list[str] | Mapping[str, Any], again: s
 
 
 def device_of(run: lightning_cli.RobustCLI) -> str:
-    """The name of the GPU that a run ran on, or the kind of another device, such as ``cpu``."""
+    """The name of the GPU that a run used, or the type of another device, such as ``cpu``."""
     device = run.trainer.strategy.root_device
     return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device.type)

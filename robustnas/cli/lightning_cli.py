@@ -40,7 +40,7 @@ from robustnas.training.module import Module
 from robustnas.training.recorder import check_manifest, run_folder
 
 Step = Literal["parsing", "instantiation"]
-NAMED = ("robustnas.variants", "robustnas.diagnostics")  # rooms whose classes a YAML file can name shortly
+NAMED = ("robustnas.variants", "robustnas.diagnostics")  # packages whose classes YAML files can name without the module
 
 
 class RobustCLI(LightningCLI):
@@ -66,21 +66,23 @@ class RobustCLI(LightningCLI):
     ) -> None:
         self.again, self.stop_after, self.callbacks = again, stop_after, list(callbacks)
         self.arguments = list(options["args"]) if isinstance(options["args"], list) else None
-        with ExitStack() as self.precision:  # a setting of the process, which another run in it may not want
+        with ExitStack() as self.precision:  # a process-wide setting, restored after this run
             super().__init__(*args, **options)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument(
-            "--run-dir", type=str | None, default=None, help="Folder of the run (default: new, in runs/)."
+            "--run-dir", type=str | None, default=None, help="Folder of the run; by default a new one under runs/."
         )
         parser.add_argument(
             "--matmul_precision",
             type=Matmul | None,
             default=None,
-            help="How float32 is multiplied: highest in full, high with TF32 on GPUs, medium with bfloat16 on CPUs too "
-            "(default: as torch does, with TF32 in convolutions on GPUs).",
+            help="Precision of float32 matrix products: highest (full), high (TF32 on GPUs), medium (bfloat16 on CPUs "
+            "too). Default: torch's own setting, with TF32 in convolutions on GPUs.",
         )
-        parser.add_argument("--checkpoint_every", type=int, default=0, help="Steps between checkpoints in an epoch.")
+        parser.add_argument(
+            "--checkpoint_every", type=int, default=0, help="Steps between checkpoints within an epoch; 0 for none."
+        )
         parser.add_lightning_class_args(importlib.import_module(NAMED[1]).Diagnostics, "diagnostics")
         for argument, read in LINKS.items():
             parser.link_arguments("data", f"model.init_args.{argument}", compute_fn=read, apply_on="instantiate")
@@ -93,14 +95,14 @@ class RobustCLI(LightningCLI):
         return parser
 
     def _parse_ckpt_path(self) -> None:
-        """Checkpoints hold no options of the command line, and are checked once the model is there."""
+        """Do nothing: checkpoints hold no command-line options, and are checked once the model exists."""
 
     def _set_seed(self) -> None:
         if self.stop_after != "parsing":
             super()._set_seed()
 
     def instantiate_classes(self) -> None:
-        """Instantiate the model and the data, and refuse arguments that contradict the data."""
+        """Instantiate all classes, and refuse arguments of the model that contradict the data."""
         if self.stop_after == "parsing":
             return
         super().instantiate_classes()
@@ -126,11 +128,13 @@ class RobustCLI(LightningCLI):
         if folder is None and checkpoint not in (None, "last", "auto"):
             folder = str(Path(checkpoint).parent)
         if folder is None and checkpoint is not None:
-            raise ValueError("Expected `--run-dir` to name the run whose last checkpoint is meant, but got none.")
+            raise ValueError(
+                "Expected `--run-dir` to name the run whose last checkpoint is to be loaded, but got none."
+            )
         if checkpoint is None and not fitting:
-            raise ValueError("Expected `--ckpt_path` to name the checkpoint to measure, but got none.")
+            raise ValueError("Expected `--ckpt_path` to name the checkpoint to evaluate, but got none.")
         self.folder = Path(folder or _new_folder(config))
-        os.environ["ROBUSTNAS_RUN"] = str(self.folder)  # the processes that Lightning starts share the folder
+        os.environ["ROBUSTNAS_RUN"] = str(self.folder)  # for the processes that Lightning starts
         self.asked, self.checkpoint = checkpoint, starting_point(self.folder, checkpoint, readable, writes=fitting)
         config.ckpt_path = None if self.checkpoint is None else str(self.checkpoint)
         if self.checkpoint is not None and not self.checkpoint.is_file():
@@ -144,18 +148,18 @@ class RobustCLI(LightningCLI):
             saver = LastCheckpoint(self.folder, config.checkpoint_every, again, self.again is not None)
             self.trainer_defaults["callbacks"] = [saver, *self.callbacks]
         else:
-            self.save_config_callback = None  # the folder keeps the configuration that trained
+            self.save_config_callback = None  # the folder keeps the configuration of the training
 
     def fit(self, **arguments: Any) -> None:
-        """Train, in a folder that nobody else writes to."""
-        writes = self.trainer.is_global_zero  # already known, whoever starts the other processes
+        """Train while holding the lock of the run's folder."""
+        writes = self.trainer.is_global_zero  # known already, whichever launcher is used
         with held(self.folder) if writes else nullcontext():
             if writes and self.checkpoint is None:
-                starting_point(self.folder, self.asked, readable)  # still free, now that nobody else can take it
+                starting_point(self.folder, self.asked, readable)  # check again, now under the lock
             self.trainer.fit(**arguments)
 
     def before_fit(self) -> None:
-        """Refuse what the trainer would, but before it leaves anything in the folder."""
+        """Check trainer, data and checkpoint before anything is written to the folder."""
         self.datamodule.trainer = self.trainer  # for the number of processes
         check_trainer(self.trainer)
         self.datamodule.setup("fit")
@@ -183,7 +187,7 @@ class RobustCLI(LightningCLI):
             return Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
         config = self.config[self.subcommand].trainer
         kwargs.setdefault("default_root_dir", str(self.folder.absolute()))  # Lightning expands a `~` of a relative one
-        kwargs.setdefault("use_distributed_sampler", False)  # the loaders know their process themselves
+        kwargs.setdefault("use_distributed_sampler", False)  # the data loaders shard by themselves
         if config.logger in (None, True):
             folder = self.folder.absolute()
             kwargs.setdefault("logger", Events(folder.parent, folder.name, "", default_hp_metric=False))
@@ -210,25 +214,13 @@ class RobustCLI(LightningCLI):
 @failed_writes_once()
 @only_trusted()
 def main(arguments: list[str] | Mapping[str, Any], **options: Any) -> RobustCLI:
-    """Run ``fit``, ``validate`` or ``test``.
-
-    Args:
-        arguments: The subcommand and its options; or a configuration of ``fit``: its sections by name.
-        **options: ``again``, ``stop_after`` and ``callbacks`` of :class:`RobustCLI`.
-
-    Returns:
-        What was run, with its ``model``, ``datamodule``, ``trainer`` and ``folder``.
-
-    Raises:
-        CommandLineError: If an option is unknown or wrong.
-        ValueError: If the run cannot start.
-    """
+    """Run ``fit``, ``validate`` or ``test`` by options, or ``fit`` by a configuration: its sections by name."""
     _quiet()
     for name in NAMED:
         importlib.import_module(name)
     check_variables()
     child = "LOCAL_RANK" in os.environ
-    exact = {"allow_abbrev": False, "formatter_class": PlainHelp}  # a misspelt option must not pass for another one
+    exact = {"allow_abbrev": False, "formatter_class": PlainHelp}  # a misspelt option must not match another one
     try:
         return RobustCLI(
             Module,
@@ -257,7 +249,7 @@ def main(arguments: list[str] | Mapping[str, Any], **options: Any) -> RobustCLI:
 
 
 def _quiet() -> None:
-    """Silence what Lightning says about itself and about what is meant to be so."""
+    """Silence messages of Lightning that do not concern the user."""
     for logger in ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.seed"):
         logging.getLogger(logger).setLevel(logging.WARNING)
     for said in (
@@ -271,7 +263,7 @@ def _quiet() -> None:
 
 
 class SaveConfig(SaveConfigCallback):
-    """Writes ``config.yaml``, whole or not at all, without the checkpoint where that is one of the run itself."""
+    """Writes ``config.yaml`` atomically, without `ckpt_path` if the checkpoint belongs to the run itself."""
 
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         folder = run_folder(trainer)  # processes wait for each other here
@@ -285,7 +277,7 @@ class SaveConfig(SaveConfigCallback):
 
 def _new_folder(config: Any) -> str:
     if is_one_of_several() or int(config.trainer.num_nodes) > 1:
-        raise ValueError("Expected `--run-dir` to name the folder of a run of many processes, but got none.")
+        raise ValueError("Expected `--run-dir` to be given for a run with several processes, but got none.")
     return str(
         new_folder("-".join(str(config[part].class_path).rpartition(".")[2].lower() for part in ("model", "data")))
     )
@@ -294,5 +286,5 @@ def _new_folder(config: Any) -> str:
 def _of_trainer(error: Exception) -> ValueError:
     says = " ".join(str(error).split())
     return ValueError(
-        own_message(says) or f"Expected `trainer` to be one that can run here, but Lightning says: {says}"
+        own_message(says) or f"Expected `trainer` to be valid on this machine, but Lightning reports: {says}"
     )

@@ -1,21 +1,21 @@
-"""The commands: one module each, except those of LightningCLI. Nothing is imported before a command is known."""
+"""The commands: one module each, except those of LightningCLI, and imported only when they are called."""
 
-# name: the module whose ``main`` answers it, and what it does
+# name: the module whose ``main`` runs the command, and its description
 COMMANDS = {
-    "quickstart": ("robustnas.commands.quickstart", "search on handwritten digits, evaluate what is found"),
-    "fit": ("robustnas.cli.lightning_cli", "run a search, or train a network, as a YAML file says"),
-    "validate": ("robustnas.cli.lightning_cli", "measure a checkpoint on the selection role"),
-    "test": ("robustnas.cli.lightning_cli", "measure a checkpoint on the test set"),
-    "evaluate": ("robustnas.commands.evaluate", "train the genotype that a run found, and test it"),
-    "ablate": ("robustnas.commands.ablate", "run a study: variants, spaces, data, options and seeds side by side"),
-    "landscape": ("robustnas.commands.landscape", "draw the loss around the α of a checkpoint"),
-    "diagnose": ("robustnas.commands.diagnose", "say whether a search is healthy, at risk or collapsed, and why"),
-    "report": ("robustnas.commands.report", "write one HTML file about a search, or several side by side"),
-    "select": ("robustnas.commands.select", "read a search by another rule of selection"),
+    "quickstart": ("robustnas.commands.quickstart", "search on handwritten digits, then train and test the result"),
+    "fit": ("robustnas.cli.lightning_cli", "run a search, or train a network, from a YAML configuration"),
+    "validate": ("robustnas.cli.lightning_cli", "evaluate a checkpoint on the validation data (role `selection`)"),
+    "test": ("robustnas.cli.lightning_cli", "evaluate a checkpoint on the test set"),
+    "evaluate": ("robustnas.commands.evaluate", "train the genotype of a search from scratch, and test it"),
+    "ablate": ("robustnas.commands.ablate", "run a study: compare methods, spaces, data, options and seeds"),
+    "landscape": ("robustnas.commands.landscape", "plot the validation loss around the α of a checkpoint"),
+    "diagnose": ("robustnas.commands.diagnose", "judge a search: healthy, at risk or collapsed, and why"),
+    "report": ("robustnas.commands.report", "write an HTML report about one search or several"),
+    "select": ("robustnas.commands.select", "derive the genotype of a search by another selection rule"),
     "draw": ("robustnas.commands.draw", "draw the cells of a genotype as SVG or PNG"),
-    "table": ("robustnas.commands.table", "make a tabular benchmark from files you have, and look into it"),
-    "profile": ("robustnas.commands.profile", "count and measure what the operations of a search cost here"),
-    "verify": ("robustnas.commands.verify", "check a search with your own options, space, data and devices"),
-    "doctor": ("robustnas.commands.doctor", "look at this machine and installation, and try them out"),
-    "completion": ("robustnas.commands.completion", "print a script by which a shell completes commands and options"),
+    "table": ("robustnas.commands.table", "convert a tabular benchmark to a table, or query a table"),
+    "profile": ("robustnas.commands.profile", "measure parameters, FLOPs and latency of the operations"),
+    "verify": ("robustnas.commands.verify", "verify a search with your own options, space, data and devices"),
+    "doctor": ("robustnas.commands.doctor", "inspect this installation and run a self-test"),
+    "completion": ("robustnas.commands.completion", "print a shell completion script"),
 }

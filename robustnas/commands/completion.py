@@ -1,4 +1,4 @@
-"""``robustnas completion``: a script that lets a shell complete commands, options and files."""
+"""``robustnas completion``: a shell completion script for commands, options and files."""
 
 from __future__ import annotations
 
@@ -19,19 +19,15 @@ def parser() -> Parser:
     """The options of ``robustnas completion``."""
     parser = Parser(
         prog="robustnas completion",
-        description="Print a script that lets a shell complete commands, options and files.",
+        description="Print a shell completion script for commands, options and files.",
         epilog='Bash: add `eval "$(robustnas completion bash)"` to ~/.bashrc; zsh and tcsh likewise.',
     )
-    parser.add_argument("shell", choices=shtab.SUPPORTED_SHELLS, help="the shell that reads the script")
+    parser.add_argument("shell", choices=shtab.SUPPORTED_SHELLS, help="the shell")
     return parser
 
 
 def main(arguments: list[str]) -> None:
-    """Print the script.
-
-    Args:
-        arguments: ``completion`` and its options.
-    """
+    """Print the completion script."""
     print(shtab.complete(all_commands(), parser().parse_args(arguments[1:]).shell))
 
 

@@ -12,7 +12,7 @@ from robustnas.cli.errors import Parser, path_option
 STATUS = {"healthy": 0, "at risk": 10, "collapsed": 20}
 
 EPILOG = """exit status:
-  0 healthy, 10 at risk, 20 collapsed; 1 where there is nothing to judge,
+  0 healthy, 10 at risk, 20 collapsed; 1 if there is nothing to judge,
   2 after a wrong command line
 
 histories of other tools, with --space:
@@ -21,8 +21,8 @@ histories of other tools, with --space:
   .pt   the same as tensors in dicts or lists, by torch.save
   .csv  columns epoch, kind, edge, operation, alpha; or epoch and a column for
         each number, such as normal/0-2/skip_connect
-Rows that sum to 1 are taken as shares, of others the softmax. -inf is a share
-of 0. Epochs are counted from 0 or from 1.
+Rows that sum to 1 are read as architecture weights; to other rows, softmax is
+applied. -inf is a weight of 0. Epochs may be counted from 0 or from 1.
 """
 
 
@@ -30,8 +30,9 @@ def parser() -> Parser:
     """The options of ``robustnas diagnose``."""
     parser = Parser(
         prog="robustnas diagnose",
-        description="Say whether a search is healthy, at risk or collapsed: since when, by what\n"
-        "evidence, which genotype to take and what to try. The search may be running.",
+        description="Judge whether a search is healthy, at risk or collapsed: since which\n"
+        "epoch, by what evidence, which genotype to use and what to change. The search\n"
+        "may still be running.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -44,14 +45,7 @@ def parser() -> Parser:
 
 
 def main(arguments: list[str]) -> int:
-    """Judge a search.
-
-    Args:
-        arguments: ``diagnose`` and its options.
-
-    Returns:
-        The exit status: 0 healthy, 10 at risk, 20 collapsed.
-    """
+    """Judge a search; the exit status is 0 if healthy, 10 if at risk, 20 if collapsed."""
     options = parser().parse_args(arguments[1:])
     verdict = _judge(options.run, options.space)
     print(verdict.to_json() if options.json else verdict.text(), end="")
@@ -62,5 +56,7 @@ def _judge(source: str, space: str | None) -> Verdict:
     if not Path(source).is_file():
         return judge(History.of_run(source, space))
     if space is None and is_history(source):
-        raise ValueError(f"Expected --space with a history of another tool, such as --space S1 for {source}.")
+        raise ValueError(
+            f"Expected `--space` to be given with the α history of another tool, such as `--space S1` for {source}."
+        )
     return judge(read_foreign(source, space or "DARTS"))

@@ -1,4 +1,4 @@
-"""``robustnas doctor``: what a search would find on this machine, what is known to be trouble, and a self-test."""
+"""``robustnas doctor``: facts about this machine and installation, known problems, and a self-test."""
 
 from __future__ import annotations
 
@@ -27,56 +27,43 @@ from robustnas.runtime.environment import (
 
 WIDTH = 100
 GIB = 2**30
-LITTLE_DISK, LITTLE_SHARED = 2 * GIB, 64 * 2**20  # 64 MiB is what a container gets unless it asks for more
+LOW_DISK, LOW_SHARED_MEMORY = 2 * GIB, 64 * 2**20  # 64 MiB is the default of containers
 
 
 def parser() -> Parser:
     """The options of ``robustnas doctor``."""
     parser = Parser(
         prog="robustnas doctor",
-        description="Print versions, devices, memory and extras, say in words what is known to be trouble, and run a "
-        "self-test of seconds: a tiny search and its resume, the hypergradient, a genotype, two processes, and kernels "
-        "of torch that are known to be wrong or slow on some CPUs. The exit status is 1 if something failed.",
+        description="Print versions, devices, memory and extras, warn of known problems, and run a self-test of a few "
+        "seconds: a tiny search and its resume, the hypergradient, a genotype, two processes, and kernels of torch "
+        "that are wrong or slow on some CPUs. The exit status is 1 if something failed.",
     )
-    parser.add_argument("--no-test", action="store_true", help="look only, without the self-test")
-    parser.add_argument("--json", action="store_true", help="print one JSON object for programs")
+    parser.add_argument("--no-test", action="store_true", help="skip the self-test")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     return parser
 
 
 def main(arguments: list[str]) -> int:
-    """Print versions, devices, memory, extras and warnings, and try the library out.
-
-    Args:
-        arguments: ``doctor`` and its options.
-
-    Returns:
-        0 if all is well, warnings or not; 1 if a package the library needs is missing or too old, or a check failed.
-    """
+    """Print versions, devices, memory, extras and warnings, and run the self-test; 1 if something failed."""
     options = parser().parse_args(arguments[1:])
     found = examine()
     outcomes = iter(()) if options.no_test else run_checks()
     if not options.json:
         for line in report(found):
             print(line)
-        outcomes = _told(outcomes)
+        outcomes = _printed(outcomes)
     checks = list(outcomes)
     well = not found["errors"] and all(check.passed for check in checks)
     if options.json:
         tested = None if options.no_test else [vars(check) for check in checks]
         print(json.dumps({**found, "checks": tested, "well": well}, indent=2))
     else:
-        print("\nAll well." if well else "\nSomething is wrong: see the lines with FAIL.")
+        print("\nNo problem found." if well else "\nSomething failed: see the lines with FAIL.")
     return 0 if well else 1
 
 
 def examine() -> dict[str, Any]:
-    """Facts about this installation and machine, with what follows from them.
-
-    Returns:
-        What JSON can hold: the facts of :func:`~robustnas.runtime.environment.environment`, ``threads``, ``memory``,
-        ``disk``, ``accelerators``, ``extras`` (the missing packages of each), ``warnings`` and ``errors``
-        (sentences).
-    """
+    """Facts about this installation and machine as JSON values, with warnings and errors as sentences."""
     errors, threads = [], None
     try:
         with warnings.catch_warnings():
@@ -85,7 +72,7 @@ def examine() -> dict[str, Any]:
 
             threads = torch.get_num_threads()
             devices = accelerators()
-    except Exception as error:  # a broken torch has many ways to say so, and the rest is still to be told
+    except Exception as error:  # a broken torch can raise anything, and the other facts still matter
         errors.append(f"Expected torch to be usable, but got {type(error).__name__}: {' '.join(str(error).split())}")
         devices = {"gpus": [], "cuda": None, "mps": False, "driver": None}
     found = environment()
@@ -118,7 +105,7 @@ def _too_old(name: str, version: str | None) -> str | None:
 
 
 def _warnings(facts: dict[str, Any]) -> Iterator[str]:
-    """Known troubles that these facts announce."""
+    """Warnings about known problems that these facts indicate."""
     known, devices, threads = facts["versions"], facts["accelerators"], facts["threads"]
     for name, newest in tested().items():
         version = known.get(name)
@@ -127,41 +114,34 @@ def _warnings(facts: dict[str, Any]) -> Iterator[str]:
     torch = known["torch"] or ""
     if known["torchvision"] and "+cpu" in torch and "+cpu" not in known["torchvision"]:
         yield (
-            f"torchvision {known['torchvision']} was not built for torch {torch}: beside a torch for the CPU it breaks "
+            f"torchvision {known['torchvision']} was not built for torch {torch}: with a CPU build of torch it breaks "
             "the import of pytorch_lightning. robustnas does not need it: pip uninstall torchvision."
         )
     cores = threads["usable_cores"]
     wanted = threads["OMP_NUM_THREADS"] or ""
-    for who, number in (("torch would use", threads["torch"]), ("OMP_NUM_THREADS asks for", _whole(wanted))):
+    for who, number in (("torch would use", threads["torch"]), ("OMP_NUM_THREADS asks for", _integer(wanted))):
         if number is not None and number > cores:
             yield (
-                f"{who} {number} threads, but this process may use {cores} of the machine's cores: threads that wait "
-                f"for one another make a search many times slower. Remedy: export OMP_NUM_THREADS={cores}."
+                f"{who} {number} threads, but this process may use {cores} of the machine's cores: more threads "
+                f"than cores make a search many times slower. Remedy: export OMP_NUM_THREADS={cores}."
             )
     if devices["driver"] and not devices["gpus"] and torch:
         yield (
             f"There is an NVIDIA driver ({devices['driver']}), but torch {torch} sees no GPU: it was built for the "
-            "CPU, or for a newer driver, or CUDA_VISIBLE_DEVICES hides them."
+            "CPU, or for a newer driver, or CUDA_VISIBLE_DEVICES hides the GPUs."
         )
     shared, free = facts["memory"]["shared"], facts["disk"]["free"]
-    if shared is not None and shared <= LITTLE_SHARED:
+    if shared is not None and shared <= LOW_SHARED_MEMORY:
         yield (
-            f"/dev/shm has {_bytes(shared)}, through which processes on several GPUs exchange tensors; in a container, "
-            "start it with --shm-size=1g or more."
+            f"/dev/shm has {_bytes(shared)}, but processes on several GPUs exchange tensors through it. Start a "
+            "container with --shm-size=1g or more."
         )
-    if free is not None and free < LITTLE_DISK:
-        yield f"There is {_bytes(free)} left on the disk of this folder, where runs and checkpoints go."
+    if free is not None and free < LOW_DISK:
+        yield f"The disk of this folder has {_bytes(free)} free, but runs and checkpoints are written there."
 
 
 def report(found: dict[str, Any]) -> Iterator[str]:
-    """The facts in lines of at most 100 columns.
-
-    Args:
-        found: What :func:`examine` found.
-
-    Yields:
-        Line after line.
-    """
+    """The facts of :func:`examine` in lines of at most 100 columns."""
     yield "Versions"
     commit = found["git"]["robustnas"]
     from_commit = f", commit {commit['commit'][:12]}{' with changes' if commit['dirty'] else ''}" if commit else ""
@@ -176,7 +156,7 @@ def report(found: dict[str, Any]) -> Iterator[str]:
         yield from _row(name, says)
     yield "\nExtras"
     for extra, absent in found["extras"].items():
-        remedy = f'without {", ".join(absent)}: pip install -e ".[{extra}]" in a checkout' if absent else "present"
+        remedy = f'missing {", ".join(absent)}: pip install -e ".[{extra}]" in a checkout' if absent else "present"
         yield from _row(extra, remedy)
     for title, kind in (("Warnings", "warnings"), ("FAIL", "errors")):
         if found[kind]:
@@ -189,22 +169,25 @@ def _machine(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     cpu, threads, memory, devices = (found[name] for name in ("cpu", "threads", "memory", "accelerators"))
     yield "system", found["platform"]
     yield "CPU", f"{cpu['model'] or 'unknown'}; {threads['usable_cores']} of {cpu['cores']} cores for this process"
-    yield "instructions", "unknown" if cpu["instructions"] is None else ", ".join(cpu["instructions"]) or "basic ones"
+    yield (
+        "instructions",
+        "unknown" if cpu["instructions"] is None else ", ".join(cpu["instructions"]) or "baseline only",
+    )
     yield "threads", f"torch {threads['torch'] or 'unknown'}, OMP_NUM_THREADS {threads['OMP_NUM_THREADS'] or 'not set'}"
     for index, gpu in enumerate(devices["gpus"]):
-        yield f"GPU {index}", f"{gpu['name']}, {_bytes(gpu['memory_bytes'])}, of it {_bytes(gpu['free_bytes'])} free"
+        yield f"GPU {index}", f"{gpu['name']}, {_bytes(gpu['memory_bytes'])}, {_bytes(gpu['free_bytes'])} free"
     if not devices["gpus"]:
         yield "GPU", "none"
     driver = f"driver {devices['driver'] or 'none'}"
     yield "CUDA", f"{devices['cuda'] or 'not in this torch'}, {driver}; MPS {'yes' if devices['mps'] else 'no'}"
-    bound = f"; this container may use {_bytes(memory['limit'])}" if memory["limit"] else ""
-    yield "memory", f"{_bytes(memory['total'])}, of it {_bytes(memory['available'])} available{bound}"
+    bound = f"; limit of this container: {_bytes(memory['limit'])}" if memory["limit"] else ""
+    yield "memory", f"{_bytes(memory['total'])}, {_bytes(memory['available'])} available{bound}"
     yield "/dev/shm", _bytes(memory["shared"]) if memory["shared"] is not None else "none"
-    yield "disk", f"{_bytes(found['disk']['free'])} free in {found['disk']['folder'] or 'a folder that is gone'}"
+    yield "disk", f"{_bytes(found['disk']['free'])} free in {found['disk']['folder'] or 'a deleted folder'}"
 
 
-def _told(outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
-    """Pass outcomes on, a line on the screen for each."""
+def _printed(outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
+    """Print each outcome as it arrives."""
     title = "\nSelf-test"
     for outcome in outcomes:
         if title:
@@ -227,12 +210,12 @@ def _wrapped(text: str, first: str, following: str) -> list[str]:
 
 
 def _number(version: str) -> tuple[int, ...]:
-    """The numbers a version begins with: ``2.13.0+cpu`` is ``(2, 13, 0)``."""
+    """The leading numbers of a version: ``2.13.0+cpu`` is ``(2, 13, 0)``."""
     found = re.match(r"\d+(?:\.\d+)*", version)
     return tuple(map(int, found[0].split("."))) if found else ()
 
 
-def _whole(text: str) -> int | None:
+def _integer(text: str) -> int | None:
     return int(text) if text.isdecimal() else None
 
 

@@ -1,4 +1,4 @@
-"""``robustnas draw``: the cells of a genotype as a picture."""
+"""``robustnas draw``: draw the cells of a genotype."""
 
 from __future__ import annotations
 
@@ -28,14 +28,7 @@ def parser() -> Parser:
 
 
 def main(arguments: list[str]) -> None:
-    """Draw a genotype.
-
-    Args:
-        arguments: ``draw`` and its options.
-
-    Raises:
-        ValueError: If there is no such genotype, or the ending of a file is unknown.
-    """
+    """Draw a genotype into one file or several."""
     options = parser().parse_args(arguments[1:])
     given = find_space(options.space) if options.space else None
     genotype = read_genotype(options.genotype, given)

@@ -1,4 +1,4 @@
-"""``robustnas evaluate``: train the genotype that a run found from scratch, and test it."""
+"""``robustnas evaluate``: train the genotype of a search from scratch, and test it."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def parser() -> Parser:
     """The options of ``robustnas evaluate``."""
     parser = Parser(
         prog="robustnas evaluate",
-        description="Train the genotype that a run found from scratch on the run's data, and test it.",
-        epilog="Any option of `robustnas fit` may follow, such as --trainer.max_epochs 100.",
+        description="Train the genotype of a search from scratch on the data of the search, and test it.",
+        epilog="Further options are those of `robustnas fit`, such as --trainer.max_epochs 100.",
     )
     parser.add_argument("folder", metavar="RUN", type=path_option("RUN"), help="folder of the search")
     parser.add_argument("-c", "--config", help="YAML of the evaluation (default: the recipe of the space's paper)")
@@ -32,20 +32,14 @@ def parser() -> Parser:
 
 
 def main(arguments: list[str]) -> None:
-    """Evaluate what a run found.
-
-    Args:
-        arguments: ``evaluate`` and its options.
-
-    Raises:
-        ValueError: If the run holds no genotype or no configuration, or an option is wrong.
-    """
+    """Train and test the genotype of a search."""
     options, rest = parser().parse_known_args(arguments[1:])
     folder = Path(options.folder)
     if folder.is_file():
         raise ValueError(
-            f"Expected RUN to be the folder of a search, but {folder} is a file; a genotype alone is trained by "
-            "`robustnas fit --model EvaluationModule --model.architecture Found --model.architecture.genotype FILE`."
+            f"Expected RUN to be the folder of a search, but {folder} is a file; to train a genotype without a run, "
+            "use `robustnas fit --model EvaluationModule --model.architecture Found --model.architecture.genotype "
+            "FILE`."
         )
     genotype = read_genotype(str(folder))
     space = str(section_of(folder, "model")["init_args"].get("space") or genotype.space)
@@ -59,11 +53,7 @@ def main(arguments: list[str]) -> None:
 
 
 def print_results(results: list[Result]) -> None:
-    """Print evaluations as a table.
-
-    Args:
-        results: What was measured, on the same data.
-    """
+    """Print evaluations on the same data as a table."""
     table = Table(title="Test set", title_justify="left")
     table.add_column("network")
     names = [name for name in results[0].metrics if name != TEST_LOSS.name]

@@ -1,34 +1,36 @@
-"""``robustnas landscape``: the loss around the α of a checkpoint."""
+"""``robustnas landscape``: plot the validation loss around the α of a checkpoint."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import jsonargparse
 import numpy as np
 import torch
 from rich.console import Console
 from torch import Tensor
 
-from robustnas.cli.errors import Parser, path_option
-from robustnas.commands.load_checkpoint import open_search
+from robustnas.cli.errors import Parser, explain, path_option
+from robustnas.cli.evaluation import data_of
 from robustnas.curvature import Hessian, extremes
 from robustnas.curvature.landscape import Landscape, orthonormal, over_plane, random_directions
-from robustnas.data import Batch, Probe
+from robustnas.data import Batch, ImageData, Probe
 from robustnas.networks import Mixture
 from robustnas.networks.batchnorm_statistics import frozen_batchnorm_statistics
 from robustnas.networks.mixture import one_hots
 from robustnas.plotting.cells import render
 from robustnas.plotting.landscape import landscape_figure
-from robustnas.runs.record import write_bytes, write_json
+from robustnas.runs.record import Run, write_bytes, write_json
 from robustnas.runtime.precision import full_precision
-from robustnas.training import SearchModule
+from robustnas.runtime.trust import only_trusted
+from robustnas.training import SearchModule, load
 
 
 def parser() -> Parser:
     """The options of ``robustnas landscape``."""
     parser = Parser(
         prog="robustnas landscape",
-        description="Draw the validation loss around the α of a checkpoint: over a plane, and on the line from the "
+        description="Plot the validation loss around the α of a checkpoint: over a plane, and along the line from the "
         "mixture to the genotype. A flat minimum survives discretisation; a sharp one does not.",
     )
     parser.add_argument(
@@ -38,20 +40,20 @@ def parser() -> Parser:
         "--directions",
         choices=("random", "eigenvectors"),
         default="random",
-        help="directions of the plane (default: random)",
+        help="directions that span the plane (default: random)",
     )
-    parser.add_argument("--radius", type=float, default=1.0, help="largest distance from α (default: 1)")
-    parser.add_argument("--steps", type=int, default=11, help="points on an axis, an odd number (default: 11)")
+    parser.add_argument(
+        "--radius", type=float, default=1.0, help="half the width of the plane, in units of α (default: 1)"
+    )
+    parser.add_argument("--steps", type=int, default=11, help="points along each axis, an odd number (default: 11)")
     parser.add_argument("--batches", type=int, default=2, help="batches to average the loss over (default: 2)")
     parser.add_argument("--seed", type=int, default=0, help="seed of random directions (default: 0)")
-    parser.add_argument(
-        "-o", "--out", type=path_option("--out"), help="folder for the results (default: that of the run)"
-    )
+    parser.add_argument("-o", "--out", type=path_option("--out"), help="output folder (default: the folder of the run)")
     return parser
 
 
 def main(arguments: list[str]) -> None:
-    """Measure and draw the landscape of a checkpoint."""
+    """Measure and plot the landscape of a checkpoint."""
     options = parser().parse_args(arguments[1:])
     if options.batches < 1:
         raise ValueError(f"Expected `--batches` to be at least 1, but got {options.batches}.")
@@ -65,30 +67,32 @@ def main(arguments: list[str]) -> None:
         write_bytes(out / f"landscape.{form}", render(figure, form))
     console = Console()
     console.print(
-        f"Loss at α: {landscape.centre:.4f}; largest increase within {options.radius:g}: {landscape.rise:+.4f}"
+        f"Loss at α: {landscape.centre:.4f}; largest change within radius {options.radius:g}: {landscape.rise:+.4f}"
     )
     console.print(f"Loss at the genotype: {landscape.line[-1]:.4f} ({landscape.line[-1] - landscape.line[0]:+.4f})")
-    console.print(f"Figure: {out / 'landscape.png'}", soft_wrap=True)
+    console.print(f"Plot: {out / 'landscape.png'}", soft_wrap=True)
+
+
+def open_search(checkpoint: str) -> tuple[SearchModule, ImageData, Path]:
+    """The search of a checkpoint on the CPU, its data set up by the run's configuration, and the run's folder."""
+    path = Path(checkpoint)
+    path = Run(path).checkpoint if path.is_dir() else path
+    search = load(path, SearchModule)
+    parser = jsonargparse.ArgumentParser(exit_on_error=False, allow_abbrev=False)
+    parser.add_subclass_arguments(ImageData, "data")
+    try:
+        with only_trusted():
+            data: ImageData = parser.instantiate_classes(parser.parse_object({"data": data_of(path.parent)})).data
+    except (jsonargparse.ArgumentError, ValueError) as error:
+        raise ValueError(explain(str(error))) from error
+    data.setup("fit")
+    return search, data, path.parent
 
 
 def measure(
     search: SearchModule, batches: list[Batch], directions: str, radius: float, steps: int, seed: int
 ) -> Landscape:
-    """The landscape of a search.
-
-    Losses are those of the network in training, with the statistics of each batch, as α's gradient sees them.
-
-    Args:
-        search: The search; its α is put back at the end.
-        batches: What the loss is averaged over.
-        directions: ``random``, or ``eigenvectors`` for those of the two largest eigenvalues of the Hessian in α.
-        radius: How far to go, in units of α.
-        steps: Points on an axis, an odd number.
-        seed: Seed of random directions.
-
-    Returns:
-        The losses.
-    """
+    """The landscape of the loss in training mode, along random directions or eigenvectors; α is restored at the end."""
     alphas = list(search.alphas.values())
     centre = torch.cat([alpha.detach().flatten() for alpha in alphas])
     search.train()
@@ -130,9 +134,9 @@ def _loss_between(search: SearchModule, batches: list[Batch], share: float) -> f
 
 
 def _between(mixture: Mixture, end: Tensor, share: float) -> Mixture:
-    """A mixture on the way to a discrete cell, whose edges all have the weight one."""
+    """A mixture on the line to a discrete cell, in which all edges have weight one."""
     edges, offsets = mixture.edges, mixture.offsets
-    return Mixture(  # edges by themselves, since they weigh what bypasses the operations too
+    return Mixture(  # edge weights apply to the bypassed channels too
         (1 - share) * mixture.operations + share * end,
         None if edges is None else (1 - share) * edges + share,
         offsets=None if offsets is None else (1 - share) * offsets,

@@ -1,4 +1,4 @@
-"""``robustnas profile``: what the operations of a search cost, as a table that ``ExpectedCost`` reads."""
+"""``robustnas profile``: measure the cost of each operation of a search; ``ExpectedCost`` reads the table."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from robustnas.spaces import SearchSpace
 from robustnas.training import SearchModule
 
 SIZES = ("channels", "layers", "cells", "num_classes", "stem")
-# Images of a batch that no device holds; timed runs whose median no longer changes; more cores than machines have.
+# A batch that no device can hold; repeats beyond which the median does not change; more cores than machines have.
 LIMITS = {"batch": 2**16, "repeats": 10_000, "threads": MAX_THREADS}
 
 
@@ -24,16 +24,18 @@ def parser() -> Parser:
     """The options of ``robustnas profile``."""
     parser = Parser(
         prog="robustnas profile",
-        description="Count parameters and multiply-adds, and measure latency, of every operation of a search, in the "
-        "network that its configuration describes and for images like those of its data.",
-        epilog="Any option of `robustnas fit` may follow, such as --model.channels 36.",
+        description="Count parameters and multiply-adds and measure the latency of every operation of a search, with "
+        "the network size of its configuration and the image size of its data.",
+        epilog="Further options are those of `robustnas fit`, such as --model.channels 36.",
     )
     parser.add_argument("-c", "--config", required=True, help="YAML of the search")
     parser.add_argument("--measure", nargs="+", default=list(UNITS), help=f"what to measure: {', '.join(UNITS)}")
-    parser.add_argument("--batch", type=int, default=64, help="images of a batch whose latency is measured")
-    parser.add_argument("--device", help="where latency is measured (default: cuda where there is one, else cpu)")
-    parser.add_argument("--threads", type=int, default=1, help="threads of a CPU (default: 1)")
-    parser.add_argument("--repeats", type=int, default=15, help="timed runs of an operation, whose median counts")
+    parser.add_argument("--batch", type=int, default=64, help="batch size for latency (default: 64)")
+    parser.add_argument("--device", help="device for latency (default: cuda if available, else cpu)")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
+    parser.add_argument(
+        "--repeats", type=int, default=15, help="timed runs of an operation; the median is reported (default: 15)"
+    )
     parser.add_argument(
         "--out",
         type=path_option("--out"),
@@ -45,18 +47,11 @@ def parser() -> Parser:
 
 
 def main(arguments: list[str]) -> None:
-    """Write a cost table and print it.
-
-    Args:
-        arguments: ``profile`` and its options.
-
-    Raises:
-        ValueError: If an option is wrong, or the configuration is not that of a search.
-    """
+    """Measure a cost table, write it and print it."""
     options, rest = parser().parse_known_args(arguments[1:])
-    for name, most in LIMITS.items():
-        if not 1 <= (given := getattr(options, name)) <= most:
-            raise ValueError(f"Expected `--{name}` to be from 1 to {most:,}, but got {given:,}.")
+    for name, maximum in LIMITS.items():
+        if not 1 <= (given := getattr(options, name)) <= maximum:
+            raise ValueError(f"Expected `--{name}` to be from 1 to {maximum:,}, but got {given:,}.")
     device = _device(options.device)
     described = lightning_cli.main(["fit", "-c", options.config, *rest], stop_after="instantiation")
     search = described.model
@@ -68,7 +63,7 @@ def main(arguments: list[str]) -> None:
         batch=options.batch, device=device, repeats=options.repeats,
     )  # fmt: skip
     threads = torch.get_num_threads()
-    torch.set_num_threads(options.threads)  # where cores are busy, threads that wait make times hundredfold
+    torch.set_num_threads(options.threads)  # on busy cores, waiting threads distort the times
     try:
         table = profiler.table(options.measure)
     finally:
@@ -103,8 +98,9 @@ def _print(table: CostTable, space: SearchSpace, measure: Measure) -> None:
             costs = dict(zip(edge.operations, row, strict=True))
             shown.add_row(edge.name, *(_figure(costs[name]) if name in costs else "" for name in names))
         console.print(shown)
+    rest = table.rest[measure]
     mean = sum(sum(row) / len(row) for costs in table.kinds.values() for row in costs[measure])
-    print(f"The rest: {_figure(table.rest[measure])}. Expected at equal shares: {_figure(mean + table.rest[measure])}.")
+    print(f"Rest of the network: {_figure(rest)}. Expected cost at uniform weights: {_figure(mean + rest)}.")
 
 
 def _figure(cost: float) -> str:

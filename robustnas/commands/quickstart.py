@@ -1,4 +1,4 @@
-"""``robustnas quickstart``: a search on handwritten digits, and what comes of it, in minutes."""
+"""``robustnas quickstart``: a search on handwritten digits and the evaluation of its result, in minutes."""
 
 from __future__ import annotations
 
@@ -24,30 +24,23 @@ def parser() -> Parser:
     parser = Parser(
         prog="robustnas quickstart",
         description="Search with DARTS on scikit-learn's handwritten digits, then train the found network and a "
-        "ResNet of like size from scratch. Takes minutes on two cores.",
+        "ResNet of similar size from scratch. Takes about two minutes on two cores.",
     )
     parser.add_argument(
-        "--run-dir", type=path_option("--run-dir"), help="folder of the results (default: a new one in runs/)"
+        "--run-dir", type=path_option("--run-dir"), help="folder of the results (default: a new one under runs/)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed of everything (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
     return parser
 
 
 def main(arguments: list[str]) -> None:
-    """Search on scikit-learn's digits with DARTS; evaluate what is found, and a ResNet of like size.
-
-    Args:
-        arguments: ``quickstart`` and its options.
-
-    Raises:
-        ValueError: If an option is wrong.
-    """
+    """Search on scikit-learn's digits with DARTS; train and test the result and a ResNet of similar size."""
     options = parser().parse_args(arguments[1:])
     root = Path(options.run_dir) if options.run_dir else new_folder("quickstart")
     if root.is_dir() and holds_run(root):
         raise ValueError(f"Expected `--run-dir` to be new or the folder of a quickstart, but {root} holds another run.")
     threads = torch.get_num_threads()
-    # Images of 8 x 8 gain nothing from threads, which on busy cores wait for one another: 70 times longer.
+    # Images of 8 x 8 gain nothing from threads, and on busy cores waiting threads take 70 times longer.
     torch.set_num_threads(1)
     try:
         again = resume_command(["quickstart"], "--run-dir", str(root), "--seed", str(options.seed))
@@ -73,7 +66,7 @@ def _compare(root: Path, seed: list[str], again: str) -> None:
     words = [*recipe, *chosen, *data, "--run-dir", str(root / "evaluation")]
     found = train_and_test("found by DARTS", words, again)
 
-    print("\nTraining a ResNet of like size from scratch ...")
+    print("\nTraining a ResNet of similar size from scratch ...")
     plain = ["--model.init_args.architecture", json.dumps(_resnet_like(found))]
     resnet = train_and_test("ResNet", [*recipe, *plain, *data, "--run-dir", str(root / "resnet")], again)
 

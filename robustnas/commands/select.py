@@ -1,4 +1,4 @@
-"""``robustnas select``: read a search by another rule of selection than its own."""
+"""``robustnas select``: derive the genotype of a search by another selection rule than its own."""
 
 from __future__ import annotations
 
@@ -27,35 +27,30 @@ def parser() -> Parser:
     """The options of ``robustnas select``."""
     parser = Parser(
         prog="robustnas select",
-        description="Read a finished or running search by a rule of selection. Rules that train on, like LargestDrop, "
-        "do so in a folder of their own; the same command goes on where they were interrupted.",
-        epilog="Options of the rule follow its name, such as --selection.every 1; any option of `robustnas fit` may "
-        "follow, such as --trainer.accelerator cpu. The search is left as it is, and its callbacks take no part.",
+        description="Derive the genotype of a finished or running search by another selection rule. Rules that "
+        "continue training, like LargestDrop, do so in a folder of their own; after an interruption, the same command "
+        "resumes.",
+        epilog="Options of the rule follow its name, such as --selection.every 1; further options are those of "
+        "`robustnas fit`, such as --trainer.accelerator cpu. The search is not changed; its callbacks are not used.",
     )
     parser.add_argument(
         "checkpoint", metavar="CKPT", type=path_option("CKPT"), help="checkpoint of a search, or the folder of its run"
     )
-    parser.add_argument("--selection", default="Strongest", help="name or import path (default: Strongest)")
+    parser.add_argument(
+        "--selection", default="Strongest", help="selection rule, by name or import path (default: Strongest)"
+    )
     parser.add_argument(
         "-o",
         "--run-dir",
         metavar="OUT",
         type=path_option("--run-dir"),
-        help="folder of the result (default: in the run, named after it)",
+        help="output folder (default: a folder of the run with the name of the rule)",
     )
     return parser
 
 
 def main(arguments: list[str]) -> None:
-    """Select from a checkpoint.
-
-    Args:
-        arguments: ``select`` and its options.
-
-    Raises:
-        ValueError: If the checkpoint is none of a search, its run has no configuration, an option is wrong, or the
-            folder holds something else.
-    """
+    """Select from a checkpoint."""
     options, rest = parser().parse_known_args(arguments[1:])
     own, rest = _parted(rest)
     selection = _selection(options.selection, own)
@@ -79,7 +74,7 @@ def main(arguments: list[str]) -> None:
 
 
 def _parted(words: list[str]) -> tuple[list[str], list[str]]:
-    """Options of the selection, and the others."""
+    """The options of the selection rule, and the others."""
     own: list[str] = []
     others: list[str] = []
     into = others
@@ -103,11 +98,11 @@ def _selection(name: str, words: list[str]) -> Selection:
 
 
 def _read(source: Path, folder: Path, module: SearchModule, selection: Selection) -> Genotype:
-    """What a selection that needs no training finds, written into a folder."""
+    """The genotype by a rule that needs no training, written into a folder."""
     if isinstance(selection, BestOfSampled):
         raise ValueError(
-            "Expected `--selection` to be one that reads α or trains on, but BestOfSampled measures architectures when "
-            "a search ends: give it to the search, as `robustnas fit ... --model.selection BestOfSampled`."
+            "Expected `--selection` to be a rule that reads α or continues training, but BestOfSampled evaluates "
+            "architectures at the end of a search: use `robustnas fit ... --model.selection BestOfSampled`."
         )
     genotype = selection.genotype(module.space, module.final_architecture_weights())
     configuration = source.parent / "config.yaml"
@@ -125,12 +120,12 @@ def _read(source: Path, folder: Path, module: SearchModule, selection: Selection
 def _train_on(
     source: Path, folder: Path, module: SearchModule, selection: Selection, rest: list[str], again: str
 ) -> Genotype:
-    """What a selection finds that trains on, in a run of its own."""
+    """The genotype by a rule that trains, in a run of its own."""
     begun = module.hooks.get("perturbation_selection")
     if isinstance(begun, PerturbationSelection) and begun.began is not None:
         raise ValueError(
-            f"Expected the checkpoint to be of a search that has not begun to select, but {source} holds "
-            f"{len(begun.entries)} decisions; a checkpoint of epoch {begun.began - 1} would do."
+            f"Expected the checkpoint to be from before the selection began, but {source} holds "
+            f"{len(begun.entries)} decisions; use a checkpoint of epoch {begun.began - 1} or earlier."
         )
     data_of(source.parent)
     epochs, description = _searched(source), plain(selection)
@@ -147,18 +142,18 @@ def _train_on(
 
 
 def _searched(source: Path) -> int:
-    """Epochs of the search that a checkpoint holds, with the one that it stands in."""
+    """The number of epochs of the search in a checkpoint, the current one included."""
     try:
         progress = load_checkpoint(source)["loops"]["fit_loop"]["epoch_progress"]
         return int(progress["current"]["ready"])
     except (KeyError, TypeError) as error:
         raise ValueError(
-            f"Expected {source} to be a checkpoint to go on from, but got one without its progress."
+            f"Expected {source} to be a checkpoint of a training run, but it holds no progress of the epochs."
         ) from error
 
 
 def _check_same(started: Path, description: dict[str, Any], epochs: int) -> None:
-    """Refuse to go on with another selection than was begun."""
+    """Refuse to resume with another selection rule than the run began with."""
     held = load(started, SearchModule)
     hook = held.hooks.get("perturbation_selection")
     begun = hook.began if isinstance(hook, PerturbationSelection) else None

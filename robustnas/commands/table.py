@@ -1,4 +1,4 @@
-"""``robustnas table``: tabular benchmarks, made from the files that users have, and looked up."""
+"""``robustnas table``: convert the files of a tabular benchmark to a table, and query it."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ EPILOG = """examples:
   robustnas table show nas_bench_201.parquet runs/darts-parquetimages-001
   robustnas fit -c configs/cifar10_nasbench201_darts.yaml --diagnostics.table nas_bench_201.parquet
 
-Benchmarks are read without executing anything in them. Their single files are held in memory
-whole, which takes as much of it as their own code does; the folder takes next to none.
+Nothing in the files of a benchmark is executed. A benchmark in a single file is loaded into memory as a
+whole, as its own code does; a benchmark in a folder needs little memory.
 """
 
 
@@ -30,12 +30,12 @@ def parser() -> Parser:
     """The options of ``robustnas table``."""
     parser = Parser(
         prog="robustnas table",
-        description="What architectures reach when they are trained by themselves, in a table.",
+        description="Tables with the accuracies of architectures that were each trained from scratch.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     actions = parser.add_subparsers(dest="action", required=True, metavar="convert|show")
-    made = actions.add_parser("convert", help="make a table from a benchmark, or from another table")
+    made = actions.add_parser("convert", help="convert a benchmark, or another table, to a table")
     made.add_argument(
         "file",
         metavar="FILE",
@@ -44,7 +44,7 @@ def parser() -> Parser:
     made.add_argument(
         "--out", required=True, type=path_option("--out"), help="file of the table: .parquet, .csv or .csv.gz"
     )
-    shown = actions.add_parser("show", help="say what a table knows of a genotype, or of all of them")
+    shown = actions.add_parser("show", help="print what a table holds on one genotype, or on all")
     shown.add_argument("file", metavar="TABLE", help="file of the table: .parquet, .csv or .csv.gz")
     shown.add_argument("genotype", nargs="?", metavar="GENOTYPE", help="a genotype, its file, or the folder of a run")
     for action in (made, shown):
@@ -53,14 +53,7 @@ def parser() -> Parser:
 
 
 def main(arguments: list[str]) -> None:
-    """Make a table, or look into one.
-
-    Args:
-        arguments: ``table`` and its options.
-
-    Raises:
-        ValueError: If a file cannot be read, or does not hold what is asked for.
-    """
+    """Convert a benchmark to a table, or query a table."""
     options = parser().parse_args(arguments[1:])
     if options.action == "convert":
         _convert(Path(options.file), Path(options.out), options.arch)

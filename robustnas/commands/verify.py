@@ -1,4 +1,4 @@
-"""``robustnas verify``: whether a search with one's own options does what it says, in a table of checks."""
+"""``robustnas verify``: check that a search with given options computes what it should, in a table."""
 
 from __future__ import annotations
 
@@ -24,34 +24,22 @@ def parser() -> Parser:
     """The options of ``robustnas verify``."""
     parser = Parser(
         prog="robustnas verify",
-        description="Check a search with its own parts, space, data and device: who moves what, the gradient of α "
-        "against automatic differentiation and differences, bundles against single edges, roles of the data, resume, "
-        "diagnostics, and two processes. Networks are made small and data few where a minute asks for it; the table "
-        "says where. Nothing is left behind. The exit status is 1 if a check failed.",
-        epilog="-c CONFIG and any option of `robustnas fit` follow, such as --model.gradient Unrolled.",
+        description="Check a search with its own parts, space, data and device: which step updates which parameters, "
+        "the gradient of α against automatic differentiation and finite differences, bundles against single edges, "
+        "data roles, resume, diagnostics, and two processes. Where a check would take longer than a minute, it uses a "
+        "smaller network and less data; the table says where. No files remain. The exit status is 1 if a check failed.",
+        epilog="Further options are -c CONFIG and those of `robustnas fit`, such as --model.gradient Unrolled.",
     )
     listing = ", ".join(CHECKS)
     parser.add_argument(
-        "--only", action="append", default=[], metavar="NAME", help=f"one check; several times: {listing}"
+        "--only", action="append", default=[], metavar="NAME", help=f"run this check only; may be repeated: {listing}"
     )
-    parser.add_argument(
-        "--json", type=path_option("--json"), metavar="FILE", help="also write what was found, for programs"
-    )
+    parser.add_argument("--json", type=path_option("--json"), metavar="FILE", help="also write the results as JSON")
     return parser
 
 
 def main(arguments: list[str]) -> int:
-    """Check a search and print the table.
-
-    Args:
-        arguments: ``verify`` and its options.
-
-    Returns:
-        0 if every check passed or did not apply, 1 if one failed.
-
-    Raises:
-        ValueError: If an option is wrong, or the configuration is not that of a search.
-    """
+    """Check a search and print the table; 0 if every check passed or did not apply, 1 if one failed."""
     options, rest = parser().parse_known_args(arguments[1:])
     unknown = [name for name in options.only if name not in CHECKS]
     if unknown:
@@ -63,7 +51,7 @@ def main(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="robustnas-verify-") as folder:
         subject = describe(rest, Path(folder))
         size = f"{type(subject.search).__name__} at {subject.size}"
-        outcomes = list(_told(run_checks(subject, names), names, console))
+        outcomes = list(_with_status(run_checks(subject, names), names, console))
     seconds = time.perf_counter() - start
     console.print(_table(outcomes, size))
     failed = [outcome.name for outcome in outcomes if outcome.status == "failed"]
@@ -72,7 +60,7 @@ def main(arguments: list[str]) -> int:
         print(f"{len(failed)} of {len(outcomes)} checks failed, in {seconds:.0f} s: {', '.join(failed)}.")
     else:
         idle = f", {counts['not applicable']} did not apply" if counts["not applicable"] else ""
-        print(f"All is well: {counts['passed']} checks passed{idle}, in {seconds:.0f} s.")
+        print(f"{counts['passed']} checks passed{idle}, none failed, in {seconds:.0f} s.")
     if options.json is not None:
         checks = [outcome.to_json() for outcome in outcomes]
         write_json(
@@ -81,8 +69,8 @@ def main(arguments: list[str]) -> int:
     return 1 if failed else 0
 
 
-def _told(outcomes: Iterator[Outcome], names: Sequence[str], console: Console) -> Iterator[Outcome]:
-    """Pass outcomes on, and show in a terminal which check runs."""
+def _with_status(outcomes: Iterator[Outcome], names: Sequence[str], console: Console) -> Iterator[Outcome]:
+    """Pass outcomes on, and show in a terminal which check is running."""
     with console.status("") as status:
         for name in names:
             status.update(f"{name} ...")

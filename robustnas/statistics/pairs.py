@@ -187,10 +187,7 @@ def compare(first: Iterable[float], second: Iterable[float], level: float = 0.95
 
 
 def compare_to_baseline(
-    baseline: Iterable[float],
-    others: Mapping[str, Iterable[float]],
-    test: Test = "permutation",
-    level: float = 0.95,
+    baseline: Iterable[float], others: Mapping[str, Iterable[float]], test: Test = "permutation", level: float = 0.95
 ) -> tuple[Comparison, ...]:
     """Compare several methods with one baseline over the same seeds, with Holm's correction of the p-values.
 

@@ -75,9 +75,7 @@ def profile(scores: Mapping[str, Iterable[float]], taus: Iterable[float] | None 
     slack = steps + 1e-9 * np.maximum(1.0, steps)  # 94.3 - 94.2 is slightly more than 0.1
     shares = (behind[:, :, None] <= slack).mean(axis=0)
     return Profile(
-        len(values),
-        tuple(steps.tolist()),
-        {name: tuple(row.tolist()) for name, row in zip(names, shares, strict=True)},
+        len(values), tuple(steps.tolist()), {name: tuple(row.tolist()) for name, row in zip(names, shares, strict=True)}
     )
 
 

@@ -1,4 +1,4 @@
-"""Tabular benchmarks: accuracies of architectures that were trained by themselves, to be looked up."""
+"""Tabular benchmarks: look up the accuracies of architectures that were each trained from scratch."""
 
 from robustnas.tabular.reading import parse, read_columns
 from robustnas.tabular.table import Entry, Rank, Table

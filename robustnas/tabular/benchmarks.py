@@ -1,9 +1,9 @@
-"""Convert the published files of NAS-Bench-201 and NATS-Bench to a table.
+"""Convert the files of NAS-Bench-201 and NATS-Bench to a table.
 
-They hold, for each architecture, the results of every training run at every epoch. A table keeps the mean over runs
-after the last epoch: of CIFAR-10 the accuracy on the test set after training on training and validation set, and that
-on the validation set after training on the training set alone; of CIFAR-100 and ImageNet16-120 those on the
-benchmark's own halves of the test set. Files are read without executing anything in them.
+They hold the results of every training run of each architecture at every epoch. A table keeps the mean over runs after
+the last epoch. CIFAR-10: accuracy on the test set after training on training and validation set, and on the validation
+set after training on the training set only. CIFAR-100 and ImageNet16-120: accuracies on the benchmark's two halves of
+the test set. Nothing in the files is executed.
 """
 
 from __future__ import annotations
@@ -20,16 +20,11 @@ from robustnas.tabular.pickles import read_checkpoint, read_pickle
 from robustnas.tabular.table import Table
 
 PACKED = ".pickle.pbz2"
-EPOCHS = {"12": "12", "200": "200", "less": "12", "full": "200"}  # as NATS-Bench and NAS-Bench-201 call them
+EPOCHS = {"12": "12", "200": "200", "less": "12", "full": "200"}  # the names in NATS-Bench and NAS-Bench-201
 
 
 class Measured(NamedTuple):
-    """What a column is the mean of.
-
-    Attributes:
-        data: The benchmark's name of what was trained on.
-        part: Its name of what was measured on.
-    """
+    """The benchmark's names of the training data and of the evaluation data of a column."""
 
     data: str
     part: str
@@ -48,29 +43,29 @@ Results = Mapping[str, Any]
 Advance = Callable[[int, int], None]
 
 
-def convert(path: str | Path, advance: Advance = lambda done, of: None) -> Table:
-    """Read a benchmark as it is published.
+def convert(path: str | Path, advance: Advance = lambda done, count: None) -> Table:
+    """Convert a benchmark from its published files.
 
     Args:
         path: NAS-Bench-201's file ``NAS-Bench-201-v1_0-e61699.pth`` or ``NAS-Bench-201-v1_1-096897.pth``; or
-            NATS-Bench's ``NATS-tss-v1_0-3ffb9.pickle.pbz2`` or folder ``NATS-tss-v1_0-3ffb9-simple``. Files are held
-            in memory whole, as the benchmarks' own code holds them; the folder needs next to none.
-        advance: Called with the number of architectures that have been read, and with their total.
+            NATS-Bench's ``NATS-tss-v1_0-3ffb9.pickle.pbz2`` or folder ``NATS-tss-v1_0-3ffb9-simple``. A single
+            file is loaded into memory as a whole, as in the benchmarks' own code; the folder needs little memory.
+        advance: Called with the number of architectures read so far, and their total.
 
     Returns:
         The table, with a column for each data set and part, after 12 and after 200 epochs, named like
-        ``cifar10_test_200``; columns that the file does not have are left out.
+        ``cifar10_test_200``; without those that the file does not hold.
 
     Raises:
-        ValueError: If it is none of these, or cannot be read.
+        ValueError: If it is not one of these, or cannot be read.
     """
     path = expand(path, "FILE")
     if path.is_dir():
         held, count = _folder(path)
     elif path.suffix == ".pth":
-        held, count = _whole(path, read_checkpoint(path))
+        held, count = _single_file(path, read_checkpoint(path))
     elif path.name.endswith(PACKED):
-        held, count = _whole(path, read_pickle(path))
+        held, count = _single_file(path, read_pickle(path))
     else:
         raise ValueError(
             f"Expected a file of NAS-Bench-201 (.pth) or NATS-Bench ({PACKED}), or the folder of the latter, or a "
@@ -85,7 +80,7 @@ def convert(path: str | Path, advance: Advance = lambda done, of: None) -> Table
             reason = " ".join(str(error).split())
             raise ValueError(
                 f"Expected {path} to hold the topology space of NAS-Bench-201 or NATS-Bench, but entry {done} is "
-                f"none of it: {type(error).__name__}: {reason}"
+                f"not of it: {type(error).__name__}: {reason}"
             ) from error
         rows.append(row)
         advance(done, count)
@@ -104,7 +99,7 @@ def _folder(path: Path) -> tuple[Iterator[Results], int]:
     return (read_pickle(file) for file in files), len(files)
 
 
-def _whole(path: Path, held: Any) -> tuple[Iterator[Results], int]:
+def _single_file(path: Path, held: Any) -> tuple[Iterator[Results], int]:
     results = held.get("arch2infos") if isinstance(held, dict) else None
     if not isinstance(results, dict) or not results:
         got = list(held)[:5] if isinstance(held, dict) else type(held).__name__

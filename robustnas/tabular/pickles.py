@@ -1,4 +1,4 @@
-"""Read pickled benchmarks without executing anything in them."""
+"""Read pickled benchmarks without executing their content."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from robustnas.runtime.safe_files import check_archive
 
 
 def _latin(text: str, encoding: str) -> bytes:
-    """Bytes, as old pickles hold them: a text, and the name of the one encoding that is looked up here."""
+    """Encode a text as latin1, the encoding in which old pickles store bytes."""
     if encoding != "latin1":
-        raise pickle.UnpicklingError(f"it asks for the encoding {encoding!r}, which no bytes are held in")
+        raise pickle.UnpicklingError(f"it requests the encoding {encoding!r}, but only latin1 is allowed")
     return text.encode("latin1")
 
 
-# What a file may name: containers, and numbers of numpy under the names of its versions 1 and 2.
+# Allowed globals: containers, and numpy's numbers under their names in versions 1 and 2.
 _MULTIARRAY: tuple[Any, Any] = np.float64(0).__reduce__()[0], np.zeros(0).__reduce__()[0]
 ALLOWED: Mapping[str, Callable[..., Any]] = {
     "collections.OrderedDict": OrderedDict,
@@ -36,12 +36,11 @@ ALLOWED: Mapping[str, Callable[..., Any]] = {
     "numpy._core.multiarray._reconstruct": _MULTIARRAY[1],
 }
 
+MIN_LIMIT, MAX_RATIO = 2**28, 500  # bytes that are always allowed; the largest compression ratio of bzip2 on text
 
-ALWAYS_ALLOWED, MAX_RATIO = 2**28, 500  # bytes that may be unpacked in any case; bytes for each packed one
 
-
-class _LimitedFile:
-    """A packed file of which at most so many bytes may be read."""
+class _Bounded:
+    """A compressed file that raises if it decompresses to more than a limit."""
 
     def __init__(self, file: bz2.BZ2File, limit: int) -> None:
         self._file, self._left = file, limit
@@ -53,57 +52,37 @@ class _LimitedFile:
         return self._counted(self._file.readline(self._left + 1))
 
     def peek(self, size: int) -> bytes:
-        return self._file.peek(size)  # so that unpickling does not ask for a byte at a time
+        return self._file.peek(size)  # else the unpickler reads single bytes
 
     def _counted(self, data: bytes) -> bytes:
         self._left -= len(data)
         if self._left < 0:
-            raise pickle.UnpicklingError("it unpacks to far more than a benchmark does")
+            raise pickle.UnpicklingError("it decompresses to far more than a benchmark")
         return data
 
 
-class _RestrictedUnpickler(pickle.Unpickler):
-    """An unpickler that loads containers and numbers, and refuses everything else."""
+class _SafeUnpickler(pickle.Unpickler):
+    """An unpickler that loads containers and numbers, and refuses all other classes."""
 
     def find_class(self, module: str, name: str) -> Any:
-        module = "builtins" if module == "__builtin__" else module  # as Python 2, and protocol 2, call it
+        module = "builtins" if module == "__builtin__" else module  # its name in Python 2 and protocol 2
         if (found := ALLOWED.get(f"{module}.{name}")) is None:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is no plain data, and is not loaded")
+            raise pickle.UnpicklingError(f"it requests {module}.{name}, which is not plain data")
         return found
 
 
 def read_pickle(path: Path) -> Any:
-    """What a file of NATS-Bench holds: a pickle that is packed with bzip2.
-
-    Args:
-        path: The file.
-
-    Returns:
-        Containers, strings and numbers. Nothing else is loaded, and nothing in the file is executed.
-
-    Raises:
-        ValueError: If the file cannot be read, or holds anything else.
-    """
+    """The content of a file of NATS-Bench, a pickle in bzip2: containers, strings and numbers, and nothing else."""
     try:
         with bz2.open(path, "rb") as file:
             packed = path.stat().st_size
-            return _RestrictedUnpickler(_LimitedFile(file, max(ALWAYS_ALLOWED, MAX_RATIO * packed))).load()
+            return _SafeUnpickler(_Bounded(file, max(MIN_LIMIT, MAX_RATIO * packed))).load()
     except Exception as error:  # a damaged file can raise nearly anything
         raise ValueError(_refusal(path, error)) from error
 
 
 def read_checkpoint(path: Path) -> Any:
-    """What a file of NAS-Bench-201 holds, written by ``torch.save``; as :func:`read_pickle`.
-
-    Args:
-        path: The file.
-
-    Returns:
-        Containers, strings, numbers and tensors.
-
-    Raises:
-        ValueError: If the file cannot be read, or holds anything else.
-    """
+    """The content of a file of NAS-Bench-201, by ``torch.save``: as :func:`read_pickle`, and tensors."""
     import torch
 
     kinds = [type(np.dtype(kind)) for kind in (np.float16, np.float32, np.float64, np.int32, np.int64, np.bool_)]

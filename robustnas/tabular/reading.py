@@ -1,4 +1,4 @@
-"""Read tables of architectures from CSV files, also gzipped, and Parquet files."""
+"""Read tables of architectures from CSV files, optionally gzipped, and Parquet files."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from robustnas.runtime.paths import expand
 from robustnas.spaces import Genotype, SearchSpace, find_space, parse_genotype
 
 Column = npt.NDArray[np.float32]
-Cells = list[tuple[str, Any]]  # where a cell is, for errors, and what it holds
+Cells = list[tuple[str, Any]]  # position of a cell, for errors, and its value
 
 MISSING = {"", "nan", "na", "n/a", "null", "none", "-", "--", "?"}
 
 
 def read_columns(path: str | Path, architecture: str = "arch") -> tuple[list[str], dict[str, Column]]:
-    """Architectures of a table, as they are written, and its columns of numbers.
+    """The architectures of a table as text, and its numeric columns.
 
-    A column of words is left out. One that holds numbers and something else, such as ``60.00%``, is refused.
+    Text columns are skipped. A column that mixes numbers and text, such as ``60.00%``, is refused.
 
     Args:
-        path: A CSV file with a line of names, gzipped or not, or a Parquet file (``.parquet``).
-        architecture: Column of architectures; rows without one are left out.
+        path: A CSV file with a header, gzipped or not, or a Parquet file (``.parquet``).
+        architecture: Column of architectures; rows without one are skipped.
 
     Returns:
-        The architectures, and by name every other column in which there is a number; NaN where it has none.
+        The architectures, and every numeric column by name, with NaN for missing values.
 
     Raises:
-        ValueError: If the file cannot be read, or has no such column, or no column of numbers.
+        ValueError: If the file cannot be read, or has no such column, or no numeric column.
     """
     path = expand(path, "table")
     columns = _parquet(path) if path.suffix == ".parquet" else _csv(path)
@@ -50,24 +50,24 @@ def read_columns(path: str | Path, architecture: str = "arch") -> tuple[list[str
 
 
 def column_of(columns: Mapping[str, Any], name: str, source: object) -> Any:
-    """A column of a table by name; refused where there is none."""
+    """The column ``name`` of a mapping; ``source`` names the table in the error."""
     if name not in columns:
         raise ValueError(f"Expected {source} to have the column {name!r}, but got {list(columns)}.")
     return columns[name]
 
 
 def parse(text: str, space: SearchSpace | None = None) -> Genotype:
-    """An architecture of a table.
+    """Parse an architecture of a table.
 
     Args:
         text: Any form that :func:`~robustnas.spaces.parse_genotype` reads.
-        space: The space it must be of; by default the one it names, or that its form is printed for.
+        space: Its space; by default the one it names, or the one of its notation.
 
     Returns:
         The genotype.
 
     Raises:
-        ValueError: If it is none of the space.
+        ValueError: If it is not in the space.
     """
     genotype = parse_genotype(text, space)
     return genotype.validate(space or find_space(genotype.space))
@@ -84,24 +84,24 @@ def _parquet(path: Path) -> dict[str, Cells]:
     import pyarrow.parquet as pq
 
     try:
-        with path.open("rb") as file:  # what is missing is told apart from what is damaged
+        with path.open("rb") as file:  # distinguishes a missing file from a damaged one
             held = pq.ParquetFile(file)
             names = Counter(held.schema_arrow.names)
             table = None if max(names.values(), default=0) > 1 else held.read()
-    except (OSError, ValueError) as error:  # those of pyarrow are among them
+    except (OSError, ValueError) as error:  # the errors of pyarrow are subclasses
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise ValueError(f"Expected {path} to be a Parquet file, but reading it fails: {reason}") from error
     if table is None:
-        raise ValueError(f"Expected {path} to name each column once, but got {names.most_common(1)[0][0]!r} again.")
+        raise ValueError(f"Expected {path} to name each column once, but got {names.most_common(1)[0][0]!r} twice.")
     return {
         name: [(f"row {row}", value) for row, value in enumerate(values)] for name, values in table.to_pydict().items()
     }
 
 
 def _numbers(name: str, cells: Cells, path: Path) -> Column:
-    """The numbers of a column, NaN where there is none; all NaN if it is one of words."""
+    """The numbers of a column, NaN where missing; all NaN for a text column."""
     values = [_number(value) for _, value in cells]
-    with np.errstate(over="ignore"):  # what overflows is refused below
+    with np.errstate(over="ignore"):  # overflow is refused below
         column = np.array([math.nan if value is None else value for value in values], dtype=np.float32)
     if np.isfinite(column).any():
         wrong = np.isinf(column) | np.array([value is None for value in values])
@@ -114,7 +114,7 @@ def _numbers(name: str, cells: Cells, path: Path) -> Column:
 
 
 def _number(value: Any) -> float | None:
-    """A cell as a number, NaN where it is empty, and ``None`` where it holds something else."""
+    """A cell as a number: NaN if it is empty, ``None`` if it is not a number."""
     if value is None or (isinstance(value, str) and value.strip().lower() in MISSING):
         return math.nan
     try:
@@ -130,5 +130,5 @@ def _no_numbers(columns: Mapping[str, Cells], architecture: str, path: Path) -> 
         for where, cell in cells
         if (hint := number_hint(str(cell)))
     )
-    got = next(hinted, None) or f"got {f'columns of words: {list(columns)}' if columns else 'no other column'}"
-    return f"Expected {path} to have a column of numbers beside {architecture!r}, but {got}."
+    got = next(hinted, None) or f"got {f'text columns: {list(columns)}' if columns else 'no other column'}"
+    return f"Expected {path} to have a numeric column beside {architecture!r}, but {got}."

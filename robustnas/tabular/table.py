@@ -1,4 +1,4 @@
-"""A table of accuracies that the architectures of a space reach when each is trained by itself."""
+"""A table of the accuracies of a space's architectures, each trained from scratch."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from robustnas.runtime.paths import expand
 from robustnas.spaces import Genotype, SearchSpace, decode, encode, find_space
 from robustnas.tabular.reading import Column, column_of, parse, read_columns
 
-NUMBERS = np.int64
+INDEX = np.int64
 
 
 class Entry(NamedTuple):
-    """An architecture and how good it is."""
+    """An architecture and its accuracy."""
 
     genotype: Genotype
     accuracy: float
 
 
 class Rank(NamedTuple):
-    """A place among architectures.
+    """The rank of an architecture.
 
     Attributes:
-        place: 1 for the best; those that are equally good share a place.
-        of: Among how many.
+        place: 1 for the best; equal accuracies share a place.
+        of: Number of architectures.
     """
 
     place: int
@@ -43,17 +43,17 @@ class Rank(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Architectures of a space with what they reach, such as the accuracies of NAS-Bench-201 (arXiv:2001.00326).
+    """Architectures of a space with their accuracies, such as those of NAS-Bench-201 (arXiv:2001.00326).
 
-    An architecture is held as its number (:func:`~robustnas.spaces.encode`) and a look-up is a binary search, so
-    that the 15,625 of NAS-Bench-201 with nine columns take 0.7 MB. Two architectures that compute the same
-    function have entries of their own, as in the benchmark. Accuracies are single precision.
+    An architecture is stored as its number (:func:`~robustnas.spaces.encode`) and looked up by binary search: the
+    15,625 of NAS-Bench-201 with nine columns take 0.7 MB. Architectures that compute the same function have separate
+    entries, as in the benchmark. Accuracies are in single precision.
 
     Args:
         space: The search space.
         numbers: Number of each architecture, ascending, ``[architectures]``.
-        columns: Accuracies by name, each ``[architectures]``, NaN where there is none; higher is better.
-        source: Where they come from, for errors.
+        columns: Accuracies by name, each ``[architectures]``, NaN where missing; higher is better.
+        source: Name of the origin, for errors.
 
     Raises:
         ValueError: If numbers do not ascend, or a column has another length.
@@ -66,37 +66,35 @@ class Table:
 
     def __post_init__(self) -> None:
         if not (np.diff(self.numbers) > 0).all():
-            raise ValueError(f"Expected `numbers` of {self.source} to ascend, but got some that do not.")
+            raise ValueError(f"Expected `numbers` of {self.source} to be in ascending order, but they are not.")
         if wrong := [name for name, column in self.columns.items() if len(column) != len(self.numbers)]:
-            raise ValueError(
-                f"Expected columns of {len(self.numbers)} numbers, but got another length of {wrong[0]!r}."
-            )
+            raise ValueError(f"Expected columns of {len(self.numbers)} numbers, but {wrong[0]!r} has another length.")
 
     @classmethod
     def of(cls, genotypes: list[Genotype], columns: Mapping[str, Column], source: str, space: SearchSpace) -> Table:
-        """A table of some architectures, in any order.
+        """Build a table from architectures in any order.
 
         Args:
             genotypes: The architectures.
             columns: Their accuracies by name.
-            source: Where they come from, for errors.
+            source: Name of the origin, for errors.
             space: Their space.
 
         Returns:
             The table.
 
         Raises:
-            ValueError: If one is none of the space, or there twice.
+            ValueError: If one is not in the space, or occurs twice.
         """
         if not genotypes:
             raise ValueError(f"Expected {source} to hold architectures, but got none.")
         numbers = [encode(genotype, space) for genotype in genotypes]
-        if max(numbers) > np.iinfo(NUMBERS).max:
+        if max(numbers) > np.iinfo(INDEX).max:
             raise ValueError(f"Expected `space` to have fewer than 2^63 genotypes, but got {space.name}.")
-        held, first, times = np.unique(np.array(numbers, NUMBERS), return_index=True, return_counts=True)
+        held, first, times = np.unique(np.array(numbers, INDEX), return_index=True, return_counts=True)
         if len(held) < len(numbers):
             twice = genotypes[int(first[times.argmax()])]
-            raise ValueError(f"Expected {source} to name each architecture once, but got this one again: {twice}")
+            raise ValueError(f"Expected {source} to name each architecture once, but got this one twice: {twice}")
         ordered = {name: np.asarray(column, np.float32)[first] for name, column in columns.items()}
         return cls(space, held, ordered, source)
 
@@ -105,10 +103,10 @@ class Table:
         """Read a table.
 
         Args:
-            path: A CSV file with a line of names, gzipped if its name ends in ``.gz``, or a Parquet file. Each row is
-                an architecture, as in NAS-Bench-201's strings, as the one line that a genotype prints, or as JSON.
+            path: A CSV file with a header, gzipped if its name ends in ``.gz``, or a Parquet file. Each row has an
+                architecture, as a string of NAS-Bench-201, as the line that a genotype prints, or as JSON.
             space: The search space; by default the one that the first architecture names.
-            architecture: Column of architectures. Any other with a number in it, but ``index``, is one of accuracies.
+            architecture: Column of architectures. All other numeric columns except ``index`` are accuracies.
 
         Returns:
             The table.
@@ -132,30 +130,30 @@ class Table:
 
     @classmethod
     def read_cached(cls, path: str | Path, architecture: str = "arch") -> Table:
-        """Read a table as :meth:`read` does, but once in a process as long as the file does not change.
+        """Like :meth:`read`, but cached in the process while the file does not change.
 
         Args:
             path: The file.
             architecture: Column of architectures.
 
         Returns:
-            The table, which other callers may share.
+            The table, which is shared between callers.
         """
         path = expand(path, "table")
         try:
             changed = path.stat().st_mtime_ns
         except OSError:
-            return cls.read(path, architecture=architecture)  # which says what is wrong
+            return cls.read(path, architecture=architecture)  # raises the error
         return _cached(str(path), architecture, changed)
 
     def write(self, path: str | Path) -> None:
-        """Write the table, whole or not at all; :meth:`read` reads it back.
+        """Write the table atomically; :meth:`read` reads it.
 
         Args:
             path: The file: ``.parquet``, ``.csv`` or ``.csv.gz``.
 
         Raises:
-            ValueError: If the file name ends in something else.
+            ValueError: If the file name has another ending.
         """
         path = Path(path)
         architectures = [self._text(genotype) for genotype in self]
@@ -175,12 +173,12 @@ class Table:
         return (decode(int(number), self.space) for number in self.numbers)
 
     def __contains__(self, genotype: object) -> bool:
-        """Whether it has an entry."""
+        """Whether the architecture has an entry."""
         return isinstance(genotype, (Genotype, str)) and self._row(genotype) is not None
 
     @property
     def nbytes(self) -> int:
-        """Bytes of numbers and columns."""
+        """Size of numbers and columns in bytes."""
         return int(self.numbers.nbytes + sum(column.nbytes for column in self.columns.values()))
 
     def column(self, name: str) -> Column:
@@ -189,50 +187,52 @@ class Table:
         return found
 
     def accuracy(self, genotype: Genotype | str, column: str) -> float:
-        """How good an architecture is.
+        """The accuracy of an architecture.
 
         Args:
             genotype: The architecture, or its string.
-            column: Which accuracy.
+            column: Name of the column.
 
         Returns:
             The accuracy.
 
         Raises:
-            ValueError: If the table has no such column, or no number in it for the architecture.
+            ValueError: If the table has no such column, or no accuracy of the architecture in it.
         """
         values, row = self.column(column), self._row(genotype)
         if row is None or not np.isfinite(values[row]):
-            raise ValueError(f"Expected {self.source} to know {column!r} of every architecture, but got {genotype}.")
+            raise ValueError(
+                f"Expected {self.source} to hold {column!r} of every architecture, but it has none of {genotype}."
+            )
         return float(values[row])
 
     def regret(self, genotype: Genotype | str, column: str) -> float:
-        """How much worse an architecture is than the best one; see :meth:`accuracy`."""
+        """Best accuracy of the table minus that of an architecture; see :meth:`accuracy`."""
         return self.best(column).accuracy - self.accuracy(genotype, column)
 
     def rank(self, genotype: Genotype | str, column: str) -> Rank:
-        """The place of an architecture among all; see :meth:`accuracy`."""
+        """The rank of an architecture among all; see :meth:`accuracy`."""
         accuracy, values = self.accuracy(genotype, column), self.column(column)
         return Rank(1 + int((values > np.float32(accuracy)).sum()), int(np.isfinite(values).sum()))
 
     def best(self, column: str) -> Entry:
-        """The best architecture; of several that are equally good, the one of the smallest number."""
+        """The best architecture; among equals, the one with the smallest number."""
         values = self.column(column)
         row = int(np.nanargmax(values))
         return Entry(decode(int(self.numbers[row]), self.space), float(values[row]))
 
     def mean(self, column: str) -> float:
-        """Mean accuracy: what an architecture drawn at random from the table reaches, on average."""
+        """Mean accuracy of the table: the expectation for a random architecture."""
         return float(np.nanmean(self.column(column), dtype=np.float64))
 
     def evaluator(self, column: str) -> Callable[[Genotype, float], float]:
-        """A look-up in place of training an architecture, for :mod:`~robustnas.studies.searchers`.
+        """A function that replaces training and evaluation, for :mod:`~robustnas.studies.searchers`.
 
         Args:
-            column: Which accuracy.
+            column: Name of the column.
 
         Returns:
-            A function of a genotype, and of a budget, which it ignores.
+            A function of a genotype and a budget, which it ignores.
         """
         self.column(column)
         return lambda genotype, budget: self.accuracy(genotype, column)
@@ -240,7 +240,7 @@ class Table:
     def _row(self, genotype: Genotype | str) -> int | None:
         found = parse(genotype, self.space) if isinstance(genotype, str) else genotype
         number = encode(found, self.space)
-        row = int(np.searchsorted(self.numbers, number)) if number <= np.iinfo(NUMBERS).max else len(self.numbers)
+        row = int(np.searchsorted(self.numbers, number)) if number <= np.iinfo(INDEX).max else len(self.numbers)
         return row if row < len(self.numbers) and self.numbers[row] == number else None
 
     def _text(self, genotype: Genotype) -> str:

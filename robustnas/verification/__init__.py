@@ -1,1 +1,1 @@
-"""What `robustnas verify` checks: that a search with one's own parts, space, data and devices does what it says."""
+"""The checks of `robustnas verify`: a search with given parts, space, data and devices computes what it should."""

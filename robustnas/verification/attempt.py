@@ -1,4 +1,4 @@
-"""How a check is run, without importing anything heavy: silent, timed, and with a sentence for whatever it raises."""
+"""Run a check: without output, timed, and with its exception as one sentence. Imports no heavy module."""
 
 from __future__ import annotations
 
@@ -16,19 +16,12 @@ LOGGERS = ("pytorch_lightning", "lightning.pytorch", "robustnas")
 
 
 def attempt(check: Callable[[], Found]) -> tuple[Found | None, float, str]:
-    """Run a check.
-
-    Args:
-        check: What to run.
-
-    Returns:
-        What came of it, ``None`` if it raised; the seconds it took; and the sentence of what it raised, or nothing.
-    """
+    """Run a check; return its result or ``None``, the seconds it took, and its exception as a sentence or ''."""
     start, found, error = time.perf_counter(), None, ""
     try:
         with _quiet():
             found = check()
-    except (Exception, SystemExit) as raised:  # whatever is broken is what is to be told
+    except (Exception, SystemExit) as raised:  # any failure is a result of the check
         error = _sentence(raised)
     return found, round(time.perf_counter() - start, 2), error
 
@@ -36,13 +29,13 @@ def attempt(check: Callable[[], Found]) -> tuple[Found | None, float, str]:
 def _sentence(error: BaseException) -> str:
     said = " ".join(str(error).split())
     if "torchvision" in said:
-        return f"Expected torch and torchvision to fit, but got: {said} Remedy: pip uninstall torchvision."
+        return f"Expected torch and torchvision to match, but got: {said} Remedy: pip uninstall torchvision."
     return said if said.startswith("Expected ") else f"Expected no error, but got {type(error).__name__}: {said}"
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Nothing on the screen, random state as it was, and one thread, since so small a network loses by more."""
+    """Suppress output, preserve random states, and use one thread: small networks are slower with more."""
     loggers, torch, silence = [logging.getLogger(name) for name in LOGGERS], sys.modules.get("torch"), io.StringIO()
     levels, threads = [one.level for one in loggers], torch.get_num_threads() if torch else 0
     for one in loggers:

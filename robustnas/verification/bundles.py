@@ -1,4 +1,4 @@
-"""The supernet, computed by bundles of edges, against the same edge by edge; and what a sampled path costs."""
+"""Compare the supernet, computed in bundles, with an edge-by-edge evaluation; count the operations computed."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ PHASES: tuple[Phase, ...] = ("arch", "weights")
 
 
 def check_bundles(subject: Subject) -> Finding:
-    """Outputs and gradients of weights and mixtures: at a random mixture, and at those of both steps."""
-    errors, operations = subject.inside(_look)
+    """Compare outputs and gradients at a random mixture, and at those of both steps."""
+    errors, operations = subject.in_step(_compare)
     figures = {f"{what}, relative": Figure(value, TOLERANCE) for what, value in errors.items()}
-    return Finding(f"bundles with {operations:,} operations one by one, in float64", figures)
+    return Finding(f"bundles against {operations:,} operations one by one, in float64", figures)
 
 
 def check_paths(subject: Subject) -> Finding:
-    """A weight step computes what its mixture gives a weight, and nothing else."""
-    computed, wanted, possible = subject.inside(_count)
-    compared = f"operations computed in a weight step, {computed} of {possible}"
-    if wanted == possible:
-        return Finding(compared, says="The relaxation weighs every operation, so that all are computed.")
-    return Finding(compared, {"operations computed without a weight": Figure(max(computed - wanted, 0))})
+    """A weight step computes the operations with a weight in its mixture, and no others."""
+    computed, weighted, total = subject.in_step(_count)
+    compared = f"operations computed in a weight step, {computed} of {total}"
+    if weighted == total:
+        return Finding(compared, says="The relaxation gives every operation a weight, so that all are computed.")
+    return Finding(compared, {"operations computed without a weight": Figure(max(computed - weighted, 0))})
 
 
-def _look(search: SearchModule, batch: Mapping[str, Batch]) -> tuple[dict[str, float], int]:
+def _compare(search: SearchModule, batch: Mapping[str, Batch]) -> tuple[dict[str, float], int]:
     draw, device = torch.Generator().manual_seed(0), search.device
     images = batch["weights"].images
     target = torch.randn(
@@ -60,7 +60,7 @@ def _look(search: SearchModule, batch: Mapping[str, Batch]) -> tuple[dict[str, f
 
 
 def _random(search: SearchModule, draw: torch.Generator) -> dict[str, Mixture]:
-    """Every operation at a weight of its own, and every edge where the search has β."""
+    """A random mixture, with random edge weights where the search has β."""
     mixtures = {}
     for kind, cell in search.space.cells.items():
         operations = torch.rand(cell.shape, dtype=torch.float64, generator=draw).to(search.device)
@@ -70,7 +70,7 @@ def _random(search: SearchModule, draw: torch.Generator) -> dict[str, Mixture]:
 
 
 def _leaf(search: SearchModule, kind: str, mixture: Mixture) -> Mixture:
-    """The same mixture as a leaf of the graph, without noise, which is drawn anew whenever it is computed."""
+    """The mixture as a leaf of the graph, without `noise`, which is random at every evaluation."""
     quiet = torch.ones_like(mixture.operations)
     for row, edge in enumerate(search.space.cells[kind].edges):
         for column, name in enumerate(edge.operations):
@@ -99,7 +99,7 @@ def _measured(
 
 
 def _seen(search: SearchModule, kind: str, mixture: Mixture) -> Tensor:
-    """One where the gradient of a mixture is to be right: at what is computed, forwards or backwards, but for noise."""
+    """One where the gradient of a mixture is defined: at computed operations, without noise."""
     seen = torch.ones_like(mixture.operations)
     if mixture.active is not None:
         active = mixture.active if mixture.probed is None else mixture.active | mixture.probed
@@ -111,7 +111,7 @@ def _seen(search: SearchModule, kind: str, mixture: Mixture) -> Tensor:
 
 
 def _error(found: list[Tensor], expected: list[Tensor]) -> float:
-    """Largest error of a tensor relative to its largest number, or to a thousandth of the largest of all."""
+    """Largest error relative to the largest entry of its tensor, or to a thousandth of the largest of all."""
     largest = max(float(one.abs().max()) for one in expected if one.numel())
     errors = [
         float((a - b).abs().max()) / max(float(b.abs().max()), 1e-3 * largest, 1e-300)
@@ -122,18 +122,18 @@ def _error(found: list[Tensor], expected: list[Tensor]) -> float:
 
 
 def _count(search: SearchModule, batch: Mapping[str, Batch]) -> tuple[int, int, int]:
-    """Operations that a pass computes, those that have a weight, and all there are."""
+    """The numbers of operations that a pass computes, that have a weight, and that exist."""
     mixtures = {kind: one.detach() for kind, one in search.mixtures(search.context("weights")).items()}
     kinds: dict[int, str] = {}
     for kind, cell in search.space.cells.items():
         kinds |= {id(module): kind for module in search.supernet.modules() if getattr(module, "space", None) is cell}
-    computed, wanted, possible = 0, 0, 0
+    computed, weighted, total = 0, 0, 0
     handles: list[Any] = []
     for owner in search.supernet.modules():
         for leaving in getattr(owner, "bundles", ()):
             operations = mixtures[kinds.get(id(owner), next(reversed(mixtures)))].operations
-            weighed = [one for one in leaving.candidates if float(operations[one.row, one.column])]
-            wanted, possible = wanted + len(weighed), possible + len(leaving.candidates)
+            nonzero = [one for one in leaving.candidates if float(operations[one.row, one.column])]
+            weighted, total = weighted + len(nonzero), total + len(leaving.candidates)
 
             def count(module: object, given: tuple[Any, ...]) -> None:
                 nonlocal computed
@@ -144,4 +144,4 @@ def _count(search: SearchModule, batch: Mapping[str, Batch]) -> tuple[int, int, 
         search.supernet(batch["weights"].images, mixtures)
     for handle in handles:
         handle.remove()
-    return computed, wanted, possible
+    return computed, weighted, total

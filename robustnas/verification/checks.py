@@ -1,4 +1,4 @@
-"""All checks in their order, and how they are run."""
+"""All checks, in the order in which they run."""
 
 from __future__ import annotations
 
@@ -40,18 +40,7 @@ CHECKS: dict[str, Callable[[Subject], Finding]] = {
 
 
 def describe(words: Sequence[str], folder: Path) -> Subject:
-    """The search that options of the command line describe.
-
-    Args:
-        words: Options of ``robustnas fit``.
-        folder: Where the small runs may be left.
-
-    Returns:
-        The subject of the checks.
-
-    Raises:
-        ValueError: If an option is wrong, the model is no search, or its data cannot be had.
-    """
+    """The search that options of ``robustnas fit`` describe, as the subject of checks that run in a folder."""
     described = lightning_cli.main(["fit", *words], stop_after="instantiation")
     if not isinstance(described.model, SearchModule):
         raise ValueError(f"Expected `model` to be a search, but got {type(described.model).__name__}.")
@@ -66,15 +55,7 @@ def describe(words: Sequence[str], folder: Path) -> Subject:
 
 
 def run_checks(subject: Subject, names: Sequence[str] = tuple(CHECKS)) -> Iterator[Outcome]:
-    """Run checks.
-
-    Args:
-        subject: The search to check.
-        names: Which.
-
-    Yields:
-        The outcome of each, as soon as it is known. None raises.
-    """
+    """Run checks, and yield the outcome of each as soon as it is known. None raises."""
     if "ranks" in names:
         with contextlib.suppress(OSError):
             subject.ranks = Ranks(subject)

@@ -1,4 +1,4 @@
-"""What a check finds: figures with what is allowed, and what follows from them."""
+"""The result of a check: measured figures with the largest allowed values, and the status that follows."""
 
 from __future__ import annotations
 
@@ -11,31 +11,20 @@ Status = Literal["passed", "failed", "not applicable"]
 
 @dataclass(frozen=True)
 class Figure:
-    """A number that a check found.
-
-    Args:
-        value: The number; larger is worse.
-        allowed: The largest that passes.
-    """
+    """A measured number and the largest value that passes."""
 
     value: float
     allowed: float = 0.0
 
     @property
     def passed(self) -> bool:
-        """Whether it is within what is allowed; what is not a number is not."""
+        """Whether the value is within the limit; NaN is not."""
         return self.value <= self.allowed
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What came of a check.
-
-    Args:
-        compared: What was compared with what, and at which size.
-        figures: What was measured, by what it counts. Without any the check did not apply.
-        says: More about it: what differs first, why a check does not apply, or what the user should know.
-    """
+    """What a check compared and measured; without figures the check did not apply. ``says`` explains more."""
 
     compared: str
     figures: Mapping[str, Figure] = field(default_factory=dict)
@@ -43,7 +32,7 @@ class Finding:
 
     @property
     def status(self) -> Status:
-        """Whether every figure is within what is allowed."""
+        """The status that follows from the figures."""
         if not self.figures:
             return "not applicable"
         return "passed" if all(figure.passed for figure in self.figures.values()) else "failed"
@@ -60,14 +49,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A check that was run.
-
-    Args:
-        name: Its name.
-        finding: What came of it; ``None`` if it raised.
-        seconds: How long it took.
-        error: The sentence of what it raised, empty if it did not.
-    """
+    """A check that was run: its finding, or the sentence of what it raised."""
 
     name: str
     finding: Finding | None
@@ -81,13 +63,13 @@ class Outcome:
 
     @property
     def says(self) -> str:
-        """What the user should read: the fault, or what else there is to know."""
+        """The fault, or what else the user should know."""
         if self.finding is None:
             return self.error
         return self.finding.fault or self.finding.says
 
     def to_json(self) -> dict[str, Any]:
-        """The outcome as plain values."""
+        """The outcome in JSON's types."""
         figures = self.finding.figures if self.finding is not None else {}
         return {
             "name": self.name,

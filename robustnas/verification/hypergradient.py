@@ -1,4 +1,4 @@
-"""The gradient of α against automatic differentiation and central differences of what it derives, in float64."""
+"""Compare the gradient of α with automatic differentiation and central differences of its objective, in float64."""
 
 from __future__ import annotations
 
@@ -19,53 +19,50 @@ from robustnas.verification.subject import Subject
 
 Mixtures = Mapping[str, Mixture]
 
-DIFFERENTIATED = 1e-9  # allowed against automatic differentiation, relative
-DIFFERENCES = 1e-6  # and against central differences, whose own error is about 1e-8
-SIZES = (1e-6, 1e-7, 1e-8)  # steps of the differences, until one is good
+AUTODIFF_TOLERANCE = 1e-9  # relative
+DIFFERENCE_TOLERANCE = 1e-6  # relative; the error of central differences themselves is about 1e-8
+SIZES = (1e-6, 1e-7, 1e-8)  # step sizes, tried in this order
 DIRECTIONS, ATTEMPTS = 2, 5
 SEED = 0
 FIELDS = ("operations", "edges", "offsets")
 
 
 def check_gradient(subject: Subject) -> Finding:
-    """The configured rule of the gradient."""
+    """Check the configured gradient."""
     return _check(subject, subject.search.gradient)
 
 
 def check_second_order(subject: Subject) -> Finding:
-    """The exact second order, whatever rule is configured."""
+    """Check the exact second-order gradient, whatever is configured."""
     if type(subject.search.gradient) is Unrolled:
-        return Finding("the exact second order", says="It is the configured rule: see the check `gradient`.")
+        return Finding("the exact second order", says="The search uses this gradient: see the check `gradient`.")
     return _check(subject, Unrolled())
 
 
 def _check(subject: Subject, rule: Any) -> Finding:
     name = type(rule).__name__
     if not isinstance(rule, (FirstOrder, Unrolled, UnrolledByDifferences)):
-        return Finding(f"`{name}`", says="A rule of your own has no reference here.")
-    figures, sampled = subject.inside(_look, gradient=rule)
-    what = "the surrogate of the sampled mixture" if sampled else "the loss"
+        return Finding(f"`{name}`", says="There is no reference for a gradient defined by the user.")
+    figures, sampled = subject.in_step(_compare, gradient=rule)
+    objective = "the surrogate of the sampled mixture" if sampled else "the loss"
     after = " after a step of the weights" if rule.looks_ahead else ""
-    return Finding(f"`{name}` and derivatives of {what}{after}, in float64", figures)
+    return Finding(f"`{name}` and derivatives of {objective}{after}, in float64", figures)
 
 
-def _look(search: SearchModule, batch: Mapping[str, Batch]) -> tuple[dict[str, Figure], bool]:
-    truth = _Truth(search, batch)
+def _compare(search: SearchModule, batch: Mapping[str, Batch]) -> tuple[dict[str, Figure], bool]:
+    reference = _Reference(search, batch)
     found = _applied(search, batch)
     if isinstance(search.gradient, UnrolledByDifferences):
-        written_out = Figure(_distance(found, truth.by_formula(search.gradient.radius)), DIFFERENTIATED)
-        return {"error to its formula, relative": written_out}, truth.sampled
-    differentiated = Figure(_distance(found, truth.differentiated()), DIFFERENTIATED)
-    differences = Figure(truth.error_to_differences(found), DIFFERENCES)
-    figures = {
-        "error to autodiff, relative": differentiated,
-        "error to differences, relative": differences,
-    }
-    return figures, truth.sampled
+        by_formula = Figure(_distance(found, reference.by_formula(search.gradient.radius)), AUTODIFF_TOLERANCE)
+        return {"error to its formula, relative": by_formula}, reference.sampled
+    differentiated = Figure(_distance(found, reference.differentiated()), AUTODIFF_TOLERANCE)
+    differences = Figure(reference.error_to_differences(found), DIFFERENCE_TOLERANCE)
+    figures = {"error to autodiff, relative": differentiated, "error to differences, relative": differences}
+    return figures, reference.sampled
 
 
 def _applied(search: SearchModule, batch: Mapping[str, Batch]) -> list[Tensor]:
-    """The gradients with which the search itself steps α, which is put back."""
+    """The gradients of α in a step of the search; α is restored."""
     before = [a.detach().clone() for a in search.arch_parameters]
     torch.manual_seed(SEED)
     search.arch_step(batch)
@@ -81,15 +78,11 @@ def _distance(found: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
     return float((one - other).norm() / other.norm().clamp(min=torch.finfo(other.dtype).tiny))
 
 
-class _Truth:
-    """What the gradient is to derive, written out from the definition.
+class _Reference:
+    """The gradient of the objective from its definition.
 
-    Where the mixture is sampled, it is a step function of α, and its derivative that of a surrogate. Then differences
-    are taken of the loss at mixtures that move along that derivative, and the others at mixtures that move with α.
-
-    Args:
-        search: The search, inside a step.
-        batch: Its batch.
+    A sampled mixture is piecewise constant in α, and its gradient is that of a surrogate. Then central differences are
+    taken at mixtures moved along that gradient, otherwise at the mixtures of a moved α.
     """
 
     def __init__(self, search: SearchModule, batch: Mapping[str, Batch]) -> None:
@@ -99,27 +92,17 @@ class _Truth:
         self.optimizer: Any = search.optimizers(use_pl_optimizer=False)[0]  # type: ignore[index]
         self.draw = torch.Generator().manual_seed(SEED)
         self.start = {kind: _computed(mixture) for kind, mixture in self._mixtures().items()}
-        self.sampled = self._stands_still()
+        self.sampled = self._is_piecewise_constant()
 
     def differentiated(self) -> list[Tensor]:
-        """The derivative of the whole, with the graph of the inner step kept."""
+        """The derivative by automatic differentiation, through the graph of the inner step."""
         with frozen_batchnorm_statistics(self.search.supernet):
             loss = self._objective(self._mixtures(), differentiable=True)
             found = grad(loss, self.alphas, allow_unused=True) if loss.requires_grad else [None] * len(self.alphas)
         return [torch.zeros_like(a) if g is None else g for a, g in zip(self.alphas, found, strict=True)]
 
     def error_to_differences(self, found: Sequence[Tensor]) -> float:
-        """Error of ``found`` along random directions, relative to the lengths of both: the second smallest.
-
-        Where a ReLU changes its side, the loss has a kink, and near one differences say nothing. A wrong gradient is
-        wrong along any random direction; along two of them a right one is seen to be right.
-
-        Args:
-            found: The gradient, a tensor for each of α.
-
-        Returns:
-            The error.
-        """
+        """Relative error of a gradient along random directions: the second smallest, as differences fail at kinks."""
         length, errors = torch.cat([part.flatten() for part in found]).norm(), []
         for _ in range(ATTEMPTS):
             direction = [
@@ -130,15 +113,15 @@ class _Truth:
             value, error = self._along(direction), float("inf")
             for size in SIZES:
                 error = min(error, abs((value(size) - value(-size)) / (2 * size) - along) / scale)
-                if error <= DIFFERENCES:
+                if error <= DIFFERENCE_TOLERANCE:
                     break
             errors.append(error)
-            if sum(one <= DIFFERENCES for one in errors) == DIRECTIONS:
+            if sum(one <= DIFFERENCE_TOLERANCE for one in errors) == DIRECTIONS:
                 break
         return sorted(errors)[DIRECTIONS - 1]
 
     def by_formula(self, radius: float) -> list[Tensor]:
-        """The original's finite difference of the mixed second derivative, written out."""
+        """The finite difference of the mixed second derivative, as in the original DARTS code."""
         search, weights = self.search, {name: w.clone().requires_grad_() for name, w in self.weights.items()}
         torch.manual_seed(SEED)
         with frozen_batchnorm_statistics(search.supernet):
@@ -158,8 +141,8 @@ class _Truth:
     def _mixtures(self) -> Mixtures:
         return self.search.mixtures(self.search.context("arch"))
 
-    def _stands_still(self) -> bool:
-        """Whether mixtures are the same at a slightly different α, although they have a derivative."""
+    def _is_piecewise_constant(self) -> bool:
+        """Whether the mixtures do not change with α although they have a derivative."""
         before = [a.detach().clone() for a in self.alphas]
         with torch.no_grad():
             for a in self.alphas:
@@ -171,7 +154,7 @@ class _Truth:
         return not changed and any(one.operations.requires_grad for one in self.start.values())
 
     def _along(self, direction: Sequence[Tensor]) -> Callable[[float], float]:
-        """The objective at a distance along a direction of α."""
+        """The objective as a function of the distance along a direction of α."""
         slopes = {kind: _derivative(one, self.alphas, direction) for kind, one in self.start.items()}
         before = [a.detach().clone() for a in self.alphas]
 
@@ -192,7 +175,7 @@ class _Truth:
         return value
 
     def _objective(self, mixtures: Mixtures, differentiable: bool) -> Tensor:
-        """The architecture loss at the weights that the rule takes for optimal."""
+        """The architecture loss at the weights that the gradient takes as optimal."""
         torch.manual_seed(SEED)
         if not self.search.gradient.looks_ahead:
             return self._arch_loss(mixtures, self.weights)
@@ -211,7 +194,7 @@ class _Truth:
         return search.penalised(loss, search.context("arch"))
 
     def _stepped(self, slopes: Sequence[Tensor]) -> dict[str, Tensor]:
-        """The weights after a step of torch's own SGD, with the state that the search's has."""
+        """The weights after a step of torch's SGD, with the optimiser state of the search."""
         group = self.optimizer.param_groups[0]
         options = {name: group[name] for name in ("lr", "momentum", "dampening", "weight_decay", "nesterov")}
         copies = {name: w.clone().requires_grad_() for name, w in self.weights.items()}
@@ -230,7 +213,7 @@ class _Truth:
 
 
 def _computed(mixture: Mixture) -> Mixture:
-    """The mixture with all operations computed whose weights have a gradient."""
+    """The mixture with all operations active whose weights have a gradient."""
     if mixture.active is None or mixture.probed is None:
         return mixture
     fields = {name: getattr(mixture, name) for name in FIELDS}
@@ -238,7 +221,7 @@ def _computed(mixture: Mixture) -> Mixture:
 
 
 def _derivative(mixture: Mixture, alphas: Sequence[Tensor], direction: Sequence[Tensor]) -> dict[str, Tensor]:
-    """How each tensor of a mixture moves with α along a direction, by the derivative of a derivative."""
+    """Directional derivative of each tensor of a mixture, by differentiating the backward pass."""
     found = {}
     for name in FIELDS:
         value = getattr(mixture, name)

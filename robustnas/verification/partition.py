@@ -1,4 +1,4 @@
-"""Who moves what: α, β and the weights are three sets, and each step moves its own."""
+"""Check that each step updates its own parameters only: α and β, or the weights."""
 
 from __future__ import annotations
 
@@ -19,33 +19,25 @@ from robustnas.verification.subject import Subject
 
 
 def check_partition(subject: Subject) -> Finding:
-    """Every parameter is in one optimiser and its own, and neither step moves what is the other's.
-
-    Each step is tried with huge gradients left over from the other: nothing may move along them, and where gradients
-    are clipped, they may not count.
-
-    Args:
-        subject: The search.
-
-    Returns:
-        What was found.
-    """
-    misplaced, decayed, moved, idle, felt = subject.inside(_look)
+    """Every parameter is in its optimiser only, and a step changes its own parameters only, whatever the gradients."""
+    misplaced, decayed, moved, idle, affected = subject.in_step(_measure)
     figures = {
-        "parameters not in their one optimiser": Figure(len(misplaced)),
-        "groups of α with another decay": Figure(decayed),
-        "parameters moved by the other step": Figure(len(moved)),
+        "parameters not in exactly their optimiser": Figure(len(misplaced)),
+        "groups of α with a wrong weight decay": Figure(decayed),
+        "parameters changed by the wrong step": Figure(len(moved)),
         "steps without effect": Figure(len(idle)),
-        "weights whose step feels the gradient of α": Figure(len(felt)),
+        "weights whose step depends on the gradient of α": Figure(len(affected)),
     }
     search = subject.search
     sets = [search.alphas.values(), search.betas.values(), search.supernet.parameters()]
     counts = [sum(one.numel() for one in some) for some in sets]
-    compared = f"{counts[0]:,} numbers of α, {counts[1]:,} of β, {counts[2]:,} weights; both steps in float64"
-    return Finding(compared, figures, ", ".join([*misplaced, *moved, *idle, *felt][:3]))
+    compared = f"{counts[0]:,} parameters of α, {counts[1]:,} of β, {counts[2]:,} weights; both steps in float64"
+    return Finding(compared, figures, ", ".join([*misplaced, *moved, *idle, *affected][:3]))
 
 
-def _look(search: SearchModule, batch: Mapping[str, Batch]) -> tuple[list[str], int, list[str], list[str], list[str]]:
+def _measure(
+    search: SearchModule, batch: Mapping[str, Batch]
+) -> tuple[list[str], int, list[str], list[str], list[str]]:
     names = {id(parameter): name for name, parameter in search.named_parameters()}
     arch = {id(parameter) for parameter in search.arch_parameters}
     optimizers: Any = search.optimizers(use_pl_optimizer=False)
@@ -63,15 +55,15 @@ def _look(search: SearchModule, batch: Mapping[str, Batch]) -> tuple[list[str], 
         moved += [names[key] for key in changed - own]
         idle += [] if changed & own else [step.__name__]
     context = search.context("weights")
-    seed = context.generator.initial_seed()  # steps are counted, and each would draw anew
+    seed = context.generator.initial_seed()  # the generator depends on the step
 
     def same(phase: Phase) -> StepContext:
         return replace(context, generator=torch.Generator().manual_seed(seed))
 
     search.context = same  # type: ignore[method-assign]
     one, other = (_weights_after(search, batch, optimizers[0], slope) for slope in (None, 1e6))
-    felt = [name for name in one if not torch.equal(one[name], other[name])]
-    return misplaced, decayed, moved, idle, felt
+    affected = [name for name in one if not torch.equal(one[name], other[name])]
+    return misplaced, decayed, moved, idle, affected
 
 
 def _places(arch: bool) -> list[int]:
@@ -80,7 +72,7 @@ def _places(arch: bool) -> list[int]:
 
 
 def _changed(search: SearchModule, step: Callable[[Mapping[str, Batch]], None], batch: Mapping[str, Batch]) -> set[int]:
-    """Parameters that a step moves; gradients of all are large before it."""
+    """The parameters that a step changes if all gradients are large before it."""
     before: dict[int, Tensor] = {}
     for parameter in search.parameters():
         before[id(parameter)] = parameter.detach().clone()
@@ -92,7 +84,7 @@ def _changed(search: SearchModule, step: Callable[[Mapping[str, Batch]], None], 
 def _weights_after(
     search: SearchModule, batch: Mapping[str, Batch], optimizer: Any, slope: float | None
 ) -> dict[str, Tensor]:
-    """The weights after a step, which is undone, beside a gradient of α."""
+    """The weights after a step with a given gradient left in α; the step is undone."""
     before = {name: tensor.clone() for name, tensor in search.state_dict().items() if isinstance(tensor, Tensor)}
     held = copy.deepcopy(optimizer.state_dict())
     for a in search.arch_parameters:

@@ -1,7 +1,7 @@
 """Cells computed as the papers write them: edge by edge, operation by operation, with torch's own functions.
 
-Nothing here is shared with :mod:`robustnas.networks` but where weights lie: no bundles, no weight of the mixture as the
-scale of a BatchNorm, no kernels multiplied out, no images rearranged.
+Only the layout of the weights is shared with :mod:`robustnas.networks`: no bundles, no mixture weight as the scale of a
+BatchNorm, no merged kernels, no rearranged images.
 """
 
 from __future__ import annotations
@@ -30,16 +30,7 @@ EPSILON = 1e-5  # of BatchNorm
 
 @contextmanager
 def edge_by_edge(supernet: Supernet, mixtures: Mapping[str, Mixture]) -> Iterator[None]:
-    """Compute the cells of a supernet edge by edge for a while.
-
-    Args:
-        supernet: The supernet.
-        mixtures: Kind of cell to the mixture that the cells are computed at; the noise of operations that make some
-            counts as zero.
-
-    Yields:
-        Nothing.
-    """
+    """Within the context, compute the cells of a supernet edge by edge at these mixtures; noise is zero."""
     kinds = {id(cell): kind for kind, cell in supernet.space.cells.items()}
     changed: list[Any] = []
     for module in supernet.modules():
@@ -58,7 +49,7 @@ def edge_by_edge(supernet: Supernet, mixtures: Mapping[str, Mixture]) -> Iterato
 
 
 def _cell(cell: Cell, mixture: Mixture, inputs: Sequence[Tensor], weights: object, drop_path: float) -> Tensor:
-    """The output of a cell; edges are dropped nowhere."""
+    """The output of a cell, without drop path."""
     states = list(inputs)
     if cell.preprocessed:
         states = [cell.get_submodule(f"pre{k}")(State(x), (0,), None) for k, x in enumerate(inputs)]
@@ -78,7 +69,7 @@ def _cell(cell: Cell, mixture: Mixture, inputs: Sequence[Tensor], weights: objec
 
 
 def _block(block: Block, mixture: Mixture, inputs: Sequence[Tensor], weights: object, drop_path: float) -> Tensor:
-    """The output of a mobile block, which is one edge; it is dropped nowhere."""
+    """The output of a mobile block, which is one edge, without drop path."""
     (images,), (row,) = inputs, block.rows
     mixed = _mixed(block.bundles, mixture, row, images)
     if mixed is None:
@@ -89,9 +80,9 @@ def _block(block: Block, mixture: Mixture, inputs: Sequence[Tensor], weights: ob
 
 
 def _mixed(bundles: Sequence[EdgeOperation], mixture: Mixture, row: int, images: Tensor) -> Tensor | None:
-    """The weighed sum of an edge's operations; ``None`` where it has none but ``none``."""
+    """The weighted sum of an edge's operations; ``None`` if it has only `none`."""
     terms = [
-        mixture.operations[row, candidate.column] * alone(leaving, position, images)
+        mixture.operations[row, candidate.column] * single_operation(leaving, position, images)
         for leaving in bundles
         for position, candidate in enumerate(leaving.candidates)
         if candidate.row == row
@@ -107,38 +98,29 @@ def _weighed(output: Tensor, mixture: Mixture, row: int) -> Tensor:
     return output if mixture.edges is None else mixture.edges[row] * output
 
 
-def alone(leaving: EdgeOperation, position: int, images: Tensor) -> Tensor:
-    """One operation on one edge, without the weight of a mixture.
-
-    Args:
-        leaving: The operation with all edges that it stands on.
-        position: Which of them.
-        images: What enters, ``[batch, channels, h, w]``.
-
-    Returns:
-        ``[batch, out_channels, h / stride, w / stride]``.
-    """
+def single_operation(leaving: EdgeOperation, position: int, images: Tensor) -> Tensor:
+    """The output of the operation at one position of a bundle, ``[batch, channels, h / stride, w / stride]``."""
     operation = leaving.operation
     by_batch = operation.training or any(getattr(part, "batch_statistics", False) for part in operation.modules())
-    lying: dict[str, Tensor] = {}
+    stacked: dict[str, Tensor] = {}
     named: dict[str, Tensor] = {}
     for name, tensor in _tensors(operation):
         if (place := operation.edgewise(name, position)) is not None:
-            lying[name] = named[place[0]] = tensor if place[1] is None else tensor[place[1]]
+            stacked[name] = named[place[0]] = tensor if place[1] is None else tensor[place[1]]
     if isinstance(operation, Modules):
         return operation.outputs(images, (position,))[0]
     family, _, size = leaving.name.rpartition("_")
     if leaving.name == "noise":
         return torch.zeros_like(images[..., :: operation.bundle.stride, :: operation.bundle.stride])
-    if (compute := _PLAIN.get(leaving.name, _PLAIN.get(family))) is not None:
+    if (compute := _REFERENCES.get(leaving.name, _REFERENCES.get(family))) is not None:
         stride, kernel = operation.bundle.stride, int(re.match(r"\d*", size)[0] or 0)  # type: ignore[index]
         return compute(images, named, by_batch, stride, kernel)
     single = build_operation(leaving.name, replace(operation.bundle, edges=1, convolution="separable")).to(
         images.device
     )
-    given = {name: tensor[None] for name, tensor in lying.items()}
-    apart: Tensor = functional_call(single.train(by_batch), given, (State(images), (0,), None))
-    return apart
+    given = {name: tensor[None] for name, tensor in stacked.items()}
+    output: Tensor = functional_call(single.train(by_batch), given, (State(images), (0,), None))
+    return output
 
 
 def _tensors(operation: Any) -> list[tuple[str, Tensor]]:
@@ -173,7 +155,7 @@ def _dil_conv(x: Tensor, named: Named, by_batch: bool, stride: int, kernel: int)
 
 def _conv(x: Tensor, named: Named, by_batch: bool, stride: int, kernel: int) -> Tensor:
     x = F.relu(x)
-    if kernel == 1:  # torch must not get a strided 1 x 1 convolution: docs/guides/precision.md
+    if kernel == 1:  # torch's strided 1 x 1 convolution is faulty on some CPUs: docs/guides/precision.md
         x, stride = x[..., ::stride, ::stride], 1
     return _norm(F.conv2d(x, named["conv"], None, stride, kernel // 2), named, "bn", by_batch)
 
@@ -197,7 +179,7 @@ def _pool(pool: Callable[..., Tensor], x: Tensor, named: Named, by_batch: bool, 
     return _norm(x, named, "bn", by_batch) if "bn.running_mean" in named else x
 
 
-_PLAIN: dict[str, Callable[..., Tensor]] = {
+_REFERENCES: dict[str, Callable[..., Tensor]] = {
     "sep_conv": _sep_conv,
     "dil_conv": _dil_conv,
     "nor_conv": _conv,

@@ -1,4 +1,4 @@
-"""Several processes, which must hold one state: started early, since they take seconds to load, and read at the end."""
+"""Compare the states of several processes, which start early, since loading takes seconds, and are read at the end."""
 
 from __future__ import annotations
 
@@ -7,34 +7,29 @@ import socket
 import subprocess
 import sys
 import time
-from typing import Any
 
 import torch
 
 from robustnas.verification.finding import Figure, Finding
 from robustnas.verification.subject import Subject, differing
 
-PATIENCE = 240  # seconds that the processes have
-START = (  # nothing of the current folder
+TIMEOUT = 240  # seconds
+START = (  # imports nothing from the current folder
     "import sys; sys.path[:] = filter(None, sys.path); "
     "from robustnas.verification.worker import main; sys.exit(main(sys.argv[1:]))"
 )
 
 
 class Ranks:
-    """The processes of a search.
-
-    Args:
-        subject: The search.
-    """
+    """The processes of a search."""
 
     def __init__(self, subject: Subject) -> None:
         many = subject.accelerator == "gpu" and subject.devices > 1
         self.accelerator, self.count = ("gpu", subject.devices) if many else ("cpu", 2)
         self.folder = subject.folder / "ranks"
         self.folder.mkdir()
-        self.deadline = time.monotonic() + PATIENCE
-        self.said = [(self.folder / f"rank{rank}.txt").open("w+", encoding="utf-8") for rank in range(self.count)]
+        self.deadline = time.monotonic() + TIMEOUT
+        self.logs = [(self.folder / f"rank{rank}.txt").open("w+", encoding="utf-8") for rank in range(self.count)]
         self.running = [self._start(rank, subject) for rank in range(self.count)]
 
     def _start(self, rank: int, subject: Subject) -> subprocess.Popen[str]:
@@ -50,7 +45,7 @@ class Ranks:
         }
         return subprocess.Popen(
             [sys.executable, "-c", START, str(self.folder), self.accelerator, str(self.count), *subject.words],
-            env=environment, stdin=subprocess.DEVNULL, stdout=self.said[rank], stderr=subprocess.STDOUT, text=True,
+            env=environment, stdin=subprocess.DEVNULL, stdout=self.logs[rank], stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
 
     def _port(self) -> str:
@@ -61,27 +56,33 @@ class Ranks:
         return self._free
 
     def stop(self) -> None:
-        """End what still runs."""
+        """Kill the processes that still run."""
         for process in self.running:
             process.kill()
             process.wait()
-        for said in self.said:
-            said.close()
+        for log in self.logs:
+            log.close()
 
     def finding(self, subject: Subject) -> Finding:
-        """What the processes hold at their ends."""
+        """Compare the final states of the processes."""
         for rank, process in enumerate(self.running):
             try:
                 process.wait(max(0.1, self.deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
                 raise ValueError(
-                    f"Expected {self.count} processes to end in {PATIENCE} s, but rank {rank} did not."
+                    f"Expected {self.count} processes to finish within {TIMEOUT} s, but rank {rank} did not."
                 ) from None
             if process.returncode != 0:
-                raise ValueError(f"Expected rank {rank} to end well, but it said: {self._last_word(rank)}")
+                raise ValueError(f"Expected rank {rank} to succeed, but it failed: {self._last_line(rank)}")
         first, *others = (torch.load(self.folder / f"rank{rank}.pt", weights_only=True) for rank in range(self.count))
-        mixtures = {f"rank {k}: {name}" for k, one in enumerate(others, 1) for name in _unequal(one, first, "mixtures")}
-        state = [f"rank {k}: {name}" for k, one in enumerate(others, 1) for name in _unequal(one, first, "state")]
+        mixtures = {
+            f"rank {k}: {name}"
+            for k, one in enumerate(others, 1)
+            for name in differing(one["mixtures"], first["mixtures"])
+        }
+        state = [
+            f"rank {k}: {name}" for k, one in enumerate(others, 1) for name in differing(one["state"], first["state"])
+        ]
         figures = {
             "mixtures that differ": Figure(len(mixtures)),
             "tensors that differ": Figure(len(state)),
@@ -91,20 +92,16 @@ class Ranks:
         compared = (
             f"{self.count} processes, {backend}, {len(first['state'])} tensors and {len(first['mixtures'])} mixtures"
         )
-        return Finding(f"{compared}", figures, ", ".join([*sorted(mixtures), *state][:3]))
+        return Finding(compared, figures, ", ".join([*sorted(mixtures), *state][:3]))
 
-    def _last_word(self, rank: int) -> str:
+    def _last_line(self, rank: int) -> str:
         lines = (self.folder / f"rank{rank}.txt").read_text(encoding="utf-8").strip().splitlines()
         sentences = [line[line.index("Expected ") :] for line in lines if "Error: Expected " in line]
-        return (sentences or lines or ["nothing"])[-1]
-
-
-def _unequal(one: dict[str, Any], other: dict[str, Any], part: str) -> list[str]:
-    return differing(one[part], other[part])
+        return (sentences or lines or ["no output"])[-1]
 
 
 def check_ranks(subject: Subject) -> Finding:
-    """Start the processes, if they are not yet, and wait for them."""
+    """Start the processes, unless they run already, and compare their states."""
     ranks = subject.ranks or Ranks(subject)
     try:
         return ranks.finding(subject)

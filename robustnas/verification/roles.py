@@ -1,4 +1,4 @@
-"""Who sees which samples: the four roles of the whole data set share none, and no stream draws from another's."""
+"""Check that the four data roles are disjoint, and that each training stream draws from its own roles only."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from robustnas.verification.subject import Subject
 
 
 def check_roles(subject: Subject) -> Finding:
-    """Indices of roles and of training streams are disjoint. Equal images in several roles are counted, not refused."""
+    """Indices of roles and of training streams are disjoint. Copies of an image in several roles give a warning."""
     data = subject.data
     split = data.split
     sizes = {role: len(indices) for role, indices in split.indices.items()}
@@ -32,9 +32,9 @@ def check_roles(subject: Subject) -> Finding:
         mixed += sum(_common(indices, split.indices[r]) for r in others if split.part(r) is split.train)
     figures = {
         "samples in two roles": Figure(shared),
-        "samples twice in a role": Figure(twice),
+        "samples repeated in a role": Figure(twice),
         "samples that do not exist": Figure(outside),
-        "samples of a stream in another or its roles": Figure(mixed),
+        "samples of a stream in another stream or role": Figure(mixed),
     }
     compared = ", ".join(f"{size:,} {role}" for role, size in sizes.items())
     return Finding(f"all samples: {compared}", figures, _duplicates(data))
@@ -51,7 +51,7 @@ def _common(one: Tensor, other: Tensor) -> int:
 
 
 def _duplicates(data: ImageData) -> str:
-    """A warning of equal images in different roles, which the data set itself brings."""
+    """A warning of equal images in different roles, which come from the data set itself."""
     split, seen = data.split, defaultdict(set)
     places: dict[bytes, set[tuple[bool, int]]] = defaultdict(set)
     for role, indices in split.indices.items():
@@ -65,6 +65,6 @@ def _duplicates(data: ImageData) -> str:
         return ""
     tested = sum("test" in roles for roles in several)
     return (
-        f"Warning: {len(several)} images of the data set lie in it several times and in different roles, {tested} of "
-        "them in the test role too."
+        f"Warning: the data set holds copies of {len(several)} images in different roles, {tested} of them in the "
+        "test role too."
     )

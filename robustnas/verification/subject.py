@@ -1,4 +1,4 @@
-"""The search that is checked: the user's own, made small, on a slice of the user's own data."""
+"""The search to check: the user's own with a smaller network, on a slice of the user's own data."""
 
 from __future__ import annotations
 
@@ -35,23 +35,12 @@ EPOCHS = 2
 
 
 class ReachedError(Exception):
-    """The step that was to be looked at is over."""
+    """Ends a run after the observed step."""
 
 
 @dataclass
 class Subject:
-    """A search to check, and the small runs that several checks share.
-
-    Args:
-        search: The search as it is configured.
-        data: Its data.
-        precision: The trainer's.
-        accelerator: ``cpu`` or ``gpu``.
-        devices: How many processes the trainer is to have.
-        words: Options of the command line that describe all that.
-        folder: Where runs may be left.
-        ranks: The processes of the check that compares some, once they are started.
-    """
+    """A search to check, with its data, trainer options and command line, and the small runs that checks share."""
 
     search: SearchModule
     data: ImageData
@@ -68,18 +57,11 @@ class Subject:
         check_fit(self.search, run, "fit")  # type: ignore[arg-type]
 
     def reduced(self, **changes: Any) -> SearchModule:
-        """The same parts in the same space, in a network that steps in a fraction of a second.
-
-        Args:
-            **changes: Arguments that are to differ.
-
-        Returns:
-            A fresh search: every call gives the same weights and the same α.
-        """
+        """A fresh search with the same parts and space in a small network; each call gives the same weights and α."""
         given = dict(self.search.description["init_args"])
         space = self.search.space
-        least = 2 * max(map(_share, self.search.supernet.modules()))  # so that two channels enter an operation
-        given["channels"] = min(given["channels"], max(CHANNELS, least))
+        minimum = 2 * max(map(_channel_divisor, self.search.supernet.modules()))  # two channels for each operation
+        given["channels"] = min(given["channels"], max(CHANNELS, minimum))
         if (depth := space.rules.depth) is not None:
             given[depth] = space.rules.least_depth
         given |= {"arch_start": 0, "arch_every": 1}
@@ -90,37 +72,28 @@ class Subject:
 
     @cached_property
     def size(self) -> str:
-        """What was made smaller, in words."""
+        """The size of the reduced network, in words."""
         small, space = self.reduced().description["init_args"], self.search.space
         depth = {"layers": f", {small['layers']} layers", "cells": f", {small['cells']} cell a stage"}
         return f"{space.name}, {small['channels']} channels{depth.get(space.rules.depth or '', '')}"
 
-    def slice(self, batch_size: int = 8, processes: int = 1, spoilt: bool = False) -> ImageData:
-        """Some samples of each role, as the user's own data module prepares them.
-
-        Args:
-            batch_size: Largest batch; a smaller one of the user's stays.
-            processes: How many share the samples.
-            spoilt: Whether every image of the role test is replaced by noise.
-
-        Returns:
-            The data. Large images are cropped.
-        """
-        whole, data = self.data.split, copy.copy(self.data)
+    def slice(self, batch_size: int = 8, processes: int = 1, noisy_test: bool = False) -> ImageData:
+        """Some samples of each role, cropped if large; ``noisy_test`` replaces all test images by noise."""
+        full, data = self.data.split, copy.copy(self.data)
         size = min(self.data.batch_size, batch_size)
-        split = copy.copy(whole)
-        wanted = {role: min(size * processes * count, len(whole.indices[role])) for role, count in BATCHES.items()}
-        split.indices = {role: _spread(whole.indices[role], count) for role, count in wanted.items()}
-        own = [role for role in BATCHES if whole.part(role) is whole.train]
-        split.train = self._cut(whole.train, torch.cat([split.indices[role] for role in own]))
+        split = copy.copy(full)
+        wanted = {role: min(size * processes * count, len(full.indices[role])) for role, count in BATCHES.items()}
+        split.indices = {role: _evenly(full.indices[role], count) for role, count in wanted.items()}
+        own = [role for role in BATCHES if full.part(role) is full.train]
+        split.train = self._cut(full.train, torch.cat([split.indices[role] for role in own]))
         ends = torch.tensor([len(split.indices[role]) for role in own]).cumsum(0).tolist()
         for role, end in zip(own, ends, strict=True):
             split.indices[role] = torch.arange(end - len(split.indices[role]), end)
-        if whole.test is not None:
-            split.test = self._cut(whole.test, split.indices["test"])
+        if full.test is not None:
+            split.test = self._cut(full.test, split.indices["test"])
             split.indices["test"] = torch.arange(len(split.test))
-        if spoilt:
-            self._spoil(split.part("test").pixels, split.indices["test"])
+        if noisy_test:
+            self._add_noise(split.part("test").pixels, split.indices["test"])
         data._split, data._prepare, data.trainer = split, None, None
         data.batch_size = data.eval_batch_size = size
         return data
@@ -131,12 +104,12 @@ class Subject:
             images, pixels=images.pixels[indices][..., :side, :side].clone(), targets=images.targets[indices]
         )
 
-    def _spoil(self, pixels: Tensor, indices: Tensor) -> None:
+    def _add_noise(self, pixels: Tensor, indices: Tensor) -> None:
         noise = torch.randint(256, pixels[indices].shape, generator=torch.Generator().manual_seed(1))
         pixels[indices] = noise.to(torch.uint8)
 
     def trainer(self, name: str, **options: Any) -> Trainer:
-        """A quiet trainer in a folder of its own."""
+        """A trainer without output, in a folder of its own."""
         quiet = {
             "accelerator": self.accelerator,
             "devices": 1,
@@ -149,7 +122,7 @@ class Subject:
             "enable_model_summary": False,
             "num_sanity_val_steps": 0,
             "use_distributed_sampler": False,
-            "plugins": [LightningEnvironment()],  # this process alone, also inside a job of many
+            "plugins": [LightningEnvironment()],  # this process only, also within a job of several
             "deterministic": "warn" if self.accelerator == "gpu" else None,
         }
         return Trainer(**{**quiet, **options})
@@ -162,32 +135,21 @@ class Subject:
         checkpoint: Path | None = None,
         callbacks: Sequence[Callback] = (),
     ) -> dict[str, Tensor]:
-        """Run the small search.
-
-        Args:
-            name: Folder of the run.
-            search: The search, the reduced one by default.
-            data: The data, the slice by default.
-            checkpoint: What it goes on from.
-            callbacks: What else runs along.
-
-        Returns:
-            All that the search consists of at its end, by name.
-        """
+        """Run the reduced search, and return its final state by name."""
         running = self.trainer(name, callbacks=list(callbacks))
         torch.manual_seed(0)
         running.fit(search or self.reduced(), data or self.slice(), ckpt_path=checkpoint and str(checkpoint))
-        return {**numbers(running), "random state": torch.get_rng_state()}
+        return {**final_state(running), "random state": torch.get_rng_state()}
 
     @cached_property
     def straight(self) -> dict[str, Tensor]:
-        """What a search that nothing disturbs ends with. It leaves :attr:`checkpoint`."""
+        """The final state of an uninterrupted run, which also writes :attr:`checkpoint`."""
         saver = ModelCheckpoint(self.folder, "{step}", every_n_train_steps=SAVED, save_top_k=-1)
         return self.fit("straight", callbacks=[saver])
 
     @property
     def checkpoint(self) -> Path:
-        """The checkpoint that :attr:`straight` leaves inside its second epoch."""
+        """The checkpoint that :attr:`straight` writes inside its second epoch."""
         return self.folder / f"step={SAVED}.ckpt"
 
     @cached_property
@@ -195,19 +157,8 @@ class Subject:
         """What differs between two runs that should be equal."""
         return differing(self.fit("again"), self.straight)
 
-    def inside(self, look: Callable[[SearchModule, Mapping[str, Batch]], Any], **changes: Any) -> Any:
-        """Look at a search in float64 from inside its third step, when both optimisers are in use.
-
-        Args:
-            look: Gets the search and the batch of the step, which it may use up: the run ends there.
-            **changes: Arguments of the search that are to differ.
-
-        Returns:
-            What ``look`` returns.
-
-        Raises:
-            ValueError: If the search ends before.
-        """
+    def in_step(self, look: Callable[[SearchModule, Mapping[str, Batch]], Any], **changes: Any) -> Any:
+        """Call ``look`` with the search and the batch in its third step, in float64, and end the run there."""
         search, seen = self.reduced(**changes), []
         step = search.training_step
 
@@ -222,23 +173,23 @@ class Subject:
             self.trainer("inside", precision="64-true", limit_val_batches=0).fit(search, self.slice())
         except ReachedError:
             return seen[0]
-        raise ValueError("Expected the search to reach its third step, but it ended before.")
+        raise ValueError("Expected the search to reach its third step, but it ended earlier.")
 
 
-def _share(module: nn.Module) -> int:
-    """One in how many channels enters the operations of a cell; 0 for all, and for what is no cell."""
+def _channel_divisor(module: nn.Module) -> int:
+    """One in how many channels enters the operations of a cell; 0 for all, and for other modules."""
     if isinstance(module, Cell) and isinstance(module.connection, PartialChannels):
         return module.connection.k
     return 0
 
 
-def _spread(indices: Tensor, count: int) -> Tensor:
-    """Some of the indices, evenly: data are often sorted by class."""
+def _evenly(indices: Tensor, count: int) -> Tensor:
+    """Some of the indices, evenly spaced, since data are often sorted by class."""
     return indices[torch.arange(count) * len(indices) // max(count, 1)]
 
 
-def numbers(running: Trainer) -> dict[str, Tensor]:
-    """All that a search consists of: its state, that of its optimisers and schedules, and what it recorded."""
+def final_state(running: Trainer) -> dict[str, Tensor]:
+    """The complete state of a search: module, optimisers, schedules and recorded metrics."""
     module: Any = running.lightning_module
     found = {f"state {name}": value for name, value in module.state_dict().items() if isinstance(value, Tensor)}
     found = {name: value for name, value in found.items() if "metrics." not in name and "means." not in name}
@@ -258,16 +209,7 @@ def numbers(running: Trainer) -> dict[str, Tensor]:
 
 
 def differing(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], extra: bool = False) -> list[str]:
-    """Names of tensors that are not equal bit for bit, or that only one side has.
-
-    Args:
-        found: One side.
-        expected: The other.
-        extra: Whether the first may have more.
-
-    Returns:
-        The names, in order.
-    """
+    """Names of tensors that are not equal bit for bit, or missing on one side; ``extra`` permits more in ``found``."""
     names = list(expected) if extra else list(dict.fromkeys([*expected, *found]))
     return [name for name in names if not _equal(found.get(name), expected.get(name))]
 

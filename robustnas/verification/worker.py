@@ -1,4 +1,4 @@
-"""One of the processes of the check of ranks: ``FOLDER ACCELERATOR COUNT OPTIONS...``; it leaves its state there."""
+"""A process of the check `ranks`: ``FOLDER ACCELERATOR COUNT OPTIONS...``; it writes its state to FOLDER."""
 
 from __future__ import annotations
 
@@ -13,18 +13,11 @@ from torch import Tensor
 from robustnas.data import Batch
 from robustnas.networks import Mixture
 from robustnas.strategies import StepContext
-from robustnas.verification.subject import numbers
+from robustnas.verification.subject import final_state
 
 
 def main(words: list[str]) -> int:
-    """Search a little, together with the other processes.
-
-    Args:
-        words: The folder, the accelerator, the number of processes, and the options that describe the search.
-
-    Returns:
-        0.
-    """
+    """Run a small search together with the other processes."""
     from robustnas.verification.checks import describe
 
     warnings.simplefilter("ignore")
@@ -36,7 +29,7 @@ def main(words: list[str]) -> int:
     error: list[float] = []
     mix, step = search.mixtures, search.training_step
 
-    def noted(context: StepContext) -> dict[str, Mixture]:
+    def recorded(context: StepContext) -> dict[str, Mixture]:
         found = mix(context)
         if context.phase != "evaluation":
             for kind, one in found.items():
@@ -49,14 +42,14 @@ def main(words: list[str]) -> int:
             error.append(float(search.problem(batch).average([own])[0]) - (count - 1) / 2)
         step(batch, batch_idx)
 
-    search.mixtures, search.training_step = noted, observed  # type: ignore[method-assign, assignment]
+    search.mixtures, search.training_step = recorded, observed  # type: ignore[method-assign, assignment]
     trainer = subject.trainer(
         f"run{count}", accelerator=accelerator, devices=count, strategy="flat" if count > 1 else "auto"
     )
     rank = int(os.environ.get("LOCAL_RANK", "0"))
     if rank > 0:
         for parameter in search.parameters():
-            parameter.data += 0.1  # all start from the state of the first
+            parameter.data += 0.1  # must be overwritten by the state of rank 0
     trainer.fit(search, subject.slice(batch_size=4, processes=count))
-    torch.save({"state": numbers(trainer), "mixtures": mixtures, "mean": error[0]}, folder / f"rank{rank}.pt")
+    torch.save({"state": final_state(trainer), "mixtures": mixtures, "mean": error[0]}, folder / f"rank{rank}.pt")
     return 0

@@ -145,7 +145,9 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
         f"Expected `table` to fit the search, but {table} does not. Expected a cost table of DARTS": lambda: (
             ExpectedCost(table, 80.0, "flops").check(DARTS)
         ),
-        "Expected a cost table of NASBench201 as it is now": lambda: ExpectedCost(table, 80.0, "flops").check(other),
+        "Expected a cost table of NASBench201 in its present form": lambda: ExpectedCost(table, 80.0, "flops").check(
+            other
+        ),
         "Expected a cost table that holds 'latency', but got": lambda: ExpectedCost(table, 80.0).check(NASBench201),
         "Expected none.json to be a cost table that `robustnas profile` wrote": lambda: ExpectedCost(
             "none.json", 80.0

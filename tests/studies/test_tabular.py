@@ -105,7 +105,9 @@ def test_a_table_that_misses_what_was_found_fails_that_cell(tables: Path, tmp_pa
     table = {"file": str(tables / "one.csv"), "accuracy": UP}
     assert start(tmp_path, table=table, variants=VARIANT, baselines=["RandomGenotype"], seeds=[0]) == 1
     error = json.loads(next((tmp_path / "runs").rglob("failure.json")).read_text(encoding="utf-8"))["error"]
-    assert error.startswith(f"Expected {tables / 'one.csv'} to know '{UP}' of every architecture, but got NASBench201 ")
+    assert error.startswith(
+        f"Expected {tables / 'one.csv'} to hold '{UP}' of every architecture, but it has none of NASBench201 "
+    )
     assert "\n" not in error
 
 

@@ -163,5 +163,5 @@ def test_what_makes_no_sense_is_one_sentence(tmp_path: Path, capsys: pytest.Capt
     fit(tmp_path / "run", small(), max_epochs=1, callbacks=[saver])
     assert main(["select", str(tmp_path / "run"), "--selection", "BestOfSampled"]) == 1
     said = capsys.readouterr().err
-    assert said.startswith("robustnas: Expected `--selection` to be one that reads α or trains on, but BestOfSampled")
+    assert said.startswith("robustnas: Expected `--selection` to be a rule that reads α or continues training, but")
     assert not (tmp_path / "run" / "bestofsampled").exists()

@@ -68,9 +68,9 @@ def failing(subject: Subject, names: list[str]) -> dict[str, Outcome]:
 
 MATHS_BROKEN: dict[str, tuple[Callable[[Patch], None], str, str]] = {
     "α in both optimisers": (both_optimisers, "partition", "alphas.cell"),
-    "α decayed with the weights": (decayed_with_the_weights, "partition", "another decay"),
-    "α clipped with the weights": (clipped_together, "partition", "feels the gradient of α"),
-    "α moved by the weight step": (moved_by_the_weight_step, "partition", "moved by the other step"),
+    "α decayed with the weights": (decayed_with_the_weights, "partition", "a wrong weight decay"),
+    "α clipped with the weights": (clipped_together, "partition", "depends on the gradient of α"),
+    "α moved by the weight step": (moved_by_the_weight_step, "partition", "changed by the wrong step"),
     "first order twice as long": (first_order_twice, "gradient", "autodiff"),
     "implicit term with the other sign": (implicit_term_flipped, "second order", "differences"),
     "rate of the step halved": (rate_halved, "second order", "differences"),
@@ -244,7 +244,7 @@ def test_processes_that_fail_say_why(make: Callable[..., Subject]) -> None:
     subject = make()
     subject.words = [*subject.words, "--model.channels", "0"]
     found = failing(subject, ["ranks"])
-    assert "Expected rank 0 to end well, but it said: Expected " in found["ranks"].says
+    assert "Expected rank 0 to succeed, but it failed: Expected " in found["ranks"].says
 
 
 def test_a_check_that_raises_fails_and_the_others_go_on(settled: Subject, monkeypatch: Patch) -> None:
