@@ -12,6 +12,7 @@ import pytest
 from blocks import ATTRIBUTE, ROOT, blocks, pages
 from running import check_block, furnish, run_block
 
+from robustnas.analysis import registry
 from robustnas.networks import operations
 
 PAGES = {str(page.relative_to(ROOT)): page for page in pages() if blocks(page)}
@@ -21,13 +22,15 @@ LANGUAGES = {"console", "json", "python", "text", "toml", "yaml"}
 
 @pytest.fixture
 def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A furnished current folder; modules and operations of a page are forgotten after it."""
+    """A furnished current folder; modules, operations and metrics of a page are forgotten after it."""
     furnish(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [str(tmp_path), *(path for path in sys.path if path)])
     monkeypatch.setattr(operations, "_KNOWN", dict(operations._KNOWN))
-    before = set(sys.modules)
+    metrics, before = dict(registry.METRICS), set(sys.modules)
     yield tmp_path
+    registry.METRICS.clear()
+    registry.METRICS.update(metrics)
     for name in set(sys.modules) - before:
         if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
             del sys.modules[name]
