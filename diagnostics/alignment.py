@@ -34,7 +34,7 @@ class LayerAlignment(BatchDiagnostic):
 
     Args:
         batches: Batches of the role arch, whose gradients are added.
-        every: As for every diagnostic.
+        interval: As for every diagnostic.
         budget: As for every diagnostic.
     """
 

@@ -26,8 +26,8 @@ class ArchGradient(Diagnostic):
 
     free = True
 
-    def __init__(self, every: int = 1, budget: float | None = 0.03) -> None:
-        super().__init__(every, budget)
+    def __init__(self, interval: int = 1, budget: float | None = 0.03) -> None:
+        super().__init__(interval, budget)
         self._total: list[Tensor] = []
         self._steps = 0
 

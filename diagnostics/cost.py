@@ -30,8 +30,8 @@ class GenotypeCost(Diagnostic):
     says so once.
     """
 
-    def __init__(self, every: int = 1, budget: float | None = 0.03) -> None:
-        super().__init__(every, budget)
+    def __init__(self, interval: int = 1, budget: float | None = 0.03) -> None:
+        super().__init__(interval, budget)
         self._table: CostTable | None = None
         self._refused = False
 

@@ -46,7 +46,7 @@ class Curvature(Diagnostic):
         smallest: Whether the smallest one is searched for too, which takes about as many products again.
         kinds: Whether blocks of kinds of cell are measured too, where there are several.
         spectrum: Whether all eigenvalues are computed.
-        every: As for every diagnostic.
+        interval: As for every diagnostic.
         budget: As for every diagnostic.
     """
 
@@ -59,10 +59,10 @@ class Curvature(Diagnostic):
         smallest: bool = False,
         kinds: bool = False,
         spectrum: bool = False,
-        every: int = 1,
+        interval: int = 1,
         budget: float | None = 0.03,
     ) -> None:
-        super().__init__(every, budget)
+        super().__init__(interval, budget)
         if samples < 2:
             raise ValueError(f"Expected `samples` to be at least 2, but got {samples}.")
         if not 0 < tolerance < 1:

@@ -30,7 +30,7 @@ class Diagnostic(Callback, ABC):
         on: What it is taken on, in words, for the manifest of the run.
 
     Args:
-        every: Epochs between two measures. The last epoch is measured too.
+        interval: Epochs between two measures. The last epoch is measured too.
         budget: Largest share of the run's time that it may take, which stretches the interval; ``None`` for no limit.
 
     Raises:
@@ -41,10 +41,10 @@ class Diagnostic(Callback, ABC):
     steps: float = 1.0
     on: str = "what the search has computed"
 
-    def __init__(self, every: int = 1, budget: float | None = 0.03) -> None:
-        if every < 1:
-            raise ValueError(f"Expected `every` to be at least 1, but got {every}.")
-        self.every = every
+    def __init__(self, interval: int = 1, budget: float | None = 0.03) -> None:
+        if interval < 1:
+            raise ValueError(f"Expected `interval` to be at least 1, but got {interval}.")
+        self.interval = interval
         self.budget = Budget(budget)
         self._probe: Probe | None = None
         self._not_finite: set[str] = set()
@@ -98,7 +98,7 @@ class Diagnostic(Callback, ABC):
             Numbers by name; empty if nothing was measured.
         """
         epoch, done = trainer.current_epoch, part_done(trainer, search)
-        if epoch % self.every and done != 1:
+        if epoch % self.interval and done != 1:
             return {}
         self.expect(trainer)
         if not (self.costs_nothing(search) or self.budget.affords(self.name, done)):
@@ -140,15 +140,15 @@ class BatchDiagnostic(Diagnostic):
 
     Args:
         batches: How many, of each role that it measures on.
-        every: As for every diagnostic.
+        interval: As for every diagnostic.
         budget: As for every diagnostic.
 
     Raises:
         ValueError: If an argument is out of range.
     """
 
-    def __init__(self, batches: int = 1, every: int = 1, budget: float | None = 0.03) -> None:
-        super().__init__(every, budget)
+    def __init__(self, batches: int = 1, interval: int = 1, budget: float | None = 0.03) -> None:
+        super().__init__(interval, budget)
         if batches < 1:
             raise ValueError(f"Expected `batches` to be at least 1, but got {batches}.")
         self.batches = batches

@@ -33,15 +33,15 @@ class DiscretisationGap(BatchDiagnostic):
 
     Args:
         batches: Batches of the role selection to measure on, and of the role weights to measure statistics on.
-        every: As for every diagnostic.
+        interval: As for every diagnostic.
         budget: As for every diagnostic.
     """
 
     steps = 0.8
     on = "first batches of the role selection; BatchNorm stale, and measured anew on batches of weights"
 
-    def __init__(self, batches: int = 2, every: int = 1, budget: float | None = 0.03) -> None:
-        super().__init__(batches, every, budget)
+    def __init__(self, batches: int = 2, interval: int = 1, budget: float | None = 0.03) -> None:
+        super().__init__(batches, interval, budget)
 
     def measure(self, search: SearchModule, probe: Probe) -> dict[str, float]:
         batches = probe.batches(probe.measured, self.batches)

@@ -27,7 +27,7 @@ class GradientMatch(BatchDiagnostic):
 
     Args:
         batches: Batches of either role, without augmentation, whose gradients are added.
-        every: As for every diagnostic.
+        interval: As for every diagnostic.
         budget: As for every diagnostic.
     """
 
@@ -40,8 +40,8 @@ class GradientMatch(BatchDiagnostic):
             return {}
         train, validation = (_slopes(search, probe.batches(role, self.batches), groups) for role in ("weights", "arch"))
         values = {MATCH.of(name): _cosine(train[name], validation[name]) for name in groups}
-        every = [torch.cat([slopes[name] for name in groups]) for slopes in (train, validation)]
-        values[MATCH.name] = _cosine(*every)
+        flat = [torch.cat([slopes[name] for name in groups]) for slopes in (train, validation)]
+        values[MATCH.name] = _cosine(*flat)
         return {name: value for name, value in values.items() if value is not None}
 
 

@@ -40,7 +40,7 @@ class ImplicitShare(Diagnostic):
         always: Whether to measure in every search and epoch, to learn what the second order would add.
         differences: Whether to measure the cosine.
         radius: Distance of the finite difference; by default that of the search, or else 0.01 as in the original.
-        every: As for every diagnostic.
+        interval: As for every diagnostic.
         budget: As for every diagnostic.
 
     Raises:
@@ -54,10 +54,10 @@ class ImplicitShare(Diagnostic):
         always: bool = False,
         differences: bool = False,
         radius: float | None = None,
-        every: int = 1,
+        interval: int = 1,
         budget: float | None = 0.03,
     ) -> None:
-        super().__init__(every, budget)
+        super().__init__(interval, budget)
         if radius is not None:
             UnrolledByDifferences(radius)  # which refuses a bad one
         self.always, self.differences, self.radius = always, differences, radius

@@ -52,7 +52,7 @@ class SupernetRanking(BatchDiagnostic):
         architectures: How many to sample.
         batches: Batches of the role selection to measure on, and of the role weights to measure statistics on.
         seed: Seed of the sample.
-        every: As for every diagnostic.
+        interval: As for every diagnostic.
         budget: As for every diagnostic.
 
     Raises:
@@ -67,10 +67,10 @@ class SupernetRanking(BatchDiagnostic):
         architectures: int = 20,
         batches: int = 2,
         seed: int = 0,
-        every: int = 1,
+        interval: int = 1,
         budget: float | None = 0.03,
     ) -> None:
-        super().__init__(batches, every, budget)
+        super().__init__(batches, interval, budget)
         if architectures < 2:
             raise ValueError(f"Expected `architectures` to be at least 2, but got {architectures}.")
         self.table = Path(table)

@@ -36,7 +36,7 @@ class TrueAccuracy(Diagnostic):
             :class:`~robustnas.tabular.Table`.
         accuracy: Its column of accuracies.
         architecture: Its column of architectures.
-        every: As for every diagnostic.
+        interval: As for every diagnostic.
         budget: As for every diagnostic.
 
     Raises:
@@ -51,10 +51,10 @@ class TrueAccuracy(Diagnostic):
         table: str | Path,
         accuracy: str = "cifar10_test_200",
         architecture: str = "arch",
-        every: int = 1,
+        interval: int = 1,
         budget: float | None = 0.03,
     ) -> None:
-        super().__init__(every, budget)
+        super().__init__(interval, budget)
         self.source, self.accuracy = str(table), accuracy
         self.table = Table.read_cached(table, architecture)
         self.table.column(accuracy)

@@ -50,12 +50,12 @@ class TensorBoardView(Diagnostic):
       outliers by default, which are what a collapse looks like. They are written whatever the logger is.
 
     Args:
-        every: Epochs between two sets of pictures. The last epoch has one too.
+        interval: Epochs between two sets of pictures. The last epoch has one too.
         budget: As for every diagnostic.
     """
 
-    def __init__(self, every: int = 5, budget: float | None = 0.03) -> None:
-        super().__init__(every, budget)
+    def __init__(self, interval: int = 5, budget: float | None = 0.03) -> None:
+        super().__init__(interval, budget)
 
     def expect(self, trainer: Trainer) -> None:
         """Drawing takes as long for any network."""

@@ -20,7 +20,7 @@ from robustnas.strategies import Strongest
 from robustnas.training import SearchModule, load
 
 SEARCH = [*SMALL, "--trainer.limit_train_batches=2"]
-DROP = ["--selection", "LargestDrop", "--selection.every", "1", "--selection.criterion=loss"]
+DROP = ["--selection", "LargestDrop", "--selection.interval", "1", "--selection.criterion=loss"]
 
 
 class Killed(Callback):
@@ -108,7 +108,7 @@ def test_a_search_inside_an_epoch_ends_it_and_then_selects(searched: Path, decid
 @pytest.mark.slow
 def test_the_strongest_of_a_search_that_decided_itself_are_those_before_it_did(searched: Path, tmp_path: Path) -> None:
     folder = tmp_path / "pt"
-    own = [*SEARCH, "--model=DARTSPT", "--model.selection=LargestDrop", "--model.selection.every=1"]
+    own = [*SEARCH, "--model=DARTSPT", "--model.selection=LargestDrop", "--model.selection.interval=1"]
     assert (
         main(
             [
@@ -146,10 +146,13 @@ def wrong(searched: Path, tmp_path: Path) -> dict[str, tuple[list[str], str]]:
             "did you mean `LargestDrop`?",
         ),
         "unknown option": (
-            [run, *DROP[:2], "--selection.evry=2"],
-            "Expected an option of LargestDrop, but got `evry`; did you mean `every`?",
+            [run, *DROP[:2], "--selection.intervl=2"],
+            "Expected an option of LargestDrop, but got `intervl`; did you mean `interval`?",
         ),
-        "wrong option": ([run, *DROP[:2], "--selection.every=0"], "Expected `every` to be at least 1, but got 0."),
+        "wrong option": (
+            [run, *DROP[:2], "--selection.interval=0"],
+            "Expected `interval` to be at least 1, but got 0.",
+        ),
         "options for nothing": (
             [run, "--trainer.accelerator=cpu"],
             "Expected no options of `robustnas fit`, since Strongest does not train, but got --trainer.accelerator=cpu",
@@ -179,7 +182,7 @@ def test_a_folder_with_another_selection_is_not_continued(
     searched: Path, decided: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = decided
-    assert main(["select", str(searched), *DROP, "--selection.every=2", "-o", str(folder)]) == 1
+    assert main(["select", str(searched), *DROP, "--selection.interval=2", "-o", str(folder)]) == 1
     assert capsys.readouterr().err.startswith("robustnas: Expected `--run-dir` to be a new folder, but ")
     assert main(["select", str(folder), *DROP, "-o", str(tmp_path / "more")]) == 1
     assert "to be from before the selection began, but " in capsys.readouterr().err

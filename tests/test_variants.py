@@ -22,7 +22,7 @@ from runs import differing, fit, rows, state
 VARIANTS = sorted(variants.__all__)
 SHORTER: dict[str, dict[str, Any]] = {
     "RobustDARTS": {"stopping": CurvatureRise(samples=16)},
-    "DARTSPT": {"selection": LargestDrop(every=1)},
+    "DARTSPT": {"selection": LargestDrop(interval=1)},
     "RandomSharing": {"selection": BestOfSampled(samples=3), "arch_start": 1_000_000},
 }
 RESTING = {"RandomSharing"}  # baselines that train a supernet without α

@@ -20,9 +20,9 @@ class LargestDrop(Selection):
     r"""Keep on each edge the operation without which the supernet does worst, then at each node the edges likewise.
 
     Selection is a phase of training after the search: there is a decision for one random edge of each kind of cell,
-    then ``every`` epochs of search at the decisions so far, then the next. When all edges have an operation, each
+    then ``interval`` epochs of search at the decisions so far, then the next. When all edges have an operation, each
     random node drops the edges that it does best without. With :math:`d` decisions, of the edges and of the nodes that
-    have too many of them, and :math:`T` = ``every``, the phase takes :math:`T (d - 1) + 1` epochs (81 in the DARTS
+    have too many of them, and :math:`T` = ``interval``, the phase takes :math:`T (d - 1) + 1` epochs (81 in the DARTS
     space, with :math:`T = 5`); where nodes keep all edges, the last decision is an epoch early, as in the original
     code for NAS-Bench-201 (25).
 
@@ -31,7 +31,7 @@ class LargestDrop(Selection):
 
     Args:
         criterion: ``accuracy`` as in the paper's runs, or ``loss``.
-        every: Epochs of training after a decision.
+        interval: Epochs of training after a decision.
         lr: Step size of the weights in the phase, constant; by default a tenth of the search's.
         batch_statistics: Whether scores are taken with the statistics of each batch, as in the original code, or with
             running statistics, which are those of the supernet with all operations.
@@ -43,7 +43,7 @@ class LargestDrop(Selection):
     """
 
     criterion: Literal["accuracy", "loss"] = "accuracy"
-    every: int = 5
+    interval: int = 5
     lr: float | None = None
     batch_statistics: bool = True
     restore_dropped: bool = True
@@ -51,8 +51,8 @@ class LargestDrop(Selection):
     def __post_init__(self) -> None:
         if self.criterion not in ("accuracy", "loss"):
             raise ValueError(f"Expected `criterion` to be 'accuracy' or 'loss', but got {self.criterion!r}.")
-        if self.every < 1:
-            raise ValueError(f"Expected `every` to be at least 1, but got {self.every}.")
+        if self.interval < 1:
+            raise ValueError(f"Expected `interval` to be at least 1, but got {self.interval}.")
         if self.lr is not None and not (self.lr > 0 and math.isfinite(self.lr)):
             raise ValueError(f"Expected `lr` to be positive, but got {self.lr}.")
 
@@ -62,13 +62,13 @@ class LargestDrop(Selection):
 
     def epochs(self, space: SearchSpace) -> int:
         edges, nodes = _turns(space)
-        last = self.every * (edges + nodes - 1)
+        last = self.interval * (edges + nodes - 1)
         return last + 1 if nodes else max(last, edges)
 
     def turn(self, space: SearchSpace, epoch: int) -> int | None:
         """Which decision falls at the start of an epoch."""
         turns, last = sum(_turns(space)), self.epochs(space) - 1
-        return {min(self.every * turn, last): turn for turn in range(turns)}.get(epoch)
+        return {min(self.interval * turn, last): turn for turn in range(turns)}.get(epoch)
 
     def decide(
         self,

@@ -47,7 +47,7 @@ class RaiseDecay(Stopping):
             raise ValueError(f"Expected `factor` to be a finite number above 1, but got {self.factor}.")
         if not 0 < self.max_weight_decay < math.inf:
             raise ValueError(f"Expected `max_weight_decay` to be positive, but got {self.max_weight_decay}.")
-        for name in ("every", "measured_on", "samples"):
+        for name in ("interval", "measured_on", "samples"):
             object.__setattr__(self, name, getattr(self.rule, name))
 
     def decide(self, epochs: Sequence[int], values: Sequence[float]) -> Stop | None:
@@ -81,6 +81,6 @@ class RaiseDecay(Stopping):
         Returns:
             Some of ``epochs``.
         """
-        counted = [epoch for epoch in epochs if (epoch - epochs[0]) % self.every == 0]
+        counted = [epoch for epoch in epochs if (epoch - epochs[0]) % self.interval == 0]
         depth = increases * (self.rule.lag + self.rule.window // 2 - 1) + 1 if increases else 0
         return [epoch for epoch in counted[max(len(counted) - depth, 0) :] if epoch >= self.rule.start]

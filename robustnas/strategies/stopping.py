@@ -36,7 +36,7 @@ class Stopping(ABC):
             of :mod:`robustnas.training.curvature`; ``last_batch`` is RobustDARTS' own form, the last batch of α's
             steps as they saw it, in α alone, with drop path and with the weight decay of α.
         samples: Samples of the probe; all of the role arch where it has fewer.
-        every: Epochs between two measurements. The last epoch is measured too.
+        interval: Epochs between two measurements. The last epoch is measured too.
         at_last: Whether the rule is asked at the last epoch, where only a return to an earlier one is left to decide.
     """
 
@@ -44,7 +44,7 @@ class Stopping(ABC):
     measured_on = "probe"
     samples = 256
     at_last = True
-    every: int
+    interval: int
 
     def noise(self, epochs: Sequence[int], values: Sequence[float]) -> dict[str, float]:
         """How noisy the measurements are and what that means for the rule, as numbers to log; nothing by default."""
@@ -77,7 +77,7 @@ class Stopping(ABC):
 class Never(Stopping):
     """The search runs to its last epoch, as in DARTS."""
 
-    every: int = 1
+    interval: int = 1
     monitor = "nothing"
 
     def decide(self, epochs: Sequence[int], values: Sequence[float]) -> None:
@@ -91,7 +91,7 @@ class SkipDominance(Stopping):
     Args:
         max_skips: Skip connections that a normal cell may have.
         start: First epoch that can be judged.
-        every: Epochs between two measurements.
+        interval: Epochs between two measurements.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -99,14 +99,14 @@ class SkipDominance(Stopping):
 
     max_skips: int = 2
     start: int = 0
-    every: int = 1
+    interval: int = 1
     monitor = "skips"
 
     def __post_init__(self) -> None:
-        if self.max_skips < 0 or self.start < 0 or self.every < 1:
+        if self.max_skips < 0 or self.start < 0 or self.interval < 1:
             raise ValueError(
-                "Expected `max_skips` and `start` to be zero or more and `every` at least 1, "
-                f"but got {self.max_skips}, {self.start} and {self.every}."
+                "Expected `max_skips` and `start` to be zero or more and `interval` at least 1, "
+                f"but got {self.max_skips}, {self.start} and {self.interval}."
             )
 
     def check(self, space: SearchSpace) -> None:
@@ -140,7 +140,7 @@ class CurvatureRise(Stopping):
 
     Defaults are those of the published trainer. The text of the paper has :math:`\bar\lambda_{i - 5} / \bar\lambda_i <
     0.75`, which is ``CurvatureRise(lag=5, ratio=4 / 3)``. As in the trainer, the last epoch is never judged: the search
-    does not ask there, and a measurement that is not ``every`` epochs after others does not count. An average below
+    does not ask there, and a measurement that is not ``interval`` epochs after others does not count. An average below
     0.001, the weight decay of α that is the floor of the published trainer's measurements, is nothing to rise from.
 
     **Noise.** A flat curve rises by 1.3 somewhere in 11 % of searches if its measurements scatter by 20 %, in 46 % at
@@ -154,7 +154,7 @@ class CurvatureRise(Stopping):
         lag: Measurements between the averages compared.
         ratio: Growth at which the search stops.
         start: First epoch that can be returned to.
-        every: Epochs between two measurements.
+        interval: Epochs between two measurements.
         measured_on: ``probe``, or ``last_batch`` for the form of the paper, see :class:`Stopping`.
         samples: Samples of the probe.
 
@@ -166,17 +166,17 @@ class CurvatureRise(Stopping):
     lag: int = LAG
     ratio: float = RATIO
     start: int = START
-    every: int = 2
+    interval: int = 2
     measured_on: Literal["probe", "last_batch"] = "probe"
     samples: int = 256
     monitor = "curvature"
     at_last = False
 
     def __post_init__(self) -> None:
-        if self.window < 1 or self.lag < 1 or self.every < 1 or self.start < 0:
+        if self.window < 1 or self.lag < 1 or self.interval < 1 or self.start < 0:
             raise ValueError(
-                "Expected `window`, `lag` and `every` to be at least 1 and `start` to be zero or more, "
-                f"but got {self.window}, {self.lag}, {self.every} and {self.start}."
+                "Expected `window`, `lag` and `interval` to be at least 1 and `start` to be zero or more, "
+                f"but got {self.window}, {self.lag}, {self.interval} and {self.start}."
             )
         if not 1 <= self.ratio < math.inf:
             raise ValueError(f"Expected `ratio` to be a finite number of at least 1, but got {self.ratio}.")
@@ -218,7 +218,7 @@ class CurvatureRise(Stopping):
         )
 
     def _counted(self, epochs: Sequence[int]) -> list[int]:
-        return [i for i, epoch in enumerate(epochs) if (epoch - epochs[0]) % self.every == 0]
+        return [i for i, epoch in enumerate(epochs) if (epoch - epochs[0]) % self.interval == 0]
 
     def _rises(self, epochs: Sequence[int], values: Sequence[float]) -> dict[int, Rise]:
         """Growth of the average at each counted measurement that is judged."""

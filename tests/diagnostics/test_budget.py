@@ -101,8 +101,8 @@ def test_no_limit_is_none_and_others_are_shares() -> None:
 class Slow(Diagnostic):
     """Takes as long as the clock is told to."""
 
-    def __init__(self, clock: Clock, every: int = 1) -> None:
-        super().__init__(every)
+    def __init__(self, clock: Clock, interval: int = 1) -> None:
+        super().__init__(interval)
         self.clock, self.calls = clock, 0
 
     def measure(self, search: SearchModule, probe: Probe) -> dict[str, float]:
@@ -125,13 +125,13 @@ def test_a_search_leaves_out_what_it_cannot_afford(tmp_path: Path, monkeypatch: 
 def test_without_a_limit_the_interval_and_the_last_epoch_decide(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    slow = Slow(Clock(monkeypatch), every=2)
+    slow = Slow(Clock(monkeypatch), interval=2)
     running = fit(tmp_path, max_epochs=4, callbacks=[Diagnostics([slow], budget=None)])
     assert ["slow/calls" in row for row in rows(running)] == [True, False, True, True]
 
 
 def test_bad_arguments() -> None:
-    with pytest.raises(ValueError, match="Expected `every` to be at least 1, but got 0"):
-        GenotypeChurn(every=0)
+    with pytest.raises(ValueError, match="Expected `interval` to be at least 1, but got 0"):
+        GenotypeChurn(interval=0)
     with pytest.raises(ValueError, match="Expected `measures` to be of different classes"):
         Diagnostics([GenotypeChurn(), GenotypeChurn()])

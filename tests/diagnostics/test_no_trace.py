@@ -33,7 +33,9 @@ LONGER = sorted(set(variants.__all__) - set(QUICK))
 
 def small(variant: str, **options: Any) -> Any:
     shared = {"channels": 4, "cells": 1, "image_channels": 1, "arch_start": 0}
-    quick = {"selection": LargestDrop("accuracy", every=1)} if variant == "DARTSPT" else {}  # 7 epochs in place of 27
+    quick = (
+        {"selection": LargestDrop("accuracy", interval=1)} if variant == "DARTSPT" else {}
+    )  # 7 epochs in place of 27
     return getattr(variants, variant)(space="NASBench201", **{**shared, **quick, **options})
 
 
@@ -74,7 +76,7 @@ class Rising(variants.RobustDARTS):
         return [hook]
 
 
-BACK = RaiseDecay(CurvatureRise(window=1, lag=2, start=0, every=1))
+BACK = RaiseDecay(CurvatureRise(window=1, lag=2, start=0, interval=1))
 SITUATIONS: dict[str, Callable[[], SearchModule]] = {
     "α waits": lambda: small("ProxylessNAS", arch_start=1),
     "goes back": lambda: Rising(space="NASBench201", channels=4, cells=1, image_channels=1, stopping=BACK),

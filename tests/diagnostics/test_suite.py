@@ -109,8 +109,8 @@ def test_the_manifest_says_what_was_measured_on_what(tmp_path: Path) -> None:
     (measure,) = watched["measures"]
     assert (measure["measure"], measure["samples"], measure["tolerance"]) == ("Curvature", 4, 0.05)
     assert "without its weight decay" in measure["on"]
-    alone = fit(tmp_path / "alone", max_epochs=1, limit_train_batches=1, callbacks=[GenotypeChurn(every=3)])
+    alone = fit(tmp_path / "alone", max_epochs=1, limit_train_batches=1, callbacks=[GenotypeChurn(interval=3)])
     assert Run(tmp_path / "alone").manifest["watched"] == [
-        {"measure": "GenotypeChurn", "on": "what the search has computed", "every": 3}
+        {"measure": "GenotypeChurn", "on": "what the search has computed", "interval": 3}
     ]
     assert alone.global_step == 1

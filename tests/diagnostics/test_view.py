@@ -34,7 +34,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, EventAccumulat
     """Three epochs of five steps on S2, with pictures every second epoch."""
     folder = tmp_path_factory.mktemp("seen")
     logger = TensorBoardLogger(folder, "", "", default_hp_metric=False)
-    watching = Diagnostics([AlphaShares(), DiscretisationGap(), TensorBoardView(every=2)], budget=None)
+    watching = Diagnostics([AlphaShares(), DiscretisationGap(), TensorBoardView(interval=2)], budget=None)
     running = fit(folder, search("S2"), max_epochs=3, logger=logger, callbacks=[watching])
     return folder, events(folder), rows(running)
 

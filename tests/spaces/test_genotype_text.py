@@ -79,7 +79,7 @@ def test_forms_that_name_no_space_are_of_the_one_that_is_given(tmp_path: Path) -
 def test_evaluate_says_what_to_do_with_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "g.txt").write_text(CALL, encoding="utf-8")
     assert main(["evaluate", str(tmp_path / "g.txt")]) == 1
-    assert "g.txt is a file; a genotype alone is trained by `robustnas fit" in capsys.readouterr().err
+    assert "use `robustnas fit --model EvaluationModule" in capsys.readouterr().err
 
 
 def test_a_network_is_built_from_every_form(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ class OwnStopping(Stopping):
     """A rule of one's own. Names that its base class needs are not imported here."""
 
     patience: int = 3
-    every: int = 2
+    interval: int = 2
 
     def decide(self, epochs: Sequence[int], values: Sequence[float]) -> Stop | None:
         return None

@@ -38,7 +38,7 @@ def test_synthetic_sequences_are_decided_as_by_the_original(case: int) -> None:
         lag=expected["delta"],
         ratio=expected["factor"],
         start=expected["es_start_epoch"],
-        every=expected["ev_frequency"],
+        interval=expected["ev_frequency"],
     )
     epochs = expected["evaluated_epochs"]
     values = [float(arrays["ev"][case][epoch]) for epoch in epochs]
@@ -176,7 +176,7 @@ def test_no_rise_is_seen_from_an_average_that_is_not_positive() -> None:
         assert stop.returned >= 18
 
 
-@pytest.mark.parametrize("rule", [CurvatureRise(every=1), SkipDominance()], ids=lambda rule: type(rule).__name__)
+@pytest.mark.parametrize("rule", [CurvatureRise(interval=1), SkipDominance()], ids=lambda rule: type(rule).__name__)
 @pytest.mark.parametrize(
     ("epochs", "values", "message"),
     [
@@ -195,16 +195,20 @@ def test_measurements_that_make_no_sense_are_refused(rule: Stopping, epochs, val
 @pytest.mark.parametrize(
     ("rule", "option", "message"),
     [
-        (CurvatureRise, {"window": 0}, "`window`, `lag` and `every` to be at least 1 and `start` to be zero or more"),
+        (
+            CurvatureRise,
+            {"window": 0},
+            "`window`, `lag` and `interval` to be at least 1 and `start` to be zero",
+        ),
         (CurvatureRise, {"lag": 0}, "but got 5, 0, 2 and 10."),
-        (CurvatureRise, {"every": 0}, "but got 5, 4, 0 and 10."),
+        (CurvatureRise, {"interval": 0}, "but got 5, 4, 0 and 10."),
         (CurvatureRise, {"start": -1}, "but got 5, 4, 2 and -1."),
         (CurvatureRise, {"ratio": 0.75}, "`ratio` to be a finite number of at least 1, but got 0.75."),
         (CurvatureRise, {"ratio": float("nan")}, "`ratio` to be a finite number of at least 1, but got nan."),
         (CurvatureRise, {"ratio": float("inf")}, "`ratio` to be a finite number of at least 1, but got inf."),
         (SkipDominance, {"max_skips": -1}, "but got -1, 0 and 1."),
         (SkipDominance, {"start": -1}, "but got 2, -1 and 1."),
-        (SkipDominance, {"every": 0}, "but got 2, 0 and 0."),
+        (SkipDominance, {"interval": 0}, "but got 2, 0 and 0."),
     ],
 )
 def test_options_out_of_range_are_refused(rule: type[Stopping], option: dict[str, Any], message: str) -> None:
@@ -219,7 +223,7 @@ def test_too_many_skip_connections_stop_and_return_to_the_measurement_before() -
     assert SkipDominance(max_skips=5).decide(range(6), skips) is None
     assert SkipDominance(start=5).decide(range(6), skips) == Stop(5, 4)
     assert SkipDominance(start=6).decide(range(6), skips) is None
-    assert SkipDominance(every=3).decide([0, 3, 6], [2, 2, 3]) == Stop(6, 3)
+    assert SkipDominance(interval=3).decide([0, 3, 6], [2, 2, 3]) == Stop(6, 3)
     assert SkipDominance().decide([0], [8]) is None  # there is nothing before to return to
 
 

@@ -35,7 +35,7 @@ class Second(CurvatureRise):
     window: int = 1
     lag: int = 1
     start: int = 0
-    every: int = 1
+    interval: int = 1
 
     def decide(self, epochs: Sequence[int], values: Sequence[float]) -> Stop | None:
         return Stop(epochs[1], epochs[0]) if len(epochs) > 1 else None
@@ -46,7 +46,7 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "DARTS, second order": ("DARTS", {"gradient": Unrolled()}),
     "DARTS, by differences": ("DARTS", {"gradient": UnrolledByDifferences()}),
     "DARTS, pruned": ("DARTS", {"pruning": ShareThreshold(0.19, 0.21)}),
-    "RobustDARTS": ("RobustDARTS", {"stopping": CurvatureRise(every=1)}),
+    "RobustDARTS": ("RobustDARTS", {"stopping": CurvatureRise(interval=1)}),
     "RobustDARTS, stopped": ("RobustDARTS", {"stopping": Second(), "max_epochs": 9}),
     "RobustDARTS, ada": ("RobustDARTS", {"stopping": RaiseDecay(Second(), max_weight_decay=3e-3)}),
     "DARTS, skips": ("DARTS", {"stopping": SkipDominance(max_skips=6)}),
@@ -56,7 +56,7 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "PCDARTS": ("PCDARTS", {"space": "S2", "layers": 3, "arch_start": 1}),
     "ProxylessNAS": ("ProxylessNAS", {"arch_start": 0, "arch_every": 1}),
     "ProxylessNAS, full": ("ProxylessNAS", {"arch_start": 0, "arch_every": 2, "relaxation": BinaryGates("full")}),
-    "DARTSPT": ("DARTSPT", {"selection": LargestDrop("loss", every=1), "max_epochs": 2}),
+    "DARTSPT": ("DARTSPT", {"selection": LargestDrop("loss", interval=1), "max_epochs": 2}),
     "SparsemaxDARTS": ("SparsemaxDARTS", {}),
     "RandomSharing": ("RandomSharing", {"selection": BestOfSampled(samples=5)}),
 }

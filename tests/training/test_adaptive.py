@@ -21,7 +21,7 @@ from robustnas.training.hooks.rollback import Rollback, restore, state_of
 from robustnas.training.search import SearchModule
 from robustnas.training.search_hook import SearchHook
 
-RULE = CurvatureRise(window=1, lag=2, start=0, every=1, samples=16)
+RULE = CurvatureRise(window=1, lag=2, start=0, interval=1, samples=16)
 VALUES = [[1, 1, 1, 2, 9, 9], [1, 1, 1, 1, 2, 9], [1, 9, 99, 999, 9999, 99999]]  # by increase and epoch
 EPOCHS = [0, 1, 2, 3, 2, 3, 4, 3, 4, 5]  # back from 3 to 1, back from 4 to 2, and then no more
 SMALL = {**SMALLEST["NASBench201"], "channels": 4, "image_channels": 1, "arch_lr": 0.03}
@@ -273,7 +273,7 @@ def test_every_epoch_a_decision_returns_to_has_been_kept(rule: CurvatureRise) ->
         part, measured, held, left = RaiseDecay(rule), [], {}, 3
         epoch, values = 0, {}
         while left and epoch < 120:
-            if epoch % rule.every == 0:
+            if epoch % rule.interval == 0:
                 measured = [*(e for e in measured if e < epoch), epoch]
                 values[epoch] = 1.0 if epoch < late else 2.0 ** (epoch - late)
                 stop = part.decide(measured, [values[e] for e in measured])
@@ -295,8 +295,8 @@ def test_the_weight_decays_are_those_of_the_experiments() -> None:
         (3e-4, 9e-4, 27e-4, 81e-4, 243e-4)
     )
     assert RaiseDecay().decays(3.1e-4) == pytest.approx((3.1e-4, 3.1e-3))
-    assert RaiseDecay(CurvatureRise(every=3)).every == 3
-    assert (RaiseDecay().every, RaiseDecay.monitor, RaiseDecay.at_last) == (2, "curvature", False)
+    assert RaiseDecay(CurvatureRise(interval=3)).interval == 3
+    assert (RaiseDecay().interval, RaiseDecay.monitor, RaiseDecay.at_last) == (2, "curvature", False)
 
 
 def test_it_decides_as_its_rule() -> None:

@@ -153,7 +153,7 @@ def test_a_run_with_more_epochs_resumes_exactly(tmp_path: Path) -> None:
 
 
 def phased(**options: Any) -> DARTSPT:
-    return DARTSPT(**{"selection": LargestDrop("loss", every=1), **SMALL, **options})
+    return DARTSPT(**{"selection": LargestDrop("loss", interval=1), **SMALL, **options})
 
 
 def test_the_selection_follows_the_new_number_of_epochs(tmp_path: Path) -> None:
@@ -176,7 +176,10 @@ def test_in_the_selection_the_step_size_is_the_new_one_and_epochs_are_refused(tm
     seen = Seen()
     fit(tmp_path, phased(lr=0.1), path, max_epochs=2, callbacks=[seen])
     assert set(seen.rates.values()) == {0.01}
-    for options, epochs, name in (({}, 4, "max_epochs"), ({"selection": LargestDrop("loss", every=2)}, 2, "selection")):
+    for options, epochs, name in (
+        ({}, 4, "max_epochs"),
+        ({"selection": LargestDrop("loss", interval=2)}, 2, "selection"),
+    ):
         with pytest.raises(ValueError, match=f"^Expected `{name}.*` to be .*, since the selection has begun to decide"):
             fit(tmp_path, phased(**options), path, max_epochs=epochs)
 
@@ -298,7 +301,8 @@ def test_where_nothing_is_left_to_train_other_options_are_refused(tmp_path: Path
 
 def test_fewer_epochs_than_are_over_are_refused(tmp_path: Path, searched: Path) -> None:
     with pytest.raises(
-        ValueError, match=r"^Expected `max_epochs` to be 3, as in the checkpoint, since 2 epochs are over"
+        ValueError,
+        match=r"^Expected `max_epochs` to be 3, as in the checkpoint, since 2 epochs have already been trained",
     ):
         fit(tmp_path, search(penalty=LpSparsity()), searched, max_epochs=1)
 

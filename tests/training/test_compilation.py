@@ -67,7 +67,7 @@ def test_a_compiled_search_is_that_search(tmp_path: Path, graphs: list[Any]) -> 
 
 @pytest.mark.slow
 def test_second_order_and_curvature_run_uncompiled(tmp_path: Path, graphs: list[Any]) -> None:
-    compare(both(tmp_path, gradient=Unrolled(), stopping=CurvatureRise(every=1)), 1e-5)
+    compare(both(tmp_path, gradient=Unrolled(), stopping=CurvatureRise(interval=1)), 1e-5)
 
 
 @pytest.mark.slow

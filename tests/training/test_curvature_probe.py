@@ -150,7 +150,7 @@ def test_the_deviation_is_the_jackknife_over_chunks() -> None:
     assert math.isnan(alone.deviation)
 
 
-RULE = CurvatureRise(every=1, samples=SAMPLES)
+RULE = CurvatureRise(interval=1, samples=SAMPLES)
 SHARED = ("max", "max_upper", "max_deviation")
 SHORT: dict[str, Any] = {"limit_train_batches": 3, "limit_val_batches": 1}
 
@@ -171,14 +171,14 @@ def test_rule_and_diagnostic_report_one_number_that_is_computed_once(
     calls: list[int] = []
     product = ProbeHessian.product
     monkeypatch.setattr(ProbeHessian, "product", lambda *args: (calls.append(1), product(*args))[1])
-    module = robust(stopping=replace(RULE, every=2))
+    module = robust(stopping=replace(RULE, interval=2))
     found = rows(watched(module, tmp_path, max_epochs=4))
     assert ["arch/curvature" in row for row in found] == [True, False, True, True]  # every two, and the last
     for row in found:
         for name in SHARED:
             assert row.get(f"curvature/{name}") == row.get(f"arch/curvature{name.removeprefix('max')}")
     alone = len(calls)
-    fit(tmp_path / "a", robust(stopping=replace(RULE, every=2)), data=digits(batch_size=8), max_epochs=4, **SHORT)
+    fit(tmp_path / "a", robust(stopping=replace(RULE, interval=2)), data=digits(batch_size=8), max_epochs=4, **SHORT)
     assert len(calls) == 2 * alone > 0  # as many products as without the diagnostic
 
 

@@ -231,7 +231,7 @@ def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return handler.sentences
 
 
-STOP, RAISE = CurvatureRise(every=1), RaiseDecay(CurvatureRise(every=1))
+STOP, RAISE = CurvatureRise(interval=1), RaiseDecay(CurvatureRise(interval=1))
 
 
 @pytest.mark.parametrize(

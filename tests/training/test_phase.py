@@ -38,7 +38,7 @@ TINY = SearchSpace(
         "reduce": complete_cell(2, 2, OPERATIONS, (2, 3), reduction=True, **CELL),
     },
 )
-BY_LOSS = LargestDrop("loss", every=1)
+BY_LOSS = LargestDrop("loss", interval=1)
 
 
 def tiny(selection: LargestDrop = BY_LOSS, **options: Any) -> SearchModule:
@@ -79,9 +79,9 @@ def test_the_schedule_is_that_of_the_papers_runs() -> None:
     assert turns(LargestDrop(), DARTS) == list(range(0, 81, 5))
     assert LargestDrop().epochs(NASBench201) == 25
     assert turns(LargestDrop(), NASBench201) == [0, 5, 10, 15, 20, 24]
-    assert turns(LargestDrop(every=1), NASBench201) == list(range(6))
-    assert turns(LargestDrop(every=2), TINY) == list(range(0, 12, 2))
-    assert LargestDrop(every=2).epochs(TINY) == 11
+    assert turns(LargestDrop(interval=1), NASBench201) == list(range(6))
+    assert turns(LargestDrop(interval=2), TINY) == list(range(0, 12, 2))
+    assert LargestDrop(interval=2).epochs(TINY) == 11
     assert Strongest().epochs(DARTS) == 0
 
 
@@ -179,7 +179,7 @@ def test_schedules_are_those_of_the_search_and_the_phase_has_a_constant_step(
     tmp_path: Path, lr: float | None, wanted: float
 ) -> None:
     seen, plain = Snapshots(), Snapshots()
-    running = briefly(tmp_path / "a", tiny(LargestDrop(every=1, lr=lr)), max_epochs=3, callbacks=[seen])
+    running = briefly(tmp_path / "a", tiny(LargestDrop(interval=1, lr=lr)), max_epochs=3, callbacks=[seen])
     briefly(tmp_path / "b", SearchModule(TINY, 4, 3, image_channels=1), max_epochs=3, callbacks=[plain])
     assert [seen.lr[epoch] for epoch in range(3)] == [plain.lr[epoch] for epoch in range(3)]
     assert [seen.lr[epoch] for epoch in range(3, 9)] == [wanted] * 6
@@ -348,7 +348,7 @@ def test_other_data_than_those_of_the_library_are_refused(tmp_path: Path) -> Non
     ("options", "says"),
     [
         ({"criterion": "luck"}, "Expected `criterion` to be 'accuracy' or 'loss', but got 'luck'."),
-        ({"every": 0}, "Expected `every` to be at least 1, but got 0."),
+        ({"interval": 0}, "Expected `interval` to be at least 1, but got 0."),
         ({"lr": -1.0}, "Expected `lr` to be positive, but got -1.0."),
     ],
 )

@@ -61,9 +61,9 @@ def test_first_order_steps_do_use_bfloat16(tmp_path: Path) -> None:
 
 PARTS = {
     "arch_step": {"gradient": Unrolled()},
-    "measure_curvature": {"stopping": CurvatureRise(every=1)},
-    "measure_curvature of the last batch": {"stopping": CurvatureRise(every=1, measured_on="last_batch")},
-    "_decide": {"selection": LargestDrop(every=1)},
+    "measure_curvature": {"stopping": CurvatureRise(interval=1)},
+    "measure_curvature of the last batch": {"stopping": CurvatureRise(interval=1, measured_on="last_batch")},
+    "_decide": {"selection": LargestDrop(interval=1)},
 }
 
 

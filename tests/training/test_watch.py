@@ -25,7 +25,7 @@ class At(Stopping):
 
     detected: int
     returned: int
-    every: int = 1
+    interval: int = 1
     monitor: ClassVar[Literal["curvature"]] = "curvature"
     samples: ClassVar[int] = 16
 
@@ -43,8 +43,8 @@ def test_measurements_are_due_every_so_often_and_at_the_last_epoch() -> None:
 
     assert due(CurvatureRise(), 10) == [0, 2, 4, 6, 8, 9]
     assert due(CurvatureRise(), 9) == [0, 2, 4, 6, 8]
-    assert due(CurvatureRise(every=1), 3) == [0, 1, 2]
-    assert due(SkipDominance(every=5), 8) == [0, 5, 7]
+    assert due(CurvatureRise(interval=1), 3) == [0, 1, 2]
+    assert due(SkipDominance(interval=5), 8) == [0, 5, 7]
     assert due(Never(), 8) == []
 
 
@@ -75,7 +75,7 @@ def test_a_decision_stands() -> None:
 
 def test_the_last_epoch_is_judged_by_rules_that_want_it() -> None:
     for rule, values, stops in (
-        (CurvatureRise(every=1), [0.1] * 16 + [1.0], False),
+        (CurvatureRise(interval=1), [0.1] * 16 + [1.0], False),
         (SkipDominance(), [0.0] * 16 + [3.0], True),
     ):
         for epochs, expected in ((17, stops), (18, True), (None, True)):
@@ -148,7 +148,7 @@ def test_skip_connections_are_counted_in_the_genotype(tmp_path) -> None:
 @pytest.mark.slow
 def test_watching_changes_nothing_in_a_search_that_goes_on(tmp_path) -> None:
     plain = fit(tmp_path / "a", search(), max_epochs=2)
-    watched = fit(tmp_path / "b", search(stopping=CurvatureRise(every=1)), max_epochs=2)
+    watched = fit(tmp_path / "b", search(stopping=CurvatureRise(interval=1)), max_epochs=2)
     assert differing(state(plain), state(watched)) == []
 
 

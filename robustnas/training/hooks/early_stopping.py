@@ -47,7 +47,7 @@ class EarlyStopping(SearchHook):
 
     def due(self, epoch: int, epochs: int) -> bool:
         """Whether something is measured at the end of an epoch."""
-        return self.stopping.monitor != "nothing" and (epoch % self.stopping.every == 0 or epoch == epochs - 1)
+        return self.stopping.monitor != "nothing" and (epoch % self.stopping.interval == 0 or epoch == epochs - 1)
 
     def last_step(self, batch: Batch) -> None:
         """Measure what the rule reads, and stop if it says so."""
