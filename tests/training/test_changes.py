@@ -302,7 +302,7 @@ def test_where_nothing_is_left_to_train_other_options_are_refused(tmp_path: Path
 def test_fewer_epochs_than_are_over_are_refused(tmp_path: Path, searched: Path) -> None:
     with pytest.raises(
         ValueError,
-        match=r"^Expected `max_epochs` to be 3, as in the checkpoint, since 2 epochs have already been trained",
+        match=r"^Expected `max_epochs` to be 3, as in the checkpoint, since 2 epochs have already been",
     ):
         fit(tmp_path, search(penalty=LpSparsity()), searched, max_epochs=1)
 
