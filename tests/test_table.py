@@ -109,7 +109,7 @@ def test_a_table_that_is_wrong_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "cut.csv.gz").write_bytes(gzip.compress(good.encode())[:-9])
     (tmp_path / "none.parquet").write_bytes(b"PAR1 no")
     sentences = {
-        "cut.csv.gz": "be a whole gzip file, but unpacking it fails",
+        "cut.csv.gz": "be a complete gzip file, but unpacking it fails",
         "none.parquet": "be a Parquet file, but reading it fails",
         "missing.csv": "be a file that can be read, but got no such file",
         "missing.parquet": "be a Parquet file, but reading it fails: No such file",
@@ -207,7 +207,7 @@ def test_long_rows_are_refused(tmp_path: Path) -> None:
     """With decimal commas each row has more fields than the line of names, and its numbers would be others."""
     rows = "".join(f"{decode(row, NASBench201).to_nasbench201()},60,00,50,00\n" for row in range(2))
     (tmp_path / "t.csv").write_text(f"arch,test,valid\n{rows}", encoding="utf-8")
-    with pytest.raises(ValueError, match=r"3 fields in line 2, .* but got 5: .*; a decimal comma separates too"):
+    with pytest.raises(ValueError, match=r"3 fields in line 2, .* but got 5: .*; a number with a decimal comma must be quoted"):
         Table.read(tmp_path / "t.csv")
 
 

@@ -137,8 +137,8 @@ def test_tables_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "empty.csv").touch()
     (tmp_path / "image.csv").write_bytes(b"\xff\xd8\x00")
     for name, says in (
-        ("none.csv.gz", "a whole gzip file"),
-        ("cut.csv.gz", "a whole gzip"),
+        ("none.csv.gz", "a complete gzip file"),
+        ("cut.csv.gz", "a complete gzip"),
         ("image.csv", "text in UTF-8"),
     ):
         with pytest.raises(ValueError, match=rf"^Expected .*{name} to be {says}"):
