@@ -117,6 +117,11 @@ def differences(before: dict[str, dict[str, dict[str, str]]], after: dict[str, d
     """Print what differs between two records; a tensor or column with a new name and the same values is the same."""
     found = 0
     for run in sorted(before.keys() | after.keys()):
+        records = {"before": before.get(run, {}), "after": after.get(run, {})}
+        if failed := [name for name, record in records.items() if "error" in record]:
+            found += 1
+            print(f"{run}: the search failed, {' and '.join(failed)}")
+            continue
         for part in sorted(before.get(run, {}).keys() | after.get(run, {}).keys()):
             old, new = before.get(run, {}).get(part, {}), after.get(run, {}).get(part, {})
             if sorted(old.values()) == sorted(new.values()):
