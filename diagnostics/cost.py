@@ -50,15 +50,7 @@ class GenotypeCost(Diagnostic):
 
 
 def table_of(search: SearchModule, probe: Probe) -> CostTable:
-    """Costs of the discrete networks of a search, at its own size.
-
-    Args:
-        search: The search.
-        probe: Samples, for the shape of the images.
-
-    Returns:
-        Parameters and multiply-adds.
-    """
+    """Parameters and multiply-adds of the discrete networks of a search, at its own size."""
     given: dict[str, Any] = search.description["init_args"]
     height, width = probe.batches("arch", 1)[0].images.shape[-2:]
     sizes = {name: given[name] for name in ("channels", "layers", "cells", "num_classes", "stem")}

@@ -155,30 +155,14 @@ class BatchDiagnostic(Diagnostic):
 
 
 def log(search: SearchModule, name: str, value: float, logger: bool | None = None) -> None:
-    """Log a number of the first process at the end of the epoch.
-
-    Args:
-        search: The search.
-        name: Under which name.
-        value: The number.
-        logger: Whether it goes to the logger of the run too, as by default.
-    """
+    """Log a number of the first process at the end of the epoch."""
     # `sync_dist` does nothing here but keep Lightning from advising it for each number
     how: dict[str, Any] = {"on_step": False, "on_epoch": True, "batch_size": 1, "sync_dist": True}
     search.log(name, value, logger=logger, rank_zero_only=True, **how)
 
 
 def part_done(trainer: Trainer, search: SearchModule) -> float | None:
-    """How much of a run is over at the end of an epoch.
-
-    Args:
-        trainer: Trainer of the search.
-        search: The search.
-
-    Returns:
-        A part of the epochs; 1 at the last one, whether planned or stopped at, and at the last one of the search where
-        selection takes epochs of its own after it; ``None`` where the number of epochs is open.
-    """
+    """Part of the run that is over: 1 at the last epoch of the search; ``None`` where the number of epochs is open."""
     epochs = trainer.max_epochs
     if trainer.should_stop or trainer.current_epoch + 1 in (epochs, search.search_epochs):
         return 1.0

@@ -123,17 +123,7 @@ class SupernetRanking(BatchDiagnostic):
 
 @torch.no_grad()
 def quality(search: SearchModule, probe: Probe, genotype: Genotype, batches: int) -> float:
-    """How good an architecture is with the weights of the supernet.
-
-    Args:
-        search: The search; running statistics of its network are those of the architecture afterwards.
-        probe: Samples.
-        genotype: The architecture.
-        batches: Batches to measure on, and to measure statistics on.
-
-    Returns:
-        The share of samples that is right, or, without classes, minus the loss.
-    """
+    """Accuracy of an architecture with the supernet's weights, or minus the loss; leaves its BatchNorm statistics."""
     like = next(iter(search.alphas.values())).detach()
     mixtures = one_hots(search.space, genotype, like)
     with evaluating(search.supernet):

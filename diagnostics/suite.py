@@ -50,18 +50,7 @@ def default_diagnostics() -> list[Diagnostic]:
 
 
 def table_diagnostics(table: str | Path, accuracy: str) -> list[Diagnostic]:
-    """Diagnostics that compare with a table: the truth about genotypes, and how well the supernet ranks them.
-
-    Args:
-        table: File of the table.
-        accuracy: Its column of accuracies.
-
-    Returns:
-        Both, or the first alone where the table holds too few architectures to rank.
-
-    Raises:
-        ValueError: If the table does not hold what it should.
-    """
+    """Diagnostics that compare with a table; the first alone where it holds too few architectures to rank."""
     truth = TrueAccuracy(table, accuracy)
     enough = len(truth.table) >= RANKED
     return [truth, SupernetRanking(table, accuracy, architectures=RANKED)] if enough else [truth]
