@@ -70,17 +70,7 @@ def judge_run(folder: str | Path, space: SearchSpace | str | None = None) -> Ver
 
 
 def sign(row: Threshold, bound: float, values: Series, history: History) -> Evidence | None:
-    """The evidence that a row of the table gives, if its threshold is passed long enough.
-
-    Args:
-        row: The row.
-        bound: Its threshold in the space.
-        values: The series it looks at.
-        history: The search, for how far it is.
-
-    Returns:
-        The evidence as of the last measurement, or of the first for a latched sign; ``None`` if it is not seen.
-    """
+    """Evidence of a row: the last measurement, or the first of a latched sign; ``None`` if not passed long enough."""
     passes = COMPARE[row.comparison]
     at = [epoch for epoch in sorted(values) if row.before == 1.0 or history.progress(epoch) <= row.before]
     streak: list[int] = []

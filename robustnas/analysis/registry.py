@@ -113,14 +113,7 @@ def own_metrics() -> list[dict[str, Any]]:
 
 
 def adopt(entries: object) -> None:
-    """Register what :func:`own_metrics` gave in the process of a run, unless this process has entries of those names.
-
-    Args:
-        entries: The entries, from a file.
-
-    Raises:
-        ValueError: If they are not entries.
-    """
+    """Register entries of :func:`own_metrics` of another process, unless this one has some of those names."""
     for metric in _read(tuple[Metric, ...], entries):
         if metric.name not in METRICS:
             register(metric)
@@ -158,14 +151,7 @@ def scores(stage: str) -> tuple[str, ...]:
 
 
 def uncertainty(name: str) -> tuple[str, ...]:
-    """Names of the series that say what the values of a series are uncertain by; none for most.
-
-    Args:
-        name: Name of the series.
-
-    Returns:
-        The series of bounds, and that of the standard error, whether they were measured or not.
-    """
+    """Names of the series of bounds and of the standard error of a series, measured or not; none for most."""
     metric = find(name)
     part = name.removeprefix(metric.name)
     if part.startswith(tuple(f"_{end}" for end in metric.bounds)):
@@ -174,14 +160,7 @@ def uncertainty(name: str) -> tuple[str, ...]:
 
 
 def panels(kinds: Iterable[str]) -> list[Panel]:
-    """The charts of a search, in the order of the registry.
-
-    Args:
-        kinds: Kinds of cell of the search.
-
-    Returns:
-        One chart for each title of a panel that an entry names.
-    """
+    """The charts of a search, one for each title of a panel, in the order of the registry."""
     members: dict[str, list[Metric]] = {}
     for metric in METRICS.values():
         if metric.panel:
