@@ -30,20 +30,7 @@ METRICS = scores("test")  # the score of a task, unless the study names another
 
 
 def run_trial(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """Run what is left of a trial, and leave ``result.json`` in its folder.
-
-    The same function serves every engine. A search that was interrupted is resumed from its checkpoint; a stage that
-    has ended is not run again.
-
-    Args:
-        payload: ``root``, the folder of the study, and ``trial``, the :class:`~robustnas.studies.trial.Trial`.
-
-    Returns:
-        What ``result.json`` holds.
-
-    Raises:
-        ValueError: If the configuration cannot run, or does not measure the score.
-    """
+    """Run what is left of a trial, a search from its checkpoint, and leave ``result.json``, which is returned."""
     trial: Trial = payload["trial"]
     progress = _Progress.begin(trial, Path(payload["root"], trial.folder))
     try:
