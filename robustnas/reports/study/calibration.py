@@ -38,21 +38,13 @@ Series = Mapping[str, Mapping[int, float]]
 
 @dataclass(frozen=True)
 class Case:
-    """A finished search, and whether its result was bad.
+    """A finished search, and whether its result was bad."""
 
-    Args:
-        task: Its task: trials of different tasks are not compared.
-        series: Every series that was recorded, by name and epoch.
-        bad: Whether what it found was bad.
-        end: Its last epoch.
-        since: First epoch of the verdict's present state, ``None`` for a healthy one.
-    """
-
-    task: str
+    task: str  # trials of different tasks are not compared
     series: Series
     bad: bool
-    end: int
-    since: int | None = None
+    end: int  # last epoch
+    since: int | None = None  # first epoch of the verdict's present state; None: healthy
 
 
 @dataclass(frozen=True)
@@ -110,15 +102,7 @@ def calibrate(cases: Sequence[Case], read: Iterable[tuple[Metric, Reading]] | No
 
 
 def pooled_area(groups: Iterable[tuple[Sequence[float], Sequence[float]]]) -> tuple[float, Interval] | None:
-    r"""Area under the ROC curve over strata, with Newcombe's interval, whose variances add as
-    :math:`\sum_t w_t^2 V_t(\theta)` with :math:`w_t = n_t m_t / \sum n m`.
-
-    Args:
-        groups: Values of bad and of good trials of each stratum; those without one kind are left out.
-
-    Returns:
-        The area and its interval, or ``None`` where there is nothing to compare.
-    """  # noqa: D205
+    r"""Area under the ROC curve over strata; Newcombe's variances add as :math:`\sum_t (n_t m_t / \sum n m)^2 V_t`."""
     held = [(bad, good) for bad, good in groups if len(bad) and len(good)]
     if not held:
         return None
