@@ -79,11 +79,7 @@ def _distance(found: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
 
 
 class _Reference:
-    """The gradient of the objective from its definition.
-
-    A sampled mixture is piecewise constant in α, and its gradient is that of a surrogate. Then central differences are
-    taken at mixtures moved along that gradient, otherwise at the mixtures of a moved α.
-    """
+    """Gradient of the objective by central differences in α, or in mixtures along the surrogate's where sampled."""
 
     def __init__(self, search: SearchModule, batch: Mapping[str, Batch]) -> None:
         self.search, self.batch, self.alphas = search, batch, search.arch_parameters
