@@ -49,15 +49,8 @@ class Effect:
 
     For one factor, the difference :math:`\mu_i - \mu_0` of marginal means. For two, what a change of one adds to the
     effect of the other, :math:`(\mu_{ij} - \mu_{0j}) - (\mu_{i0} - \mu_{00})`: twice the "interaction effect" of
-    books on :math:`2^k` designs. More factors likewise.
-
-    Args:
-        factors: The factors.
-        levels: Their levels.
-        value: The effect.
-        interval: Its interval.
-        p: Two-sided p-value of its t test, not corrected for multiple comparisons.
-        n: Runs at these levels.
+    books on :math:`2^k` designs. More factors likewise. ``p`` is the two-sided p-value of its t test, not corrected for
+    multiple comparisons, and ``n`` the number of runs at these levels.
     """
 
     factors: tuple[str, ...]
@@ -96,7 +89,9 @@ def factorial(
     order: int = 2,
     level: float = 0.95,
 ) -> Factorial:
-    r"""Main effects and interactions of parts, by ordinary least squares.
+    r"""Return main effects and interactions of parts, by ordinary least squares.
+
+    See Montgomery, "Design and Analysis of Experiments", chapters 5, 6 and 15.
 
     Args:
         scores: Score of each run, ``[n]``.
@@ -106,15 +101,9 @@ def factorial(
         order: Largest number of factors in an interaction; 1 for main effects only.
         level: Level of the intervals.
 
-    Returns:
-        The analysis.
-
     Raises:
         ValueError: If lists differ in length, a factor has one level, or there are too few runs or combinations for the
             interactions.
-
-    Reference:
-        Montgomery, "Design and Analysis of Experiments", chapters 5, 6 and 15.
     """
     y = numbers(scores)
     check_share(level, "level")
