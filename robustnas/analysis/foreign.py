@@ -40,10 +40,6 @@ def read_foreign(path: str | Path, space: str | SearchSpace) -> History:
     Rows that are positive and sum to one are taken as shares; of others the softmax is taken. An operation with -inf is
     masked: its share is 0. Epochs may be counted from 0 or from 1.
 
-    Args:
-        path: The file.
-        space: The search space, or its name.
-
     Returns:
         The history; ``read_as`` says what was assumed and left out.
 

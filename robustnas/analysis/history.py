@@ -119,14 +119,11 @@ class History:
 
     @classmethod
     def of_run(cls, folder: str | Path, space: SearchSpace | str | None = None) -> History:
-        """Read the folder of a run, finished or not, with diagnostics or without.
+        """Return the history of a run, finished or not, with diagnostics or without.
 
         Args:
             folder: The folder.
             space: The search space or its name; by default the one that the run's genotypes name.
-
-        Returns:
-            The history.
 
         Raises:
             ValueError: If it is no folder of a search, or a file in it is damaged.
@@ -152,15 +149,9 @@ class History:
 
 
 def read_series(path: Path) -> dict[str, dict[int, float]]:
-    """Read ``metrics.csv``: one row for each epoch that was run, empty where nothing was measured.
+    """Return the finite values by epoch of each measure in ``metrics.csv``; none where the file does not exist yet.
 
     A search that goes back to an earlier epoch runs some again; the last row of an epoch counts.
-
-    Args:
-        path: The file. A run that has finished no epoch has none.
-
-    Returns:
-        Name of a measure to its finite values by epoch.
 
     Raises:
         ValueError: If the file is damaged, or is of another kind.

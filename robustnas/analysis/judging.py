@@ -26,19 +26,13 @@ ROBUST_DECAY = 0.0081  # weight decay from which on no recorded run was taken ov
 
 
 def judge(history: History) -> Verdict:
-    """Judge a search by all that is known of it, also while it runs.
+    """Return the verdict on a search by all that is known of it, also while it runs.
 
     A search collapsed where most of its genotype is without parameters, or where its discretised supernet is hardly
     better than guessing; one such sign decides, if it lasts. It is at risk with two hints or one warning, see the
     thresholds of :mod:`robustnas.analysis.metrics`. If the last epoch shows collapse but the search ended with an
     earlier genotype without it, or α is still near its initial values, the search is at risk, not collapsed. GDAS
     leaves α undecided by design, which is only noted.
-
-    Args:
-        history: The search.
-
-    Returns:
-        The verdict.
     """
     found, chance = measures(history), by_chance(history)
     bounds = {row.name: row.bound(chance.get(row.series, 0.0)) for row in thresholds()}
@@ -55,15 +49,7 @@ def judge(history: History) -> Verdict:
 
 
 def judge_run(folder: str | Path, space: SearchSpace | str | None = None) -> Verdict:
-    """Judge the folder of a run and leave ``verdict.json`` in it.
-
-    Args:
-        folder: The folder.
-        space: The search space or its name; by default the one that the run's genotypes name.
-
-    Returns:
-        The verdict.
-    """
+    """Return the verdict on a run and leave ``verdict.json`` in its folder; ``space`` as of :meth:`History.of_run`."""
     verdict = judge(History.of_run(folder, space))
     write_text(Run(Path(folder)).path / "verdict.json", verdict.to_json())
     return verdict
