@@ -33,12 +33,7 @@ def draw_genotype(genotype: Genotype, space: SearchSpace | None = None) -> str:
 
 
 def save_drawing(genotype: Genotype, path: str | Path, space: SearchSpace | None = None) -> None:
-    """Write a drawing of a genotype; the suffix chooses SVG, PNG or Graphviz text.
-
-    Args:
-        genotype: The genotype.
-        path: File to write, with the suffix ``.svg``, ``.png`` or ``.dot``.
-        space: As in :func:`draw_genotype`.
+    """Write a drawing of a genotype; the suffix ``.svg``, ``.png`` or ``.dot`` chooses the format.
 
     Raises:
         ValueError: If the suffix is another, or ``genotype`` is not from ``space``.
