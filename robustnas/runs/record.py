@@ -48,11 +48,7 @@ Array = npt.NDArray[Any]
 
 
 def write_json(path: str | os.PathLike[str], data: Any) -> None:
-    """Write a JSON file as :func:`write_bytes` does, indented by two.
-
-    Args:
-        path: The file.
-        data: Dicts with string keys, lists, strings, booleans, finite numbers and ``None``. Tuples come back as lists.
+    """Write a JSON file as :func:`write_bytes` does, indented by two; tuples come back as lists.
 
     Raises:
         ValueError: If JSON cannot hold ``data``. The file is then as it was.
@@ -68,13 +64,7 @@ def write_json(path: str | os.PathLike[str], data: Any) -> None:
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:
-    """Read a JSON file.
-
-    Args:
-        path: The file.
-
-    Returns:
-        Its content.
+    """Return the content of a JSON file.
 
     Raises:
         ValueError: If the file is missing, cannot be read, is truncated or is not JSON.
@@ -105,9 +95,6 @@ class Run:
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
         """Write how the run came about: its configuration, seeds, data roles and :func:`environment`.
 
-        Args:
-            manifest: What JSON can hold, see :func:`write_json`.
-
         Raises:
             ValueError: If it has a ``schema`` of its own, which is the version of the form and set here.
         """
@@ -126,22 +113,11 @@ class Run:
         return {key: value for key, value in data.items() if key != "schema"}
 
     def write_genotype(self, genotype: Genotype, epoch: int | None = None) -> None:
-        """Write the genotype after an epoch, or the final one.
-
-        Args:
-            genotype: The genotype.
-            epoch: Epoch it was read out after, or ``None`` for the genotype the search ended with.
-        """
+        """Write the genotype after an epoch, or for ``None`` the one that the search ended with."""
         write_text(self.path / _genotype_name(epoch), genotype.to_json())
 
     def genotype(self, epoch: int | None = None) -> Genotype:
-        """Read a genotype.
-
-        Args:
-            epoch: Epoch it was read out after, or ``None`` for the genotype the search ended with.
-
-        Returns:
-            The genotype.
+        """Return the genotype after an epoch, or for ``None`` the one that the search ended with.
 
         Raises:
             ValueError: If the run has no such genotype, or its file is damaged.
@@ -159,11 +135,7 @@ class Run:
         return {epoch: self.genotype(epoch) for epoch, _ in self._epochs("genotypes", "json")}
 
     def write_alpha(self, epoch: int, alpha: Mapping[str, npt.ArrayLike]) -> None:
-        """Write α after an epoch.
-
-        Args:
-            epoch: The epoch.
-            alpha: Kind of cell to real numbers, ``[edges, operations]``; they keep their type.
+        """Write α after an epoch: kind of cell to real numbers, ``[edges, operations]``; they keep their type.
 
         Raises:
             ValueError: If there is no kind of cell, or an array holds other things than real numbers.
@@ -202,15 +174,12 @@ class Run:
 
 
 def read_genotype(source: str, space: SearchSpace | None = None) -> Genotype:
-    """The genotype that a text, a file or a run holds.
+    """Return the genotype that a text, a file or a run holds.
 
     Args:
         source: A genotype in any form that :func:`~robustnas.spaces.parse_genotype` reads, a file that holds such a
             text, or the folder of a run. What exists under that name is read.
         space: The search space, for forms that name none.
-
-    Returns:
-        The genotype.
 
     Raises:
         ValueError: If there is none, or there are several.
