@@ -20,18 +20,15 @@ EPOCHS = 5  # of a short training
 
 
 def affordable(cost: float, each: float) -> int:
-    r"""How many architectures a baseline may evaluate so that it costs what a search cost.
+    r"""Return :math:`\max(1, \lfloor \text{cost} / \text{each} \rfloor)` evaluations, that cost what a search cost.
 
     Both costs are in one unit, such as epochs over the same samples, or seconds on one device. What counts is all that
-    was spent to find an architecture, its selection included, and not the final evaluation, which every method pays.
-    The rule is :math:`n = \max(1, \lfloor \text{cost} / \text{each} \rfloor)` (arXiv:1902.07638).
+    was spent to find an architecture, its selection included, and not the final evaluation, which every method pays
+    (arXiv:1902.07638).
 
     Args:
         cost: What the search cost.
         each: What one evaluation costs.
-
-    Returns:
-        A number of evaluations, at least one.
 
     Raises:
         ValueError: If a cost is not positive.
@@ -100,7 +97,7 @@ class Searcher(Baseline):
         """The next architecture, by what a search has proposed and observed."""
 
     def run(self, space: SearchSpace, generator: Random, evaluate: Evaluate, budget: float = 1.0) -> Trace:
-        """Ask, evaluate and tell to the end.
+        """Ask, evaluate and tell to the end; the incumbent of the trace is what was found.
 
         Args:
             space: Where to look.
@@ -109,7 +106,7 @@ class Searcher(Baseline):
             budget: Budget of each evaluation, such as epochs.
 
         Returns:
-            Every observation; its incumbent is what was found.
+            Every observation.
 
         Raises:
             ValueError: If a number is not given or not positive.
