@@ -62,14 +62,11 @@ class Diagnostic(Callback, ABC):
 
     @abstractmethod
     def measure(self, search: SearchModule, probe: Probe) -> dict[str, float]:
-        """Measure.
+        """Return numbers by the name under which they are logged; none where there is nothing to say.
 
         Args:
             search: The search, in training mode, at the end of an epoch.
             probe: Samples to measure on.
-
-        Returns:
-            Numbers by the name under which they are logged; empty where there is nothing to say.
         """
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -88,15 +85,7 @@ class Diagnostic(Callback, ABC):
         log(search, name, value)
 
     def take(self, trainer: Trainer, search: SearchModule) -> dict[str, float]:
-        """Measure if it is time to and the budget affords it.
-
-        Args:
-            trainer: Trainer of the search.
-            search: The search.
-
-        Returns:
-            Numbers by name; empty if nothing was measured.
-        """
+        """Measure if it is time to and the budget affords it; empty if nothing was measured."""
         epoch, done = trainer.current_epoch, part_done(trainer, search)
         if epoch % self.every and done != 1:
             return {}

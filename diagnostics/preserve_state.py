@@ -17,9 +17,6 @@ def preserve_state(search: SearchModule) -> Iterator[None]:
     Those are the modes of its modules, its buffers, the gradients its parameters hold, and the random state of the
     process. Parameters are not copied: a measure that changes one is a bug that the tests look for.
 
-    Args:
-        search: The search.
-
     Yields:
         Nothing.
     """

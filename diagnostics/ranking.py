@@ -91,17 +91,7 @@ class SupernetRanking(BatchDiagnostic):
             self.known(pl_module.space)
 
     def known(self, space: SearchSpace) -> list[Known]:
-        """The sample, as architectures of a space.
-
-        Args:
-            space: The space of the search.
-
-        Returns:
-            Each architecture with its accuracy.
-
-        Raises:
-            ValueError: If one is none of the space.
-        """
+        """The sample as architectures of a space with their accuracies; refused if one is none of the space."""
         return [Known(self._read(text, space), accuracy) for text, accuracy in self.sample]
 
     def _read(self, text: str, space: SearchSpace) -> Genotype:

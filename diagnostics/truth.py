@@ -79,15 +79,7 @@ class TrueAccuracy(Diagnostic):
         return {TRUTH.of(name): values[name] for name in ("accuracy", "regret", "rank") if name in values}
 
     def look_up(self, genotype: Genotype) -> dict[str, float]:
-        """What the table says of an architecture.
-
-        Args:
-            genotype: The architecture.
-
-        Returns:
-            ``accuracy``, ``regret``, ``rank``, and ``of``, the number of architectures that are ranked; empty where the
-            table does not know it.
-        """
+        """``accuracy``, ``regret``, ``rank`` and number ``of`` those ranked, by the table; empty if not in it."""
         try:
             rank = self.table.rank(genotype, self.accuracy)
         except ValueError:
