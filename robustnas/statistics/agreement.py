@@ -136,8 +136,7 @@ def separation(bad: Iterable[float], good: Iterable[float], level: float = 0.95)
 
     low = optimize.brentq(outside, 1e-12, area - 1e-9) if area > 0 else 0.0
     high = optimize.brentq(outside, area + 1e-9, 1 - 1e-12) if area < 1 else 1.0
-    interval = Interval(float(low), float(high), level, "Newcombe")
-    return Separation(len(x), len(y), area, float(found.pvalue), interval)
+    return Separation(len(x), len(y), area, float(found.pvalue), Interval(float(low), float(high), level, "Newcombe"))
 
 
 def area_variance(theta: float, bad: int, good: int) -> float:

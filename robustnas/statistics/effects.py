@@ -186,8 +186,7 @@ class _Fit:
         squares = float(beta @ np.linalg.solve(self.covariance[place, place], beta))
         f = squares / len(beta) / self.variance if self.variance else (np.inf if squares else 0.0)
         partial = squares / (squares + residual) if squares + residual else 0.0
-        p = float(stats.f.sf(f, len(beta), self.freedom))
-        return Term(factors, len(beta), squares, float(f), p, partial)
+        return Term(factors, len(beta), squares, float(f), float(stats.f.sf(f, len(beta), self.freedom)), partial)
 
     def contrast(self, block: int, weights: Array) -> tuple[float, float]:
         """A weighted sum of the coefficients of a block, with its standard error."""

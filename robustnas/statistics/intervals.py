@@ -118,8 +118,7 @@ def deviation_interval(values: Iterable[float], level: float = 0.95) -> Interval
     """
     x = numbers(values)
     check_share(level, "level")
-    tails = stats.chi2.ppf([(1 + level) / 2, (1 - level) / 2], len(x) - 1)
-    low, high = x.std(ddof=1) * np.sqrt((len(x) - 1) / tails)
+    low, high = x.std(ddof=1) * np.sqrt((len(x) - 1) / stats.chi2.ppf([(1 + level) / 2, (1 - level) / 2], len(x) - 1))
     return Interval(float(low), float(high), level, "chi squared")
 
 

@@ -242,14 +242,12 @@ def hedges(freedom: float) -> float:
 def _sign_flip(differences: Array) -> float:
     if not differences.any():
         return 1.0
-    exact = len(differences) <= EXACT_UP_TO
-    patterns = 2 ** len(differences) if exact else SAMPLED
     found = stats.permutation_test(
         (differences,),
         np.sum,
         permutation_type="samples",
         vectorized=True,
-        n_resamples=patterns,
+        n_resamples=2 ** len(differences) if len(differences) <= EXACT_UP_TO else SAMPLED,
         batch=4096,
         **seeded(),
     )

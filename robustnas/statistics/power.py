@@ -128,8 +128,7 @@ def power_note(deviation: float, n: int, probability: float = 0.8, alpha: float 
     Raises:
         ValueError: If a number is out of range.
     """
-    found = smallest_difference(deviation, n, probability, alpha)
-    return PowerNote(n, deviation, found, probability, alpha)
+    return PowerNote(n, deviation, smallest_difference(deviation, n, probability, alpha), probability, alpha)
 
 
 def _check(deviation: float, alpha: float, n: int = 2) -> None:
