@@ -28,8 +28,7 @@ def averages(values: Sequence[float], window: int) -> list[float]:
 
 def judged(epochs: Sequence[int], window: int, lag: int, start: int) -> dict[int, int]:
     """Positions of the measurements that the rule judges, each with that at the centre of its earlier window."""
-    first = (window + 1) // 2 - 1 + lag
-    centres = {i: i - lag - window // 2 for i in range(first, len(epochs))}
+    centres = {i: i - lag - window // 2 for i in range((window + 1) // 2 - 1 + lag, len(epochs))}
     return {i: centre for i, centre in centres.items() if centre >= 0 and epochs[centre] >= start}
 
 

@@ -68,8 +68,7 @@ class History:
     @cached_property
     def epochs(self) -> list[int]:
         """Epochs of which anything is known, in order."""
-        known = (self.alphas, self.genotypes, *self.series.values())
-        return sorted({epoch for part in known for epoch in part})
+        return sorted({epoch for part in (self.alphas, self.genotypes, *self.series.values()) for epoch in part})
 
     @property
     def finished(self) -> bool:
