@@ -196,8 +196,7 @@ class Table:
         return lambda genotype, budget: self.accuracy(genotype, column)
 
     def _row(self, genotype: Genotype | str) -> int | None:
-        found = parse(genotype, self.space) if isinstance(genotype, str) else genotype
-        number = encode(found, self.space)
+        number = encode(parse(genotype, self.space) if isinstance(genotype, str) else genotype, self.space)
         row = int(np.searchsorted(self.numbers, number)) if number <= np.iinfo(INDEX).max else len(self.numbers)
         return row if row < len(self.numbers) and self.numbers[row] == number else None
 
