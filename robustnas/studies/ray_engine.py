@@ -164,8 +164,7 @@ def _reason(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if "creation task" in lines[0]:
         return lines[-1].rstrip(".")
-    said = next((line for line in lines if " because " in line), lines[0])
-    return said.partition(" Worker exit")[0].rstrip(".")
+    return next((line for line in lines if " because " in line), lines[0]).partition(" Worker exit")[0].rstrip(".")
 
 
 def _check(report: NodeReport, shared: Path | None) -> None:
