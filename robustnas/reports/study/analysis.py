@@ -79,8 +79,7 @@ def reference_of(study: StudyData) -> Entry | None:
             wanted = ON if kind == "leave_one_out" else OFF
             if all(level == wanted for _, level in entry.levels):
                 return entry
-    named = [entry for entry in own if entry.variant.casefold() == "darts"]
-    return next(iter([*named, *own]), None)
+    return next(iter([*(entry for entry in own if entry.variant.casefold() == "darts"), *own]), None)
 
 
 def design_kind(study: StudyData, variant: str) -> str | None:

@@ -68,8 +68,7 @@ class Score:
 
     def shown(self, value: float, sign: bool = False) -> str:
         """A value or a difference for people."""
-        text = f"{value * self.scale:{'+' if sign else ''}.{2 if self.percent else 4}f}"
-        return text.replace("-", "−")
+        return f"{value * self.scale:{'+' if sign else ''}.{2 if self.percent else 4}f}".replace("-", "−")
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,8 +116,7 @@ class StudyData:
     @cached_property
     def entries(self) -> list[Entry]:
         """The entries, in the order of the plan, variants before baselines."""
-        found = dict.fromkeys(entry_of(trial) for trial in self.trials)
-        return sorted(found, key=lambda entry: entry.baseline)
+        return sorted(dict.fromkeys(entry_of(trial) for trial in self.trials), key=lambda entry: entry.baseline)
 
     @cached_property
     def tasks(self) -> list[Task]:
