@@ -212,8 +212,7 @@ def _computed(mixture: Mixture) -> Mixture:
     """The mixture with all operations active whose weights have a gradient."""
     if mixture.active is None or mixture.probed is None:
         return mixture
-    fields = {name: getattr(mixture, name) for name in FIELDS}
-    return Mixture(**fields, active=mixture.active | mixture.probed)
+    return Mixture(**{name: getattr(mixture, name) for name in FIELDS}, active=mixture.active | mixture.probed)
 
 
 def _derivative(mixture: Mixture, alphas: Sequence[Tensor], direction: Sequence[Tensor]) -> dict[str, Tensor]:

@@ -124,8 +124,7 @@ def single_operation(leaving: EdgeOperation, position: int, images: Tensor) -> T
 
 
 def _tensors(operation: Any) -> list[tuple[str, Tensor]]:
-    buffers = [(name, tensor.clone()) for name, tensor in operation.named_buffers()]
-    return [*operation.named_parameters(), *buffers]
+    return [*operation.named_parameters(), *((name, tensor.clone()) for name, tensor in operation.named_buffers())]
 
 
 Named = Mapping[str, Tensor]
