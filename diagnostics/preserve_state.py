@@ -23,9 +23,8 @@ def preserve_state(search: SearchModule) -> Iterator[None]:
     modes = [(module, module.training) for module in search.modules()]
     buffers = [(buffer, buffer.clone()) for buffer in search.supernet.buffers()]
     slopes = [(parameter, parameter.grad) for parameter in search.parameters()]
-    devices = [search.device] if search.device.type == "cuda" else []
     try:
-        with torch.random.fork_rng(devices):
+        with torch.random.fork_rng([search.device] if search.device.type == "cuda" else []):
             yield
     finally:
         for module, training in modes:

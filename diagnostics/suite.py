@@ -52,8 +52,7 @@ def default_diagnostics() -> list[Diagnostic]:
 def table_diagnostics(table: str | Path, accuracy: str) -> list[Diagnostic]:
     """Diagnostics that compare with a table; the first alone where it holds too few architectures to rank."""
     truth = TrueAccuracy(table, accuracy)
-    enough = len(truth.table) >= RANKED
-    return [truth, SupernetRanking(table, accuracy, architectures=RANKED)] if enough else [truth]
+    return [truth, SupernetRanking(table, accuracy, architectures=RANKED)] if len(truth.table) >= RANKED else [truth]
 
 
 class Diagnostics(Callback):
@@ -117,8 +116,7 @@ class Diagnostics(Callback):
         for measure in sorted(self.measures, key=lambda measure: len(self.budget.costs.get(measure.name, ()))):
             measure.on_train_epoch_end(trainer, pl_module)  # the one measured least comes first
         if trainer.is_global_zero and self.measures:
-            share = self.budget.spent / max(self.budget.elapsed, 1e-9)
-            log(pl_module, DIAGNOSTICS_SHARE.name, share)
+            log(pl_module, DIAGNOSTICS_SHARE.name, self.budget.spent / max(self.budget.elapsed, 1e-9))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let each finish, and say what all cost."""
