@@ -19,7 +19,22 @@ from robustnas.diagnostics.truth import TrueAccuracy
 from robustnas.diagnostics.view import TensorBoardView
 
 __all__ = [
-    "AlphaShares", "ArchGradient", "Budget", "Curvature", "Diagnostic", "Diagnostics", "DiscretisationGap",
-    "GeneralisationGap", "GenotypeChurn", "GenotypeCost", "GradientMatch", "ImplicitShare", "LayerAlignment",
-    "SupernetRanking", "TensorBoardView", "TrueAccuracy", "default_diagnostics", "preserve_state",
-]  # fmt: skip
+    "AlphaShares",
+    "ArchGradient",
+    "Budget",
+    "Curvature",
+    "Diagnostic",
+    "Diagnostics",
+    "DiscretisationGap",
+    "GeneralisationGap",
+    "GenotypeChurn",
+    "GenotypeCost",
+    "GradientMatch",
+    "ImplicitShare",
+    "LayerAlignment",
+    "SupernetRanking",
+    "TensorBoardView",
+    "TrueAccuracy",
+    "default_diagnostics",
+    "preserve_state",
+]
