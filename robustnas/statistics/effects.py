@@ -1,8 +1,4 @@
-r"""What each part contributes: main effects and interactions of factorial designs.
-
-Factors are coded by effect coding, so that effects are differences of unweighted marginal means also in unbalanced
-designs (sums of squares of type III).
-"""
+"""Main effects and interactions of factorial designs, by effect coding: unweighted marginal means, type III squares."""
 
 from __future__ import annotations
 
