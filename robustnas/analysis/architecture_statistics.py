@@ -1,9 +1,4 @@
-r"""What the shares of operations, and the genotypes, say about a search: numbers that need nothing else.
-
-Shares are arrays ``[edges, operations]`` with rows that sum to one, such as :math:`\mathrm{softmax}(\alpha)`; columns
-past the candidates of an edge are ignored. Everything is pure, so that a callback that watches a search and a verdict
-on a recorded one say the same.
-"""
+"""Numbers from shares, ``[edges, operations]`` with rows that sum to one, and from genotypes, live or recorded."""
 
 from __future__ import annotations
 

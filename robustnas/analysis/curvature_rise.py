@@ -1,7 +1,6 @@
 r"""The rule that curvature in α has risen (arXiv:1909.09656), for the search that stops by it and for the verdict.
 
-Averages of measurements are compared: of all so far while there are fewer than a window, then of the last window, from
-half a window on. An average belongs to the centre of its window.
+Averages of up to a window of measurements are compared, from half a window on; each belongs to its window's centre.
 """
 
 from __future__ import annotations
