@@ -1,22 +1,7 @@
-"""What a run leaves on disk, written whole or not at all, and how it is read back.
+"""What a run leaves on disk (docs/reference/file_formats.md), written whole or not at all, and how it is read back.
 
-A run is one folder::
-
-    RUN/
-      manifest.json               {"schema": 1, ...}: how the run came about, see :meth:`Run.write_manifest`
-      genotype.json               the genotype the search ended with, see :meth:`Genotype.to_json`
-      genotypes/epoch_0007.json   the genotype after epoch 7, in the same form
-      alpha/epoch_0007.npz        α after epoch 7: for each kind of cell one array [edges, operations]
-      genotype.svg, genotype.png  its cells, drawn
-      decisions.json              {"schema": 1, "decisions": [...]}: of a selection that decides step by step
-      verdict.json, truth.json    the verdict on the search; what a table of known accuracies says of its genotype
-      metrics.csv, test.json      a row for each epoch: losses, metrics, seconds; what a test measured
-      config.yaml                 the configuration, which ``robustnas fit -c`` takes
-      events.out.tfevents.*       the same metrics, and those of single steps, for TensorBoard
-      last.ckpt, previous.ckpt    the checkpoint a search resumes from, and the one before it
-
-All text is UTF-8. Nothing here executes code from a file: JSON, and arrays without pickles. What cannot be read gives
-a ``ValueError`` that names the file and what is wrong with it.
+Nothing here executes code from a file: JSON, and arrays without pickles. What cannot be read gives a ``ValueError``
+that names the file and what is wrong with it.
 """
 
 from __future__ import annotations
@@ -78,13 +63,10 @@ def read_json(path: str | os.PathLike[str]) -> Any:
 
 @dataclass(frozen=True)
 class Run:
-    """The folder of one run; the module's docstring shows what lies where.
+    """The folder of one run, made at the first write.
 
     Every file is written whole or not at all, and replaces the one before it. Where several processes share a run,
     one of them writes.
-
-    Args:
-        path: The folder. Writing makes it; reading does not.
     """
 
     path: Path

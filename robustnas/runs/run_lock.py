@@ -1,9 +1,4 @@
-"""The lock on the folder of a run, and the checkpoint from which a start in that folder resumes.
-
-A second start in the folder of a run resumes that run or is refused; it never overwrites one. One process at a time
-writes into a folder: it locks the file ``.lock`` there, and the operating system releases the lock however the process
-ends.
-"""
+"""The lock on the folder of a run, which ends with its process, and the checkpoint from which a start there resumes."""
 
 from __future__ import annotations
 
