@@ -20,7 +20,7 @@ EPOCHS = 5  # of a short training
 
 
 def affordable(cost: float, each: float) -> int:
-    r"""Return :math:`\max(1, \lfloor \text{cost} / \text{each} \rfloor)` evaluations, that cost what a search cost.
+    r"""Return how many evaluations cost what a search cost: :math:`\max(1, \lfloor \text{cost} / \text{each} \rfloor)`.
 
     Both costs are in one unit, such as epochs over the same samples, or seconds on one device. What counts is all that
     was spent to find an architecture, its selection included, and not the final evaluation, which every method pays
