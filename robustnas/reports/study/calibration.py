@@ -1,17 +1,9 @@
-r"""How well each indicator predicted a bad final architecture, over the trials of studies.
+r"""How well each indicator predicted a bad final architecture, over trials of studies (docs/guides/study_report.md).
 
-A trial is *bad* if its final score is worse than the mean of the random architectures of its task; in a task without
-them, if it is in the bottom third of the task's searches. An indicator is read at the end of the search (``last``) or
-at its worst (``peak``). Trials are compared within a task only, since a curvature in one space says nothing about
-another:
-
-.. math:: \hat\theta = \frac{\sum_t U_t}{\sum_t n_t m_t}
-
-is the share of pairs of a bad and a good trial of one task that the indicator orders correctly; a tie counts half. The
-alarm is raised where the threshold of the verdict is crossed, in so many measurements and in that part of the search
-as the verdict demands. An indicator without such a threshold gets the one that separates these trials best (Youden's
-J), which is optimistic; its alarm begins where the threshold was crossed for the rest of the search, or for a peak
-where it was first crossed. The lead is the number of epochs from the alarm to the end of the search.
+Trials are compared within a task only, since a curvature in one space says nothing about another. The area is the share
+of pairs that the indicator orders correctly, :math:`\hat\theta = \sum_t U_t / \sum_t n_t m_t`; a tie counts half. An
+indicator without a threshold of the verdict gets the one that separates these trials best (Youden's J); its alarm
+begins where it was crossed for the rest of the search, or for a peak where it was first crossed.
 """
 
 from __future__ import annotations
@@ -49,32 +41,18 @@ class Case:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How well an indicator predicted bad results.
-
-    Args:
-        metric: The indicator.
-        reading: Whether its last value or its peak was read.
-        area: Area under the ROC curve, within tasks; 0.5 is chance, and below it the indicator points the other way.
-            ``None`` where no task has both bad and good trials that measured it.
-        interval: Confidence interval of the area.
-        bad: Number of bad trials that measured it.
-        good: Number of good ones.
-        unmeasured: Number of trials that did not.
-        threshold: Where its alarm is raised.
-        chosen: Whether the threshold was chosen on these trials.
-        lead: Hits, false alarms, and epochs from the alarm to the end.
-    """
+    """How well an indicator predicted bad results."""
 
     metric: Metric
-    reading: Reading
-    area: float | None
+    reading: Reading  # its last value or its peak
+    area: float | None  # under the ROC curve, within tasks; 0.5: chance; None: nothing to compare
     interval: Interval | None
-    bad: int
-    good: int
-    unmeasured: int
-    threshold: float | None = None
-    chosen: bool = False
-    lead: Lead | None = None
+    bad: int  # trials that measured it
+    good: int  # likewise
+    unmeasured: int  # trials that did not
+    threshold: float | None = None  # where its alarm is raised
+    chosen: bool = False  # whether the threshold was chosen on these trials
+    lead: Lead | None = None  # hits, false alarms, and epochs from the alarm to the end
 
     @property
     def title(self) -> str:
