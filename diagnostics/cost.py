@@ -25,9 +25,8 @@ class GenotypeCost(Diagnostic):
     skip connections and poolings take the place of convolutions, as in a collapse (arXiv:1909.09656). There is no
     threshold that holds for every space: compare the epochs of a run.
 
-    The table of costs is computed once, in about a second and without touching the network; after that a measure costs
-    nothing worth counting. Where costs cannot be computed, as with an operation that cannot do without numbers, it
-    says so once.
+    The table of costs is computed once, in about a second and without touching the network. Where it cannot be
+    computed, as with an operation that cannot do without numbers, it says so once.
     """
 
     def __init__(self, every: int = 1, budget: float | None = 0.03) -> None:

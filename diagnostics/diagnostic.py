@@ -70,11 +70,9 @@ class Diagnostic(Callback, ABC):
         """
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Time runs from now."""
         self.budget.start()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Measure, if it is time to."""
         trainer.callback_metrics  # noqa: B018 - all processes together bring what is logged up to date
         if isinstance(pl_module, SearchModule) and trainer.is_global_zero:
             for name, value in self.take(trainer, pl_module).items():

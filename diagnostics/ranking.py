@@ -39,14 +39,11 @@ class SupernetRanking(BatchDiagnostic):
     between the accuracy of the supernet's own weights at the one-hot mixture of each, BatchNorm measured anew, and the
     accuracy that a table knows: :math:`P` pairs agree, :math:`Q` disagree, :math:`T` and :math:`U` are tied in one of
     the two. Below 0.2 at the end, the supernet cannot tell good from bad, and neither can a selection that asks it
-    (arXiv:1902.08142). Without classes, minus the loss takes the place of the supernet's accuracy.
-
-    The table is a CSV file, also gzipped, or a Parquet file with a row for each architecture: as in NAS-Bench-201's
-    strings, as the one line that a genotype prints, or as its JSON. It is no part of the default diagnostics, since few
-    spaces have one.
+    (arXiv:1902.08142). Without classes, minus the loss takes the place of the supernet's accuracy. It is no part of the
+    default diagnostics, since few spaces have a table.
 
     Args:
-        table: The file.
+        table: The file, see :meth:`~robustnas.tabular.Table.read`.
         accuracy: Its column of accuracies, or of whatever else is better the higher it is.
         architecture: Its column of architectures.
         architectures: How many to sample.

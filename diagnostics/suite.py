@@ -103,12 +103,10 @@ class Diagnostics(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Hand the hook on to diagnostics that look at steps."""
         for measure in self.measures:
             measure.on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Measure what is due."""
         if not isinstance(pl_module, SearchModule):
             return
         for measure in self.measures:
@@ -119,7 +117,6 @@ class Diagnostics(Callback):
             log(pl_module, DIAGNOSTICS_SHARE.name, self.budget.spent / max(self.budget.elapsed, 1e-9))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Let each finish, and say what all cost."""
         for measure in self.measures:
             measure.on_train_end(trainer, pl_module)
         if isinstance(pl_module, SearchModule) and self.measures:

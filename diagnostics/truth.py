@@ -88,7 +88,6 @@ class TrueAccuracy(Diagnostic):
         return {"accuracy": accuracy, "regret": regret, "rank": rank.place, "of": rank.of}
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write what is true of the final genotype."""
         folder = run_folder(trainer)  # processes wait for each other here
         if isinstance(pl_module, SearchModule) and trainer.is_global_zero:
             write_json(folder / "truth.json", self.record(pl_module.genotype()))

@@ -58,11 +58,9 @@ class TensorBoardView(Diagnostic):
         super().__init__(every, budget)
 
     def expect(self, trainer: Trainer) -> None:
-        """Drawing takes as long for any network."""
         self.budget.estimates[self.name] = 0.25 if tensorboard(trainer) is not None else 0.0
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Lay out the page of charts, and name what is compared between runs."""
         super().on_fit_start(trainer, pl_module)
         if not isinstance(pl_module, SearchModule):
             return
@@ -94,7 +92,6 @@ class TensorBoardView(Diagnostic):
         return {}
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the headline curves."""
         folder = run_folder(trainer)  # processes wait for each other here
         recorders = [callback for callback in trainer.callbacks if isinstance(callback, RunRecorder)]  # type: ignore[attr-defined]
         rows = next((recorder.rows for recorder in recorders), [])
