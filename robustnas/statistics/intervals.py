@@ -75,11 +75,7 @@ class Proportion:
 def mean_interval(values: Iterable[float], level: float = 0.95) -> Interval:
     r"""Return the mean's interval: Student's :math:`\bar x \pm t\, s / \sqrt n`, or BCa, see :data:`BOOTSTRAP_FROM`.
 
-    It is deterministic, and of width 0 where all numbers are equal.
-
-    Args:
-        values: At least two numbers, ``[n]``.
-        level: The level.
+    It is deterministic, and of width 0 where all numbers, ``[n]``, are equal.
 
     Raises:
         ValueError: If there are fewer than two, or the level is no probability.
@@ -109,10 +105,6 @@ def bootstrap_interval(values: Iterable[float], level: float = 0.95, seed: int =
 def deviation_interval(values: Iterable[float], level: float = 0.95) -> Interval:
     r"""Return the interval of the standard deviation of normal scores, :math:`s \sqrt{(n-1) / \chi^2}`: wide for few.
 
-    Args:
-        values: At least two numbers, ``[n]``.
-        level: The level.
-
     Raises:
         ValueError: If there are fewer than two, or the level is no probability.
     """
@@ -125,13 +117,8 @@ def deviation_interval(values: Iterable[float], level: float = 0.95) -> Interval
 def proportion(count: int, n: int, level: float = 0.95) -> Proportion:
     """Return a proportion with Wilson's interval, which keeps its coverage for small counts and shares of 0 and 1.
 
-    Args:
-        count: Successes.
-        n: Trials, at least one.
-        level: The level.
-
     Raises:
-        ValueError: If the count is not within 0 and n.
+        ValueError: If there is no trial, or the count of successes is not within 0 and ``n``.
     """
     if n < 1 or not 0 <= count <= n:
         raise ValueError(f"Expected `count` to be from 0 to `n`, at least 1, but got {count} of {n}.")

@@ -110,11 +110,7 @@ class Comparison:
 
 
 def match(first: Mapping[Key, float], second: Mapping[Key, float]) -> Matched[Key]:
-    """Return scores of two methods by their common keys, and the keys without a partner, which should be reported.
-
-    Args:
-        first: Key, such as a seed, to score.
-        second: The same for the other method.
+    """Return scores by the common keys, such as seeds, and the keys without a partner, which should be reported.
 
     Raises:
         ValueError: If they have no key in common.
@@ -195,11 +191,8 @@ def compare_to_baseline(
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     r"""Return p-values after Holm's correction, :math:`\tilde p_{(i)} = \max_{j \le i} \min(1, (m - j + 1)\, p_{(j)})`.
 
-    Rejecting below 0.05 keeps the family-wise error rate at 5 %, whatever the dependence of the tests (Holm 1979, "A
-    Simple Sequentially Rejective Multiple Test Procedure").
-
-    Args:
-        p_values: Comparison to its p-value, ``[m]``.
+    Rejecting below 0.05 keeps the family-wise error rate at 5 %, whatever the dependence of the :math:`m` tests (Holm,
+    "A Simple Sequentially Rejective Multiple Test Procedure", 1979).
 
     Raises:
         ValueError: If one is not from 0 to 1.
@@ -219,11 +212,7 @@ def smallest_p(pairs: int) -> float:
 
 
 def pairs_needed(alpha: float = 0.05, comparisons: int = 1) -> int:
-    """Return the pairs that an exact test needs to reject at least one of several comparisons in the best case.
-
-    Args:
-        alpha: Level of the test.
-        comparisons: Number of comparisons.
+    """Return the pairs that an exact test of this level needs to reject one of several comparisons in the best case.
 
     Raises:
         ValueError: If the level is not between 0 and 1, or there is no comparison.

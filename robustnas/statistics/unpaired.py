@@ -69,12 +69,7 @@ class RelativeImprovement:
 
 
 def compare_unpaired(first: Iterable[float], second: Iterable[float], level: float = 0.95) -> Unpaired:
-    """Return the comparison of two methods with unrelated runs, first minus second.
-
-    Args:
-        first: Scores of the first method, ``[n_first]``.
-        second: Scores of the second, ``[n_second]``.
-        level: Level of the interval.
+    """Return the comparison of two methods with unrelated runs, ``[n_first]`` minus ``[n_second]`` scores.
 
     Raises:
         ValueError: If one has fewer than two scores, or scores that are not finite.
