@@ -118,11 +118,7 @@ class History:
 
     @classmethod
     def of_run(cls, folder: str | Path, space: SearchSpace | str | None = None) -> History:
-        """Return the history of a run, finished or not, with diagnostics or without.
-
-        Args:
-            folder: The folder.
-            space: The search space or its name; by default the one that the run's genotypes name.
+        """Return the history of a run, finished or not; ``space`` is by default the one that its genotypes name.
 
         Raises:
             ValueError: If it is no folder of a search, or a file in it is damaged.
