@@ -54,11 +54,7 @@ def column_of(columns: Mapping[str, Any], name: str, source: object) -> Any:
 
 
 def parse(text: str, space: SearchSpace | None = None) -> Genotype:
-    """Return an architecture of a table.
-
-    Args:
-        text: Any form that :func:`~robustnas.spaces.parse_genotype` reads.
-        space: Its space; by default the one it names, or the one of its notation.
+    """Return an architecture in any form that :func:`~robustnas.spaces.parse_genotype` reads, by default in its space.
 
     Raises:
         ValueError: If it is not in the space.
