@@ -26,10 +26,6 @@ def affordable(cost: float, each: float) -> int:
     was spent to find an architecture, its selection included, and not the final evaluation, which every method pays
     (arXiv:1902.07638).
 
-    Args:
-        cost: What the search cost.
-        each: What one evaluation costs.
-
     Raises:
         ValueError: If a cost is not positive.
     """
@@ -97,16 +93,7 @@ class Searcher(Baseline):
         """The next architecture, by what a search has proposed and observed."""
 
     def run(self, space: SearchSpace, generator: Random, evaluate: Evaluate, budget: float = 1.0) -> Trace:
-        """Ask, evaluate and tell to the end; the incumbent of the trace is what was found.
-
-        Args:
-            space: Where to look.
-            generator: Source of random numbers.
-            evaluate: Returns the score of an architecture, given a budget.
-            budget: Budget of each evaluation, such as epochs.
-
-        Returns:
-            Every observation.
+        """Return every observation of a :class:`Search` to the end; the incumbent of the trace is what was found.
 
         Raises:
             ValueError: If a number is not given or not positive.
