@@ -51,16 +51,7 @@ class LayerAlignment(BatchDiagnostic):
 
 
 def by_cell(search: SearchModule, batch: Batch) -> dict[str, list[Tensor]]:
-    """The gradient of the loss in α through each cell by itself.
-
-    Args:
-        search: The search.
-        batch: Batch to take the loss on.
-
-    Returns:
-        Kind of cell to one gradient for each of its cells, ``[edges, operations]``, in the order of the network. Their
-        sum is the gradient in α.
-    """
+    """Gradients of the loss in α through each cell alone, ``[edges, operations]``; their sum is the gradient in α."""
     mixtures = search.mixtures(search.context("arch"))
     own: dict[str, list[Tensor]] = {kind: [] for kind in mixtures}
     weights = {name: weight.detach() for name, weight in search.supernet.named_parameters()}

@@ -25,8 +25,7 @@ class AlphaShares(Diagnostic):
     - ``alpha/saturated``: share of edges with :math:`\max_k s_{ek} > 0.95`, where the softmax hardly passes a
       gradient (arXiv:2210.07998).
 
-    It reads α alone and costs nothing worth counting. ``shares/OP_KIND`` is left to ``metrics.csv``: TensorBoard shows
-    it as histograms and heat maps.
+    ``shares/OP_KIND`` is left to ``metrics.csv``: TensorBoard shows it as histograms and heat maps.
     """
 
     free = True

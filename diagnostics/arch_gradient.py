@@ -20,8 +20,6 @@ class ArchGradient(Diagnostic):
     ``gradient/alpha_norm`` is :math:`\|\frac{1}{n} \sum_i g_i\|_2` with :math:`g_i` the gradients that the search
     itself computed, of first or second order, without weight decay. Curvature alone misleads where α is far from a
     stationary point; a norm of zero from the start means that α does not reach the loss. One batch is too noisy.
-
-    It reads what the search has computed and costs nothing worth counting.
     """
 
     free = True
@@ -34,7 +32,6 @@ class ArchGradient(Diagnostic):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Add the gradients of the step."""
         if not isinstance(pl_module, SearchModule):
             return
         slopes = [alpha.grad for alpha in pl_module.alphas.values() if alpha.grad is not None]

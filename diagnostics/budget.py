@@ -62,14 +62,11 @@ class Budget:
         return self.costs[name][-1] if name in self.costs else self.estimates.get(name, 0.0)
 
     def affords(self, name: str, done: float | None) -> bool:
-        """Whether a measure may be taken now; if not, that is counted.
+        """Return whether a measure may be taken now; if not, that is counted.
 
         Args:
             name: The measure.
             done: The part of the run that is over: 1 at its last epoch, ``None`` where that is not known.
-
-        Returns:
-            Whether it fits.
         """
         if self.share is None:
             return True

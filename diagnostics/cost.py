@@ -25,9 +25,8 @@ class GenotypeCost(Diagnostic):
     skip connections and poolings take the place of convolutions, as in a collapse (arXiv:1909.09656). There is no
     threshold that holds for every space: compare the epochs of a run.
 
-    The table of costs is computed once, in about a second and without touching the network; after that a measure costs
-    nothing worth counting. Where costs cannot be computed, as with an operation that cannot do without numbers, it
-    says so once.
+    The table of costs is computed once, in about a second and without touching the network. Where it cannot be
+    computed, as with an operation that cannot do without numbers, it says so once.
     """
 
     def __init__(self, interval: int = 1, budget: float | None = 0.03) -> None:
@@ -50,15 +49,7 @@ class GenotypeCost(Diagnostic):
 
 
 def table_of(search: SearchModule, probe: Probe) -> CostTable:
-    """Costs of the discrete networks of a search, at its own size.
-
-    Args:
-        search: The search.
-        probe: Samples, for the shape of the images.
-
-    Returns:
-        Parameters and multiply-adds.
-    """
+    """Parameters and multiply-adds of the discrete networks of a search, at its own size."""
     given: dict[str, Any] = search.description["init_args"]
     height, width = probe.batches("arch", 1)[0].images.shape[-2:]
     sizes = {name: given[name] for name in ("channels", "layers", "cells", "num_classes", "stem")}

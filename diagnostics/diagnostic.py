@@ -62,22 +62,17 @@ class Diagnostic(Callback, ABC):
 
     @abstractmethod
     def measure(self, search: SearchModule, probe: Probe) -> dict[str, float]:
-        """Measure.
+        """Return numbers by the name under which they are logged; none where there is nothing to say.
 
         Args:
             search: The search, in training mode, at the end of an epoch.
             probe: Samples to measure on.
-
-        Returns:
-            Numbers by the name under which they are logged; empty where there is nothing to say.
         """
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Time runs from now."""
         self.budget.start()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Measure, if it is time to."""
         trainer.callback_metrics  # noqa: B018 - all processes together bring what is logged up to date
         if isinstance(pl_module, SearchModule) and trainer.is_global_zero:
             for name, value in self.take(trainer, pl_module).items():
@@ -88,15 +83,7 @@ class Diagnostic(Callback, ABC):
         log(search, name, value)
 
     def take(self, trainer: Trainer, search: SearchModule) -> dict[str, float]:
-        """Measure if it is time to and the budget affords it.
-
-        Args:
-            trainer: Trainer of the search.
-            search: The search.
-
-        Returns:
-            Numbers by name; empty if nothing was measured.
-        """
+        """Measure if it is time to and the budget affords it; empty if nothing was measured."""
         epoch, done = trainer.current_epoch, part_done(trainer, search)
         if epoch % self.interval and done != 1:
             return {}
@@ -155,30 +142,14 @@ class BatchDiagnostic(Diagnostic):
 
 
 def log(search: SearchModule, name: str, value: float, logger: bool | None = None) -> None:
-    """Log a number of the first process at the end of the epoch.
-
-    Args:
-        search: The search.
-        name: Under which name.
-        value: The number.
-        logger: Whether it goes to the logger of the run too, as by default.
-    """
+    """Log a number of the first process at the end of the epoch."""
     # `sync_dist` does nothing here but keep Lightning from advising it for each number
     how: dict[str, Any] = {"on_step": False, "on_epoch": True, "batch_size": 1, "sync_dist": True}
     search.log(name, value, logger=logger, rank_zero_only=True, **how)
 
 
 def part_done(trainer: Trainer, search: SearchModule) -> float | None:
-    """How much of a run is over at the end of an epoch.
-
-    Args:
-        trainer: Trainer of the search.
-        search: The search.
-
-    Returns:
-        A part of the epochs; 1 at the last one, whether planned or stopped at, and at the last one of the search where
-        selection takes epochs of its own after it; ``None`` where the number of epochs is open.
-    """
+    """Part of the run that is over: 1 at the last epoch of the search; ``None`` where the number of epochs is open."""
     epochs = trainer.max_epochs
     if trainer.should_stop or trainer.current_epoch + 1 in (epochs, search.search_epochs):
         return 1.0

@@ -68,16 +68,7 @@ class DiscretisationGap(BatchDiagnostic):
 
 
 def scores(search: SearchModule, mixtures: Mixtures, batches: list[Batch]) -> dict[str, float]:
-    """Loss on some batches and, in classification, the share of samples that is right, at given mixtures.
-
-    Args:
-        search: The search, its network in the mode to measure in.
-        mixtures: Kind of cell to its mixture.
-        batches: Batches.
-
-    Returns:
-        ``loss`` and, in classification, ``accuracy``.
-    """
+    """``loss`` on some batches and, in classification, ``accuracy``, at given mixtures."""
     outputs = [search.supernet(batch.images, mixtures) for batch in batches]
     sizes = [len(batch.targets) for batch in batches]
     losses = [float(search.loss_of(o, batch.targets)) for o, batch in zip(outputs, batches, strict=True)]

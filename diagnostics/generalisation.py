@@ -15,8 +15,6 @@ class GeneralisationGap(Diagnostic):
     ``generalisation/loss`` is :math:`L_\text{selection} - L_\text{weights}` as the epoch logged them. DARTS+
     (arXiv:1909.06035) sees collapse begin with overfitting: skip connections win once the weights of the other
     operations fit the training samples. The training figures are those of augmented samples during the epoch.
-
-    It reads what is logged and costs nothing worth counting.
     """
 
     free = True

@@ -22,8 +22,6 @@ class GenotypeChurn(Diagnostic):
       that α does not move; never settling means that the result is an accident of the last epoch;
     - ``genotype/depth_KIND``, ``genotype/width_KIND``: longest path, and share of nodes that an input feeds. DARTS
       prefers wide, shallow cells (arXiv:1909.09569).
-
-    It reads α alone and costs nothing worth counting.
     """
 
     free = True

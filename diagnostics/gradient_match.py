@@ -40,8 +40,7 @@ class GradientMatch(BatchDiagnostic):
             return {}
         train, validation = (_slopes(search, probe.batches(role, self.batches), groups) for role in ("weights", "arch"))
         values = {MATCH.of(name): _cosine(train[name], validation[name]) for name in groups}
-        flat = [torch.cat([slopes[name] for name in groups]) for slopes in (train, validation)]
-        values[MATCH.name] = _cosine(*flat)
+        values[MATCH.name] = _cosine(*(torch.cat([slopes[name] for name in groups]) for slopes in (train, validation)))
         return {name: value for name, value in values.items() if value is not None}
 
 

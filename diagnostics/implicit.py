@@ -93,14 +93,7 @@ class ImplicitShare(Diagnostic):
 
 
 def direct_term(problem: Bilevel) -> Tensor:
-    r"""The gradient of the architecture loss in α after a step of the weights that counts as fixed.
-
-    Args:
-        problem: The losses and the state of a search.
-
-    Returns:
-        :math:`\nabla_\alpha L_\text{arch}(w', \alpha)`, all of α in one vector.
-    """
+    r""":math:`\nabla_\alpha L_\text{arch}(w', \alpha)` in one vector, with the stepped weights :math:`w'` fixed."""
     weights = {name: weight.detach().requires_grad_() for name, weight in problem.weights.items()}
     slopes = grad(problem.weight_loss(weights), list(weights.values()), materialize_grads=True)
     loss = problem.arch_loss(problem.step.take(weights, slopes))

@@ -17,18 +17,14 @@ def preserve_state(search: SearchModule) -> Iterator[None]:
     Those are the modes of its modules, its buffers, the gradients its parameters hold, and the random state of the
     process. Parameters are not copied: a measure that changes one is a bug that the tests look for.
 
-    Args:
-        search: The search.
-
     Yields:
         Nothing.
     """
     modes = [(module, module.training) for module in search.modules()]
     buffers = [(buffer, buffer.clone()) for buffer in search.supernet.buffers()]
     slopes = [(parameter, parameter.grad) for parameter in search.parameters()]
-    devices = [search.device] if search.device.type == "cuda" else []
     try:
-        with torch.random.fork_rng(devices):
+        with torch.random.fork_rng([search.device] if search.device.type == "cuda" else []):
             yield
     finally:
         for module, training in modes:

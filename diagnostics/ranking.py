@@ -39,14 +39,11 @@ class SupernetRanking(BatchDiagnostic):
     between the accuracy of the supernet's own weights at the one-hot mixture of each, BatchNorm measured anew, and the
     accuracy that a table knows: :math:`P` pairs agree, :math:`Q` disagree, :math:`T` and :math:`U` are tied in one of
     the two. Below 0.2 at the end, the supernet cannot tell good from bad, and neither can a selection that asks it
-    (arXiv:1902.08142). Without classes, minus the loss takes the place of the supernet's accuracy.
-
-    The table is a CSV file, also gzipped, or a Parquet file with a row for each architecture: as in NAS-Bench-201's
-    strings, as the one line that a genotype prints, or as its JSON. It is no part of the default diagnostics, since few
-    spaces have one.
+    (arXiv:1902.08142). Without classes, minus the loss takes the place of the supernet's accuracy. It is no part of the
+    default diagnostics, since few spaces have a table.
 
     Args:
-        table: The file.
+        table: The file, see :meth:`~robustnas.tabular.Table.read`.
         accuracy: Its column of accuracies, or of whatever else is better the higher it is.
         architecture: Its column of architectures.
         architectures: How many to sample.
@@ -91,17 +88,7 @@ class SupernetRanking(BatchDiagnostic):
             self.known(pl_module.space)
 
     def known(self, space: SearchSpace) -> list[Known]:
-        """The sample, as architectures of a space.
-
-        Args:
-            space: The space of the search.
-
-        Returns:
-            Each architecture with its accuracy.
-
-        Raises:
-            ValueError: If one is none of the space.
-        """
+        """The sample as architectures of a space with their accuracies; refused if one is none of the space."""
         return [Known(self._read(text, space), accuracy) for text, accuracy in self.sample]
 
     def _read(self, text: str, space: SearchSpace) -> Genotype:
@@ -123,17 +110,7 @@ class SupernetRanking(BatchDiagnostic):
 
 @torch.no_grad()
 def quality(search: SearchModule, probe: Probe, genotype: Genotype, batches: int) -> float:
-    """How good an architecture is with the weights of the supernet.
-
-    Args:
-        search: The search; running statistics of its network are those of the architecture afterwards.
-        probe: Samples.
-        genotype: The architecture.
-        batches: Batches to measure on, and to measure statistics on.
-
-    Returns:
-        The share of samples that is right, or, without classes, minus the loss.
-    """
+    """Accuracy of an architecture with the supernet's weights, or minus the loss; leaves its BatchNorm statistics."""
     like = next(iter(search.alphas.values())).detach()
     mixtures = one_hots(search.space, genotype, like)
     with evaluating(search.supernet):

@@ -50,21 +50,9 @@ def default_diagnostics() -> list[Diagnostic]:
 
 
 def table_diagnostics(table: str | Path, accuracy: str) -> list[Diagnostic]:
-    """Diagnostics that compare with a table: the truth about genotypes, and how well the supernet ranks them.
-
-    Args:
-        table: File of the table.
-        accuracy: Its column of accuracies.
-
-    Returns:
-        Both, or the first alone where the table holds too few architectures to rank.
-
-    Raises:
-        ValueError: If the table does not hold what it should.
-    """
+    """Diagnostics that compare with a table; the first alone where it holds too few architectures to rank."""
     truth = TrueAccuracy(table, accuracy)
-    enough = len(truth.table) >= RANKED
-    return [truth, SupernetRanking(table, accuracy, architectures=RANKED)] if enough else [truth]
+    return [truth, SupernetRanking(table, accuracy, architectures=RANKED)] if len(truth.table) >= RANKED else [truth]
 
 
 class Diagnostics(Callback):
@@ -115,12 +103,10 @@ class Diagnostics(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Hand the hook on to diagnostics that look at steps."""
         for measure in self.measures:
             measure.on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Measure what is due."""
         if not isinstance(pl_module, SearchModule):
             return
         for measure in self.measures:
@@ -128,11 +114,9 @@ class Diagnostics(Callback):
         for measure in sorted(self.measures, key=lambda measure: len(self.budget.costs.get(measure.name, ()))):
             measure.on_train_epoch_end(trainer, pl_module)  # the one measured least comes first
         if trainer.is_global_zero and self.measures:
-            share = self.budget.spent / max(self.budget.elapsed, 1e-9)
-            log(pl_module, DIAGNOSTICS_SHARE.name, share)
+            log(pl_module, DIAGNOSTICS_SHARE.name, self.budget.spent / max(self.budget.elapsed, 1e-9))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Let each finish, and say what all cost."""
         for measure in self.measures:
             measure.on_train_end(trainer, pl_module)
         if isinstance(pl_module, SearchModule) and self.measures:

@@ -79,15 +79,7 @@ class TrueAccuracy(Diagnostic):
         return {TRUTH.of(name): values[name] for name in ("accuracy", "regret", "rank") if name in values}
 
     def look_up(self, genotype: Genotype) -> dict[str, float]:
-        """What the table says of an architecture.
-
-        Args:
-            genotype: The architecture.
-
-        Returns:
-            ``accuracy``, ``regret``, ``rank``, and ``of``, the number of architectures that are ranked; empty where the
-            table does not know it.
-        """
+        """``accuracy``, ``regret``, ``rank`` and number ``of`` those ranked, by the table; empty if not in it."""
         try:
             rank = self.table.rank(genotype, self.accuracy)
         except ValueError:
@@ -96,7 +88,6 @@ class TrueAccuracy(Diagnostic):
         return {"accuracy": accuracy, "regret": regret, "rank": rank.place, "of": rank.of}
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write what is true of the final genotype."""
         folder = run_folder(trainer)  # processes wait for each other here
         if isinstance(pl_module, SearchModule) and trainer.is_global_zero:
             write_json(folder / "truth.json", self.record(pl_module.genotype()))

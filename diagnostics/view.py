@@ -58,11 +58,9 @@ class TensorBoardView(Diagnostic):
         super().__init__(interval, budget)
 
     def expect(self, trainer: Trainer) -> None:
-        """Drawing takes as long for any network."""
         self.budget.estimates[self.name] = 0.25 if tensorboard(trainer) is not None else 0.0
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Lay out the page of charts, and name what is compared between runs."""
         super().on_fit_start(trainer, pl_module)
         if not isinstance(pl_module, SearchModule):
             return
@@ -94,7 +92,6 @@ class TensorBoardView(Diagnostic):
         return {}
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the headline curves."""
         folder = run_folder(trainer)  # processes wait for each other here
         recorders = [callback for callback in trainer.callbacks if isinstance(callback, RunRecorder)]  # type: ignore[attr-defined]
         rows = next((recorder.rows for recorder in recorders), [])
@@ -114,15 +111,7 @@ class TensorBoardView(Diagnostic):
 
 
 def columns(description: Mapping[str, Any]) -> dict[str, Any]:
-    """What a search is made of, as columns of a table of searches.
-
-    Args:
-        description: ``class_path`` and ``init_args`` of a search.
-
-    Returns:
-        The method, what is always worth a column, and all that differs from the defaults of
-        :class:`~robustnas.training.SearchModule`; what does not change the search is left out.
-    """
+    """Columns of a table of searches: the method, what always has a column, and what differs from the defaults."""
     defaults = inspect.signature(SearchModule).parameters
     arguments = description.get("init_args", {})
     usual = {name: plain(defaults[name].default) for name in arguments if name in defaults}
@@ -134,15 +123,7 @@ def columns(description: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def flat(description: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Arguments of a module by dotted name, a part by the name of its class.
-
-    Args:
-        description: ``class_path`` and ``init_args``, nested as parts are.
-        prefix: What every name begins with.
-
-    Returns:
-        Numbers, texts and truth values.
-    """
+    """Arguments of a module by dotted name, a part by the name of its class."""
     found: dict[str, Any] = {prefix or "method": str(description["class_path"]).rpartition(".")[2]}
     for name, value in description.get("init_args", {}).items():
         path = f"{prefix}.{name}" if prefix else name

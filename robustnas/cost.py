@@ -40,36 +40,16 @@ Rows = tuple[tuple[float, ...], ...]
 
 @dataclass(frozen=True)
 class CostTable:
-    """Cost of each operation on each edge, summed over the cells of its kind, and of the rest of the network.
-
-    Args:
-        space: Name of the search space.
-        operations: Kind of cell to the operations of its edges.
-        kinds: Kind of cell to its costs by measure, ``[edges][operations of the edge]``.
-        rest: Cost of the network without operations, by measure.
-        about: Settings and device of the measurement, in JSON's types.
-    """
+    """Cost of each operation on each edge, summed over the cells of its kind, and of the rest of the network."""
 
     space: str
     operations: Mapping[str, tuple[tuple[str, ...], ...]]
-    kinds: Mapping[str, Mapping[str, Rows]]
-    rest: Mapping[str, float]
-    about: Mapping[str, Any] = field(default_factory=dict)
+    kinds: Mapping[str, Mapping[str, Rows]]  # costs by measure, [edges][operations]
+    rest: Mapping[str, float]  # of the network without operations, by measure
+    about: Mapping[str, Any] = field(default_factory=dict)  # settings and device of the measurement
 
     def cost(self, genotype: Genotype, measure: Measure, space: SearchSpace | None = None) -> float:
-        """Cost of the discrete network of a genotype: its operations and the rest.
-
-        Args:
-            genotype: The architecture.
-            measure: The kind of cost.
-            space: The space; by default the one that the genotype names.
-
-        Returns:
-            The cost in the unit of ``UNITS``; latency is the sum over the operations and the rest.
-
-        Raises:
-            ValueError: If the table lacks the measure, or the genotype is of another space.
-        """
+        """Cost of the discrete network of a genotype in ``UNITS``; latency is the sum over operations and the rest."""
         space = space or find_space(genotype.space)
         self.check(space, measure)
         genotype.validate(space)
@@ -81,15 +61,7 @@ class CostTable:
         return total
 
     def check(self, space: SearchSpace, measure: Measure) -> None:
-        """Refuse another space than the table's, and a measure that it lacks.
-
-        Args:
-            space: The space.
-            measure: The kind of cost.
-
-        Raises:
-            ValueError: If the table is of another space, or lacks the measure.
-        """
+        """Refuse another space than the table's, and a measure that it lacks."""
         found = {kind: tuple(edge.operations for edge in cell.edges) for kind, cell in space.cells.items()}
         if self.space != space.name or self.operations != found:
             raise ValueError(f"Expected a cost table of {space.name} in its present form, but got one of {self.space}.")
@@ -102,17 +74,7 @@ class CostTable:
 
 
 def read_table(path: str | Path) -> CostTable:
-    """Read a table that ``robustnas profile`` wrote.
-
-    Args:
-        path: The file.
-
-    Returns:
-        The table.
-
-    Raises:
-        ValueError: If there is no such file, or it is not a table.
-    """
+    """Read a table that ``robustnas profile`` wrote; a ``ValueError`` names what is missing or no table."""
     try:
         data = parse_json(read_bytes(Path(path)))
         if not isinstance(data, dict) or data.get("schema") != SCHEMA:
@@ -159,51 +121,25 @@ class _Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Profiler:
-    """Measures the cost of the operations in the discrete networks of a space.
-
-    Args:
-        space: The search space or its name.
-        image_shape: Channels, height and width of the images.
-        channels: Channels of the first cells.
-        layers: Number of cells, in spaces with the DARTS skeleton (default 8).
-        cells: Cells of each of the three stages, in NAS-Bench-201 (default 5).
-        num_classes: Outputs of the classifier.
-        stem: ``cifar`` or ``imagenet``.
-        batch: Batch size for latency.
-        device: Device for latency.
-        repeats: Timed runs of an operation, after a third as many warm-up runs; the median is used.
-
-    Raises:
-        ValueError: If a number is not positive.
-    """
+    """Measures the cost of the operations in the discrete networks of a space."""
 
     space: SearchSpace | str
     image_shape: tuple[int, int, int] = (3, 32, 32)
     channels: int = 16
-    layers: int | None = None
-    cells: int | None = None
+    layers: int | None = None  # cells, in spaces with the DARTS skeleton (default 8)
+    cells: int | None = None  # of each of the three stages, in NAS-Bench-201 (default 5)
     num_classes: int = 10
     stem: Stem = "cifar"
-    batch: int = 64
-    device: str = "cpu"
-    repeats: int = 15
+    batch: int = 64  # batch size for latency
+    device: str = "cpu"  # for latency
+    repeats: int = 15  # timed runs, after a third as many to warm up; the median is used
 
     def __post_init__(self) -> None:
         if min(self.batch, self.repeats) < 1:
             raise ValueError(f"Expected `batch` and `repeats` to be at least 1, but got {self.batch}, {self.repeats}.")
 
     def table(self, measures: Sequence[Measure] = ("parameters", "flops")) -> CostTable:
-        """Measure a table.
-
-        Args:
-            measures: The kinds of cost.
-
-        Returns:
-            The table.
-
-        Raises:
-            ValueError: If a measure is unknown, or the network cannot be built for the images.
-        """
+        """Measure a table of some of ``UNITS``."""
         space = find_space(self.space)
         if not measures or any(measure not in UNITS for measure in measures):
             raise ValueError(f"Expected `measures` to be among {list(UNITS)}, but got {list(measures)}.")

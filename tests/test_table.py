@@ -207,7 +207,7 @@ def test_long_rows_are_refused(tmp_path: Path) -> None:
     """With decimal commas each row has more fields than the line of names, and its numbers would be others."""
     rows = "".join(f"{decode(row, NASBench201).to_nasbench201()},60,00,50,00\n" for row in range(2))
     (tmp_path / "t.csv").write_text(f"arch,test,valid\n{rows}", encoding="utf-8")
-    with pytest.raises(ValueError, match=r"3 fields in line 2, .* but got 5: .*; a number with a decimal comma must be quoted"):
+    with pytest.raises(ValueError, match=r"3 fields in line 2, .* but got 5: .*; a number with a decimal comma"):
         Table.read(tmp_path / "t.csv")
 
 

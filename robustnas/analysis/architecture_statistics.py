@@ -1,9 +1,4 @@
-r"""What the shares of operations, and the genotypes, say about a search: numbers that need nothing else.
-
-Shares are arrays ``[edges, operations]`` with rows that sum to one, such as :math:`\mathrm{softmax}(\alpha)`; columns
-past the candidates of an edge are ignored. Everything is pure, so that a callback that watches a search and a verdict
-on a recorded one say the same.
-"""
+"""Numbers from shares, ``[edges, operations]`` with rows that sum to one, and from genotypes, live or recorded."""
 
 from __future__ import annotations
 
@@ -75,17 +70,7 @@ def margin(cell: CellSpace, shares: Array) -> Array:
 
 
 def edge_margin(cell: CellSpace, shares: Array) -> Array:
-    """How clearly each node chooses its edges: strength of the last edge kept minus that of the first one dropped.
-
-    The strength of an edge is its largest share that may be selected, as in DARTS.
-
-    Args:
-        cell: The kind of cell.
-        shares: Its shares.
-
-    Returns:
-        One number for each node that drops edges, ``[nodes]`` or shorter.
-    """
+    """Strength (largest selectable share) of each node's last edge kept minus the first dropped, ``[nodes]``."""
     gaps = []
     for node in cell.nodes:
         strengths = sorted(
@@ -143,16 +128,7 @@ def width(cell: CellSpace, genotype: Genotype, kind: str) -> float:
 
 
 def of_shares(space: SearchSpace, shares: Shares) -> dict[str, float]:
-    """Everything that follows from the shares, by the name under which it is logged.
-
-    Args:
-        space: The search space.
-        shares: Kind of cell to shares.
-
-    Returns:
-        ``alpha/...`` and ``shares/...``: means over the edges of the space, and over those of each kind of cell where
-        there are several.
-    """
+    """Means over all edges, and over each kind of cell where there are several, by logged name."""
     cells = {kind: (cell, np.asarray(shares[kind], dtype=float)) for kind, cell in space.cells.items()}
     entropies = {kind: entropy(cell, s) for kind, (cell, s) in cells.items()}
     free = {kind: parameter_free(cell, s) for kind, (cell, s) in cells.items()}
@@ -182,16 +158,7 @@ def of_shares(space: SearchSpace, shares: Shares) -> dict[str, float]:
 
 
 def of_genotype(space: SearchSpace, genotype: Genotype, before: Genotype | None = None) -> dict[str, float]:
-    """Everything that follows from a genotype, by the name under which it is logged.
-
-    Args:
-        space: The search space.
-        genotype: The genotype of an epoch.
-        before: That of the epoch before, where there was one.
-
-    Returns:
-        ``genotype/...``: counts and shares for each kind of cell, and the share of choices that changed.
-    """
+    """``genotype/...``: counts and shares for each kind of cell, and the share of choices changed since ``before``."""
     values: dict[str, float] = {}
     for kind, cell in space.cells.items():
         values[metrics.SKIPS.of(kind)] = count(genotype, kind, {"skip_connect"})

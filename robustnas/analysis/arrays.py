@@ -26,18 +26,7 @@ Alphas = dict[int, dict[str, Array]]
 
 
 def read_npz(path: Path, space: SearchSpace) -> tuple[Alphas, list[str]]:
-    """Read α from an npz file.
-
-    Args:
-        path: The file.
-        space: The search space.
-
-    Returns:
-        Epoch to α by kind of cell, and names of what is left out.
-
-    Raises:
-        ValueError: If the file cannot be read, or holds no α.
-    """
+    """Read α from an npz file: epoch to α by kind of cell, and names of what is left out."""
     try:
         arrays = read_arrays(read_bytes(path))
     except Exception as error:  # a damaged archive fails in any of a dozen ways

@@ -7,23 +7,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Rate:
-    """Alarms on runs whose outcome is known: 33 RobustDARTS searches on S1, CIFAR-10.
+    """Alarms on 33 RobustDARTS searches on S1, CIFAR-10; thresholds marked as our own were chosen on these runs."""
 
-    Thresholds marked as our own were chosen with these runs in sight, so that their rates are those of the sample.
-
-    Args:
-        hits: Runs that ended dominated by skip connections, with the alarm.
-        dominated: Runs that ended so.
-        false: Other runs with the alarm, at whatever epoch.
-        others: Other runs.
-        lead: Median of the epochs from the alarm to domination over the hits; negative where it comes after.
-    """
-
-    hits: int
-    dominated: int
-    false: int
+    hits: int  # runs that ended dominated by skip connections, with the alarm
+    dominated: int  # runs that ended so
+    false: int  # other runs with the alarm, at whatever epoch
     others: int
-    lead: float | None
+    lead: float | None  # median of the epochs from the alarm to domination over the hits; negative: after it
 
     def __str__(self) -> str:
         lead = "" if self.lead is None else f", lead {self.lead:+g} epochs"

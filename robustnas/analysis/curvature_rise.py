@@ -1,7 +1,6 @@
 r"""The rule that curvature in α has risen (arXiv:1909.09656), for the search that stops by it and for the verdict.
 
-Averages of measurements are compared: of all so far while there are fewer than a window, then of the last window, from
-half a window on. An average belongs to the centre of its window.
+Averages of up to a window of measurements are compared, from half a window on; each belongs to its window's centre.
 """
 
 from __future__ import annotations
@@ -15,12 +14,7 @@ NEGLIGIBLE = 1e-3  # an average that is nothing to rise from: the weight decay o
 
 
 class Rise(NamedTuple):
-    """How an average compares with an earlier one.
-
-    Attributes:
-        ratio: The average over the earlier one.
-        centre: Measurement at the centre of the earlier window, to which a search returns.
-    """
+    """Ratio of an average to an earlier one, and the measurement at the latter's centre, to which a search returns."""
 
     ratio: float
     centre: int
@@ -32,38 +26,15 @@ def averages(values: Sequence[float], window: int) -> list[float]:
 
 
 def judged(epochs: Sequence[int], window: int, lag: int, start: int) -> dict[int, int]:
-    """Measurements that the rule judges, each with that at the centre of its earlier window.
-
-    Args:
-        epochs: Epoch of each measurement.
-        window: Measurements in an average.
-        lag: Measurements between the averages compared.
-        start: First epoch that may be the centre of the earlier window.
-
-    Returns:
-        Positions in ``epochs``.
-    """
-    first = (window + 1) // 2 - 1 + lag
-    centres = {i: i - lag - window // 2 for i in range(first, len(epochs))}
+    """Positions of the measurements that the rule judges, each with that at the centre of its earlier window."""
+    centres = {i: i - lag - window // 2 for i in range((window + 1) // 2 - 1 + lag, len(epochs))}
     return {i: centre for i, centre in centres.items() if centre >= 0 and epochs[centre] >= start}
 
 
 def rises(
     epochs: Sequence[int], values: Sequence[float], upper: Sequence[float], window: int, lag: int, start: int
 ) -> dict[int, Rise]:
-    """How the average grew at each measurement that is judged.
-
-    Args:
-        epochs: Epoch of each measurement.
-        values: Measured curvatures.
-        upper: What they are at most, for the earlier averages; ``values`` themselves where that is not asked for.
-        window: Measurements in an average.
-        lag: Measurements between the averages compared.
-        start: First epoch that may be the centre of the earlier window.
-
-    Returns:
-        Position of the measurement to its growth, where the earlier average is not negligible.
-    """
+    """Growth of the average at each judged position; earlier averages are of ``upper``, negligible ones left out."""
     now, earlier, first = averages(values, window), averages(upper, window), (window + 1) // 2 - 1
     pairs = {i: (earlier[i - first - lag], centre) for i, centre in judged(epochs, window, lag, start).items()}
     return {i: Rise(now[i - first] / base, centre) for i, (base, centre) in pairs.items() if base > NEGLIGIBLE}

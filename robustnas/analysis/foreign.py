@@ -25,31 +25,7 @@ def is_history(path: str | Path) -> bool:
 
 
 def read_foreign(path: str | Path, space: str | SearchSpace) -> History:
-    """Read the α of a search by another tool. It counts as finished, with the strongest operations as its result.
-
-    **CSV, long**: columns ``epoch, kind, edge, operation, alpha``, one row for each number; an edge is ``0-2`` or its
-    row in α, in the order of the space.
-
-    **CSV, wide**: a column ``epoch`` and one for each number, ``normal/0-2/skip_connect``; columns with one slash, such
-    as ``curvature/max``, are taken as measures.
-
-    **npz, or tensors in dicts and lists** (``torch.save``, read without executing anything): for each kind of cell one
-    array ``[epochs, edges, operations]``, by name or in the order of the kinds; or for each epoch one array
-    ``[edges, operations]`` of each kind. ``alphas_normal`` is read as ``normal``.
-
-    Rows that are positive and sum to one are taken as shares; of others the softmax is taken. An operation with -inf is
-    masked: its share is 0. Epochs may be counted from 0 or from 1.
-
-    Args:
-        path: The file.
-        space: The search space, or its name.
-
-    Returns:
-        The history; ``read_as`` says what was assumed and left out.
-
-    Raises:
-        ValueError: If the file cannot be read, or does not hold α of the space for every epoch.
-    """
+    """Read α of another tool (docs/guides/other_tools.md) as a finished search; ``read_as`` says what was assumed."""
     path, space = Path(path), find_space(space)
     series: dict[str, dict[int, float]] = {}
     if not is_history(path):

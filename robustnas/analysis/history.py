@@ -68,8 +68,7 @@ class History:
     @cached_property
     def epochs(self) -> list[int]:
         """Epochs of which anything is known, in order."""
-        known = (self.alphas, self.genotypes, *self.series.values())
-        return sorted({epoch for part in known for epoch in part})
+        return sorted({epoch for part in (self.alphas, self.genotypes, *self.series.values()) for epoch in part})
 
     @property
     def finished(self) -> bool:
@@ -119,14 +118,7 @@ class History:
 
     @classmethod
     def of_run(cls, folder: str | Path, space: SearchSpace | str | None = None) -> History:
-        """Read the folder of a run, finished or not, with diagnostics or without.
-
-        Args:
-            folder: The folder.
-            space: The search space or its name; by default the one that the run's genotypes name.
-
-        Returns:
-            The history.
+        """Return the history of a run, finished or not; ``space`` is by default the one that its genotypes name.
 
         Raises:
             ValueError: If it is no folder of a search, or a file in it is damaged.
@@ -152,15 +144,9 @@ class History:
 
 
 def read_series(path: Path) -> dict[str, dict[int, float]]:
-    """Read ``metrics.csv``: one row for each epoch that was run, empty where nothing was measured.
+    """Return the finite values by epoch of each measure in ``metrics.csv``; none where the file does not exist yet.
 
     A search that goes back to an earlier epoch runs some again; the last row of an epoch counts.
-
-    Args:
-        path: The file. A run that has finished no epoch has none.
-
-    Returns:
-        Name of a measure to its finite values by epoch.
 
     Raises:
         ValueError: If the file is damaged, or is of another kind.

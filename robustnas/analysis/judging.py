@@ -26,19 +26,13 @@ ROBUST_DECAY = 0.0081  # weight decay from which on no recorded run was taken ov
 
 
 def judge(history: History) -> Verdict:
-    """Judge a search by all that is known of it, also while it runs.
+    """Return the verdict on a search by all that is known of it, also while it runs.
 
     A search collapsed where most of its genotype is without parameters, or where its discretised supernet is hardly
     better than guessing; one such sign decides, if it lasts. It is at risk with two hints or one warning, see the
     thresholds of :mod:`robustnas.analysis.metrics`. If the last epoch shows collapse but the search ended with an
     earlier genotype without it, or α is still near its initial values, the search is at risk, not collapsed. GDAS
     leaves α undecided by design, which is only noted.
-
-    Args:
-        history: The search.
-
-    Returns:
-        The verdict.
     """
     found, chance = measures(history), by_chance(history)
     bounds = {row.name: row.bound(chance.get(row.series, 0.0)) for row in thresholds()}
@@ -55,32 +49,14 @@ def judge(history: History) -> Verdict:
 
 
 def judge_run(folder: str | Path, space: SearchSpace | str | None = None) -> Verdict:
-    """Judge the folder of a run and leave ``verdict.json`` in it.
-
-    Args:
-        folder: The folder.
-        space: The search space or its name; by default the one that the run's genotypes name.
-
-    Returns:
-        The verdict.
-    """
+    """Return the verdict on a run and leave ``verdict.json`` in its folder; ``space`` as of :meth:`History.of_run`."""
     verdict = judge(History.of_run(folder, space))
     write_text(Run(Path(folder)).path / "verdict.json", verdict.to_json())
     return verdict
 
 
 def sign(row: Threshold, bound: float, values: Series, history: History) -> Evidence | None:
-    """The evidence that a row of the table gives, if its threshold is passed long enough.
-
-    Args:
-        row: The row.
-        bound: Its threshold in the space.
-        values: The series it looks at.
-        history: The search, for how far it is.
-
-    Returns:
-        The evidence as of the last measurement, or of the first for a latched sign; ``None`` if it is not seen.
-    """
+    """Evidence of a row: the last measurement, or the first of a latched sign; ``None`` if not passed long enough."""
     passes = COMPARE[row.comparison]
     at = [epoch for epoch in sorted(values) if row.before == 1.0 or history.progress(epoch) <= row.before]
     streak: list[int] = []

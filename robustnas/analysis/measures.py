@@ -45,14 +45,7 @@ RISE = 10  # epochs over which a rise is measured
 
 
 def measures(history: History) -> dict[str, Series]:
-    """Every series of a history that can be known.
-
-    Args:
-        history: What was recorded.
-
-    Returns:
-        Name to values by epoch, none of them empty. A logged series goes before one computed again.
-    """
+    """Every series of a history that can be known, none of them empty; a logged one goes before one computed again."""
     space, kinds = history.space, history.normal_kinds
     found = {**_of_genotypes(history), **_of_alphas(history)}
     found |= {name: dict(values) for name, values in history.series.items()}
@@ -89,15 +82,7 @@ def rise(values: Mapping[int, float], epochs: int, window: int) -> Series:
 
 
 def curvature_rise(history: History, found: Mapping[str, Series]) -> dict[int, tuple[float, int]]:
-    """Growth of the averaged curvature, and the epoch that the growth is measured from.
-
-    Args:
-        history: The history, for its plan: the rule's start at epoch 10 of 50 shrinks with shorter searches.
-        found: Series among which the curvature is, that of the stopping rule or that of the diagnostic.
-
-    Returns:
-        Epoch to the ratio of two averages and the centre of the earlier one, which is the epoch to return to.
-    """
+    """Epoch to the growth of the averaged curvature and the epoch to return to; short searches are judged earlier."""
     name = next((one.name for one in (metrics.ARCH_CURVATURE, metrics.CURVATURE) if found.get(one.name)), "")
     values = found.get(name, {})
     upper = {**values, **(found.get(uncertainty(name)[0], {}) if name else {})}

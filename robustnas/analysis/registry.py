@@ -87,17 +87,7 @@ _ADOPTED: set[str] = set()
 
 
 def register(metric: Metric) -> Metric:
-    """Add an entry.
-
-    Args:
-        metric: The entry.
-
-    Returns:
-        The same, for the diagnostic that logs the series.
-
-    Raises:
-        ValueError: If the name is none that is recorded, or another entry has it.
-    """
+    """Add an entry, and return it; a ``ValueError`` if the name is none that is recorded, or another entry has it."""
     if not re.fullmatch(r"\w+(/\w+)?", metric.name):
         raise ValueError(f"Expected `name` to be a group and a measure such as 'own/score', but got {metric.name!r}.")
     if METRICS.get(metric.name, metric) != metric and metric.name not in _ADOPTED:
@@ -113,14 +103,7 @@ def own_metrics() -> list[dict[str, Any]]:
 
 
 def adopt(entries: object) -> None:
-    """Register what :func:`own_metrics` gave in the process of a run, unless this process has entries of those names.
-
-    Args:
-        entries: The entries, from a file.
-
-    Raises:
-        ValueError: If they are not entries.
-    """
+    """Register entries of :func:`own_metrics` of another process, unless this one has some of those names."""
     for metric in _read(tuple[Metric, ...], entries):
         if metric.name not in METRICS:
             register(metric)
@@ -158,14 +141,7 @@ def scores(stage: str) -> tuple[str, ...]:
 
 
 def uncertainty(name: str) -> tuple[str, ...]:
-    """Names of the series that say what the values of a series are uncertain by; none for most.
-
-    Args:
-        name: Name of the series.
-
-    Returns:
-        The series of bounds, and that of the standard error, whether they were measured or not.
-    """
+    """Names of the series of bounds and of the standard error of a series, measured or not; none for most."""
     metric = find(name)
     part = name.removeprefix(metric.name)
     if part.startswith(tuple(f"_{end}" for end in metric.bounds)):
@@ -174,14 +150,7 @@ def uncertainty(name: str) -> tuple[str, ...]:
 
 
 def panels(kinds: Iterable[str]) -> list[Panel]:
-    """The charts of a search, in the order of the registry.
-
-    Args:
-        kinds: Kinds of cell of the search.
-
-    Returns:
-        One chart for each title of a panel that an entry names.
-    """
+    """The charts of a search, one for each title of a panel, in the order of the registry."""
     members: dict[str, list[Metric]] = {}
     for metric in METRICS.values():
         if metric.panel:

@@ -61,13 +61,7 @@ class Threshold:
 
 @dataclass(frozen=True)
 class Remedy:
-    """What to try next time.
-
-    Args:
-        part: Name of the part or argument.
-        setting: How it is set.
-        why: Reason in a few words, with its source.
-    """
+    """What to try next time: a part or argument, how it is set, and the reason in a few words, with its source."""
 
     part: str
     setting: str

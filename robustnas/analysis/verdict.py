@@ -81,13 +81,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Take:
-    """The genotype to take.
-
-    Args:
-        epoch: Epoch after which it was read out, or ``None`` for the one the search ended with.
-        genotype: The genotype, where it is known.
-        why: The reason, in a few words.
-    """
+    """The genotype to take, where it is known, and why; ``epoch`` is ``None`` for the one the search ended with."""
 
     epoch: int | None
     genotype: Genotype | None

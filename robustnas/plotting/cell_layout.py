@@ -18,10 +18,7 @@ _EDGES_IN_A_ROW = 7
 
 
 class CellPlan(NamedTuple):
-    """The layout of one cell: its states are numbered, inputs first; lane 0 is a straight line.
-
-    Part of a chain that goes on in another row has ``first``, the number of its first state, or no outputs.
-    """
+    """The layout of one cell, or of part of a chain from state ``first``: states are numbered, lane 0 is straight."""
 
     title: str
     inputs: int
@@ -39,16 +36,7 @@ class CellPlan(NamedTuple):
 
 
 def plan_cells(genotype: Genotype, space: SearchSpace | None = None) -> dict[str, CellPlan]:
-    """The plan of each kind of cell.
-
-    Args:
-        genotype: The genotype.
-        space: Its space, which says where a cell's inputs and outputs are. By default the known space of that
-            name; where there is none, all nodes of a cell with two inputs are outputs, and else the last one.
-
-    Returns:
-        Kind of cell to its plan.
-    """
+    """Kind of cell to its plan; in unknown spaces all nodes of a cell with two inputs are outputs, else the last."""
     if space is not None:
         genotype.validate(space)
     else:

@@ -33,12 +33,7 @@ def draw_genotype(genotype: Genotype, space: SearchSpace | None = None) -> str:
 
 
 def save_drawing(genotype: Genotype, path: str | Path, space: SearchSpace | None = None) -> None:
-    """Write a drawing of a genotype; the suffix chooses SVG, PNG or Graphviz text.
-
-    Args:
-        genotype: The genotype.
-        path: File to write, with the suffix ``.svg``, ``.png`` or ``.dot``.
-        space: As in :func:`draw_genotype`.
+    """Write a drawing of a genotype; the suffix ``.svg``, ``.png`` or ``.dot`` chooses the format.
 
     Raises:
         ValueError: If the suffix is another, or ``genotype`` is not from ``space``.
@@ -54,16 +49,7 @@ def save_drawing(genotype: Genotype, path: str | Path, space: SearchSpace | None
 
 
 def render(figure: Figure, form: Literal["svg", "png"], dpi: int = 200) -> bytes:
-    """A figure as the bytes of a file; the same figure always gives the same bytes.
-
-    Args:
-        figure: The figure.
-        form: ``svg``, with text as text, or ``png``.
-        dpi: Dots per inch of the latter.
-
-    Returns:
-        The file's content.
-    """
+    """A figure as the bytes of a file, SVG with text as text; the same figure always gives the same bytes."""
     import matplotlib as mpl
 
     metadata = {"Date": None, "Creator": "robustnas"} if form == "svg" else {"Software": None}
@@ -74,19 +60,7 @@ def render(figure: Figure, form: Literal["svg", "png"], dpi: int = 200) -> bytes
 
 
 def genotype_figure(genotype: Genotype, space: SearchSpace | None = None) -> Figure:
-    """A figure with the cells of a genotype, one below the other.
-
-    States stand in a row, inputs first and the output last. An edge to the next state is a straight line; any other
-    has a lane of its own above, the shorter below the longer, so that no two labels can meet. A long chain goes on in
-    further rows.
-
-    Args:
-        genotype: The genotype.
-        space: As in :func:`draw_genotype`.
-
-    Returns:
-        The figure, in no window.
-    """
+    """The cells, one below the other; an edge to another than the next state has a lane of its own above."""
     from matplotlib.figure import Figure
 
     plans = [row for plan in plan_cells(genotype, space).values() for row in wrap(plan)]
@@ -183,19 +157,7 @@ class MixtureTable(NamedTuple):
 
 
 def alpha_figure(shares: Iterable[Iterable[float]], cell: CellSpace, title: str) -> Figure:
-    """A heat map of a mixture: a column for each edge, a row for each operation.
-
-    Grey stands where an operation is no candidate, a dot on the largest share of an edge among the operations that
-    can be selected.
-
-    Args:
-        shares: For each edge of ``cell`` the weight of its operations, in its order. Padding after them is ignored.
-        cell: The kind of cell.
-        title: The heading.
-
-    Returns:
-        The figure, at most 5 by 3 inches, in no window.
-    """
+    """Heat map ``[operations, edges]`` of a mixture: grey for no candidate, a dot on the largest selectable share."""
     from matplotlib.figure import Figure
 
     table = mixture_table(shares, cell)

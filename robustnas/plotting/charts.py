@@ -25,20 +25,12 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True)
 class Series:
-    """Points with one label.
-
-    Args:
-        label: What they are.
-        points: The points, in the order in which a line joins them.
-        group: Series of one group share a colour and an entry of the legend; by default the label.
-        colour: Number of the colour; by default the place of the group among those of the chart.
-        joined: Whether a line joins the points.
-    """
+    """Points with one label; those of one group share a colour and an entry of the legend."""
 
     label: str
     points: Sequence[Point]
-    group: str = ""
-    colour: int | None = None
+    group: str = ""  # by default the label
+    colour: int | None = None  # by default the place of the group among those of the chart
     joined: bool = True
 
     @property
@@ -49,30 +41,17 @@ class Series:
 
 @dataclass(frozen=True)
 class Chart:
-    """Series over two axes. Nothing is smoothed, and nothing is cut off.
-
-    Args:
-        title: The heading.
-        series: The series; one without points keeps its colour and is left out.
-        x_title: What the horizontal axis is.
-        y_title: What the vertical axis is, with its unit.
-        span: First and last value of an axis of epochs; by default those of the points.
-        marks: Label to the place of a vertical line.
-        thresholds: Label to the value of a horizontal line, drawn where the axis reaches it.
-        zero_to_one: Whether the vertical axis reaches from 0 to 1.
-        categories: Whether each horizontal value has a tick, all at one distance.
-        dots: Whether the points of a line are drawn as dots.
-    """
+    """Series over two axes. Nothing is smoothed, and nothing is cut off."""
 
     title: str
-    series: Sequence[Series]
+    series: Sequence[Series]  # one without points keeps its colour and is left out
     x_title: str = "epoch"
     y_title: str = ""
-    span: tuple[int, int] | None = None
-    marks: Mapping[str, float] = field(default_factory=dict)
-    thresholds: Mapping[str, float] = field(default_factory=dict)
-    zero_to_one: bool = False
-    categories: bool = False
+    span: tuple[int, int] | None = None  # of an axis of epochs; by default that of the points
+    marks: Mapping[str, float] = field(default_factory=dict)  # label to the place of a vertical line
+    thresholds: Mapping[str, float] = field(default_factory=dict)  # horizontal lines, drawn where the axis reaches them
+    zero_to_one: bool = False  # whether the vertical axis reaches from 0 to 1
+    categories: bool = False  # whether each x has a tick, all at one distance
     dots: bool = True
 
     @property

@@ -26,18 +26,7 @@ def panel_charts(rows: Rows, panels: Sequence[Panel], marks: Mapping[str, float]
 
 
 def curves_figure(charts: Sequence[Chart], columns: int = 2) -> Figure:
-    """A figure with some charts over epochs.
-
-    Args:
-        charts: The charts.
-        columns: Charts side by side.
-
-    Returns:
-        The figure, in no window. A vertical bar is the range that a value may have.
-
-    Raises:
-        ValueError: If there is nothing to draw.
-    """
+    """A figure with some charts over epochs; a vertical bar is the range that a value may have."""
     from matplotlib.figure import Figure
 
     if not charts:

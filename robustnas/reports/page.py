@@ -23,14 +23,7 @@ HEADLINES = (  # of each the first metric that a run has is shown
 
 
 def report(folders: Sequence[str | Path], space: SearchSpace | str | None = None) -> str:
-    """A page about some runs, in one file that needs nothing else. The same runs give the same text.
-
-    Args:
-        folders: Folders of searches, finished or not, with diagnostics or without.
-        space: Their search space or its name; by default the one that each of them names.
-
-    Returns:
-        HTML.
+    """Return an HTML page about some searches, finished or not, that needs no other file; the same runs, the same text.
 
     Raises:
         ValueError: If there is no folder, one is no folder of a search, or a file in it is damaged.

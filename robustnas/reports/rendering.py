@@ -13,13 +13,10 @@ UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ufffe\uffff]")  # what HTML do
 
 
 class Cell(NamedTuple):
-    """A cell of a table that is more than text: ``kind`` is ``badge``, ``link``, ``code``, ``mark`` or ``words``.
-
-    ``extra`` is the class of a badge, and the address of a link.
-    """
+    """A cell of a table that is more than text, of class or at address ``extra``."""
 
     text: object
-    kind: str
+    kind: str  # badge, link, code, mark or words
     extra: str = ""
 
 

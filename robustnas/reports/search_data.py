@@ -41,15 +41,7 @@ class SearchData:
 
     @classmethod
     def read(cls, folder: str | Path, space: SearchSpace | str | None = None) -> SearchData:
-        """Read a run, finished or not, with diagnostics or without.
-
-        Args:
-            folder: Folder of a search.
-            space: The search space or its name; by default the one that the run names.
-
-        Returns:
-            What is there.
-        """
+        """Read a run, finished or not, with diagnostics or without; ``space`` is by default that of the run."""
         history, run = History.of_run(folder, space), Run(Path(folder))
         return cls(
             run.path, history, judge(history), measures(history),

@@ -1,22 +1,7 @@
-"""What a run leaves on disk, written whole or not at all, and how it is read back.
+"""What a run leaves on disk (docs/reference/file_formats.md), written whole or not at all, and how it is read back.
 
-A run is one folder::
-
-    RUN/
-      manifest.json               {"schema": 1, ...}: how the run came about, see :meth:`Run.write_manifest`
-      genotype.json               the genotype the search ended with, see :meth:`Genotype.to_json`
-      genotypes/epoch_0007.json   the genotype after epoch 7, in the same form
-      alpha/epoch_0007.npz        α after epoch 7: for each kind of cell one array [edges, operations]
-      genotype.svg, genotype.png  its cells, drawn
-      decisions.json              {"schema": 1, "decisions": [...]}: of a selection that decides step by step
-      verdict.json, truth.json    the verdict on the search; what a table of known accuracies says of its genotype
-      metrics.csv, test.json      a row for each epoch: losses, metrics, seconds; what a test measured
-      config.yaml                 the configuration, which ``robustnas fit -c`` takes
-      events.out.tfevents.*       the same metrics, and those of single steps, for TensorBoard
-      last.ckpt, previous.ckpt    the checkpoint a search resumes from, and the one before it
-
-All text is UTF-8. Nothing here executes code from a file: JSON, and arrays without pickles. What cannot be read gives
-a ``ValueError`` that names the file and what is wrong with it.
+Nothing here executes code from a file: JSON, and arrays without pickles. What cannot be read gives a ``ValueError``
+that names the file and what is wrong with it.
 """
 
 from __future__ import annotations
@@ -48,11 +33,7 @@ Array = npt.NDArray[Any]
 
 
 def write_json(path: str | os.PathLike[str], data: Any) -> None:
-    """Write a JSON file as :func:`write_bytes` does, indented by two.
-
-    Args:
-        path: The file.
-        data: Dicts with string keys, lists, strings, booleans, finite numbers and ``None``. Tuples come back as lists.
+    """Write a JSON file as :func:`write_bytes` does, indented by two; tuples come back as lists.
 
     Raises:
         ValueError: If JSON cannot hold ``data``. The file is then as it was.
@@ -68,13 +49,7 @@ def write_json(path: str | os.PathLike[str], data: Any) -> None:
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:
-    """Read a JSON file.
-
-    Args:
-        path: The file.
-
-    Returns:
-        Its content.
+    """Return the content of a JSON file.
 
     Raises:
         ValueError: If the file is missing, cannot be read, is truncated or is not JSON.
@@ -88,13 +63,10 @@ def read_json(path: str | os.PathLike[str]) -> Any:
 
 @dataclass(frozen=True)
 class Run:
-    """The folder of one run; the module's docstring shows what lies where.
+    """The folder of one run, made at the first write.
 
     Every file is written whole or not at all, and replaces the one before it. Where several processes share a run,
     one of them writes.
-
-    Args:
-        path: The folder. Writing makes it; reading does not.
     """
 
     path: Path
@@ -104,9 +76,6 @@ class Run:
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
         """Write how the run came about: its configuration, seeds, data roles and :func:`environment`.
-
-        Args:
-            manifest: What JSON can hold, see :func:`write_json`.
 
         Raises:
             ValueError: If it has a ``schema`` of its own, which is the version of the form and set here.
@@ -126,22 +95,11 @@ class Run:
         return {key: value for key, value in data.items() if key != "schema"}
 
     def write_genotype(self, genotype: Genotype, epoch: int | None = None) -> None:
-        """Write the genotype after an epoch, or the final one.
-
-        Args:
-            genotype: The genotype.
-            epoch: Epoch it was read out after, or ``None`` for the genotype the search ended with.
-        """
+        """Write the genotype after an epoch, or for ``None`` the one that the search ended with."""
         write_text(self.path / _genotype_name(epoch), genotype.to_json())
 
     def genotype(self, epoch: int | None = None) -> Genotype:
-        """Read a genotype.
-
-        Args:
-            epoch: Epoch it was read out after, or ``None`` for the genotype the search ended with.
-
-        Returns:
-            The genotype.
+        """Return the genotype after an epoch, or for ``None`` the one that the search ended with.
 
         Raises:
             ValueError: If the run has no such genotype, or its file is damaged.
@@ -159,11 +117,7 @@ class Run:
         return {epoch: self.genotype(epoch) for epoch, _ in self._epochs("genotypes", "json")}
 
     def write_alpha(self, epoch: int, alpha: Mapping[str, npt.ArrayLike]) -> None:
-        """Write α after an epoch.
-
-        Args:
-            epoch: The epoch.
-            alpha: Kind of cell to real numbers, ``[edges, operations]``; they keep their type.
+        """Write α after an epoch: kind of cell to real numbers, ``[edges, operations]``; they keep their type.
 
         Raises:
             ValueError: If there is no kind of cell, or an array holds other things than real numbers.
@@ -202,15 +156,12 @@ class Run:
 
 
 def read_genotype(source: str, space: SearchSpace | None = None) -> Genotype:
-    """The genotype that a text, a file or a run holds.
+    """Return the genotype that a text, a file or a run holds.
 
     Args:
         source: A genotype in any form that :func:`~robustnas.spaces.parse_genotype` reads, a file that holds such a
             text, or the folder of a run. What exists under that name is read.
         space: The search space, for forms that name none.
-
-    Returns:
-        The genotype.
 
     Raises:
         ValueError: If there is none, or there are several.

@@ -1,9 +1,4 @@
-"""The lock on the folder of a run, and the checkpoint from which a start in that folder resumes.
-
-A second start in the folder of a run resumes that run or is refused; it never overwrites one. One process at a time
-writes into a folder: it locks the file ``.lock`` there, and the operating system releases the lock however the process
-ends.
-"""
+"""The lock on the folder of a run, which ends with its process, and the checkpoint from which a start there resumes."""
 
 from __future__ import annotations
 
@@ -54,21 +49,7 @@ def requeued() -> bool:
 def starting_point(
     folder: Path, wanted: str | None, readable: Callable[[Path], bool], writes: bool = True
 ) -> Path | None:
-    """Where a start in a folder begins.
-
-    Args:
-        folder: The folder of the run.
-        wanted: A checkpoint; ``last`` for the newest of the folder; ``auto`` for that where there is one, or else for
-            the beginning; ``None`` for the beginning, but for ``auto`` in a job that SLURM started again.
-        readable: Whether a checkpoint can be read.
-        writes: Whether the folder is written to; otherwise there must be a checkpoint.
-
-    Returns:
-        The checkpoint to resume from, or ``None`` to start from the beginning.
-
-    Raises:
-        ValueError: If something would be overwritten.
-    """
+    """Checkpoint to start from, ``None``: the beginning. ``wanted``: a checkpoint, ``last``, ``auto`` (last if any)."""
     if wanted is None and not requeued():
         check_new(folder)
         return None
@@ -87,14 +68,7 @@ def starting_point(
 
 
 def check_new(folder: Path) -> None:
-    """Refuse a folder in which a run has begun.
-
-    Args:
-        folder: The folder.
-
-    Raises:
-        ValueError: If there is a run.
-    """
+    """Refuse a folder in which a run has begun."""
     if not holds_run(folder):
         return
     begun = "`--ckpt_path last` continues it" if newest(folder) else "it has no checkpoint to resume from"
@@ -122,14 +96,7 @@ def _found(folder: Path, readable: Callable[[Path], bool]) -> Path | None:
 
 
 def new_folder(name: str) -> Path:
-    """A folder under ``runs/`` that does not exist yet: ``name`` with the next number.
-
-    Args:
-        name: What the run is.
-
-    Returns:
-        The folder, not made.
-    """
+    """A folder under ``runs/`` that does not exist yet, not made: ``name`` with the next number."""
     number = 1
     while Path("runs", f"{name}-{number:03d}").exists():
         number += 1
@@ -138,19 +105,7 @@ def new_folder(name: str) -> Path:
 
 @contextmanager
 def held(folder: Path, option: str = "--run-dir") -> Iterator[None]:
-    """Lock the folder of a run for this process, and delete what interrupted writes have left in it.
-
-    Args:
-        folder: The folder; made if it is missing.
-        option: The option that names it on the command line, for the message.
-
-    Yields:
-        Nothing.
-
-    Raises:
-        ValueError: If another process holds the lock.
-        OSError: If the lock file cannot be made.
-    """
+    """Lock the folder of a run for this process, and delete what interrupted writes have left in it."""
     path = folder / ".lock"
     lock = FileLock(path, timeout=0, fallback_to_soft=False)  # a soft lock would outlive a process that is killed
     folder.mkdir(parents=True, exist_ok=True)

@@ -87,15 +87,12 @@ class Lead:
 
 
 def kendall(x: Iterable[float], y: Iterable[float], level: float = 0.95) -> Correlation:
-    r"""Kendall's :math:`\tau_b = (P - Q) / \sqrt{(P + Q + T)(P + Q + U)}`, for instance of supernet and table.
+    r"""Return Kendall's :math:`\tau_b = (P - Q) / \sqrt{(P + Q + T)(P + Q + U)}`, for instance of supernet and table.
 
     Args:
         x: Values, ``[n]``.
         y: Values of the same cases, ``[n]``.
         level: Level of the bootstrap interval, over cases.
-
-    Returns:
-        The correlation.
 
     Raises:
         ValueError: If there are fewer than two cases, lists differ in length, or one is constant.
@@ -104,47 +101,30 @@ def kendall(x: Iterable[float], y: Iterable[float], level: float = 0.95) -> Corr
 
 
 def spearman(x: Iterable[float], y: Iterable[float], level: float = 0.95) -> Correlation:
-    r"""Spearman's :math:`\rho`, the correlation of ranks.
-
-    Args:
-        x: Values, ``[n]``.
-        y: Values of the same cases, ``[n]``.
-        level: Level of the bootstrap interval, over cases.
-
-    Returns:
-        The correlation.
-
-    Raises:
-        ValueError: If there are fewer than two cases, lists differ in length, or one is constant.
-    """
+    r"""Spearman's :math:`\rho`, the correlation of ranks; arguments and errors as of :func:`kendall`."""
     return _correlation(x, y, stats.spearmanr, _rhos, level)
 
 
 def separation(bad: Iterable[float], good: Iterable[float], level: float = 0.95) -> Separation:
-    r"""Area under the ROC curve, :math:`\theta = P(X > Y) + \frac12 P(X = Y) = U / (n m)`.
+    r"""Return the area under the ROC curve, :math:`\theta = P(X > Y) + \frac12 P(X = Y) = U / (n m)`.
 
     The interval holds all :math:`\theta` with :math:`|\hat\theta - \theta| \le z \sqrt{V(\theta)}`, where
 
     .. math:: V(\theta) = \frac{\theta (1 - \theta)}{n m} \left(1 + (N - 1) \left(\frac{1 - \theta}{2 - \theta} +
         \frac{\theta}{1 + \theta}\right)\right), \qquad N = \frac{n + m}{2}
 
-    (Newcombe 2006, method 5). DeLong's interval has no width where the separation is perfect, as happens with few
-    runs: with 9 bad and 24 good ones and :math:`\theta = 0.97`, the coverage of nominal 95 % intervals was 97 % by this
-    method, 73 % by DeLong's and 78 % by DeLong's on the logit scale.
+    (Newcombe 2006, "Confidence intervals for an effect size measure based on the Mann-Whitney statistic", method 5).
+    DeLong's interval has no width where the separation is perfect, as happens with few runs: with 9 bad and 24 good
+    ones and :math:`\theta = 0.97`, the coverage of nominal 95 % intervals was 97 % by this method, 73 % by DeLong's and
+    78 % by DeLong's on the logit scale.
 
     Args:
         bad: Values of the indicator in bad runs, ``[n]``; negate an indicator whose low values warn.
         good: Values in good runs, ``[m]``.
         level: Level of the interval.
 
-    Returns:
-        The area.
-
     Raises:
         ValueError: If a group is empty, or a value is not finite.
-
-    Reference:
-        Newcombe, "Confidence intervals for an effect size measure based on the Mann-Whitney statistic", 2006.
     """
     x, y = numbers(bad, "bad", minimum=1), numbers(good, "good", minimum=1)
     found = stats.mannwhitneyu(x, y)
@@ -156,8 +136,7 @@ def separation(bad: Iterable[float], good: Iterable[float], level: float = 0.95)
 
     low = optimize.brentq(outside, 1e-12, area - 1e-9) if area > 0 else 0.0
     high = optimize.brentq(outside, area + 1e-9, 1 - 1e-12) if area < 1 else 1.0
-    interval = Interval(float(low), float(high), level, "Newcombe")
-    return Separation(len(x), len(y), area, float(found.pvalue), interval)
+    return Separation(len(x), len(y), area, float(found.pvalue), Interval(float(low), float(high), level, "Newcombe"))
 
 
 def area_variance(theta: float, bad: int, good: int) -> float:
@@ -169,16 +148,13 @@ def area_variance(theta: float, bad: int, good: int) -> float:
 def lead_time(
     alarms: Sequence[float | None], events: Sequence[float], false_alarms: Sequence[float | None] = ()
 ) -> Lead:
-    """How often and how early an alarm precedes a bad event, and how often it is false.
+    """Return how often and how early an alarm precedes a bad event, and how often it is false.
 
     Args:
         alarms: First epoch of the alarm in each bad run; ``None`` for none.
         events: Epoch of the event in each bad run, such as the first at which skip connections dominate the genotype,
             or the end of the search.
         false_alarms: First epoch of the alarm in each good run; ``None`` for none.
-
-    Returns:
-        Hits, false alarms and lead.
 
     Raises:
         ValueError: If there is no bad run, lists differ in length or an epoch is not finite.

@@ -1,8 +1,4 @@
-r"""What each part contributes: main effects and interactions of factorial designs.
-
-Factors are coded by effect coding, so that effects are differences of unweighted marginal means also in unbalanced
-designs (sums of squares of type III).
-"""
+"""Main effects and interactions of factorial designs, by effect coding: unweighted marginal means, type III squares."""
 
 from __future__ import annotations
 
@@ -49,15 +45,8 @@ class Effect:
 
     For one factor, the difference :math:`\mu_i - \mu_0` of marginal means. For two, what a change of one adds to the
     effect of the other, :math:`(\mu_{ij} - \mu_{0j}) - (\mu_{i0} - \mu_{00})`: twice the "interaction effect" of
-    books on :math:`2^k` designs. More factors likewise.
-
-    Args:
-        factors: The factors.
-        levels: Their levels.
-        value: The effect.
-        interval: Its interval.
-        p: Two-sided p-value of its t test, not corrected for multiple comparisons.
-        n: Runs at these levels.
+    books on :math:`2^k` designs. More factors likewise. ``p`` is the two-sided p-value of its t test, not corrected for
+    multiple comparisons, and ``n`` the number of runs at these levels.
     """
 
     factors: tuple[str, ...]
@@ -96,7 +85,9 @@ def factorial(
     order: int = 2,
     level: float = 0.95,
 ) -> Factorial:
-    r"""Main effects and interactions of parts, by ordinary least squares.
+    r"""Return main effects and interactions of parts, by ordinary least squares.
+
+    See Montgomery, "Design and Analysis of Experiments", chapters 5, 6 and 15.
 
     Args:
         scores: Score of each run, ``[n]``.
@@ -106,15 +97,9 @@ def factorial(
         order: Largest number of factors in an interaction; 1 for main effects only.
         level: Level of the intervals.
 
-    Returns:
-        The analysis.
-
     Raises:
         ValueError: If lists differ in length, a factor has one level, or there are too few runs or combinations for the
             interactions.
-
-    Reference:
-        Montgomery, "Design and Analysis of Experiments", chapters 5, 6 and 15.
     """
     y = numbers(scores)
     check_share(level, "level")
@@ -197,8 +182,7 @@ class _Fit:
         squares = float(beta @ np.linalg.solve(self.covariance[place, place], beta))
         f = squares / len(beta) / self.variance if self.variance else (np.inf if squares else 0.0)
         partial = squares / (squares + residual) if squares + residual else 0.0
-        p = float(stats.f.sf(f, len(beta), self.freedom))
-        return Term(factors, len(beta), squares, float(f), p, partial)
+        return Term(factors, len(beta), squares, float(f), float(stats.f.sf(f, len(beta), self.freedom)), partial)
 
     def contrast(self, block: int, weights: Array) -> tuple[float, float]:
         """A weighted sum of the coefficients of a block, with its standard error."""

@@ -51,7 +51,7 @@ class Friedman:
 
 
 def friedman(places: Array, correct_ties: bool = True) -> Friedman:
-    r"""Friedman's test, and Iman and Davenport's statistic.
+    r"""Return Friedman's test, and Iman and Davenport's statistic.
 
     .. math:: \chi^2 = \frac{12 N}{k (k + 1)} \sum_j \left(R_j - \frac{k + 1}{2}\right)^2 / c, \qquad
         F = \frac{(N - 1)\, \chi^2}{N (k - 1) - \chi^2},
@@ -61,9 +61,6 @@ def friedman(places: Array, correct_ties: bool = True) -> Friedman:
     Args:
         places: Rank of each method in each task, ``[tasks, methods]``.
         correct_ties: Divide by :math:`c`, as scipy does; Demšar's paper does not. The p-value does not depend on it.
-
-    Returns:
-        The test.
     """
     n, k = places.shape
     chi_squared = 12 * n / (k * (k + 1)) * float(((places.mean(axis=0) - (k + 1) / 2) ** 2).sum())

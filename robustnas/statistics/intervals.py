@@ -37,14 +37,7 @@ RESAMPLES = 9999
 
 @dataclass(frozen=True)
 class Interval:
-    """A confidence interval.
-
-    Args:
-        low: Lower end.
-        high: Upper end.
-        level: Nominal coverage.
-        method: How it was computed.
-    """
+    """A confidence interval: its ends, its nominal coverage ``level``, and the ``method`` that computed it."""
 
     low: float
     high: float
@@ -64,13 +57,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Proportion:
-    """A proportion of a count.
-
-    Args:
-        count: Successes.
-        n: Trials.
-        interval: Wilson's score interval of the share.
-    """
+    """``count`` successes in ``n`` trials, with Wilson's score interval of the share."""
 
     count: int
     n: int
@@ -86,14 +73,9 @@ class Proportion:
 
 
 def mean_interval(values: Iterable[float], level: float = 0.95) -> Interval:
-    r"""Interval of the mean: Student's :math:`\bar x \pm t\, s / \sqrt n`, or BCa for :data:`BOOTSTRAP_FROM` and more.
+    r"""Return the mean's interval: Student's :math:`\bar x \pm t\, s / \sqrt n`, or BCa, see :data:`BOOTSTRAP_FROM`.
 
-    Args:
-        values: At least two numbers, ``[n]``.
-        level: The level.
-
-    Returns:
-        The interval, deterministic; of width 0 where all numbers are equal.
+    It is deterministic, and of width 0 where all numbers, ``[n]``, are equal.
 
     Raises:
         ValueError: If there are fewer than two, or the level is no probability.
@@ -121,38 +103,22 @@ def bootstrap_interval(values: Iterable[float], level: float = 0.95, seed: int =
 
 
 def deviation_interval(values: Iterable[float], level: float = 0.95) -> Interval:
-    r"""Interval of the standard deviation of normal scores, :math:`s \sqrt{(n-1) / \chi^2}`: wide for few scores.
-
-    Args:
-        values: At least two numbers, ``[n]``.
-        level: The level.
-
-    Returns:
-        The interval.
+    r"""Return the interval of the standard deviation of normal scores, :math:`s \sqrt{(n-1) / \chi^2}`: wide for few.
 
     Raises:
         ValueError: If there are fewer than two, or the level is no probability.
     """
     x = numbers(values)
     check_share(level, "level")
-    tails = stats.chi2.ppf([(1 + level) / 2, (1 - level) / 2], len(x) - 1)
-    low, high = x.std(ddof=1) * np.sqrt((len(x) - 1) / tails)
+    low, high = x.std(ddof=1) * np.sqrt((len(x) - 1) / stats.chi2.ppf([(1 + level) / 2, (1 - level) / 2], len(x) - 1))
     return Interval(float(low), float(high), level, "chi squared")
 
 
 def proportion(count: int, n: int, level: float = 0.95) -> Proportion:
-    """A proportion with Wilson's interval, which keeps its coverage for small counts and proportions of 0 and 1.
-
-    Args:
-        count: Successes.
-        n: Trials, at least one.
-        level: The level.
-
-    Returns:
-        The proportion.
+    """Return a proportion with Wilson's interval, which keeps its coverage for small counts and shares of 0 and 1.
 
     Raises:
-        ValueError: If the count is not within 0 and n.
+        ValueError: If there is no trial, or the count of successes is not within 0 and ``n``.
     """
     if n < 1 or not 0 <= count <= n:
         raise ValueError(f"Expected `count` to be from 0 to `n`, at least 1, but got {count} of {n}.")

@@ -26,15 +26,7 @@ SAMPLED = 99_999
 
 @dataclass(frozen=True)
 class Matched(Generic[Key]):
-    """Scores of two methods by common key, such as the seed, and the keys that only one of them has.
-
-    Args:
-        keys: The common keys.
-        first: Scores of the first method, in that order.
-        second: Scores of the second.
-        only_first: Keys that the second lacks.
-        only_second: Keys that the first lacks.
-    """
+    """Scores of two methods by common key, such as the seed, and the keys that only one of them has."""
 
     keys: tuple[Key, ...]
     first: tuple[float, ...]
@@ -118,14 +110,7 @@ class Comparison:
 
 
 def match(first: Mapping[Key, float], second: Mapping[Key, float]) -> Matched[Key]:
-    """Scores of two methods by their common keys.
-
-    Args:
-        first: Key, such as a seed, to score.
-        second: The same for the other method.
-
-    Returns:
-        The pairs, and the keys without a partner, which should be reported.
+    """Return scores by the common keys, such as seeds, and the keys without a partner, which should be reported.
 
     Raises:
         ValueError: If they have no key in common.
@@ -145,7 +130,7 @@ def match(first: Mapping[Key, float], second: Mapping[Key, float]) -> Matched[Ke
 
 
 def compare(first: Iterable[float], second: Iterable[float], level: float = 0.95) -> Paired:
-    r"""Compare two methods over the same seeds, first minus second.
+    r"""Return the comparison of two methods over the same seeds, first minus second.
 
     The permutation test flips the signs of the differences, :math:`p = P(|\sum \pm d_i| \ge |\sum d_i|)`, over all
     :math:`2^n` patterns up to 16 pairs. Wilcoxon's test does the same with the ranks of :math:`|d_i|`, so that it stays
@@ -155,9 +140,6 @@ def compare(first: Iterable[float], second: Iterable[float], level: float = 0.95
         first: Scores of the first method, ``[n]``.
         second: Scores of the second with the same seeds, in the same order, ``[n]``.
         level: Level of the interval.
-
-    Returns:
-        The comparison.
 
     Raises:
         ValueError: If there are fewer than two pairs, lists differ in length, or scores are not finite.
@@ -189,16 +171,13 @@ def compare(first: Iterable[float], second: Iterable[float], level: float = 0.95
 def compare_to_baseline(
     baseline: Iterable[float], others: Mapping[str, Iterable[float]], test: Test = "permutation", level: float = 0.95
 ) -> tuple[Comparison, ...]:
-    """Compare several methods with one baseline over the same seeds, with Holm's correction of the p-values.
+    """Return the comparison of each method with one baseline over the same seeds, p-values with Holm's correction.
 
     Args:
         baseline: Scores of the baseline, ``[n]``.
         others: Method to its scores, ``[n]``.
         test: The test whose p-values are corrected.
         level: Level of each interval, uncorrected.
-
-    Returns:
-        A comparison for each method.
 
     Raises:
         ValueError: As :func:`compare`.
@@ -210,21 +189,13 @@ def compare_to_baseline(
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
-    r"""P-values after Holm's correction, :math:`\tilde p_{(i)} = \max_{j \le i} \min(1, (m - j + 1)\, p_{(j)})`.
+    r"""Return p-values after Holm's correction, :math:`\tilde p_{(i)} = \max_{j \le i} \min(1, (m - j + 1)\, p_{(j)})`.
 
-    Rejecting below 0.05 keeps the family-wise error rate at 5 %, whatever the dependence of the tests.
-
-    Args:
-        p_values: Comparison to its p-value, ``[m]``.
-
-    Returns:
-        Comparison to its adjusted p-value, in the same order.
+    Rejecting below 0.05 keeps the family-wise error rate at 5 %, whatever the dependence of the :math:`m` tests (Holm,
+    "A Simple Sequentially Rejective Multiple Test Procedure", 1979).
 
     Raises:
         ValueError: If one is not from 0 to 1.
-
-    Reference:
-        Holm, "A Simple Sequentially Rejective Multiple Test Procedure", 1979.
     """
     for name, p in p_values.items():
         if not 0 <= p <= 1:
@@ -241,14 +212,7 @@ def smallest_p(pairs: int) -> float:
 
 
 def pairs_needed(alpha: float = 0.05, comparisons: int = 1) -> int:
-    """The number of pairs an exact test needs to reject at least one of several comparisons in the best case.
-
-    Args:
-        alpha: Level of the test.
-        comparisons: Number of comparisons.
-
-    Returns:
-        The smallest number of pairs.
+    """Return the pairs that an exact test of this level needs to reject one of several comparisons in the best case.
 
     Raises:
         ValueError: If the level is not between 0 and 1, or there is no comparison.
@@ -267,14 +231,12 @@ def hedges(freedom: float) -> float:
 def _sign_flip(differences: Array) -> float:
     if not differences.any():
         return 1.0
-    exact = len(differences) <= EXACT_UP_TO
-    patterns = 2 ** len(differences) if exact else SAMPLED
     found = stats.permutation_test(
         (differences,),
         np.sum,
         permutation_type="samples",
         vectorized=True,
-        n_resamples=patterns,
+        n_resamples=2 ** len(differences) if len(differences) <= EXACT_UP_TO else SAMPLED,
         batch=4096,
         **seeded(),
     )

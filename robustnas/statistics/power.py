@@ -44,7 +44,7 @@ class PowerNote:
 
 
 def power(difference: float, deviation: float, n: int, alpha: float = 0.05) -> float:
-    r"""Probability that a two-sided paired t test detects a difference.
+    r"""Return the probability that a two-sided paired t test detects a difference.
 
     .. math:: P(|T| > t_{n-1,\,1-\alpha/2}), \qquad T \sim t'_{n-1}(\delta), \quad \delta = \sqrt n\, \Delta / \sigma,
 
@@ -55,9 +55,6 @@ def power(difference: float, deviation: float, n: int, alpha: float = 0.05) -> f
         deviation: Standard deviation :math:`\sigma` of the paired differences, above 0.
         n: Pairs, at least two.
         alpha: Level of the test.
-
-    Returns:
-        The probability.
 
     Raises:
         ValueError: If a number is out of range.
@@ -72,16 +69,13 @@ def power(difference: float, deviation: float, n: int, alpha: float = 0.05) -> f
 
 
 def smallest_difference(deviation: float, n: int, probability: float = 0.8, alpha: float = 0.05) -> float:
-    """The smallest true difference that a paired t test detects with a given probability.
+    """Return the smallest true difference, in the unit of the deviation, that a paired t test detects with this power.
 
     Args:
         deviation: Standard deviation of the paired differences, at least 0.
         n: Pairs, at least two.
         probability: The power wanted, above ``alpha``.
         alpha: Level of the test.
-
-    Returns:
-        The difference, in the unit of the deviation.
 
     Raises:
         ValueError: If a number is out of range.
@@ -95,16 +89,13 @@ def smallest_difference(deviation: float, n: int, probability: float = 0.8, alph
 
 
 def seeds_needed(difference: float, deviation: float, probability: float = 0.8, alpha: float = 0.05) -> int:
-    """The number of seeds a paired t test needs to detect a difference with a given probability.
+    """Return the smallest number of seeds with which a paired t test detects a difference with a given probability.
 
     Args:
         difference: True mean difference, not 0.
         deviation: Standard deviation of the paired differences, above 0.
         probability: The power wanted, above ``alpha``.
         alpha: Level of the test.
-
-    Returns:
-        The smallest number of seeds.
 
     Raises:
         ValueError: If a number is out of range, or more than a million seeds would be needed.
@@ -125,24 +116,19 @@ def seeds_needed(difference: float, deviation: float, probability: float = 0.8, 
 
 
 def power_note(deviation: float, n: int, probability: float = 0.8, alpha: float = 0.05) -> PowerNote:
-    """A sentence for a table of results: the differences that its number of seeds cannot detect.
+    """Return a note, which prints as a sentence: the differences that this number of seeds cannot detect.
 
     Args:
-        deviation: Standard deviation of the paired differences, such as that of
-            :class:`~robustnas.statistics.pairs.Paired`. From few seeds it is itself uncertain: see
+        deviation: Standard deviation of the paired differences, itself uncertain from few seeds: see
             :func:`~robustnas.statistics.intervals.deviation_interval`.
         n: Seeds, at least two.
         probability: The power.
         alpha: Level of the test.
 
-    Returns:
-        The note, which prints as a sentence.
-
     Raises:
         ValueError: If a number is out of range.
     """
-    found = smallest_difference(deviation, n, probability, alpha)
-    return PowerNote(n, deviation, found, probability, alpha)
+    return PowerNote(n, deviation, smallest_difference(deviation, n, probability, alpha), probability, alpha)
 
 
 def _check(deviation: float, alpha: float, n: int = 2) -> None:

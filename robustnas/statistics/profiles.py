@@ -14,13 +14,7 @@ from robustnas.statistics.samples import Array, check_share, numbers, table
 
 @dataclass(frozen=True)
 class Profile:
-    r"""Share of tasks on which each method is within :math:`\tau` of the best.
-
-    Args:
-        n: Tasks.
-        taus: The distances, ascending.
-        shares: Method to its share at each of them, nondecreasing.
-    """
+    r"""Method to its share of ``n`` tasks on which it is within each :math:`\tau`, ascending, of the best."""
 
     n: int
     taus: tuple[float, ...]
@@ -49,22 +43,17 @@ class Distribution:
 
 
 def profile(scores: Mapping[str, Iterable[float]], taus: Iterable[float] | None = None) -> Profile:
-    r"""Performance profiles, :math:`\rho_m(\tau) = |\{t : \max_{m'} s_{m't} - s_{mt} \le \tau\}| / N`.
+    r"""Return performance profiles, :math:`\rho_m(\tau) = |\{t : \max_{m'} s_{m't} - s_{mt} \le \tau\}| / N`.
 
-    Dolan and Moré use ratios of running times; here accuracies are compared by differences.
+    Dolan and Moré ("Benchmarking optimization software with performance profiles", 2002) use ratios of running times;
+    here accuracies are compared by differences.
 
     Args:
         scores: Method to its scores, one for each task, in the same order; higher is better.
         taus: Distances :math:`\tau`, at least 0; ``None`` for 0 and all at which a share changes.
 
-    Returns:
-        The profile.
-
     Raises:
         ValueError: If there are fewer than two methods, no task, a missing score, or a negative distance.
-
-    Reference:
-        Dolan and Moré, "Benchmarking optimization software with performance profiles", 2002.
     """
     names, values = table(scores, tasks=1)
     behind = values.max(axis=1, keepdims=True) - values
@@ -86,7 +75,9 @@ def distribution(
     resamples: int = 2000,
     seed: int = 0,
 ) -> Distribution:
-    r"""Share of runs above thresholds, :math:`\frac1T \sum_t \frac{1}{n_t} |\{i : s_{ti} > \tau\}|`, and their IQM.
+    r"""Return shares above thresholds, :math:`\frac1T \sum_t \frac{1}{n_t} |\{i : s_{ti} > \tau\}|`, and their IQM.
+
+    See Agarwal et al., "Deep Reinforcement Learning at the Edge of the Statistical Precipice" (arXiv:2108.13264).
 
     Args:
         runs: Scores of the runs of each task, normalised so that tasks are comparable.
@@ -95,14 +86,8 @@ def distribution(
         resamples: Bootstrap samples, drawn within each task.
         seed: Their seed.
 
-    Returns:
-        The distribution.
-
     Raises:
         ValueError: If there is no task or one without runs, or a score is not finite.
-
-    Reference:
-        Agarwal et al., "Deep Reinforcement Learning at the Edge of the Statistical Precipice" (arXiv:2108.13264).
     """
     if not runs:
         raise ValueError("Expected `runs` to hold at least one task, but got none.")

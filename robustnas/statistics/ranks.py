@@ -40,24 +40,18 @@ class Ranking:
 
 
 def rank(scores: Mapping[str, Iterable[float]], alpha: float = 0.05, higher_is_better: bool = True) -> Ranking:
-    """Rank methods over tasks, such as pairs of a space and a data set; within a task, ties share their mean rank.
+    """Return ranks of methods over tasks, such as pairs of a space and a data set; ties share their mean rank.
 
     A task gives one score for each method, the mean over seeds. Seeds are not independent tasks: counting them as tasks
-    makes noise significant.
+    makes noise significant (Demšar, "Statistical Comparisons of Classifiers over Multiple Data Sets", JMLR 2006).
 
     Args:
         scores: Method to its scores, one for each task, in the same order.
         alpha: Level of Friedman's and of Nemenyi's test.
         higher_is_better: Whether the highest score has rank 1.
 
-    Returns:
-        The ranking.
-
     Raises:
         ValueError: If there are fewer than two methods or tasks, or a method lacks a task.
-
-    Reference:
-        Demšar, "Statistical Comparisons of Classifiers over Multiple Data Sets", JMLR 2006.
     """
     names, values = table(scores)
     places = stats.rankdata(-values if higher_is_better else values, axis=1)
@@ -69,15 +63,12 @@ def rank(scores: Mapping[str, Iterable[float]], alpha: float = 0.05, higher_is_b
 
 
 def critical_difference(methods: int, tasks: int, alpha: float = 0.05) -> float:
-    r"""Nemenyi's critical difference of average ranks, :math:`q_\alpha \sqrt{k (k + 1) / (6 N)}`.
+    r"""Return Nemenyi's critical difference of average ranks, :math:`q_\alpha \sqrt{k (k + 1) / (6 N)}`.
 
     Args:
         methods: Number of methods :math:`k`, at least two.
         tasks: Number of tasks :math:`N`, at least one.
         alpha: Level over all pairs. :math:`q_\alpha` is the quantile of the studentised range over :math:`\sqrt 2`.
-
-    Returns:
-        The difference.
 
     Raises:
         ValueError: If there are too few methods or tasks, or the level is not between 0 and 1.

@@ -12,15 +12,7 @@ from robustnas.statistics.samples import numbers
 
 @dataclass(frozen=True)
 class Best:
-    """The best or worst of n scores. It always prints its n.
-
-    The best of n improves with n although the method is the same, so that it means nothing alone (arXiv:1912.12522).
-
-    Args:
-        value: The score.
-        n: Number of scores.
-        kind: Which of both.
-    """
+    """The best or worst of ``n`` scores, printed with its n: the best improves with n alone (arXiv:1912.12522)."""
 
     value: float
     n: int
@@ -71,16 +63,13 @@ class Summary:
 
 
 def summarise(scores: Iterable[float], missing: int = 0, level: float = 0.95, higher_is_better: bool = True) -> Summary:
-    """Mean, standard deviation, interval of the mean, best and worst.
+    """Return mean, standard deviation, interval of the mean, best and worst.
 
     Args:
         scores: One score for each run that has one, ``[n]``.
         missing: Runs without a score, such as failed ones, which are rarely the best and must be reported.
         level: Level of the interval; see :mod:`robustnas.statistics.intervals` for its coverage.
         higher_is_better: Whether the best is the highest.
-
-    Returns:
-        The summary.
 
     Raises:
         ValueError: If there is no score, or one is not finite.

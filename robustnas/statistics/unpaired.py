@@ -69,15 +69,7 @@ class RelativeImprovement:
 
 
 def compare_unpaired(first: Iterable[float], second: Iterable[float], level: float = 0.95) -> Unpaired:
-    """Compare two methods with unrelated runs, first minus second.
-
-    Args:
-        first: Scores of the first method, ``[n_first]``.
-        second: Scores of the second, ``[n_second]``.
-        level: Level of the interval.
-
-    Returns:
-        The comparison.
+    """Return the comparison of two methods with unrelated runs, ``[n_first]`` minus ``[n_second]`` scores.
 
     Raises:
         ValueError: If one has fewer than two scores, or scores that are not finite.
@@ -107,7 +99,7 @@ def compare_unpaired(first: Iterable[float], second: Iterable[float], level: flo
 def relative_improvement(
     scores: Iterable[float], random: Iterable[float], paired: bool = False, level: float = 0.95
 ) -> RelativeImprovement:
-    r"""Relative improvement over random search, :math:`100\,(\bar a - \bar r) / \bar r` (arXiv:1912.12522).
+    r"""Return the relative improvement over random search, :math:`100\,(\bar a - \bar r) / \bar r` (arXiv:1912.12522).
 
     The interval is Fieller's: all ratios :math:`\rho` with
     :math:`(\bar a - \rho \bar r)^2 \le t^2\,(v_a - 2 \rho v_{ar} + \rho^2 v_r)`, where :math:`v` are the variances and
@@ -119,15 +111,9 @@ def relative_improvement(
         paired: Whether both were run with the same seeds, in the same order.
         level: Level of the interval.
 
-    Returns:
-        The improvement.
-
     Raises:
         ValueError: If a list is empty or not finite, the mean of random search is not above 0, or paired lists differ
             in length.
-
-    Reference:
-        Yang et al., "NAS evaluation is frustratingly hard", ICLR 2020.
     """
     a, r = numbers(scores, minimum=1), numbers(random, "random", minimum=1)
     if paired:

@@ -97,8 +97,7 @@ def _with_configurations(trial: Trial, parser: _Parser) -> Trial:
             raise ValueError(f"Expected `evaluation`, since `score` is {trial.score}, but got none.")
         return replace(trial, search=search, evaluation=None)
     options = {f"{NETWORK}.genotype": "genotype", f"{NETWORK}.space": name, "data": search["data"], **recipe.options}
-    evaluation = parser(Recipe(recipe.configs or (recipe_of(name),), options))
-    return replace(trial, search=search, evaluation=evaluation)
+    return replace(trial, search=search, evaluation=parser(Recipe(recipe.configs or (recipe_of(name),), options)))
 
 
 def _fingerprint(trial: Trial) -> str:

@@ -10,39 +10,23 @@ from typing import Any, Literal
 
 @dataclass(frozen=True)
 class Job:
-    """A function to be called somewhere else.
-
-    Args:
-        key: Its name.
-        function: Its import path, ``package.module:name``; it takes the payload.
-        payload: What JSON can hold.
-        log: File that what it prints is added to.
-    """
+    """A function to be called somewhere else."""
 
     key: str
-    function: str
-    payload: Mapping[str, Any]
-    log: str
+    function: str  # import path, package.module:name; it takes the payload
+    payload: Mapping[str, Any]  # what JSON can hold
+    log: str  # file that what it prints is added to
 
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened to a job.
-
-    Args:
-        key: Which job.
-        kind: ``started``; ``done`` with its value; ``failed`` for good; ``retry`` when what ran it died, and it waits
-            to be started once more.
-        attempt: How often it was started.
-        text: What went wrong, in a sentence.
-        value: What the function returned.
-    """
+    """Something that happened to a job; ``retry``: what ran it died, and it waits to be started once more."""
 
     key: str
     kind: Literal["started", "done", "failed", "retry"]
-    attempt: int
-    text: str = ""
-    value: Any = None
+    attempt: int  # how often it was started
+    text: str = ""  # what went wrong, in a sentence
+    value: Any = None  # what the function returned
 
 
 class Engine(ABC):
@@ -55,16 +39,7 @@ class Engine(ABC):
 
     @abstractmethod
     def run(self, jobs: Sequence[Job]) -> Iterator[Event]:
-        """Run jobs. One that raises is reported and not tried again; one whose process dies is.
-
-        Closing the iterator, or an exception in it, stops what runs and waits for that.
-
-        Args:
-            jobs: The jobs, started in this order.
-
-        Yields:
-            What happens, as it happens: each job ends with ``done`` or ``failed``.
-        """
+        """Run jobs in order; one whose process dies is tried again, one that raises is not. Closing it stops them."""
 
 
 def event_of(job: Job, attempt: int, said: str, value: Any, retries: int) -> Event:

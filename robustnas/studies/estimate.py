@@ -18,18 +18,11 @@ PROBE = "robustnas.studies.probing:probe_trial"
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a study will take; without what a search does later or once an epoch: diagnostics, checkpoints, pictures.
+    """What a study will take; without what a search does later or once an epoch: diagnostics, checkpoints, pictures."""
 
-    Args:
-        seconds: Seconds of each trial by key, alone on its worker; ``nan`` where the probe failed.
-        memory: Most bytes that a worker held, and that it held on a GPU.
-        failed: Trials whose configuration could not run, with the reason.
-        slots: How many trials run at a time.
-    """
-
-    seconds: Mapping[str, float]
-    memory: tuple[int, int]
-    failed: Mapping[str, str]
+    seconds: Mapping[str, float]  # of each trial by key, alone on its worker; nan where the probe failed
+    memory: tuple[int, int]  # most bytes that a worker held, and that it held on a GPU
+    failed: Mapping[str, str]  # trials whose configuration could not run, with the reason
     slots: int
 
     def total(self, keys: Collection[str]) -> float:

@@ -13,21 +13,13 @@ from robustnas.studies.process import Process, ready, stop, thread_variables
 
 @dataclass(frozen=True)
 class Pool(Engine):
-    """Reused processes on this machine.
-
-    Args:
-        workers: How many there are.
-        threads: Threads that each computes with.
-        gpus: Names of the GPUs as ``CUDA_VISIBLE_DEVICES`` has them; workers take them in turn.
-        retries: How often a job is started anew whose worker died.
-        grace: Seconds that a worker has to end after SIGTERM.
-    """
+    """Reused processes on this machine."""
 
     workers: int
     threads: int = 1
-    gpus: tuple[str, ...] = ()
+    gpus: tuple[str, ...] = ()  # as CUDA_VISIBLE_DEVICES names them; workers take them in turn
     retries: int = 2
-    grace: float = 30.0
+    grace: float = 30.0  # seconds that a worker has to end after SIGTERM
 
     @property
     def slots(self) -> int:

@@ -21,15 +21,7 @@ from robustnas.studies.trial import Trial, training_of
 
 
 def probe_trial(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """Run three steps of a trial's search and of its evaluation, of a random architecture.
-
-    Args:
-        payload: ``root``, a folder to work in, and ``trial``, the :class:`~robustnas.studies.trial.Trial`.
-
-    Returns:
-        ``stages`` with the seconds of the ``start``, of a ``step`` and of a validation batch ``val_step``, with the
-        ``steps`` and ``val_steps`` of an epoch and the ``epochs``; and the most ``memory`` and ``gpu_memory`` in bytes.
-    """
+    """Run three steps of a trial's search and of its evaluation: seconds and counts of each stage, most memory held."""
     trial: Trial = payload["trial"]
     folder, stages = Path(payload["root"]), {}
     baseline = baseline_of(trial) if trial.baseline else None

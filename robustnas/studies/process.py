@@ -114,16 +114,7 @@ def thread_variables(number: int) -> dict[str, str]:
 
 
 def serve(connection: Connection, environment: Mapping[str, str], folder: str) -> None:
-    """Run the jobs that come, until ``None`` or the end of the connection.
-
-    Each is answered with ``("done", value)`` or ``("failed", sentence)``. Ctrl-C in the terminal reaches every
-    process; only the one that gives the jobs heeds it, and ends this one with SIGTERM.
-
-    Args:
-        connection: Where jobs come from.
-        environment: Variables to set before anything large is imported.
-        folder: Current folder of whoever gives the jobs, for relative paths and modules that the user trusts.
-    """
+    """Run jobs until ``None`` or the connection ends; only the sender heeds Ctrl-C, and ends this one by SIGTERM."""
     os.chdir(folder)
     os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -20,32 +20,17 @@ from robustnas.studies.ray_host import Host, Mark, NodeReport, code
 
 @dataclass(frozen=True)
 class RayEngine(Engine):
-    """Reused processes on the nodes of a cluster.
+    """Reused processes on a cluster, an actor for each worker; a job whose process, actor or node dies starts anew."""
 
-    Ray places an actor for each worker, and gives it its GPUs, also parts of one, by ``CUDA_VISIBLE_DEVICES``. A job
-    whose process, actor or node dies is started anew; one that raises is not.
-
-    Args:
-        workers: How many there are; those that the cluster has no room for wait.
-        cpus: Processors that each takes.
-        gpus: GPUs that each takes: a part of one, or a whole number.
-        threads: Threads that each computes with.
-        address: Address of the cluster, or ``None`` for that in ``RAY_ADDRESS``, or else one of this machine alone.
-        shared: Folder that all workers must see.
-        leave: Whether the cluster is left when jobs have run, even if it was joined before.
-        retries: How often a job is started anew whose worker died.
-        grace: Seconds that a worker has to end after SIGTERM.
-    """
-
-    workers: int
+    workers: int  # those that the cluster has no room for wait
     cpus: float = 1
-    gpus: float = 0
+    gpus: float = 0  # of each worker: a part of one, or a whole number
     threads: int = 1
-    address: str | None = None
-    shared: Path | None = None
-    leave: bool = False
+    address: str | None = None  # None: that in RAY_ADDRESS, or else this machine alone
+    shared: Path | None = None  # folder that all workers must see
+    leave: bool = False  # whether to leave a cluster that was joined before
     retries: int = 2
-    grace: float = 30.0
+    grace: float = 30.0  # seconds that a worker has to end after SIGTERM
 
     @property
     def slots(self) -> int:
@@ -179,8 +164,7 @@ def _reason(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if "creation task" in lines[0]:
         return lines[-1].rstrip(".")
-    said = next((line for line in lines if " because " in line), lines[0])
-    return said.partition(" Worker exit")[0].rstrip(".")
+    return next((line for line in lines if " because " in line), lines[0]).partition(" Worker exit")[0].rstrip(".")
 
 
 def _check(report: NodeReport, shared: Path | None) -> None:
@@ -205,17 +189,7 @@ def ray_engine_of(
     threads: int | None = None,
     shared: Path | None = None,
 ) -> RayEngine:
-    """Workers that fill a cluster, which is joined or started for it; see :class:`RayEngine` for the arguments.
-
-    By default there are as many workers as the nodes have room for; each has a GPU where there are any, ``threads``
-    processors, or an equal share of those of a node with GPUs, and as many threads as processors.
-
-    Returns:
-        The engine.
-
-    Raises:
-        ValueError: If Ray is missing, a number is wrong, there is no cluster at the address, or no node has room.
-    """
+    """Workers that fill a cluster; by default each has a GPU if there are any, and an equal share of the CPUs."""
     for name, number in (("workers", workers), ("threads", threads), ("cpus-per-trial", cpus)):
         if number is not None and number <= 0:
             raise ValueError(f"Expected `--{name}` to be larger than 0, but got {number}.")

@@ -30,20 +30,7 @@ METRICS = scores("test")  # the score of a task, unless the study names another
 
 
 def run_trial(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """Run what is left of a trial, and leave ``result.json`` in its folder.
-
-    The same function serves every engine. A search that was interrupted is resumed from its checkpoint; a stage that
-    has ended is not run again.
-
-    Args:
-        payload: ``root``, the folder of the study, and ``trial``, the :class:`~robustnas.studies.trial.Trial`.
-
-    Returns:
-        What ``result.json`` holds.
-
-    Raises:
-        ValueError: If the configuration cannot run, or does not measure the score.
-    """
+    """Run what is left of a trial, a search from its checkpoint, and leave ``result.json``, which is returned."""
     trial: Trial = payload["trial"]
     progress = _Progress.begin(trial, Path(payload["root"], trial.folder))
     try:
@@ -123,7 +110,8 @@ def _evaluation(trial: Trial, network: Mapping[str, Any] | None, folder: Path) -
 def _result(trial: Trial, progress: _Progress) -> dict[str, Any]:
     stages = progress.held["stages"]
     rows, folder = _rows(progress.folder / "search"), progress.folder
-    test = stages.get("evaluation", {}).get("metrics", {})
+    trained = stages.get("evaluation", {})
+    test = trained.get("metrics", {})
     last = {name: float(value) for name, value in rows[-1].items() if value} if rows else {}
     genotype = folder / "search" / "genotype.json"
     held = read_json(genotype) if genotype.is_file() else None
@@ -131,7 +119,6 @@ def _result(trial: Trial, progress: _Progress) -> dict[str, Any]:
     truth = {TRUTH.of(name): float(known[name]) for name in ("accuracy", "regret", "rank") if known}
     selecting = stages["search"].get("searched")
     selection = sum(float(row["seconds"]) for row in rows if selecting is not None and int(row["epoch"]) >= selecting)
-    trained = stages.get("evaluation", {})
     seconds = {"search": stages["search"]["seconds"] - selection, "selection": selection,
         "evaluation": trained.get("seconds", 0.0)}  # fmt: skip
     return {

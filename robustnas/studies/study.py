@@ -32,54 +32,26 @@ TAKEN = {  # option: who sets it
 
 @dataclass(frozen=True)
 class Study:
-    """What a study file says.
-
-    Args:
-        name: Name of the study.
-        variants: What is compared, by name.
-        spaces: Options of each search space; empty where the variants name theirs.
-        data: Options of each data set; empty where the variants name theirs.
-        overrides: Factors whose levels are all combined: name to level to options.
-        ablation_factors: Factors that are on or off: name to the options that switch it on.
-        design: Which combinations of ablation factors: all (``grid``), all on and all but one on (``leave_one_out``),
-            or none on and one on (``add_one``).
-        seeds: Seed of each repetition.
-        common: Options of all searches.
-        baselines: What the variants are measured against, with arguments.
-        evaluation: How what was found is trained; without a file by the recipe of the space. ``None``: not at all.
-        score: Metric that counts, or ``None`` for the first of the test.
-        published: Variant to what others published of it, ``metric``, ``mean``, ``std`` and ``source``, for the report.
-        table: Where the true accuracy of what was found is looked up.
-    """
+    """What a study file says."""
 
     name: str
     variants: dict[str, Recipe]
-    spaces: dict[str, Options]
-    data: dict[str, Options]
-    overrides: dict[str, dict[str, Options]]
-    ablation_factors: dict[str, Options]
-    design: Design
+    spaces: dict[str, Options]  # options of each; empty where the variants name theirs
+    data: dict[str, Options]  # likewise
+    overrides: dict[str, dict[str, Options]]  # factor to level to options; all levels are combined
+    ablation_factors: dict[str, Options]  # to the options that switch it on
+    design: Design  # grid: all; leave_one_out: all on, all but one on; add_one: none on, one on
     seeds: tuple[int, ...]
-    common: Options
-    baselines: dict[str, Arguments]
-    evaluation: Recipe | None
-    score: str | None
+    common: Options  # options of all searches
+    baselines: dict[str, Arguments]  # with their arguments
+    evaluation: Recipe | None  # without a file by the recipe of the space; None: not at all
+    score: str | None  # metric that counts; None: the first of the test
     published: dict[str, dict[str, Any]] = field(default_factory=dict)
-    table: StudyTable | None = None
+    table: StudyTable | None = None  # of true accuracies
 
 
 def read_study(path: str) -> Study:
-    """Read the file of a study, without looking at the configurations that it names.
-
-    Args:
-        path: A YAML file, or the name of one in ``robustnas.configs.studies``.
-
-    Returns:
-        The study.
-
-    Raises:
-        ValueError: If the file cannot be read, or does not describe a study.
-    """
+    """Read a study file, or the one of that name in ``robustnas.configs.studies``, but not what it names."""
     file = expand(path, "STUDY")
     if not file.is_file() and (shipped := shipped_config(path, "studies")) is not None:
         file = shipped

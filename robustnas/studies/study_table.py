@@ -16,18 +16,11 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class StudyTable:
-    """A table of known accuracies.
-
-    Args:
-        file: The table, see :class:`~robustnas.tabular.Table`.
-        accuracy: Its column with the true accuracy of an architecture. No search and no selection reads it.
-        validation: Its column that random search and evolution query; by default the one of the same data on the
-            validation set after 12 epochs, where ``accuracy`` is called like ``cifar10_test_200``.
-    """
+    """A table of known accuracies."""
 
     file: str
-    accuracy: str = "cifar10_test_200"
-    validation: str | None = None
+    accuracy: str = "cifar10_test_200"  # column of true accuracies; nothing searches or selects by it
+    validation: str | None = None  # column that searchers query; by default see :attr:`queried`
 
     @classmethod
     def of(cls, given: Any, folder: Path) -> StudyTable | None:

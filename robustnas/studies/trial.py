@@ -14,12 +14,7 @@ Options = dict[str, Any]
 
 @dataclass(frozen=True)
 class Recipe:
-    """A configuration of ``robustnas fit`` as a study file describes it.
-
-    Args:
-        configs: YAML files, the later over the earlier.
-        options: Options over them by dotted name.
-    """
+    """A configuration of ``robustnas fit``: YAML files, the later over the earlier, and options over them."""
 
     configs: tuple[str, ...] = ()
     options: Options = field(default_factory=dict)
@@ -27,41 +22,22 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Trial:
-    """One run of a study: a search with one seed, and the evaluation of what it finds.
+    """One run of a study: a search with one seed, and the evaluation of what it finds."""
 
-    Args:
-        variant: Name of the variant, or of the baseline.
-        space: Name of the search space, or ``None`` where the study names none.
-        data: Name of the data, likewise.
-        levels: Level of each factor; an ablation factor is ``on`` or ``off``.
-        seed: Seed of everything.
-        baseline: Whether it is a baseline.
-        search_recipe: What the study says of the search; of a baseline, that of the first variant, whose space and
-            data it takes.
-        evaluation_recipe: What the study says of the evaluation; without a file, the recipe of the space. ``None``:
-            what was found is not trained.
-        search: The complete configuration of the search that the recipe means, without folder and seed.
-        evaluation: That of the evaluation, but for the network that is trained.
-        score: Metric that counts, or ``None`` for the first of the test.
-        arguments: Arguments of the baseline.
-        table: The study's table of known accuracies.
-        fingerprint: A hash of the whole configuration, see :mod:`robustnas.studies.configuration`.
-    """
-
-    variant: str
+    variant: str  # or the baseline's name
     space: str | None
     data: str | None
-    levels: Mapping[str, str]
+    levels: Mapping[str, str]  # of each factor; an ablation factor is on or off
     seed: int
     baseline: bool = False
-    search_recipe: Recipe = field(default=Recipe(), repr=False)
-    evaluation_recipe: Recipe | None = field(default=Recipe(), repr=False)
-    search: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    evaluation: Mapping[str, Any] | None = field(default=None, repr=False)
-    score: str | None = None
-    arguments: Mapping[str, Any] = field(default_factory=dict)
+    search_recipe: Recipe = field(default=Recipe(), repr=False)  # of a baseline: of the first variant
+    evaluation_recipe: Recipe | None = field(default=Recipe(), repr=False)  # None: not trained
+    search: Mapping[str, Any] = field(default_factory=dict, repr=False)  # complete, but for folder and seed
+    evaluation: Mapping[str, Any] | None = field(default=None, repr=False)  # but for the network
+    score: str | None = None  # metric that counts; None: the first of the test
+    arguments: Mapping[str, Any] = field(default_factory=dict)  # of the baseline
     table: StudyTable | None = None
-    fingerprint: str = ""
+    fingerprint: str = ""  # a hash of the whole configuration, see robustnas.studies.configuration
 
     @property
     def group(self) -> str:

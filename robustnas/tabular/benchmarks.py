@@ -44,21 +44,7 @@ Advance = Callable[[int, int], None]
 
 
 def convert(path: str | Path, advance: Advance = lambda done, count: None) -> Table:
-    """Convert a benchmark from its published files.
-
-    Args:
-        path: NAS-Bench-201's file ``NAS-Bench-201-v1_0-e61699.pth`` or ``NAS-Bench-201-v1_1-096897.pth``; or
-            NATS-Bench's ``NATS-tss-v1_0-3ffb9.pickle.pbz2`` or folder ``NATS-tss-v1_0-3ffb9-simple``. A single
-            file is loaded into memory as a whole, as in the benchmarks' own code; the folder needs little memory.
-        advance: Called with the number of architectures read so far, and their total.
-
-    Returns:
-        The table, with a column for each data set and part, after 12 and after 200 epochs, named like
-        ``cifar10_test_200``; without those that the file does not hold.
-
-    Raises:
-        ValueError: If it is not one of these, or cannot be read.
-    """
+    """Convert NAS-Bench-201's ``.pth``, or NATS-Bench's ``.pickle.pbz2`` or folder; the folder needs least memory."""
     path = expand(path, "FILE")
     if path.is_dir():
         held, count = _folder(path)

@@ -22,16 +22,13 @@ MISSING = {"", "nan", "na", "n/a", "null", "none", "-", "--", "?"}
 
 
 def read_columns(path: str | Path, architecture: str = "arch") -> tuple[list[str], dict[str, Column]]:
-    """The architectures of a table as text, and its numeric columns.
+    """Return the architectures of a table as text, and its numeric columns by name, with NaN for missing values.
 
     Text columns are skipped. A column that mixes numbers and text, such as ``60.00%``, is refused.
 
     Args:
         path: A CSV file with a header, gzipped or not, or a Parquet file (``.parquet``).
         architecture: Column of architectures; rows without one are skipped.
-
-    Returns:
-        The architectures, and every numeric column by name, with NaN for missing values.
 
     Raises:
         ValueError: If the file cannot be read, or has no such column, or no numeric column.
@@ -57,14 +54,7 @@ def column_of(columns: Mapping[str, Any], name: str, source: object) -> Any:
 
 
 def parse(text: str, space: SearchSpace | None = None) -> Genotype:
-    """Parse an architecture of a table.
-
-    Args:
-        text: Any form that :func:`~robustnas.spaces.parse_genotype` reads.
-        space: Its space; by default the one it names, or the one of its notation.
-
-    Returns:
-        The genotype.
+    """Return an architecture in any form that :func:`~robustnas.spaces.parse_genotype` reads, by default in its space.
 
     Raises:
         ValueError: If it is not in the space.

@@ -30,12 +30,7 @@ class Entry(NamedTuple):
 
 
 class Rank(NamedTuple):
-    """The rank of an architecture.
-
-    Attributes:
-        place: 1 for the best; equal accuracies share a place.
-        of: Number of architectures.
-    """
+    """The rank of an architecture ``of`` so many: 1 for the best; equal accuracies share a place."""
 
     place: int
     of: int
@@ -72,19 +67,10 @@ class Table:
 
     @classmethod
     def of(cls, genotypes: list[Genotype], columns: Mapping[str, Column], source: str, space: SearchSpace) -> Table:
-        """Build a table from architectures in any order.
-
-        Args:
-            genotypes: The architectures.
-            columns: Their accuracies by name.
-            source: Name of the origin, for errors.
-            space: Their space.
-
-        Returns:
-            The table.
+        """Return a table of architectures in any order, with their accuracies by name; errors name ``source``.
 
         Raises:
-            ValueError: If one is not in the space, or occurs twice.
+            ValueError: If an architecture is not in the space, or occurs twice.
         """
         if not genotypes:
             raise ValueError(f"Expected {source} to hold architectures, but got none.")
@@ -100,16 +86,13 @@ class Table:
 
     @classmethod
     def read(cls, path: str | Path, space: SearchSpace | str | None = None, architecture: str = "arch") -> Table:
-        """Read a table.
+        """Return the table in a file.
 
         Args:
             path: A CSV file with a header, gzipped if its name ends in ``.gz``, or a Parquet file. Each row has an
                 architecture, as a string of NAS-Bench-201, as the line that a genotype prints, or as JSON.
             space: The search space; by default the one that the first architecture names.
             architecture: Column of architectures. All other numeric columns except ``index`` are accuracies.
-
-        Returns:
-            The table.
 
         Raises:
             ValueError: If the file cannot be read, or does not hold architectures of one space.
@@ -130,15 +113,7 @@ class Table:
 
     @classmethod
     def read_cached(cls, path: str | Path, architecture: str = "arch") -> Table:
-        """Like :meth:`read`, but cached in the process while the file does not change.
-
-        Args:
-            path: The file.
-            architecture: Column of architectures.
-
-        Returns:
-            The table, which is shared between callers.
-        """
+        """Like :meth:`read`, but cached in the process while the file does not change, and shared between callers."""
         path = expand(path, "table")
         try:
             changed = path.stat().st_mtime_ns
@@ -147,10 +122,7 @@ class Table:
         return _cached(str(path), architecture, changed)
 
     def write(self, path: str | Path) -> None:
-        """Write the table atomically; :meth:`read` reads it.
-
-        Args:
-            path: The file: ``.parquet``, ``.csv`` or ``.csv.gz``.
+        """Write a ``.parquet``, ``.csv`` or ``.csv.gz`` file atomically; :meth:`read` reads it.
 
         Raises:
             ValueError: If the file name has another ending.
@@ -187,14 +159,7 @@ class Table:
         return found
 
     def accuracy(self, genotype: Genotype | str, column: str) -> float:
-        """The accuracy of an architecture.
-
-        Args:
-            genotype: The architecture, or its string.
-            column: Name of the column.
-
-        Returns:
-            The accuracy.
+        """Return the accuracy of an architecture, or of its string, in a column.
 
         Raises:
             ValueError: If the table has no such column, or no accuracy of the architecture in it.
@@ -226,20 +191,12 @@ class Table:
         return float(np.nanmean(self.column(column), dtype=np.float64))
 
     def evaluator(self, column: str) -> Callable[[Genotype, float], float]:
-        """A function that replaces training and evaluation, for :mod:`~robustnas.studies.searchers`.
-
-        Args:
-            column: Name of the column.
-
-        Returns:
-            A function of a genotype and a budget, which it ignores.
-        """
+        """A function that replaces training for :mod:`~robustnas.studies.searchers`; it ignores the budget."""
         self.column(column)
         return lambda genotype, budget: self.accuracy(genotype, column)
 
     def _row(self, genotype: Genotype | str) -> int | None:
-        found = parse(genotype, self.space) if isinstance(genotype, str) else genotype
-        number = encode(found, self.space)
+        number = encode(parse(genotype, self.space) if isinstance(genotype, str) else genotype, self.space)
         row = int(np.searchsorted(self.numbers, number)) if number <= np.iinfo(INDEX).max else len(self.numbers)
         return row if row < len(self.numbers) and self.numbers[row] == number else None
 

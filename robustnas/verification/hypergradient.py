@@ -79,11 +79,7 @@ def _distance(found: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
 
 
 class _Reference:
-    """The gradient of the objective from its definition.
-
-    A sampled mixture is piecewise constant in α, and its gradient is that of a surrogate. Then central differences are
-    taken at mixtures moved along that gradient, otherwise at the mixtures of a moved α.
-    """
+    """Gradient of the objective by central differences in α, or in mixtures along the surrogate's where sampled."""
 
     def __init__(self, search: SearchModule, batch: Mapping[str, Batch]) -> None:
         self.search, self.batch, self.alphas = search, batch, search.arch_parameters
@@ -216,8 +212,7 @@ def _computed(mixture: Mixture) -> Mixture:
     """The mixture with all operations active whose weights have a gradient."""
     if mixture.active is None or mixture.probed is None:
         return mixture
-    fields = {name: getattr(mixture, name) for name in FIELDS}
-    return Mixture(**fields, active=mixture.active | mixture.probed)
+    return Mixture(**{name: getattr(mixture, name) for name in FIELDS}, active=mixture.active | mixture.probed)
 
 
 def _derivative(mixture: Mixture, alphas: Sequence[Tensor], direction: Sequence[Tensor]) -> dict[str, Tensor]:

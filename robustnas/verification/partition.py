@@ -29,7 +29,7 @@ def check_partition(subject: Subject) -> Finding:
         "weights whose step depends on the gradient of α": Figure(len(affected)),
     }
     search = subject.search
-    sets = [search.alphas.values(), search.betas.values(), search.supernet.parameters()]
+    sets = (search.alphas.values(), search.betas.values(), search.supernet.parameters())
     counts = [sum(one.numel() for one in some) for some in sets]
     compared = f"{counts[0]:,} parameters of α, {counts[1]:,} of β, {counts[2]:,} weights; both steps in float64"
     return Finding(compared, figures, ", ".join([*misplaced, *moved, *idle, *affected][:3]))
@@ -62,8 +62,7 @@ def _measure(
 
     search.context = same  # type: ignore[method-assign]
     one, other = (_weights_after(search, batch, optimizers[0], slope) for slope in (None, 1e6))
-    affected = [name for name in one if not torch.equal(one[name], other[name])]
-    return misplaced, decayed, moved, idle, affected
+    return misplaced, decayed, moved, idle, [name for name in one if not torch.equal(one[name], other[name])]
 
 
 def _places(arch: bool) -> list[int]:

@@ -1,8 +1,4 @@
-"""Cells computed as the papers write them: edge by edge, operation by operation, with torch's own functions.
-
-Only the layout of the weights is shared with :mod:`robustnas.networks`: no bundles, no mixture weight as the scale of a
-BatchNorm, no merged kernels, no rearranged images.
-"""
+"""Cells computed as the papers write them, by torch's own functions; only the layout of the weights is shared."""
 
 from __future__ import annotations
 
@@ -124,8 +120,7 @@ def single_operation(leaving: EdgeOperation, position: int, images: Tensor) -> T
 
 
 def _tensors(operation: Any) -> list[tuple[str, Tensor]]:
-    buffers = [(name, tensor.clone()) for name, tensor in operation.named_buffers()]
-    return [*operation.named_parameters(), *buffers]
+    return [*operation.named_parameters(), *((name, tensor.clone()) for name, tensor in operation.named_buffers())]
 
 
 Named = Mapping[str, Tensor]

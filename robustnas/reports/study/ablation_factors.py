@@ -13,19 +13,12 @@ from robustnas.studies.grid import OFF, ON
 
 @dataclass(frozen=True)
 class Design:
-    """Parts switched on and off in a variant, one at a time.
+    """Parts switched on and off in a variant, one at a time."""
 
-    Args:
-        kind: ``leave_one_out`` or ``add_one``.
-        variant: The variant.
-        family: The comparisons with the whole, or with the base.
-        parts: Entry to the part that it leaves out, or adds.
-    """
-
-    kind: str
+    kind: str  # leave_one_out or add_one
     variant: str
-    family: Family
-    parts: Mapping[Entry, str]
+    family: Family  # comparisons with the whole, or with the base
+    parts: Mapping[Entry, str]  # entry to the part that it leaves out, or adds
 
     @property
     def verb(self) -> str:

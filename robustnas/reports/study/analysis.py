@@ -39,36 +39,22 @@ SIZES = (  # upper bounds of a standardised difference, by Cohen's and Sawilowsk
 
 @dataclass(frozen=True)
 class Standing:
-    """A row of the leaderboard.
-
-    Args:
-        entry: What was compared.
-        summary: Its scores over seeds.
-        gain: Improvement over random architectures; ``None`` without them, or where lower is better.
-    """
+    """A row of the leaderboard."""
 
     entry: Entry
     summary: Summary
-    gain: RelativeImprovement | None
+    gain: RelativeImprovement | None  # over random architectures; None without them, or where lower is better
 
 
 @dataclass(frozen=True)
 class Family:
-    """Comparisons against one reference, whose p-values are corrected together.
-
-    Args:
-        reference: What the others are compared with.
-        comparisons: Entry to its comparison, the entry minus the reference.
-        alone: Entries that share fewer than two seeds with the reference.
-        power: Which differences this number of seeds can show; ``None`` where all differences are equal.
-        seeds_needed: Smallest number of seeds with which an exact test of so many comparisons can be significant.
-    """
+    """Comparisons against one reference, whose p-values are corrected together."""
 
     reference: Entry
-    comparisons: Mapping[Entry, Comparison]
-    alone: tuple[Entry, ...]
-    power: PowerNote | None
-    seeds_needed: int
+    comparisons: Mapping[Entry, Comparison]  # the entry minus the reference
+    alone: tuple[Entry, ...]  # entries that share fewer than two seeds with the reference
+    power: PowerNote | None  # None where all differences are equal
+    seeds_needed: int  # fewest with which an exact test of so many comparisons can be significant
 
 
 def leaderboard(study: StudyData, task: Task) -> list[Standing]:
@@ -93,8 +79,7 @@ def reference_of(study: StudyData) -> Entry | None:
             wanted = ON if kind == "leave_one_out" else OFF
             if all(level == wanted for _, level in entry.levels):
                 return entry
-    named = [entry for entry in own if entry.variant.casefold() == "darts"]
-    return next(iter([*named, *own]), None)
+    return next(iter([*(entry for entry in own if entry.variant.casefold() == "darts"), *own]), None)
 
 
 def design_kind(study: StudyData, variant: str) -> str | None:

@@ -1,17 +1,9 @@
-r"""How well each indicator predicted a bad final architecture, over the trials of studies.
+r"""How well each indicator predicted a bad final architecture, over trials of studies (docs/guides/study_report.md).
 
-A trial is *bad* if its final score is worse than the mean of the random architectures of its task; in a task without
-them, if it is in the bottom third of the task's searches. An indicator is read at the end of the search (``last``) or
-at its worst (``peak``). Trials are compared within a task only, since a curvature in one space says nothing about
-another:
-
-.. math:: \hat\theta = \frac{\sum_t U_t}{\sum_t n_t m_t}
-
-is the share of pairs of a bad and a good trial of one task that the indicator orders correctly; a tie counts half. The
-alarm is raised where the threshold of the verdict is crossed, in so many measurements and in that part of the search
-as the verdict demands. An indicator without such a threshold gets the one that separates these trials best (Youden's
-J), which is optimistic; its alarm begins where the threshold was crossed for the rest of the search, or for a peak
-where it was first crossed. The lead is the number of epochs from the alarm to the end of the search.
+Trials are compared within a task only, since a curvature in one space says nothing about another. The area is the share
+of pairs that the indicator orders correctly, :math:`\hat\theta = \sum_t U_t / \sum_t n_t m_t`; a tie counts half. An
+indicator without a threshold of the verdict gets the one that separates these trials best (Youden's J); its alarm
+begins where it was crossed for the rest of the search, or for a peak where it was first crossed.
 """
 
 from __future__ import annotations
@@ -38,51 +30,29 @@ Series = Mapping[str, Mapping[int, float]]
 
 @dataclass(frozen=True)
 class Case:
-    """A finished search, and whether its result was bad.
+    """A finished search, and whether its result was bad."""
 
-    Args:
-        task: Its task: trials of different tasks are not compared.
-        series: Every series that was recorded, by name and epoch.
-        bad: Whether what it found was bad.
-        end: Its last epoch.
-        since: First epoch of the verdict's present state, ``None`` for a healthy one.
-    """
-
-    task: str
+    task: str  # trials of different tasks are not compared
     series: Series
     bad: bool
-    end: int
-    since: int | None = None
+    end: int  # last epoch
+    since: int | None = None  # first epoch of the verdict's present state; None: healthy
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """How well an indicator predicted bad results.
-
-    Args:
-        metric: The indicator.
-        reading: Whether its last value or its peak was read.
-        area: Area under the ROC curve, within tasks; 0.5 is chance, and below it the indicator points the other way.
-            ``None`` where no task has both bad and good trials that measured it.
-        interval: Confidence interval of the area.
-        bad: Number of bad trials that measured it.
-        good: Number of good ones.
-        unmeasured: Number of trials that did not.
-        threshold: Where its alarm is raised.
-        chosen: Whether the threshold was chosen on these trials.
-        lead: Hits, false alarms, and epochs from the alarm to the end.
-    """
+    """How well an indicator predicted bad results."""
 
     metric: Metric
-    reading: Reading
-    area: float | None
+    reading: Reading  # its last value or its peak
+    area: float | None  # under the ROC curve, within tasks; 0.5: chance; None: nothing to compare
     interval: Interval | None
-    bad: int
-    good: int
-    unmeasured: int
-    threshold: float | None = None
-    chosen: bool = False
-    lead: Lead | None = None
+    bad: int  # trials that measured it
+    good: int  # likewise
+    unmeasured: int  # trials that did not
+    threshold: float | None = None  # where its alarm is raised
+    chosen: bool = False  # whether the threshold was chosen on these trials
+    lead: Lead | None = None  # hits, false alarms, and epochs from the alarm to the end
 
     @property
     def title(self) -> str:
@@ -110,15 +80,7 @@ def calibrate(cases: Sequence[Case], read: Iterable[tuple[Metric, Reading]] | No
 
 
 def pooled_area(groups: Iterable[tuple[Sequence[float], Sequence[float]]]) -> tuple[float, Interval] | None:
-    r"""Area under the ROC curve over strata, with Newcombe's interval, whose variances add as
-    :math:`\sum_t w_t^2 V_t(\theta)` with :math:`w_t = n_t m_t / \sum n m`.
-
-    Args:
-        groups: Values of bad and of good trials of each stratum; those without one kind are left out.
-
-    Returns:
-        The area and its interval, or ``None`` where there is nothing to compare.
-    """  # noqa: D205
+    r"""Area under the ROC curve over strata; Newcombe's variances add as :math:`\sum_t (n_t m_t / \sum n m)^2 V_t`."""
     held = [(bad, good) for bad, good in groups if len(bad) and len(good)]
     if not held:
         return None

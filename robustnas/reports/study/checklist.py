@@ -25,21 +25,13 @@ Found = tuple[Answer, str, str | None]
 
 @dataclass(frozen=True)
 class Item:
-    """An item of the list.
+    """An item of the list: what it asks for, the answer, and why."""
 
-    Args:
-        name: Its letter and number.
-        asks: What it asks for.
-        answer: Whether that was done.
-        why: In a few words.
-        proof: File inside the study's folder that shows it; always there where the answer is yes.
-    """
-
-    name: str
+    name: str  # its letter and number
     asks: str
     answer: Answer
     why: str
-    proof: str | None = None
+    proof: str | None = None  # file in the study's folder that shows it; always there where the answer is yes
 
 
 def checklist(study: StudyData) -> list[Item]:

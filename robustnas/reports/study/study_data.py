@@ -25,13 +25,7 @@ Series = Mapping[str, Mapping[int, float]]
 
 @dataclass(frozen=True)
 class Entry:
-    """What is compared: a variant or a baseline, at some levels of the factors.
-
-    Args:
-        variant: Its name.
-        levels: Factor or part with its level.
-        baseline: Whether it is a baseline.
-    """
+    """What is compared: a variant or a baseline, at some levels of the factors."""
 
     variant: str
     levels: tuple[tuple[str, str], ...] = ()
@@ -47,12 +41,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Score:
-    """The score of a task.
-
-    Args:
-        name: Its name, such as ``test/top1``.
-        higher_is_better: Whether more is better.
-    """
+    """The score of a task, such as ``test/top1``."""
 
     name: str
     higher_is_better: bool = True
@@ -79,51 +68,27 @@ class Score:
 
     def shown(self, value: float, sign: bool = False) -> str:
         """A value or a difference for people."""
-        text = f"{value * self.scale:{'+' if sign else ''}.{2 if self.percent else 4}f}"
-        return text.replace("-", "−")
+        return f"{value * self.scale:{'+' if sign else ''}.{2 if self.percent else 4}f}".replace("-", "−")
 
 
 @dataclass(frozen=True, eq=False)
 class StudyData:
-    """Everything that the folder of a study holds, read once.
-
-    Args:
-        root: The folder.
-        name: Name of the study.
-        trials: Every planned trial, as ``study.json`` has it.
-        records: The finished ones.
-        failures: Folder of a failed trial to its error.
-        series: Folder of a finished search to what was logged in it and what follows from α and the genotypes.
-        truths: Folder of a finished search to what a table of known accuracies says of its genotype.
-        manifests: Folder of a finished trial to the manifest of each stage.
-        published: Variant to published numbers: ``metric``, ``mean``, ``std``, ``source``.
-        unread: Folder of a search whose history is damaged, to the reason.
-    """
+    """Everything that the folder of a study holds, read once; ``Mapping[str, ...]`` is by folder of a trial."""
 
     root: Path
     name: str
-    trials: Sequence[Mapping[str, Any]]
-    records: Sequence[Record]
-    failures: Mapping[str, str]
-    series: Mapping[str, Series] = field(default_factory=dict)
-    truths: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    manifests: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    published: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    unread: Mapping[str, str] = field(default_factory=dict)
+    trials: Sequence[Mapping[str, Any]]  # as study.json has them
+    records: Sequence[Record]  # the finished trials
+    failures: Mapping[str, str]  # to the error
+    series: Mapping[str, Series] = field(default_factory=dict)  # logged, or computed from α and the genotypes
+    truths: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # of the genotype, by a table
+    manifests: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # of each stage
+    published: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by variant
+    unread: Mapping[str, str] = field(default_factory=dict)  # damaged history, to the reason
 
     @classmethod
     def read(cls, folder: str | Path) -> StudyData:
-        """Read a study, finished or not.
-
-        Args:
-            folder: Its folder.
-
-        Returns:
-            What is there.
-
-        Raises:
-            ValueError: If it is no study, or a file in it is of another schema or damaged.
-        """
+        """Read a study, finished or not; refused where it is none, or a file in it is of another schema or damaged."""
         root = Path(folder)
         if not (root / "study.json").is_file():
             raise ValueError(f"Expected STUDY to be the folder of a study, with study.json in it, but got {folder}.")
@@ -151,8 +116,7 @@ class StudyData:
     @cached_property
     def entries(self) -> list[Entry]:
         """The entries, in the order of the plan, variants before baselines."""
-        found = dict.fromkeys(entry_of(trial) for trial in self.trials)
-        return sorted(found, key=lambda entry: entry.baseline)
+        return sorted(dict.fromkeys(entry_of(trial) for trial in self.trials), key=lambda entry: entry.baseline)
 
     @cached_property
     def tasks(self) -> list[Task]:

@@ -23,10 +23,8 @@ INTEGERS = {"seed", "attempts", "parameters", "since"}
 def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
     """Write the report of a study, finished or not, into its folder, each file atomically.
 
-    Args:
-        folder: The folder: it gets ``results.csv`` and ``.parquet``, ``tables.md`` and ``.tex``, ``calibration.csv``,
-            ``tensorboard/`` and ``report.html``.
-        out: Another place for the page.
+    The folder gets ``results.csv`` and ``.parquet``, ``tables.md`` and ``.tex``, ``calibration.csv``, ``tensorboard/``
+    and ``report.html``, the page, unless ``out`` is another place for it.
 
     Returns:
         The page.
@@ -50,14 +48,7 @@ def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
 
 
 def write_pooled(folders: Sequence[str | Path], path: Path) -> list[Calibration]:
-    """Write the calibration of indicators over several studies, where trials of different tasks are never compared.
-
-    Args:
-        folders: Their folders.
-        path: The CSV file.
-
-    Returns:
-        Its rows.
+    """Return the calibration of indicators over studies, also written as CSV; different tasks are never compared.
 
     Raises:
         ValueError: If one is no study, or a file in it is of another schema or damaged.

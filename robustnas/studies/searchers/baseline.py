@@ -25,14 +25,11 @@ class Baseline(ABC):
                 )
 
     def planned(self, trial: Trial, epochs: int | None) -> Baseline:
-        """The baseline with what the study leaves open filled in, so that it costs what the searches cost.
+        """Return the baseline with what the study leaves open filled in, so that it costs what the searches cost.
 
         Args:
             trial: The trial.
             epochs: Epochs of the longest search of a variant on the same task; ``None`` where none has an end.
-
-        Returns:
-            The baseline.
 
         Raises:
             ValueError: If it makes no sense in the study.
@@ -52,12 +49,9 @@ class Baseline(ABC):
 
     @abstractmethod
     def find(self, trial: Trial, folder: Path) -> Genotype | dict[str, Any]:
-        """Find a network.
+        """Return a genotype of the space, or a network as the argument ``architecture`` of an evaluation.
 
         Args:
             trial: The trial, with its seed and its configurations.
             folder: Where to leave files, such as ``trace.json``; what lies there is of an earlier attempt.
-
-        Returns:
-            A genotype of the space, or a network as the argument ``architecture`` of an evaluation.
         """

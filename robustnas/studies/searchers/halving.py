@@ -94,7 +94,9 @@ class SuccessiveHalving(RandomSearch):
     def halve(
         self, space: SearchSpace, generator: Random, train: Train, gpus: float = 0, folder: str | None = None
     ) -> Trace:
-        """Find an architecture.
+        """Return an observation of each architecture, in the order they were drawn, with the last score it reported.
+
+        The budget of an observation is the number of epochs that the architecture got.
 
         Args:
             space: Where to look.
@@ -102,10 +104,6 @@ class SuccessiveHalving(RandomSearch):
             train: Trains an architecture and reports its score after every epoch; Ray sends it to its workers.
             gpus: GPUs of a training, also a part of one.
             folder: Where Ray Tune leaves its record; ``None`` for nowhere.
-
-        Returns:
-            An observation of each architecture, in the order they were drawn, with the last score it reported; the
-            budget is the number of epochs it got.
 
         Raises:
             ValueError: If Ray is missing, the space is too small, or no training came to an end.

@@ -22,20 +22,11 @@ FILE = "trace.json"
 
 @dataclass
 class Ledger:
-    """The observations of a searcher in ``trace.json``.
-
-    A searcher that was interrupted asks for the same architectures in the same order when it starts again: those that
-    are recorded are answered from the file.
-
-    Args:
-        folder: Folder of the file.
-        about: What else the file holds: ``baseline``, ``unit`` of budgets, ``planned`` budget and ``metric``.
-        table: The study's table, by which the true accuracy of each architecture is recorded; nothing selects by it.
-    """
+    """A searcher's observations in ``trace.json``, which answer one that asks again in the same order."""
 
     folder: Path
-    about: dict[str, Any]
-    table: StudyTable | None = None
+    about: dict[str, Any]  # what else the file holds: baseline, unit of budgets, planned budget and metric
+    table: StudyTable | None = None  # for the true accuracy of each architecture; nothing selects by it
     rows: list[dict[str, Any]] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:

@@ -20,18 +20,11 @@ EPOCHS = 5  # of a short training
 
 
 def affordable(cost: float, each: float) -> int:
-    r"""How many architectures a baseline may evaluate so that it costs what a search cost.
+    r"""Return how many evaluations cost what a search cost: :math:`\max(1, \lfloor \text{cost} / \text{each} \rfloor)`.
 
     Both costs are in one unit, such as epochs over the same samples, or seconds on one device. What counts is all that
-    was spent to find an architecture, its selection included, and not the final evaluation, which every method pays.
-    The rule is :math:`n = \max(1, \lfloor \text{cost} / \text{each} \rfloor)` (arXiv:1902.07638).
-
-    Args:
-        cost: What the search cost.
-        each: What one evaluation costs.
-
-    Returns:
-        A number of evaluations, at least one.
+    was spent to find an architecture, its selection included, and not the final evaluation, which every method pays
+    (arXiv:1902.07638).
 
     Raises:
         ValueError: If a cost is not positive.
@@ -100,16 +93,7 @@ class Searcher(Baseline):
         """The next architecture, by what a search has proposed and observed."""
 
     def run(self, space: SearchSpace, generator: Random, evaluate: Evaluate, budget: float = 1.0) -> Trace:
-        """Ask, evaluate and tell to the end.
-
-        Args:
-            space: Where to look.
-            generator: Source of random numbers.
-            evaluate: Returns the score of an architecture, given a budget.
-            budget: Budget of each evaluation, such as epochs.
-
-        Returns:
-            Every observation; its incumbent is what was found.
+        """Return every observation of a :class:`Search` to the end; the incumbent of the trace is what was found.
 
         Raises:
             ValueError: If a number is not given or not positive.

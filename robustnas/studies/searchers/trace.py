@@ -14,28 +14,17 @@ Evaluate = Callable[[Genotype, float], float]
 
 
 class Observation(NamedTuple):
-    """An architecture that was evaluated.
-
-    Attributes:
-        genotype: The architecture.
-        score: Its score; minus infinity where that is no number.
-        budget: Budget of its evaluation, such as epochs.
-        spent: Budgets of all observations so far, its own included.
-    """
+    """An architecture that was evaluated; ``spent`` sums the budgets, such as epochs, of all observations so far."""
 
     genotype: Genotype
-    score: float
+    score: float  # minus infinity where that is no number
     budget: float
     spent: float
 
 
 @dataclass
 class Trace:
-    """The observations of a searcher, in the order in which they were made.
-
-    Attributes:
-        observations: All of them.
-    """
+    """The observations of a searcher, in the order in which they were made."""
 
     observations: list[Observation] = field(default_factory=list)
 
@@ -47,18 +36,11 @@ class Trace:
 
     @property
     def incumbent(self) -> Observation:
-        """The best observation among those with the largest budget; the first of equally good ones.
-
-        Raises:
-            ValueError: If there is no observation.
-        """
+        """The best observation of the largest budget, the first of equals; a ``ValueError`` if there is none."""
         return self.incumbents()[-1]
 
     def incumbents(self) -> list[Observation]:
-        """The incumbent after each observation: the anytime curve, over ``spent`` of :attr:`observations`.
-
-        Returns:
-            An observation for each observation.
+        """Return the incumbent after each observation: the anytime curve, over ``spent`` of :attr:`observations`.
 
         Raises:
             ValueError: If there is none.
