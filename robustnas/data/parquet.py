@@ -25,9 +25,11 @@ class ParquetImages(ImageTable):
 
     Args:
         train: A parquet file, a folder whose ``*.parquet`` files are read in the order of their names, or a pattern
-            such as ``data/train-*.parquet``. test: The same for the test part; with ``None``, ``test_fraction`` of
-            ``train`` becomes the test part. image_column: Column of the images. val: The same for a validation part,
-            which becomes the role selection. **shared: Arguments of :class:`~robustnas.data.table.ImageTable` and
+            such as ``data/train-*.parquet``.
+        test: The same for the test part; with ``None``, ``test_fraction`` of ``train`` becomes the test part.
+        image_column: Column of the images.
+        val: The same for a validation part, which becomes the role selection.
+        **shared: Arguments of :class:`~robustnas.data.table.ImageTable` and
             :class:`~robustnas.data.module.ImageData`; ``cache_dir`` is by default ``.robustnas`` beside the files.
 
     Raises:
