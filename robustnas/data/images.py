@@ -18,12 +18,13 @@ class Images:
     """Images and their targets.
 
     Args:
-        pixels: ``uint8``, ``[samples, channels, height, width]``. targets: ``int64`` class indices ``[samples]`` for
-            classification; floating point otherwise, ``[samples, labels]`` with values in [0, 1] for multilabel,
-            ``[samples]`` or ``[samples, values]`` for regression. task: Task of the targets. classes: Names of the
-            classes, labels or predicted values, one for each network output. reading: What was skipped or changed while
-            reading, as plain JSON values for the manifest. validation: How many of the last images are the data set's
-            own validation part.
+        pixels: ``uint8``, ``[samples, channels, height, width]``.
+        targets: ``int64`` class indices ``[samples]`` for classification; floating point otherwise, ``[samples,
+            labels]`` with values in [0, 1] for multilabel, ``[samples]`` or ``[samples, values]`` for regression.
+        task: Task of the targets.
+        classes: Names of the classes, labels or predicted values, one for each network output.
+        reading: What was skipped or changed while reading, as plain JSON values for the manifest.
+        validation: How many of the last images are the data set's own validation part.
 
     Raises:
         ValueError: If there are no images or fewer than two classes, if shapes or types disagree, or if a target is out
