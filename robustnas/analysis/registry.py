@@ -96,7 +96,7 @@ def register(metric: Metric) -> Metric:
         The same, for the diagnostic that logs the series.
 
     Raises:
-        ValueError: If the name is none that is recorded, or another entry has it.
+        ValueError: If the name is not a group and a measure such as ``own/score``, or another entry has it.
     """
     if not re.fullmatch(r"\w+(/\w+)?", metric.name):
         raise ValueError(f"Expected `name` to be a group and a measure such as 'own/score', but got {metric.name!r}.")
