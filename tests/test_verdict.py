@@ -13,12 +13,12 @@ from verdicts import EPOCHS, constant, genotype, search, signs, skips
 
 import robustnas.networks
 import robustnas.strategies
-from robustnas.analysis import History, Verdict, judge
+from robustnas.analysis import History, Verdict, judge, registry
 from robustnas.analysis.architecture_statistics import shares_of
 from robustnas.analysis.calibration import RATES
 from robustnas.analysis.measures import curvature_rise, measures
 from robustnas.analysis.registry import thresholds
-from robustnas.analysis.thresholds import REMEDIES
+from robustnas.analysis.thresholds import REMEDIES, Threshold
 from robustnas.spaces import DARTS, S1, S3, Genotype, NASBench201, SearchSpace
 from robustnas.strategies import CurvatureRise, Strongest
 from robustnas.training import SearchModule
@@ -51,6 +51,18 @@ def test_one_hint_is_no_risk_and_two_are() -> None:
     assert two.state == "at risk"
     assert two.since == 12  # the second hint
     assert {e.threshold.name: e.since for e in two.evidence} == {"saturated": 2, "match": 12}
+    assert [two.line.count(e.threshold.measure) for e in two.evidence] == [1, 1]
+
+
+def test_own_signs_of_one_name_keep_their_own_thresholds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "METRICS", dict(registry.METRICS))
+    for name, value in (("own/low", 0.1), ("own/high", 0.9), ("own/match", 0.2)):
+        sign = Threshold("match" if name == "own/match" else "own", ">", value, "notes", "own", "a test", ())
+        registry.register(registry.Metric(name, name, thresholds=(sign,)))
+    series = {name: constant(0.5) for name in ("own/low", "own/high", "own/match")}
+    found = {e.threshold.series: e.bound for e in judge(search({**HINTS, **series})).evidence}
+    assert (found["own/low"], found["own/match"], "own/high" in found) == (0.1, 0.2, False)
+    assert found["gradient/match"] == 0.0
 
 
 def test_notes_do_not_count() -> None:

@@ -184,7 +184,10 @@ def parts(package: Any) -> Iterator[tuple[str, Any]]:
 def keys(kind: Any) -> list[str]:
     """What a class is, and a table of its arguments."""
     described = docstring_parser.parse(inspect.getdoc(kind) or "", docstring_parser.DocstringStyle.GOOGLE)
-    says = {parameter.arg_name.lstrip("*"): parameter.description or "" for parameter in described.params}
+    says: dict[str, str] = {}
+    for base in (base for base in reversed(kind.__mro__) if base.__doc__):
+        parsed = docstring_parser.parse(inspect.cleandoc(base.__doc__), docstring_parser.DocstringStyle.GOOGLE)
+        says |= {parameter.arg_name.lstrip("*"): parameter.description or "" for parameter in parsed.params}
     if not any(says) and kind.__init__.__doc__:
         says = {p.arg_name: p.description or "" for p in docstring_parser.parse(kind.__init__.__doc__).params}
     lines = [prose(described.short_description or ""), ""]

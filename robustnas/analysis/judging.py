@@ -35,8 +35,9 @@ def judge(history: History) -> Verdict:
     leaves α undecided by design, which is only noted.
     """
     found, chance = measures(history), by_chance(history)
-    bounds = {row.name: row.bound(chance.get(row.series, 0.0)) for row in thresholds()}
-    signs = (sign(row, bounds[row.name], found.get(row.series, {}), history) for row in thresholds())
+    rows = [(row, row.bound(chance.get(row.series, 0.0))) for row in thresholds()]
+    bounds = {row.name: bound for row, bound in reversed(rows)}  # of equal names the first counts: the built-in one
+    signs = (sign(row, bound, found.get(row.series, {}), history) for row, bound in rows)
     seen = [evidence for evidence in signs if evidence is not None]
     seen = _unless_untouched(_by_outcome(seen, bounds, history), found.get(metrics.ENTROPY.name, {}))
     seen = sorted(seen, key=lambda e: ORDER.index(e.weight))

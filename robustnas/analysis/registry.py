@@ -87,7 +87,17 @@ _ADOPTED: set[str] = set()
 
 
 def register(metric: Metric) -> Metric:
-    """Add an entry, and return it; a ``ValueError`` if the name is none that is recorded, or another entry has it."""
+    """Add an entry.
+
+    Args:
+        metric: The entry.
+
+    Returns:
+        The same, for the diagnostic that logs the series.
+
+    Raises:
+        ValueError: If the name is not a group and a measure such as ``own/score``, or another entry has it.
+    """
     if not re.fullmatch(r"\w+(/\w+)?", metric.name):
         raise ValueError(f"Expected `name` to be a group and a measure such as 'own/score', but got {metric.name!r}.")
     if METRICS.get(metric.name, metric) != metric and metric.name not in _ADOPTED:

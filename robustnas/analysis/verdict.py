@@ -125,10 +125,11 @@ class Verdict:
     @property
     def line(self) -> str:
         """One line, such as ``collapsed since epoch 21: skip connections in the genotype 7 of 8 (over 4)``."""
-        main = next((e for e in self.evidence if e.weight != "notes"), None)
-        if self.state == "healthy" or main is None:
+        signs = [e for e in self.evidence if e.weight != "notes"]
+        if self.state == "healthy" or not signs:
             return f"{self.state}: {self._seen}"
-        return f"{self._head}: {main.threshold.measure} {main.shown} ({main.limit})"
+        named = signs[:2] if signs[0].weight == "hints" else signs[:1]  # a single hint would not put it at risk
+        return f"{self._head}: " + ", ".join(f"{e.threshold.measure} {e.shown} ({e.limit})" for e in named)
 
     def text(self) -> str:
         """For a terminal, at most 80 columns."""

@@ -85,7 +85,7 @@ def _found(folder: Path, readable: Callable[[Path], bool]) -> Path | None:
         if has_much_to_lose(folder):
             raise ValueError(
                 f"Expected `--run-dir` to be a folder with a checkpoint to resume from, or a new one, but {folder} "
-                f"holds a run without; another folder starts anew."
+                f"holds a run without one; another folder starts anew."
             )
         return None
     before = folder / PREVIOUS

@@ -36,7 +36,7 @@ def trials(path: Path) -> list[Trial]:
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
 def test_a_shipped_study_has_cells_and_is_documented(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 30
-    assert f"`{path.name}`" in (ROOT / "docs" / "studies.md").read_text(encoding="utf-8")
+    assert f"`{path.name}`" in (ROOT / "docs" / "guides" / "studies.md").read_text(encoding="utf-8")
     study = read_study(path.stem)
     assert study.name == path.stem.replace("_", "-")
     assert any(trial.baseline for trial in trials(path))
