@@ -1,10 +1,4 @@
-"""What becomes of options that differ from those of the checkpoint that a run goes on from.
-
-Every option follows one rule of :data:`RULES`: its schedule runs on with the new value, the new value is applied, or
-the difference is refused. What is not refused is said once, so that what is recorded is what was used. Schedules over
-the epochs are functions of the epoch, the number of epochs and the options; only the learning rate of the weights is
-kept by an optimiser, see :func:`~robustnas.training.carrying.carry`.
-"""
+"""What becomes of options that differ from the checkpoint that a run goes on from: each follows a rule of ``RULES``."""
 
 from __future__ import annotations
 

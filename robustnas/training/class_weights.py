@@ -41,7 +41,7 @@ def initial(weights: ClassWeights, num_classes: int) -> Tensor | None:
 
 
 def balanced(targets: Tensor, task: Task, num_classes: int) -> Tensor:
-    r"""Weights that let every class, or positive and negative samples of every label, count alike.
+    r"""Weights that let every class, or positive and negative samples of every label, count alike, ``[num_classes]``.
 
     With :math:`n` samples, :math:`n_c` of them of class :math:`c`, and :math:`K` classes that have samples,
 

@@ -95,7 +95,6 @@ class EvaluationModule(Module):
         return logits
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The loss of a batch, with that of the auxiliary head."""
         torch.manual_seed(derived_seed(self.seed, "own", self.global_step, self.global_rank))
         drop_path = self.drop_path * self.current_epoch / (self.trainer.max_epochs or 1)
         outputs, auxiliary = self.network.with_auxiliary(batch.images, drop_path)
@@ -110,11 +109,9 @@ class EvaluationModule(Module):
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Measure the network on samples it is not trained on."""
         self._measure("val", batch)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Measure the network on the test set."""
         self._measure("test", batch)
 
     def _measure(self, stage: str, batch: Batch) -> None:

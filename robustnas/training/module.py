@@ -33,10 +33,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class Module(LightningModule, ABC):
-    """A search or an evaluation.
-
-    Args:
-        arguments: What the constructor of the subclass was called with, its ``locals()``.
+    """A search or an evaluation; ``arguments`` are the ``locals()`` of the constructor of its subclass.
 
     Attributes:
         description: Class and arguments as plain data, which every checkpoint carries.
@@ -127,7 +124,6 @@ class Module(LightningModule, ABC):
                 rank_zero_only(_LOG.warning)(said)
 
     def configure_callbacks(self) -> list[Callback]:
-        """A run leaves its record, whoever starts it."""
         return [RunRecorder()]
 
     def on_train_start(self) -> None:

@@ -49,7 +49,6 @@ class SearchModule(SearchState):
         return [hook for part in parts if (hook := hook_for(part, self)) is not None]
 
     def training_step(self, batch: Batches | Batch, batch_idx: int) -> None:
-        """One alternating step."""
         torch.manual_seed(derived_seed(self.seed, "own", self.global_step, self.global_rank))
         batches = {"arch": batch, "weights": batch} if isinstance(batch, Batch) else batch  # one stream serves both
         steps: list[Callable[[Batches], None]] = [self.arch_step, self.weight_step]
@@ -133,7 +132,6 @@ class SearchModule(SearchState):
         self.log_dict(self.train_metrics, on_step=False, on_epoch=True, batch_size=len(targets))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Measure the supernet on samples that neither step uses."""
         outputs = self(batch.images)
         update(self.val_metrics, self.task, outputs, batch.targets)
         loss = self.task_loss(outputs, batch.targets)

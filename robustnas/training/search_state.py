@@ -155,12 +155,8 @@ class SearchState(Module):
         check_parts(self.space, relaxation, perturbation, stopping)
         if compile_cells:
             check_compilable(self.space, relaxation, drop_path)
-        self.relaxation, self.perturbation, self.gradient, self.selection = (
-            relaxation,
-            perturbation,
-            gradient,
-            selection,
-        )
+        self.relaxation, self.perturbation = relaxation, perturbation
+        self.gradient, self.selection = gradient, selection
         self.penalty, self.stopping, self.pruning, self.arch_optimizer = penalty, stopping, pruning, arch_optimizer
         self.lr, self.lr_min, self.momentum, self.nesterov = lr, lr_min, momentum, nesterov
         self.weight_decay, self.clip, self.drop_path, self.step_order = weight_decay, clip, drop_path, step_order

@@ -10,12 +10,7 @@ from robustnas.training.search_state import SearchState
 
 
 class PruningHook(SearchHook):
-    """Asks the rule at the end of each epoch from which α moves on, and logs how many operations are left.
-
-    Args:
-        rule: The rule.
-        search: The search.
-    """
+    """Asks the rule at the end of each epoch from which α moves on, and logs how many operations are left."""
 
     name = "pruning"
 

@@ -29,15 +29,7 @@ class Drawn(NamedTuple):
 
 
 class SampledSelection(SearchHook):
-    """Draws and measures architectures when the last epoch of a search has ended.
-
-    Args:
-        selection: The selection of the search.
-        search: The search.
-
-    Attributes:
-        drawn: What was measured, in the order of the draw; empty before.
-    """
+    """Draws and measures architectures when the last epoch of a search has ended."""
 
     name = "sampled_selection"
 
@@ -50,11 +42,9 @@ class SampledSelection(SearchHook):
         return max(self.drawn, key=lambda one: self.selection.goodness(one.score)).genotype if self.drawn else None
 
     def setup(self) -> None:
-        """Refuse data that do not say which samples architectures are measured on."""
         image_data(self.search.trainer, "BestOfSampled measures architectures")
 
     def end_epoch(self) -> None:
-        """Draw and measure, if the epoch that ends is the last one."""
         trainer = self.search.trainer
         self.drawn = self._measured() if training_ends(trainer) else []
         if self.drawn:
