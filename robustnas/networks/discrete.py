@@ -56,11 +56,7 @@ class DiscreteNetwork(Edgewise):
         self.body = build_skeleton(self.space, candidates, self.config, auxiliary)
 
     def forward(self, images: Tensor, drop_path: float = 0.0) -> Tensor:
-        """Classify images.
-
-        Args:
-            images: ``[batch, image_channels, h, w]``.
-            drop_path: In training, probability that an operation is dropped for a sample.
+        """Classify images ``[batch, image_channels, h, w]``; in training operations are dropped with ``drop_path``.
 
         Returns:
             Logits, ``[batch, num_classes]``.

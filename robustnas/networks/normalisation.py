@@ -10,17 +10,7 @@ Group = tuple[int, ...]
 
 
 class BundleNorm(nn.Module):
-    r"""BatchNorm of every edge of a bundle, channels stacked edge by edge.
-
-    Normalises and weighs in one pass, :math:`s_e \gamma (x - \mu) / \sqrt{v + \epsilon} + s_e \beta`, where
-    :math:`s_e` is the weight that the mixture gives to the operation on edge :math:`e`.
-
-    Args:
-        edges: Edges of the bundle.
-        channels: Channels of one edge.
-        affine: Whether :math:`\gamma` and :math:`\beta` are learned; they are 1 and 0 otherwise.
-        eps: :math:`\epsilon`.
-    """
+    """BatchNorm of every edge of a bundle, channels stacked edge by edge, times the weight of the mixture there."""
 
     running_mean: Tensor
     running_var: Tensor
@@ -31,13 +21,9 @@ class BundleNorm(nn.Module):
         self.register_buffer("running_var", torch.ones(edges, channels))
         self.weight = nn.Parameter(torch.ones(edges, channels)) if affine else None
         self.bias = nn.Parameter(torch.zeros(edges, channels)) if affine else None
-        self.eps = eps
-        self.batch_statistics = False
-        self.tracking = True
-        self.momentum = 0.1
+        self.eps, self.momentum, self.batch_statistics, self.tracking = eps, 0.1, False, True
 
     def forward(self, x: Tensor, group: Group, scale: Tensor | None = None) -> Tensor:
-        """Normalise the edges of a group."""
         weight, bias = self._scale(group, scale)
         if self.training:
             return self._with_batch_statistics(x, group, weight, bias)

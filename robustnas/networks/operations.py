@@ -201,7 +201,7 @@ def register_operation(name: str, factory: Callable[[int, int, bool], nn.Module]
         name: The name, one that is not taken.
         factory: Makes the module of one edge from ``(channels, stride, affine)``; the module keeps the number
             of channels, divides the size by the stride, rounding up, and does not write into its input.
-        parameter_free: Whether it has no weights to train, those of BatchNorm aside: then the verdict counts it with
+        parameter_free: Whether it has no weights to train but those of BatchNorm: then the verdict counts it with
             skip connections and poolings.
 
     Raises:
@@ -229,18 +229,7 @@ class _UserOperation:
 
 
 def build_operation(name: str, bundle: Bundle) -> Operation:
-    """Build a candidate operation on a bundle of edges.
-
-    Args:
-        name: Its name.
-        bundle: Where it stands.
-
-    Returns:
-        The operation.
-
-    Raises:
-        ValueError: If no operation of that name is known.
-    """
+    """Build the candidate operation of a name on a bundle of edges."""
     if name not in _KNOWN:
         raise ValueError(
             f"Expected every operation of the space to be one of {sorted(_KNOWN)} or registered with "

@@ -53,8 +53,8 @@ class Supernet(Edgewise):
 
         Args:
             images: ``[batch, image_channels, h, w]``.
-            mixtures: Kind of cell to its mixture. A mixture under the name of a cell, the kind and its place among all
-                cells such as ``normal.0``, counts for that cell alone.
+            mixtures: Kind of cell to its mixture. One under the name of a cell, its kind and its place among all, such
+                as ``normal.0``, counts for that cell alone.
             drop_path: In training, probability that the output of an edge is dropped for a sample.
 
         Returns:
@@ -95,20 +95,7 @@ def all_candidates(space: SearchSpace) -> dict[str, list[Candidate]]:
 def build_skeleton(
     space: SearchSpace, candidates: Candidates, config: SupernetConfig, auxiliary: bool = False
 ) -> Skeleton:
-    """Build the skeleton of a space.
-
-    Args:
-        space: The search space.
-        candidates: Operations of each kind of cell.
-        config: Size, and how operations are built.
-        auxiliary: Whether there is an auxiliary head.
-
-    Returns:
-        The skeleton.
-
-    Raises:
-        ValueError: If an argument does not fit the space.
-    """
+    """Build the skeleton of a space."""
     _check_depth(space, config)
     builder: Any = Skeleton.builders.get(space.skeleton)
     if builder is None:
