@@ -35,7 +35,7 @@ class Perturbation(ABC):
     def perturb(
         self, mixtures: Mixtures, loss_at: Callable[[Mixtures], Tensor], context: StepContext, average: Average
     ) -> Mixtures:
-        """Perturb the mixtures.
+        """The mixtures at which the weights descend, the same on every process.
 
         Args:
             mixtures: Kind of cell to its mixture, cut from the graph of α.
@@ -43,9 +43,6 @@ class Perturbation(ABC):
                 is in evaluation, so that it moves no running statistics and drops no path.
             context: The step the mixtures serve.
             average: Averages a list of tensors over all processes, each of which has a batch of its own.
-
-        Returns:
-            The mixtures at which the weights descend, the same on every process.
         """
 
 

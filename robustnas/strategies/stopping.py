@@ -15,15 +15,10 @@ from robustnas.strategies.noise import DOUBTFUL, flat_growth, scatter
 
 
 class Stop(NamedTuple):
-    """A decision to stop.
+    """A decision to stop."""
 
-    Attributes:
-        detected: Epoch at whose end the decision fell.
-        returned: Epoch whose architecture is the result.
-    """
-
-    detected: int
-    returned: int
+    detected: int  # epoch at whose end the decision fell
+    returned: int  # epoch whose architecture is the result
 
 
 class Stopping(ABC):
@@ -59,14 +54,7 @@ class Stopping(ABC):
 
     @abstractmethod
     def decide(self, epochs: Sequence[int], values: Sequence[float]) -> Stop | None:
-        """Decide by all that was measured.
-
-        Args:
-            epochs: Epochs at whose end there was a measurement, in order.
-            values: What was measured.
-
-        Returns:
-            The first decision that falls, or ``None`` to go on.
+        """The first decision that falls by all that was measured at the ends of epochs, or ``None`` to go on.
 
         Raises:
             ValueError: If there are not as many values as epochs, a value is not finite, or epochs do not increase.
