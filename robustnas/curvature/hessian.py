@@ -38,14 +38,11 @@ class Operator(ABC):
         return torch.stack([self.product(row) for row in identity])
 
     def dominant_eigenvalue(self, tolerance: float = 1e-3, most: int = 64) -> float:
-        """The largest eigenvalue with its sign, by :func:`extremes` from a fixed vector.
+        """Return the largest eigenvalue with its sign, by :func:`extremes`; ``nan`` where a product is not finite.
 
         Args:
             tolerance: Residual, relative to the eigenvalue, at which the iteration ends.
             most: Products after which it ends with what it has found, which never exceeds the true value.
-
-        Returns:
-            The eigenvalue; ``nan`` where a product is not finite.
         """
         return float(extremes(self, tolerance=tolerance, most=most)[0].values[0])
 
@@ -106,7 +103,7 @@ class Hessian(Operator):
         dtype: torch.dtype = torch.float32,
         decay: float = 0.0,
     ) -> Hessian:
-        """The Hessian of a function of the parameters, in full precision whatever surrounds the call.
+        """Return the Hessian of a function of the parameters, in full precision whatever surrounds the call.
 
         The function is called once, with copies of the parameters, in full precision, and with gradients, also where
         the caller has disabled them. Whatever else it uses must have the type too: weights, running statistics, images.
@@ -116,9 +113,6 @@ class Hessian(Operator):
             parameters: θ, at which the Hessian is taken.
             dtype: Precision: ``torch.float32`` or ``torch.float64``.
             decay: Weight decay λ of the parameters.
-
-        Returns:
-            The Hessian.
 
         Raises:
             ValueError: If ``dtype`` is neither of them.
@@ -238,11 +232,10 @@ class Krylov:
             vector = None
 
     def ritz(self) -> tuple[Tensor, Tensor, Tensor]:
-        r"""Eigenvalues :math:`t` of :math:`Q^\top H Q`, ascending, its eigenvectors :math:`y`, and bounds on errors.
+        r"""Return eigenvalues :math:`t` of :math:`Q^\top H Q`, ascending, its eigenvectors :math:`y`, and errors.
 
-        Returns:
-            ``[found]``, ``[found, found]`` and ``[2, found]``: the lengths :math:`\|HQy - tQy\|`, and the same with
-            what the products lack in symmetry; all ``nan`` where a product is not finite.
+        ``[found]``, ``[found, found]`` and ``[2, found]``: the lengths :math:`\|HQy - tQy\|`, and the same with what
+        products lack in symmetry; all ``nan`` where a product is not finite.
         """
         small = self.basis.T @ self.images
         if not small.isfinite().all():
