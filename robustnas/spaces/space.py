@@ -250,10 +250,6 @@ SKELETONS: dict[str, SkeletonRules] = {
 def register_skeleton(name: str, rules: SkeletonRules) -> None:
     """Make a skeleton known to spaces; a subclass of ``robustnas.networks.Skeleton`` with its name builds it.
 
-    Args:
-        name: Name that spaces give as their ``skeleton``.
-        rules: What it asks of them.
-
     Raises:
         ValueError: If the name is taken.
     """
@@ -271,7 +267,7 @@ def complete_cell(
     keep: int | None = None,
     never_selected: tuple[str, ...] = (),
 ) -> CellSpace:
-    """A cell in which every state feeds every later node.
+    """Return the space of cells in which every state feeds every later node.
 
     Args:
         inputs: Number of input states.
@@ -281,9 +277,6 @@ def complete_cell(
         reduction: Whether edges that leave an input halve the resolution.
         keep: Edges that a node of the discrete cell keeps, or ``None`` for all.
         never_selected: Operations that never enter a genotype.
-
-    Returns:
-        The space of such cells.
 
     Raises:
         ValueError: If ``operations`` lists another number of edges than the cell has.
