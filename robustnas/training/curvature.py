@@ -65,11 +65,7 @@ class ProbeHessian(Operator):
     """The mean of Hessians on chunks, one graph at a time; several processes share the chunks."""
 
     def __init__(
-        self,
-        losses: Sequence[Callable[[], Tensor]],
-        sizes: Sequence[int],
-        parameters: Sequence[Tensor],
-        shared: bool,
+        self, losses: Sequence[Callable[[], Tensor]], sizes: Sequence[int], parameters: Sequence[Tensor], shared: bool
     ) -> None:
         super().__init__(sum(parameter.numel() for parameter in parameters), parameters[0])
         self.losses, self.parameters = list(losses), list(parameters)

@@ -8,11 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import MeanSquaredError, Metric, MetricCollection, R2Score
-from torchmetrics.classification import (
-    MulticlassAccuracy,
-    MultilabelAccuracy,
-    MultilabelAveragePrecision,
-)
+from torchmetrics.classification import MulticlassAccuracy, MultilabelAccuracy, MultilabelAveragePrecision
 
 Task = Literal["classification", "multilabel", "regression"]
 
