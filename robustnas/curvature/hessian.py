@@ -121,8 +121,7 @@ class Hessian(Operator):
             raise ValueError(f"Expected `dtype` to be torch.float32 or torch.float64, but got {dtype}.")
         with torch.inference_mode(False), torch.enable_grad():
             leaves = [parameter.detach().to(dtype, copy=True).requires_grad_() for parameter in parameters]
-            device = leaves[0].device.type if leaves else "cpu"
-            with full_precision(device):
+            with full_precision(leaves[0].device.type if leaves else "cpu"):
                 return cls(function(leaves), leaves, decay)
 
     @property

@@ -84,8 +84,7 @@ class Bundle:
     def kernel(self, out_channels: int, in_channels: int, height: int, width: int) -> nn.Parameter:
         """Kernels of all edges, drawn as ``torch.nn.Conv2d`` draws them."""
         bound = (in_channels * height * width) ** -0.5
-        stacked = torch.empty(self.edges, out_channels, in_channels, height, width)
-        return nn.Parameter(stacked.uniform_(-bound, bound))
+        return nn.Parameter(torch.empty(self.edges, out_channels, in_channels, height, width).uniform_(-bound, bound))
 
 
 class Operation(nn.Module, ABC):

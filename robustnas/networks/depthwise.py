@@ -16,8 +16,7 @@ def depthwise_conv(x: Tensor, weight: Tensor, stride: int = 1, dilation: int = 1
         dtype = torch.get_autocast_dtype("cpu")
         x, weight = x.to(dtype), weight.to(dtype)
     # On CPUs the weight gradient of a kernel wider than 3 is several times faster in pieces 3 wide.
-    slow = weight.shape[-1] > 3 or (stride > 1 and x.dtype == torch.bfloat16)
-    if x.is_cpu and slow:
+    if x.is_cpu and (weight.shape[-1] > 3 or (stride > 1 and x.dtype == torch.bfloat16)):
         result: Tensor = _DepthwiseOnCPU.apply(x, weight, stride, padding, dilation)  # type: ignore[no-untyped-call]
         return result
     return F.conv2d(x, weight, None, stride, padding, dilation, groups=x.shape[1])

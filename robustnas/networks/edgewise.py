@@ -42,8 +42,7 @@ def _of_cell(prefix: str, cell: Cell | Block) -> Iterator[tuple[str, Slice]]:
     for i, bundle in enumerate(cell.bundles):
         for position, candidate in enumerate(bundle.candidates):
             edge = f"{prefix}.edge.{candidate.source}-{candidate.node}.{candidate.operation}"
-            inside = f"{prefix}.edge.{i}.operation"
-            yield from _of_operation(bundle.operation, position, edge, inside)
+            yield from _of_operation(bundle.operation, position, edge, f"{prefix}.edge.{i}.operation")
     for name, module in cell.named_children():
         if isinstance(module, Operation):
             yield from _of_operation(module, 0, f"{prefix}.{name}", f"{prefix}.{name}")

@@ -33,8 +33,7 @@ class BundleNorm(nn.Module):
         return F.batch_norm(x, mean, var, weight, bias, eps=self.eps)
 
     def _scale(self, group: Group, scale: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
-        channels = self.running_mean.shape[1]
-        spread = None if scale is None else scale[:, None].expand(-1, channels).flatten().contiguous()
+        spread = None if scale is None else scale[:, None].expand(-1, self.running_mean.shape[1]).flatten().contiguous()
         if self.weight is None or self.bias is None:
             return spread, None
         weight, bias = (take(parameter, group).flatten() for parameter in (self.weight, self.bias))

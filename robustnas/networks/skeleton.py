@@ -143,8 +143,7 @@ class DARTSSkeleton(Skeleton, name="darts"):
             kind = "reduce" if k in reductions else "normal"
             channels *= 2 if kind == "reduce" else 1
             preprocess = [("skip_connect", 2) if reduced else ("nor_conv_1x1", 1), ("nor_conv_1x1", 1)]
-            cell = Cell(space.cells[kind], candidates[kind], (before, last), channels, preprocess, config)
-            self.cells.append(cell)
+            self.cells.append(Cell(space.cells[kind], candidates[kind], (before, last), channels, preprocess, config))
             self.kinds.append(kind)
             before, last, reduced = last, channels * len(space.cells[kind].outputs), kind == "reduce"
             if k == self.auxiliary_at:

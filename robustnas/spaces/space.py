@@ -73,8 +73,7 @@ class CellSpace:
         object.__setattr__(self, "edges", tuple(sorted(self.edges, key=lambda edge: (edge.node, edge.source))))
         object.__setattr__(self, "outputs", tuple(self.outputs))
         object.__setattr__(self, "never_selected", frozenset(self.never_selected))
-        last = max((edge.node for edge in self.edges), default=self.inputs - 1)
-        nodes = range(self.inputs, last + 1)
+        nodes = range(self.inputs, max((edge.node for edge in self.edges), default=self.inputs - 1) + 1)
         if not self.edges or any(not self.edges_into(node) for node in nodes):
             raise ValueError(
                 f"Expected `edges` to enter every node {list(nodes)}, but got {[e.name for e in self.edges]}."

@@ -47,8 +47,7 @@ class Decisions:
 
     def with_operation(self, kind: str, row: int, column: int) -> Decisions:
         """The decisions and one more, for an operation."""
-        chosen = {**self.operations.get(kind, {}), row: column}
-        return replace(self, operations={**self.operations, kind: chosen})
+        return replace(self, operations={**self.operations, kind: {**self.operations.get(kind, {}), row: column}})
 
     def with_node(self, kind: str, node: int, dropped: frozenset[int]) -> Decisions:
         """The decisions and one more, for the edges of a node."""

@@ -119,8 +119,7 @@ class LargestDrop(Selection):
         active_mask: Tensor | None = None,
     ) -> tuple[int, dict[int, Score]]:
         """Choose the operation of an edge."""
-        selectable = cell.selectable(cell.edges[row])
-        allowed = [k for k in selectable if active_mask is None or active_mask[k]]
+        allowed = [k for k in cell.selectable(cell.edges[row]) if active_mask is None or active_mask[k]]
         if len(allowed) == 1:
             return allowed[0], {}
         scores: dict[int, Score] = {}

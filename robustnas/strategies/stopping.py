@@ -183,14 +183,12 @@ class CurvatureRise(Stopping):
 
     def noise(self, epochs: Sequence[int], values: Sequence[float]) -> dict[str, float]:
         counted = self._counted(epochs)
-        compared = counted[-max(self.window + self.lag, 8) :]
-        sigma = scatter([values[i] for i in compared])
+        sigma = scatter([values[i] for i in counted[-max(self.window + self.lag, 8) :]])
         if math.isnan(sigma):
             return {}
         measured = list(judged([epochs[i] for i in counted], self.window, self.lag, self.start))
         growth = flat_growth(sigma, len(counted), self.window, self.lag)[:, measured]
-        chance = float((growth > self.ratio).any(axis=1).mean())
-        return {CURVATURE_NOISE.name: sigma, FLAT_STOPS.name: chance}
+        return {CURVATURE_NOISE.name: sigma, FLAT_STOPS.name: float((growth > self.ratio).any(axis=1).mean())}
 
     def reason(self, epochs: Sequence[int], values: Sequence[float]) -> str:
         growth = list(self._rises(epochs, values).values())

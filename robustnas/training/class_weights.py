@@ -74,5 +74,4 @@ def balanced_on(data: object, roles: Iterable[Role]) -> Tensor:
             f"Expected `datamodule` to be an ImageData, whose classes `class_weights` counts, but got "
             f"{type(data).__name__}."
         )
-    indices = data.split.union(*roles)
-    return balanced(data.split.train.targets[indices], data.task, data.num_classes)
+    return balanced(data.split.train.targets[data.split.union(*roles)], data.task, data.num_classes)

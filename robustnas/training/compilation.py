@@ -55,8 +55,7 @@ def _call_when_checked(cell: Any, own: Sequence[Modules]) -> None:
     compiled, plain = cell._compiled_call_impl, cell._call_impl
 
     def call(*given: Any, **named: Any) -> Any:
-        ready = all(part.checked for part in own)
-        return (compiled if ready else plain)(*given, **named)
+        return (compiled if all(part.checked for part in own) else plain)(*given, **named)
 
     cell._compiled_call_impl = call
 

@@ -128,8 +128,7 @@ class EvaluationModule(Module):
         )
         trainer = trainer_of(self)
         epochs = (trainer.max_epochs if trainer is not None else None) or 1
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs, self.lr_min)
-        return [optimizer], [schedule]
+        return [optimizer], [torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs, self.lr_min)]
 
     def configure_gradient_clipping(self, *args: Any, **kwargs: Any) -> None:
         held = {name: w.grad for name, w in self.network.named_parameters() if w.grad is not None}

@@ -138,8 +138,7 @@ class Module(LightningModule, ABC):
             for metrics in (self.train_metrics, self.means):
                 for metric in metrics.values(copy_state=False):
                     mark_updated(metric)  # what it holds was counted, before the interruption
-            means = {name: self.means[name] for name in self.resumed["counted"]}
-            for held in (self.train_metrics, means):
+            for held in (self.train_metrics, {name: self.means[name] for name in self.resumed["counted"]}):
                 self.log_dict(held, on_step=False, on_epoch=True, batch_size=1)
             self.log_numbers(self.numbers)
 

@@ -21,8 +21,7 @@ def average(tensors: Sequence[Tensor]) -> list[Tensor]:
         flat = torch.cat([tensors[i].reshape(-1) for i in places])
         dist.all_reduce(flat)
         flat /= dist.get_world_size()
-        parts = flat.split([tensors[i].numel() for i in places])
-        for i, part in zip(places, parts, strict=True):
+        for i, part in zip(places, flat.split([tensors[i].numel() for i in places]), strict=True):
             averaged[i] = part.view_as(tensors[i])
     return averaged
 

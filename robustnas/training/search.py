@@ -134,8 +134,7 @@ class SearchModule(SearchState):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         outputs = self(batch.images)
         update(self.val_metrics, self.task, outputs, batch.targets)
-        loss = self.task_loss(outputs, batch.targets)
-        self.log(VAL_LOSS.name, loss, batch_size=len(batch.targets), sync_dist=True)
+        self.log(VAL_LOSS.name, self.task_loss(outputs, batch.targets), batch_size=len(batch.targets), sync_dist=True)
         self.log_dict(self.val_metrics, prog_bar=True, batch_size=len(batch.targets))
 
     def apply_stop(self) -> None:
@@ -181,8 +180,7 @@ class SearchModule(SearchState):
             self.supernet.parameters(), self.lr, self.momentum, weight_decay=self.weight_decay, nesterov=self.nesterov
         )
         alphas = self.arch_optimizer.build(self.arch_parameters, self.arch_lr, self.arch_betas, self.arch_weight_decay)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(weights, self.search_epochs, self.lr_min)
-        return [weights, alphas], [schedule]
+        return [weights, alphas], [torch.optim.lr_scheduler.CosineAnnealingLR(weights, self.search_epochs, self.lr_min)]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)

@@ -43,8 +43,7 @@ class PerturbationSelection(SearchHook):
             kind, cell = one["cell"], self.space.cells[one["cell"]]
             rows = {edge.name: row for row, edge in enumerate(cell.edges)}
             if "node" in one:
-                dropped = frozenset(rows[name] for name in one["drops"])
-                decisions = decisions.with_node(kind, one["node"], dropped)
+                decisions = decisions.with_node(kind, one["node"], frozenset(rows[name] for name in one["drops"]))
             else:
                 row = rows[one["edge"]]
                 decisions = decisions.with_operation(kind, row, cell.edges[row].operations.index(one["keeps"]))
@@ -100,8 +99,7 @@ class PerturbationSelection(SearchHook):
 
     def _begin(self) -> None:
         """Begin from the supernet as it is, since weights and α belong together, but without momentum."""
-        found = self.search.final_architecture_weights()
-        self.weights = {kind: weight.cpu().clone() for kind, weight in found.items()}
+        self.weights = {kind: w.cpu().clone() for kind, w in self.search.final_architecture_weights().items()}
         self.began = self.search_epochs = self.search.current_epoch
         optimizer: Any = self.search.optimizers(use_pl_optimizer=False)[0]  # type: ignore[index]
         optimizer.state.clear()
