@@ -33,7 +33,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class Module(LightningModule, ABC):
-    """A search or an evaluation; ``arguments`` are the ``locals()`` of the constructor of its subclass.
+    """A search or an evaluation.
 
     Attributes:
         description: Class and arguments as plain data, which every checkpoint carries.
@@ -59,7 +59,7 @@ class Module(LightningModule, ABC):
     train_metrics: MetricCollection
     class_weights: Tensor | None
 
-    def __init__(self, arguments: Mapping[str, Any]) -> None:
+    def __init__(self, arguments: Mapping[str, Any]) -> None:  # the locals() of the constructor of the subclass
         super().__init__()
         given = {name: value for name, value in arguments.items() if name not in ("self", "__class__")}
         self.description = describe(self, given)
