@@ -253,11 +253,12 @@ def extremes(
     block: int | None = None,
     generator: torch.Generator | None = None,
 ) -> tuple[Eigenpairs, Eigenpairs]:
-    r"""The largest and the smallest eigenvalues, with their signs, by block Lanczos iteration.
+    r"""Return the largest eigenvalues, descending, and the smallest, ascending, by block Lanczos iteration.
 
     With the basis :math:`Q` of a :class:`Krylov` space, eigenvalues :math:`t` and eigenvectors :math:`y` of
     :math:`Q^\top H Q`, the iteration ends where every :math:`r = \|HQy - tQy\|` asked for is at most ``tolerance``
     :math:`|t|`, or rounding. This excludes no larger one: :func:`~robustnas.curvature.eigenvalue.bounded_ends` does.
+    They are ``nan`` where a product is not finite.
 
     Args:
         operator: The matrix :math:`H`.
@@ -268,9 +269,6 @@ def extremes(
         block: Vectors of a step: copies of a repeated eigenvalue that are sure to be found. By default as many as
             eigenvalues are asked for at an end; 1 takes fewer products.
         generator: Source of the first vectors, on the CPU; ``None`` starts from the same ones every time.
-
-    Returns:
-        The largest, descending, and the smallest, ascending; ``nan`` where a product is not finite.
 
     Raises:
         ValueError: If no eigenvalue is asked for.

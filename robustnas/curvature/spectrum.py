@@ -142,23 +142,20 @@ class Density(NamedTuple):
 
 
 def density(operator: Operator, probes: int = 8, steps: int = 24, generator: torch.Generator | None = None) -> Density:
-    r"""The distribution of the eigenvalues: exact where that is no dearer, else by stochastic Lanczos quadrature.
+    r"""Return the distribution of the eigenvalues, exact or by stochastic Lanczos quadrature.
 
     From a random direction :math:`v`, ``steps`` Lanczos steps give a small matrix whose eigenvalues :math:`t_i` and
     squared first entries of eigenvectors :math:`w_i` are the Gauss quadrature of the distribution that :math:`v`
     sees: right for the first ``2 * steps - 1`` moments, and outliers are found first. The mean over directions is
     unbiased in these moments (Ubaru, Chen and Saad, "Fast estimation of tr(f(A)) via stochastic Lanczos quadrature",
-    SIAM J. Matrix Anal. Appl. 38, 2017).
+    SIAM J. Matrix Anal. Appl. 38, 2017). It is exact where the matrix has no more rows than ``probes * steps``, and
+    ``nan`` where a product is not finite.
 
     Args:
         operator: The matrix.
         probes: Random directions, at least two.
         steps: Products for each.
         generator: Source of the directions, on the CPU; ``None`` draws the same ones every time.
-
-    Returns:
-        The density: exact where the matrix has no more rows than ``probes * steps``; ``nan`` where a product is not
-        finite.
 
     Raises:
         ValueError: If there are fewer than two probes, or no step.

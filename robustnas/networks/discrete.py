@@ -56,10 +56,9 @@ class DiscreteNetwork(Edgewise):
         self.body = build_skeleton(self.space, candidates, self.config, auxiliary)
 
     def forward(self, images: Tensor, drop_path: float = 0.0) -> Tensor:
-        """Classify images ``[batch, image_channels, h, w]``; in training operations are dropped with ``drop_path``.
+        """Return logits, ``[batch, num_classes]``, of images ``[batch, image_channels, h, w]``.
 
-        Returns:
-            Logits, ``[batch, num_classes]``.
+        In training ``drop_path`` is the probability that an operation is dropped for a sample.
 
         Raises:
             ValueError: If the images have other channels, or are smaller than the strides allow.

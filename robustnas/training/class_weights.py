@@ -41,7 +41,7 @@ def initial(weights: ClassWeights, num_classes: int) -> Tensor | None:
 
 
 def balanced(targets: Tensor, task: Task, num_classes: int) -> Tensor:
-    r"""Weights that let every class, or positive and negative samples of every label, count alike, ``[num_classes]``.
+    r"""Return weights that let every class, or positive and negative samples of every label, count alike.
 
     With :math:`n` samples, :math:`n_c` of them of class :math:`c`, and :math:`K` classes that have samples,
 
@@ -55,9 +55,6 @@ def balanced(targets: Tensor, task: Task, num_classes: int) -> Tensor:
         targets: Targets of the samples that are trained on, classes ``[samples]`` or labels ``[samples, labels]``.
         task: ``classification`` or ``multilabel``.
         num_classes: Classes or labels.
-
-    Returns:
-        The weights, ``[num_classes]``.
     """
     samples = len(targets)
     if task == "classification":

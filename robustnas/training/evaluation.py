@@ -16,7 +16,7 @@ from robustnas.training.finite import norm_of
 from robustnas.training.lightning.loops import trainer_of
 from robustnas.training.module import Module
 from robustnas.training.processes import average
-from robustnas.training.tasks import Task, check_task, loss_of, metrics_of, update
+from robustnas.training.tasks import Task, check_task, loss_of, metrics_of
 
 
 class EvaluationModule(Module):
@@ -102,25 +102,14 @@ class EvaluationModule(Module):
         if auxiliary is not None:
             loss = loss + self.auxiliary_weight * self.train_loss(auxiliary, batch.targets, self.class_weights)
         self.check("training loss", average([loss.detach()])[0])  # processes must stop together
-        update(self.train_metrics, self.task, outputs, batch.targets)
-        self.log_loss("train", loss, len(batch.targets))
-        self.log("loss", loss.detach(), prog_bar=True, logger=False, on_epoch=False, batch_size=len(batch.targets))
-        self.log_dict(self.train_metrics, on_step=False, on_epoch=True, batch_size=len(batch.targets))
+        self.log_trained(loss, outputs, batch.targets)
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self._measure("val", batch)
+        self.log_measured("val", self.val_metrics, self.plain_loss, batch)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self._measure("test", batch)
-
-    def _measure(self, stage: str, batch: Batch) -> None:
-        metrics = self.val_metrics if stage == "val" else self.test_metrics
-        outputs = self(batch.images)
-        update(metrics, self.task, outputs, batch.targets)
-        loss = self.plain_loss(outputs, batch.targets)
-        self.log(f"{stage}/loss", loss, batch_size=len(batch.targets), sync_dist=True)
-        self.log_dict(metrics, prog_bar=True, batch_size=len(batch.targets))
+        self.log_measured("test", self.test_metrics, self.plain_loss, batch)
 
     def configure_optimizers(self) -> Any:
         optimizer = torch.optim.SGD(

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from robustnas.analysis.metrics import VAL_LOSS
 from robustnas.data.batch import Batch, derived_seed
 from robustnas.networks.batchnorm_statistics import evaluating, frozen_batchnorm_statistics
 from robustnas.runtime.precision import full_precision
@@ -25,7 +24,6 @@ from robustnas.training.processes import average, average_buffers
 from robustnas.training.replica_check import check_replicas
 from robustnas.training.search_hook import SearchHook
 from robustnas.training.search_state import SearchState
-from robustnas.training.tasks import update
 
 Batches = Mapping[str, Batch]
 
@@ -111,7 +109,7 @@ class SearchModule(SearchState):
         slopes = torch.autograd.grad(loss, list(weights.values()), materialize_grads=True)
         *gradients, shared = average([*slopes, loss.detach()])
         self.check("training loss", shared)
-        self._log_weight_step(loss, outputs, batch["weights"].targets)
+        self.log_trained(loss, outputs, batch["weights"].targets)
         for weight, gradient in zip(weights.values(), gradients, strict=True):
             weight.grad = gradient
         norm = norm_of(gradients)
@@ -125,17 +123,8 @@ class SearchModule(SearchState):
     def _weight_loss(self, batch: Batch, weights: Mapping[str, Tensor], mixtures: Any) -> Tensor:
         return self.loss(batch, mixtures, weights)[0]
 
-    def _log_weight_step(self, loss: Tensor, outputs: Tensor, targets: Tensor) -> None:
-        update(self.train_metrics, self.task, outputs, targets)
-        self.log_loss("train", loss, len(targets))
-        self.log("loss", loss.detach(), prog_bar=True, logger=False, on_epoch=False, batch_size=len(targets))
-        self.log_dict(self.train_metrics, on_step=False, on_epoch=True, batch_size=len(targets))
-
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        outputs = self(batch.images)
-        update(self.val_metrics, self.task, outputs, batch.targets)
-        self.log(VAL_LOSS.name, self.task_loss(outputs, batch.targets), batch_size=len(batch.targets), sync_dist=True)
-        self.log_dict(self.val_metrics, prog_bar=True, batch_size=len(batch.targets))
+        self.log_measured("val", self.val_metrics, self.task_loss, batch)
 
     def apply_stop(self) -> None:
         """End the training if a stopping rule has decided so, and no selection follows."""
