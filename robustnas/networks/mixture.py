@@ -77,13 +77,8 @@ class Mixture:
 
     def detach(self) -> Mixture:
         """The same mixture, cut from the graph that made it."""
-        return replace(
-            self,
-            operations=self.operations.detach(),
-            edges=None if self.edges is None else self.edges.detach(),
-            offsets=None if self.offsets is None else self.offsets.detach(),
-            probed=None,
-        )
+        edges, offsets = (None if held is None else held.detach() for held in (self.edges, self.offsets))
+        return replace(self, operations=self.operations.detach(), edges=edges, offsets=offsets, probed=None)
 
 
 def one_hot(cell: CellSpace, chosen: dict[int, int], like: Tensor) -> Mixture:

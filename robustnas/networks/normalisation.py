@@ -43,9 +43,7 @@ class BundleNorm(nn.Module):
         mean, var = take(self.running_mean, group), take(self.running_var, group)
         if not self.tracking:
             mean, var = mean.clone(), var.clone()
-        result = F.batch_norm(
-            x, mean.view(-1), var.view(-1), weight, bias, training=True, momentum=self.momentum, eps=self.eps
-        )
+        result = F.batch_norm(x, mean.view(-1), var.view(-1), weight, bias, True, self.momentum, self.eps)
         if self.tracking and 1 < len(group) < len(self.running_mean):  # a copy was updated, not a view
             self.running_mean[list(group)], self.running_var[list(group)] = mean, var
         return result

@@ -63,10 +63,7 @@ class _Measure:
         with torch.autocast(self.device, self.dtype, self.lower, cache_enabled=False):
             if torch.is_grad_enabled():
                 return self._to_be_derived(images, weights, each)
-            return [
-                None,
-                *(_products(probe.output(images, None), g) for probe, g in zip(self.probes, each, strict=True)),
-            ]
+            return [None, *(_products(p.output(images, None), g) for p, g in zip(self.probes, each, strict=True))]
 
     def _to_be_derived(
         self, images: Tensor, weights: Sequence[Tensor], gradients: Sequence[Sequence[Tensor]]
@@ -82,9 +79,8 @@ class _Measure:
 def _products(output: Tensor, gradients: Sequence[Tensor]) -> Tensor:
     """Product of the output on each edge with the gradient there, ``[edges]``."""
     pairs = zip(output.chunk(len(gradients), dim=1), gradients, strict=True)
-    return torch.stack(
-        [(part * gradient).sum(dtype=torch.promote_types(part.dtype, torch.float32)) for part, gradient in pairs]
-    )
+    dtype = torch.promote_types(output.dtype, torch.float32)
+    return torch.stack([(part * gradient).sum(dtype=dtype) for part, gradient in pairs])
 
 
 class _Probing(Function):

@@ -26,9 +26,8 @@ def darts_like(name: str, normal: Operations, reduce: Operations | None = None) 
     def cell(operations: Operations, reduction: bool) -> CellSpace:
         return complete_cell(2, 4, operations, (2, 3, 4, 5), reduction, keep=2, never_selected=("none",))
 
-    return SearchSpace(
-        name, {"normal": cell(normal, False), "reduce": cell(normal if reduce is None else reduce, True)}
-    )
+    cells = {"normal": cell(normal, False), "reduce": cell(normal if reduce is None else reduce, True)}
+    return SearchSpace(name, cells)
 
 
 _SKIP, _MAX, _AVG = "skip_connect", "max_pool_3x3", "avg_pool_3x3"

@@ -33,7 +33,7 @@ def is_genotype_text(text: str) -> bool:
 def parse_genotype(text: str, space: SearchSpace | None = None) -> Genotype:
     """Return the genotype of a text in any form, without executing anything; it is not validated against its space.
 
-    Text around the genotype, such as the date of a log line or ``genotype = ``, is ignored, and so are line breaks
+    Text around the genotype, such as the date of a log line or ``genotype =``, is ignored, and so are line breaks
     inside it. The same genotype may occur several times.
 
     Args:

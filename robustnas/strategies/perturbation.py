@@ -134,9 +134,8 @@ class AdversarialPerturbation(Perturbation):
         with torch.random.fork_rng([device] if device.type == "cuda" else []):  # operations may draw
             for _ in range(self.steps):
                 leaves = {kind: operations.requires_grad_() for kind, operations in moved.items()}
-                slopes = average(
-                    torch.autograd.grad(loss_at(_at(mixtures, leaves)), list(leaves.values()), materialize_grads=True)
-                )
+                loss = loss_at(_at(mixtures, leaves))
+                slopes = average(torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True))
                 moved = self._step(mixtures, moved, slopes, radius)
             with torch.no_grad():
                 before, after = average([loss_at(mixtures), loss_at(_at(mixtures, moved))])

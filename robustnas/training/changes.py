@@ -50,14 +50,11 @@ TRAINER = (
     "gradient_clip_algorithm", "reload_dataloaders_every_n_epochs",
 )  # fmt: skip
 RULES: dict[str, Rule] = {
-    **dict.fromkeys(
-        ("model", "space", "channels", "layers", "cells", "num_classes", "image_channels", "task"), TRAINED
-    ),
-    **dict.fromkeys(("connection", "edge_weights", "stem", "architecture"), TRAINED),
+    **dict.fromkeys(("model", "space", "channels", "layers", "cells", "num_classes", "image_channels"), TRAINED),
+    **dict.fromkeys(("task", "connection", "edge_weights", "stem", "architecture"), TRAINED),
     **dict.fromkeys(("alpha_init", "seed", "data.seed", "architecture.inherit_from"), BEGUN),
-    **dict.fromkeys(
-        ("relaxation", "perturbation", "gradient", "penalty", "pruning", "arch_optimizer", "class_weights"), PART
-    ),
+    **dict.fromkeys(("relaxation", "perturbation", "gradient", "penalty", "pruning", "arch_optimizer"), PART),
+    "class_weights": PART,
     **dict.fromkeys(("relaxation.", "perturbation.", "gradient.", "penalty.", "pruning.", "arch_optimizer."), APPLIED),
     "stopping": NOTED,
     "selection": SELECTS,

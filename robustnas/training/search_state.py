@@ -171,9 +171,8 @@ class SearchState(Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derived_seed(seed, "initial"))
             self.supernet = Supernet(self.space, config=config)
-            self.architecture = ArchitectureParameters(
-                self.space, relaxation, alpha_init, edge_weights, self.supernet.body.kinds
-            )
+            kinds = self.supernet.body.kinds
+            self.architecture = ArchitectureParameters(self.space, relaxation, alpha_init, edge_weights, kinds)
         self.alphas, self.betas = self.architecture.alphas, self.architecture.betas
         self.task_loss = loss_of(task)
         self.train_metrics = metrics_of(task, num_classes, "train/", persistent=True)

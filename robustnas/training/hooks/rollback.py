@@ -65,21 +65,16 @@ class Rollback(EarlyStopping):
         if self.early is None:
             self.early = self.kept[stop.returned]
             genotype = search.selection.genotype(search.space, self.early)
-            say(
-                search.trainer,
-                f"Early stopping alone would have ended the search after epoch {stop.detected} with {genotype}.",
-            )
+            said = f"Early stopping alone would have ended the search after epoch {stop.detected} with {genotype}."
+            say(search.trainer, said)
         restore(search, self.states[stop.returned])
         self.stop, self.raised = None, self.raised + 1
         for group in search.trainer.optimizers[0].param_groups:
             group["weight_decay"] = self.decays[self.raised]
         self._forget(stop.returned)
         rewind(search.trainer, stop.detected - stop.returned)
-        say(
-            search.trainer,
-            f"Returned from the end of epoch {stop.detected} to the end of epoch {stop.returned}, "
-            f"with weight decay {self.decays[self.raised]:g}.",
-        )
+        way = f"from the end of epoch {stop.detected} to the end of epoch {stop.returned}"
+        say(search.trainer, f"Returned {way}, with weight decay {self.decays[self.raised]:g}.")
 
     def _forget(self, epoch: int) -> None:
         """Drop all that was noted after an epoch."""

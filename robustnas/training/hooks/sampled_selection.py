@@ -51,9 +51,8 @@ class SampledSelection(SearchHook):
             entries = [{"genotype": str(one.genotype), **score_as_json(one.score)} for one in self.drawn]
             folder = run_folder(trainer)  # processes wait for each other here
             if trainer.is_global_zero:
-                write_json(
-                    folder / "sampled.json", {"schema": SCHEMA, "best": str(self.genotype()), "sampled": entries}
-                )
+                held = {"schema": SCHEMA, "best": str(self.genotype()), "sampled": entries}
+                write_json(folder / "sampled.json", held)
 
     @torch.no_grad()
     def _measured(self) -> list[Drawn]:
