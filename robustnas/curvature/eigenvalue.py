@@ -6,12 +6,11 @@ Hochstenbach and van der Vorst, SIAM J. Matrix Anal. Appl. 22, 2000). For a unit
 :math:`\lambda` and a Lanczos basis :math:`q_1, q_2, \dots` with the coefficients :math:`a_j, b_j`, the numbers
 :math:`y_j = v^\top q_j` obey
 
-.. math:: b_j y_{j+1} = (\lambda - a_j)\, y_j - b_{j-1} y_{j-1}, \qquad \sum_j y_j^2 \le 1,
+.. math:: b_j y_{j+1} = (\lambda - a_j)\, y_j - b_{j-1} y_{j-1}, \qquad \sum_j y_j^2 \le 1.
 
-since :math:`v` has length one. Above the largest Ritz value all :math:`y_j` grow with :math:`\lambda`. With probability
-:math:`1 - p` the start has at least the component :math:`|y_1| \ge \gamma_p`, and then :math:`\lambda` is below
-the number where the sum, begun with :math:`\gamma_p`, reaches one. The Ritz value itself is never above the largest
-eigenvalue. After as many products as the matrix has rows the two meet: the cost is at most that of the dense matrix.
+Above the largest Ritz value all :math:`y_j` grow with :math:`\lambda`. With probability :math:`1 - p` the start has
+at least the component :math:`|y_1| \ge \gamma_p`, and then :math:`\lambda` is below the number where the sum, begun
+with :math:`\gamma_p`, reaches one. After as many products as the matrix has rows, the bound is zero.
 """
 
 from __future__ import annotations
@@ -28,19 +27,12 @@ FAILURE = 1e-3  # probability that a random start hides an eigenvalue beyond the
 
 
 class Bounded(NamedTuple):
-    r"""An eigenvalue at an end of the spectrum.
+    """An eigenvalue at an end of the spectrum."""
 
-    Attributes:
-        value: The Ritz value :math:`t`; the eigenvalue is at least this far out, up to rounding.
-        bound: How much further out the eigenvalue may be, rounding of the products included.
-        vector: Its Ritz vector in the basis, ``[products]``.
-        basis: The orthonormal basis, ``[size, products]``, in float64 on the CPU, in the order of the products.
-    """
-
-    value: float
-    bound: float
-    vector: Tensor
-    basis: Tensor
+    value: float  # the Ritz value; the eigenvalue is at least this far out, up to rounding
+    bound: float  # how much further out the eigenvalue may be, rounding of the products included
+    vector: Tensor  # the Ritz vector in the basis, [products]
+    basis: Tensor  # orthonormal, [size, products], in float64 on the CPU, in the order of the products
 
     @property
     def products(self) -> int:
@@ -55,7 +47,7 @@ def bounded_ends(
     most: int | None = None,
     generator: torch.Generator | None = None,
 ) -> tuple[Bounded, Bounded]:
-    """The largest and the smallest eigenvalue, with their signs and bounds, by Lanczos iteration.
+    """Return the largest and the smallest eigenvalue with bounds, by Lanczos iteration; ``nan`` where a product is.
 
     Args:
         operator: The matrix.
@@ -63,9 +55,6 @@ def bounded_ends(
         smallest: Whether the smallest one must reach the tolerance too; otherwise it is what came along.
         most: Products after which the iteration ends with the bound it has; by default the rows of the matrix.
         generator: Source of the first vector, on the CPU; ``None`` takes the same one every time.
-
-    Returns:
-        The largest and the smallest; ``nan`` where a product is not finite.
 
     Raises:
         ValueError: If ``tolerance`` is not positive.
@@ -98,13 +87,7 @@ def bounded_ends(
 
 
 class _End:
-    """What a Krylov space excludes beyond an end of the spectrum: the upper one of the matrix or, negated, the lower.
-
-    Args:
-        krylov: The space, grown by one vector at a time.
-        sign: 1 for the largest eigenvalue, -1 for the smallest, as the largest of the negated matrix.
-        size: Rows of the matrix.
-    """
+    """What a Krylov space excludes beyond the upper end of the spectrum or, of the negated matrix, the lower one."""
 
     def __init__(self, krylov: Krylov, sign: float, size: int) -> None:
         self.sign = sign
@@ -146,14 +129,7 @@ class _End:
 
 
 def _least_component(size: int) -> float:
-    """The component along a given direction that a random unit vector has, except with the probability allowed.
-
-    Args:
-        size: Numbers in a vector.
-
-    Returns:
-        The component; its density is largest at zero, where it is a ratio of gamma functions.
-    """
+    """The component along a direction that a random unit vector falls below with the probability allowed at most."""
     if size < 3:
         return FAILURE
     density = math.exp(math.lgamma(size / 2) - math.lgamma((size - 1) / 2)) / math.sqrt(math.pi)

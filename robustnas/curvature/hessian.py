@@ -38,14 +38,11 @@ class Operator(ABC):
         return torch.stack([self.product(row) for row in identity])
 
     def dominant_eigenvalue(self, tolerance: float = 1e-3, most: int = 64) -> float:
-        """The largest eigenvalue with its sign, by :func:`extremes` from a fixed vector.
+        """Return the largest eigenvalue with its sign, by :func:`extremes`; ``nan`` where a product is not finite.
 
         Args:
             tolerance: Residual, relative to the eigenvalue, at which the iteration ends.
             most: Products after which it ends with what it has found, which never exceeds the true value.
-
-        Returns:
-            The eigenvalue; ``nan`` where a product is not finite.
         """
         return float(extremes(self, tolerance=tolerance, most=most)[0].values[0])
 
@@ -106,7 +103,7 @@ class Hessian(Operator):
         dtype: torch.dtype = torch.float32,
         decay: float = 0.0,
     ) -> Hessian:
-        """The Hessian of a function of the parameters, in full precision whatever surrounds the call.
+        """Return the Hessian of a function of the parameters, in full precision whatever surrounds the call.
 
         The function is called once, with copies of the parameters, in full precision, and with gradients, also where
         the caller has disabled them. Whatever else it uses must have the type too: weights, running statistics, images.
@@ -117,9 +114,6 @@ class Hessian(Operator):
             dtype: Precision: ``torch.float32`` or ``torch.float64``.
             decay: Weight decay λ of the parameters.
 
-        Returns:
-            The Hessian.
-
         Raises:
             ValueError: If ``dtype`` is neither of them.
         """
@@ -127,8 +121,7 @@ class Hessian(Operator):
             raise ValueError(f"Expected `dtype` to be torch.float32 or torch.float64, but got {dtype}.")
         with torch.inference_mode(False), torch.enable_grad():
             leaves = [parameter.detach().to(dtype, copy=True).requires_grad_() for parameter in parameters]
-            device = leaves[0].device.type if leaves else "cpu"
-            with full_precision(device):
+            with full_precision(leaves[0].device.type if leaves else "cpu"):
                 return cls(function(leaves), leaves, decay)
 
     @property
@@ -238,11 +231,10 @@ class Krylov:
             vector = None
 
     def ritz(self) -> tuple[Tensor, Tensor, Tensor]:
-        r"""Eigenvalues :math:`t` of :math:`Q^\top H Q`, ascending, its eigenvectors :math:`y`, and bounds on errors.
+        r"""Return eigenvalues :math:`t` of :math:`Q^\top H Q`, ascending, its eigenvectors :math:`y`, and errors.
 
-        Returns:
-            ``[found]``, ``[found, found]`` and ``[2, found]``: the lengths :math:`\|HQy - tQy\|`, and the same with
-            what the products lack in symmetry; all ``nan`` where a product is not finite.
+        ``[found]``, ``[found, found]`` and ``[2, found]``: the lengths :math:`\|HQy - tQy\|`, and the same with what
+        products lack in symmetry; all ``nan`` where a product is not finite.
         """
         small = self.basis.T @ self.images
         if not small.isfinite().all():
@@ -261,11 +253,12 @@ def extremes(
     block: int | None = None,
     generator: torch.Generator | None = None,
 ) -> tuple[Eigenpairs, Eigenpairs]:
-    r"""The largest and the smallest eigenvalues, with their signs, by block Lanczos iteration.
+    r"""Return the largest eigenvalues, descending, and the smallest, ascending, by block Lanczos iteration.
 
     With the basis :math:`Q` of a :class:`Krylov` space, eigenvalues :math:`t` and eigenvectors :math:`y` of
     :math:`Q^\top H Q`, the iteration ends where every :math:`r = \|HQy - tQy\|` asked for is at most ``tolerance``
     :math:`|t|`, or rounding. This excludes no larger one: :func:`~robustnas.curvature.eigenvalue.bounded_ends` does.
+    They are ``nan`` where a product is not finite.
 
     Args:
         operator: The matrix :math:`H`.
@@ -276,9 +269,6 @@ def extremes(
         block: Vectors of a step: copies of a repeated eigenvalue that are sure to be found. By default as many as
             eigenvalues are asked for at an end; 1 takes fewer products.
         generator: Source of the first vectors, on the CPU; ``None`` starts from the same ones every time.
-
-    Returns:
-        The largest, descending, and the smallest, ascending; ``nan`` where a product is not finite.
 
     Raises:
         ValueError: If no eigenvalue is asked for.

@@ -18,21 +18,13 @@ STEPS = 401  # points on an axis, of which the map has one for each of its pixel
 
 @dataclass(frozen=True)
 class Landscape:
-    """Losses over a plane and along a line.
+    """Losses over a plane and along a line."""
 
-    Args:
-        reach: Distances from α in both directions of the plane, ``[steps]``.
-        plane: Losses, ``[steps, steps]``; the first index goes along the first direction.
-        directions: What the directions are, in words.
-        share: Where on the line from the mixture of α, 0, to its discretisation, 1, ``[steps]``.
-        line: Losses there, ``[steps]``.
-    """
-
-    reach: Array
-    plane: Array
-    directions: str
-    share: Array
-    line: Array
+    reach: Array  # distances from α in both directions of the plane, [steps]
+    plane: Array  # losses, [steps, steps]; the first index goes along the first direction
+    directions: str  # what they are, in words
+    share: Array  # where on the line from the mixture of α, 0, to its discretisation, 1, [steps]
+    line: Array  # losses there, [steps]
 
     @property
     def centre(self) -> float:
@@ -52,17 +44,7 @@ class Landscape:
 
 
 def orthonormal(directions: Sequence[Tensor]) -> list[Tensor]:
-    """Directions of length one, each at a right angle to those before.
-
-    Args:
-        directions: Vectors ``[size]`` that are independent.
-
-    Returns:
-        As many vectors that span the same.
-
-    Raises:
-        ValueError: If they are not independent.
-    """
+    """Directions of length one, each at a right angle to those before, that span the same; refused if dependent."""
     found: list[Tensor] = []
     for direction in directions:
         left = direction.clone()
@@ -79,22 +61,7 @@ def orthonormal(directions: Sequence[Tensor]) -> list[Tensor]:
 def over_plane(
     loss_at: Callable[[Tensor], float], centre: Tensor, one: Tensor, other: Tensor, radius: float, steps: int
 ) -> tuple[Array, Array]:
-    r"""Losses at :math:`\theta + a\, u + b\, v` for :math:`a, b` between minus and plus the radius.
-
-    Args:
-        loss_at: Loss at a point, ``[size]``.
-        centre: θ.
-        one: Direction :math:`u`.
-        other: Direction :math:`v`.
-        radius: Largest :math:`|a|` and :math:`|b|`.
-        steps: Points on either axis, an odd number, so that θ itself is one.
-
-    Returns:
-        The distances ``[steps]`` and the losses ``[steps, steps]``.
-
-    Raises:
-        ValueError: If the radius is not positive and finite, or the number of points even or below three.
-    """
+    r"""Distances ``[steps]``, an odd number, and losses at :math:`\theta + a\, u + b\, v`, ``[steps, steps]``."""
     if not 0 < radius < float("inf"):
         raise ValueError(f"Expected `radius` to be positive and finite, but got {radius}.")
     if steps < 3 or steps % 2 == 0:
@@ -108,14 +75,6 @@ def over_plane(
 
 
 def random_directions(size: int, seed: int) -> list[Tensor]:
-    """Two directions drawn at random.
-
-    Args:
-        size: Numbers in a direction, at least 2.
-        seed: Seed of the draw.
-
-    Returns:
-        Orthonormal vectors ``[size]``, in double precision.
-    """
+    """Two orthonormal directions drawn at random, ``[size]``, in double precision."""
     generator = torch.Generator().manual_seed(seed)
     return orthonormal(list(torch.randn(2, size, generator=generator, dtype=torch.float64)))

@@ -47,7 +47,7 @@ class Estimate(NamedTuple):
 
 
 def trace(operator: Operator, probes: int = 32, generator: torch.Generator | None = None) -> Estimate:
-    r"""The trace, by Hutchinson's estimate :math:`\frac1m \sum_i z_i^\top H z_i` with random signs :math:`z_i`.
+    r"""Return the trace, by Hutchinson's estimate :math:`\frac1m \sum_i z_i^\top H z_i` with random signs :math:`z_i`.
 
     It is unbiased, with the variance :math:`\frac2m \sum_{i \ne j} H_{ij}^2`; the error is taken from the spread of
     the probes. Where there are as few rows as probes, the diagonal itself costs no more.
@@ -56,9 +56,6 @@ def trace(operator: Operator, probes: int = 32, generator: torch.Generator | Non
         operator: The matrix :math:`H`.
         probes: Products :math:`m`, at least two.
         generator: Source of the signs, on the CPU; ``None`` draws the same ones every time.
-
-    Returns:
-        The trace.
 
     Raises:
         ValueError: If there are fewer than two probes.
@@ -77,13 +74,9 @@ def trace(operator: Operator, probes: int = 32, generator: torch.Generator | Non
 
 
 def eigenvalues(matrix: Operator | Tensor) -> Tensor:
-    """All eigenvalues, from the whole matrix: for an operator one product for each row.
+    """Return all eigenvalues, ascending, ``[..., size]``, in float64 on the CPU, from the whole of a matrix or several.
 
-    Args:
-        matrix: The matrix, or several, ``[..., size, size]``. Only its symmetric part counts.
-
-    Returns:
-        The eigenvalues, ascending, ``[..., size]``, in float64 on the CPU; ``nan`` for a matrix that is not finite.
+    Only the symmetric part counts; an operator costs one product for each row; ``nan`` for a matrix that is not finite.
     """
     whole = (matrix.dense() if isinstance(matrix, Operator) else matrix).detach().double().cpu()
     finite = whole.isfinite().flatten(-2).all(-1)[..., None]
@@ -92,31 +85,16 @@ def eigenvalues(matrix: Operator | Tensor) -> Tensor:
 
 
 def part_blocks(whole: Tensor, shapes: Sequence[torch.Size]) -> list[Tensor]:
-    """The diagonal blocks of the parameters, such as α of each kind of cell.
-
-    Args:
-        whole: The whole Hessian, ``[size, size]``.
-        shapes: Shapes of the parameters, as of :attr:`~robustnas.curvature.Hessian.shapes`.
-
-    Returns:
-        A block ``[numel, numel]`` for each parameter.
-    """
+    """The diagonal block ``[numel, numel]`` of each parameter, such as α of a kind of cell, of a whole Hessian."""
     sizes = [shape.numel() for shape in shapes]
     return [columns[place] for place, rows in enumerate(whole.split(sizes)) for columns in [rows.split(sizes, dim=1)]]
 
 
 def row_blocks(whole: Tensor, shapes: Sequence[torch.Size]) -> list[Tensor]:
-    """The diagonal blocks of the rows of the parameters, such as α of each edge.
+    """Return the diagonal blocks of the rows of each parameter, ``[rows, columns, columns]``, such as α of each edge.
 
     The rows are coupled, so that exact blocks of all of them cost as many products as the whole matrix; those of a
-    single one are cheaper by :meth:`~robustnas.curvature.Hessian.row`.
-
-    Args:
-        whole: The whole Hessian, ``[size, size]``.
-        shapes: Shapes of the parameters.
-
-    Returns:
-        Blocks ``[rows, columns, columns]`` for each parameter ``[rows, ...]``, with the columns of a flattened row.
+    single one are cheaper by :meth:`~robustnas.curvature.Hessian.row`. A row counts flattened.
     """
     found = []
     for block, shape in zip(part_blocks(whole, shapes), shapes, strict=True):
@@ -152,14 +130,9 @@ class Density(NamedTuple):
         return Estimate(float(each.mean()), error, self.products)
 
     def at(self, points: Tensor, width: float | None = None) -> Tensor:
-        r"""The density, with every node a normal distribution.
+        r"""Return the density :math:`\sum_i w_i\, \mathcal{N}(t; t_i, \text{width}^2)` at some points, in float64.
 
-        Args:
-            points: Where, ``[points]``.
-            width: Standard deviation of the normal distributions; by default 1 % of the range of the nodes.
-
-        Returns:
-            :math:`\sum_i w_i\, \mathcal{N}(t; t_i, \text{width}^2)`, ``[points]``, in float64.
+        The default of ``width`` is 1 % of the range of the nodes.
         """
         spread = max(float(self.nodes.max() - self.nodes.min()), float(self.nodes.abs().max()) / 10) or 1.0
         sigma = width or spread / 100
@@ -169,23 +142,20 @@ class Density(NamedTuple):
 
 
 def density(operator: Operator, probes: int = 8, steps: int = 24, generator: torch.Generator | None = None) -> Density:
-    r"""The distribution of the eigenvalues: exact where that is no dearer, else by stochastic Lanczos quadrature.
+    r"""Return the distribution of the eigenvalues, exact or by stochastic Lanczos quadrature.
 
     From a random direction :math:`v`, ``steps`` Lanczos steps give a small matrix whose eigenvalues :math:`t_i` and
     squared first entries of eigenvectors :math:`w_i` are the Gauss quadrature of the distribution that :math:`v`
     sees: right for the first ``2 * steps - 1`` moments, and outliers are found first. The mean over directions is
     unbiased in these moments (Ubaru, Chen and Saad, "Fast estimation of tr(f(A)) via stochastic Lanczos quadrature",
-    SIAM J. Matrix Anal. Appl. 38, 2017).
+    SIAM J. Matrix Anal. Appl. 38, 2017). It is exact where the matrix has no more rows than ``probes * steps``, and
+    ``nan`` where a product is not finite.
 
     Args:
         operator: The matrix.
         probes: Random directions, at least two.
         steps: Products for each.
         generator: Source of the directions, on the CPU; ``None`` draws the same ones every time.
-
-    Returns:
-        The density: exact where the matrix has no more rows than ``probes * steps``; ``nan`` where a product is not
-        finite.
 
     Raises:
         ValueError: If there are fewer than two probes, or no step.

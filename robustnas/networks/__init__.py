@@ -10,15 +10,6 @@ from robustnas.networks.skeleton import Skeleton
 from robustnas.networks.supernet import Supernet
 
 __all__ = [
-    "Connection",
-    "DiscreteNetwork",
-    "Full",
-    "Mixture",
-    "PartialChannels",
-    "ResNet",
-    "Skeleton",
-    "Supernet",
-    "SupernetConfig",
-    "one_hot",
-    "register_operation",
-]
+    "Connection", "DiscreteNetwork", "Full", "Mixture", "PartialChannels", "ResNet", "Skeleton", "Supernet",
+    "SupernetConfig", "one_hot", "register_operation",
+]  # fmt: skip

@@ -16,16 +16,7 @@ Input = TypeVar("Input")
 
 @contextmanager
 def frozen_batchnorm_statistics(network: nn.Module) -> Iterator[None]:
-    """Keep running statistics as they are, whatever passes through the network.
-
-    Normalisation itself does not change: in training it uses the statistics of the batch.
-
-    Args:
-        network: The network.
-
-    Yields:
-        Nothing.
-    """
+    """Keep running statistics as they are; in training, normalisation is still by the statistics of the batch."""
     bundled = [m for m in network.modules() if isinstance(m, BundleNorm) and m.tracking]
     plain = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d) and m.track_running_stats and m.training]
     for norm in bundled:
@@ -56,16 +47,7 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 @torch.no_grad()
 def recalibrate(network: nn.Module, run: Callable[[Input], object], inputs: Sequence[Input]) -> None:
-    """Set running statistics to the mean of those of some batches, each counting the same.
-
-    Weights that were trained together with others, as those of a discrete network taken out of a supernet, meet other
-    activations than the running statistics remember.
-
-    Args:
-        network: The network; it is left in the mode it was in.
-        run: Passes a batch through the network.
-        inputs: Batches, at least one.
-    """
+    """Set running statistics to the mean of those of some batches, at least one, each counting the same."""
     training = [(module, module.training) for module in network.modules()]
     tracking = [m for m in network.modules() if isinstance(m, (BundleNorm, nn.BatchNorm2d))]
     momenta = [norm.momentum for norm in tracking]

@@ -34,12 +34,7 @@ def imagenet_stem(image_channels: int, channels: int) -> tuple[nn.Module, nn.Mod
 
 
 class ResidualBlock(nn.Module):
-    """ReLU, 3 x 3 convolution of stride 2, BatchNorm, and the same with stride 1, beside a pooled shortcut.
-
-    Args:
-        before: Channels that enter.
-        after: Channels that leave.
-    """
+    """ReLU, 3 x 3 convolution of stride 2, BatchNorm, and the same with stride 1, beside a pooled shortcut."""
 
     def __init__(self, before: int, after: int) -> None:
         super().__init__()
@@ -58,14 +53,7 @@ class ResidualBlock(nn.Module):
 
 
 class AuxiliaryHead(nn.Module):
-    """A second classifier on an intermediate cell, for training only.
-
-    Args:
-        channels: Channels of the cell.
-        num_classes: Outputs.
-        stem: That of the network; with ``imagenet`` pooling has stride 2 and the last BatchNorm is left out,
-            as in the original.
-    """
+    """A second classifier on an intermediate cell, for training only; with the stem ``imagenet`` as in the original."""
 
     def __init__(self, channels: int, num_classes: int, stem: Stem) -> None:
         super().__init__()

@@ -17,11 +17,7 @@ Convolution = Literal["auto", "separable", "dense"]
 
 
 class State:
-    """Images of one state of a cell, and what several operations derive from them, computed once.
-
-    Args:
-        images: ``[batch, channels, h, w]``.
-    """
+    """Images of a state of a cell, ``[batch, channels, h, w]``, and what operations derive from them, computed once."""
 
     def __init__(self, images: Tensor) -> None:
         self.images = images
@@ -42,17 +38,7 @@ class State:
         return self._for_edges[edges, 0]
 
     def for_dilated_edges(self, edges: int, stride: int) -> Tensor:
-        """What :meth:`for_edges` gives, rearranged so that kernels with dilation 2 become ordinary ones.
-
-        Args:
-            edges: How many edges.
-            stride: That of the kernels. With stride 2 they only see every other row and column; with stride 1 they
-                see four such images, the phases, by themselves.
-
-        Returns:
-            ``[batch, edges * channels, ceil(h / 2), ceil(w / 2)]`` for stride 2, and for stride 1 and even sizes
-            ``[4 * batch, edges * channels, h / 2, w / 2]``.
-        """
+        """:meth:`for_edges` of every other pixel, or for stride 1 of all four phases, in which dilation 2 becomes 1."""
         if (edges, stride) not in self._for_edges:
             seen = to_phases(self.relu) if stride == 1 else self.relu[..., ::2, ::2]
             self._for_edges[edges, stride] = spread(seen, edges)
@@ -60,16 +46,7 @@ class State:
 
 
 def spread(images: Tensor, edges: int, scale: Tensor | None = None) -> Tensor:
-    """The same images for every edge.
-
-    Args:
-        images: ``[batch, channels, h, w]``.
-        edges: How many edges.
-        scale: Weight of the images on each edge, ``[edges]``, or ``None`` for ones.
-
-    Returns:
-        ``[batch, edges * channels, h, w]``.
-    """
+    """The same images for every edge, times ``scale`` if any: ``[batch, c, h, w]`` to ``[batch, edges * c, h, w]``."""
     if edges == 1:
         return images if scale is None else images * scale.to(images.dtype)
     if not images.is_cpu:
@@ -83,25 +60,14 @@ def spread(images: Tensor, edges: int, scale: Tensor | None = None) -> Tensor:
 
 @dataclass(frozen=True)
 class Bundle:
-    """Where an operation stands.
-
-    Args:
-        edges: Edges of the bundle.
-        channels: Channels that enter.
-        out_channels: Channels that leave, on every edge.
-        stride: Step of the operation.
-        affine: Whether BatchNorm learns a scale and an offset.
-        pool_norm: Whether BatchNorm follows pooling, as it does in the DARTS supernet.
-        convolution: How depthwise and pointwise kernels are applied: ``separable`` one after the other; ``dense``
-            multiplied into one kernel; ``auto`` by device, precision and channels.
-    """
+    """Where an operation stands."""
 
     edges: int
     channels: int
-    out_channels: int
+    out_channels: int  # of each edge
     stride: int = 1
-    affine: bool = False
-    pool_norm: bool = True
+    affine: bool = False  # whether BatchNorm learns a scale and an offset
+    pool_norm: bool = True  # whether BatchNorm follows pooling, as it does in the DARTS supernet
     convolution: Convolution = "auto"
 
     def norm(self) -> BundleNorm:
@@ -118,23 +84,14 @@ class Bundle:
     def kernel(self, out_channels: int, in_channels: int, height: int, width: int) -> nn.Parameter:
         """Kernels of all edges, drawn as ``torch.nn.Conv2d`` draws them."""
         bound = (in_channels * height * width) ** -0.5
-        stacked = torch.empty(self.edges, out_channels, in_channels, height, width)
-        return nn.Parameter(stacked.uniform_(-bound, bound))
+        return nn.Parameter(torch.empty(self.edges, out_channels, in_channels, height, width).uniform_(-bound, bound))
 
 
 class Operation(nn.Module, ABC):
-    """A candidate operation on a bundle of edges. Every parameter and buffer is stacked over the edges.
+    """A candidate operation on a bundle of edges. Every parameter and buffer is stacked over the edges."""
 
-    Args:
-        bundle: Where the operation stands.
-
-    Attributes:
-        identity: Whether it hands on what it gets.
-        widens: Whether other channels may leave than enter.
-    """
-
-    identity = False
-    widens = True
+    identity = False  # whether it hands on what it gets
+    widens = True  # whether other channels may leave than enter
 
     def __init__(self, bundle: Bundle) -> None:
         super().__init__()
@@ -142,49 +99,20 @@ class Operation(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, state: State, group: Group, scale: Tensor | None) -> Tensor:
-        """Apply the operation on some edges at once.
-
-        Args:
-            state: The state that the edges leave.
-            group: Positions of the edges in the bundle.
-            scale: Weights of the mixture, ``[len(group)]``, or ``None`` for ones.
-
-        Returns:
-            Weighted output, channels stacked edge by edge, ``[batch, len(group) * out_channels, h, w]``.
-        """
+        """Weighted output on a group of edges, stacked edge by edge, ``[batch, len(group) * out_channels, h, w]``."""
 
     def edgewise(self, name: str, position: int) -> tuple[str, int | None] | None:
-        """Which part of a parameter or buffer belongs to one edge.
-
-        Args:
-            name: Name of the parameter or buffer.
-            position: Position of the edge in the bundle.
-
-        Returns:
-            Its name on the edge and its index in the stack; ``None`` if it belongs to another edge.
-        """
+        """Name on an edge, and index in the stack, of a parameter or buffer; ``None`` if it belongs to another edge."""
         return name, position
 
 
 def separable(x: Tensor, depthwise: Tensor, pointwise: Tensor, dense: bool, stride: int, dilation: int) -> Tensor:
-    """Depthwise, then pointwise convolution on a group of edges.
-
-    Args:
-        x: Images of each edge, ``[batch, edges * c, h, w]``; those that all edges share, ``[batch, c, h, w]``, will do
-            for the dense form.
-        depthwise: Kernels, ``[edges, c, 1, k, k]``.
-        pointwise: Kernels, ``[edges, out, c, 1, 1]``.
-        dense: Whether kernels are multiplied out.
-        stride: Step of the depthwise kernels.
-        dilation: Spacing of their taps.
-
-    Returns:
-        ``[batch, edges * out, h, w]``.
-    """
+    """Depthwise ``[edges, c, 1, k, k]`` and pointwise ``[edges, out, c, 1, 1]`` convolution on edges."""
     edges, _, channels = pointwise.shape[:3]
     if not dense:
         inner = depthwise_conv(x, depthwise.flatten(0, 1), stride, dilation)
         return F.conv2d(inner, pointwise.flatten(0, 1), groups=edges)
+    # Images may be those that all edges share, ``[batch, c, h, w]``.
     kernel = (pointwise * depthwise.transpose(1, 2)).flatten(0, 1)  # [edges * out, c, k, k]
     padding = dilation * (kernel.shape[-1] // 2)
     return F.conv2d(x, kernel, None, stride, padding, dilation, groups=x.shape[1] // channels)

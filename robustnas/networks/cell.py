@@ -29,11 +29,7 @@ class Candidate:
 
 
 class MixtureWeights:
-    """A mixture, read once for all cells of a kind.
-
-    Args:
-        mixture: The mixture.
-    """
+    """A mixture, read once for all cells of a kind."""
 
     def __init__(self, mixture: Mixture) -> None:
         self.values, self.edges = mixture.weights(), mixture.edges
@@ -71,11 +67,7 @@ class EdgeOperation(nn.Module):
         self._shares_statistics = bool(places[0]) and places[0] == places[1]
 
     def forward(self, state: State, weights: MixtureWeights | None) -> tuple[tuple[int, ...], Tensor] | None:
-        group = tuple(
-            position
-            for position, candidate in enumerate(self.candidates)
-            if weights is None or weights.active(candidate.row, candidate.column)
-        )
+        group = tuple(i for i, c in enumerate(self.candidates) if weights is None or weights.active(c.row, c.column))
         if not group:
             return None
         candidates = [self.candidates[position] for position in group]
@@ -95,20 +87,7 @@ class EdgeOperation(nn.Module):
 
 
 class Cell(nn.Module):
-    """A cell of candidates: all of them in a supernet, the chosen ones in a discrete network.
-
-    Args:
-        space: The kind of cell.
-        candidates: Its operations, each on an edge.
-        in_channels: Channels of every input of the cell.
-        channels: Channels of every state.
-        preprocess: Operation that brings each input to ``channels``, with its stride; empty to use inputs as they are.
-        config: How operations are built.
-
-    Shapes:
-        Inputs ``[batch, in_channels[i], h, w]``; output ``[batch, channels * len(space.outputs), h / s, w / s]``
-        with ``s`` 2 in a reduction cell and 1 elsewhere.
-    """
+    """A cell of candidates: all of them in a supernet, the chosen ones in a discrete network."""
 
     def __init__(
         self,
@@ -116,7 +95,7 @@ class Cell(nn.Module):
         candidates: Sequence[Candidate],
         in_channels: Sequence[int],
         channels: int,
-        preprocess: Sequence[tuple[str, int]],
+        preprocess: Sequence[tuple[str, int]],  # operation and stride of each input; empty to use it as it is
         config: SupernetConfig,
     ) -> None:
         super().__init__()

@@ -21,42 +21,19 @@ class Connection(ABC):
 
     @abstractmethod
     def through(self, channels: int) -> int:
-        """How many channels of a state pass through the operations.
-
-        Args:
-            channels: Channels of the state.
-
-        Returns:
-            The channels that operations are built with.
-
-        Raises:
-            ValueError: If the channels cannot be divided so.
-        """
+        """How many channels of a state pass through the operations; ``ValueError`` if they cannot be divided so."""
 
     @abstractmethod
     def split(self, images: Tensor, stride: int) -> tuple[Tensor, Tensor | None]:
-        """Divide a state.
+        """Divide a state ``[batch, channels, h, w]`` that edges of a stride leave.
 
-        Args:
-            images: The state, ``[batch, channels, h, w]``.
-            stride: Step of the edges that leave it.
-
-        Returns:
-            What enters the operations, ``[batch, through, h, w]``, and what bypasses the edges, at the resolution of
-            their outputs, ``[batch, channels - through, ceil(h / stride), ceil(w / stride)]``; ``None`` for nothing.
+        ``[batch, through, h, w]`` enter the operations. What bypasses them, or ``None``, has the size of their outputs:
+        ``[batch, channels - through, ceil(h / stride), ceil(w / stride)]``.
         """
 
     @abstractmethod
     def join(self, mixed: Tensor, bypass: Tensor | None) -> Tensor:
-        """Put the two parts of a node together.
-
-        Args:
-            mixed: Sum of the mixed operations, ``[batch, through, h, w]``.
-            bypass: Sum of what bypassed the edges, ``[batch, channels - through, h, w]``, or ``None`` for nothing.
-
-        Returns:
-            The node, ``[batch, channels, h, w]``.
-        """
+        """Put the two parts of a node together, ``[batch, channels, h, w]``; ``bypass`` is ``None`` for nothing."""
 
 
 @dataclass(frozen=True)
@@ -116,15 +93,7 @@ class PartialChannels(Connection):
 
 
 def shuffle(images: Tensor, groups: int) -> Tensor:
-    """Interleave groups of channels: channel ``g * (channels / groups) + i`` becomes ``i * groups + g``.
-
-    Args:
-        images: ``[batch, channels, h, w]``.
-        groups: How many groups, a divisor of the channels.
-
-    Returns:
-        Images of the same shape and memory format.
-    """
+    """Interleave groups of channels: channel ``g * (channels / groups) + i`` becomes ``i * groups + g``."""
     batch, channels, height, width = images.shape
     if layout_of(images) == torch.channels_last:
         last = images.permute(0, 2, 3, 1).reshape(batch, height, width, groups, -1)

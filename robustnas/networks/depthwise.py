@@ -10,26 +10,13 @@ from torch import Tensor
 
 
 def depthwise_conv(x: Tensor, weight: Tensor, stride: int = 1, dilation: int = 1) -> Tensor:
-    """Convolve every channel with a kernel of its own, padded so that stride 1 keeps the size.
-
-    The result and all derivatives are those of ``torch.nn.functional.conv2d``. On a CPU the weight gradient of a
-    kernel wider than 3 is computed in pieces 3 wide, which is several times faster.
-
-    Args:
-        x: Images, ``[batch, channels, h, w]``.
-        weight: Kernels, ``[channels, 1, k, k]`` with odd ``k``.
-        stride: Step of the kernel.
-        dilation: Spacing of the kernel's taps.
-
-    Returns:
-        Images, ``[batch, channels, ceil(h / stride), ceil(w / stride)]``.
-    """
+    """Convolve every channel with a kernel of its own, ``[channels, 1, k, k]`` with odd ``k``, as torch does."""
     padding = dilation * (weight.shape[-1] // 2)
     if x.is_cpu and torch.is_autocast_enabled("cpu"):
         dtype = torch.get_autocast_dtype("cpu")
         x, weight = x.to(dtype), weight.to(dtype)
-    slow = weight.shape[-1] > 3 or (stride > 1 and x.dtype == torch.bfloat16)
-    if x.is_cpu and slow:
+    # On CPUs the weight gradient of a kernel wider than 3 is several times faster in pieces 3 wide.
+    if x.is_cpu and (weight.shape[-1] > 3 or (stride > 1 and x.dtype == torch.bfloat16)):
         result: Tensor = _DepthwiseOnCPU.apply(x, weight, stride, padding, dilation)  # type: ignore[no-untyped-call]
         return result
     return F.conv2d(x, weight, None, stride, padding, dilation, groups=x.shape[1])

@@ -56,14 +56,9 @@ class DiscreteNetwork(Edgewise):
         self.body = build_skeleton(self.space, candidates, self.config, auxiliary)
 
     def forward(self, images: Tensor, drop_path: float = 0.0) -> Tensor:
-        """Classify images.
+        """Return logits, ``[batch, num_classes]``, of images ``[batch, image_channels, h, w]``.
 
-        Args:
-            images: ``[batch, image_channels, h, w]``.
-            drop_path: In training, probability that an operation is dropped for a sample.
-
-        Returns:
-            Logits, ``[batch, num_classes]``.
+        In training ``drop_path`` is the probability that an operation is dropped for a sample.
 
         Raises:
             ValueError: If the images have other channels, or are smaller than the strides allow.

@@ -1,8 +1,4 @@
-"""Names of weights edge by edge, however they are stacked inside.
-
-``cells.0.edge.0-2.sep_conv_3x3.dw1`` is the first depthwise kernel of that operation on the edge from state 0 to
-node 2 of cell 0: the names of the golden data, of inherited weights, and of import from other tools.
-"""
+"""Names of weights edge by edge, such as ``cells.0.edge.0-2.sep_conv_3x3.dw1``, however they are stacked inside."""
 
 from __future__ import annotations
 
@@ -46,8 +42,7 @@ def _of_cell(prefix: str, cell: Cell | Block) -> Iterator[tuple[str, Slice]]:
     for i, bundle in enumerate(cell.bundles):
         for position, candidate in enumerate(bundle.candidates):
             edge = f"{prefix}.edge.{candidate.source}-{candidate.node}.{candidate.operation}"
-            inside = f"{prefix}.edge.{i}.operation"
-            yield from _of_operation(bundle.operation, position, edge, inside)
+            yield from _of_operation(bundle.operation, position, edge, f"{prefix}.edge.{i}.operation")
     for name, module in cell.named_children():
         if isinstance(module, Operation):
             yield from _of_operation(module, 0, f"{prefix}.{name}", f"{prefix}.{name}")
@@ -71,16 +66,7 @@ def _plain_name(skeleton: Skeleton, name: str) -> str:
 
 
 def read_edgewise(slices: Mapping[str, Slice], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors under their edgewise names.
-
-    Args:
-        slices: What :func:`edgewise_slices` found.
-        tensors: Tensors under the names of the network, such as its ``state_dict`` or gradients; what is
-            missing is left out.
-
-    Returns:
-        Detached views, by edgewise name.
-    """
+    """Those of some tensors that there are under their edgewise names, as detached views."""
     return {
         outside: tensors[name].detach() if index is None else tensors[name].detach()[index]
         for outside, (name, index) in slices.items()
@@ -89,17 +75,7 @@ def read_edgewise(slices: Mapping[str, Slice], tensors: Mapping[str, Tensor]) ->
 
 
 def write_edgewise(slices: Mapping[str, Slice], network: nn.Module, state: Mapping[str, Tensor], strict: bool) -> None:
-    """Copy edgewise tensors into a network.
-
-    Args:
-        slices: What :func:`edgewise_slices` found.
-        network: The network.
-        state: Tensors by edgewise name. Running statistics may be left out.
-        strict: Whether weights may be neither missing nor unknown.
-
-    Raises:
-        ValueError: If a tensor has another shape, or, if ``strict``, one is missing or unknown.
-    """
+    """Copy edgewise tensors into a network; running statistics may be left out, and weights if not ``strict``."""
     own = network.state_dict()
     parameters = {name for name, _ in network.named_parameters()}
     missing = [outside for outside, (name, _) in slices.items() if name in parameters and outside not in state]
@@ -122,22 +98,15 @@ def write_edgewise(slices: Mapping[str, Slice], network: nn.Module, state: Mappi
 
 
 class Edgewise(nn.Module, ABC):
-    """A network whose weights can be named edge by edge.
-
-    Attributes:
-        body: The network's skeleton, which holds all its weights.
-    """
+    """A network whose weights, all in ``body``, can be named edge by edge."""
 
     body: Skeleton
 
     def edgewise_state_dict(self, of: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
-        """Weights and running statistics, edge by edge.
+        """Return weights and running statistics by names such as ``cells.0.edge.0-2.sep_conv_3x3.dw1``, as views.
 
         Args:
             of: Other tensors under the names of ``state_dict`` to be named edge by edge, such as gradients.
-
-        Returns:
-            Views by names such as ``cells.0.edge.0-2.sep_conv_3x3.dw1``.
         """
         tensors = self.body.state_dict() if of is None else {k.removeprefix("body."): v for k, v in of.items()}
         return read_edgewise(edgewise_slices(self.body), tensors)
@@ -145,9 +114,7 @@ class Edgewise(nn.Module, ABC):
     def load_edgewise_state_dict(self, state: Mapping[str, Tensor], strict: bool = True) -> None:
         """Load what :meth:`edgewise_state_dict` returned, or another tool exported under the same names.
 
-        Args:
-            state: Tensors by edgewise name; running statistics may be left out.
-            strict: Whether weights may be neither missing nor unknown; otherwise those are loaded that the network has.
+        Without ``strict`` those weights are loaded that the network has; running statistics may always be left out.
 
         Raises:
             ValueError: If a tensor has another shape, or, if ``strict``, one is missing or unknown.

@@ -13,13 +13,7 @@ EPSILON = 1e-3  # of every BatchNorm, as in the original
 
 
 class MBConv(Operation):
-    """1 x 1 to more channels, depthwise k x k, 1 x 1 to the channels that leave; BatchNorm after each, ReLU6 between.
-
-    Args:
-        bundle: Where the operation stands.
-        size: Size k of the depthwise kernels, which carry the stride.
-        expansion: How many times more channels there are inside; with 1 the first convolution is left out.
-    """
+    """1 x 1 to more channels, depthwise k x k, 1 x 1 to those that leave; BatchNorm after each, ReLU6 between."""
 
     def __init__(self, bundle: Bundle, size: int, expansion: int) -> None:
         super().__init__(bundle)

@@ -10,8 +10,7 @@ from torch import Tensor
 
 def layout_of(images: Tensor) -> torch.memory_format:
     """Memory format of images."""
-    last = images.is_contiguous(memory_format=torch.channels_last)
-    return torch.channels_last if last else torch.contiguous_format
+    return torch.channels_last if images.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
 
 
 def lay_gradient_out(images: Tensor) -> Tensor:

@@ -37,26 +37,13 @@ class Mixture:
     probed: Tensor | None = None
 
     def validate(self, kind: str, cell: CellSpace) -> Mixture:
-        """Check the shapes against a kind of cell.
-
-        Args:
-            kind: Name of the kind, for the error.
-            cell: The cell the mixture is for.
-
-        Returns:
-            The mixture itself.
+        """Return the mixture itself, checked against the kind of cell it is for, which errors name.
 
         Raises:
             ValueError: If a tensor has another shape than the cell wants, or an operation is computed and probed.
         """
-        wanted: tuple[tuple[str, Tensor | None, tuple[int, ...]], ...] = (
-            ("operations", self.operations, cell.shape),
-            ("edges", self.edges, cell.shape[:1]),
-            ("active", self.active, cell.shape),
-            ("offsets", self.offsets, cell.shape[:1]),
-            ("probed", self.probed, cell.shape),
-        )
-        for name, tensor, shape in wanted:
+        for name in ("operations", "edges", "active", "offsets", "probed"):
+            tensor, shape = getattr(self, name), cell.shape[:1] if name in ("edges", "offsets") else cell.shape
             if tensor is not None and tuple(tensor.shape) != shape:
                 raise ValueError(
                     f"Expected `{name}` of the mixture {kind!r} to have shape {shape}, but got {tuple(tensor.shape)}."
@@ -77,17 +64,9 @@ class Mixture:
         return self.offsets if self.offsets is None or self.edges is None else self.offsets * self.edges
 
     def restricted(self, active_mask: Tensor) -> Mixture:
-        """The same mixture without some operations.
-
-        Args:
-            active_mask: Boolean ``[edges, operations]``: which stay; the others get weight zero and are not computed.
-                An edge that keeps none has no offset either.
-
-        Returns:
-            The mixture; weights are not normalised again.
-        """
+        """The same mixture with the operations of a boolean mask ``[edges, operations]``, not normalised again."""
         held = active_mask.cpu()
-        edges = active_mask.any(dim=-1).to(self.operations.device)
+        edges = active_mask.any(dim=-1).to(self.operations.device)  # one that keeps none has no offset either
         return replace(
             self,
             operations=self.operations.where(active_mask.to(self.operations.device), 0.0),
@@ -98,26 +77,12 @@ class Mixture:
 
     def detach(self) -> Mixture:
         """The same mixture, cut from the graph that made it."""
-        return replace(
-            self,
-            operations=self.operations.detach(),
-            edges=None if self.edges is None else self.edges.detach(),
-            offsets=None if self.offsets is None else self.offsets.detach(),
-            probed=None,
-        )
+        edges, offsets = (None if held is None else held.detach() for held in (self.edges, self.offsets))
+        return replace(self, operations=self.operations.detach(), edges=edges, offsets=offsets, probed=None)
 
 
 def one_hot(cell: CellSpace, chosen: dict[int, int], like: Tensor) -> Mixture:
-    """The mixture of a discrete cell: weight one on the chosen operations, nothing else computed.
-
-    Args:
-        cell: The kind of cell.
-        chosen: Row of an edge to the column of its operation.
-        like: Tensor whose device and type the weights take.
-
-    Returns:
-        The mixture.
-    """
+    """The mixture of a discrete cell: weight one on the chosen column of each row, nothing else computed."""
     active = torch.zeros(cell.shape, dtype=torch.bool)
     for row, column in chosen.items():
         active[row, column] = True
@@ -125,16 +90,7 @@ def one_hot(cell: CellSpace, chosen: dict[int, int], like: Tensor) -> Mixture:
 
 
 def one_hots(space: SearchSpace, genotype: Genotype, like: Tensor) -> dict[str, Mixture]:
-    """The mixtures at which a supernet computes a genotype.
-
-    Args:
-        space: The search space.
-        genotype: A genotype of the space.
-        like: Tensor whose device and type the weights take.
-
-    Returns:
-        Kind of cell to its mixture.
-    """
+    """The mixtures at which a supernet computes a genotype, by kind of cell, of the device and type of ``like``."""
     mixtures = {}
     for kind, cell in space.cells.items():
         rows = {(edge.source, edge.node): row for row, edge in enumerate(cell.edges)}

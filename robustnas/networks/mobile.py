@@ -20,26 +20,12 @@ from robustnas.networks.skeleton import Candidates, Skeleton
 from robustnas.spaces import SearchSpace
 
 WIDTHS = (32, 16, 24, 40, 80, 96, 192, 320, 1280)  # stem, first block, stages, last convolution
+# The paper's divide the resolution by 32; those for CIFAR by 8, as MobileNetV2's in github.com/kuangliu/pytorch-cifar.
 STRIDES: Mapping[Stem, tuple[int, ...]] = {"imagenet": (2, 2, 2, 2, 1, 2, 1), "cifar": (1, 1, 2, 2, 1, 2, 1)}
 
 
 class Block(nn.Module):
-    """One edge of the chain: the sum of its operations and, where the shape stays the same, of its input.
-
-    Args:
-        candidates: Operations of the edge.
-        before: Channels that enter.
-        after: Channels that leave.
-        stride: Step of the operations.
-        residual: Whether the input is added to the output.
-        config: How operations are built.
-
-    Raises:
-        ValueError: If an operation cannot change the number of channels, but should.
-
-    Shapes:
-        Input ``[batch, before, h, w]``; output ``[batch, after, ceil(h / stride), ceil(w / stride)]``.
-    """
+    """One edge of the chain: the sum of its operations and, where the shape stays the same, of its input."""
 
     def __init__(
         self,
@@ -100,23 +86,7 @@ class Block(nn.Module):
 
 
 class MobileSkeleton(Skeleton, name="mobile"):
-    """A convolution, a fixed block, the searched blocks in stages, a wide 1 x 1 convolution, and the classifier.
-
-    BatchNorm learns a scale and an offset in the search too, as in the original, where one path is sampled at a time.
-    With the stem ``imagenet`` the strides are the paper's, which divide the resolution by 32. With ``cifar`` the
-    first convolution and the first stage keep it, and the other strides divide it by 8: what is done to MobileNetV2,
-    which has the same strides, in the widely used networks for CIFAR-10 of github.com/kuangliu/pytorch-cifar.
-
-    Args:
-        space: The search space.
-        candidates: Operations of the chain.
-        config: Size, and how operations are built. Its ``channels`` leave the first convolution. All widths are scaled
-            by ``channels / widths[0]`` and rounded to multiples of 8, the last one only if it grows. The paper has 32.
-        widths: Channels of the first convolution, the fixed block, each stage and the last convolution.
-
-    Raises:
-        ValueError: If only some channels take part, or an operation cannot change the number of channels.
-    """
+    """A convolution, a fixed block, the searched blocks in stages, a wide 1 x 1 convolution, and the classifier."""
 
     cells: nn.ModuleList
 
@@ -133,6 +103,7 @@ class MobileSkeleton(Skeleton, name="mobile"):
                 f"Expected `connection` to be `Full` in the space {space.name}, whose blocks change the number of "
                 f"channels, so that none can bypass them, but got {config.connection}."
             )
+        # BatchNorm learns a scale and an offset in the search too, as in the original.
         config, scale = replace(config, affine=True, pool_norm=False), config.channels / widths[0]
         before, first, *stages = (rounded(scale * width) for width in widths[:-1])
         last = rounded(max(scale, 1.0) * widths[-1])

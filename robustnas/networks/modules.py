@@ -14,16 +14,7 @@ from robustnas.networks.pointwise import strided_pointwise
 
 
 class Modules(Operation):
-    """A user's own ``nn.Module`` on every edge.
-
-    On a CPU a module that may hold a strided 1 x 1 convolution gets images in the format that torch convolves safely
-    (docs/guides/precision.md): what it computes inside is out of this library's hands.
-
-    Args:
-        bundle: Where the operation stands.
-        factory: Makes the module of one edge from ``(channels, stride, affine)``.
-        name: Name of the operation.
-    """
+    """A user's own ``nn.Module`` on every edge, which ``factory`` makes from ``(channels, stride, affine)``."""
 
     widens = False
 
@@ -67,6 +58,7 @@ class Modules(Operation):
         if not (self.strided and images.is_cpu and layout == torch.channels_last):
             output: Tensor = self.each[position](images)
             return output
+        # torch may write beyond the memory of strided 1 x 1 convolutions (docs/guides/precision.md).
         apart = self.each[position](lay_gradient_out(images).contiguous())
         return lay_gradient_out(apart).contiguous(memory_format=layout)
 

@@ -10,17 +10,7 @@ Group = tuple[int, ...]
 
 
 class BundleNorm(nn.Module):
-    r"""BatchNorm of every edge of a bundle, channels stacked edge by edge.
-
-    Normalises and weighs in one pass, :math:`s_e \gamma (x - \mu) / \sqrt{v + \epsilon} + s_e \beta`, where
-    :math:`s_e` is the weight that the mixture gives to the operation on edge :math:`e`.
-
-    Args:
-        edges: Edges of the bundle.
-        channels: Channels of one edge.
-        affine: Whether :math:`\gamma` and :math:`\beta` are learned; they are 1 and 0 otherwise.
-        eps: :math:`\epsilon`.
-    """
+    """BatchNorm of every edge of a bundle, channels stacked edge by edge, times the weight of the mixture there."""
 
     running_mean: Tensor
     running_var: Tensor
@@ -31,13 +21,9 @@ class BundleNorm(nn.Module):
         self.register_buffer("running_var", torch.ones(edges, channels))
         self.weight = nn.Parameter(torch.ones(edges, channels)) if affine else None
         self.bias = nn.Parameter(torch.zeros(edges, channels)) if affine else None
-        self.eps = eps
-        self.batch_statistics = False
-        self.tracking = True
-        self.momentum = 0.1
+        self.eps, self.momentum, self.batch_statistics, self.tracking = eps, 0.1, False, True
 
     def forward(self, x: Tensor, group: Group, scale: Tensor | None = None) -> Tensor:
-        """Normalise the edges of a group."""
         weight, bias = self._scale(group, scale)
         if self.training:
             return self._with_batch_statistics(x, group, weight, bias)
@@ -47,8 +33,7 @@ class BundleNorm(nn.Module):
         return F.batch_norm(x, mean, var, weight, bias, eps=self.eps)
 
     def _scale(self, group: Group, scale: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
-        channels = self.running_mean.shape[1]
-        spread = None if scale is None else scale[:, None].expand(-1, channels).flatten().contiguous()
+        spread = None if scale is None else scale[:, None].expand(-1, self.running_mean.shape[1]).flatten().contiguous()
         if self.weight is None or self.bias is None:
             return spread, None
         weight, bias = (take(parameter, group).flatten() for parameter in (self.weight, self.bias))
@@ -58,9 +43,7 @@ class BundleNorm(nn.Module):
         mean, var = take(self.running_mean, group), take(self.running_var, group)
         if not self.tracking:
             mean, var = mean.clone(), var.clone()
-        result = F.batch_norm(
-            x, mean.view(-1), var.view(-1), weight, bias, training=True, momentum=self.momentum, eps=self.eps
-        )
+        result = F.batch_norm(x, mean.view(-1), var.view(-1), weight, bias, True, self.momentum, self.eps)
         if self.tracking and 1 < len(group) < len(self.running_mean):  # a copy was updated, not a view
             self.running_mean[list(group)], self.running_var[list(group)] = mean, var
         return result

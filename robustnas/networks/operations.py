@@ -182,14 +182,10 @@ _KNOWN: dict[str, Callable[[Bundle], Operation]] = {
     "skip_connect": _skip,
     "max_pool_3x3": partial(Pool, kind="max"),
     "avg_pool_3x3": partial(Pool, kind="avg"),
-    "sep_conv_3x3": partial(SepConv, size=3),
-    "sep_conv_5x5": partial(SepConv, size=5),
-    "sep_conv_7x7": partial(SepConv, size=7),
-    "dil_conv_3x3": partial(DilConv, size=3),
-    "dil_conv_5x5": partial(DilConv, size=5),
     "conv_7x1_1x7": FactorisedConv,
-    "nor_conv_1x1": partial(ReluConv, size=1),
-    "nor_conv_3x3": partial(ReluConv, size=3),
+    **{f"sep_conv_{k}x{k}": partial(SepConv, size=k) for k in (3, 5, 7)},
+    **{f"dil_conv_{k}x{k}": partial(DilConv, size=k) for k in (3, 5)},
+    **{f"nor_conv_{k}x{k}": partial(ReluConv, size=k) for k in (1, 3)},
     **{f"mbconv_{k}x{k}_{e}": partial(MBConv, size=k, expansion=e) for k in (3, 5, 7) for e in (3, 6)},
 }
 
@@ -201,7 +197,7 @@ def register_operation(name: str, factory: Callable[[int, int, bool], nn.Module]
         name: The name, one that is not taken.
         factory: Makes the module of one edge from ``(channels, stride, affine)``; the module keeps the number
             of channels, divides the size by the stride, rounding up, and does not write into its input.
-        parameter_free: Whether it has no weights to train, those of BatchNorm aside: then the verdict counts it with
+        parameter_free: Whether it has no weights to train but those of BatchNorm: then the verdict counts it with
             skip connections and poolings.
 
     Raises:
@@ -229,18 +225,7 @@ class _UserOperation:
 
 
 def build_operation(name: str, bundle: Bundle) -> Operation:
-    """Build a candidate operation on a bundle of edges.
-
-    Args:
-        name: Its name.
-        bundle: Where it stands.
-
-    Returns:
-        The operation.
-
-    Raises:
-        ValueError: If no operation of that name is known.
-    """
+    """Build the candidate operation of a name on a bundle of edges."""
     if name not in _KNOWN:
         raise ValueError(
             f"Expected every operation of the space to be one of {sorted(_KNOWN)} or registered with "

@@ -9,20 +9,8 @@ from robustnas.networks.memory_format import lay_gradient_out
 
 
 def pointwise_conv(x: Tensor, weight: Tensor, stride: int = 1) -> Tensor:
-    """Convolve with 1 x 1 kernels, on the pixels that the stride reaches.
-
-    Values and derivatives are those of ``torch.nn.functional.conv2d`` with that stride. torch never sees the stride:
-    on CPUs the float32 weight gradient of a strided 1 x 1 convolution of ``channels_last`` images with few channels
-    is written beyond its memory (docs/guides/precision.md has the versions).
-
-    Args:
-        x: Images, ``[batch, channels, h, w]``.
-        weight: Kernels, ``[out, channels, 1, 1]``.
-        stride: Step of the kernel.
-
-    Returns:
-        Images, ``[batch, out, ceil(h / stride), ceil(w / stride)]``.
-    """
+    """Convolve with 1 x 1 kernels, ``[out, channels, 1, 1]``, on the pixels that the stride reaches."""
+    # Where torch sees the stride, a weight gradient is written beyond its memory on CPUs (docs/guides/precision.md).
     return F.conv2d(x if stride == 1 else lay_gradient_out(x)[..., ::stride, ::stride], weight)
 
 

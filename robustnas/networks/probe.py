@@ -19,23 +19,14 @@ from robustnas.networks.normalisation import Group
 
 @dataclass(frozen=True)
 class Probe:
-    """An operation that the backward pass computes on some edges of its bundle.
-
-    Args:
-        operation: The operation.
-        group: Positions of the edges in the bundle.
-        rows: Rows of these edges in α.
-        weights: Weights of the mixture there, ``[len(group)]``.
-        parameters: Parameters that the operation had in the forward pass, which may have been a functional call.
-        still: Whether running statistics stay as they are.
-    """
+    """An operation that the backward pass computes on some edges of its bundle."""
 
     operation: nn.Module
-    group: Group
-    rows: tuple[int, ...]
-    weights: Tensor
-    parameters: Mapping[str, Tensor]
-    still: bool = False
+    group: Group  # positions of the edges in the bundle
+    rows: tuple[int, ...]  # rows of these edges in α
+    weights: Tensor  # of the mixture there, [len(group)]
+    parameters: Mapping[str, Tensor]  # of the forward pass, which may have been a functional call; not derived by
+    still: bool = False  # whether running statistics stay as they are
 
     def output(self, images: Tensor, scale: Tensor | None) -> Tensor:
         """Output on all edges of the group, ``[batch, len(group) * channels, h, w]``."""
@@ -48,20 +39,7 @@ class Probe:
 
 
 def probed(images: Tensor, probes: Sequence[Probe], outputs: Mapping[int, Tensor]) -> dict[int, Tensor]:
-    r"""Outputs of edges, whose gradients :math:`G_e` now reach the weights of operations that were not computed.
-
-    In the backward pass each operation is computed on its edges at once. The gradient of its weight on edge :math:`e`
-    is :math:`\langle G_e, o(x) \rangle`, as if it had been computed and added with weight zero. Nothing is kept for it
-    but the images. A backward pass that is to be derived itself can be, except by the parameters of the operations.
-
-    Args:
-        images: What enters the operations, ``[batch, channels, h, w]``.
-        probes: The operations.
-        outputs: Row of each edge that is probed to its output, ``[batch, channels, h', w']``.
-
-    Returns:
-        The same outputs by row.
-    """
+    """Outputs of edges, by row, whose gradients now reach the weights of operations that were not computed."""
     if not probes:
         return dict(outputs)
     weights = [probe.weights for probe in probes]
@@ -85,10 +63,7 @@ class _Measure:
         with torch.autocast(self.device, self.dtype, self.lower, cache_enabled=False):
             if torch.is_grad_enabled():
                 return self._to_be_derived(images, weights, each)
-            return [
-                None,
-                *(_products(probe.output(images, None), g) for probe, g in zip(self.probes, each, strict=True)),
-            ]
+            return [None, *(_products(p.output(images, None), g) for p, g in zip(self.probes, each, strict=True))]
 
     def _to_be_derived(
         self, images: Tensor, weights: Sequence[Tensor], gradients: Sequence[Sequence[Tensor]]
@@ -104,9 +79,8 @@ class _Measure:
 def _products(output: Tensor, gradients: Sequence[Tensor]) -> Tensor:
     """Product of the output on each edge with the gradient there, ``[edges]``."""
     pairs = zip(output.chunk(len(gradients), dim=1), gradients, strict=True)
-    return torch.stack(
-        [(part * gradient).sum(dtype=torch.promote_types(part.dtype, torch.float32)) for part, gradient in pairs]
-    )
+    dtype = torch.promote_types(output.dtype, torch.float32)
+    return torch.stack([(part * gradient).sum(dtype=dtype) for part, gradient in pairs])
 
 
 class _Probing(Function):

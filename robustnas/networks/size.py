@@ -21,18 +21,7 @@ def check_depth(name: str, depth: int) -> None:
 
 
 def check_weights(channels: int, num_classes: int, build: Callable[[], nn.Module]) -> None:
-    """Refuse a network whose weights alone do not fit into the memory of this machine.
-
-    A wide one is built without memory and counted; the state of random generators stays as it is.
-
-    Args:
-        channels: Channels of its first cells.
-        num_classes: Its outputs.
-        build: Builds it.
-
-    Raises:
-        ValueError: If it does not fit.
-    """
+    """Refuse a network whose weights alone, counted without memory, do not fit into that of this machine."""
     if channels * max(channels, num_classes) <= CERTAIN or torch.get_default_device().type == "meta":
         return
     held = memory()

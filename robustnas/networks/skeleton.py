@@ -114,14 +114,7 @@ def _compute_twice(cell: nn.Module) -> tuple[AbstractContextManager[None], Abstr
 
 
 class DARTSSkeleton(Skeleton, name="darts"):
-    """Cells that see the two before them; those at one and two thirds of the depth halve the resolution.
-
-    Args:
-        space: The search space.
-        candidates: Operations of each kind of cell.
-        config: Size, and how operations are built. Reduction cells double the channels.
-        auxiliary: Whether a second classifier, used in training, looks at the cell at two thirds of the depth.
-    """
+    """Cells that see the two before them; those at one and two thirds of the depth halve the resolution."""
 
     cells: nn.ModuleList
     auxiliary_heads = True
@@ -150,8 +143,7 @@ class DARTSSkeleton(Skeleton, name="darts"):
             kind = "reduce" if k in reductions else "normal"
             channels *= 2 if kind == "reduce" else 1
             preprocess = [("skip_connect", 2) if reduced else ("nor_conv_1x1", 1), ("nor_conv_1x1", 1)]
-            cell = Cell(space.cells[kind], candidates[kind], (before, last), channels, preprocess, config)
-            self.cells.append(cell)
+            self.cells.append(Cell(space.cells[kind], candidates[kind], (before, last), channels, preprocess, config))
             self.kinds.append(kind)
             before, last, reduced = last, channels * len(space.cells[kind].outputs), kind == "reduce"
             if k == self.auxiliary_at:
@@ -174,16 +166,7 @@ class DARTSSkeleton(Skeleton, name="darts"):
 
 
 class NASBench201Skeleton(Skeleton, name="nasbench201"):
-    """Three stages of equal cells, joined by residual blocks that halve the resolution and double the channels.
-
-    Args:
-        space: The search space.
-        candidates: Operations of the one kind of cell.
-        config: Size, and how operations are built; pooling is never normalised.
-
-    Raises:
-        ValueError: If another stem than ``cifar`` is asked for.
-    """
+    """Three stages of equal cells, joined by residual blocks that halve the resolution and double the channels."""
 
     cells: nn.ModuleDict
     shrink = 4

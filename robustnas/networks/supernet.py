@@ -49,16 +49,13 @@ class Supernet(Edgewise):
                 norm.batch_statistics = self.config.batch_statistics
 
     def forward(self, images: Tensor, mixtures: Mapping[str, Mixture], drop_path: float = 0.0) -> Tensor:
-        """Classify images with weighted operations.
+        """Return logits, ``[batch, num_classes]``, of images by weighted operations.
 
         Args:
             images: ``[batch, image_channels, h, w]``.
-            mixtures: Kind of cell to its mixture. A mixture under the name of a cell, the kind and its place among all
-                cells such as ``normal.0``, counts for that cell alone.
+            mixtures: Kind of cell to its mixture. One under the name of a cell, its kind and its place among all, such
+                as ``normal.0``, counts for that cell alone.
             drop_path: In training, probability that the output of an edge is dropped for a sample.
-
-        Returns:
-            Logits, ``[batch, num_classes]``.
 
         Raises:
             ValueError: If mixtures or images have another shape than the network wants.
@@ -95,20 +92,7 @@ def all_candidates(space: SearchSpace) -> dict[str, list[Candidate]]:
 def build_skeleton(
     space: SearchSpace, candidates: Candidates, config: SupernetConfig, auxiliary: bool = False
 ) -> Skeleton:
-    """Build the skeleton of a space.
-
-    Args:
-        space: The search space.
-        candidates: Operations of each kind of cell.
-        config: Size, and how operations are built.
-        auxiliary: Whether there is an auxiliary head.
-
-    Returns:
-        The skeleton.
-
-    Raises:
-        ValueError: If an argument does not fit the space.
-    """
+    """Build the skeleton of a space."""
     _check_depth(space, config)
     builder: Any = Skeleton.builders.get(space.skeleton)
     if builder is None:

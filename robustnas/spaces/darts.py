@@ -13,23 +13,21 @@ _WITHOUT_NONE = (
 
 
 def darts_like(name: str, normal: Operations, reduce: Operations | None = None) -> SearchSpace:
-    """A space with the cells of DARTS: two inputs, four nodes, 14 edges, two edges kept per node.
+    """Return a space with the cells of DARTS: two inputs, four nodes, 14 edges, two edges kept per node.
+
+    ``none`` is part of the mixture but never selected.
 
     Args:
         name: Name of the space.
         normal: Operations of the normal cell, for all edges or edge by edge.
         reduce: The same for the reduction cell; by default those of the normal cell.
-
-    Returns:
-        The space, in which ``none`` is part of the mixture but never selected.
     """
 
     def cell(operations: Operations, reduction: bool) -> CellSpace:
         return complete_cell(2, 4, operations, (2, 3, 4, 5), reduction, keep=2, never_selected=("none",))
 
-    return SearchSpace(
-        name, {"normal": cell(normal, False), "reduce": cell(normal if reduce is None else reduce, True)}
-    )
+    cells = {"normal": cell(normal, False), "reduce": cell(normal if reduce is None else reduce, True)}
+    return SearchSpace(name, cells)
 
 
 _SKIP, _MAX, _AVG = "skip_connect", "max_pool_3x3", "avg_pool_3x3"

@@ -12,14 +12,12 @@ Rows = Sequence[Sequence[float]] | Any  # or an array of two dimensions
 
 
 def strongest(space: SearchSpace, strengths: Mapping[str, Rows]) -> Genotype:
-    """The strongest operation of each edge, and the strongest edges of each node (arXiv:1806.09055).
+    """Return the strongest operation of each edge, and the strongest edges of each node (arXiv:1806.09055).
 
     Args:
         space: The search space.
-        strengths: Kind of cell to the strengths of its operations, ``[edges, operations]``.
-
-    Returns:
-        The genotype. Ties go to the earlier column and the earlier source.
+        strengths: Kind of cell to the strengths of its operations, ``[edges, operations]``. Ties go to the earlier
+            column and the earlier source.
     """
     cells = {}
     for kind, cell in space.cells.items():
@@ -36,15 +34,6 @@ def strongest(space: SearchSpace, strengths: Mapping[str, Rows]) -> Genotype:
 
 
 def strongest_operation(cell: CellSpace, row: int, strengths: Rows) -> tuple[float, int]:
-    """The strongest operation of an edge that a genotype may carry.
-
-    Args:
-        cell: The kind of cell.
-        row: Row of the edge.
-        strengths: Strengths of the operations of all its edges.
-
-    Returns:
-        Its strength, which is that of the edge, and its column.
-    """
+    """The strength of the strongest operation of an edge that a genotype may carry, and its column."""
     column = max(cell.selectable(cell.edges[row]), key=lambda k: strengths[row][k])
     return strengths[row][column], column

@@ -29,28 +29,15 @@ class _Node(NamedTuple):
 
 
 def num_architectures(space: SearchSpace) -> int:
-    """The number of genotypes of a space: 15,625 in NAS-Bench-201, 1.08e18 in the space of DARTS.
+    """Return the number of genotypes of a space: 15,625 in NAS-Bench-201, 1.08e18 in the space of DARTS.
 
     Two genotypes that differ in an edge or an operation count twice, even if they compute the same function.
-
-    Args:
-        space: The space.
-
-    Returns:
-        The number of genotypes.
     """
     return prod(node.size for node in _nodes(space))
 
 
 def encode(genotype: Genotype, space: SearchSpace) -> int:
-    """The number of a genotype, which does not depend on the order in which a node lists its edges.
-
-    Args:
-        genotype: The genotype.
-        space: Its space.
-
-    Returns:
-        A number from 0 to one less than :func:`num_architectures`.
+    """Return the number of a genotype, from 0 on, whatever the order in which a node lists its edges.
 
     Raises:
         ValueError: If it is not a genotype of the space, or keeps an edge twice.
@@ -64,14 +51,7 @@ def encode(genotype: Genotype, space: SearchSpace) -> int:
 
 
 def decode(number: int, space: SearchSpace) -> Genotype:
-    """The genotype with a number, the inverse of :func:`encode`.
-
-    Args:
-        number: The number.
-        space: The space.
-
-    Returns:
-        The genotype.
+    """Return the genotype with a number, the inverse of :func:`encode`.
 
     Raises:
         ValueError: If the number is negative or too large.

@@ -15,15 +15,12 @@ KNOWN = {space.name: space for space in (DARTS, DARTSWithoutNone, S1, S2, S3, S4
 
 
 def find_space(space: str | SearchSpace) -> SearchSpace:
-    """The search space with a name or import path.
+    """Return the search space with a name or import path, or the space itself.
 
     Args:
         space: A space, the name of one that comes with robustnas, or an import path such as
             ``my_package.my_module.SPACE``. The module must be imported already or trusted, see
             :mod:`robustnas.runtime.trust`.
-
-    Returns:
-        The space.
 
     Raises:
         ValueError: If there is no such space, or its module is not trusted.

@@ -97,13 +97,7 @@ class Genotype:
         return {kind: sum(choice.operation == operation for choice in cell) for kind, cell in self.cells.items()}
 
     def validate(self, space: SearchSpace) -> Genotype:
-        """Check that the genotype is an architecture of ``space``.
-
-        Args:
-            space: The space.
-
-        Returns:
-            The genotype itself.
+        """Return the genotype itself, checked to be an architecture of ``space``.
 
         Raises:
             ValueError: If it names another space, or the space does not have its edges or operations.
@@ -144,11 +138,10 @@ class Genotype:
             ) from error
 
     def to_quark0(self) -> dict[str, Any]:
-        """The tuple form of the original DARTS code.
+        """Return the tuple form of the original DARTS code.
 
-        Returns:
-            ``normal`` and ``reduce`` as lists of ``(operation, source)``, node by node, with ``normal_concat`` and
-            ``reduce_concat``.
+        ``normal`` and ``reduce`` are lists of ``(operation, source)``, node by node, with ``normal_concat`` and
+        ``reduce_concat``.
 
         Raises:
             ValueError: If the cells are not ``normal`` and ``reduce`` with two edges into each node.
@@ -166,21 +159,9 @@ class Genotype:
 
     @classmethod
     def from_quark0(
-        cls,
-        normal: Iterable[tuple[str, int]],
-        reduce: Iterable[tuple[str, int]],
-        space: str = "DARTS",
+        cls, normal: Iterable[tuple[str, int]], reduce: Iterable[tuple[str, int]], space: str = "DARTS"
     ) -> Genotype:
-        """Read the tuple form of the original DARTS code.
-
-        Args:
-            normal: Pairs ``(operation, source)`` of the normal cell, two for each node from node 2 on.
-            reduce: The same for the reduction cell.
-            space: Name of the search space.
-
-        Returns:
-            The genotype.
-        """
+        """Read the tuple form of the original DARTS code: pairs ``(operation, source)``, two for each node from 2."""
 
         def cell(pairs: Iterable[tuple[str, int]]) -> tuple[Choice, ...]:
             return tuple(Choice(source, 2 + i // 2, name) for i, (name, source) in enumerate(pairs))

@@ -31,7 +31,7 @@ def is_genotype_text(text: str) -> bool:
 
 
 def parse_genotype(text: str, space: SearchSpace | None = None) -> Genotype:
-    """Read a genotype in any of its text forms, without executing anything.
+    """Return the genotype of a text in any form, without executing anything; it is not validated against its space.
 
     Text around the genotype, such as the date of a log line or ``genotype =``, is ignored, and so are line breaks
     inside it. The same genotype may occur several times.
@@ -40,9 +40,6 @@ def parse_genotype(text: str, space: SearchSpace | None = None) -> Genotype:
         text: The text.
         space: The space of forms that name none, if it has their kinds of cell; otherwise these are DARTS and
             NASBench201.
-
-    Returns:
-        The genotype; it is not validated against its space.
 
     Raises:
         ValueError: If the text holds no genotype, or several different ones.

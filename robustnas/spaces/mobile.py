@@ -10,7 +10,7 @@ MBCONVS = ("mbconv_3x3_3", "mbconv_3x3_6", "mbconv_5x5_3", "mbconv_5x5_6", "mbco
 
 
 def mobile(name: str, blocks: Sequence[int] = (4, 4, 4, 4, 4, 1), operations: tuple[str, ...] = MBCONVS) -> SearchSpace:
-    """A chain of blocks in stages; an operation is selected for each block.
+    """Return a chain of blocks in stages, of one kind ``chain``, whose edge from k to k + 1 is block k.
 
     The operation ``mbconv_5x5_6``, a depthwise 5 x 5 convolution on six times the channels, is ``5x5_MBConv6`` in the
     original code, and ``none`` its ``Zero``. The first block of a stage changes the number of channels and may halve
@@ -21,9 +21,6 @@ def mobile(name: str, blocks: Sequence[int] = (4, 4, 4, 4, 4, 1), operations: tu
         name: Name of the space.
         blocks: Number of blocks in each of one to six stages. The paper has 21 in six.
         operations: Candidate operations of every block, without ``none``.
-
-    Returns:
-        The space: one kind ``chain``, whose edge from k to k + 1 is block k.
 
     Raises:
         ValueError: If there are no stages, or more than six.

@@ -6,13 +6,6 @@ from robustnas.spaces.space import SearchSpace, complete_cell
 
 NASBench201 = SearchSpace(
     "NASBench201",
-    {
-        "cell": complete_cell(
-            inputs=1,
-            nodes=3,
-            operations=("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3"),
-            outputs=(3,),
-        )
-    },
+    {"cell": complete_cell(1, 3, ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3"), (3,))},
     skeleton="nasbench201",
 )

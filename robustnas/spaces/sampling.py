@@ -10,35 +10,20 @@ from robustnas.spaces.space import SearchSpace
 
 
 def random_genotype(space: SearchSpace, generator: Random) -> Genotype:
-    """Draw a genotype, uniformly from all genotypes of the space.
+    """Return a genotype, drawn uniformly from all genotypes of the space.
 
     If nodes keep only some edges, every pair of edges with every choice of operations is equally likely. In the space
     of DARTS this is the same as drawing edges first and their operations next. If edges have different numbers of
     operations, as in S1, it is not: an edge with more operations is in more genotypes, and so is kept more often.
-
-    Args:
-        space: The space.
-        generator: Source of random numbers.
-
-    Returns:
-        The genotype.
     """
     return decode(generator.randrange(num_architectures(space)), space)
 
 
 def mutated(genotype: Genotype, space: SearchSpace, generator: Random) -> Genotype:
-    """Draw a neighbour: one edge gets another operation, or another source (arXiv:1802.01548).
+    """Return a neighbour: one random edge has another operation, or another source (arXiv:1802.01548).
 
     An edge is drawn uniformly, then one of its possible changes: another operation, or, if its node drops edges, one of
     the dropped edges instead. The new edge keeps the operation if it has it, otherwise an operation is drawn.
-
-    Args:
-        genotype: The genotype.
-        space: Its space.
-        generator: Source of random numbers.
-
-    Returns:
-        A genotype that differs in exactly one edge.
 
     Raises:
         ValueError: If it is not a genotype of the space, or the space has no other.

@@ -73,8 +73,7 @@ class CellSpace:
         object.__setattr__(self, "edges", tuple(sorted(self.edges, key=lambda edge: (edge.node, edge.source))))
         object.__setattr__(self, "outputs", tuple(self.outputs))
         object.__setattr__(self, "never_selected", frozenset(self.never_selected))
-        last = max((edge.node for edge in self.edges), default=self.inputs - 1)
-        nodes = range(self.inputs, last + 1)
+        nodes = range(self.inputs, max((edge.node for edge in self.edges), default=self.inputs - 1) + 1)
         if not self.edges or any(not self.edges_into(node) for node in nodes):
             raise ValueError(
                 f"Expected `edges` to enter every node {list(nodes)}, but got {[e.name for e in self.edges]}."
@@ -240,19 +239,13 @@ def _check_chain(space: SearchSpace) -> None:
 
 SKELETONS: dict[str, SkeletonRules] = {
     "darts": SkeletonRules({"normal": (2, False), "reduce": (2, True)}, "layers", 8, 3),
-    "nasbench201": SkeletonRules(
-        {"cell": (1, False)}, "cells", 5, recipe="evaluate_nasbench201.yaml", check=_one_output
-    ),
+    "nasbench201": SkeletonRules({"cell": (1, False)}, "cells", 5, 1, "evaluate_nasbench201.yaml", _one_output),
     "mobile": SkeletonRules({"chain": (1, False)}, recipe="evaluate_mobile.yaml", check=_check_chain),
 }
 
 
 def register_skeleton(name: str, rules: SkeletonRules) -> None:
     """Make a skeleton known to spaces; a subclass of ``robustnas.networks.Skeleton`` with its name builds it.
-
-    Args:
-        name: Name that spaces give as their ``skeleton``.
-        rules: What it asks of them.
 
     Raises:
         ValueError: If the name is taken.
@@ -271,7 +264,7 @@ def complete_cell(
     keep: int | None = None,
     never_selected: tuple[str, ...] = (),
 ) -> CellSpace:
-    """A cell in which every state feeds every later node.
+    """Return the space of cells in which every state feeds every later node.
 
     Args:
         inputs: Number of input states.
@@ -281,9 +274,6 @@ def complete_cell(
         reduction: Whether edges that leave an input halve the resolution.
         keep: Edges that a node of the discrete cell keeps, or ``None`` for all.
         never_selected: Operations that never enter a genotype.
-
-    Returns:
-        The space of such cells.
 
     Raises:
         ValueError: If ``operations`` lists another number of edges than the cell has.

@@ -17,16 +17,13 @@ class ArchOptimizer(ABC):
     def build(
         self, parameters: Sequence[Tensor], lr: float, betas: tuple[float, float], weight_decay: float
     ) -> torch.optim.Optimizer:
-        """The optimiser of a search.
+        """The optimiser of a search, with one group of parameters.
 
         Args:
             parameters: α, and β where there is one.
             lr: ``arch_lr`` of the search.
             betas: ``arch_betas`` of the search, for optimisers that have moments.
             weight_decay: ``arch_weight_decay`` of the search.
-
-        Returns:
-            An optimiser with one group of parameters.
         """
 
 

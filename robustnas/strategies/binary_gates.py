@@ -18,50 +18,32 @@ Mode = Literal["two", "full", "full_v2"]
 
 
 class Draw(NamedTuple):
-    """What a step looks at.
+    """What a step looks at."""
 
-    Attributes:
-        looked_at: Operations whose gates get a gradient, boolean ``[edges, operations]``.
-        chosen: Column of the operation whose gate is open, one that is looked at, ``[edges]``.
-    """
-
-    looked_at: Tensor
-    chosen: Tensor
+    looked_at: Tensor  # operations whose gates get a gradient, boolean [edges, operations]
+    chosen: Tensor  # column of the operation whose gate is open, one that is looked at, [edges]
 
 
 def binary_gates(alpha: Tensor, draw: Draw) -> Tensor:
-    r"""Gates that are one and zero, with the derivative of a softmax over the operations looked at.
+    r"""Return gates :math:`b`, ``[edges, operations]``, exactly one and zero, with the derivative of a softmax.
 
-    With :math:`S` those operations and :math:`r` their softmax,
+    With :math:`S` the operations looked at and :math:`r` their softmax,
 
     .. math:: r_i = \frac{e^{\alpha_i}}{\sum_{j \in S} e^{\alpha_j}}, \qquad
         \frac{\partial L}{\partial \alpha_i}
         = \sum_{j \in S} \frac{\partial L}{\partial b_j}\, r_j\, (\delta_{ij} - r_i).
-
-    Args:
-        alpha: Architecture parameters, ``[edges, operations]``.
-        draw: What the step looks at.
-
-    Returns:
-        The gates :math:`b`, ``[edges, operations]``, exactly one and zero.
     """
     shares = alpha.masked_fill(~draw.looked_at, -torch.inf).softmax(dim=-1)
     return F.one_hot(draw.chosen, alpha.shape[-1]).to(shares.dtype) + (shares - shares.detach())
 
 
 def rescaled(before: Tensor, after: Tensor, looked_at: Tensor) -> Tensor:
-    r"""α shifted where it was looked at, so that the probabilities of all other operations are what they were.
+    r"""Return α, shifted where it was looked at so that the probabilities of other operations are what they were.
+
+    With :math:`\alpha^0` before the step, α after it and the operations :math:`S`, all ``[edges, operations]``,
 
     .. math:: \alpha_i \leftarrow \alpha_i - \log \frac{\sum_{j \in S} e^{\alpha_j}}{\sum_{j \in S} e^{\alpha^0_j}},
         \qquad i \in S.
-
-    Args:
-        before: α before the step, :math:`\alpha^0`, ``[edges, operations]``.
-        after: α after the step, of the same shape.
-        looked_at: The operations :math:`S`, boolean, of the same shape.
-
-    Returns:
-        α of the same shape.
     """
     old, new = (x.masked_fill(~looked_at, -torch.inf).logsumexp(dim=-1, keepdim=True) for x in (before, after))
     return torch.where(looked_at, after - (new - old), after)

@@ -13,15 +13,10 @@ from robustnas.spaces import CellSpace, Choice, Genotype, SearchSpace
 
 
 class Score(NamedTuple):
-    """How the supernet does at some weights of operations.
+    """How the supernet does at some weights of operations."""
 
-    Attributes:
-        accuracy: The larger the better.
-        loss: The smaller the better.
-    """
-
-    accuracy: float
-    loss: float
+    accuracy: float  # the larger the better
+    loss: float  # the smaller the better
 
 
 Weights = Mapping[str, Tensor]
@@ -30,17 +25,11 @@ Evaluate = Callable[[Weights], Score]
 
 @dataclass(frozen=True)
 class Decisions:
-    """What has been decided so far.
+    """What has been decided so far."""
 
-    Args:
-        operations: Kind of cell to the column chosen on each decided edge, by row.
-        dropped: Kind of cell to the rows of edges that were dropped.
-        nodes: Kind of cell to the nodes whose edges are decided.
-    """
-
-    operations: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
-    dropped: Mapping[str, frozenset[int]] = field(default_factory=dict)
-    nodes: Mapping[str, frozenset[int]] = field(default_factory=dict)
+    operations: Mapping[str, Mapping[int, int]] = field(default_factory=dict)  # column on each decided edge, by row
+    dropped: Mapping[str, frozenset[int]] = field(default_factory=dict)  # rows of edges
+    nodes: Mapping[str, frozenset[int]] = field(default_factory=dict)  # those whose edges are decided
 
     def apply(self, weights: Weights) -> dict[str, Tensor]:
         """Weights of operations with the decisions: a one on what was chosen, zeros on what was dropped."""
@@ -58,8 +47,7 @@ class Decisions:
 
     def with_operation(self, kind: str, row: int, column: int) -> Decisions:
         """The decisions and one more, for an operation."""
-        chosen = {**self.operations.get(kind, {}), row: column}
-        return replace(self, operations={**self.operations, kind: chosen})
+        return replace(self, operations={**self.operations, kind: {**self.operations.get(kind, {}), row: column}})
 
     def with_node(self, kind: str, node: int, dropped: frozenset[int]) -> Decisions:
         """The decisions and one more, for the edges of a node."""
@@ -106,21 +94,11 @@ def crowded(cell: CellSpace) -> list[int]:
 
 
 class Decision(NamedTuple):
-    """One decision, and what it rests on.
-
-    Attributes:
-        kind: Kind of cell.
-        row: The edge that was decided, or ``None`` for the edges of a node.
-        column: The operation chosen on it.
-        node: The node that was decided, or ``None`` for an edge.
-        dropped: Rows of the edges that the node drops.
-        rounds: The score without each column, or, for a node, one round for each edge it drops, with the score
-            without each row.
-    """
+    """One decision, of the operation of an edge or of the edges that a node drops, and what it rests on."""
 
     kind: str
     row: int | None
     column: int | None
     node: int | None
     dropped: frozenset[int]
-    rounds: list[dict[int, Score]]
+    rounds: list[dict[int, Score]]  # the score without each column, or, for each edge that drops, without each row

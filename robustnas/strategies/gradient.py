@@ -47,15 +47,7 @@ class Step:
 
     @classmethod
     def of(cls, optimizer: torch.optim.Optimizer, weights: Weights) -> Step:
-        """The step that an SGD optimiser would take.
-
-        Args:
-            optimizer: It holds all weights in one group.
-            weights: The weights by name.
-
-        Returns:
-            The step.
-        """
+        """The step that an SGD optimiser would take, which holds all weights in one group."""
         state = {name: optimizer.state.get(weight, {}).get("momentum_buffer") for name, weight in weights.items()}
         buffers = {name: buffer for name, buffer in state.items() if buffer is not None}
         group = optimizer.param_groups[0]
@@ -114,14 +106,7 @@ class Gradient(ABC):
 
     @abstractmethod
     def of(self, problem: Bilevel) -> tuple[list[Tensor], Tensor]:
-        """Gradient of α.
-
-        Args:
-            problem: The losses and the state of the search.
-
-        Returns:
-            One gradient for each of ``problem.alphas``, and the architecture loss, both averaged over processes.
-        """
+        """One gradient for each of ``problem.alphas``, and the architecture loss, both averaged over processes."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +116,7 @@ class FirstOrder(Gradient):
     looks_ahead = False
 
     def of(self, problem: Bilevel) -> tuple[list[Tensor], Tensor]:
-        loss = problem.arch_loss(_detached(problem.weights))
+        loss = problem.arch_loss({name: weight.detach() for name, weight in problem.weights.items()})
         *slopes, shared = problem.average([*_slope(loss, problem.alphas), loss.detach()])
         return slopes, shared
 
@@ -210,7 +195,3 @@ def _at_step(problem: Bilevel, slopes: Sequence[Tensor]) -> tuple[Tensor, list[T
     *averaged, shared = problem.average([*found, loss.detach()])
     count = len(problem.alphas)
     return shared, averaged[:count], averaged[count:]
-
-
-def _detached(weights: Weights) -> dict[str, Tensor]:
-    return {name: weight.detach() for name, weight in weights.items()}

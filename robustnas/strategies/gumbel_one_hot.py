@@ -15,34 +15,20 @@ from robustnas.strategies.step_context import StepContext
 
 
 class Sample(NamedTuple):
-    """One operation for each edge, drawn with Gumbel noise.
+    """One operation for each edge, drawn with Gumbel noise."""
 
-    Attributes:
-        shares: Relaxed probabilities, ``[edges, operations]``.
-        chosen: Column of the operation of each edge, ``[edges]``.
-        hard: One at the chosen operation and zero elsewhere, with the derivative of ``shares``.
-    """
-
-    shares: Tensor
-    chosen: Tensor
-    hard: Tensor
+    shares: Tensor  # relaxed probabilities, [edges, operations]
+    chosen: Tensor  # column of the operation of each edge, [edges]
+    hard: Tensor  # one at the chosen operation and zero elsewhere, exactly, with the derivative of the shares
 
 
 def straight_through(alpha: Tensor, noise: Tensor, tau: float) -> Sample:
-    r"""Choose by given noise :math:`g`, with the derivative of a softmax (arXiv:1611.01144).
+    r"""Return the choice by given noise :math:`g`, with the derivative of a softmax (arXiv:1611.01144).
 
     .. math:: q = \mathrm{softmax}\Bigl(\frac{\log \mathrm{softmax}(\alpha) + g}{\tau}\Bigr), \qquad
         k^* = \arg\max_k q_k, \qquad h = \mathrm{onehot}(k^*) + q - \mathrm{const}(q),
 
     so that :math:`\partial L / \partial \alpha = \frac{1}{\tau}\, q \odot (\partial h - \langle q, \partial h\rangle)`.
-
-    Args:
-        alpha: Architecture parameters, ``[edges, operations]``.
-        noise: Gumbel noise, of the same shape.
-        tau: Temperature τ.
-
-    Returns:
-        The sample; ``hard`` is one and zero exactly.
     """
     logits = (alpha.log_softmax(dim=-1) + noise) / tau
     shares = logits.softmax(dim=-1)
@@ -52,15 +38,12 @@ def straight_through(alpha: Tensor, noise: Tensor, tau: float) -> Sample:
 
 
 def one_path(chosen: Tensor, hard: Tensor, ghost_gradient: bool = False) -> Mixture:
-    r"""The mixture in which only the chosen operation of each edge is computed.
+    r"""Return the mixture in which only the chosen operation of each edge is computed, differentiable in ``hard``.
 
     Args:
         chosen: Column of the operation of each edge, ``[edges]``.
         hard: Weights that are one there and zero elsewhere, ``[edges, operations]``.
         ghost_gradient: Whether :math:`\sum_{k \ne k^*} h_k`, which is zero, is added to the output of the edge.
-
-    Returns:
-        The mixture, differentiable in ``hard``.
     """
     active = F.one_hot(chosen.cpu(), hard.shape[-1]).bool()
     if not ghost_gradient:
@@ -118,15 +101,7 @@ class GumbelOneHot(Relaxation):
 
 
 def gumbel_noise(like: Tensor, generator: torch.Generator) -> Tensor:
-    """Standard Gumbel noise, drawn again until it is finite.
-
-    Args:
-        like: Tensor whose shape, device and type the noise takes.
-        generator: Source of random numbers, on the CPU, so that every device sees the same noise.
-
-    Returns:
-        The noise.
-    """
+    """Standard Gumbel noise, drawn on the CPU, so that every device sees the same, and again until it is finite."""
     while True:
         noise = -torch.empty(like.shape, dtype=torch.float64).exponential_(generator=generator).log()
         if noise.isfinite().all():

@@ -79,7 +79,7 @@ class LargestDrop(Selection):
         evaluate: Evaluate,
         generator: torch.Generator,
     ) -> tuple[Decisions, list[Decision]]:
-        """Decide one random edge of each kind of cell, or one random node where all edges are decided.
+        """Return all decisions, and those that are new: of a random edge of each kind of cell, or else of a node.
 
         Nodes wait for the edges of all kinds.
 
@@ -90,9 +90,6 @@ class LargestDrop(Selection):
             weights: Kind of cell to weights of operations.
             evaluate: Measures the supernet at weights.
             generator: Source of random numbers.
-
-        Returns:
-            All decisions, and those that are new.
         """
         new: list[Decision] = []
         nodes_turn = not any(decisions.open_edges(kind, cell) for kind, cell in space.cells.items())
@@ -122,8 +119,7 @@ class LargestDrop(Selection):
         active_mask: Tensor | None = None,
     ) -> tuple[int, dict[int, Score]]:
         """Choose the operation of an edge."""
-        selectable = cell.selectable(cell.edges[row])
-        allowed = [k for k in selectable if active_mask is None or active_mask[k]]
+        allowed = [k for k in cell.selectable(cell.edges[row]) if active_mask is None or active_mask[k]]
         if len(allowed) == 1:
             return allowed[0], {}
         scores: dict[int, Score] = {}

@@ -12,20 +12,15 @@ DOUBTFUL = 0.05  # chance from which on a decision may be noise
 
 
 def scatter(values: Sequence[float]) -> float:
-    r"""Relative standard deviation :math:`\sigma` of one measurement around a curve that changes slowly.
+    r"""Return the relative standard deviation :math:`\sigma` of one measurement around a curve that changes slowly.
 
     From the differences :math:`d_i` of the logarithms of :math:`m + 1` neighbours, whose variance is
     :math:`2 \sigma^2` whatever the steady growth:
 
     .. math:: \sigma^2 = \sum_i (d_i - \bar d)^2 \,/\, 2 (m - 1/m).
 
-    A jump of the curve counts as noise: the estimate is then too high, not too low.
-
-    Args:
-        values: The measurements, in order.
-
-    Returns:
-        The deviation; ``nan`` with fewer than four values, or where one is not positive.
+    A jump of the curve counts as noise: the estimate is then too high, not too low. It is ``nan`` with fewer than four
+    values, or where one is not positive.
     """
     if len(values) < 4 or min(values) <= 0:
         return math.nan

@@ -21,38 +21,21 @@ class Penalty(ABC):
 
     @abstractmethod
     def of(self, alphas: ByKind, shares: ByKind, context: StepContext) -> Tensor:
-        """The penalty.
+        """The penalty, a scalar that is differentiable in α and in the shares that follow from it.
 
         Args:
             alphas: Kind of cell to α, ``[edges, operations]``; minus infinity where there is no such candidate, or it
                 has left.
             shares: Kind of cell to the shares of its operations, ``[edges, operations]``, rows that sum to one.
             context: The step it serves.
-
-        Returns:
-            A scalar, differentiable in ``alphas`` and ``shares``, which follow from the same parameters.
         """
 
     def total(self, loss: Tensor, alphas: ByKind, shares: ByKind, context: StepContext) -> Tensor:
-        """The loss of α: that of the supernet and the penalty.
-
-        Args:
-            loss: Loss of the supernet, a scalar.
-            alphas: As in :meth:`of`.
-            shares: As in :meth:`of`.
-            context: As in :meth:`of`.
-
-        Returns:
-            A scalar.
-        """
+        """The loss of α, a scalar: that of the supernet and the penalty; arguments as in :meth:`of`."""
         return loss + self.of(alphas, shares, context)
 
     def check(self, space: SearchSpace) -> None:  # noqa: B027
-        """Refuse, before a search starts, what cannot be penalised; by default nothing.
-
-        Args:
-            space: The search space.
-        """
+        """Refuse, before a search starts, a space in which it cannot be penalised; by default none."""
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ class Perturbation(ABC):
     def perturb(
         self, mixtures: Mixtures, loss_at: Callable[[Mixtures], Tensor], context: StepContext, average: Average
     ) -> Mixtures:
-        """Perturb the mixtures.
+        """The mixtures at which the weights descend, the same on every process.
 
         Args:
             mixtures: Kind of cell to its mixture, cut from the graph of α.
@@ -43,9 +43,6 @@ class Perturbation(ABC):
                 is in evaluation, so that it moves no running statistics and drops no path.
             context: The step the mixtures serve.
             average: Averages a list of tensors over all processes, each of which has a batch of its own.
-
-        Returns:
-            The mixtures at which the weights descend, the same on every process.
         """
 
 
@@ -137,9 +134,8 @@ class AdversarialPerturbation(Perturbation):
         with torch.random.fork_rng([device] if device.type == "cuda" else []):  # operations may draw
             for _ in range(self.steps):
                 leaves = {kind: operations.requires_grad_() for kind, operations in moved.items()}
-                slopes = average(
-                    torch.autograd.grad(loss_at(_at(mixtures, leaves)), list(leaves.values()), materialize_grads=True)
-                )
+                loss = loss_at(_at(mixtures, leaves))
+                slopes = average(torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True))
                 moved = self._step(mixtures, moved, slopes, radius)
             with torch.no_grad():
                 before, after = average([loss_at(mixtures), loss_at(_at(mixtures, moved))])

@@ -26,17 +26,13 @@ class Pruning(ABC):
     def prune(
         self, space: SearchSpace, shares: Mapping[str, Tensor], active_mask: Mapping[str, Tensor], context: StepContext
     ) -> dict[str, Tensor]:
-        """Decide what stays.
+        """What stays, of which every edge that has operations keeps one that can be selected.
 
         Args:
             space: The search space.
             shares: Kind of cell to the shares of its operations, ``[edges, operations]``; zero for those that left.
             active_mask: Kind of cell to what stayed so far, boolean ``[edges, operations]``.
             context: The end of the epoch.
-
-        Returns:
-            What stays now, a part of ``active_mask`` in which every edge that has operations keeps one that can be
-            selected.
         """
 
 

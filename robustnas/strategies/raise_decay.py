@@ -70,16 +70,9 @@ class RaiseDecay(Stopping):
         return tuple(weight_decay * self.factor**k for k in range(increases + 1))
 
     def returnable(self, epochs: Sequence[int], increases: int) -> list[int]:
-        """Measured epochs that decisions to come can return to.
+        """Return the measured epochs that decisions to come can return to, with so many increases left.
 
         A decision returns over ``lag`` and half a window of measurements, the next one from there on over as many.
-
-        Args:
-            epochs: Epochs at whose end there was a measurement.
-            increases: How many decisions are left.
-
-        Returns:
-            Some of ``epochs``.
         """
         counted = [epoch for epoch in epochs if (epoch - epochs[0]) % self.interval == 0]
         depth = increases * (self.rule.lag + self.rule.window // 2 - 1) + 1 if increases else 0

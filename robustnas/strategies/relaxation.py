@@ -25,27 +25,18 @@ class Relaxation(ABC):
 
     @abstractmethod
     def mixture(self, alpha: Tensor, context: StepContext) -> Mixture:
-        """Weigh the operations of one kind of cell, or of one cell where ``per_cell`` is true.
+        """Weigh the operations of one kind of cell, or of one cell where ``per_cell`` is true, differentiable in α.
 
         Args:
             alpha: Architecture parameters, ``[edges, operations]``; minus infinity where an edge has no
                 such candidate.
             context: The step the mixture serves.
-
-        Returns:
-            The mixture, differentiable in ``alpha``.
         """
 
     def expected(self, alpha: Tensor, context: StepContext) -> Mixture:
-        """The mixture at which the supernet is scored without one or another operation.
+        """Return the mixture at which the supernet is scored without one or another operation: that of evaluation.
 
-        Args:
-            alpha: As in :meth:`mixture`.
-            context: A step of evaluation.
-
-        Returns:
-            The mixture of evaluation; where that is one sampled operation, the mean over samples, since no other
-            operation could be missed in it.
+        Where that is one sampled operation, the mean over samples takes its place: no other operation could be missed.
         """
         return self.mixture(alpha, context)
 
@@ -54,15 +45,12 @@ class Relaxation(ABC):
         return alpha.softmax(dim=-1)
 
     def project_alpha(self, before: Tensor, after: Tensor, context: StepContext) -> Tensor:
-        """α of one kind of cell after a step, ``[edges, operations]``, put right where the relaxation asks for it.
+        """Return α of a kind of cell after a step, ``[edges, operations]``, put right where the relaxation asks for it.
 
         Args:
             before: α at which the mixture of the step was made.
             after: α that the optimiser moved to.
             context: The step; it draws the numbers that the mixture drew.
-
-        Returns:
-            α to go on with.
         """
         return after
 

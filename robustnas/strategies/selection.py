@@ -22,25 +22,10 @@ class Selection(ABC):
 
     @abstractmethod
     def genotype(self, space: SearchSpace, architecture_weights: Mapping[str, Tensor]) -> Genotype:
-        """Discretise to an architecture.
-
-        Args:
-            space: The search space.
-            architecture_weights: Kind of cell to the weights of its operations, ``[edges, operations]``.
-
-        Returns:
-            A genotype of the space.
-        """
+        """Discretise weights of operations, by kind of cell ``[edges, operations]``, to a genotype of the space."""
 
     def epochs(self, space: SearchSpace) -> int:
-        """Epochs of training that it takes after those of the search.
-
-        Args:
-            space: The search space.
-
-        Returns:
-            Their number.
-        """
+        """Epochs of training that it takes after those of the search."""
         return 0
 
 

@@ -68,17 +68,11 @@ class Sparsemax(Relaxation):
         return self.support(alpha).sum(dim=-1)
 
     def shares(self, alpha: Tensor) -> Tensor:
-        r"""The projection, mixed with :math:`10^{-5}\,\mathrm{softmax}(\alpha / T)` so that no two zeros are equal.
+        r"""Return the projection, mixed with :math:`10^{-5}\,\mathrm{softmax}(\alpha / T)` so that no zeros are equal.
 
         Both grow with α along a row, so that the operations of an edge are ordered exactly as their α, also those at
         zero; edges whose projections differ by more than :math:`10^{-5}` are ordered by them. Rows sum to one. The
         gradient is that of the projection, so that a penalty moves no dead operation.
-
-        Args:
-            alpha: Architecture parameters, ``[edges, operations]``.
-
-        Returns:
-            Shares of the same shape.
         """
         projected = self.project(alpha)
         soft = (alpha / self.temperature).softmax(dim=-1)

@@ -15,15 +15,10 @@ from robustnas.strategies.noise import DOUBTFUL, flat_growth, scatter
 
 
 class Stop(NamedTuple):
-    """A decision to stop.
+    """A decision to stop."""
 
-    Attributes:
-        detected: Epoch at whose end the decision fell.
-        returned: Epoch whose architecture is the result.
-    """
-
-    detected: int
-    returned: int
+    detected: int  # epoch at whose end the decision fell
+    returned: int  # epoch whose architecture is the result
 
 
 class Stopping(ABC):
@@ -59,14 +54,7 @@ class Stopping(ABC):
 
     @abstractmethod
     def decide(self, epochs: Sequence[int], values: Sequence[float]) -> Stop | None:
-        """Decide by all that was measured.
-
-        Args:
-            epochs: Epochs at whose end there was a measurement, in order.
-            values: What was measured.
-
-        Returns:
-            The first decision that falls, or ``None`` to go on.
+        """The first decision that falls by all that was measured at the ends of epochs, or ``None`` to go on.
 
         Raises:
             ValueError: If there are not as many values as epochs, a value is not finite, or epochs do not increase.
@@ -195,14 +183,12 @@ class CurvatureRise(Stopping):
 
     def noise(self, epochs: Sequence[int], values: Sequence[float]) -> dict[str, float]:
         counted = self._counted(epochs)
-        compared = counted[-max(self.window + self.lag, 8) :]
-        sigma = scatter([values[i] for i in compared])
+        sigma = scatter([values[i] for i in counted[-max(self.window + self.lag, 8) :]])
         if math.isnan(sigma):
             return {}
         measured = list(judged([epochs[i] for i in counted], self.window, self.lag, self.start))
         growth = flat_growth(sigma, len(counted), self.window, self.lag)[:, measured]
-        chance = float((growth > self.ratio).any(axis=1).mean())
-        return {CURVATURE_NOISE.name: sigma, FLAT_STOPS.name: chance}
+        return {CURVATURE_NOISE.name: sigma, FLAT_STOPS.name: float((growth > self.ratio).any(axis=1).mean())}
 
     def reason(self, epochs: Sequence[int], values: Sequence[float]) -> str:
         growth = list(self._rises(epochs, values).values())

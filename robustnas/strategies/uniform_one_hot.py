@@ -30,8 +30,7 @@ class UniformOneHot(Relaxation):
         for row in _kept_rows(len(alpha), context):
             columns = allowed[row].nonzero()[:, 0]
             active[row, columns[int(torch.randint(len(columns), (1,), generator=context.generator))]] = True
-        hard = active.to(alpha.device, alpha.dtype)
-        return Mixture(hard + 0.0 * alpha.where(alpha.isfinite(), 0.0), active=active)
+        return Mixture(active.to(alpha.device, alpha.dtype) + 0.0 * alpha.where(alpha.isfinite(), 0.0), active=active)
 
     def expected(self, alpha: Tensor, context: StepContext) -> Mixture:
         return Mixture(self.shares(alpha))

@@ -20,18 +20,7 @@ class Architecture(ABC):
 
     @abstractmethod
     def build(self, num_classes: int, image_channels: int) -> DiscreteNetwork | ResNetNetwork:
-        """Build the network.
-
-        Args:
-            num_classes: Outputs of the network.
-            image_channels: Channels of the images.
-
-        Returns:
-            The network, with fresh weights.
-
-        Raises:
-            ValueError: If the architecture cannot be found or built.
-        """
+        """Build the network with fresh weights; ``ValueError`` where it cannot be found or built."""
 
 
 @dataclass(frozen=True)

@@ -25,11 +25,6 @@ class ArchitectureParameters:
         deviation: Standard deviation of the initial values.
         edge_weights: Whether there is a β.
         kinds: Kind of each cell of the supernet, in the order in which they are computed.
-
-    Attributes:
-        candidate_mask: Which columns of α stand for a candidate, by kind of cell, boolean ``[edges, operations]``.
-        active_mask: Which of them are left.
-        zero_mask: Which of them are called ``none`` and give nothing.
     """
 
     def __init__(
@@ -41,7 +36,7 @@ class ArchitectureParameters:
         self.alphas = nn.ParameterDict({k: nn.Parameter(deviation * torch.randn(c.shape)) for k, c in cells})
         weighed = {k: nn.Parameter(deviation * torch.randn(len(c.edges))) for k, c in cells if edge_weights}
         self.betas = nn.ParameterDict(weighed)
-        self.candidate_mask, self.active_mask = candidate_mask(space), candidate_mask(space)
+        self.candidate_mask, self.active_mask = candidate_mask(space), candidate_mask(space)  # what is left is active
         self.zero_mask = zero_mask(space)
 
     @property
@@ -115,10 +110,11 @@ def masked(alpha: Tensor, active_mask: Tensor) -> Tensor:
     return alpha.masked_fill(gone.to(alpha.device), -torch.inf)
 
 
-def equal_alpha(space: SearchSpace) -> Tensor:
-    """α of the first kind of cell with all candidates equal, ``[edges, operations]``."""
+def first_active(space: SearchSpace, relaxation: Relaxation) -> Tensor | None:
+    """What a weight step computes of the first kind of cell at equal α, ``[edges, operations]``; ``None`` for all."""
     kind, cell = next(iter(space.cells.items()))
-    return masked(torch.zeros(cell.shape), candidate_mask(space)[kind])
+    equal = masked(torch.zeros(cell.shape), candidate_mask(space)[kind])
+    return relaxation.mixture(equal, StepContext("weights", 0, 1, torch.Generator().manual_seed(0))).active
 
 
 def edge_weights(cell: CellSpace, beta: Tensor) -> Tensor:

@@ -19,13 +19,7 @@ STEPS, ENOUGH = 3, 1.0  # steps of a probe, and seconds after which it takes no 
 
 @dataclass(frozen=True)
 class Slowdown:
-    """Seconds of the fastest step of a separable convolution, forward and backward.
-
-    Args:
-        channels: Its channels.
-        float32: In float32.
-        bfloat16: Under ``bf16-mixed``.
-    """
+    """Seconds of the fastest step of a separable convolution, forward and backward."""
 
     channels: int
     float32: float

@@ -20,23 +20,7 @@ def carry(
     changed: Collection[str],
     optimizer_options: Mapping[str, tuple[int, str]],
 ) -> None:
-    r"""Give the optimisers and the schedule of a checkpoint the options of the module, where these have changed.
-
-    What is unchanged keeps its bits: the schedule computes each learning rate from the one before. A changed one is
-
-    .. math:: \eta_t = \eta_\text{min} + \frac{1}{2} (\eta_0 - \eta_\text{min}) (1 + \cos(\pi t / T))
-
-    with the new values.
-
-    Args:
-        module: The search or evaluation that goes on.
-        checkpoint: What it goes on from; changed.
-        changed: Names of the options that have changed.
-        optimizer_options: Options that an optimiser keeps: its number, and their name there.
-
-    Raises:
-        ValueError: If the learning rate is to follow a schedule that this library does not know.
-    """
+    """Give the optimisers and the schedule of a checkpoint the options of the module that have changed."""
     named = {name: place for name, place in optimizer_options.items() if name in changed}
     cosine = [name for name in COSINE if name in changed]
     if not (named or cosine):

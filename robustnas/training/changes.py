@@ -1,10 +1,4 @@
-"""What becomes of options that differ from those of the checkpoint that a run goes on from.
-
-Every option follows one rule of :data:`RULES`: its schedule runs on with the new value, the new value is applied, or
-the difference is refused. What is not refused is said once, so that what is recorded is what was used. Schedules over
-the epochs are functions of the epoch, the number of epochs and the options; only the learning rate of the weights is
-kept by an optimiser, see :func:`~robustnas.training.carrying.carry`.
-"""
+"""What becomes of options that differ from the checkpoint that a run goes on from: each follows a rule of ``RULES``."""
 
 from __future__ import annotations
 
@@ -56,14 +50,11 @@ TRAINER = (
     "gradient_clip_algorithm", "reload_dataloaders_every_n_epochs",
 )  # fmt: skip
 RULES: dict[str, Rule] = {
-    **dict.fromkeys(
-        ("model", "space", "channels", "layers", "cells", "num_classes", "image_channels", "task"), TRAINED
-    ),
-    **dict.fromkeys(("connection", "edge_weights", "stem", "architecture"), TRAINED),
+    **dict.fromkeys(("model", "space", "channels", "layers", "cells", "num_classes", "image_channels"), TRAINED),
+    **dict.fromkeys(("task", "connection", "edge_weights", "stem", "architecture"), TRAINED),
     **dict.fromkeys(("alpha_init", "seed", "data.seed", "architecture.inherit_from"), BEGUN),
-    **dict.fromkeys(
-        ("relaxation", "perturbation", "gradient", "penalty", "pruning", "arch_optimizer", "class_weights"), PART
-    ),
+    **dict.fromkeys(("relaxation", "perturbation", "gradient", "penalty", "pruning", "arch_optimizer"), PART),
+    "class_weights": PART,
     **dict.fromkeys(("relaxation.", "perturbation.", "gradient.", "penalty.", "pruning.", "arch_optimizer."), APPLIED),
     "stopping": NOTED,
     "selection": SELECTS,

@@ -31,7 +31,6 @@ class AtomicCheckpoints(TorchCheckpointIO):
         self._good: set[Path] = set()
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write a checkpoint."""
         if "://" in str(path) or storage_options is not None:
             super().save_checkpoint(checkpoint, path, storage_options)
             return
@@ -81,10 +80,7 @@ class LastCheckpoint(Checkpoint):
         self._logged = dict(state_dict["logged"])
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Heed signals from now on; what an interrupted run logged after its checkpoint is void.
-
-        Without a checkpoint of the folder that is all it logged: it was killed before the first one.
-        """
+        """Heed signals from now on; what an interrupted run logged after its checkpoint, or without one, is void."""
         self.interruption.install(trainer)
         own = trainer.ckpt_path is not None and Path(trainer.ckpt_path).parent.resolve() == self.path.parent.resolve()
         step = trainer.global_step if own else 0
@@ -115,7 +111,6 @@ class LastCheckpoint(Checkpoint):
             self.interruption.end(trainer, self.path, self.again)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the epoch; after the last one the end follows."""
         asked = self.interruption.agreed(trainer)
         if ends_after(trainer):
             return
@@ -125,7 +120,6 @@ class LastCheckpoint(Checkpoint):
             self.interruption.end(trainer, self.path, self.again)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the result."""
         self._save(trainer)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

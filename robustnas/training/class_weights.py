@@ -41,7 +41,7 @@ def initial(weights: ClassWeights, num_classes: int) -> Tensor | None:
 
 
 def balanced(targets: Tensor, task: Task, num_classes: int) -> Tensor:
-    r"""Weights that let every class, or positive and negative samples of every label, count alike.
+    r"""Return weights that let every class, or positive and negative samples of every label, count alike.
 
     With :math:`n` samples, :math:`n_c` of them of class :math:`c`, and :math:`K` classes that have samples,
 
@@ -55,9 +55,6 @@ def balanced(targets: Tensor, task: Task, num_classes: int) -> Tensor:
         targets: Targets of the samples that are trained on, classes ``[samples]`` or labels ``[samples, labels]``.
         task: ``classification`` or ``multilabel``.
         num_classes: Classes or labels.
-
-    Returns:
-        The weights, ``[num_classes]``.
     """
     samples = len(targets)
     if task == "classification":
@@ -74,5 +71,4 @@ def balanced_on(data: object, roles: Iterable[Role]) -> Tensor:
             f"Expected `datamodule` to be an ImageData, whose classes `class_weights` counts, but got "
             f"{type(data).__name__}."
         )
-    indices = data.split.union(*roles)
-    return balanced(data.split.train.targets[indices], data.task, data.num_classes)
+    return balanced(data.split.train.targets[data.split.union(*roles)], data.task, data.num_classes)

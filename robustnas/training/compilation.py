@@ -14,8 +14,8 @@ from torch import nn
 from robustnas.networks.cell import Cell
 from robustnas.networks.modules import Modules
 from robustnas.spaces import SearchSpace
-from robustnas.strategies import Relaxation, StepContext
-from robustnas.training.architecture_parameters import equal_alpha
+from robustnas.strategies import Relaxation
+from robustnas.training.architecture_parameters import first_active
 
 BACKEND = "inductor"
 GRAPHS = 64  # kinds of cells, widths and resolutions, each for steps of α, of the weights, and evaluation
@@ -23,10 +23,7 @@ GRAPHS = 64  # kinds of cells, widths and resolutions, each for steps of α, of 
 
 def check_compilable(space: SearchSpace, relaxation: Relaxation, drop_path: float) -> None:
     """Refuse to compile cells that would have to be compiled again and again."""
-    if (
-        relaxation.mixture(equal_alpha(space), StepContext("weights", 0, 1, torch.Generator().manual_seed(0))).active
-        is not None
-    ):
+    if first_active(space, relaxation) is not None:
         raise ValueError(
             f"Expected `compile_cells` to be false beside the relaxation `{type(relaxation).__name__}`, which chooses "
             "in every step which operations are computed, so that cells would be compiled anew each time, but got true."
@@ -39,19 +36,7 @@ def check_compilable(space: SearchSpace, relaxation: Relaxation, drop_path: floa
 
 
 def compile_cells(network: nn.Module, device: torch.device) -> None:
-    """Compile every cell of a network, when it is first computed in a mode.
-
-    Weights, names and state are as before. Inside :func:`~robustnas.runtime.precision.full_precision` the cells run
-    uncompiled, and so does the first call, in training and in evaluation, of a cell with operations of users, which
-    is checked.
-
-    Args:
-        network: The network.
-        device: Where it will compute.
-
-    Raises:
-        ValueError: If what torch compiles with is missing.
-    """
+    """Compile every cell when it is first computed in a mode; those with operations of users once these are checked."""
     check_compiler(device)
     import torch._dynamo as dynamo  # takes seconds
 
@@ -70,8 +55,7 @@ def _call_when_checked(cell: Any, own: Sequence[Modules]) -> None:
     compiled, plain = cell._compiled_call_impl, cell._call_impl
 
     def call(*given: Any, **named: Any) -> Any:
-        ready = all(part.checked for part in own)
-        return (compiled if ready else plain)(*given, **named)
+        return (compiled if all(part.checked for part in own) else plain)(*given, **named)
 
     cell._compiled_call_impl = call
 

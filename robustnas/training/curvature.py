@@ -4,13 +4,12 @@ r"""The curvature of α's loss as it is measured once for everyone: the stopping
 conventions:
 
 - **Samples**: drawn once from the role arch by the seed of the search, and not augmented: a new draw in each epoch
-  would add its own noise to every difference between epochs. Few samples give a value that is too high as well as
-  noisy, since the largest eigenvalue of a noisy mean exceeds that of the mean.
+  would add its own noise to every difference. Few samples give a value that is too high as well as noisy, since the
+  largest eigenvalue of a noisy mean exceeds that of the mean.
 - **BatchNorm** normalises by the statistics of each chunk, as in the steps of α: that is the loss that α descends, and
-  the one whose curvature was found to foretell collapse. Running statistics belong to weights and mixtures of many
-  steps before; with them the curvature is that of a function that nothing is trained on. They are left as they are.
-- **Weight decay** of α is not counted, so that the number is about the loss, and comparable between methods with other
-  decays. The penalty of the search is, since α descends it.
+  the one whose curvature was found to foretell collapse. Running statistics, of weights and mixtures of many steps
+  before, are left as they are.
+- **Weight decay** of α is not counted, so that the number is comparable between methods; the penalty is.
 - **Parameters**: all of α, and β where there is one: a joint Hessian.
 - **Drop path** is off. A sampled relaxation, and operations that draw, use the same random numbers in every chunk,
   product and epoch.
@@ -48,20 +47,11 @@ PRODUCTS = 12  # of an iteration, as a rule
 
 
 class Measured(NamedTuple):
-    """A largest eigenvalue as it is reported.
+    """A largest eigenvalue as it is reported."""
 
-    Attributes:
-        value: The eigenvalue found, which the largest is at least.
-        upper: What the largest eigenvalue on these samples is at most.
-        deviation: Standard error of the value as an estimate for all samples, by the jackknife over chunks; ``nan``
-            where there is one chunk.
-        products: Products with the Hessian.
-        chunks: Chunks of samples in each product.
-    """
-
-    value: float
-    upper: float = math.nan
-    deviation: float = math.nan
+    value: float  # found; the largest is at least this
+    upper: float = math.nan  # what the largest on these samples is at most
+    deviation: float = math.nan  # standard error as an estimate for all samples, by the jackknife over chunks
     products: int = 0
     chunks: int = 1
 
@@ -72,29 +62,15 @@ class Measured(NamedTuple):
 
 
 class ProbeHessian(Operator):
-    """The mean of Hessians on chunks, one graph at a time; several processes share the chunks.
-
-    Args:
-        losses: For each chunk what computes its loss, the same each time.
-        sizes: Samples of each chunk.
-        parameters: Leaves that the losses depend on.
-        shared: Whether all processes ask for the same products, so that each computes its part of the chunks.
-
-    Attributes:
-        parts: For each product so far those with the Hessians of the chunks, ``[chunks, size]``, in float64 on the CPU.
-    """
+    """The mean of Hessians on chunks, one graph at a time; several processes share the chunks."""
 
     def __init__(
-        self,
-        losses: Sequence[Callable[[], Tensor]],
-        sizes: Sequence[int],
-        parameters: Sequence[Tensor],
-        shared: bool,
+        self, losses: Sequence[Callable[[], Tensor]], sizes: Sequence[int], parameters: Sequence[Tensor], shared: bool
     ) -> None:
         super().__init__(sum(parameter.numel() for parameter in parameters), parameters[0])
         self.losses, self.parameters = list(losses), list(parameters)
         self.weights = torch.tensor(sizes, dtype=torch.float64) / sum(sizes)
-        self.parts: list[Tensor] = []
+        self.parts: list[Tensor] = []  # for each product those of the chunks, [chunks, size], in float64 on the CPU
         rank, count = process() if shared else (0, 1)
         self._several, self._own = count > 1, range(rank, len(self.losses), count)
         self._only = self._chunk(self._own[0]) if len(self._own) == 1 else None
@@ -125,18 +101,7 @@ def probe_batches(search: SearchState, probe: Probe, samples: int) -> list[Batch
 
 
 def probe_hessian(search: SearchState, batches: Sequence[Batch], shared: bool) -> ProbeHessian:
-    """The Hessian of α's loss in α and β on some chunks, see the module for its conventions.
-
-    It must be used where running statistics stay, in full precision, and where the random state is put back.
-
-    Args:
-        search: The search, in training mode.
-        batches: The chunks.
-        shared: Whether all processes take part.
-
-    Returns:
-        The matrix.
-    """
+    """The Hessian of α's loss on chunks; callers see to full precision, running statistics and the random state."""
     weights = {name: weight.detach() for name, weight in search.supernet.named_parameters()}
 
     def loss_on(batch: Batch) -> Tensor:
@@ -174,11 +139,8 @@ def measure(search: SearchState, samples: int) -> Measured:
     dtype = next(search.supernet.parameters()).dtype
     probe = Probe(image_data(search.trainer, "CurvatureRise measures", "arch"), search.device, dtype)
     devices = [search.device] if search.device.type == "cuda" else []
-    with (
-        frozen_batchnorm_statistics(search.supernet),
-        torch.random.fork_rng(devices),
-        full_precision(search.device.type),
-    ):
+    still = frozen_batchnorm_statistics(search.supernet)
+    with still, torch.random.fork_rng(devices), full_precision(search.device.type):
         return largest(probe_hessian(search, probe_batches(search, probe, samples), shared=True))
 
 

@@ -20,31 +20,12 @@ KEY = "robustnas"
 
 
 def describe(module: LightningModule, arguments: dict[str, Any]) -> dict[str, Any]:
-    """A module as ``class_path`` and ``init_args``, the form that YAML files have.
-
-    Args:
-        module: The module.
-        arguments: Its constructor's arguments.
-
-    Returns:
-        Plain values only: dicts, lists, strings, numbers.
-    """
+    """A module as ``class_path`` and ``init_args`` of plain values, the form that YAML files have."""
     return {"class_path": _path(type(module)), "init_args": {name: plain(value) for name, value in arguments.items()}}
 
 
 def build(description: dict[str, Any], base: type[Module]) -> Module:
-    """Build the module of a description; classes other than subclasses of what is asked for are refused.
-
-    Args:
-        description: What :func:`describe` returned.
-        base: The class it must be of.
-
-    Returns:
-        The module, with fresh weights.
-
-    Raises:
-        ValueError: If the description does not fit the class.
-    """
+    """Build the module of a description, with fresh weights; only subclasses of what is asked for are built."""
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(base, "module")
     try:
@@ -60,17 +41,10 @@ def build(description: dict[str, Any], base: type[Module]) -> Module:
 
 
 def load(path: str | Path, base: type[Module]) -> Module:
-    """Build the module that a checkpoint holds, with its weights, on the CPU; nothing in the file is executed.
-
-    Args:
-        path: The checkpoint.
-        base: The class the module must be of.
-
-    Returns:
-        The module.
+    """Return the module that a checkpoint holds, with its weights, on the CPU; nothing in the file is executed.
 
     Raises:
-        ValueError: If the file is missing, no checkpoint of this library, of another class, or damaged.
+        ValueError: If the file is missing, no checkpoint of this library, of another class than ``base``, or damaged.
     """
     if not Path(path).is_file():
         raise ValueError(f"Expected `path` to be a checkpoint, but there is no file {path}.")
@@ -78,9 +52,8 @@ def load(path: str | Path, base: type[Module]) -> Module:
         checkpoint = load_checkpoint(Path(path))
         description = checkpoint[KEY]["module"]
     except Exception as error:  # a damaged file can raise nearly anything
-        raise ValueError(
-            f"Expected {path} to be a checkpoint of robustnas, but reading it fails: {_reason(error)}"
-        ) from error
+        reason = ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
+        raise ValueError(f"Expected {path} to be a checkpoint of robustnas, but reading it fails: {reason}") from error
     module = build(description, base)
     state = checkpoint.get("state_dict")
     if not isinstance(state, dict):
@@ -97,10 +70,6 @@ def load(path: str | Path, base: type[Module]) -> Module:
     return module
 
 
-def _reason(error: Exception) -> str:
-    return ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
-
-
 def _path(kind: type) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
 
@@ -111,11 +80,7 @@ def plain(value: Any) -> Any:
         return value.name  # found again if it is a known one, or names its own import path
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         arguments = {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value) if field.init}
-        return (
-            {"class_path": _path(type(value)), "init_args": arguments}
-            if arguments
-            else {"class_path": _path(type(value))}
-        )
+        return {"class_path": _path(type(value)), **({"init_args": arguments} if arguments else {})}
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
     if isinstance(value, dict):

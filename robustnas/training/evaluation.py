@@ -16,7 +16,7 @@ from robustnas.training.finite import norm_of
 from robustnas.training.lightning.loops import trainer_of
 from robustnas.training.module import Module
 from robustnas.training.processes import average
-from robustnas.training.tasks import Task, check_task, loss_of, metrics_of, update
+from robustnas.training.tasks import Task, check_task, loss_of, metrics_of
 
 
 class EvaluationModule(Module):
@@ -95,7 +95,6 @@ class EvaluationModule(Module):
         return logits
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The loss of a batch, with that of the auxiliary head."""
         torch.manual_seed(derived_seed(self.seed, "own", self.global_step, self.global_rank))
         drop_path = self.drop_path * self.current_epoch / (self.trainer.max_epochs or 1)
         outputs, auxiliary = self.network.with_auxiliary(batch.images, drop_path)
@@ -103,27 +102,14 @@ class EvaluationModule(Module):
         if auxiliary is not None:
             loss = loss + self.auxiliary_weight * self.train_loss(auxiliary, batch.targets, self.class_weights)
         self.check("training loss", average([loss.detach()])[0])  # processes must stop together
-        update(self.train_metrics, self.task, outputs, batch.targets)
-        self.log_loss("train", loss, len(batch.targets))
-        self.log("loss", loss.detach(), prog_bar=True, logger=False, on_epoch=False, batch_size=len(batch.targets))
-        self.log_dict(self.train_metrics, on_step=False, on_epoch=True, batch_size=len(batch.targets))
+        self.log_trained(loss, outputs, batch.targets)
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Measure the network on samples it is not trained on."""
-        self._measure("val", batch)
+        self.log_measured("val", self.val_metrics, self.plain_loss, batch)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Measure the network on the test set."""
-        self._measure("test", batch)
-
-    def _measure(self, stage: str, batch: Batch) -> None:
-        metrics = self.val_metrics if stage == "val" else self.test_metrics
-        outputs = self(batch.images)
-        update(metrics, self.task, outputs, batch.targets)
-        loss = self.plain_loss(outputs, batch.targets)
-        self.log(f"{stage}/loss", loss, batch_size=len(batch.targets), sync_dist=True)
-        self.log_dict(metrics, prog_bar=True, batch_size=len(batch.targets))
+        self.log_measured("test", self.test_metrics, self.plain_loss, batch)
 
     def configure_optimizers(self) -> Any:
         optimizer = torch.optim.SGD(
@@ -131,8 +117,7 @@ class EvaluationModule(Module):
         )
         trainer = trainer_of(self)
         epochs = (trainer.max_epochs if trainer is not None else None) or 1
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs, self.lr_min)
-        return [optimizer], [schedule]
+        return [optimizer], [torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs, self.lr_min)]
 
     def configure_gradient_clipping(self, *args: Any, **kwargs: Any) -> None:
         held = {name: w.grad for name, w in self.network.named_parameters() if w.grad is not None}

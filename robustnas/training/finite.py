@@ -20,12 +20,7 @@ class NotFiniteError(ValueError):
 
 
 class Finite:
-    """Stops a run at a number that is not finite, naming it and the step.
-
-    Reading a number from a GPU makes it wait, so there the first bad step is remembered on the device and read every
-    50 steps and at the last batch of an epoch, before a checkpoint is written. All processes must show the same
-    numbers, so that they stop together.
-    """
+    """Stops a run, on all processes together, at a number that is not finite, naming it and the step."""
 
     def __init__(self) -> None:
         self._bad: dict[str, Tensor] = {}
@@ -39,7 +34,7 @@ class Finite:
             held = torch.full((), math.inf, device=value.device)
         self._bad[name] = held.minimum(torch.where(value.isfinite(), math.inf, torch.full_like(held, float(step))))
         if not (last or value.is_cpu or step % 50 == 0):
-            return
+            return  # reading a number from a GPU makes it wait
         firsts = dict(zip(self._bad, torch.stack(list(self._bad.values())).tolist(), strict=True))
         first = min(firsts.values())
         if math.isfinite(first):
@@ -78,8 +73,7 @@ def check_saved(module: nn.Module, optimizers: Sequence[Mapping[str, Any]]) -> N
     found = [(name, value) for name, value in states if isinstance(value, Tensor) and value.is_floating_point()]
     if not found:
         return
-    device = found[0][1].device
-    good = torch.stack([value.detach().isfinite().all().to(device) for _, value in found])
+    good = torch.stack([value.detach().isfinite().all().to(found[0][1].device) for _, value in found])
     if average([good.logical_not().any().float()])[0].item() > 0:
         bad = [name for (name, _), well in zip(found, good.tolist(), strict=True) if not well]
         raise NotFiniteError(
@@ -89,14 +83,7 @@ def check_saved(module: nn.Module, optimizers: Sequence[Mapping[str, Any]]) -> N
 
 
 class Unreached:
-    """Says once of each row of α that no gradient has reached it for long: then nothing is learnt about its edge.
-
-    Rows with fewer than two candidates left have nothing to choose, and are not counted.
-
-    Args:
-        space: The search space.
-        patience: Steps of α without gradient after which a row is named.
-    """
+    """Says once of each row of α with a choice left that no gradient has reached it for ``patience`` steps of α."""
 
     def __init__(self, space: SearchSpace, patience: int = 50) -> None:
         self.space, self.patience = space, patience

@@ -15,7 +15,7 @@ from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 from typing_extensions import Self
 
-from robustnas.data import Role
+from robustnas.data import Batch, Role
 from robustnas.training.bf16 import slow_bf16
 from robustnas.training.carrying import carry
 from robustnas.training.changes import Change, Options, changes_of, options_of, sentences
@@ -27,16 +27,13 @@ from robustnas.training.finite import Finite, Named, check_saved, norm_of
 from robustnas.training.lightning.loops import Place, mark_updated, of_each_process, settle_position, trainer_of
 from robustnas.training.recorder import RunRecorder
 from robustnas.training.replica_check import check_start
-from robustnas.training.tasks import SampleMean, Task
+from robustnas.training.tasks import Loss, SampleMean, Task, update
 
 _LOG = logging.getLogger(__name__)
 
 
 class Module(LightningModule, ABC):
     """A search or an evaluation.
-
-    Args:
-        arguments: What the constructor of the subclass was called with, its ``locals()``.
 
     Attributes:
         description: Class and arguments as plain data, which every checkpoint carries.
@@ -59,10 +56,11 @@ class Module(LightningModule, ABC):
         name: (0, name) for name in ("momentum", "nesterov", "weight_decay")
     }
     trains_on = False
+    task: Task
     train_metrics: MetricCollection
     class_weights: Tensor | None
 
-    def __init__(self, arguments: Mapping[str, Any]) -> None:
+    def __init__(self, arguments: Mapping[str, Any]) -> None:  # the locals() of the constructor of the subclass
         super().__init__()
         given = {name: value for name, value in arguments.items() if name not in ("self", "__class__")}
         self.description = describe(self, given)
@@ -103,6 +101,20 @@ class Module(LightningModule, ABC):
         self.log(f"{name}/loss_step", loss.detach(), on_step=True, on_epoch=False, batch_size=size)
         self.log(f"{name}/loss", mean, on_step=False, on_epoch=True, batch_size=size)
 
+    def log_trained(self, loss: Tensor, outputs: Tensor, targets: Tensor) -> None:
+        """Log the loss of a training batch, and how well it is predicted."""
+        update(self.train_metrics, self.task, outputs, targets)
+        self.log_loss("train", loss, len(targets))
+        self.log("loss", loss.detach(), prog_bar=True, logger=False, on_epoch=False, batch_size=len(targets))
+        self.log_dict(self.train_metrics, on_step=False, on_epoch=True, batch_size=len(targets))
+
+    def log_measured(self, stage: str, metrics: MetricCollection, loss: Loss, batch: Batch) -> None:
+        """Log how well a batch is predicted that is not trained on."""
+        outputs = self(batch.images)
+        update(metrics, self.task, outputs, batch.targets)
+        self.log(f"{stage}/loss", loss(outputs, batch.targets), batch_size=len(batch.targets), sync_dist=True)
+        self.log_dict(metrics, prog_bar=True, batch_size=len(batch.targets))
+
     def log_numbers(self, numbers: Mapping[str, float]) -> None:
         """Log what describes an epoch as a whole, at its last step."""
         self.numbers = {**self.numbers, **numbers}
@@ -127,7 +139,6 @@ class Module(LightningModule, ABC):
                 rank_zero_only(_LOG.warning)(said)
 
     def configure_callbacks(self) -> list[Callback]:
-        """A run leaves its record, whoever starts it."""
         return [RunRecorder()]
 
     def on_train_start(self) -> None:
@@ -142,8 +153,7 @@ class Module(LightningModule, ABC):
             for metrics in (self.train_metrics, self.means):
                 for metric in metrics.values(copy_state=False):
                     mark_updated(metric)  # what it holds was counted, before the interruption
-            means = {name: self.means[name] for name in self.resumed["counted"]}
-            for held in (self.train_metrics, means):
+            for held in (self.train_metrics, {name: self.means[name] for name in self.resumed["counted"]}):
                 self.log_dict(held, on_step=False, on_epoch=True, batch_size=1)
             self.log_numbers(self.numbers)
 

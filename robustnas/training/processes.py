@@ -13,7 +13,7 @@ from robustnas.curvature import Operator
 
 def average(tensors: Sequence[Tensor]) -> list[Tensor]:
     """Average tensors over all processes, in one collective for each of their types."""
-    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+    if not several():
         return list(tensors)
     averaged: list[Tensor] = list(tensors)
     for dtype in dict.fromkeys(tensor.dtype for tensor in tensors):
@@ -21,8 +21,7 @@ def average(tensors: Sequence[Tensor]) -> list[Tensor]:
         flat = torch.cat([tensors[i].reshape(-1) for i in places])
         dist.all_reduce(flat)
         flat /= dist.get_world_size()
-        parts = flat.split([tensors[i].numel() for i in places])
-        for i, part in zip(places, parts, strict=True):
+        for i, part in zip(places, flat.split([tensors[i].numel() for i in places]), strict=True):
             averaged[i] = part.view_as(tensors[i])
     return averaged
 
@@ -34,17 +33,18 @@ def process() -> tuple[int, int]:
     return dist.get_rank(), dist.get_world_size()
 
 
+def several() -> bool:
+    """Whether there are other processes."""
+    return process()[1] > 1
+
+
 def total(tensor: Tensor) -> None:
     """Add up a tensor over all processes, in place."""
     dist.all_reduce(tensor)
 
 
 class Averaged(Operator):
-    """The mean of the matrices that the processes hold, known by averages of their products.
-
-    Args:
-        own: The matrix of this process. All processes must multiply by the same vectors.
-    """
+    """The mean of the matrices that the processes hold; all must multiply by the same vectors."""
 
     def __init__(self, own: Operator) -> None:
         super().__init__(own.size, own.like)

@@ -22,8 +22,7 @@ class RunRecorder(Callback):
     """Writes the record of a run into the folder of its logger, file by file whole or not at all.
 
     ``manifest.json`` at the start, where each continuation is noted; after each epoch the genotype, α and one row of
-    ``metrics.csv``; at the end the final genotype. The rows travel in the checkpoint, so that a resumed run has those
-    of before.
+    ``metrics.csv``; at the end the final genotype. The rows travel in the checkpoint.
     """
 
     def __init__(self) -> None:
@@ -131,19 +130,7 @@ def _begun(run: Run, checkpoint: Any, manifest: dict[str, Any], where: dict[str,
 
 
 def run_folder(trainer: Trainer) -> Path:
-    """The folder of a run: that of its logger, except a CSVLogger, whose ``metrics.csv`` would be in the way.
-
-    All processes must ask: they wait for each other in it.
-
-    Args:
-        trainer: Trainer of the run.
-
-    Returns:
-        The folder.
-
-    Raises:
-        ValueError: If a CSVLogger writes into the folder all the same.
-    """
+    """The folder of a run, for which all processes must ask: that of its logger, unless that is a CSVLogger."""
     folder = Path(trainer.log_dir or trainer.default_root_dir)
     if isinstance(trainer.logger, CSVLogger):
         theirs, folder = folder, Path(trainer.default_root_dir)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from robustnas.data import ImageData
 from robustnas.training.checkpointing import LastCheckpoint
+from robustnas.training.processes import several
 
 EVERY = 50  # steps between two comparisons of α: reading the answer makes a GPU wait
 _STEP, _FIRST, _SECOND = (k - 2**64 for k in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
@@ -26,41 +27,14 @@ class NotIdenticalError(ValueError):
 
 
 class Difference(NamedTuple):
-    """A tensor that is not the same on all processes.
-
-    Attributes:
-        name: Its name.
-        ranks: Processes that hold other numbers than most do, or, where no numbers are held by more processes than
-            others, than the first of them.
-    """
+    """A tensor that is not the same on all processes."""
 
     name: str
-    ranks: tuple[int, ...]
-
-
-def several() -> bool:
-    """Whether there are other processes to compare with."""
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+    ranks: tuple[int, ...]  # with other numbers than most processes, or else than the first
 
 
 def fingerprint(tensor: Tensor) -> Tensor:
-    r"""A number that changes whenever one element of a tensor does, by one bit or by many.
-
-    .. math:: \sum_i m(b_i + i s) \bmod 2^{64}
-
-    of the bits :math:`b_i` of each element, read as an integer, with SplitMix64's step :math:`s` and mixing :math:`m`,
-    a permutation of all numbers of 64 bits: hence the certainty for one element. Where several change at once, the
-    chance to miss it is of the order of :math:`2^{-64}`. Sums of integers do not depend on their order.
-
-    Args:
-        tensor: Of any type and shape.
-
-    Returns:
-        An ``int64`` scalar on the device of the tensor.
-
-    Reference:
-        Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", OOPSLA 2014.
-    """
+    """A number that changes with any one element, by any bit: the sum of SplitMix64's mixing of all, mod 2^64."""
     values = torch.view_as_real(tensor.detach()) if tensor.is_complex() else tensor.detach()
     bits = values.contiguous().reshape(-1).view(_INTEGERS[values.element_size()]).to(torch.int64)
     mixed = bits + torch.arange(1, len(bits) + 1, device=bits.device) * _STEP
@@ -75,17 +49,10 @@ def _shifted(numbers: Tensor, places: int) -> Tensor:
 
 
 def differences(named: Mapping[str, Tensor]) -> list[Difference]:
-    """Compare tensors over all processes, bit for bit; every process must ask, and all get the same answer.
+    """Return what differs between processes, bit for bit, by the order of names; every process must ask.
 
-    As long as nothing differs this is one collective of four numbers. Nothing waits for ever where processes hold
-    tensors of other names, types or shapes: those differ then.
-
-    Args:
-        named: The tensors of this process by name. They may lie on several devices, collectives run on the first
-            that is no CPU.
-
-    Returns:
-        What differs, by the order of names; nothing where there is one process.
+    As long as nothing differs this is one collective of four numbers, on the first device that is no CPU. Nothing waits
+    for ever where processes hold tensors of other names, types or shapes: those differ then.
     """
     if not several():
         return []
@@ -140,17 +107,7 @@ def search_state(search: LightningModule, active_mask: Mapping[str, Tensor]) -> 
 
 
 def check_replicas(search: LightningModule, active_mask: Mapping[str, Tensor]) -> None:
-    """Stop all processes if α differs between them, or, at the end of an epoch, anything that the search goes on from.
-
-    α is compared every 50 steps, all the rest after the last step of an epoch, before its checkpoint is written.
-
-    Args:
-        search: The search, after a step.
-        active_mask: Kind of cell to the operations that are left.
-
-    Raises:
-        NotIdenticalError: On every process, with the tensor and the ranks that differ.
-    """
+    """Stop all processes where α differs, every 50 steps, or, at the end of an epoch, anything that it goes on from."""
     last, step = search.trainer.is_last_batch, search.global_step
     if not several() or not (last or step % EVERY == 0):
         return

@@ -22,22 +22,7 @@ Outputs = Callable[[Tensor], Tensor]
 
 
 class Scoring:
-    """Measures a network on every sample of the role ``selection``, or of ``arch`` where that is empty.
-
-    Samples are not augmented. They come in batches of nearly equal size and in a random order that is the same for
-    all scores: with statistics of the batch, a data set that is sorted by class would be measured class by class.
-    Scores are taken in full precision, whatever that of the trainer is.
-
-    Args:
-        trainer: The trainer, with its data module. Its ``limit_val_batches`` counts.
-        network: The network that is measured.
-        task: What it predicts.
-        batch_statistics: Whether it normalises by the statistics of each batch, or by running statistics.
-        seed: Seed of the order, and of everything that operations draw.
-
-    Raises:
-        ValueError: If the data are not those of this library, which know their roles.
-    """
+    """Measures a network on all samples of the role ``selection``, or of ``arch`` where that is empty, unaugmented."""
 
     def __init__(
         self, trainer: Trainer, network: torch.nn.Module, task: Task, batch_statistics: bool, seed: int
@@ -49,6 +34,7 @@ class Scoring:
         role: Role = "selection" if len(self.data.split.indices["selection"]) else "arch"
         self.images, indices = self.data.split.part(role), self.data.split.union(role)
         order = torch.randperm(len(indices), generator=torch.Generator().manual_seed(derived_seed(seed, "scoring")))
+        # In the order of a data set sorted by class, statistics of a batch would be those of a class.
         own = indices[order][trainer.global_rank :: trainer.world_size]
         count = -(-len(own) // self.data.eval_batch_size)
         limit = trainer.limit_val_batches

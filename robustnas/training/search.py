@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from robustnas.analysis.metrics import VAL_LOSS
 from robustnas.data.batch import Batch, derived_seed
 from robustnas.networks.batchnorm_statistics import evaluating, frozen_batchnorm_statistics
 from robustnas.runtime.precision import full_precision
@@ -25,7 +24,6 @@ from robustnas.training.processes import average, average_buffers
 from robustnas.training.replica_check import check_replicas
 from robustnas.training.search_hook import SearchHook
 from robustnas.training.search_state import SearchState
-from robustnas.training.tasks import update
 
 Batches = Mapping[str, Batch]
 
@@ -49,7 +47,6 @@ class SearchModule(SearchState):
         return [hook for part in parts if (hook := hook_for(part, self)) is not None]
 
     def training_step(self, batch: Batches | Batch, batch_idx: int) -> None:
-        """One alternating step."""
         torch.manual_seed(derived_seed(self.seed, "own", self.global_step, self.global_rank))
         batches = {"arch": batch, "weights": batch} if isinstance(batch, Batch) else batch  # one stream serves both
         steps: list[Callable[[Batches], None]] = [self.arch_step, self.weight_step]
@@ -112,7 +109,7 @@ class SearchModule(SearchState):
         slopes = torch.autograd.grad(loss, list(weights.values()), materialize_grads=True)
         *gradients, shared = average([*slopes, loss.detach()])
         self.check("training loss", shared)
-        self._log_weight_step(loss, outputs, batch["weights"].targets)
+        self.log_trained(loss, outputs, batch["weights"].targets)
         for weight, gradient in zip(weights.values(), gradients, strict=True):
             weight.grad = gradient
         norm = norm_of(gradients)
@@ -126,19 +123,8 @@ class SearchModule(SearchState):
     def _weight_loss(self, batch: Batch, weights: Mapping[str, Tensor], mixtures: Any) -> Tensor:
         return self.loss(batch, mixtures, weights)[0]
 
-    def _log_weight_step(self, loss: Tensor, outputs: Tensor, targets: Tensor) -> None:
-        update(self.train_metrics, self.task, outputs, targets)
-        self.log_loss("train", loss, len(targets))
-        self.log("loss", loss.detach(), prog_bar=True, logger=False, on_epoch=False, batch_size=len(targets))
-        self.log_dict(self.train_metrics, on_step=False, on_epoch=True, batch_size=len(targets))
-
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Measure the supernet on samples that neither step uses."""
-        outputs = self(batch.images)
-        update(self.val_metrics, self.task, outputs, batch.targets)
-        loss = self.task_loss(outputs, batch.targets)
-        self.log(VAL_LOSS.name, loss, batch_size=len(batch.targets), sync_dist=True)
-        self.log_dict(self.val_metrics, prog_bar=True, batch_size=len(batch.targets))
+        self.log_measured("val", self.val_metrics, self.task_loss, batch)
 
     def apply_stop(self) -> None:
         """End the training if a stopping rule has decided so, and no selection follows."""
@@ -183,8 +169,7 @@ class SearchModule(SearchState):
             self.supernet.parameters(), self.lr, self.momentum, weight_decay=self.weight_decay, nesterov=self.nesterov
         )
         alphas = self.arch_optimizer.build(self.arch_parameters, self.arch_lr, self.arch_betas, self.arch_weight_decay)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(weights, self.search_epochs, self.lr_min)
-        return [weights, alphas], [schedule]
+        return [weights, alphas], [torch.optim.lr_scheduler.CosineAnnealingLR(weights, self.search_epochs, self.lr_min)]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)

@@ -155,12 +155,8 @@ class SearchState(Module):
         check_parts(self.space, relaxation, perturbation, stopping)
         if compile_cells:
             check_compilable(self.space, relaxation, drop_path)
-        self.relaxation, self.perturbation, self.gradient, self.selection = (
-            relaxation,
-            perturbation,
-            gradient,
-            selection,
-        )
+        self.relaxation, self.perturbation = relaxation, perturbation
+        self.gradient, self.selection = gradient, selection
         self.penalty, self.stopping, self.pruning, self.arch_optimizer = penalty, stopping, pruning, arch_optimizer
         self.lr, self.lr_min, self.momentum, self.nesterov = lr, lr_min, momentum, nesterov
         self.weight_decay, self.clip, self.drop_path, self.step_order = weight_decay, clip, drop_path, step_order
@@ -175,9 +171,8 @@ class SearchState(Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derived_seed(seed, "initial"))
             self.supernet = Supernet(self.space, config=config)
-            self.architecture = ArchitectureParameters(
-                self.space, relaxation, alpha_init, edge_weights, self.supernet.body.kinds
-            )
+            kinds = self.supernet.body.kinds
+            self.architecture = ArchitectureParameters(self.space, relaxation, alpha_init, edge_weights, kinds)
         self.alphas, self.betas = self.architecture.alphas, self.architecture.betas
         self.task_loss = loss_of(task)
         self.train_metrics = metrics_of(task, num_classes, "train/", persistent=True)

@@ -8,11 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import MeanSquaredError, Metric, MetricCollection, R2Score
-from torchmetrics.classification import (
-    MulticlassAccuracy,
-    MultilabelAccuracy,
-    MultilabelAveragePrecision,
-)
+from torchmetrics.classification import MulticlassAccuracy, MultilabelAccuracy, MultilabelAveragePrecision
 
 Task = Literal["classification", "multilabel", "regression"]
 
@@ -33,22 +29,7 @@ class Loss(Protocol):
 
 
 def loss_of(task: Task, label_smoothing: float = 0.0) -> Loss:
-    r"""The loss of a task, averaged over samples and outputs, and computed in float32 or better.
-
-    With weights :math:`w_c` of classes the cross-entropy is the weighted mean of torch,
-    :math:`\sum_i w_{y_i} \ell_i / \sum_i w_{y_i}` over the samples of a batch; of labels, :math:`w_c` multiplies the
-    term of positive samples (``pos_weight``).
-
-    Args:
-        task: ``classification`` has cross-entropy, ``multilabel`` binary cross-entropy of each label, and
-            ``regression`` the squared error.
-        label_smoothing: Share of the target that is spread over all classes, for classification.
-
-    Returns:
-        A function of outputs ``[batch, outputs]`` and targets: classes ``[batch]``, labels or values
-        ``[batch, outputs]``, or values ``[batch]`` where there is one output. A third argument, weights ``[outputs]``
-        of classes or labels, is optional.
-    """
+    """The loss of a task, averaged over samples and outputs, and computed in float32 or better."""
 
     def loss(outputs: Tensor, targets: Tensor, class_weights: Tensor | None = None) -> Tensor:
         outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
@@ -63,10 +44,7 @@ def loss_of(task: Task, label_smoothing: float = 0.0) -> Loss:
 
 
 class SampleMean(Metric):
-    """Mean over samples and processes of a loss that comes batch by batch.
-
-    What it has seen is part of its ``state_dict``, so that a mean over an epoch outlasts an interruption.
-    """
+    """Mean over samples and processes of a loss that comes batch by batch; checkpoints hold what it has seen."""
 
     total: Tensor
     count: Tensor

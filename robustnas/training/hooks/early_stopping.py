@@ -18,12 +18,7 @@ from robustnas.training.search_state import SearchState
 
 
 class EarlyStopping(SearchHook):
-    """Measurements at the ends of epochs, with the architecture weights as they were at each.
-
-    Args:
-        stopping: The rule that is asked after each measurement.
-        search: The search.
-    """
+    """Measurements at the ends of epochs, with the architecture weights as they were at each."""
 
     name = "early_stopping"
 
@@ -50,7 +45,6 @@ class EarlyStopping(SearchHook):
         return self.stopping.monitor != "nothing" and (epoch % self.stopping.interval == 0 or epoch == epochs - 1)
 
     def last_step(self, batch: Batch) -> None:
-        """Measure what the rule reads, and stop if it says so."""
         search, epoch = self.search, self.search.current_epoch
         if not self.due(epoch, search.search_epochs):
             return

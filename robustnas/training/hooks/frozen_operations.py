@@ -19,24 +19,11 @@ Slices = list[int]
 def frozen_operations(
     supernet: Supernet, mixtures: Mapping[str, Mixture], optimizer: torch.optim.Optimizer
 ) -> Iterator[None]:
-    """Have the optimiser step inside leave alone whatever belongs only to operations that were not computed.
-
-    A parameter none of whose operations were computed loses its gradient, so that the optimiser passes it over. Where
-    only some slices of a parameter rest, they and what the optimiser holds of them are put back after the step; what
-    it did not hold before becomes zero there, which for SGD is the momentum of a weight that never moved.
-
-    Args:
-        supernet: The network, with gradients.
-        mixtures: Kind of cell to the mixture of the step.
-        optimizer: The optimiser of its weights.
-
-    Yields:
-        Nothing.
-    """
+    """Have the optimiser step inside leave alone whatever belongs only to operations that were not computed."""
     parts: list[tuple[nn.Parameter, Slices]] = []
     for parameter, slices in _at_rest(supernet, mixtures):
         if slices is None:
-            parameter.grad = None
+            parameter.grad = None  # the optimiser passes it over
         else:
             parts.append((parameter, slices))
     before = [_read(parameter, slices, optimizer) for parameter, slices in parts]
@@ -45,7 +32,7 @@ def frozen_operations(
         for (parameter, slices), (value, held) in zip(parts, before, strict=True):
             parameter[slices] = value
             for name, tensor in _held(parameter, optimizer).items():
-                tensor[slices] = held.get(name, torch.zeros_like(value))
+                tensor[slices] = held.get(name, torch.zeros_like(value))  # zero: momentum of what never moved
 
 
 def _read(

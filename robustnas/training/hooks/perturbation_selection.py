@@ -23,32 +23,16 @@ from robustnas.training.search_state import SearchState
 
 
 class PerturbationSelection(SearchHook):
-    """Extends a search by the epochs of its selection, and decides at the start of some of them.
-
-    The phase begins after the last epoch of the search, or after the epoch at which its stopping rule fired: then from
-    the supernet as it is, since weights and α belong together; the epoch that the rule returns to counts only for what
-    is not decided. Weights begin without momentum and at a constant step size; α goes on as it was. What decisions
-    leave out is masked in ``active_mask``, and no longer computed.
-
-    Args:
-        selection: The selection.
-        search: The search.
-
-    Attributes:
-        search_epochs: Epochs of the search itself: as asked for, and those that were, once the phase has begun.
-        began: First epoch of the phase, or ``None`` before it.
-        entries: Every decision in plain words and numbers, see :func:`entry`.
-        weights: Kind of cell to the architecture weights with which the search ended.
-    """
+    """Extends a search by the epochs of its selection, and decides at the start of some of them."""
 
     name = "perturbation_selection"
     trains_on = True
 
     def __init__(self, selection: LargestDrop, search: SearchState) -> None:
         self.selection, self.search, self.space = selection, search, search.space
-        self.began: int | None = None
-        self.entries: list[dict[str, Any]] = []
-        self.weights: dict[str, Tensor] = {}
+        self.began: int | None = None  # first epoch of the phase
+        self.entries: list[dict[str, Any]] = []  # every decision in plain words and numbers
+        self.weights: dict[str, Tensor] = {}  # architecture weights with which the search ended, by kind of cell
         self._asked: int | None = None
 
     @property
@@ -59,8 +43,7 @@ class PerturbationSelection(SearchHook):
             kind, cell = one["cell"], self.space.cells[one["cell"]]
             rows = {edge.name: row for row, edge in enumerate(cell.edges)}
             if "node" in one:
-                dropped = frozenset(rows[name] for name in one["drops"])
-                decisions = decisions.with_node(kind, one["node"], dropped)
+                decisions = decisions.with_node(kind, one["node"], frozenset(rows[name] for name in one["drops"]))
             else:
                 row = rows[one["edge"]]
                 decisions = decisions.with_operation(kind, row, cell.edges[row].operations.index(one["keeps"]))
@@ -83,7 +66,6 @@ class PerturbationSelection(SearchHook):
         return Strongest().genotype(self.space, decisions.restrict(self.weights))
 
     def setup(self) -> None:
-        """Let the trainer run for the epochs of the phase, too."""
         trainer = self.search.trainer
         image_data(trainer)
         self._asked = trainer.max_epochs
@@ -92,7 +74,6 @@ class PerturbationSelection(SearchHook):
         self._set_epochs()
 
     def teardown(self) -> None:
-        """Leave the trainer as it was."""
         set_max_epochs(self.search.trainer, self._asked)
 
     @property
@@ -101,7 +82,6 @@ class PerturbationSelection(SearchHook):
         return self.search.lr / 10 if self.selection.lr is None else self.selection.lr
 
     def begin_epoch(self) -> None:
-        """Begin, and decide, if it is time to."""
         epoch = self.search.current_epoch
         assert self.search_epochs is not None
         if self.began is None and (epoch >= self.search_epochs or self.search.over):
@@ -112,15 +92,14 @@ class PerturbationSelection(SearchHook):
             self._decide()
 
     def end_epoch(self) -> None:
-        """Write the decisions into the folder of the run."""
         if self.entries:
             folder = run_folder(self.search.trainer)  # processes wait for each other here
             if self.search.trainer.is_global_zero:
                 write_json(folder / "decisions.json", {"schema": SCHEMA, "decisions": self.entries})
 
     def _begin(self) -> None:
-        found = self.search.final_architecture_weights()
-        self.weights = {kind: weight.cpu().clone() for kind, weight in found.items()}
+        """Begin from the supernet as it is, since weights and α belong together, but without momentum."""
+        self.weights = {kind: w.cpu().clone() for kind, w in self.search.final_architecture_weights().items()}
         self.began = self.search_epochs = self.search.current_epoch
         optimizer: Any = self.search.optimizers(use_pl_optimizer=False)[0]  # type: ignore[index]
         optimizer.state.clear()
@@ -163,8 +142,7 @@ class PerturbationSelection(SearchHook):
             say(search.trainer, in_words(one, self.selection.criterion))
 
     def state_dict(self) -> dict[str, Any]:
-        names = ("search_epochs", "began", "entries", "weights")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in ("search_epochs", "began", "entries", "weights")}
 
     def load_state_dict(self, state: Any) -> None:
         """Go on from :meth:`state_dict`, or before the phase from the checkpoint of another selection."""

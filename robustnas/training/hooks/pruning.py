@@ -10,12 +10,7 @@ from robustnas.training.search_state import SearchState
 
 
 class PruningHook(SearchHook):
-    """Asks the rule at the end of each epoch from which α moves on, and logs how many operations are left.
-
-    Args:
-        rule: The rule.
-        search: The search.
-    """
+    """Asks the rule at the end of each epoch from which α moves on, and logs how many operations are left."""
 
     name = "pruning"
 
@@ -28,5 +23,4 @@ class PruningHook(SearchHook):
             shares = {kind: share.detach().cpu() for kind, share in parameters.shares().items()}
             context = search.context("arch")
             parameters.active_mask = self.rule.prune(search.space, shares, parameters.active_mask, context)
-        left = float(sum(int(mask.sum()) for mask in parameters.active_mask.values()))
-        search.log_numbers({OPERATIONS.name: left})
+        search.log_numbers({OPERATIONS.name: float(sum(int(mask.sum()) for mask in parameters.active_mask.values()))})

@@ -17,33 +17,14 @@ from robustnas.training.search_state import SearchState
 
 
 class Rollback(EarlyStopping):
-    """Early stopping that sends the search back instead of ending it.
-
-    It keeps the whole state of the search at each measured epoch that can still be returned to, on the CPU. The states
-    travel in the checkpoint, not in files of their own: so a checkpoint alone is enough to resume, wherever it is
-    moved, and it and the states cannot disagree after a crash. There are at most ``returnable`` many, 11 with the
-    published settings, of some megabytes in S1 to S4.
-
-    Args:
-        stopping: The rule.
-        search: The search.
-
-    Raises:
-        ValueError: If the weight decay of the search cannot be raised.
-
-    Attributes:
-        decays: Weight decays in their order, the first that of the start.
-        raised: How many increases there were.
-        states: Epoch to the state at its end.
-        early: Architecture weights at which the search would have ended at the first decision, by kind of cell.
-    """
+    """Early stopping that sends the search back instead of ending it."""
 
     def __init__(self, stopping: RaiseDecay, search: SearchState) -> None:
         super().__init__(stopping, search)
         self.rule, self.decays = stopping, stopping.decays(search.weight_decay)
         self.raised = 0
-        self.states: dict[int, dict[str, Any]] = {}
-        self.early: dict[str, Tensor] | None = None
+        self.states: dict[int, dict[str, Any]] = {}  # by epoch, in the checkpoint too: no crash can part them from it
+        self.early: dict[str, Tensor] | None = None  # architecture weights of the first decision
 
     @property
     def left(self) -> int:
@@ -63,7 +44,6 @@ class Rollback(EarlyStopping):
         return {**super().logged, WEIGHT_DECAY.name: self.decays[self.raised]}
 
     def steps_done(self) -> None:
-        """Keep the state of a measured epoch that can still be returned to."""
         if self.stop is not None:
             return  # whatever it returns to must still be there
         epochs = self.rule.returnable(self.epochs, self.left)
@@ -85,21 +65,16 @@ class Rollback(EarlyStopping):
         if self.early is None:
             self.early = self.kept[stop.returned]
             genotype = search.selection.genotype(search.space, self.early)
-            say(
-                search.trainer,
-                f"Early stopping alone would have ended the search after epoch {stop.detected} with {genotype}.",
-            )
+            said = f"Early stopping alone would have ended the search after epoch {stop.detected} with {genotype}."
+            say(search.trainer, said)
         restore(search, self.states[stop.returned])
         self.stop, self.raised = None, self.raised + 1
         for group in search.trainer.optimizers[0].param_groups:
             group["weight_decay"] = self.decays[self.raised]
         self._forget(stop.returned)
         rewind(search.trainer, stop.detected - stop.returned)
-        say(
-            search.trainer,
-            f"Returned from the end of epoch {stop.detected} to the end of epoch {stop.returned}, "
-            f"with weight decay {self.decays[self.raised]:g}.",
-        )
+        way = f"from the end of epoch {stop.detected} to the end of epoch {stop.returned}"
+        say(search.trainer, f"Returned {way}, with weight decay {self.decays[self.raised]:g}.")
 
     def _forget(self, epoch: int) -> None:
         """Drop all that was noted after an epoch."""

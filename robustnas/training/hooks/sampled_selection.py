@@ -29,15 +29,7 @@ class Drawn(NamedTuple):
 
 
 class SampledSelection(SearchHook):
-    """Draws and measures architectures when the last epoch of a search has ended.
-
-    Args:
-        selection: The selection of the search.
-        search: The search.
-
-    Attributes:
-        drawn: What was measured, in the order of the draw; empty before.
-    """
+    """Draws and measures architectures when the last epoch of a search has ended."""
 
     name = "sampled_selection"
 
@@ -50,20 +42,17 @@ class SampledSelection(SearchHook):
         return max(self.drawn, key=lambda one: self.selection.goodness(one.score)).genotype if self.drawn else None
 
     def setup(self) -> None:
-        """Refuse data that do not say which samples architectures are measured on."""
         image_data(self.search.trainer, "BestOfSampled measures architectures")
 
     def end_epoch(self) -> None:
-        """Draw and measure, if the epoch that ends is the last one."""
         trainer = self.search.trainer
         self.drawn = self._measured() if training_ends(trainer) else []
         if self.drawn:
             entries = [{"genotype": str(one.genotype), **score_as_json(one.score)} for one in self.drawn]
             folder = run_folder(trainer)  # processes wait for each other here
             if trainer.is_global_zero:
-                write_json(
-                    folder / "sampled.json", {"schema": SCHEMA, "best": str(self.genotype()), "sampled": entries}
-                )
+                held = {"schema": SCHEMA, "best": str(self.genotype()), "sampled": entries}
+                write_json(folder / "sampled.json", held)
 
     @torch.no_grad()
     def _measured(self) -> list[Drawn]:

@@ -10,15 +10,9 @@ from typing import Any
 from torch import Tensor
 
 PARTS = {  # what the trainer reads without asking whether it is there
-    "callbacks": dict,
-    "epoch": int,
-    "global_step": int,
-    "loops": dict,
-    "lr_schedulers": list,
-    "optimizer_states": list,
-    "pytorch-lightning_version": str,
-    "state_dict": dict,
-}
+    "callbacks": dict, "epoch": int, "global_step": int, "loops": dict, "lr_schedulers": list,
+    "optimizer_states": list, "pytorch-lightning_version": str, "state_dict": dict,
+}  # fmt: skip
 VERSION = re.compile(r"\d{1,9}(\.\d{1,9}){1,5}((a|b|rc|\.post|\.dev)\d{1,9})*(\+[a-z0-9.]{1,50})?", re.ASCII)
 LEARNT = ("alphas.", "betas.", "network.", "supernet.")
 

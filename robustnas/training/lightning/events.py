@@ -13,19 +13,11 @@ from pytorch_lightning.utilities import rank_zero_only
 
 
 class Events(TensorBoardLogger):
-    """Event files, to which records are only ever added.
-
-    Lightning logs the figures of a step and of an epoch after the checkpoint that ends it. :func:`settle` logs them
-    before, and this logger then leaves out what it has. A resumed run writes a file of its own, which begins with the
-    note that what comes later than its checkpoint does not count: TensorBoard shows every point once. A record that a
-    kill cut off is the last of its file, and readers end before it.
-
-    ``config.yaml`` holds what its ``hparams.yaml`` would.
-    """
+    """Event files, to which records are only ever added; ``config.yaml`` holds what their ``hparams.yaml`` would."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._logged: dict[str, int] = {}
+        self._logged: dict[str, int] = {}  # what :func:`settle` logged before a checkpoint, Lightning logs after it
 
     @property
     def log_dir(self) -> str:
@@ -45,7 +37,7 @@ class Events(TensorBoardLogger):
 
     @rank_zero_only
     def go_on(self, step: int) -> None:
-        """Mark as invalid what a run has logged from a step on."""
+        """Mark as invalid what a run has logged from a step on, so that TensorBoard shows every point once."""
         from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 
         writer: Any = self.experiment._get_file_writer()
@@ -79,9 +71,8 @@ def settle(trainer: Any, epoch: bool) -> dict[str, float]:
     if epoch or trainer.should_stop or trainer.global_step % trainer.log_every_n_steps == 0:
         metrics = trainer._logger_connector.metrics["log"]  # summed over processes: all must ask
         numbers = {name: float(value) for name, value in metrics.items()} | {"epoch": float(trainer.current_epoch)}
-    for logger in loggers:
-        if numbers:
-            logger.log_metrics(numbers, max(trainer.global_step - 1, 0))
+    for logger in loggers if numbers else ():
+        logger.log_metrics(numbers, max(trainer.global_step - 1, 0))
     flush(trainer)
     return numbers
 

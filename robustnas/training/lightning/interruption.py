@@ -17,6 +17,8 @@ import torch
 import torch.distributed as dist
 from pytorch_lightning import Trainer
 
+from robustnas.training.processes import process
+
 SAME = 1.0  # seconds within which a launcher passes on what its processes have got themselves
 
 
@@ -25,11 +27,7 @@ class Interrupted(SystemExit):
 
 
 class Interruption:
-    """Records SIGTERM and SIGINT, and SIGUSR1 where SLURM is to start the job again.
-
-    The first signal asks the run to end at the next step; one that comes later than a second after it ends the process
-    at once. Lightning's own handlers raise in the middle of a step, or talk to the other processes from there.
-    """
+    """Asks the run to end after its step at the first signal; one more than a second later ends the process at once."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -37,7 +35,7 @@ class Interruption:
         self._launcher: Any = None
 
     def install(self, trainer: Trainer) -> None:
-        """Take the place of Lightning's handlers, which the trainer puts back to what was before when it ends."""
+        """Take the place of Lightning's handlers, which raise in the middle of a step, until the trainer ends."""
         self._launcher = trainer.strategy.launcher
         if threading.current_thread() is not threading.main_thread():
             return
@@ -52,7 +50,7 @@ class Interruption:
         now = time.monotonic()
         if not self.asked:
             self.asked, self._since = number, now
-            if _first():
+            if process()[0] == 0:
                 _write("\nrobustnas: Stopping after this step, with a checkpoint; a second signal stops at once.\n")
         elif now - self._since > SAME:
             if self._launcher is not None:
@@ -92,10 +90,6 @@ def _requeue(trainer: Trainer) -> None:
 def _say(trainer: Trainer, sentence: str) -> None:
     if trainer.is_global_zero:
         print(f"\nrobustnas: {sentence}", file=sys.stderr, flush=True)
-
-
-def _first() -> bool:
-    return not (dist.is_available() and dist.is_initialized()) or dist.get_rank() == 0
 
 
 def _write(text: str) -> None:

@@ -1,8 +1,4 @@
-"""Lightning's counters of epochs and steps: where a run stands, whether it ends, and how it is set back.
-
-Lightning offers no public way to ask whether the validation of an epoch is still to come, to resume before it, or to
-run epochs again. `tests/training/test_lightning.py` notices when a counter that is used here changes.
-"""
+"""Counters of epochs and steps, which Lightning keeps private; `tests/training/test_lightning.py` notices changes."""
 
 from __future__ import annotations
 
@@ -14,6 +10,8 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.utilities import CombinedLoader
 from torch import Tensor
 from torchmetrics import Metric
+
+from robustnas.training.processes import several
 
 
 def trainer_of(module: LightningModule) -> Trainer | None:
@@ -87,19 +85,7 @@ def steps_over(trainer: Trainer) -> bool:
 
 
 def settle_position(trainer: Trainer, checkpoint: Mapping[str, Any]) -> bool:
-    """Make a checkpoint from after the last step of an epoch one that goes on with the validation.
-
-    Lightning goes on from there with the next epoch, without the validation, the end of this epoch and the beginning
-    of that. Where no validation follows, the checkpoint becomes one of the end of the epoch: then the row of this
-    epoch is missing in ``metrics.csv``, since what callbacks do at its end is not done again.
-
-    Args:
-        trainer: The trainer.
-        checkpoint: What it is about to write, which is changed.
-
-    Returns:
-        Whether the validation follows.
-    """
+    """Make a checkpoint from after the last step of an epoch go on with the validation; return whether one follows."""
     if not steps_over(trainer):
         return False
     loop: Any = trainer.fit_loop
@@ -113,23 +99,14 @@ def settle_position(trainer: Trainer, checkpoint: Mapping[str, Any]) -> bool:
         validation["total"].update(ready=1, started=1, processed=0, completed=0)
         validation["current"].update(ready=0, started=0, processed=0, completed=0)
         validation["is_last_batch"] = False
-    else:
+    else:  # the end of the epoch: callbacks are not called again, so that its row is missing in metrics.csv
         for count in (held["epoch_progress"]["total"], held["epoch_progress"]["current"]):
             count["processed"] += 1
     return follows
 
 
 def rewind(trainer: Trainer, epochs: int) -> None:
-    """Set the number of the epoch back; that of the steps, from which random numbers follow, goes on.
-
-    Everything that depends on the epoch (schedules, the order of batches, when the training ends) then does so as it
-    did before. The trainer's own counter is what checkpoints hold, so that resuming needs nothing else. The record
-    has one row for every epoch that was run, in the order they were; files named by an epoch are those of its last run.
-
-    Args:
-        trainer: The trainer, between two epochs.
-        epochs: By how many epochs.
-    """
+    """Set the number of the epoch back, between epochs; that of the steps, which random numbers follow, goes on."""
     progress: Any = trainer.fit_loop.epoch_progress.current
     for count in ("ready", "started", "processed", "completed"):
         setattr(progress, count, getattr(progress, count) - epochs)
@@ -141,7 +118,7 @@ def rewind(trainer: Trainer, epochs: int) -> None:
 
 def of_each_process(module: LightningModule) -> list[dict[str, Tensor]]:
     """What differs between processes in the middle of an epoch: running statistics, and what metrics have counted."""
-    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+    if not several():
         return []
     own = {name: buffer for name, buffer in module.named_buffers() if buffer.is_floating_point()}
     for path, metric in module.named_modules():
