@@ -289,3 +289,43 @@ def test_wrong_input_is_named_before_anything_is_trained(
     assert len(sentence) < 700
     assert trained(place) == []
     assert not (place / "runs").exists()  # what is refused takes no number
+
+
+OWN = """
+from dataclasses import dataclass
+from robustnas.strategies import Penalty, Relaxation
+
+@dataclass(frozen=True)
+class Half(Penalty):
+    weight: float = 0.5
+
+    def of(self, alphas, shares, context):
+        return self.weight
+
+@dataclass(frozen=True)
+class Bare(Relaxation):
+    def mixture(self, alpha, context):
+        return alpha.softmax(dim=-1)
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "beginning"),
+    [
+        ("--model.penalty=own.Half --model.penalty.wieght=1", "Expected an option of Half, but got `wieght`; did you "),
+        ("--model.penalty=own.Half --model.penalty.none=1", "Expected an option of Half, but got `none`, which has we"),
+        (
+            "--model.penalty=own.Bare",
+            "Expected `penalty` to be the name or import path of a class that fits, but got 'o",
+        ),
+        ("--model.relaxation=own.Bare", "Expected `mixture` of Bare to return a Mixture, but got a Tensor."),
+    ],
+)
+def test_mistakes_in_an_own_part_are_named(
+    options: str, beginning: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    name = f"own_{tmp_path.name}"  # a module of its own for each case, since imports are kept
+    (tmp_path / f"{name}.py").write_text(OWN, encoding="utf-8")
+    sentence = said([*SEARCH, *options.replace("own.", f"{name}.").split()], capsys)
+    assert sentence.startswith(beginning), sentence

@@ -147,7 +147,9 @@ def _of_value(message: str) -> str | None:
     path = (
         re.search(r"import path string: (\S+)", message)
         or re.search(r"class_path '([^']+)':\s+(?:module '|No module|Import path)", message)
-        or re.search(r"does not correspond to a subclass of [^~]*Given value: (\S+)", message)
+        or re.search(
+            r"does not correspond to a subclass of [^~]*Given value: (?:NestedArg\(key='\w+', val=')?([^\s']+)", message
+        )
     )
     if keys and path:
         name = path[1].rpartition(".")[2]
@@ -173,11 +175,12 @@ def _of_value(message: str) -> str | None:
 
 
 def _unknown(option: str, class_paths: list[str]) -> str:
-    known = sorted({name for path in class_paths for name in _arguments(path)})
+    known = sorted({name for path in class_paths for name in _arguments(path)} - {"args", "kwargs"})
+    own = sorted({*_arguments(class_paths[-1])} - {"args", "kwargs"}) if class_paths else []
     where = f" of {class_paths[-1].rpartition('.')[2]}" if class_paths else ""
     close = difflib.get_close_matches(option.rpartition(".")[2], known, n=1)
     return f"Expected an option{where}, but got `{option}`" + _hint(
-        close, f", which has {', '.join(known)}." if known else "."
+        close, f", which has {', '.join(own)}." if own else "."
     )
 
 
@@ -202,5 +205,5 @@ def _arguments(path: str) -> set[str]:
     except (ImportError, AttributeError, ValueError):
         return set()
     # Variants pass **shared on, so that some arguments are declared by their bases.
-    own = (base for base in bases if base.__module__.startswith(("robustnas", "pytorch_lightning")))
+    own = (base for base in bases if base is bases[0] or base.__module__.startswith(("robustnas", "pytorch_lightning")))
     return {argument for base in own for argument in inspect.signature(base).parameters} - {"shared", "arguments"}

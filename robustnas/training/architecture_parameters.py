@@ -63,6 +63,9 @@ class ArchitectureParameters:
         for kind, alpha in self.legal_alphas().items():
             for name in self.cell_names[kind] if self.relaxation.per_cell else (kind,):
                 mixture = self.relaxation.mixture(alpha, self._at(context, kind))
+                if not isinstance(mixture, Mixture):
+                    name, got = type(self.relaxation).__name__, type(mixture).__name__
+                    raise ValueError(f"Expected `mixture` of {name} to return a Mixture, but got a {got}.")
                 mixture = mixture.restricted(self.active_mask[kind]) if self.pruned else mixture
                 found[name] = replace(mixture, edges=self.edge_weights(kind))
         return found
