@@ -159,6 +159,7 @@ def test_a_second_start_in_the_same_folder_is_refused(whole: Path, capsys: pytes
     assert {path: path.read_bytes() for path in whole.glob("*.*")} == before
 
 
+@pytest.mark.slow
 def test_runs_without_a_name_are_numbered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for _ in range(2):

@@ -24,8 +24,8 @@ from words import SMALL
 from robustnas.__main__ import main
 from robustnas.runs.record import Run
 from robustnas.runs.run_lock import held
-from robustnas.training import interruption
 from robustnas.training.checkpointing import AtomicCheckpoints, LastCheckpoint
+from robustnas.training.lightning import interruption
 from robustnas.training.lightning.interruption import Interrupted, Interruption
 
 SEARCH = [

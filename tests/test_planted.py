@@ -42,6 +42,7 @@ COMMAND_LINES: dict[str, tuple[list[str], set[int]]] = {
     "doctor": (["doctor", "--no-test"], {0, 1}),
     "quickstart": (["quickstart", "--run-dir=quick", "--seed=-1"], {2}),
     "ablate": (["ablate", "wrong.yaml"], {1, 2}),
+    "completion": (["completion", "bash"], {0}),
 }
 LONGER: dict[str, tuple[list[str], set[int]]] = {
     "verify": (["verify", "-c", "config.yaml"], {0}),

@@ -47,7 +47,10 @@ def run_page(name: str, with_slow: bool, capsys: pytest.CaptureFixture[str]) -> 
             run_block(block, names, capsys)
 
 
-@pytest.mark.parametrize("name", PAGES)
+DEAR = ("docs/guides/using_results.md", "docs/guides/own_part.md", "docs/guides/interruption.md")  # they train for long
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in DEAR else []) for name in PAGES])
 def test_a_page_runs(name: str, sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run_page(name, False, capsys)
 
