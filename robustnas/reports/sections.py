@@ -73,7 +73,7 @@ def _evidence(run: SearchData) -> Table:
     ]
     note = (
         "Weight: one indicator that decides makes a search collapsed; one that warns, or two that hint, make it at "
-        "risk. Source: the publication of the threshold; “own” marks a threshold that robustnas sets."
+        "risk. Source: the publication of the threshold; “ours” marks a threshold that robustnas sets."
     )
     return Table("Evidence", head, rows, "evidence", [note])
 
