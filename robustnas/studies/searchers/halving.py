@@ -150,8 +150,11 @@ class SuccessiveHalving(RandomSearch):
             os.environ[VARIABLE] = trusted
             os.chdir(working)  # Ray Tune gives each training a folder of its own
             remove_current_folder_from_path()
-            report = lambda epoch, score: tune.report({"epoch": epoch, "score": score})  # noqa: E731
-            train(Genotype.from_json(config["genotype"]), epochs, report)
+            train(
+                Genotype.from_json(config["genotype"]),
+                epochs,
+                lambda epoch, score: tune.report({"epoch": epoch, "score": score}),
+            )
 
         halving = ASHAScheduler(time_attr="epoch", max_t=epochs, grace_period=self.grace, reduction_factor=self.factor)
         return tune.Tuner(
