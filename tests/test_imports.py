@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import shutil
 import subprocess
 import sys
@@ -35,6 +36,8 @@ LIGHT: dict[str, set[str]] = {
     "__main__": HEAVY,
 }
 NEVER = {"torchvision": "its wheel beside a CPU torch breaks even the import of Lightning"}
+
+HIDDEN = re.compile(r"(?:import_module|__import__)\(\s*[\"'](robustnas[\w.]*)")  # import-linter does not see these
 
 BANNED_NAMES = {"utils", "util", "utilities", "helpers", "helper", "common", "misc"}
 BUDGET = {"robustnas": 300, "variants": 100, "diagnostics": 300}
@@ -73,6 +76,7 @@ def faults(module: str, source: str) -> list[str]:
     room, found = room_of(module), []
     if room in ABSOLUTE and any(isinstance(n, ast.ImportFrom) and n.level for n in ast.walk(ast.parse(source))):
         found.append(f"{module}: relative import, but {room} must import absolutely")
+    found += [f"{module}: import_module hides an arrow to {name}" for name in HIDDEN.findall(source)]
     for name, line, loaded in imports(source):
         top = name.split(".")[0]
         if top in NEVER:
@@ -144,6 +148,11 @@ def test_nothing_heavy_is_loaded_and_nothing_that_is_not_installed() -> None:
         ("robustnas.cli.errors", "from tests.references import slow", "imports tests.references"),
         ("robustnas.data.files", "import torchvision", "imports torchvision"),
         ("robustnas.variants.gdas", "from .darts import DARTS", "relative import"),
+        (
+            "robustnas.cli.errors",
+            "importlib.import_module('robustnas.variants.darts')",
+            "arrow to robustnas.variants.darts",
+        ),
         ("robustnas.runs.record", "def f():\n    import torch", ""),
         ("robustnas.runs.record", "if TYPE_CHECKING:\n    import torch", ""),
         ("robustnas.runtime.precision", "import torch", ""),
