@@ -2,6 +2,7 @@
 
 from robustnas.data.augmentation import Augmentation
 from robustnas.data.batch import Batch
+from robustnas.data.cluttered_digits import ClutteredDigits
 from robustnas.data.digits import Digits
 from robustnas.data.folder import ImageFolder
 from robustnas.data.hub import HubImages
@@ -15,6 +16,7 @@ from robustnas.data.roles import Role
 __all__ = [
     "Augmentation",
     "Batch",
+    "ClutteredDigits",
     "Digits",
     "HubImages",
     "ImageData",
