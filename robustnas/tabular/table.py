@@ -16,7 +16,8 @@ import numpy.typing as npt
 from robustnas.runs.record import write_bytes
 from robustnas.runtime.csv_files import csv_text
 from robustnas.runtime.paths import expand
-from robustnas.spaces import Genotype, SearchSpace, decode, encode, find_space
+from robustnas.spaces import Genotype, NASBench201, SearchSpace, decode, encode, find_space
+from robustnas.tabular import embedded
 from robustnas.tabular.reading import Column, column_of, parse, read_columns
 
 INDEX = np.int64
@@ -90,13 +91,16 @@ class Table:
 
         Args:
             path: A CSV file with a header, gzipped if its name ends in ``.gz``, or a Parquet file. Each row has an
-                architecture, as a string of NAS-Bench-201, as the line that a genotype prints, or as JSON.
+                architecture, as a string of NAS-Bench-201, as the line that a genotype prints, or as JSON. ``digits``
+                is the table that comes with the package (:mod:`robustnas.tabular.embedded`); it needs no file.
             space: The search space; by default the one that the first architecture names.
             architecture: Column of architectures. All other numeric columns except ``index`` are accuracies.
 
         Raises:
             ValueError: If the file cannot be read, or does not hold architectures of one space.
         """
+        if str(path) == embedded.NAME:
+            return cls._embedded(space)
         texts, columns = read_columns(path, architecture)
         wanted = None if space is None else find_space(space)
         genotypes = []
@@ -112,8 +116,20 @@ class Table:
         return cls.of(genotypes, columns, str(path), wanted or find_space("NASBench201"))
 
     @classmethod
+    def _embedded(cls, space: SearchSpace | str | None) -> Table:
+        if space is not None and (wanted := find_space(space)) != NASBench201:
+            raise ValueError(
+                f"Expected the table {embedded.NAME!r} to hold architectures of {wanted.name}, but it holds those of "
+                f"{NASBench201.name}."
+            )
+        numbers, columns = embedded.read_embedded()
+        return cls(NASBench201, numbers, columns, f"the table {embedded.NAME!r}")
+
+    @classmethod
     def read_cached(cls, path: str | Path, architecture: str = "arch") -> Table:
         """Like :meth:`read`, but cached in the process while the file does not change, and shared between callers."""
+        if str(path) == embedded.NAME:
+            return _cached(embedded.NAME, architecture, 0)
         path = expand(path, "table")
         try:
             changed = path.stat().st_mtime_ns
