@@ -1,0 +1,194 @@
+"""Several networks of NAS-Bench-201 computed side by side, their channels stacked: small ones cost less together.
+
+The network of each cell is that of :class:`robustnas.networks.DiscreteNetwork`, one cell a stage, with its weights;
+nothing passes from one network to another. On one thread 16 networks of 4 channels take a third of the time that they
+take one after another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from robustnas.networks import DiscreteNetwork
+from robustnas.networks.operations import average_pool
+from robustnas.spaces import Genotype
+
+STAGES = 3
+NODES = 4
+CONVOLUTIONS = ("nor_conv_1x1", "nor_conv_3x3")
+
+
+class Place(NamedTuple):
+    """An edge of one of the networks, by the node that it enters and the network."""
+
+    node: int
+    network: int
+
+    def name(self, source: int, operation: str) -> str:
+        """The edge in :meth:`DiscreteNetwork.edgewise_state_dict`."""
+        return f"edge.{source}-{self.node}.{operation}"
+
+
+class StackedConv(nn.Module):
+    """Convolution of the channels of each network, and BatchNorm."""
+
+    def __init__(self, states: Sequence[dict[str, Tensor]], names: Sequence[str], stride: int = 1) -> None:
+        super().__init__()
+        pairs = list(zip(states, names, strict=True))
+        kernels = [state[name if name.endswith("downsample") else f"{name}.conv"] for state, name in _named(pairs)]
+        self.groups, self.stride = len(kernels), stride
+        self.weight = nn.Parameter(torch.cat(kernels))
+        self.bn = None if names[0].endswith("downsample") else StackedNorm(states, [f"{name}.bn" for name in names])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[batch, networks * channels, h, w]``; the images of a stem are those of all networks."""
+        groups = self.groups if x.shape[1] > 1 else 1
+        if x.shape[-1] > 6:
+            x = x.contiguous(memory_format=torch.channels_last)
+        x = F.conv2d(x, self.weight, None, self.stride, self.weight.shape[-1] // 2, 1, groups)
+        return x if self.bn is None else self.bn(x)
+
+
+def _named(pairs: Sequence[tuple[dict[str, Tensor], str]]) -> Iterator[tuple[dict[str, Tensor], str]]:
+    """Names of kernels: those of residual blocks stand without ``.conv``."""
+    for state, name in pairs:
+        yield ({f"{name}.conv": state[name]} if name in state and not name.endswith("downsample") else state), name
+
+
+class StackedNorm(nn.BatchNorm2d):
+    """BatchNorm of all channels, with the scales and offsets of the networks."""
+
+    def __init__(self, states: Sequence[dict[str, Tensor]], names: Sequence[str]) -> None:
+        pairs = list(zip(states, names, strict=True))
+        super().__init__(sum(len(state[f"{name}.weight"]) for state, name in pairs))
+        for key in ("weight", "bias", "running_mean", "running_var"):
+            getattr(self, key).data = torch.cat([state[f"{name}.{key}"] for state, name in pairs]).clone()
+
+
+class StackedEdges(nn.Module):
+    """One kind of convolution on all edges that leave a state, in all networks."""
+
+    def __init__(
+        self, states: Sequence[dict[str, Tensor]], cell: str, source: int, operation: str, places: list[Place]
+    ) -> None:
+        super().__init__()
+        names = [f"{cell}.{place.name(source, operation)}" for place in places]
+        self.conv = StackedConv([states[place.network] for place in places], names)
+        self.places = places
+        self.register_buffer("networks", torch.tensor([place.network for place in places]))
+
+    def forward(self, x: Tensor, nodes: list[Tensor | None]) -> None:
+        """Add the outputs to the nodes; ``x`` and nodes are ``[batch, networks, channels, h, w]``."""
+        out = self.conv(x.index_select(1, self.networks).flatten(1, 2)).unflatten(1, (len(self.places), -1))
+        add(out, self.places, nodes, x)
+
+
+def add(out: Tensor, places: list[Place], nodes: list[Tensor | None], like: Tensor) -> None:
+    """Add ``[batch, places, ...]`` to the sums of their nodes."""
+    for node in range(1, NODES):
+        chosen = [row for row, place in enumerate(places) if place.node == node]
+        if not chosen:
+            continue
+        if (total := nodes[node]) is None:
+            total = nodes[node] = torch.zeros_like(like, memory_format=torch.contiguous_format)
+        networks = torch.tensor([places[row].network for row in chosen])
+        total.index_add_(1, networks, out[:, chosen[0] : chosen[-1] + 1])
+
+
+class StackedCell(nn.Module):
+    """The cells of one stage."""
+
+    def __init__(self, states: Sequence[dict[str, Tensor]], genotypes: Sequence[Genotype], cell: str) -> None:
+        super().__init__()
+        self.edges = nn.ModuleDict()
+        self.free: dict[tuple[int, str], list[Place]] = {}
+        for source in range(NODES - 1):
+            for operation in (*CONVOLUTIONS, "skip_connect", "avg_pool_3x3"):
+                places = sorted(
+                    Place(choice.node, network)
+                    for network, genotype in enumerate(genotypes)
+                    for choice in genotype.cells["cell"]
+                    if (choice.source, choice.operation) == (source, operation)
+                )
+                if places and operation in CONVOLUTIONS:
+                    edges = StackedEdges(states, cell, source, operation, places)
+                    self.edges[f"{source}{operation}"] = edges
+                elif places:
+                    self.free[source, operation] = places
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[batch, networks, channels, h, w]`` to the same shape."""
+        nodes: list[Tensor | None] = [x, None, None, None]
+        for source in range(NODES - 1):
+            if (state := nodes[source]) is None:
+                continue
+            if places := self.free.get((source, "skip_connect")):
+                add(state.index_select(1, _networks(places)), places, nodes, x)
+            if places := self.free.get((source, "avg_pool_3x3")):
+                pooling = sorted({place.network for place in places})
+                entering = state.index_select(1, torch.tensor(pooling))
+                pooled = average_pool(entering.flatten(1, 2), 1).unflatten(1, entering.shape[1:3])
+                rows = torch.tensor([pooling.index(place.network) for place in places])
+                add(pooled.index_select(1, rows), places, nodes, x)
+            relu = F.relu(state)
+            for operation in CONVOLUTIONS:
+                if f"{source}{operation}" in self.edges:
+                    self.edges[f"{source}{operation}"](relu, nodes)
+        return torch.zeros_like(x) if nodes[-1] is None else nodes[-1]
+
+
+def _networks(places: list[Place]) -> Tensor:
+    return torch.tensor([place.network for place in places])
+
+
+class StackedBlock(nn.Module):
+    """The residual blocks before a stage."""
+
+    def __init__(self, states: Sequence[dict[str, Tensor]], name: str) -> None:
+        super().__init__()
+        count = len(states)
+        self.conv_a = StackedConv(states, [f"{name}.conv_a"] * count, stride=2)
+        self.conv_b = StackedConv(states, [f"{name}.conv_b"] * count)
+        self.downsample = StackedConv(states, [f"{name}.downsample"] * count)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[batch, networks * channels, h, w]`` to ``[batch, networks * 2 channels, h / 2, w / 2]``."""
+        inner = self.conv_b(F.relu(self.conv_a(F.relu(x))))
+        pooled = F.avg_pool2d(x, 2, 2, ceil_mode=True, count_include_pad=False)
+        outer: Tensor = inner + self.downsample(pooled)
+        return outer
+
+
+class StackedNetworks(nn.Module):
+    """The networks, with the weights that they have.
+
+    Args:
+        networks: Networks of NASBench201 of one size, with one cell a stage.
+    """
+
+    def __init__(self, networks: Sequence[DiscreteNetwork]) -> None:
+        super().__init__()
+        states = [network.edgewise_state_dict() for network in networks]
+        genotypes = [network.genotype for network in networks]
+        self.count = len(networks)
+        self.stem = StackedConv(states, ["stem"] * self.count)
+        self.cells = nn.ModuleList(StackedCell(states, genotypes, f"cells.{2 * stage}") for stage in range(STAGES))
+        self.blocks = nn.ModuleList(StackedBlock(states, f"res.{2 * stage - 1}") for stage in range(1, STAGES))
+        self.norm = StackedNorm(states, ["lastact.bn"] * self.count)
+        self.weight = nn.Parameter(torch.stack([state["classifier.weight"] for state in states]))
+        self.bias = nn.Parameter(torch.stack([state["classifier.bias"] for state in states]))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits of each network, ``[networks, batch, classes]``."""
+        x = self.stem(images)
+        for stage, cell in enumerate(self.cells):
+            if stage:
+                x = self.blocks[stage - 1](x)
+            x = cell(x.unflatten(1, (self.count, -1)).contiguous()).flatten(1, 2)
+        features = F.relu(self.norm(x)).mean(dim=(2, 3)).unflatten(1, (self.count, -1)).transpose(0, 1)
+        return torch.baddbmm(self.bias[:, None], features, self.weight.transpose(1, 2))
