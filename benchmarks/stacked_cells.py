@@ -7,6 +7,7 @@ take one after another.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -89,15 +90,12 @@ class StackedEdges(nn.Module):
 
 
 def add(out: Tensor, places: list[Place], nodes: list[Tensor | None], like: Tensor) -> None:
-    """Add ``[batch, places, ...]`` to the sums of their nodes."""
-    for node in range(1, NODES):
-        chosen = [row for row, place in enumerate(places) if place.node == node]
-        if not chosen:
-            continue
+    """Add ``[batch, places, ...]``, ordered by node, to the sums of the nodes."""
+    counts = Counter(place.node for place in places)
+    for part, node in zip(out.split([counts[node] for node in sorted(counts)], dim=1), sorted(counts), strict=True):
         if (total := nodes[node]) is None:
             total = nodes[node] = torch.zeros_like(like, memory_format=torch.contiguous_format)
-        networks = torch.tensor([places[row].network for row in chosen])
-        total.index_add_(1, networks, out[:, chosen[0] : chosen[-1] + 1])
+        total.index_add_(1, _networks([place for place in places if place.node == node]), part)
 
 
 class StackedCell(nn.Module):
