@@ -63,7 +63,7 @@ class Recipe:
         Returns:
             How many test images each classifies correctly after the last step.
         """
-        networks = StackedNetworks([self.network(genotype, seed) for genotype in genotypes])
+        networks = StackedNetworks([self.network(genotype, seed) for genotype in genotypes], self.cells)
         optimizer = torch.optim.SGD(
             networks.parameters(), self.lr, self.momentum, weight_decay=self.weight_decay, nesterov=True, fused=True
         )

@@ -1,14 +1,13 @@
 """Several networks of NAS-Bench-201 computed side by side, their channels stacked: small ones cost less together.
 
-The network of each cell is that of :class:`robustnas.networks.DiscreteNetwork`, one cell a stage, with its weights;
-nothing passes from one network to another. On one thread 16 networks of 4 channels take a third of the time that they
-take one after another.
+The network of each cell is that of :class:`robustnas.networks.DiscreteNetwork`, with its weights; nothing passes from
+one network to another.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -40,8 +39,7 @@ class StackedConv(nn.Module):
 
     def __init__(self, states: Sequence[dict[str, Tensor]], names: Sequence[str], stride: int = 1) -> None:
         super().__init__()
-        pairs = list(zip(states, names, strict=True))
-        kernels = [state[name if name.endswith("downsample") else f"{name}.conv"] for state, name in _named(pairs)]
+        kernels = [state.get(f"{name}.conv", state.get(name)) for state, name in zip(states, names, strict=True)]
         self.groups, self.stride = len(kernels), stride
         self.weight = nn.Parameter(torch.cat(kernels))
         self.bn = None if names[0].endswith("downsample") else StackedNorm(states, [f"{name}.bn" for name in names])
@@ -53,12 +51,6 @@ class StackedConv(nn.Module):
             x = x.contiguous(memory_format=torch.channels_last)
         x = F.conv2d(x, self.weight, None, self.stride, self.weight.shape[-1] // 2, 1, groups)
         return x if self.bn is None else self.bn(x)
-
-
-def _named(pairs: Sequence[tuple[dict[str, Tensor], str]]) -> Iterator[tuple[dict[str, Tensor], str]]:
-    """Names of kernels: those of residual blocks stand without ``.conv``."""
-    for state, name in pairs:
-        yield ({f"{name}.conv": state[name]} if name in state and not name.endswith("downsample") else state), name
 
 
 class StackedNorm(nn.BatchNorm2d):
@@ -166,17 +158,22 @@ class StackedNetworks(nn.Module):
     """The networks, with the weights that they have.
 
     Args:
-        networks: Networks of NASBench201 of one size, with one cell a stage.
+        networks: Networks of NASBench201 of one size.
+        cells: Their cells in each stage.
     """
 
-    def __init__(self, networks: Sequence[DiscreteNetwork]) -> None:
+    def __init__(self, networks: Sequence[DiscreteNetwork], cells: int = 1) -> None:
         super().__init__()
         states = [network.edgewise_state_dict() for network in networks]
         genotypes = [network.genotype for network in networks]
         self.count = len(networks)
         self.stem = StackedConv(states, ["stem"] * self.count)
-        self.cells = nn.ModuleList(StackedCell(states, genotypes, f"cells.{2 * stage}") for stage in range(STAGES))
-        self.blocks = nn.ModuleList(StackedBlock(states, f"res.{2 * stage - 1}") for stage in range(1, STAGES))
+        starts = range(0, STAGES * (cells + 1), cells + 1)
+        self.stages = nn.ModuleList(
+            nn.Sequential(*(StackedCell(states, genotypes, f"cells.{at}") for at in range(start, start + cells)))
+            for start in starts
+        )
+        self.blocks = nn.ModuleList(StackedBlock(states, f"res.{start - 1}") for start in starts[1:])
         self.norm = StackedNorm(states, ["lastact.bn"] * self.count)
         self.weight = nn.Parameter(torch.stack([state["classifier.weight"] for state in states]))
         self.bias = nn.Parameter(torch.stack([state["classifier.bias"] for state in states]))
@@ -184,9 +181,9 @@ class StackedNetworks(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Logits of each network, ``[networks, batch, classes]``."""
         x = self.stem(images)
-        for stage, cell in enumerate(self.cells):
-            if stage:
-                x = self.blocks[stage - 1](x)
-            x = cell(x.unflatten(1, (self.count, -1)).contiguous()).flatten(1, 2)
+        for place, stage in enumerate(self.stages):
+            if place:
+                x = self.blocks[place - 1](x)
+            x = stage(x.unflatten(1, (self.count, -1)).contiguous()).flatten(1, 2)
         features = F.relu(self.norm(x)).mean(dim=(2, 3)).unflatten(1, (self.count, -1)).transpose(0, 1)
         return torch.baddbmm(self.bias[:, None], features, self.weight.transpose(1, 2))

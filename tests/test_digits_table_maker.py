@@ -43,8 +43,8 @@ def cell_of(letters: str) -> Genotype:
     return Genotype("NASBench201", {"cell": tuple(choices)})
 
 
-def network(genotype: Genotype) -> DiscreteNetwork:
-    return DiscreteNetwork(NASBench201, genotype, channels=4, cells=1, num_classes=10, image_channels=1).double()
+def network(genotype: Genotype, cells: int = 1) -> DiscreteNetwork:
+    return DiscreteNetwork(NASBench201, genotype, channels=4, cells=cells, num_classes=10, image_channels=1).double()
 
 
 @pytest.mark.parametrize(
@@ -104,12 +104,12 @@ def test_equal_forms_compute_the_same(one: str, other: str, renamed: dict[str, s
     assert torch.allclose(first(images), second(images), atol=1e-4)
 
 
-@pytest.mark.parametrize("training", [True, False])
-def test_stacked_networks_are_the_discrete_networks(training: bool) -> None:
+@pytest.mark.parametrize(("training", "repeats"), [(True, 2), (False, 2), (True, 1)])
+def test_stacked_networks_are_the_discrete_networks(training: bool, repeats: int) -> None:
     generator = random.Random(3)
     cells = [random_genotype(NASBench201, generator) for _ in range(6)] + [decode(0, NASBench201)]
-    networks = [network(cell).train(training) for cell in cells]
-    stacked = StackedNetworks(networks).double().train(training)
+    networks = [network(cell, repeats).train(training) for cell in cells]
+    stacked = StackedNetworks(networks, repeats).double().train(training)
     torch.manual_seed(0)
     images, labels = torch.rand(8, 1, 12, 12, dtype=torch.float64), torch.randint(10, (8,))
     alone = torch.stack([one(images) for one in networks])
