@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from pytorch_lightning import Trainer
 from robustnas.diagnostics.diagnostic import Diagnostic
@@ -9,6 +11,7 @@ from robustnas.diagnostics.diagnostic import Diagnostic
 from robustnas.analysis.metrics import CURVATURE, CURVATURE_QUANTILE, NEGATIVE, SMALLEST_CURVATURE, TRACE
 from robustnas.curvature import Block
 from robustnas.curvature.eigenvalue import bounded_ends
+from robustnas.curvature.hessian import part_indices
 from robustnas.curvature.spectrum import eigenvalues, part_blocks
 from robustnas.data import Probe
 from robustnas.networks.batchnorm_statistics import frozen_batchnorm_statistics
@@ -33,21 +36,18 @@ class Curvature(Diagnostic):
       zero for each edge, whose rounding error does not count) and ``curvature/quantile_25``, ``_50``, ``_75`` of all
       eigenvalues, from the dense matrix: one product for each α and β.
 
-    The measurement and its conventions are those of the stopping rule, see :mod:`robustnas.training.curvature`. Where a
-    stopping rule measures on the probe, ``curvature/max`` is its very measurement, at the epochs it measures, on its
-    samples and for nothing; elsewhere it costs 12 products or so with 256 samples: 65 steps of a search at batches of
-    64. For a sampled relaxation it is the Hessian of the surrogate at one sample, see
-    :class:`~robustnas.curvature.Hessian`.
+    The conventions are those of :mod:`robustnas.training.curvature`. Where a stopping rule measures on the probe,
+    ``curvature/max`` is its very measurement, at its epochs, on its samples and for nothing; elsewhere it costs 12
+    products or so with 256 samples: 65 steps of a search at batches of 64. For a sampled relaxation it is the Hessian
+    of the surrogate at one sample, see :class:`~robustnas.curvature.Hessian`.
 
     Args:
         samples: How many samples of the role arch the loss is taken on; all, where it has fewer.
-        tolerance: Bound on the error, relative to the eigenvalue, at which the search for it ends. The error itself is
-            usually far smaller.
+        tolerance: Bound on the error, relative to the eigenvalue, at which the search for it ends.
         smallest: Whether the smallest one is searched for too, which takes about as many products again.
         kinds: Whether blocks of kinds of cell are measured too, where there are several.
         spectrum: Whether all eigenvalues are computed.
-        interval: As for every diagnostic.
-        budget: As for every diagnostic.
+        **shared: Arguments of :class:`~robustnas.diagnostics.Diagnostic`.
     """
 
     on = "the loss of α with its penalty and without its weight decay, in α and β; fixed samples of arch, not augmented"
@@ -59,10 +59,9 @@ class Curvature(Diagnostic):
         smallest: bool = False,
         kinds: bool = False,
         spectrum: bool = False,
-        interval: int = 1,
-        budget: float | None = 0.03,
+        **shared: Any,
     ) -> None:
-        super().__init__(interval, budget)
+        super().__init__(**shared)
         if samples < 2:
             raise ValueError(f"Expected `samples` to be at least 2, but got {samples}.")
         if not 0 < tolerance < 1:
@@ -111,13 +110,11 @@ class Curvature(Diagnostic):
         found = measured(largest, hessian)
         values = {CURVATURE.name: found.value, **found.beside(CURVATURE.name)}
         if self.smallest:
-            values |= {
-                SMALLEST_CURVATURE.name: smallest.value,
-                SMALLEST_CURVATURE.of("lower"): smallest.value - smallest.bound,
-            }
+            values[SMALLEST_CURVATURE.name] = smallest.value
+            values[SMALLEST_CURVATURE.of("lower")] = smallest.value - smallest.bound
         if self.kinds and len(search.alphas) > 1:
             for place, kind in enumerate(search.alphas):
-                block, _ = bounded_ends(Block(hessian, hessian.indices(place)), self.tolerance)
+                block, _ = bounded_ends(Block(hessian, part_indices(hessian.parameters, place)), self.tolerance)
                 values[CURVATURE.of(kind)] = block.value
                 values[CURVATURE.of(f"upper_{kind}")] = block.value + block.bound
         return values

@@ -27,7 +27,7 @@ from robustnas.strategies import (
 )
 from robustnas.strategies.selection import Selection
 from robustnas.training import SearchModule
-from robustnas.training.combinations import without_effect
+from robustnas.training.checks import without_effect
 
 sys.path.insert(0, str(Path(__file__).parent / "training"))
 

@@ -65,7 +65,7 @@ def test_the_bound_holds_wherever_the_iteration_starts(name: str) -> None:
     for seed in range(100):
         for most in (2, 4, 8):
             generator = torch.Generator().manual_seed(seed)
-            found, _ = bounded_ends(Matrix(whole), most=most, generator=generator)
+            found, _ = bounded_ends(Matrix(whole), max_products=most, generator=generator)
             check(found, float(torch.tensor(SPECTRA[name]).max()), 1, 1e-9)
 
 

@@ -59,7 +59,7 @@ def test_single_precision_ends_as_well() -> None:
 
 def test_the_iteration_ends_with_its_best_estimate_where_products_run_out() -> None:
     found = quadratic(symmetric([float(k) for k in range(100)]))
-    few = found.dominant_eigenvalue(tolerance=0, most=5)
+    few = found.dominant_eigenvalue(tolerance=0, max_products=5)
     assert found.count == 5
     assert 60 < few < quadratic(symmetric([float(k) for k in range(100)])).dominant_eigenvalue() <= 99 + 1e-9
 
@@ -111,7 +111,7 @@ def test_the_error_shrinks_with_the_tolerance() -> None:
     whole = symmetric([math.sin(k) for k in range(100)])
     exact, errors = float(torch.linalg.eigvalsh(whole)[-1]), []
     for tolerance in (1e-1, 1e-3, 1e-6):
-        found = extremes(Matrix(whole), tolerance=tolerance, most=100)[0]
+        found = extremes(Matrix(whole), tolerance=tolerance, max_products=100)[0]
         assert abs(float(found.values) - exact) <= float(found.errors) <= tolerance * exact
         errors.append(float(found.errors))
     assert errors == sorted(errors, reverse=True)

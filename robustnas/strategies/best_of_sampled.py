@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from random import Random
-from typing import Literal
 
 from torch import Tensor
 
 from robustnas.spaces import Genotype, SearchSpace, num_architectures, random_genotype
-from robustnas.strategies.decisions import Score
+from robustnas.strategies.decisions import Criterion
 from robustnas.strategies.selection import Selection, Strongest
 
 
@@ -22,17 +21,14 @@ class BestOfSampled(Selection):
     Before that a search has no better answer than the strongest operations.
 
     Args:
-        samples: Architectures, drawn uniformly, none of them twice; 100 as in NAS-Bench-201's RSPS.
+        samples: Architectures, at least 1, drawn uniformly, none of them twice; 100 as in NAS-Bench-201's RSPS.
         criterion: What is compared.
         batch_statistics: Whether architectures are measured with the statistics of each batch, or with running
             statistics, which are those of all paths together.
-
-    Raises:
-        ValueError: If an argument is out of range.
     """
 
     samples: int = 100
-    criterion: Literal["accuracy", "loss"] = "accuracy"
+    criterion: Criterion = "accuracy"
     batch_statistics: bool = True
 
     def __post_init__(self) -> None:
@@ -42,7 +38,6 @@ class BestOfSampled(Selection):
             raise ValueError(f"Expected `criterion` to be 'accuracy' or 'loss', but got {self.criterion!r}.")
 
     def genotype(self, space: SearchSpace, architecture_weights: Mapping[str, Tensor]) -> Genotype:
-        """The strongest operations: what holds before anything is drawn."""
         return Strongest().genotype(space, architecture_weights)
 
     def drawn(self, space: SearchSpace, seed: int) -> list[Genotype]:
@@ -51,7 +46,3 @@ class BestOfSampled(Selection):
         while len(found) < min(self.samples, num_architectures(space)):
             found[random_genotype(space, generator)] = None
         return list(found)
-
-    def goodness(self, score: Score) -> float:
-        """What is compared, of a score: the higher the better."""
-        return score.accuracy if self.criterion == "accuracy" else -score.loss

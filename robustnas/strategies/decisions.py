@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from robustnas.spaces import CellSpace, Choice, Genotype, SearchSpace
+
+Criterion = Literal["accuracy", "loss"]
 
 
 class Score(NamedTuple):
@@ -17,6 +19,10 @@ class Score(NamedTuple):
 
     accuracy: float  # the larger the better
     loss: float  # the smaller the better
+
+    def goodness(self, criterion: Criterion) -> float:
+        """What is compared: the higher the better."""
+        return self.accuracy if criterion == "accuracy" else -self.loss
 
 
 Weights = Mapping[str, Tensor]
@@ -36,13 +42,11 @@ class Decisions:
         return {kind: self._apply(kind, weight) for kind, weight in weights.items()}
 
     def _apply(self, kind: str, weight: Tensor) -> Tensor:
+        chosen, dropped = self.operations.get(kind, {}), list(self.dropped.get(kind, ()))
         decided, fixed = torch.zeros(len(weight), 1, dtype=torch.bool), torch.zeros(weight.shape)
-        for row, column in self.operations.get(kind, {}).items():
-            decided[row] = True
-            fixed[row, column] = 1.0
-        for row in self.dropped.get(kind, ()):
-            decided[row] = True
-            fixed[row] = 0.0
+        decided[[*chosen, *dropped]] = True
+        fixed[[*chosen], [*chosen.values()]] = 1.0
+        fixed[dropped] = 0.0
         return torch.where(decided.to(weight.device), fixed.to(weight.device, weight.dtype), weight)
 
     def with_operation(self, kind: str, row: int, column: int) -> Decisions:

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
-from robustnas.spaces import Genotype, SearchSpace, strongest
+from robustnas.spaces import CellSpace, Edge, Genotype, SearchSpace, strongest
 
 
 class Selection(ABC):
-    """The step from architecture weights to a genotype.
+    """The step from architecture weights to a genotype."""
 
-    Attributes:
-        reads_alpha: Whether the genotype follows from α alone, so that it means nothing where α never moves.
-    """
-
-    reads_alpha = False
+    reads_alpha = False  # whether the genotype follows from α alone, so that it means nothing where α never moves
 
     @abstractmethod
     def genotype(self, space: SearchSpace, architecture_weights: Mapping[str, Tensor]) -> Genotype:
@@ -27,6 +24,14 @@ class Selection(ABC):
     def epochs(self, space: SearchSpace) -> int:
         """Epochs of training that it takes after those of the search."""
         return 0
+
+
+def column_mask(cell: CellSpace, columns: Callable[[Edge], Iterable[int]]) -> Tensor:
+    """The given columns of each edge, such as those that a genotype may carry: boolean ``[edges, operations]``."""
+    mask = torch.zeros(cell.shape, dtype=torch.bool)
+    for row, edge in enumerate(cell.edges):
+        mask[row, list(columns(edge))] = True
+    return mask
 
 
 @dataclass(frozen=True)

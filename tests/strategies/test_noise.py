@@ -9,7 +9,7 @@ import pytest
 
 from robustnas.analysis.curvature_rise import averages
 from robustnas.strategies import CurvatureRise, RaiseDecay
-from robustnas.strategies.noise import DRAWS, flat_growth, scatter
+from robustnas.strategies.stopping import DRAWS, flat_growth, scatter
 
 EPOCHS = list(range(0, 50, 2))
 RULE = CurvatureRise()

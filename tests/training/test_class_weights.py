@@ -16,8 +16,7 @@ from torch import Tensor
 from robustnas.data import Batch
 from robustnas.runs.record import Run
 from robustnas.training import EvaluationModule, ResNet, SearchModule
-from robustnas.training.class_weights import balanced
-from robustnas.training.tasks import loss_of
+from robustnas.training.tasks import balanced, loss_of
 
 UNEQUAL = [float(1 + i) for i in range(10)]
 

@@ -50,7 +50,7 @@ class PerturbationSelection(SearchHook):
         return decisions
 
     @property
-    def selecting(self) -> bool:  # type: ignore[override]
+    def selecting(self) -> bool:
         return self.began is not None
 
     def architecture_weights(self) -> dict[str, Tensor] | None:
@@ -122,10 +122,8 @@ class PerturbationSelection(SearchHook):
         scoring = Scoring(search.trainer, search.supernet, search.task, self.selection.batch_statistics, seed)
 
         def decide(evaluate: Evaluate) -> tuple[Decisions, list[Decision]]:
-            generator = torch.Generator().manual_seed(seed)
-            return self.selection.decide(
-                self.space, self.decisions, parameters.active_mask, weights, evaluate, generator
-            )
+            generator, mask = torch.Generator().manual_seed(seed), parameters.active_mask
+            return self.selection.decide(self.space, self.decisions, mask, weights, evaluate, generator)
 
         with progress(search.trainer, f"deciding in epoch {epoch}", _evaluations(decide)) as advance:
 
@@ -177,12 +175,12 @@ def entry(space: SearchSpace, epoch: int, decision: Decision) -> dict[str, Any]:
     names = [edge.name for edge in cell.edges]
     common = {"epoch": epoch, "cell": decision.kind}
     if decision.row is None:
-        rounds = [{names[row]: dict(score_as_json(score)) for row, score in one.items()} for one in decision.rounds]
+        rounds = [{names[row]: score_as_json(score) for row, score in one.items()} for one in decision.rounds]
         dropped = [names[row] for row in sorted(decision.dropped)]
         return {**common, "node": decision.node, "drops": dropped, "without": rounds}
     assert decision.column is not None
     operations = cell.edges[decision.row].operations
-    scores = {operations[k]: dict(score_as_json(score)) for k, score in decision.rounds[0].items()}
+    scores = {operations[k]: score_as_json(score) for k, score in decision.rounds[0].items()}
     return {**common, "edge": names[decision.row], "keeps": operations[decision.column], "without": [scores]}
 
 

@@ -39,7 +39,8 @@ class SampledSelection(SearchHook):
 
     def genotype(self) -> Genotype | None:
         """The best of them, the first of equals; ``None`` before anything is drawn."""
-        return max(self.drawn, key=lambda one: self.selection.goodness(one.score)).genotype if self.drawn else None
+        best = max(self.drawn, key=lambda one: one.score.goodness(self.selection.criterion), default=None)
+        return None if best is None else best.genotype
 
     def setup(self) -> None:
         image_data(self.search.trainer, "BestOfSampled measures architectures")
