@@ -22,14 +22,7 @@ class Budget:
     interval. A cost is that of the last time, and before the first time an estimate.
 
     Args:
-        share: The share, or ``None`` for no limit.
-
-    Attributes:
-        estimates: Seconds that measures may cost, by name, for those that were never taken.
-        ending: Seconds :math:`e` that the end of the run costs.
-
-    Raises:
-        ValueError: If the share is not between 0 and 1.
+        share: The share, from 0 to 1, or ``None`` for no limit.
     """
 
     def __init__(self, share: float | None = 0.03) -> None:
@@ -37,8 +30,8 @@ class Budget:
             raise ValueError(f"Expected `budget` to be between 0 and 1 or null, but got {share}.")
         self.share = share
         self.costs: dict[str, list[float]] = {}
-        self.estimates: dict[str, float] = {}
-        self.ending = 0.0
+        self.estimates: dict[str, float] = {}  # seconds by name, for measures that were never taken
+        self.ending = 0.0  # seconds that the end of the run costs
         self.left_out: dict[str, int] = {}
         self._before = 0.0
         self._started: float | None = None
@@ -64,9 +57,7 @@ class Budget:
     def affords(self, name: str, done: float | None) -> bool:
         """Return whether a measure may be taken now; if not, that is counted.
 
-        Args:
-            name: The measure.
-            done: The part of the run that is over: 1 at its last epoch, ``None`` where that is not known.
+        ``done`` is the part of the run that is over: 1 at its last epoch, ``None`` where that is not known.
         """
         if self.share is None:
             return True
@@ -102,11 +93,9 @@ class Budget:
         return "\n".join(lines)
 
     def state_dict(self) -> dict[str, Any]:
-        """All of it, as what a checkpoint may hold."""
         return {"elapsed": self.elapsed, "costs": self.costs, "left_out": self.left_out}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from :meth:`state_dict`."""
         self._before = state["elapsed"]
         self.costs = {name: list(costs) for name, costs in state["costs"].items()}
         self.left_out = dict(state["left_out"])

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from robustnas.diagnostics.budget import Budget
-from robustnas.diagnostics.preserve_state import preserve_state
 
 from robustnas.data import Probe
 from robustnas.runtime.precision import full_precision
@@ -21,25 +23,19 @@ class Diagnostic(Callback, ABC):
 
     It is taken at the end of an epoch, on the first process, from the state that the epoch ended with, and leaves
     everything as it was. What it returns is logged under its names, lands in ``metrics.csv`` and in TensorBoard. By
-    itself a diagnostic is a callback like any other; :class:`~robustnas.diagnostics.Diagnostics` holds many and gives
-    them one budget.
-
-    Attributes:
-        free: Whether it costs so little that no budget applies: it computes nothing with the network.
-        steps: What it costs, about, in steps of the search: the estimate before it is taken for the first time.
-        on: What it is taken on, in words, for the manifest of the run.
+    itself it is a callback like any other; :class:`~robustnas.diagnostics.Diagnostics` gives many one budget.
 
     Args:
-        interval: Epochs between two measures. The last epoch is measured too.
+        interval: Epochs between two measures, at least 1. The last epoch is measured too.
         budget: Largest share of the run's time that it may take, which stretches the interval; ``None`` for no limit.
 
     Raises:
         ValueError: If an argument is out of range.
     """
 
-    free: bool = False
-    steps: float = 1.0
-    on: str = "what the search has computed"
+    free: bool = False  # whether it costs so little that no budget applies: it computes nothing with the network
+    steps: float = 1.0  # what it costs, about, in steps of the search: the estimate before it is taken first
+    on: str = "what the search has computed"  # in words, for the manifest of the run
 
     def __init__(self, interval: int = 1, budget: float | None = 0.03) -> None:
         if interval < 1:
@@ -62,12 +58,7 @@ class Diagnostic(Callback, ABC):
 
     @abstractmethod
     def measure(self, search: SearchModule, probe: Probe) -> dict[str, float]:
-        """Return numbers by the name under which they are logged; none where there is nothing to say.
-
-        Args:
-            search: The search, in training mode, at the end of an epoch.
-            probe: Samples to measure on.
-        """
+        """Numbers by the name under which they are logged: of a search in training mode, on samples of a probe."""
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.budget.start()
@@ -126,16 +117,12 @@ class BatchDiagnostic(Diagnostic):
     """A diagnostic that measures on some batches.
 
     Args:
-        batches: How many, of each role that it measures on.
-        interval: As for every diagnostic.
-        budget: As for every diagnostic.
-
-    Raises:
-        ValueError: If an argument is out of range.
+        batches: How many, at least 1, of each role that it measures on.
+        **shared: Arguments of :class:`~robustnas.diagnostics.Diagnostic`.
     """
 
-    def __init__(self, batches: int = 1, interval: int = 1, budget: float | None = 0.03) -> None:
-        super().__init__(interval, budget)
+    def __init__(self, batches: int = 1, **shared: Any) -> None:
+        super().__init__(**shared)
         if batches < 1:
             raise ValueError(f"Expected `batches` to be at least 1, but got {batches}.")
         self.batches = batches
@@ -154,3 +141,25 @@ def part_done(trainer: Trainer, search: SearchModule) -> float | None:
     if trainer.should_stop or trainer.current_epoch + 1 in (epochs, search.search_epochs):
         return 1.0
     return (trainer.current_epoch + 1) / epochs if epochs is not None and epochs > 0 else None
+
+
+@contextmanager
+def preserve_state(search: SearchModule) -> Iterator[None]:
+    """Put back all that a measure could have changed: modes of modules, buffers, gradients, and the random state.
+
+    Parameters are not copied: a measure that changes one is a bug that the tests look for.
+    """
+    modes = [(module, module.training) for module in search.modules()]
+    buffers = [(buffer, buffer.clone()) for buffer in search.supernet.buffers()]
+    slopes = [(parameter, parameter.grad) for parameter in search.parameters()]
+    try:
+        with torch.random.fork_rng([search.device] if search.device.type == "cuda" else []):
+            yield
+    finally:
+        for module, training in modes:
+            module.training = training
+        for parameter, slope in slopes:
+            parameter.grad = slope
+        with torch.no_grad():
+            for buffer, kept in buffers:
+                buffer.copy_(kept)

@@ -35,24 +35,9 @@ RANKED = 20  # architectures whose order is compared with that of a table
 def default_diagnostics() -> list[Diagnostic]:
     """One of each diagnostic that every search gets: those that cost nothing, then the weightiest first."""
     return [
-        AlphaShares(),
-        GenotypeChurn(),
-        GeneralisationGap(),
-        ArchGradient(),
-        GenotypeCost(),
-        DiscretisationGap(),
-        ImplicitShare(),
-        Curvature(),
-        TensorBoardView(),
-        GradientMatch(),
-        LayerAlignment(),
-    ]
-
-
-def table_diagnostics(table: str | Path, accuracy: str) -> list[Diagnostic]:
-    """Diagnostics that compare with a table; the first alone where it holds too few architectures to rank."""
-    truth = TrueAccuracy(table, accuracy)
-    return [truth, SupernetRanking(table, accuracy, architectures=RANKED)] if len(truth.table) >= RANKED else [truth]
+        AlphaShares(), GenotypeChurn(), GeneralisationGap(), ArchGradient(), GenotypeCost(), DiscretisationGap(),
+        ImplicitShare(), Curvature(), TensorBoardView(), GradientMatch(), LayerAlignment(),
+    ]  # fmt: skip
 
 
 class Diagnostics(Callback):
@@ -67,8 +52,7 @@ class Diagnostics(Callback):
         accuracy: Column of the table that holds the accuracy.
 
     Raises:
-        ValueError: If the budget is out of range, two diagnostics are of one class, or the table does not hold what it
-            should.
+        ValueError: If the budget is out of range, two diagnostics are of one class, or the table is wrong.
     """
 
     def __init__(
@@ -80,7 +64,9 @@ class Diagnostics(Callback):
     ) -> None:
         self.measures = default_diagnostics() if measures is None else list(measures)
         if table is not None:
-            self.measures += table_diagnostics(table, accuracy)
+            truth = TrueAccuracy(table, accuracy)
+            ranks = len(truth.table) >= RANKED
+            self.measures += [truth, SupernetRanking(table, accuracy, architectures=RANKED)] if ranks else [truth]
         self.budget = Budget(budget)
         names = [measure.name for measure in self.measures]
         if len(set(names)) < len(names):
@@ -89,7 +75,6 @@ class Diagnostics(Callback):
             measure.budget = self.budget
 
     def describe(self) -> dict[str, Any]:
-        """Budget and choices of all measures, for the manifest of the run."""
         return {"budget": self.budget.share, "measures": [measure.describe() for measure in self.measures]}
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -100,11 +85,9 @@ class Diagnostics(Callback):
         for measure in self.measures:
             measure.on_fit_start(trainer, pl_module)
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *step: Any, **named: Any) -> None:
         for measure in self.measures:
-            measure.on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+            measure.on_train_batch_end(trainer, pl_module, *step, **named)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not isinstance(pl_module, SearchModule):
@@ -120,7 +103,7 @@ class Diagnostics(Callback):
         for measure in self.measures:
             measure.on_train_end(trainer, pl_module)
         if isinstance(pl_module, SearchModule) and self.measures:
-            _say(self.budget.summary())
+            rank_zero_only(print)(self.budget.summary())
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Judge the search by its record, which is complete now."""
@@ -129,7 +112,7 @@ class Diagnostics(Callback):
             verdict = judge_run(folder, pl_module.space)
             if (writer := tensorboard(trainer)) is not None:
                 writer.add_text("verdict", verdict.markdown(), last_step(trainer))
-            _say(verdict.line)
+            print(verdict.line)
 
     def state_dict(self) -> dict[str, Any]:
         own = {measure.name: measure.state_dict() for measure in self.measures}
@@ -140,8 +123,3 @@ class Diagnostics(Callback):
             if measure.name in state_dict["measures"]:
                 measure.load_state_dict(state_dict["measures"][measure.name])
         self.budget.load_state_dict(state_dict["budget"])
-
-
-@rank_zero_only
-def _say(text: str) -> None:
-    print(text)

@@ -11,15 +11,7 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 from robustnas.diagnostics.diagnostic import Diagnostic
 
-from robustnas.analysis.metrics import (
-    CURVATURE,
-    DISCRETE_ACCURACY,
-    ENTROPY,
-    PARAMETER_FREE_EDGES,
-    PARAMETER_FREE_SHARE,
-    SHARES,
-    VAL_TOP1,
-)
+from robustnas.analysis import metrics
 from robustnas.analysis.registry import panels, uncertainty
 from robustnas.data import Probe
 from robustnas.plotting.cells import alpha_figure, genotype_figure, render
@@ -32,8 +24,11 @@ from robustnas.training.search import SearchModule
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-COMPARED = (VAL_TOP1, DISCRETE_ACCURACY, PARAMETER_FREE_SHARE, ENTROPY, CURVATURE)  # between searches
-HEADLINES = {one.panel for one in (DISCRETE_ACCURACY, PARAMETER_FREE_EDGES, CURVATURE)}  # where a collapse shows first
+# Compared between searches, and where a collapse shows first.
+COMPARED = (
+    metrics.VAL_TOP1, metrics.DISCRETE_ACCURACY, metrics.PARAMETER_FREE_SHARE, metrics.ENTROPY, metrics.CURVATURE,
+)  # fmt: skip
+HEADLINES = {one.panel for one in (metrics.DISCRETE_ACCURACY, metrics.PARAMETER_FREE_EDGES, metrics.CURVATURE)}
 ALWAYS = ("space", "channels", "lr", "arch_lr", "arch_weight_decay", "seed")
 NEVER = ("num_classes", "image_channels", "task", "convolution", "channels_last", "checkpointing")
 
@@ -74,9 +69,8 @@ class TensorBoardView(Diagnostic):
             for panel in panels(pl_module.space.cells)
         }
         writer.add_custom_scalars({"Is it collapsing?": charts})
-        for summary in hparams(
-            columns(pl_module.description), dict.fromkeys((metric.name for metric in COMPARED), 0.0)
-        ):
+        compared = dict.fromkeys((metric.name for metric in COMPARED), 0.0)
+        for summary in hparams(columns(pl_module.description), compared):
             writer.file_writer.add_summary(summary)  # metrics are the scalars of those names: nothing to fill in
 
     def measure(self, search: SearchModule, probe: Probe) -> dict[str, float]:
@@ -87,7 +81,7 @@ class TensorBoardView(Diagnostic):
             cell = search.space.cells[kind]
             title = f"{kind} cell, epoch {search.current_epoch}"
             writer.add_image(f"heatmap/{kind}", _pixels(alpha_figure(share.tolist(), cell, title), 100), step)
-            writer.add_histogram(SHARES.of(kind), share.detach(), step)
+            writer.add_histogram(metrics.SHARES.of(kind), share.detach(), step)
         writer.add_image("genotype", _pixels(genotype_figure(search.genotype(), search.space), 75), step)
         return {}
 
