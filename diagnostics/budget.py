@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Budget:
-    r"""A share of the run's time that measures may take together.
+    r"""A share of the run's time, from 0 to 1, that measures may take together; ``None`` for no limit.
 
     Of :math:`t` seconds so far, the part :math:`f` of the run, measures have taken :math:`s`. One that costs :math:`c`
     is taken where
@@ -20,9 +20,6 @@ class Budget:
     wait any more: :math:`e` and the cost of all measures once, but at most nine tenths of the share of the whole run,
     and without those that would not fit into it alone. What does not fit waits for a later epoch, which stretches its
     interval. A cost is that of the last time, and before the first time an estimate.
-
-    Args:
-        share: The share, from 0 to 1, or ``None`` for no limit.
     """
 
     def __init__(self, share: float | None = 0.03) -> None:

@@ -46,11 +46,11 @@ class TensorBoardView(Diagnostic):
 
     Args:
         interval: Epochs between two sets of pictures. The last epoch has one too.
-        budget: As for every diagnostic.
+        **shared: Arguments of :class:`~robustnas.diagnostics.Diagnostic`.
     """
 
-    def __init__(self, interval: int = 5, budget: float | None = 0.03) -> None:
-        super().__init__(interval, budget)
+    def __init__(self, interval: int = 5, **shared: Any) -> None:
+        super().__init__(interval, **shared)
 
     def expect(self, trainer: Trainer) -> None:
         self.budget.estimates[self.name] = 0.25 if tensorboard(trainer) is not None else 0.0

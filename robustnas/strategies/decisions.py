@@ -31,7 +31,7 @@ Evaluate = Callable[[Weights], Score]
 
 @dataclass(frozen=True)
 class Decisions:
-    """What has been decided so far."""
+    """What has been decided so far; the methods ``with_...`` return the decisions and one more."""
 
     operations: Mapping[str, Mapping[int, int]] = field(default_factory=dict)  # column on each decided edge, by row
     dropped: Mapping[str, frozenset[int]] = field(default_factory=dict)  # rows of edges
@@ -50,11 +50,9 @@ class Decisions:
         return torch.where(decided.to(weight.device), fixed.to(weight.device, weight.dtype), weight)
 
     def with_operation(self, kind: str, row: int, column: int) -> Decisions:
-        """The decisions and one more, for an operation."""
         return replace(self, operations={**self.operations, kind: {**self.operations.get(kind, {}), row: column}})
 
     def with_node(self, kind: str, node: int, dropped: frozenset[int]) -> Decisions:
-        """The decisions and one more, for the edges of a node."""
         return replace(
             self,
             dropped={**self.dropped, kind: self.dropped.get(kind, frozenset()) | dropped},

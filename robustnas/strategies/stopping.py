@@ -70,7 +70,6 @@ class Never(Stopping):
     """The search runs to its last epoch, as in DARTS."""
 
     interval: int = 1
-    monitor = "nothing"
 
     def decide(self, epochs: Sequence[int], values: Sequence[float]) -> None:
         return None

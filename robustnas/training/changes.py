@@ -202,8 +202,7 @@ def _refusal(
     return None
 
 
-def _begun(checkpoint: Mapping[str, Any]) -> bool:
-    """Whether a selection has begun to decide."""
+def _begun(checkpoint: Mapping[str, Any]) -> bool:  # a selection to decide
     return (checkpoint[KEY].get("perturbation_selection") or {}).get("began") is not None
 
 

@@ -39,10 +39,10 @@ class Finite:
         if math.isfinite(first):
             worst = next(name for name, bad in firsts.items() if bad == first)
             part = first_bad(parts()) if (worst, first) == (name, step) else None
+            where = f"at step {int(first)} (epoch {epoch}){f', in {part}' if part else ''}"
             raise NotFiniteError(
-                f"Expected a finite {worst}, but got one that is not at step {int(first)} (epoch {epoch})"
-                f"{f', in {part}' if part else ''}. "
-                f"The checkpoint of the epoch before, if there is one, is still good; lower learning rates may help."
+                f"Expected a finite {worst}, but got one that is not {where}. The checkpoint of the epoch before, if "
+                "there is one, is still good; lower learning rates may help."
             )
 
 

@@ -35,8 +35,7 @@ class Scoring:
         order = torch.randperm(len(indices), generator=torch.Generator().manual_seed(derived_seed(seed, "scoring")))
         # In the order of a data set sorted by class, statistics of a batch would be those of a class.
         own = indices[order][trainer.global_rank :: trainer.world_size]
-        count = -(-len(own) // self.data.eval_batch_size)
-        limit = trainer.limit_val_batches
+        count, limit = -(-len(own) // self.data.eval_batch_size), trainer.limit_val_batches
         most = limit if isinstance(limit, int) else int(limit * count)
         self.places = own.tensor_split(count)[: max(most, 1)] if count else ()
 

@@ -51,8 +51,8 @@ class SampledSelection(SearchHook):
         if self.drawn:
             entries = [{"genotype": str(one.genotype), **score_as_json(one.score)} for one in self.drawn]
             folder = run_folder(trainer)  # processes wait for each other here
+            held = {"schema": SCHEMA, "best": str(self.genotype()), "sampled": entries}
             if trainer.is_global_zero:
-                held = {"schema": SCHEMA, "best": str(self.genotype()), "sampled": entries}
                 write_json(folder / "sampled.json", held)
 
     @torch.no_grad()
