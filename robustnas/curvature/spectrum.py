@@ -54,7 +54,7 @@ def trace(operator: Operator, probes: int = 32, generator: torch.Generator | Non
         raise ValueError(f"Expected `probes` to be at least 2, but got {probes}.")
     if operator.size <= probes:
         return Estimate(float(operator.dense().detach().double().trace()), 0.0, operator.size)
-    generator, found = generator or torch.Generator().manual_seed(0), []
+    generator, found = generator or torch.Generator().manual_seed(0), list[Tensor]()
     for _ in range(probes):
         signs = torch.randint(0, 2, (operator.size,), generator=generator).to(operator.like) * 2 - 1
         found.append((signs.double() @ operator.product(signs).detach().double()).cpu())
@@ -147,7 +147,7 @@ def density(operator: Operator, probes: int = 8, steps: int = 24, generator: tor
     if operator.size <= probes * steps:
         found = eigenvalues(operator)[None]
         return Density(found, torch.full_like(found, 1 / operator.size), True, operator.size)
-    generator, found = generator or torch.Generator().manual_seed(0), []
+    generator, found = generator or torch.Generator().manual_seed(0), list[Tensor]()
     for _ in range(probes):
         krylov = Krylov(operator, generator)
         for _ in range(steps):
