@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from operator import attrgetter
 from typing import Any, Literal, get_args
 
 import torch
@@ -19,13 +20,10 @@ OPERATIONS = ("cuda.matmul", "cudnn.conv", "cudnn.rnn", "mkldnn.matmul", "mkldnn
 
 @contextmanager
 def full_precision(device: str) -> Iterator[None]:
-    """Compute in the type of the tensors: without autocast, TF32 or bfloat16 inside kernels.
+    """Compute in the type of the tensors on a type of device: without autocast, TF32 or bfloat16 inside kernels.
 
     Compiled cells run uncompiled, since compiled code has no second derivative. Backward passes through a graph that
     was made inside must run inside, too. The settings belong to the process and are restored at the end.
-
-    Args:
-        device: Type of the device, such as ``cuda``.
 
     Yields:
         Nothing.
@@ -49,9 +47,8 @@ def full_precision(device: str) -> Iterator[None]:
 def matmul_precision(wanted: str | None) -> Iterator[None]:
     """Set the precision of float32 products and convolutions, and restore it at the end.
 
-    Args:
-        wanted: ``highest`` for full precision, ``high`` for TF32 on GPUs, ``medium`` for that and bfloat16 in products
-            on CPUs. ``None`` keeps the settings of torch: by default TF32 in convolutions on GPUs only.
+    ``highest`` is full precision, ``high`` is TF32 on GPUs, ``medium`` that and bfloat16 in products on CPUs. ``None``
+    keeps the settings of torch: by default TF32 in convolutions on GPUs only.
 
     Yields:
         Nothing.
@@ -77,7 +74,7 @@ def matmul_precision(wanted: str | None) -> Iterator[None]:
 def settings() -> dict[str, Any]:
     """Torch's current settings of float32 precision, by name, for the manifest of a run."""
     if _per_operation():
-        return {f"{name}.fp32_precision": _owner(name).fp32_precision for name in OPERATIONS}
+        return {f"{name}.fp32_precision": attrgetter(name)(torch.backends).fp32_precision for name in OPERATIONS}
     return {
         "cuda.matmul.allow_tf32": torch.backends.cuda.matmul.allow_tf32,
         "cudnn.allow_tf32": torch.backends.cudnn.allow_tf32,
@@ -88,17 +85,10 @@ def settings() -> dict[str, Any]:
 def _fields() -> list[tuple[Any, str, Any]]:
     """Torch's settings that reduce float32 precision: owner, name, and the value for full precision."""
     if _per_operation():
-        return [(_owner(name), "fp32_precision", "ieee") for name in OPERATIONS]
+        return [(attrgetter(name)(torch.backends), "fp32_precision", "ieee") for name in OPERATIONS]
     return [(torch.backends.cuda.matmul, "allow_tf32", False), (torch.backends.cudnn, "allow_tf32", False)]
 
 
 def _per_operation() -> bool:
     """Whether torch has a setting for each kind of operation (2.9 on), which must not be mixed with the old ones."""
     return hasattr(torch.backends.cuda.matmul, "fp32_precision")
-
-
-def _owner(name: str) -> Any:
-    found: Any = torch.backends
-    for part in name.split("."):
-        found = getattr(found, part)
-    return found

@@ -1,8 +1,7 @@
 """Safe reading of YAML: plain data only, of limited size, without repeated keys.
 
 A line of YAML can expand to gigabytes, since an alias repeats what it names and a merge key (``<<``) copies it. So the
-events of a text are counted before anything is built, an alias as often as it is used. jsonargparse uses the same
-loader for files and for values of options, see :func:`checked_yaml`.
+events of a text are counted before anything is built, an alias as often as it is used.
 """
 
 from __future__ import annotations

@@ -111,8 +111,7 @@ def _replace_unencodable(error: UnicodeError) -> tuple[str | bytes, int]:
     """Replace characters that cannot be encoded: Greek by name, others without accents, the rest by number."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
-    replacement = "".join(map(_in_ascii, error.object[error.start : error.end]))
-    return replacement, error.end
+    return "".join(map(_in_ascii, error.object[error.start : error.end])), error.end
 
 
 def _in_ascii(letter: str) -> str:

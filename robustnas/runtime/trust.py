@@ -32,14 +32,7 @@ SECTIONS = ("data", "diagnostics", "model", "selection", "space", "trainer")  # 
 
 
 def trust(*modules: str) -> None:
-    """Let files name classes and search spaces of modules, in this process and those that it starts.
-
-    Args:
-        modules: Names of modules or packages, each with everything below it.
-
-    Raises:
-        ValueError: If one is not the name of a module.
-    """
+    """Let files name classes and spaces of modules and all below them, in this process and those that it starts."""
     os.environ[VARIABLE] = ",".join(dict.fromkeys([*_trusted_names(), *_checked_names(modules, "module")]))
 
 
@@ -78,8 +71,12 @@ def own_message(message: str) -> str | None:
     """The message of this library inside an error of the parser, or ``None``."""
     if denied := re.search(r"Importing '([\w.]+)' is not allowed", message):
         return refusal(denied[1])
-    if untrusted := _untrusted_import(message):
-        return untrusted
+    missing = re.search(r"No module named '(\w+)'", message)
+    if missing and (Path(f"{missing[1]}.py").is_file() or Path(missing[1], "__init__.py").is_file()):
+        return (
+            f"Expected the imports of a trusted module to be installed or trusted too, but got {missing[1]}, which "
+            f"lies in the current folder; `--trust {missing[1]}` allows it."
+        )
     found = re.search(r"Expected (?!an? <class|a dot import|a path)(?=[^\n]*but ).*", message)
     return found[0] if found else None
 
@@ -117,19 +114,7 @@ def only_trusted() -> Iterator[None]:
         settings.update(before)
 
 
-def _untrusted_import(message: str) -> str | None:
-    """The message for an import error of an untrusted module in the current folder, ``None`` for other errors."""
-    missing = re.search(r"No module named '(\w+)'", message)
-    if missing is None or not (Path(f"{missing[1]}.py").is_file() or Path(missing[1], "__init__.py").is_file()):
-        return None
-    return (
-        f"Expected the imports of a trusted module to be installed or trusted too, but got {missing[1]}, which lies in "
-        f"the current folder; `--trust {missing[1]}` allows it."
-    )
-
-
 def _trusted_names() -> list[str]:
-    """The modules that the user trusts."""
     return [name for name in re.split(r"[,\s]+", os.environ.get(VARIABLE, "")) if name]
 
 
