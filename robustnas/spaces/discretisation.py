@@ -14,10 +14,7 @@ Rows = Sequence[Sequence[float]] | Any  # or an array of two dimensions
 def strongest(space: SearchSpace, strengths: Mapping[str, Rows]) -> Genotype:
     """Return the strongest operation of each edge, and the strongest edges of each node (arXiv:1806.09055).
 
-    Args:
-        space: The search space.
-        strengths: Kind of cell to the strengths of its operations, ``[edges, operations]``. Ties go to the earlier
-            column and the earlier source.
+    Strengths are ``[edges, operations]`` for each kind of cell. Ties go to the earlier column and the earlier source.
     """
     cells = {}
     for kind, cell in space.cells.items():
