@@ -24,9 +24,7 @@ def find_space(space: str | SearchSpace) -> SearchSpace:
         return space
     if not isinstance(space, str):  # files may hold any value
         raise ValueError(f"Expected `space` to be one of {list(KNOWN)} or an import path, but got {space!r}.")
-    if space in KNOWN:
-        return KNOWN[space]
-    found = _imported(space) if is_import_path(space) else None
+    found = KNOWN.get(space) or (_imported(space) if is_import_path(space) else None)
     if not isinstance(found, SearchSpace):
         raise ValueError(
             f"Expected `space` to be one of {list(KNOWN)} or the import path of a SearchSpace, but got {space!r}."

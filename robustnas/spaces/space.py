@@ -113,9 +113,9 @@ class CellSpace:
         """Columns of α whose operations a genotype may carry on ``edge``, with their names."""
         return {k: name for k, name in enumerate(edge.operations) if name not in self.never_selected}
 
-    def stride(self, edge: Edge) -> int:
-        """Stride of the operations on ``edge``."""
-        return 2 if self.reduction and edge.source < self.inputs else 1
+    def stride(self, source: int) -> int:
+        """Stride of the operations on edges that leave ``source``."""
+        return 2 if self.reduction and source < self.inputs else 1
 
     def row(self, source: int, node: int) -> int | None:
         """Row of the edge from ``source`` to ``node`` in α, or ``None`` where there is no such edge."""
