@@ -28,19 +28,14 @@ def full_precision(device: str) -> Iterator[None]:
     Yields:
         Nothing.
     """
-    fields = _fields()
-    before = [getattr(owner, name) for owner, name, _ in fields]
-    try:
-        for owner, name, full in fields:
+    with ExitStack() as stack:
+        for owner, name, full in _fields():
+            stack.callback(setattr, owner, name, getattr(owner, name))
             setattr(owner, name, full)
-        with ExitStack() as stack:
-            stack.enter_context(torch.autocast(device, enabled=False))
-            if "torch._dynamo" in sys.modules:  # nothing is compiled before it is imported
-                stack.enter_context(torch.compiler.set_stance("force_eager"))
-            yield
-    finally:
-        for (owner, name, _), value in zip(fields, before, strict=True):
-            setattr(owner, name, value)
+        stack.enter_context(torch.autocast(device, enabled=False))
+        if "torch._dynamo" in sys.modules:  # nothing is compiled before it is imported
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        yield
 
 
 @contextmanager
@@ -61,14 +56,12 @@ def matmul_precision(wanted: str | None) -> Iterator[None]:
         return
     if wanted not in get_args(Matmul):
         raise ValueError(f"Expected `matmul_precision` to be one of {list(get_args(Matmul))}, but got {wanted!r}.")
-    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
-    try:
+    with ExitStack() as stack:
+        stack.callback(setattr, torch.backends.cudnn, "allow_tf32", torch.backends.cudnn.allow_tf32)
+        stack.callback(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision())
         torch.set_float32_matmul_precision(wanted)
         torch.backends.cudnn.allow_tf32 = wanted != "highest"
         yield
-    finally:
-        torch.set_float32_matmul_precision(before[0])
-        torch.backends.cudnn.allow_tf32 = before[1]
 
 
 def settings() -> dict[str, Any]:

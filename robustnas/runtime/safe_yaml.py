@@ -147,7 +147,9 @@ def _count(events: Iterator[yaml.Event]) -> None:
             total += sizes.get(event.anchor or "", 1)
             anchor, before = None, total
         elif isinstance(event, yaml.NodeEvent):
-            _check_tag(event)
+            tag = getattr(event, "tag", None)
+            if tag is not None and tag not in PLAIN_TAGS:
+                raise RefusedError(f"the tag {tag} in line {event.start_mark.line + 1}, which is not plain data")
             anchor, before = event.anchor, total
             total += 1
             if isinstance(event, yaml.CollectionStartEvent):
@@ -161,8 +163,3 @@ def _count(events: Iterator[yaml.Event]) -> None:
             raise RefusedError(f"more than {MAX_VALUES:,} values, those of an alias counted at each use")
         if len(begun) > MAX_DEPTH:
             raise RefusedError("it nests too deeply or contains itself")
-
-
-def _check_tag(event: Any) -> None:
-    if event.tag is not None and event.tag not in PLAIN_TAGS:
-        raise RefusedError(f"the tag {event.tag} in line {event.start_mark.line + 1}, which is not plain data")

@@ -1,14 +1,10 @@
 """Which modules a file from elsewhere may name: only those that the user trusts.
 
 Files name classes and search spaces by import path, and importing a module runs its code. So a name in a file is
-followed only if it lies in robustnas or PyTorch Lightning, or in a module that the user trusts:
-
-- one that the command line names, as in ``--model.space my_space.SPACE`` or ``--trust my_space``;
-- one in the environment variable ``ROBUSTNAS_TRUST``, a comma-separated list;
-- in Python, one given to :func:`trust`. A search space may also lie in a module that is already imported.
-
-A trusted module that is not installed is also searched in the current folder. Other modules are not, since a run from
-elsewhere may bring a file with the name of an optional dependency.
+followed only if it lies in robustnas or PyTorch Lightning, or in a module that the user trusts: on the command line
+(``--model.space my_space.SPACE``, ``--trust my_space``), in the environment variable ``ROBUSTNAS_TRUST``, a list with
+commas, or by :func:`trust`. A trusted module that is not installed is also searched in the current folder; others are
+not, since a run from elsewhere may bring a file with the name of an optional dependency.
 """
 
 from __future__ import annotations
