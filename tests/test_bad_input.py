@@ -72,6 +72,10 @@ ROWS: dict[str, tuple[Sequence[str], str]] = {
         ["fit", "--model=robustnas.data.Digits", *DATA],
         "Expected `model` to be the name or import path of a class that fits, but got 'robustnas.data.Digits'.",
     ),
+    "a word for weights": (
+        [*SEARCH, "--model.class_weights=heavy"],
+        "Expected `class_weights` to be 'balanced' or list, but got 'heavy'.",
+    ),
     "a word for a number": ([*SEARCH, "--model.channels=four"], "Expected `channels` to be int, but got 'four'."),
     "a fraction for a whole number": (
         [*SEARCH, "--trainer.max_epochs=1.5"],

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from golden import listing
 
 from robustnas.spaces import S2, Genotype, NASBench201, decode, encode, random_genotype
 from robustnas.tabular import Entry, Rank, Table, read_columns
@@ -229,7 +230,7 @@ def test_a_written_table_holds_no_formula(tmp_path: Path) -> None:
 @pytest.mark.parametrize("form", ["quark0", "json", "line"])
 def test_an_architecture_is_read_in_every_form(form: str, tmp_path: Path) -> None:
     genotype = decode(12345, S2)
-    fields = ", ".join(f"{name}={value}" for name, value in genotype.to_quark0().items())
+    fields = ", ".join(f"{name}={value}" for name, value in listing(genotype).items())
     text = {"quark0": f"Genotype({fields})", "json": genotype.to_json(), "line": str(genotype)}[form]
     (tmp_path / "t.csv").write_text(f'arch\ttop1\n"{text.replace(chr(34), chr(34) * 2)}"\t50\n', encoding="utf-8")
     assert Table.read(tmp_path / "t.csv", "S2").accuracy(genotype, "top1") == 50.0

@@ -144,6 +144,7 @@ def _of_value(message: str) -> str | None:
     """Explain an invalid value of an option."""
     keys = re.findall(r'Parser key "([\w.]+)"', message)
     values = re.findall(r"Got value: (.*)", message) or re.findall(r"Given value: (.*)", message)
+    values = [re.sub(r"^NestedArg\(key='\w+', val='?(.*?)'?\)$", r"\1", value) for value in values]
     path = (
         re.search(r"import path string: (\S+)", message)
         or re.search(r"class_path '([^']+)':\s+(?:module '|No module|Import path)", message)
@@ -169,7 +170,9 @@ def _of_value(message: str) -> str | None:
     if keys[-1] in ("model", "data"):
         return f"Expected `{keys[-1]}` to be a class, by name or as class_path and init_args, but got {values[-1]}."
     several = re.search(r"Expected (an? (?:tuple|list) with [^.\n]*)", message)
-    wanted = " or ".join(dict.fromkeys(kinds[-1:] if len(keys) > 1 else kinds))
+    part = re.search(r"<class '(?!NoneType)[\w.]+'>\. Got value", message)  # the value is one of a list
+    options = [] if part else literals[-1:]
+    wanted = " or ".join(dict.fromkeys([*options, *(kinds[-1:] if len(keys) > 1 else kinds)]))
     wanted = wanted or (several[1] if several else "of another type")
     return f"Expected `{keys[-1]}` to be {wanted}, but got {values[-1]!r}."
 

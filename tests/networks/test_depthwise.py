@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from robustnas.networks.depthwise import depthwise_conv, from_phases, to_phases
+from robustnas.networks.convolutions import depthwise_conv, from_phases, to_phases
 
 
 def plain(x: Tensor, weight: Tensor, stride: int, dilation: int) -> Tensor:

@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from robustnas.networks import DiscreteNetwork, Mixture, ResNet, Supernet, operations, register_operation
 from robustnas.networks.bundle import Bundle, Convolution, State
 from robustnas.networks.connection import Connection, Full, PartialChannels
-from robustnas.networks.pointwise import pointwise_conv, strided_pointwise
+from robustnas.networks.convolutions import pointwise_conv, strided_pointwise
 from robustnas.spaces import DARTS, SearchSpace, complete_cell, random_genotype
 from robustnas.spaces.find import KNOWN
 from robustnas.verification.per_edge import edge_by_edge

@@ -46,8 +46,8 @@ def test_edges_are_sorted_however_they_are_given() -> None:
 
 def test_only_edges_from_the_inputs_of_a_reduction_cell_have_stride_two() -> None:
     normal, reduce = DARTS.cells["normal"], DARTS.cells["reduce"]
-    assert {normal.stride(edge) for edge in normal.edges} == {1}
-    assert all(reduce.stride(edge) == (2 if edge.source in {0, 1} else 1) for edge in reduce.edges)
+    assert {normal.stride(edge.source) for edge in normal.edges} == {1}
+    assert all(reduce.stride(edge.source) == (2 if edge.source in {0, 1} else 1) for edge in reduce.edges)
 
 
 def test_shape_of_alpha_is_that_of_the_widest_edge() -> None:
