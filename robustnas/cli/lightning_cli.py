@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 import os
 import warnings
@@ -19,10 +18,12 @@ from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.utilities.model_helpers import is_overridden
 
+import robustnas.variants  # noqa: F401  YAML files name its classes without the module
 from robustnas.cli.errors import CommandLineError, check_linked, checked, explain
 from robustnas.cli.help import PlainHelp, describe
 from robustnas.cli.links import LINKS, seed
 from robustnas.data import ImageData
+from robustnas.diagnostics import Diagnostics
 from robustnas.runs.run_lock import held, new_folder, starting_point
 from robustnas.runtime.atomic_files import write_text
 from robustnas.runtime.environment import check_variables
@@ -40,7 +41,6 @@ from robustnas.training.module import Module
 from robustnas.training.recorder import check_manifest, run_folder
 
 Step = Literal["parsing", "instantiation"]
-NAMED = ("robustnas.variants", "robustnas.diagnostics")  # packages whose classes YAML files can name without the module
 
 
 class RobustCLI(LightningCLI):
@@ -83,7 +83,7 @@ class RobustCLI(LightningCLI):
         parser.add_argument(
             "--checkpoint_every", type=int, default=0, help="Steps between checkpoints within an epoch; 0 for none."
         )
-        parser.add_lightning_class_args(importlib.import_module(NAMED[1]).Diagnostics, "diagnostics")
+        parser.add_lightning_class_args(Diagnostics, "diagnostics")
         for argument, read in LINKS.items():
             parser.link_arguments("data", f"model.init_args.{argument}", compute_fn=read, apply_on="instantiate")
         for part in ("model", "data"):
@@ -216,8 +216,6 @@ class RobustCLI(LightningCLI):
 def main(arguments: list[str] | Mapping[str, Any], **options: Any) -> RobustCLI:
     """Run ``fit``, ``validate`` or ``test`` by options, or ``fit`` by a configuration: its sections by name."""
     _quiet()
-    for name in NAMED:
-        importlib.import_module(name)
     check_variables()
     child = "LOCAL_RANK" in os.environ
     exact = {"allow_abbrev": False, "formatter_class": PlainHelp}  # a misspelt option must not match another one
