@@ -228,7 +228,7 @@ def test_a_torch_too_old_or_missing_is_an_error(monkeypatch, capsys) -> None:
     assert old is not None
     assert "Expected torch 2.6 or newer, but got 2.5.1+cpu" in old
     known = environment.versions() | {"scipy": None}
-    monkeypatch.setattr(doctor, "versions", lambda: known)
+    monkeypatch.setattr(doctor.machine, "versions", lambda: known)
     assert main(["doctor", "--no-test"]) == 1
     assert "Expected scipy 1.11.3 or newer, but got none" in " ".join(capsys.readouterr().out.split())
 

@@ -124,7 +124,7 @@ def test_rooms_import_downwards_and_without_cycles(tmp_path: Path) -> None:
     ("path", "line", "contract"),
     [
         ("spaces/darts.py", "from ..networks.mixture import Mixture", "floors BROKEN"),
-        ("cli/errors.py", "if TYPE_CHECKING:\n    from robustnas.diagnostics import Gap", "floors BROKEN"),
+        ("diagnostics/gap.py", "if TYPE_CHECKING:\n    from robustnas.cli.errors import Parser", "floors BROKEN"),
         ("data/loader.py", "def f():\n    import robustnas.training.search", "floors BROKEN"),
         ("extra.py", "import json", "robustnas.extra"),
         ("spaces/space.py", "from robustnas.spaces.darts import DARTS", "no cycle inside a room BROKEN"),

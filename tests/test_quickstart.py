@@ -20,7 +20,7 @@ from pytorch_lightning import Callback
 
 from robustnas.__main__ import main
 from robustnas.cli import lightning_cli
-from robustnas.cli.evaluation import Result
+from robustnas.cli.configuration import Result
 from robustnas.commands import quickstart
 from robustnas.commands.quickstart import _resnet_like
 from robustnas.data import Digits

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -26,34 +26,21 @@ EPOCHS = 10_000  # of a search, each of which is judged; those of the field take
 class History:
     """A search as far as it was recorded. Any part may be missing, as long as something is there.
 
-    Args:
-        space: The search space.
-        alphas: Epoch to α, ``[edges, operations]`` by kind of cell.
-        genotypes: Epoch to the genotype after it.
-        series: Name of a measure to its values by epoch, under the names they are logged with.
-        planned: Epochs the search was to take, or ``None`` if that is not known.
-        final: The genotype that the search ended with, or ``None`` while it runs.
-        classes: Classes of the data, which tell what chance is, or ``None`` if that is not known.
-        settings: Arguments of the search, for what need not be tried any more.
-        name: Where it comes from, for people.
-        first: Number of the first epoch, 0 or 1, as the source counts them.
-        read_as: What was assumed in reading it, for people.
-
     Raises:
         ValueError: If nothing was recorded, or α or a genotype is not one of the space.
     """
 
     space: SearchSpace
-    alphas: Mapping[int, Mapping[str, Array]] = field(default_factory=dict)
-    genotypes: Mapping[int, Genotype] = field(default_factory=dict)
-    series: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
-    planned: int | None = None
-    final: Genotype | None = None
-    classes: int | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    name: str = ""
-    first: int = 0
-    read_as: str = ""
+    alphas: Mapping[int, Mapping[str, Array]] = field(default_factory=dict)  #: epoch to [edges, operations] by kind
+    genotypes: Mapping[int, Genotype] = field(default_factory=dict)  #: epoch to the genotype after it
+    series: Mapping[str, Mapping[int, float]] = field(default_factory=dict)  #: logged name to values by epoch
+    planned: int | None = None  #: epochs the search was to take, where that is known
+    final: Genotype | None = None  #: the genotype that it ended with; None while it runs
+    classes: int | None = None  #: of the data: they tell what chance is
+    settings: Mapping[str, Any] = field(default_factory=dict)  #: arguments of the search: what need not be tried
+    name: str = ""  #: where it comes from, for people
+    first: int = 0  #: number of the first epoch, 0 or 1, as the source counts them
+    read_as: str = ""  #: what was assumed in reading it, for people
 
     def __post_init__(self) -> None:
         if len(self.epochs) > EPOCHS:
@@ -129,28 +116,22 @@ class History:
         final = run.genotype() if (run.path / "genotype.json").exists() else None
         manifest = run.manifest if (run.path / "manifest.json").exists() else {}
         adopt(manifest.get("metrics", []))
-        settings = _section(_section(manifest, "module"), "init_args")
+        settings = part(manifest, "module", "init_args")
         known = [genotype.space for genotype in (*genotypes.values(), *([final] if final else []))]
-        named = space or next(iter(known), None) or settings.get("space")
+        named = space or next(iter(known), None) or part(settings, "space")
         if not isinstance(named, (str, SearchSpace)):
             raise ValueError(f"Expected {run.path} to name its search space, but it does not; give --space.")
-        planned, classes = manifest.get("epochs"), _section(manifest, "data").get("classes")
+        planned, classes = manifest.get("epochs"), part(manifest, "data", "classes")
         return cls(
             find_space(named), alphas, genotypes, read_series(run.path / "metrics.csv"),
             planned=planned if isinstance(planned, int) and planned > 0 else None, final=final,
             classes=len(classes) if isinstance(classes, list) and len(classes) > 1 else None,
-            settings=settings, name=str(folder),
+            settings=settings if isinstance(settings, dict) else {}, name=str(folder),
         )  # fmt: skip
 
 
 def read_series(path: Path) -> dict[str, dict[int, float]]:
-    """Return the finite values by epoch of each measure in ``metrics.csv``; none where the file does not exist yet.
-
-    A search that goes back to an earlier epoch runs some again; the last row of an epoch counts.
-
-    Raises:
-        ValueError: If the file is damaged, or is of another kind.
-    """
+    """The finite values of each measure in ``metrics.csv`` by epoch, of whose rows the last counts; none without it."""
     if not path.exists():
         return {}
     series: dict[str, dict[int, float]] = {}
@@ -160,8 +141,9 @@ def read_series(path: Path) -> dict[str, dict[int, float]]:
     try:
         for row in table.records():
             epoch = int(row["epoch"])
-            for name, value in _numbers(row):
-                series.setdefault(name, {})[epoch] = value
+            for name, text in row.items():
+                if "/" in name and text and is_measured(value := float(text)):
+                    series.setdefault(name, {})[epoch] = value
     except ValueError as error:
         raise ValueError(f"Expected {path} to hold one row of numbers for each epoch, but got: {error}.") from error
     return series
@@ -170,12 +152,6 @@ def read_series(path: Path) -> dict[str, dict[int, float]]:
 def is_measured(value: float) -> bool:
     """Whether a number says anything: it is finite, and no overflow in the making."""
     return math.isfinite(value) and abs(value) < 1e100
-
-
-def _numbers(row: Mapping[str, str]) -> Iterator[tuple[str, float]]:
-    for name, text in row.items():
-        if "/" in name and text and is_measured(value := float(text)):
-            yield name, value
 
 
 def _check_alpha(space: SearchSpace, alpha: Mapping[str, Array], epoch: int) -> None:
@@ -218,6 +194,8 @@ def _check_folder(path: Path) -> None:
     raise ValueError(f"Expected {path} to be the folder of a search, with alpha/ or genotypes/ in it, but got {got}.")
 
 
-def _section(data: Mapping[str, Any], name: str) -> dict[str, Any]:
-    found = data.get(name)
-    return found if isinstance(found, dict) else {}
+def part(data: Any, *keys: str) -> Any:
+    """What lies under some keys, one below the other, or ``None``."""
+    for key in keys:
+        data = data.get(key) if isinstance(data, Mapping) else None
+    return data

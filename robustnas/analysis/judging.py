@@ -23,6 +23,16 @@ TRIES = 4  # remedies named at most
 MAJORITY, FEW = 0.5, 0.25  # shares of the kept edges: collapse, and what DARTS+ allows
 SETTLED = 0.2  # share of the plan before which a genotype is that of the initial values
 ROBUST_DECAY = 0.0081  # weight decay from which on no recorded run was taken over by skip connections
+MISSING = {  # of which none was measured
+    "curvature": (metrics.CURVATURE, metrics.ARCH_CURVATURE),
+    "discretisation gap": (metrics.GAP, metrics.DISCRETE_ACCURACY),
+    "overfitting": (metrics.OVERFITTING,),
+    "layer alignment": (metrics.ALIGNMENT,),
+    "gradient match": (metrics.MATCH,),
+    "rank correlation": (metrics.RANKING,),
+    "α": (metrics.ENTROPY,),
+    "genotypes": (metrics.SKIP_SHARE,),
+}
 
 
 def judge(history: History) -> Verdict:
@@ -39,13 +49,15 @@ def judge(history: History) -> Verdict:
     bounds = {row.name: bound for row, bound in reversed(rows)}  # of equal names the first counts: the built-in one
     signs = (sign(row, bound, found.get(row.series, {}), history) for row, bound in rows)
     seen = [evidence for evidence in signs if evidence is not None]
-    seen = _unless_untouched(_by_outcome(seen, bounds, history), found.get(metrics.ENTROPY.name, {}))
-    seen = sorted(seen, key=lambda e: ORDER.index(e.weight))
+    entropy = found.get(metrics.ENTROPY.name, {})
+    seen = [_unless_untouched(e, entropy) for e in _by_outcome(seen, bounds, history)]
+    seen.sort(key=lambda e: ORDER.index(e.weight))
     state, since = _state(seen)
+    missing = tuple(name for name, series in MISSING.items() if not any(found.get(one.name) for one in series))
     return Verdict(
         state, since, history.epochs[-1], history.planned, history.finished, tuple(seen),
         _take(state, seen, history, found), _remedies(seen, history) if state != "healthy" else (),
-        _missing(found, history), history.space.name, history.name, history.first, history.read_as,
+        missing, history.space.name, history.name, history.first, history.read_as,
     )  # fmt: skip
 
 
@@ -93,15 +105,14 @@ def _by_outcome(seen: list[Evidence], bounds: Mapping[str, float], history: Hist
     return weighed
 
 
-def _unless_untouched(seen: list[Evidence], entropy: Series) -> list[Evidence]:
-    """Signs in a genotype of an α that has hardly left its initial values: a risk, not a decision."""
-    early = [e.threshold.name in GENOTYPE and entropy.get(e.epoch, 0.0) > UNTOUCHED for e in seen]
-    return [replace(e, weight="warns") if at_start else e for e, at_start in zip(seen, early, strict=True)]
+def _unless_untouched(e: Evidence, entropy: Series) -> Evidence:
+    """A sign in a genotype of an α that has hardly left its initial values: a risk, not a decision."""
+    early = e.threshold.name in GENOTYPE and entropy.get(e.epoch, 0.0) > UNTOUCHED
+    return replace(e, weight="warns") if early else e
 
 
 def _state(seen: list[Evidence]) -> tuple[State, int | None]:
-    decisive = [e.since for e in seen if e.weight == "decides"]
-    if decisive:
+    if decisive := [e.since for e in seen if e.weight == "decides"]:
         return "collapsed", min(decisive)
     points = 0
     for e in sorted(seen, key=lambda e: e.since):
@@ -137,14 +148,11 @@ def _sound_epoch(seen: list[Evidence], history: History, found: Mapping[str, Ser
     skips, free = found[metrics.SKIP_SHARE.name], found.get(metrics.AVOIDABLE.name, {})
     sound = [at for at in skips if max(skips[at], free.get(at, 0.0)) <= MAJORITY]
     risen = [e.epoch for e in seen if e.threshold.name == "curvature_rise"]
-    if risen:
-        centre = curvature_rise(history, found)[risen[0]][1]
-        before = [at for at in sound if at <= centre]
-        if before:
-            return before[-1], "it is the last one before the curvature rose"
+    centre = curvature_rise(history, found)[risen[0]][1] if risen else -1
+    if before := [at for at in sound if at <= centre]:
+        return before[-1], "it is the last one before the curvature rose"
     onset = min(e.since for e in seen if e.weight != "notes")
-    early = [at for at in sound if at < onset and history.progress(at) >= SETTLED]
-    if early:
+    if early := [at for at in sound if at < onset and history.progress(at) >= SETTLED]:
         return early[-1], "it is the last one before the first sign"
     settled = [at for at in skips if history.progress(at) >= SETTLED] or list(skips)
     best = min(settled, key=lambda at: (skips[at], free.get(at, 0.0), -at))
@@ -168,19 +176,3 @@ def _in_use(name: str, history: History) -> bool:
         return bool(settings.get("drop_path"))
     parts = [part.get("class_path", "") for part in settings.values() if isinstance(part, dict)]
     return any(str(path).rpartition(".")[2] == name for path in parts)
-
-
-MISSING = {
-    "curvature": (metrics.CURVATURE, metrics.ARCH_CURVATURE),
-    "discretisation gap": (metrics.GAP, metrics.DISCRETE_ACCURACY),
-    "overfitting": (metrics.OVERFITTING,),
-    "layer alignment": (metrics.ALIGNMENT,),
-    "gradient match": (metrics.MATCH,),
-    "rank correlation": (metrics.RANKING,),
-    "α": (metrics.ENTROPY,),
-    "genotypes": (metrics.SKIP_SHARE,),
-}
-
-
-def _missing(found: Mapping[str, Series], history: History) -> tuple[str, ...]:
-    return tuple(name for name, series in MISSING.items() if not any(found.get(one.name) for one in series))

@@ -134,30 +134,30 @@ def _of_genotypes(history: History) -> dict[str, Series]:
         logged = {kind: history.series.get(metrics.SKIPS.of(kind), {}) for kind in kinds}
         shares = [{at: n / history.kept_edges(kind) for at, n in counts.items()} for kind, counts in logged.items()]
         return {metrics.SKIP_SHARE.name: _worst(shares, max)}
-    found: dict[str, Series] = {metrics.UNCHANGED.name: {}}
-    unchanged = True
+    rows, unchanged = dict[int, dict[str, float]](), True
     for before, epoch in zip([None, *at], at, strict=False):
         genotype = genotypes[epoch]
-        values = of_genotype(history.space, genotype, None if before is None else genotypes[before])
-        values |= dominance(history, genotype)
+        rows[epoch] = of_genotype(history.space, genotype, None if before is None else genotypes[before])
+        rows[epoch] |= dominance(history, genotype)
         unchanged = unchanged and genotype == genotypes[at[0]]
         if before is not None:
-            values[metrics.UNCHANGED.name] = epoch - at[0] if unchanged else 0
-        for name, value in values.items():
-            found.setdefault(name, {})[epoch] = float(value)
-    return found
+            rows[epoch][metrics.UNCHANGED.name] = epoch - at[0] if unchanged else 0
+    return _by_name(rows)
 
 
 def _of_alphas(history: History) -> dict[str, Series]:
+    alphas = dict(sorted(history.alphas.items()))
+    rows = {epoch: of_shares(history.space, history.shares(epoch)) for epoch in alphas}
+    for (_, before), (epoch, alpha) in pairwise(alphas.items()):
+        rows[epoch][metrics.MOVED.name] = max(_distance(alpha[kind], before[kind]) for kind in alpha)
+    return _by_name(rows)
+
+
+def _by_name(rows: Mapping[int, Mapping[str, float]]) -> dict[str, Series]:
     found: dict[str, Series] = {}
-    before: Mapping[str, Array] | None = None
-    for epoch, alpha in sorted(history.alphas.items()):
-        values = of_shares(history.space, history.shares(epoch))
-        if before is not None:
-            values[metrics.MOVED.name] = max(_distance(alpha[kind], before[kind]) for kind in alpha)
-        for name, value in values.items():
-            found.setdefault(name, {})[epoch] = value
-        before = alpha
+    for epoch, row in rows.items():
+        for name, value in row.items():
+            found.setdefault(name, {})[epoch] = float(value)
     return found
 
 

@@ -16,41 +16,26 @@ AT_RISK = 2  # points at which a search is at risk: one warning, or two hints
 class Threshold:
     """When a measure counts as a sign of collapse.
 
-    Args:
-        name: Name of the sign.
-        comparison: How the value compares where the sign is seen.
-        value: The threshold.
-        weight: ``decides`` that the search collapsed; ``warns`` that it is at risk; ``hints``, two of which warn;
-            ``notes`` do not count.
-        source: Paper of the threshold. With ``ours`` we chose the number, and a paper beside it shows the effect.
-        words: What the sign means.
-        helps: Names of :data:`REMEDIES`, the most direct first.
-        measure: What is measured, in a few words; by default the title of the metric.
-        hold: Measurements in a row that must show it. A finished search is decided by its last one.
-        after: Share of the planned epochs from which on it is judged; a finished search is always judged at its end.
-        before: Share of the planned epochs until which it is judged.
-        latched: Whether it counts from the first time it is seen, not only while it lasts.
-        chance: What the threshold is where a random genotype has a share :math:`u` of it: at least :math:`u` for
-            ``floor``; for ``halfway``, :math:`(1 + u) / 2` where :math:`u` is above the threshold.
-        series: Name of the series; the entry of the metric fills it in.
-        unit: Unit of the metric; likewise.
+    It ``decides`` that the search collapsed; ``warns`` that it is at risk; ``hints``, two of which warn; or ``notes``,
+    which do not count. Where a random genotype has a share :math:`u` of what is measured, the threshold is at least
+    :math:`u` for the chance ``floor``; for ``halfway``, :math:`(1 + u) / 2` where :math:`u` is above the threshold.
     """
 
-    name: str
-    comparison: Literal[">", ">=", "<", "<="]
-    value: float
-    weight: Weight
-    source: str
-    words: str
-    helps: tuple[str, ...]
-    measure: str = ""
-    hold: int = 1
-    after: float = 0.0
-    before: float = 1.0
-    latched: bool = False
-    chance: Literal["", "floor", "halfway"] = ""
-    series: str = ""
-    unit: str = ""
+    name: str  #: name of the sign
+    comparison: Literal[">", ">=", "<", "<="]  #: how the value compares where the sign is seen
+    value: float  #: the threshold
+    weight: Weight  #: what the sign counts for
+    source: str  #: its paper; with ``ours`` we chose the number, and a paper beside it shows the effect
+    words: str  #: what the sign means
+    helps: tuple[str, ...]  #: names of :data:`REMEDIES`, the most direct first
+    measure: str = ""  #: what is measured, in a few words; by default the title of the metric
+    hold: int = 1  #: measurements in a row that must show it; a finished search is decided by its last one
+    after: float = 0.0  #: share of the planned epochs from which on it is judged; a finished search is, at its end
+    before: float = 1.0  #: share of the planned epochs until which it is judged
+    latched: bool = False  #: whether it counts from the first time it is seen, not only while it lasts
+    chance: Literal["", "floor", "halfway"] = ""  #: how it depends on what a random genotype has
+    series: str = ""  #: name of the series, of the metric; filled in
+    unit: str = ""  #: likewise
 
     def bound(self, chance: float) -> float:
         """The threshold in a space where a random genotype has a share ``chance`` of what is measured."""
@@ -69,41 +54,25 @@ class Remedy:
 
 
 REMEDIES: dict[str, Remedy] = {
-    remedy.part: remedy
-    for remedy in (
-        Remedy(
-            "CurvatureRise", "--model.stopping CurvatureRise",
-            "stops where the loss grows sharp in α, returns to before (arXiv:1909.09656)",
-        ),
-        Remedy(
-            "weight_decay", "--model.weight_decay 0.0081",
-            "less overfitting: skips won 9 of 9 recorded runs below, 0 of 12 from there on",
-        ),
-        Remedy(
-            "drop_path", "--model.drop_path 0.2",
-            "less overfitting: skips won 3 of 3 recorded runs without, 0 of 12 with it",
-        ),
-        Remedy(
-            "AdversarialPerturbation", "--model.perturbation AdversarialPerturbation",
-            "trains weights at the worst mixture near α: flatter loss (arXiv:2002.05283)",
-        ),
-        Remedy(
-            "PartialChannels", "--model.connection PartialChannels",
-            "fewer channels in the mixture favour skips less (arXiv:1907.05737)",
-        ),
-        Remedy(
-            "SkipDominance", "--model.stopping SkipDominance",
-            "stops at more than two skip connections (arXiv:1909.06035)",
-        ),
-        Remedy(
-            "LargestDrop", "--model.selection LargestDrop",
-            "selects by the accuracy lost when an operation is removed, not by α (arXiv:2108.04392)",
-        ),
-        Remedy(
-            "EntropyPenalty", "--model.penalty EntropyPenalty",
-            "drives α to decisions before it is discretised (arXiv:2007.03154)",
-        ),
-        Remedy("arch_lr", "--model.arch_lr", "the step of α sets how fast it decides: try 3 times more, or less"),
-        Remedy("epochs", "--trainer.max_epochs", "more epochs give α and the weights time to settle"),
+    part: Remedy(part, setting, why)
+    for part, setting, why in (
+        ("CurvatureRise", "--model.stopping CurvatureRise",
+            "stops where the loss grows sharp in α, returns to before (arXiv:1909.09656)"),
+        ("weight_decay", "--model.weight_decay 0.0081",
+            "less overfitting: skips won 9 of 9 recorded runs below, 0 of 12 from there on"),
+        ("drop_path", "--model.drop_path 0.2",
+            "less overfitting: skips won 3 of 3 recorded runs without, 0 of 12 with it"),
+        ("AdversarialPerturbation", "--model.perturbation AdversarialPerturbation",
+            "trains weights at the worst mixture near α: flatter loss (arXiv:2002.05283)"),
+        ("PartialChannels", "--model.connection PartialChannels",
+            "fewer channels in the mixture favour skips less (arXiv:1907.05737)"),
+        ("SkipDominance", "--model.stopping SkipDominance",
+            "stops at more than two skip connections (arXiv:1909.06035)"),
+        ("LargestDrop", "--model.selection LargestDrop",
+            "selects by the accuracy lost when an operation is removed, not by α (arXiv:2108.04392)"),
+        ("EntropyPenalty", "--model.penalty EntropyPenalty",
+            "drives α to decisions before it is discretised (arXiv:2007.03154)"),
+        ("arch_lr", "--model.arch_lr", "the step of α sets how fast it decides: try 3 times more, or less"),
+        ("epochs", "--trainer.max_epochs", "more epochs give α and the weights time to settle"),
     )
 }  # fmt: skip

@@ -19,25 +19,15 @@ WORDS = {">": "over", ">=": "at least", "<": "under", "<=": "at most"}
 
 @dataclass(frozen=True)
 class Evidence:
-    """A sign of collapse that was seen.
+    """A sign of collapse that was seen."""
 
-    Args:
-        threshold: The row of the table that it passes.
-        value: What was measured.
-        bound: The threshold in this space.
-        epoch: Epoch of the measurement.
-        since: First epoch from which on the sign was there.
-        edges: Kept edges of a cell.
-        weight: What it counts for; a decisive sign that the search escaped from only warns.
-    """
-
-    threshold: Threshold
-    value: float
-    bound: float
-    epoch: int
-    since: int
-    edges: int
-    weight: Weight
+    threshold: Threshold  #: the row of the table that it passes
+    value: float  #: what was measured
+    bound: float  #: the threshold in this space
+    epoch: int  #: of the measurement
+    since: int  #: first epoch from which on the sign was there
+    edges: int  #: kept edges of a cell
+    weight: Weight  #: what it counts for; a decisive sign that the search escaped from only warns
 
     @property
     def shown(self) -> str:
@@ -90,37 +80,21 @@ class Take:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A search judged.
-
-    Args:
-        state: ``healthy``, ``at risk`` or ``collapsed``.
-        since: Epoch from which on that holds, ``None`` where the search is healthy.
-        epoch: Last epoch that was judged.
-        planned: Epochs that were planned, where that is known.
-        finished: Whether the search has ended.
-        evidence: What speaks for it, the weightiest first.
-        take: The genotype to take.
-        remedies: What to try next, the most promising first.
-        missing: What was not measured.
-        space: Name of the search space.
-        name: Where the history came from.
-        first: Number of its first epoch, 0 or 1.
-        read_as: What was assumed in reading it.
-    """
+    """A search judged."""
 
     state: State
-    since: int | None
-    epoch: int
-    planned: int | None
-    finished: bool
-    evidence: tuple[Evidence, ...]
+    since: int | None  #: epoch from which on that holds; None: healthy
+    epoch: int  #: the last that was judged
+    planned: int | None  #: epochs that were planned, where that is known
+    finished: bool  #: whether the search has ended
+    evidence: tuple[Evidence, ...]  #: the weightiest first
     take: Take
-    remedies: tuple[Remedy, ...]
-    missing: tuple[str, ...]
+    remedies: tuple[Remedy, ...]  #: what to try next, the most promising first
+    missing: tuple[str, ...]  #: what was not measured
     space: str
-    name: str = ""
-    first: int = 0
-    read_as: str = ""
+    name: str = ""  #: where the history came from
+    first: int = 0  #: number of its first epoch, 0 or 1
+    read_as: str = ""  #: what was assumed in reading it
 
     @property
     def line(self) -> str:
@@ -147,20 +121,15 @@ class Verdict:
         if self.take.genotype is not None and self.state != "healthy":
             lines += _wrapped(str(self.take.genotype), 11)
         for i, remedy in enumerate(self.remedies):
-            lines += ["", f"  {'' if i else 'try':<8} {remedy.setting}"] if not i else [f"  {'':<8} {remedy.setting}"]
-            lines += _wrapped(remedy.why, 13)
+            lines += [*([] if i else [""]), f"  {'' if i else 'try':<8} {remedy.setting}", *_wrapped(remedy.why, 13)]
         if self.missing:
             lines += ["", *_wrapped(f"missing  {', '.join(self.missing)}", 2, 11)]
         return "\n".join(line.rstrip() for line in lines) + "\n"
 
     def markdown(self) -> str:
         """For TensorBoard's text page and reports."""
-        lines = [
-            f"## {self._head[0].upper()}{self._head[1:]}",
-            "",
-            f"{self.space}, {self._where}. {self._trust}".rstrip(),
-            "",
-        ]
+        head, about = f"## {self._head[0].upper()}{self._head[1:]}", f"{self.space}, {self._where}. {self._trust}"
+        lines = [head, "", about.rstrip(), ""]
         if self.evidence:
             lines += ["| sign | measured | meaning |", "|---|---|---|"]  # few columns: TensorBoard breaks words
             lines += [

@@ -33,7 +33,8 @@ def main(arguments: list[str]) -> None:
 
 def all_commands() -> argparse.ArgumentParser:
     """One parser of all commands with all their options."""
-    lightning = _subparsers(jsonargparse.capture_parser(lambda: lightning_cli.main(["fit"])))
+    actions = jsonargparse.capture_parser(lambda: lightning_cli.main(["fit"]))._actions
+    lightning = next(action.choices for action in actions if isinstance(action, argparse._SubParsersAction))
     joined = argparse.ArgumentParser(prog="robustnas")
     commands = joined.add_subparsers()
     for name, (module, purpose) in COMMANDS.items():
@@ -43,8 +44,3 @@ def all_commands() -> argparse.ArgumentParser:
                 action.complete = shtab.FILE  # type: ignore[union-attr]
         commands.add_parser(name, help=purpose, parents=[own], add_help=False)
     return joined
-
-
-def _subparsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
-    found = (action.choices for action in parser._actions if isinstance(action, argparse._SubParsersAction))
-    return dict(next(found))

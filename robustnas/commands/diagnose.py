@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from robustnas.analysis import History, Verdict, judge
+from robustnas.analysis import History, judge
 from robustnas.analysis.foreign import is_history, read_foreign
-from robustnas.cli.errors import Parser, path_option
+from robustnas.cli.errors import Parser
 
 STATUS = {"healthy": 0, "at risk": 10, "collapsed": 20}
 
@@ -36,9 +36,7 @@ def parser() -> Parser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "run", metavar="RUN", type=path_option("RUN"), help="folder of a search, or the α history of another tool"
-    )
+    parser.add_path("run", metavar="RUN", help="folder of a search, or the α history of another tool")
     parser.add_argument("--space", help="search space, by name or import path (default: the one the run names)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     return parser
@@ -47,16 +45,16 @@ def parser() -> Parser:
 def main(arguments: list[str]) -> int:
     """Judge a search; the exit status is 0 if healthy, 10 if at risk, 20 if collapsed."""
     options = parser().parse_args(arguments[1:])
-    verdict = _judge(options.run, options.space)
+    verdict = judge(_history(options.run, options.space))
     print(verdict.to_json() if options.json else verdict.text(), end="")
     return STATUS[verdict.state]
 
 
-def _judge(source: str, space: str | None) -> Verdict:
+def _history(source: str, space: str | None) -> History:
     if not Path(source).is_file():
-        return judge(History.of_run(source, space))
+        return History.of_run(source, space)
     if space is None and is_history(source):
         raise ValueError(
             f"Expected `--space` to be given with the α history of another tool, such as `--space S1` for {source}."
         )
-    return judge(read_foreign(source, space or "DARTS"))
+    return read_foreign(source, space or "DARTS")

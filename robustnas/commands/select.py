@@ -6,16 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-import jsonargparse
-
+from robustnas.analysis.history import part
 from robustnas.cli import lightning_cli
-from robustnas.cli.errors import Parser, explain, path_option
-from robustnas.cli.evaluation import data_of
+from robustnas.cli.configuration import data_of, instance_of
+from robustnas.cli.errors import Parser
 from robustnas.plotting.cells import save_drawing
 from robustnas.runs.record import Run, write_text
 from robustnas.runtime.launch import resume_command
 from robustnas.runtime.safe_files import load_checkpoint
-from robustnas.runtime.trust import only_trusted
 from robustnas.spaces import Genotype
 from robustnas.strategies import BestOfSampled, Selection
 from robustnas.training import SearchModule, load
@@ -33,18 +31,12 @@ def parser() -> Parser:
         epilog="Options of the rule follow its name, such as --selection.interval 1; further options are those of "
         "`robustnas fit`, such as --trainer.accelerator cpu. The search is not changed; its callbacks are not used.",
     )
-    parser.add_argument(
-        "checkpoint", metavar="CKPT", type=path_option("CKPT"), help="checkpoint of a search, or the folder of its run"
-    )
+    parser.add_path("checkpoint", metavar="CKPT", help="checkpoint of a search, or the folder of its run")
     parser.add_argument(
         "--selection", default="Strongest", help="selection rule, by name or import path (default: Strongest)"
     )
-    parser.add_argument(
-        "-o",
-        "--run-dir",
-        metavar="OUT",
-        type=path_option("--run-dir"),
-        help="output folder (default: a folder of the run with the name of the rule)",
+    parser.add_path(
+        "-o", "--run-dir", metavar="OUT", help="output folder (default: a folder of the run with the name of the rule)"
     )
     return parser
 
@@ -53,7 +45,7 @@ def main(arguments: list[str]) -> None:
     """Select from a checkpoint."""
     options, rest = parser().parse_known_args(arguments[1:])
     own, rest = _parted(rest)
-    selection = _selection(options.selection, own)
+    selection: Selection = instance_of(Selection, "selection", [f"--selection={options.selection}", *own])
     source = Path(options.checkpoint)
     source = Run(source).checkpoint if source.is_dir() else source
     module = load(source, SearchModule)
@@ -74,27 +66,13 @@ def main(arguments: list[str]) -> None:
 
 
 def _parted(words: list[str]) -> tuple[list[str], list[str]]:
-    """The options of the selection rule, and the others."""
-    own: list[str] = []
-    others: list[str] = []
+    own, others = list[str](), list[str]()
     into = others
     for word in words:
         if word.startswith("-") and not word.lstrip("-")[:1].isdigit():
             into = own if word.startswith("--selection.") else others
         into.append(word)
     return own, others
-
-
-def _selection(name: str, words: list[str]) -> Selection:
-    parser = jsonargparse.ArgumentParser(exit_on_error=False, allow_abbrev=False)
-    parser.add_subclass_arguments(Selection, "selection")
-    try:
-        with only_trusted():
-            options = parser.parse_args([f"--selection={name}", *words])
-            selection: Selection = parser.instantiate_classes(options).selection
-    except (jsonargparse.ArgumentError, ValueError) as error:
-        raise ValueError(explain(str(error))) from error
-    return selection
 
 
 def _read(source: Path, folder: Path, module: SearchModule, selection: Selection) -> Genotype:
@@ -105,12 +83,10 @@ def _read(source: Path, folder: Path, module: SearchModule, selection: Selection
             "architectures at the end of a search: use `robustnas fit ... --model.selection BestOfSampled`."
         )
     genotype = selection.genotype(module.space, module.final_architecture_weights())
-    configuration = source.parent / "config.yaml"
     if (folder / "last.ckpt").exists() or (folder / "manifest.json").exists():
         raise ValueError(f"Expected `--run-dir` to be a folder without a run, but {folder} holds one.")
-    run = Run(folder)
-    run.write_genotype(genotype)
-    if configuration.is_file():
+    Run(folder).write_genotype(genotype)
+    if (configuration := source.parent / "config.yaml").is_file():
         write_text(folder / "config.yaml", configuration.read_text(encoding="utf-8"))  # for `robustnas evaluate`
     for name in ("genotype.svg", "genotype.png"):
         save_drawing(genotype, folder / name, module.space)
@@ -127,7 +103,7 @@ def _train_on(
             f"Expected the checkpoint to be from before the selection began, but {source} holds "
             f"{len(begun.entries)} decisions; use a checkpoint of epoch {begun.began - 1} or earlier."
         )
-    data_of(source.parent)
+    data_of(source.parent)  # refuses a folder without a configuration
     epochs, description = _searched(source), plain(selection)
     started = Run(folder).checkpoint
     if started.is_file():
@@ -136,20 +112,18 @@ def _train_on(
     words += ["--run-dir", str(folder), "--ckpt_path", str(started if started.is_file() else source)]
     # Callbacks of the search may write into its folder, or stop it early.
     words += ["--trainer.callbacks=null", "--trainer.max_epochs", str(epochs), *rest]
-    run = lightning_cli.main(["fit", *words], again=again)
-    found: SearchModule = run.model
+    found: SearchModule = lightning_cli.main(["fit", *words], again=again).model
     return found.genotype()
 
 
 def _searched(source: Path) -> int:
     """The number of epochs of the search in a checkpoint, the current one included."""
-    try:
-        progress = load_checkpoint(source)["loops"]["fit_loop"]["epoch_progress"]
-        return int(progress["current"]["ready"])
-    except (KeyError, TypeError) as error:
+    ready = part(load_checkpoint(source), "loops", "fit_loop", "epoch_progress", "current", "ready")
+    if not isinstance(ready, int):
         raise ValueError(
             f"Expected {source} to be a checkpoint of a training run, but it holds no progress of the epochs."
-        ) from error
+        )
+    return ready
 
 
 def _check_same(started: Path, description: dict[str, Any], epochs: int) -> None:

@@ -1,4 +1,4 @@
-"""Charts over epochs drawn with matplotlib, for TensorBoard and the folder of a run."""
+"""Charts over epochs, and the loss around an α, drawn with matplotlib for TensorBoard and the folder of a run."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from robustnas.plotting.charts import COLOURS, Chart, panel_chart
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from robustnas.curvature.landscape import Landscape
 
 Rows = Sequence[Mapping[str, float]]
 
@@ -51,10 +53,8 @@ def curves_figure(charts: Sequence[Chart], columns: int = 2) -> Figure:
 
 def _draw(axes: Axes, chart: Chart, name_marks: bool) -> None:
     for one in chart.measured:
-        colour, (x, y) = (
-            COLOURS[chart.colour(one) % len(COLOURS)],
-            zip(*(point[:2] for point in one.points), strict=True),
-        )
+        colour = COLOURS[chart.colour(one) % len(COLOURS)]
+        x, y = zip(*(point[:2] for point in one.points), strict=True)
         axes.plot(x, y, ".-", color=colour, label=one.label, linewidth=1.4, markersize=4)
         ends = [(point.x, *point.interval) for point in one.points if point.interval]
         if ends:  # one line with gaps, which the legend avoids
@@ -78,3 +78,30 @@ def _draw(axes: Axes, chart: Chart, name_marks: bool) -> None:
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(fontsize=8, frameon=False)
+
+
+def landscape_figure(landscape: Landscape, title: str) -> Figure:
+    """The plane as a map with lines of equal loss, and the line to the discretisation as a curve, in no window."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8.6, 3.7), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    figure.suptitle(title, size=11, weight="bold", x=0.01, ha="left")
+    reach, plane = landscape.reach, landscape.plane
+    filled = left.contourf(reach, reach, plane.T, levels=20, cmap="viridis")
+    if plane.max() > plane.min():
+        left.contour(reach, reach, plane.T, levels=8, colors="white", linewidths=0.5)
+    left.plot(0, 0, "+", color="#d55e00", markersize=12, markeredgewidth=2.5)
+    left.set_title(f"Loss around α (+), along {landscape.directions}", size=9, loc="left")
+    left.set_xlabel("first direction", size=9)
+    left.set_ylabel("second direction", size=9)
+    left.set_aspect("equal")
+    figure.colorbar(filled, ax=left, shrink=0.9).ax.tick_params(labelsize=8)
+    right.plot(landscape.share, landscape.line, ".-", color="#0072b2")
+    right.set_title("Loss on the way from the mixture to the genotype", size=9, loc="left")
+    right.set_xlabel("share of the genotype in the mixture", size=9)
+    right.grid(alpha=0.25)
+    right.spines[["top", "right"]].set_visible(False)
+    for axes in (left, right):
+        axes.tick_params(labelsize=8)
+    return figure

@@ -10,8 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from robustnas.cli.configuration import configuration
-from robustnas.cli.evaluation import recipe_of
+from robustnas.cli.configuration import configuration, recipe_of
 from robustnas.spaces import find_space
 from robustnas.studies.searchers import baseline_of
 from robustnas.studies.trial import Recipe, Trial

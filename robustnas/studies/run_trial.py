@@ -16,8 +16,7 @@ import yaml
 from robustnas import __version__
 from robustnas.analysis.metrics import TRUTH
 from robustnas.analysis.registry import scores
-from robustnas.cli.configuration import fit, run_of
-from robustnas.cli.evaluation import device_of, train_and_test
+from robustnas.cli.configuration import device_of, fit, run_of, train_and_test
 from robustnas.runs.record import Run, read_genotype, read_json, write_json, write_text
 from robustnas.runtime.csv_files import read_csv
 from robustnas.spaces import Genotype

@@ -5,16 +5,19 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
+from itertools import permutations
 from pathlib import Path
 
 import pytest
 import yaml
-from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+from pytorch_lightning.loggers.logger import DummyLogger
 from robustnas.diagnostics import AlphaShares, Curvature, Diagnostics, GenotypeChurn
-from runs import fit, rows, search
+from runs import fit, rows, search, trainer
 
 from robustnas.__main__ import main
 from robustnas.runs.record import Run
+from robustnas.training.recorder import run_folder
 
 QUIET = ["--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu", "--trainer.max_epochs=1"]
 DATA = ["--data=Digits", "--data.batch_size=16", "--data.fractions=[0.06, 0.04, 0.04]"]
@@ -100,6 +103,16 @@ def test_what_the_trainer_measures_itself_is_not_measured_twice(tmp_path: Path) 
 def test_a_table_that_would_overwrite_the_record_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"Expected `logger` to write into a folder of its own, but CSVLogger"):
         fit(tmp_path, search(), max_epochs=1, logger=CSVLogger(tmp_path, "", ""))
+
+
+@pytest.mark.parametrize("order", list(permutations(("csv", "board", "other"))), ids="-".join)
+def test_the_order_of_loggers_does_not_move_the_folder_of_the_run(tmp_path: Path, order: tuple[str, ...]) -> None:
+    class Elsewhere(DummyLogger):
+        save_dir = str(tmp_path / "elsewhere")
+
+    known = {"csv": CSVLogger(tmp_path, "csv"), "board": TensorBoardLogger(tmp_path, "run", ""), "other": Elsewhere()}
+    assert run_folder(trainer(tmp_path, logger=[known[name] for name in order])) == tmp_path / "run"
+    assert run_folder(trainer(tmp_path, logger=[known[name] for name in order if name != "board"])) == tmp_path
 
 
 def test_the_manifest_says_what_was_measured_on_what(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from statistics import fmean
 from typing import Any, Literal
 
@@ -181,8 +182,7 @@ def _alarms(
         return None, False, None
     if metric == metrics.VERDICT:
         return None, False, _lead(cases, [case.since for case in cases])
-    row = next((row for row in metric.thresholds if not row.chance), None)
-    if row is not None:
+    if (row := next((row for row in metric.thresholds if not row.chance), None)) is not None:
         raised = [first_alarm(_judged(case, row), row.value, sign, row.hold) for case in cases]
         return row.value, False, _lead(cases, raised)
     if not predicts:
@@ -203,11 +203,8 @@ def _judged(case: Case, row: Threshold) -> dict[int, float]:
 
 def _lead(cases: Sequence[Case], alarms: Sequence[int | None]) -> Lead:
     both = list(zip(cases, alarms, strict=True))
-    return lead_time(
-        [alarm for case, alarm in both if case.bad],
-        [case.end for case in cases if case.bad],
-        [alarm for case, alarm in both if not case.bad],
-    )
+    bad, good = ([alarm for case, alarm in both if case.bad is kind] for kind in (True, False))
+    return lead_time(bad, [case.end for case in cases if case.bad], good)
 
 
 def first_alarm(values: Mapping[int, float], threshold: float, sign: float = 1.0, hold: int = 1) -> int | None:
@@ -222,12 +219,8 @@ def first_alarm(values: Mapping[int, float], threshold: float, sign: float = 1.0
 
 def standing_since(values: Mapping[int, float], threshold: float, sign: float = 1.0) -> int | None:
     """Epoch from which on a threshold is crossed to the end, or ``None``."""
-    since = None
-    for epoch, value in sorted(values.items(), reverse=True):
-        if sign * value <= sign * threshold:
-            break
-        since = epoch
-    return since
+    last = takewhile(lambda epoch: sign * values[epoch] > sign * threshold, sorted(values, reverse=True))
+    return min(last, default=None)
 
 
 def _youden(cases: Sequence[Case], values: Sequence[float]) -> float:
