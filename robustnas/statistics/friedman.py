@@ -21,32 +21,22 @@ SEED = 0
 
 @dataclass(frozen=True)
 class Friedman:
-    r"""Friedman's test that all methods are equal.
+    """Friedman's test that all methods are equal."""
 
-    Args:
-        n: Tasks :math:`N`.
-        methods: Methods :math:`k`.
-        chi_squared: Friedman's statistic.
-        p: Its p-value, never 0: the probability of a statistic at least as large if, in each task, all permutations
-            of the ranks are equally likely.
-        source: How ``p`` was computed: ``exact``, all permutations; ``sampled``, random ones; ``F``, Iman and
-            Davenport's approximation, which is accurate for so many tasks.
-        error: Standard error of a sampled ``p``, else 0.
-        smallest: The smallest possible ``p`` for this number of tasks and methods: equal rankings without ties.
-        chi_squared_p: p-value from :math:`\chi^2_{k-1}`, an approximation for many tasks.
-        f: Iman and Davenport's statistic; infinite where all tasks give the same ranks.
-        f_p: p-value from :math:`F_{k-1,\,(k-1)(N-1)}`, far too small for few tasks: 0 where all give the same ranks.
-    """
-
-    n: int
-    methods: int
-    chi_squared: float
+    n: int  #: tasks :math:`N`
+    methods: int  #: methods :math:`k`
+    chi_squared: float  #: Friedman's statistic
+    #: its p-value, never 0: the probability of a statistic at least as large if, in each task, all permutations of the
+    #: ranks are equally likely
     p: float
+    #: how ``p`` was computed: ``exact``, all permutations; ``sampled``, random ones; ``F``, Iman and Davenport's
+    #: approximation, which is accurate for so many tasks
     source: Literal["exact", "sampled", "F"]
-    error: float
-    smallest: float
-    chi_squared_p: float
-    f: float
+    error: float  #: standard error of a sampled ``p``, else 0
+    smallest: float  #: the smallest possible ``p`` for this number of tasks and methods: equal rankings without ties
+    chi_squared_p: float  #: p-value from :math:`\chi^2_{k-1}`, an approximation for many tasks
+    f: float  #: Iman and Davenport's statistic; infinite where all tasks give the same ranks
+    #: p-value from :math:`F_{k-1,\,(k-1)(N-1)}`, far too small for few tasks: 0 where all give the same ranks
     f_p: float
 
 

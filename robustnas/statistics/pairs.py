@@ -37,32 +37,20 @@ class Matched(Generic[Key]):
 
 @dataclass(frozen=True)
 class Paired:
-    r"""Differences, first minus second, over pairs.
+    """Differences, first minus second, over pairs."""
 
-    Args:
-        n: Pairs.
-        difference: Mean difference :math:`\bar d`.
-        interval: Its interval, by :func:`~robustnas.statistics.intervals.mean_interval`.
-        deviation: Standard deviation :math:`s_d` of the differences.
-        effect: Hedges' corrected :math:`d_z = J(n-1)\, \bar d / s_d`; ``None`` for two pairs, where it has no
-            expectation, and where all differences are equal.
-        wins: Pairs in which the first is higher.
-        losses: Pairs in which the second is higher.
-        permutation: Two-sided p-value of the sign-flip test on the mean.
-        wilcoxon: Two-sided p-value of the signed-rank test.
-        t: Two-sided p-value of Student's paired test; ``None`` where all differences are equal and not 0.
-    """
-
-    n: int
-    difference: float
-    interval: Interval
-    deviation: float
+    n: int  #: pairs
+    difference: float  #: mean difference :math:`\bar d`
+    interval: Interval  #: its interval, by :func:`~robustnas.statistics.intervals.mean_interval`
+    deviation: float  #: standard deviation :math:`s_d` of the differences
+    #: Hedges' corrected :math:`d_z = J(n-1)\, \bar d / s_d`; ``None`` for two pairs, where it has no expectation, and
+    #: where all differences are equal
     effect: float | None
-    wins: int
-    losses: int
-    permutation: float
-    wilcoxon: float
-    t: float | None
+    wins: int  #: pairs in which the first is higher
+    losses: int  #: pairs in which the second is higher
+    permutation: float  #: two-sided p-value of the sign-flip test on the mean
+    wilcoxon: float  #: two-sided p-value of the signed-rank test
+    t: float | None  #: two-sided p-value of Student's paired test; ``None`` where all differences are equal and not 0
 
     @property
     def ties(self) -> int:
@@ -87,21 +75,13 @@ class Paired:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One comparison of a family.
+    """One comparison of a family."""
 
-    Args:
-        name: What is compared to the baseline.
-        result: The comparison, the named method minus the baseline.
-        test: The test whose p-values are adjusted.
-        adjusted: Its p-value after Holm's correction.
-        family: Number of comparisons in the family.
-    """
-
-    name: str
-    result: Paired
-    test: Test
-    adjusted: float
-    family: int
+    name: str  #: what is compared to the baseline
+    result: Paired  #: the comparison, the named method minus the baseline
+    test: Test  #: the test whose p-values are adjusted
+    adjusted: float  #: its p-value after Holm's correction
+    family: int  #: number of comparisons in the family
 
     @property
     def smallest(self) -> float:

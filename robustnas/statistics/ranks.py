@@ -15,22 +15,15 @@ from robustnas.statistics.samples import check_share, table
 
 @dataclass(frozen=True)
 class Ranking:
-    """Average ranks of methods, and groups without a significant difference, as in a critical-difference diagram.
+    """Average ranks of methods, and groups without a significant difference, as in a critical-difference diagram."""
 
-    Args:
-        n: Tasks.
-        ranks: Method to its average rank, best first; 1 is best.
-        friedman: The test that all are equal. If its p-value is not below ``alpha``, no pair differs significantly.
-        critical_difference: Otherwise ranks at least this far apart differ, by Nemenyi's test.
-        alpha: Level of Friedman's test, and of Nemenyi's over all pairs.
-        cliques: The largest groups without a significant difference, best first; each of at least two methods.
-    """
-
-    n: int
-    ranks: Mapping[str, float]
+    n: int  #: tasks
+    ranks: Mapping[str, float]  #: method to its average rank, best first; 1 is best
+    #: the test that all are equal. If its p-value is not below ``alpha``, no pair differs significantly
     friedman: Friedman
-    critical_difference: float
-    alpha: float
+    critical_difference: float  #: otherwise ranks at least this far apart differ, by Nemenyi's test
+    alpha: float  #: level of Friedman's test, and of Nemenyi's over all pairs
+    #: the largest groups without a significant difference, best first; each of at least two methods
     cliques: tuple[tuple[str, ...], ...]
 
     def differ(self, first: str, second: str) -> bool:
