@@ -5,7 +5,6 @@ Every result states its n, every bootstrap is seeded, and a missing score is an 
 
 from robustnas.statistics.agreement import Correlation, Lead, Separation, kendall, lead_time, separation, spearman
 from robustnas.statistics.effects import Effect, Factorial, Term, factorial
-from robustnas.statistics.friedman import Friedman, friedman
 from robustnas.statistics.intervals import Interval, Proportion, deviation_interval, mean_interval, proportion
 from robustnas.statistics.pairs import (
     Comparison,
@@ -19,7 +18,7 @@ from robustnas.statistics.pairs import (
 )
 from robustnas.statistics.power import PowerNote, power, power_note, seeds_needed, smallest_difference
 from robustnas.statistics.profiles import Distribution, Profile, distribution, profile
-from robustnas.statistics.ranks import Ranking, critical_difference, rank
+from robustnas.statistics.ranks import Friedman, Ranking, critical_difference, friedman, rank
 from robustnas.statistics.summary import Best, Summary, summarise
 from robustnas.statistics.unpaired import RelativeImprovement, Unpaired, compare_unpaired, relative_improvement
 

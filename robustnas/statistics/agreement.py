@@ -67,10 +67,7 @@ class Lead:
 def kendall(x: Iterable[float], y: Iterable[float], level: float = 0.95) -> Correlation:
     r"""Return Kendall's :math:`\tau_b = (P - Q) / \sqrt{(P + Q + T)(P + Q + U)}`, for instance of supernet and table.
 
-    Args:
-        x: Values, ``[n]``.
-        y: Values of the same cases, ``[n]``.
-        level: Level of the bootstrap interval, over cases.
+    Both hold a value of each case, ``[n]``. The interval is a bootstrap over cases.
 
     Raises:
         ValueError: If there are fewer than two cases, lists differ in length, or one is constant.

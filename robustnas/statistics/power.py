@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from dataclasses import dataclass
 
 import numpy as np
@@ -90,10 +91,8 @@ def seeds_needed(difference: float, deviation: float, probability: float = 0.8, 
                 f"Expected `difference` to be detectable with {MAX_SEEDS:,} seeds, but got {difference:g}."
             )
         low, high = high, 2 * high
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if power(difference, deviation, middle, alpha) >= probability else (middle, high)
-    return high
+    between = range(low + 1, high)
+    return low + 1 + bisect_left(between, True, key=lambda n: power(difference, deviation, n, alpha) >= probability)
 
 
 def power_note(deviation: float, n: int, probability: float = 0.8, alpha: float = 0.05) -> PowerNote:

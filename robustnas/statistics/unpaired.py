@@ -54,11 +54,7 @@ class RelativeImprovement:
 
 
 def compare_unpaired(first: Iterable[float], second: Iterable[float], level: float = 0.95) -> Unpaired:
-    """Return the comparison of two methods with unrelated runs, ``[n_first]`` minus ``[n_second]`` scores.
-
-    Raises:
-        ValueError: If one has fewer than two scores, or scores that are not finite.
-    """
+    """The comparison of two methods with unrelated runs: ``[n_first]`` minus ``[n_second]`` scores, at least two."""
     a, b = numbers(first, "first"), numbers(second, "second")
     check_share(level, "level")
     freedom = len(a) + len(b) - 2
