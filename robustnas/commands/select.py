@@ -17,7 +17,7 @@ from robustnas.runtime.launch import resume_command
 from robustnas.runtime.safe_files import load_checkpoint
 from robustnas.runtime.trust import only_trusted
 from robustnas.spaces import Genotype
-from robustnas.strategies import BestOfSampled, Selection
+from robustnas.strategies import Selection
 from robustnas.training import SearchModule, load
 from robustnas.training.description import plain
 from robustnas.training.hooks.perturbation_selection import PerturbationSelection
@@ -99,10 +99,11 @@ def _selection(name: str, words: list[str]) -> Selection:
 
 def _read(source: Path, folder: Path, module: SearchModule, selection: Selection) -> Genotype:
     """The genotype by a rule that needs no training, written into a folder."""
-    if isinstance(selection, BestOfSampled):
+    if selection.evaluates:
+        name = type(selection).__name__
         raise ValueError(
-            "Expected `--selection` to be a rule that reads α or continues training, but BestOfSampled evaluates "
-            "architectures at the end of a search: use `robustnas fit ... --model.selection BestOfSampled`."
+            f"Expected `--selection` to be a rule that reads α or continues training, but {name} evaluates "
+            f"architectures at the end of a search: use `robustnas fit ... --model.selection {name}`."
         )
     genotype = selection.genotype(module.space, module.final_architecture_weights())
     configuration = source.parent / "config.yaml"

@@ -31,6 +31,8 @@ class BestOfSampled(Selection):
         ValueError: If an argument is out of range.
     """
 
+    evaluates = True
+
     samples: int = 100
     criterion: Literal["accuracy", "loss"] = "accuracy"
     batch_statistics: bool = True

@@ -16,9 +16,11 @@ class Selection(ABC):
 
     Attributes:
         reads_alpha: Whether the genotype follows from α alone, so that it means nothing where α never moves.
+        evaluates: Whether architectures are evaluated when a search ends, so that a checkpoint does not suffice.
     """
 
     reads_alpha = False
+    evaluates = False
 
     @abstractmethod
     def genotype(self, space: SearchSpace, architecture_weights: Mapping[str, Tensor]) -> Genotype:
