@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hint
 
 from robustnas.analysis.thresholds import Threshold
 
-Unit = Literal["", "%", "edges", "epochs", "seconds"]
+Unit = Literal["", "%", "percent", "edges", "epochs", "seconds"]
 
 SCORES = {"top1": "top-1 accuracy", "accuracy": "accuracy", "map": "mean average precision", "r2": "R²"}
 KINDS = {"normal": "normal cell", "reduce": "reduction cell"}  # other kinds of cell are named as they are
@@ -24,8 +24,8 @@ class Metric:
         name: Name under which it is logged: a group, a slash and the measure. Series of a part of the network, such as
             a kind of cell or an operation, are named after it, see :meth:`of`.
         title: What it is, in a few words that may stand inside a sentence.
-        unit: ``%`` for shares that are shown as percentages, ``edges`` for shares of the kept edges that the verdict
-            shows as counts; empty for plain numbers.
+        unit: ``%`` for shares that are shown as percentages, ``percent`` for numbers that are percentages already,
+            ``edges`` for shares of the kept edges that the verdict shows as counts; empty for plain numbers.
         worse: Which values are bad; empty where neither is. With it the series is an indicator of collapse.
         panel: Title of its chart in TensorBoard, ``curves.png`` and the report; empty for series that only the report
             shows. Entries with the same panel share a chart.
