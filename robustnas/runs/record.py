@@ -61,8 +61,7 @@ def read_json(path: str | os.PathLike[str]) -> Any:
 class Run:
     """The folder of one run, made at the first write.
 
-    Every file is written whole or not at all, and replaces the one before it. Where several processes share a run,
-    one of them writes.
+    Every file replaces the one before it. Where several processes share a run, one of them writes.
     """
 
     path: Path
@@ -71,11 +70,7 @@ class Run:
         object.__setattr__(self, "path", Path(self.path))
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
-        """Write how the run came about: its configuration, seeds, data roles and :func:`environment`.
-
-        Raises:
-            ValueError: If it has a ``schema`` of its own, which is the version of the form and set here.
-        """
+        """Write how the run came about: configuration, seeds, data roles, :func:`environment`; `schema` is set here."""
         if "schema" in manifest:
             raise ValueError(f"Expected `manifest` to leave out 'schema', but got {manifest['schema']!r}.")
         write_json(self.path / "manifest.json", {"schema": SCHEMA, **manifest})
