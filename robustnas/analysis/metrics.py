@@ -41,7 +41,7 @@ TRAIN_LOSS = _entry("train/loss", "training loss", panel="Loss", label="training
 VAL_LOSS = _entry("val/loss", "loss of the supernet on validation", worse="high", panel="Loss", label="validation")
 TEST_LOSS = _entry("test/loss", "loss on the test set")
 for _score, _words in SCORES.items():
-    _unit: Unit = "" if _score in ("map", "r2") else "%"
+    _unit: Unit = "" if _score == "r2" else "%"
     _entry(f"train/{_score}", f"{_words} in training", _unit)
     if _score != "top1":
         _entry(f"val/{_score}", f"{_words} of the supernet on validation", _unit, "low")
@@ -266,7 +266,7 @@ WIDTH = _entry("genotype/width", "width of the genotype", unit_interval=True)
 PARAMETERS = _entry("genotype/parameters", "parameters of the genotype")
 FLOPS = _entry("genotype/flops", "multiply-adds of the genotype")
 TRUTH = _entry("truth", "what a table knows of the genotype")
-TRUE_ACCURACY = _entry("truth/accuracy", "true accuracy of the genotype")
+TRUE_ACCURACY = _entry("truth/accuracy", "true accuracy of the genotype", "percent")
 REGRET = _entry("truth/regret", "regret of the genotype")
 RANK = _entry("truth/rank", "rank of the genotype in the table")
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hint
 
 from robustnas.analysis.thresholds import Threshold
 
-Unit = Literal["", "%", "edges", "epochs", "seconds"]
+Unit = Literal["", "%", "percent", "edges", "epochs", "seconds"]
 
 SCORES = {"top1": "top-1 accuracy", "accuracy": "accuracy", "map": "mean average precision", "r2": "R²"}
 KINDS = {"normal": "normal cell", "reduce": "reduction cell"}  # other kinds of cell are named as they are
@@ -22,7 +22,7 @@ class Metric:
 
     name: str  #: logged name: a group, a slash and the measure; for series of a part of the network see :meth:`of`
     title: str  #: what it is, in a few words that may stand inside a sentence
-    unit: Unit = ""  #: ``%``: shares shown as percentages; ``edges``: shares of the kept edges, shown as counts
+    unit: Unit = ""  #: ``%``: shares shown as percentages; ``percent``: percentages; ``edges``: shares of kept edges
     worse: Literal["", "high", "low"] = ""  #: which values are bad; with it the series is an indicator of collapse
     panel: str = ""  #: title of its chart, which entries may share; empty for series that only the report shows
     label: str = ""  #: its label there; by default its title

@@ -15,7 +15,7 @@ from robustnas.runs.record import Run, write_text
 from robustnas.runtime.launch import resume_command
 from robustnas.runtime.safe_files import load_checkpoint
 from robustnas.spaces import Genotype
-from robustnas.strategies import BestOfSampled, Selection
+from robustnas.strategies import Selection
 from robustnas.training import SearchModule, load
 from robustnas.training.description import plain
 from robustnas.training.hooks.perturbation_selection import PerturbationSelection
@@ -77,10 +77,11 @@ def _parted(words: list[str]) -> tuple[list[str], list[str]]:
 
 def _read(source: Path, folder: Path, module: SearchModule, selection: Selection) -> Genotype:
     """The genotype by a rule that needs no training, written into a folder."""
-    if isinstance(selection, BestOfSampled):
+    if selection.evaluates:
+        name = type(selection).__name__
         raise ValueError(
-            "Expected `--selection` to be a rule that reads α or continues training, but BestOfSampled evaluates "
-            "architectures at the end of a search: use `robustnas fit ... --model.selection BestOfSampled`."
+            f"Expected `--selection` to be a rule that reads α or continues training, but {name} evaluates "
+            f"architectures at the end of a search: use `robustnas fit ... --model.selection {name}`."
         )
     genotype = selection.genotype(module.space, module.final_architecture_weights())
     if (folder / "last.ckpt").exists() or (folder / "manifest.json").exists():

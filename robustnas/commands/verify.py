@@ -14,8 +14,9 @@ from rich.text import Text
 
 from robustnas.cli.errors import Parser
 from robustnas.runs.record import environment, write_json
-from robustnas.verification.checks import CHECKS, describe, run_checks
+from robustnas.verification.checks import CHECKS, run_checks
 from robustnas.verification.finding import Outcome
+from robustnas.verification.subject import describe
 
 SHOWN = {"passed": ("passed", "green"), "failed": ("FAILED", "bold red"), "not applicable": ("n/a", "dim")}
 

@@ -27,6 +27,8 @@ class BestOfSampled(Selection):
             statistics, which are those of all paths together.
     """
 
+    evaluates = True
+
     samples: int = 100
     criterion: Criterion = "accuracy"
     batch_statistics: bool = True

@@ -16,6 +16,7 @@ class Selection(ABC):
     """The step from architecture weights to a genotype."""
 
     reads_alpha = False  # whether the genotype follows from α alone, so that it means nothing where α never moves
+    evaluates = False  # whether architectures are evaluated when a search ends, so that a checkpoint does not suffice
 
     @abstractmethod
     def genotype(self, space: SearchSpace, architecture_weights: Mapping[str, Tensor]) -> Genotype:

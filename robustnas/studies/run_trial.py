@@ -22,7 +22,7 @@ from robustnas.runtime.csv_files import read_csv
 from robustnas.spaces import Genotype
 from robustnas.studies.results import PROGRESS, SCHEMA, higher_is_better
 from robustnas.studies.searchers import baseline_of
-from robustnas.studies.searchers.ledger import FILE as TRACE
+from robustnas.studies.searchers.trace import FILE as TRACE
 from robustnas.studies.trial import Trial, training_of
 
 METRICS = scores("test")  # the score of a task, unless the study names another

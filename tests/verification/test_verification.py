@@ -29,9 +29,9 @@ from robustnas.data.loader import TensorLoader
 from robustnas.data.roles import SplitImages
 from robustnas.training import SearchModule
 from robustnas.verification import checks
-from robustnas.verification.checks import CHECKS, describe, run_checks
+from robustnas.verification.checks import CHECKS, run_checks
 from robustnas.verification.finding import Outcome
-from robustnas.verification.subject import Subject
+from robustnas.verification.subject import Subject, describe
 
 ROOT = Path(__file__).resolve().parents[2]
 ALONE = [name for name in CHECKS if name != "ranks"]

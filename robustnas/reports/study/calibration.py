@@ -15,14 +15,13 @@ from statistics import fmean
 from typing import Any, Literal
 
 import numpy as np
-from scipy import optimize, stats
 
 from robustnas.analysis import metrics
 from robustnas.analysis.registry import Metric, indicators
 from robustnas.analysis.thresholds import Threshold
 from robustnas.reports.study.study_data import RANDOM, STATES, StudyData, Task, task_name
 from robustnas.statistics import Interval, Lead, lead_time, separation
-from robustnas.statistics.agreement import area_variance
+from robustnas.statistics.agreement import area_variance, newcombe_interval
 
 FEW = 5  # bad or good trials, below which nothing is concluded
 Reading = Literal["last", "peak"]
@@ -91,15 +90,11 @@ def pooled_area(groups: Iterable[tuple[Sequence[float], Sequence[float]]]) -> tu
     sizes = [(len(bad), len(good)) for bad, good in held]
     pairs = sum(n * m for n, m in sizes)
     area = sum(separation(bad, good).value * len(bad) * len(good) for bad, good in held) / pairs
-    z = float(stats.norm.ppf(0.975))
 
-    def outside(theta: float) -> float:
-        variance = sum((n * m / pairs) ** 2 * area_variance(theta, n, m) for n, m in sizes)
-        return (area - theta) ** 2 - z**2 * variance
+    def variance(theta: float) -> float:
+        return sum((n * m / pairs) ** 2 * area_variance(theta, n, m) for n, m in sizes)
 
-    low = optimize.brentq(outside, 1e-12, area - 1e-9) if area > 1e-9 else 0.0
-    high = optimize.brentq(outside, area + 1e-9, 1 - 1e-12) if area < 1 - 1e-9 else 1.0
-    return area, Interval(float(low), float(high), 0.95, "Newcombe")
+    return area, newcombe_interval(area, variance)
 
 
 def cases_of(study: StudyData) -> tuple[list[Case], str]:

@@ -12,7 +12,7 @@ from typing import Any
 from robustnas.analysis import History
 from robustnas.analysis.history import is_measured
 from robustnas.analysis.measures import measures
-from robustnas.analysis.metrics import TRUTH
+from robustnas.analysis.registry import find
 from robustnas.runs.record import read_json
 from robustnas.studies.grid import OFF, ON
 from robustnas.studies.results import Record, read_failures, read_plan, read_results
@@ -48,13 +48,13 @@ class Score:
 
     @property
     def percent(self) -> bool:
-        """Accuracies are shown in percent."""
-        return self.name.endswith(("top1", "top5", "accuracy", "map"))
+        """Whether it is shown in percent."""
+        return find(self.name).unit in ("%", "percent")
 
     @property
     def scale(self) -> float:
-        """Factor for showing a value; accuracies of tables are in percent already."""
-        return 100.0 if self.percent and not self.name.startswith(TRUTH.of("")) else 1.0
+        """Factor for showing a value."""
+        return 100.0 if find(self.name).unit == "%" else 1.0
 
     @property
     def said(self) -> str:
