@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from blocks import ATTRIBUTE, ROOT, blocks, pages
 from running import check_block, furnish, run_block
+from tables import check_each
 
 from robustnas.analysis import registry
 from robustnas.networks import operations
@@ -61,19 +62,24 @@ def test_a_page_runs_with_its_long_commands(name: str, sandbox: Path, capsys: py
     run_page(name, True, capsys)
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_blocks_say_what_they_are(name: str) -> None:
-    for block in blocks(PAGES[name]):
-        directive = re.fullmatch(r"\{[\w-]+\}.*", block.language)
-        assert directive or block.language in LANGUAGES, f"{block.place}: a block of the language {block.language!r}"
-        for kind in ("skip", "slow"):
-            reason = block.attributes.get(kind)
-            assert reason is None or len(reason.split()) > 1, f"{block.place}: {kind} without a reason"
+def test_blocks_say_what_they_are() -> None:
+    def check(name: str) -> None:
+        for block in blocks(PAGES[name]):
+            known = block.language in LANGUAGES or re.fullmatch(r"\{[\w-]+\}.*", block.language)
+            assert known, f"{block.place}: a block of the language {block.language!r}"
+
+            for kind in ("skip", "slow"):
+                reason = block.attributes.get(kind)
+                assert reason is None or len(reason.split()) > 1, f"{block.place}: {kind} without a reason"
+
+    check_each(PAGES, check)
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_attributes_belong_to_blocks(name: str) -> None:
-    found = ATTRIBUTE.findall(PAGES[name].read_text(encoding="utf-8"))
-    kept = [item for block in blocks(PAGES[name]) for item in block.attributes.items()]
-    assert sorted(found) == sorted(kept)
-    assert {kind for kind, _ in found} <= {"skip", "slow", "status", "with"}
+def test_attributes_belong_to_blocks() -> None:
+    def check(name: str) -> None:
+        found = ATTRIBUTE.findall(PAGES[name].read_text(encoding="utf-8"))
+        kept = [item for block in blocks(PAGES[name]) for item in block.attributes.items()]
+        assert sorted(found) == sorted(kept)
+        assert {kind for kind, _ in found} <= {"skip", "slow", "status", "with"}
+
+    check_each(PAGES, check)
