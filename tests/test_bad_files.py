@@ -17,6 +17,8 @@ from refusals import QUIET, SEARCH, said, trained, untrained
 from tables import check_each
 
 from robustnas.__main__ import main
+from robustnas.cli import lightning_cli
+from robustnas.training.checkpointing import check_checkpoint
 
 FIT = [*QUIET[1:], "--trainer.max_epochs=2"]
 CKPT = "Expected bad/last.ckpt to hold "
@@ -217,9 +219,24 @@ def test_a_wrong_configuration(
     check_each(CONFIGS, check)
 
 
-@pytest.mark.parametrize("command", ["fit", pytest.param("validate", marks=pytest.mark.slow)])
-def test_a_wrong_checkpoint(command: str, bad: Path, capsys: pytest.CaptureFixture[str]) -> None:
+# One of each step of the check; the slow tests hand all of them to the commands.
+HANDED = ("no loops", "an optimiser too few", "a callback with another state", "undefined α", "no description")
+
+
+@pytest.mark.parametrize(
+    ("command", "handed"),
+    [
+        ("fit", HANDED),
+        pytest.param("fit", tuple(CHECKPOINTS), marks=pytest.mark.slow),
+        pytest.param("validate", tuple(CHECKPOINTS), marks=pytest.mark.slow),
+    ],
+    ids=["fit", "fit, all", "validate, all"],
+)
+def test_a_wrong_checkpoint(
+    command: str, handed: tuple[str, ...], bad: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     right = (bad / "last.ckpt").read_bytes()
+    searching = lightning_cli.main(["fit", "-c", "bad/config.yaml", *FIT, "--run-dir=new"], stop_after="instantiation")
 
     def check(case: str) -> None:
         change, says = CHECKPOINTS[case]
@@ -227,7 +244,13 @@ def test_a_wrong_checkpoint(command: str, bad: Path, capsys: pytest.CaptureFixtu
         change(content)
         torch.save(content, bad / "last.ckpt")
         files = sorted(Path().rglob("*"))
-        sentence = said([command, "-c", "bad/config.yaml", "--run-dir=bad", "--ckpt_path=bad/last.ckpt", *FIT], capsys)
+        if case in handed:
+            words = [command, "-c", "bad/config.yaml", "--run-dir=bad", "--ckpt_path=bad/last.ckpt", *FIT]
+            sentence = said(words, capsys)
+        else:
+            with pytest.raises(ValueError, match=r"^Expected ") as caught:
+                check_checkpoint("bad/last.ckpt", searching.model, searching.trainer)
+            sentence = str(caught.value)
         assert sentence.startswith(says), sentence
         assert sorted(Path().rglob("*")) == files
 
