@@ -37,23 +37,31 @@ def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
             del sys.modules[name]
 
 
-def run_page(name: str, with_slow: bool, capsys: pytest.CaptureFixture[str]) -> None:
+def run_page(name: str, with_slow: bool, capsys: pytest.CaptureFixture[str], runs: bool = True) -> None:
     names: dict[str, Any] = {"__name__": "page"}
     for block in blocks(PAGES[name]):
         if block.caption:
             Path(block.caption).write_text(block.text, encoding="utf-8")
-        if block.caption or block.idle or ("slow" in block.attributes and not with_slow):
+        if not runs or block.caption or block.idle or ("slow" in block.attributes and not with_slow):
             check_block(block)
         else:
             run_block(block, names, capsys)
 
 
-DEAR = ("docs/guides/using_results.md", "docs/guides/own_part.md", "docs/guides/interruption.md")  # they train for long
+# Pages that train for long: by default their blocks are checked, as those are that are never run.
+DEAR = [f"docs/guides/{name}.md" for name in ("using_results", "own_part", "interruption", "own_diagnostic", "loggers")]
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in DEAR else []) for name in PAGES])
 def test_a_page_runs(name: str, sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run_page(name, False, capsys)
+
+
+@pytest.mark.parametrize("name", DEAR)
+def test_the_blocks_of_a_page_that_trains_for_long_are_right(
+    name: str, sandbox: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_page(name, False, capsys, runs=False)
 
 
 @pytest.mark.slow
