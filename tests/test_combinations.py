@@ -77,7 +77,7 @@ PAIRS: dict[str, tuple[str, dict[str, Any]]] = {
 
 SAMPLED = [  # every variant and every part of a pair once; the others take as long and show the same
     "PC-DARTS + SDARTS-ADV", "PC-DARTS + second order", "GDAS + SkipDominance", "GDAS + pruning", "GDAS + entropy",
-    "Sparsemax + CurvatureRise", "Sparsemax + SDARTS-RS", "RobustDARTS + sparsity + drop path",
+    "Sparsemax + SDARTS-RS", "RobustDARTS + sparsity + drop path",
     "ProxylessNAS + LargestDrop", "GDAS + edge weights", "GDAS + second order by differences",
 ]  # fmt: skip
 

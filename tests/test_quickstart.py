@@ -107,11 +107,15 @@ def send(moment: str) -> Callback:
     return type("Send", (Callback,), {moment: sent})()
 
 
-@pytest.mark.parametrize(("part", "moment"), [(0, "on_train_epoch_start"), (1, "on_train_end")])
+@pytest.mark.parametrize(
+    ("part", "moment"),
+    [pytest.param(0, "on_train_epoch_start", marks=pytest.mark.slow), (1, "on_train_end")],
+)
 def test_the_command_that_an_interruption_prints_goes_on(
     part: int, moment: str, shrunk: list[list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "quickstart-001").mkdir(parents=True)  # the next run has the next number
     fit = LastCheckpoint.on_fit_start
 
     def asked(self: Any, trainer: Any, *rest: Any) -> None:
@@ -125,11 +129,11 @@ def test_the_command_that_an_interruption_prints_goes_on(
             main(["quickstart", "--seed=3"])
     assert ended.value.code == 128 + signal.SIGTERM
     (command,) = re.findall(r"`(robustnas .*)` goes on\.", capfd.readouterr().err)
-    assert command == "robustnas quickstart --run-dir runs/quickstart-001 --seed 3"
+    assert command == "robustnas quickstart --run-dir runs/quickstart-002 --seed 3"
     assert main(shlex.split(command)[1:]) == 0
     for before in Path("runs").rglob("previous.ckpt"):
         before.unlink()
-    check_files(Path("runs", "quickstart-001"))
+    check_files(Path("runs", "quickstart-002"))
 
 
 def test_the_folder_of_another_run_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
@@ -137,13 +141,6 @@ def test_the_folder_of_another_run_is_refused_before_anything_is_trained(tmp_pat
     with pytest.raises(ValueError, match="Expected `--run-dir` to be new or the folder of a quickstart, but "):
         quickstart.main(["quickstart", f"--run-dir={tmp_path}"])
     assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
-
-
-def test_runs_are_numbered(shrunk: list[list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "runs" / "quickstart-001").mkdir(parents=True)
-    assert main(["quickstart"]) == 0
-    check_files(Path("runs", "quickstart-002"))
 
 
 @pytest.mark.parametrize("parameters", [500, 20_000, 300_000])

@@ -19,7 +19,8 @@ from robustnas.spaces import NASBench201
 from robustnas.strategies import Strongest
 from robustnas.training import SearchModule, load
 
-SEARCH = [*SMALL, "--trainer.limit_train_batches=2"]
+SEARCH = [*SMALL, "--trainer.limit_train_batches=2", "--trainer.limit_val_batches=1"]
+SEARCH += ["--diagnostics.measures=[]"]
 DROP = ["--selection", "LargestDrop", "--selection.interval", "1", "--selection.criterion=loss"]
 
 

@@ -67,12 +67,14 @@ def test_collapse_is_told_from_the_rest(runs: list[Any], ends: list[Verdict]) ->
     assert [e.threshold.name for e in verdict.evidence if e.weight == "decides"] == ["parameter_free_domination"]
 
 
+@pytest.mark.slow
 def test_the_rates_are_those_of_the_recorded_runs(
     script: ModuleType, runs: list[Any], raised: list[dict[str, int]]
 ) -> None:
     assert script.rates(runs, raised) == RATES
 
 
+@pytest.mark.slow
 def test_alarms_come_in_time(runs: list[Any], raised: list[dict[str, int]]) -> None:
     pairs = [(run, at) for run, at in zip(runs, raised, strict=True) if run.taken_over is not None]
     assert sorted(run.taken_over - at["at risk"] for run, at in pairs) == [-2, -2, -1, 1, 1, 1, 2, 9, 11]

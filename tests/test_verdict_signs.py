@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import pytest
+from tables import check_each
 from verdicts import EPOCHS, constant, genotype, search, signs, skips
 
 from robustnas.analysis import History
@@ -55,12 +56,14 @@ FAR_AND_NEAR: dict[str, tuple[Series, Series]] = {
 }
 
 
-@pytest.mark.parametrize("sign", FAR_AND_NEAR)
-def test_a_measure_is_a_sign_beyond_its_threshold(sign: str) -> None:
-    far, near = FAR_AND_NEAR[sign]
-    weight = next(row.weight for row in thresholds() if row.name == sign)
-    assert signs(search(far, classes=10)).get(sign) == weight
-    assert sign not in signs(search(near, classes=10))
+def test_a_measure_is_a_sign_beyond_its_threshold() -> None:
+    def check(sign: str) -> None:
+        far, near = FAR_AND_NEAR[sign]
+        weight = next(row.weight for row in thresholds() if row.name == sign)
+        assert signs(search(far, classes=10)).get(sign) == weight
+        assert sign not in signs(search(near, classes=10))
+
+    check_each(FAR_AND_NEAR, check)
 
 
 def test_a_search_without_a_sign_shows_none() -> None:
@@ -111,9 +114,12 @@ GENOTYPES: list[tuple[str, Genotype, int, bool]] = [
 ]
 
 
-@pytest.mark.parametrize(("sign", "last", "epochs", "enough"), GENOTYPES)
-def test_a_genotype_is_a_sign_in_its_space(sign: str, last: Genotype, epochs: int, enough: bool) -> None:
-    assert (sign in signs(ending(last, epochs, last.space))) == enough
+def test_a_genotype_is_a_sign_in_its_space() -> None:
+    def check(row: tuple[str, Genotype, int, bool]) -> None:
+        sign, last, epochs, enough = row
+        assert (sign in signs(ending(last, epochs, last.space))) == enough
+
+    check_each(GENOTYPES, check)
 
 
 def test_an_edge_that_offers_nothing_else_is_no_sign() -> None:

@@ -41,6 +41,6 @@ def all_commands() -> argparse.ArgumentParser:
         own = lightning.get(name) or importlib.import_module(module).parser()
         for action in own._actions:
             if action.dest in FILES or getattr(action.type, "reads_paths", False):
-                action.complete = shtab.FILE  # type: ignore[union-attr]
+                action.complete = shtab.FILE
         commands.add_parser(name, help=purpose, parents=[own], add_help=False)
     return joined

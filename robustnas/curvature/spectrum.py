@@ -145,8 +145,8 @@ def density(operator: Operator, probes: int = 8, steps: int = 24, generator: tor
     if probes < 2 or steps < 1:
         raise ValueError(f"Expected `probes` to be at least 2 and `steps` at least 1, but got {probes} and {steps}.")
     if operator.size <= probes * steps:
-        found = eigenvalues(operator)[None]
-        return Density(found, torch.full_like(found, 1 / operator.size), True, operator.size)
+        exact = eigenvalues(operator)[None]
+        return Density(exact, torch.full_like(exact, 1 / operator.size), True, operator.size)
     generator, found = generator or torch.Generator().manual_seed(0), list[Tensor]()
     for _ in range(probes):
         krylov = Krylov(operator, generator)

@@ -149,7 +149,9 @@ def _count(events: Iterator[yaml.Event]) -> None:
         elif isinstance(event, yaml.NodeEvent):
             tag = getattr(event, "tag", None)
             if tag is not None and tag not in PLAIN_TAGS:
-                raise RefusedError(f"the tag {tag} in line {event.start_mark.line + 1}, which is not plain data")
+                raise RefusedError(
+                    f"the tag {tag} in line {getattr(event.start_mark, 'line', 0) + 1}, which is not plain data"
+                )
             anchor, before = event.anchor, total
             total += 1
             if isinstance(event, yaml.CollectionStartEvent):

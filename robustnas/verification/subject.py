@@ -97,7 +97,8 @@ class Subject:
             pixels, tested = split.part("test").pixels, split.indices["test"]
             noise = torch.randint(256, pixels[tested].shape, generator=torch.Generator().manual_seed(1))
             pixels[tested] = noise.to(torch.uint8)
-        data._split, data._prepare, data.trainer = split, None, None
+        data.split, data.trainer = split, None
+        vars(data).pop("prepare", None)  # normalises by the statistics of the samples
         data.batch_size = data.eval_batch_size = size
         return data
 
