@@ -114,7 +114,9 @@ class Slow(Diagnostic):
 def test_a_search_leaves_out_what_it_cannot_afford(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch)
     slow = Slow(clock)
-    running = fit(tmp_path, max_epochs=3, callbacks=[Diagnostics([slow, GenotypeChurn()], budget=0.03)])
+    running = fit(
+        tmp_path, limit_train_batches=1, max_epochs=3, callbacks=[Diagnostics([slow, GenotypeChurn()], budget=0.03)]
+    )
     assert slow.calls == 1  # the clock stands still otherwise
     found = rows(running)
     assert ["slow/calls" in row for row in found] == [True, False, False]
@@ -126,7 +128,7 @@ def test_without_a_limit_the_interval_and_the_last_epoch_decide(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow = Slow(Clock(monkeypatch), interval=2)
-    running = fit(tmp_path, max_epochs=4, callbacks=[Diagnostics([slow], budget=None)])
+    running = fit(tmp_path, limit_train_batches=1, max_epochs=4, callbacks=[Diagnostics([slow], budget=None)])
     assert ["slow/calls" in row for row in rows(running)] == [True, False, True, True]
 
 

@@ -35,7 +35,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, EventAccumulat
     folder = tmp_path_factory.mktemp("seen")
     logger = TensorBoardLogger(folder, "", "", default_hp_metric=False)
     watching = Diagnostics([AlphaShares(), DiscretisationGap(), TensorBoardView(interval=2)], budget=None)
-    running = fit(folder, search("S2"), max_epochs=3, logger=logger, callbacks=[watching])
+    running = fit(folder, search("S2", channels=2), max_epochs=3, logger=logger, callbacks=[watching])
     return folder, events(folder), rows(running)
 
 
@@ -162,7 +162,14 @@ def test_an_own_diagnostic_is_one_class_and_one_entry(tmp_path: Path, monkeypatc
             return {metric.name: float(search.current_epoch + 1)}
 
     logger = TensorBoardLogger(tmp_path, "", "", default_hp_metric=False)
-    fit(tmp_path, search("S2"), max_epochs=2, logger=logger, callbacks=[Diagnostics([Own(), TensorBoardView()], None)])
+    fit(
+        tmp_path,
+        search(),
+        limit_train_batches=2,
+        max_epochs=2,
+        logger=logger,
+        callbacks=[Diagnostics([Own(), TensorBoardView()], None)],
+    )
     config = events(tmp_path).Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0]
     chart = layout_pb2.Layout.FromString(config).category[0].chart[-1]
     assert (chart.title, list(chart.multiline.tag)) == ("Epochs", ["^own/epochs$"])
