@@ -20,7 +20,7 @@ from robustnas.runs.record import Run
 from robustnas.training.recorder import run_folder
 
 QUIET = ["--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu", "--trainer.max_epochs=1"]
-DATA = ["--data=Digits", "--data.batch_size=16", "--data.fractions=[0.06, 0.04, 0.04]"]
+DATA = ["--data=Digits", "--data.batch_size=16", "--data.fractions=[0.04, 0.02, 0.02]"]
 SEARCH = ["fit", "--model=DARTS", "--model.space=NASBench201", "--model.cells=1", "--model.channels=2", *DATA, *QUIET]
 
 
