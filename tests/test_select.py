@@ -21,7 +21,7 @@ from robustnas.training import SearchModule, load
 
 SEARCH = [*SMALL, "--trainer.limit_train_batches=2", "--trainer.limit_val_batches=1"]
 SEARCH += ["--diagnostics.measures=[]"]
-DROP = ["--selection", "LargestDrop", "--selection.interval", "1", "--selection.criterion=loss"]
+DROP = ["--selection", "LargestDrop", "--selection.finetune", "1", "--selection.criterion=loss"]
 
 
 class Killed(Callback):
@@ -109,7 +109,7 @@ def test_a_search_inside_an_epoch_ends_it_and_then_selects(searched: Path, decid
 @pytest.mark.slow
 def test_the_strongest_of_a_search_that_decided_itself_are_those_before_it_did(searched: Path, tmp_path: Path) -> None:
     folder = tmp_path / "pt"
-    own = [*SEARCH, "--model=DARTSPT", "--model.selection=LargestDrop", "--model.selection.interval=1"]
+    own = [*SEARCH, "--model=DARTSPT", "--model.selection=LargestDrop", "--model.selection.finetune=1"]
     assert (
         main(
             [
@@ -147,12 +147,12 @@ def wrong(searched: Path, tmp_path: Path) -> dict[str, tuple[list[str], str]]:
             "did you mean `LargestDrop`?",
         ),
         "unknown option": (
-            [run, *DROP[:2], "--selection.intervl=2"],
-            "Expected an option of LargestDrop, but got `intervl`; did you mean `interval`?",
+            [run, *DROP[:2], "--selection.finetun=2"],
+            "Expected an option of LargestDrop, but got `finetun`; did you mean `finetune`?",
         ),
         "wrong option": (
-            [run, *DROP[:2], "--selection.interval=0"],
-            "Expected `interval` to be at least 1, but got 0.",
+            [run, *DROP[:2], "--selection.finetune=-1"],
+            "Expected `finetune` to be at least 0, but got -1.",
         ),
         "options for nothing": (
             [run, "--trainer.accelerator=cpu"],
@@ -183,7 +183,7 @@ def test_a_folder_with_another_selection_is_not_continued(
     searched: Path, decided: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = decided
-    assert main(["select", str(searched), *DROP, "--selection.interval=2", "-o", str(folder)]) == 1
+    assert main(["select", str(searched), *DROP, "--selection.finetune=2", "-o", str(folder)]) == 1
     assert capsys.readouterr().err.startswith("robustnas: Expected `--run-dir` to be a new folder, but ")
     assert main(["select", str(folder), *DROP, "-o", str(tmp_path / "more")]) == 1
     assert "to be from before the selection began, but " in capsys.readouterr().err

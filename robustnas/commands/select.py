@@ -28,7 +28,7 @@ def parser() -> Parser:
         description="Derive the genotype of a finished or running search by another selection rule. Rules that "
         "continue training, like LargestDrop, do so in a folder of their own; after an interruption, the same command "
         "resumes.",
-        epilog="Options of the rule follow its name, such as --selection.interval 1; further options are those of "
+        epilog="Options of the rule follow its name, such as --selection.finetune 1; further options are those of "
         "`robustnas fit`, such as --trainer.accelerator cpu. The search is not changed; its callbacks are not used.",
     )
     parser.add_path("checkpoint", metavar="CKPT", help="checkpoint of a search, or the folder of its run")

@@ -22,7 +22,7 @@ TINY = SearchSpace(
         "reduce": complete_cell(2, 2, OPERATIONS, (2, 3), reduction=True, **CELL),
     },
 )
-BY_LOSS = LargestDrop("loss", interval=1)
+BY_LOSS = LargestDrop("loss", finetune=1)
 
 
 def tiny(selection: LargestDrop = BY_LOSS, **options: Any) -> SearchModule:

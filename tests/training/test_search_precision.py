@@ -64,7 +64,7 @@ PARTS = {
     "arch_step": {"gradient": Unrolled()},
     "measure_curvature": {"stopping": CurvatureRise(interval=1)},
     "measure_curvature of the last batch": {"stopping": CurvatureRise(interval=1, measured_on="last_batch")},
-    "_decide": {"selection": LargestDrop(interval=1)},
+    "_decide": {"selection": LargestDrop(finetune=1)},
 }
 
 
