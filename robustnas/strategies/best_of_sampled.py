@@ -51,7 +51,7 @@ class BestOfSampled(Selection):
         return Strongest().genotype(space, architecture_weights)
 
     @property
-    def measures(self) -> bool:
+    def evaluates(self) -> bool:
         return True
 
     def select(self, search: EndedSearch) -> Selected:

@@ -64,9 +64,9 @@ class LargestDrop(Selection):
             raise ValueError(f"Expected `finetune` to be at least 0, but got {self.finetune}.")
         if self.lr is not None and not (self.lr > 0 and math.isfinite(self.lr)):
             raise ValueError(f"Expected `lr` to be positive, but got {self.lr}.")
-        if self.measures and self.lr is not None:
+        if self.evaluates and self.lr is not None:
             raise ValueError(f"Expected no `lr` with `finetune` 0, which trains nothing, but got {self.lr}.")
-        if self.measures and not self.restore_dropped:
+        if self.evaluates and not self.restore_dropped:
             raise ValueError("Expected `restore_dropped` to be true with `finetune` 0, but got False.")
 
     def genotype(self, space: SearchSpace, architecture_weights: Weights) -> Genotype:
@@ -74,11 +74,11 @@ class LargestDrop(Selection):
         return Strongest().genotype(space, architecture_weights)
 
     @property
-    def measures(self) -> bool:
+    def evaluates(self) -> bool:
         return self.finetune == 0
 
     def epochs(self, space: SearchSpace) -> int:
-        if self.measures:
+        if self.evaluates:
             return 0
         edges, nodes = _turns(space)
         last = self.finetune * (edges + nodes - 1)

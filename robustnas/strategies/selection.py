@@ -69,7 +69,6 @@ class Selection(ABC):
     """The step from architecture weights to a genotype."""
 
     reads_alpha = False  # whether the genotype follows from α alone, so that it means nothing where α never moves
-    evaluates = False  # whether architectures are evaluated when a search ends, so that a checkpoint does not suffice
 
     @abstractmethod
     def genotype(self, space: SearchSpace, architecture_weights: Mapping[str, Tensor]) -> Genotype:
@@ -80,8 +79,8 @@ class Selection(ABC):
         return 0
 
     @property
-    def measures(self) -> bool:
-        """Whether it measures the supernet once, when the search has ended, by :meth:`select`."""
+    def evaluates(self) -> bool:
+        """Whether it evaluates the supernet once, when the search has ended, by :meth:`select`."""
         return False
 
     def select(self, search: EndedSearch) -> Selected:

@@ -59,6 +59,8 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "DARTSPT": ("DARTSPT", {"selection": LargestDrop("loss", finetune=1), "max_epochs": 2}),
     "SparsemaxDARTS": ("SparsemaxDARTS", {}),
     "RandomSharing": ("RandomSharing", {"selection": BestOfSampled(samples=5)}),
+    "DARTS, one shot": ("DARTS", {"selection": LargestDrop("loss", finetune=0)}),
+    "DARTS, sampled by α": ("DARTS", {"selection": BestOfSampled(5, "loss", source="alpha")}),
 }
 
 

@@ -46,12 +46,12 @@ def _none(part: object, search: SearchState) -> None:
 
 @hook_for.register
 def _of_selection(part: Selection, search: SearchState) -> SearchHook | None:
-    return OneShotSelection(part, search) if part.measures else None
+    return OneShotSelection(part, search) if part.evaluates else None
 
 
 @hook_for.register
 def _of_largest_drop(part: LargestDrop, search: SearchState) -> SearchHook:
-    return OneShotSelection(part, search) if part.measures else PerturbationSelection(part, search)
+    return OneShotSelection(part, search) if part.evaluates else PerturbationSelection(part, search)
 
 
 hook_for.register(Stopping, EarlyStopping)

@@ -1,0 +1,135 @@
+"""The rules that ``robustnas select --compare`` shows side by side; none of them trains."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich.console import Console
+from rich.table import Table
+
+from robustnas.cli.configuration import instance_of
+from robustnas.diagnostics import TrueAccuracy
+from robustnas.runs.record import SCHEMA, read_json, write_json
+from robustnas.spaces import Genotype, SearchSpace
+from robustnas.strategies import Selection
+from robustnas.strategies.selection import Selected
+from robustnas.training.description import plain
+from robustnas.training.ended_search import Ended
+
+
+class Rule(NamedTuple):
+    """A selection that is compared: its name in the table, its class, and the options that make it this rule."""
+
+    says: str
+    kind: str
+    options: tuple[str, ...] = ()
+
+
+RULES = {  # by name of the folder
+    "strongest": Rule("Strongest", "Strongest"),
+    "largest_drop": Rule("LargestDrop, one shot", "LargestDrop", ("--selection.finetune=0",)),
+    "sampled_by_alpha": Rule("BestOfSampled, by α", "BestOfSampled", ("--selection.source=alpha",)),
+    "sampled_uniformly": Rule("BestOfSampled, uniform", "BestOfSampled", ("--selection.source=uniform",)),
+}
+
+
+def rules_of(words: list[str]) -> dict[str, Selection]:
+    """The rules by name, each with those of the given options ``--selection.NAME`` that it has."""
+    given: dict[str, list[str]] = {}
+    name = ""
+    for word in words:
+        if word.startswith("--selection."):
+            name = word.removeprefix("--selection.").partition("=")[0]
+            given[name] = []
+        given[name].append(word)
+    rules, known = dict[str, Selection](), set[str]()
+    for folder, rule in RULES.items():
+        part: Any = instance_of(Selection, "selection", [f"--selection={rule.kind}", *rule.options])
+        fixed = {option.removeprefix("--selection.").partition("=")[0] for option in rule.options}
+        free = {field.name for field in dataclasses.fields(part)} - fixed
+        known |= free
+        own = [word for name, option in given.items() if name in free for word in option]
+        rules[folder] = instance_of(Selection, "selection", [f"--selection={rule.kind}", *rule.options, *own])
+    if unknown := [name for name in given if name not in known]:
+        raise ValueError(f"Expected an option of a compared rule, but got `{unknown[0]}`; free are {sorted(known)}.")
+    return rules
+
+
+def truth_of(table: str | None, accuracy: str | None, run: Path, space: SearchSpace) -> TrueAccuracy | None:
+    """The given table of true accuracies, or else the one that the record of a run names, if it is still there."""
+    if table is None and (record := run / "truth.json").is_file():
+        known = read_json(record)
+        table, accuracy = str(known["table"]), accuracy or str(known["column"])
+        if not Path(table).is_file():
+            print(f"The table of the run, {table}, is not there; `--table` gives another.")
+            return None
+    if table is None:
+        if accuracy is not None:
+            raise ValueError(f"Expected `--accuracy` to be given with `--table`, but got {accuracy!r} alone.")
+        return None
+    truth = TrueAccuracy(table, **({} if accuracy is None else {"accuracy": accuracy}))
+    if truth.table.space != space:
+        raise ValueError(
+            f"Expected `--table` to hold architectures of {space.name}, but got those of {truth.table.space.name}."
+        )
+    return truth
+
+
+def compare(
+    search: Ended,
+    rules: dict[str, Selection],
+    truth: TrueAccuracy | None,
+    folder: Path,
+    write: Callable[[Path, Selected], None],
+) -> None:
+    """Select by each rule, measure what it finds on the same batches, and write and print all of it."""
+    entries = []
+    for name, selection in rules.items():
+        began = time.perf_counter()
+        found = selection.select(search)
+        seconds = time.perf_counter() - began
+        write(folder / name, found)
+        entry = {"rule": RULES[name].says, "folder": name, "selection": plain(selection)}
+        entry |= {"genotype": str(found.genotype), **_measured(search, found.genotype), "seconds": seconds}
+        entries.append({**entry, "truth": truth and truth.record(found.genotype), "says": found.says})
+    write_json(folder / "comparison.json", {"schema": SCHEMA, "epoch": search.epoch, "rules": entries})
+    console = Console()
+    console.print(_table(entries))
+    for line in [*_lines(entries), f"Comparison: {folder / 'comparison.json'}"]:
+        console.print(line, soft_wrap=True, markup=False, highlight=False)
+
+
+def _measured(search: Ended, genotype: Genotype) -> dict[str, float | None]:
+    """Accuracy and loss of the supernet at a genotype, by batches that are the same for all rules."""
+    with search.scores(True, search.seed("compared"), "measuring the genotype", 1) as scores:
+        return scores.of(genotype).to_json()
+
+
+def _table(entries: list[dict[str, Any]]) -> Table:
+    shown = Table(title="Selection rules without training", title_justify="left")
+    shown.add_column("rule")
+    known = any(one["truth"] for one in entries)
+    for column in ("supernet accuracy", "supernet loss", "seconds", *(("true accuracy", "rank") if known else ())):
+        shown.add_column(column, justify="right")
+    for one in entries:
+        figures = [_figure(one["accuracy"], ".2%"), _figure(one["loss"], ".4f"), f"{one['seconds']:.1f}"]
+        if known:
+            true = one["truth"]
+            rank = f"{true['rank']:,} of {true['of']:,}" if "rank" in true else "-"
+            figures += [_figure(true.get("accuracy"), ".2f"), rank]
+        shown.add_row(one["rule"], *figures)
+    return shown
+
+
+def _figure(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
+
+
+def _lines(entries: list[dict[str, Any]]) -> Iterator[str]:
+    yield "Supernet accuracy and loss are those of the genotype alone, on the samples of the role selection."
+    for one in entries:
+        yield f"{one['rule']}: {one['genotype']}" + (f" ({one['says']})" if one["says"] else "")
