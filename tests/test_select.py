@@ -147,7 +147,7 @@ def test_rules_are_compared_side_by_side(
         assert sampled["best"] == one["genotype"]
     assert main(["select", str(searched), "--compare", "--selection.samples=2", "-o", str(out)]) == 0  # written anew
     assert json.loads((out / "comparison.json").read_text(encoding="utf-8"))["rules"][0]["truth"] is None
-    assert "true accuracy" not in capsys.readouterr().out
+    assert "rank" not in capsys.readouterr().out
 
 
 def test_the_table_of_the_run_is_looked_up(
@@ -157,7 +157,7 @@ def test_the_table_of_the_run_is_looked_up(
     shutil.copytree(searched, run)
     write_json(run / "truth.json", {"table": str(table), "column": "top1"})
     assert main(["select", str(run), "--compare", "--selection.samples=2"]) == 0
-    assert "true accuracy" in capsys.readouterr().out
+    assert "rank" in capsys.readouterr().out
     entries = json.loads((run / "compared" / "comparison.json").read_text(encoding="utf-8"))["rules"]
     assert entries[0]["truth"]["table"] == str(table)
     write_json(run / "truth.json", {"table": str(tmp_path / "gone.csv"), "column": "top1"})
@@ -272,6 +272,10 @@ def wrong(searched: Path, tmp_path: Path, table: Path) -> dict[str, tuple[list[s
         "a table for one rule": (
             [run, "--table", str(table)],
             "Expected `--compare` with `--table` and `--accuracy`, but got none.",
+        ),
+        "data with other roles": (
+            [run, "--selection=BestOfSampled", "--data.split_seed=1"],
+            "Expected the roles to be those of the checkpoint, but got other samples for ['weights', 'arch', ",
         ),
         "no configuration to evaluate with": (
             [str(alone), "--compare"],

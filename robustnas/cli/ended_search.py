@@ -8,7 +8,9 @@ from pathlib import Path
 from robustnas.analysis.history import part
 from robustnas.cli import lightning_cli
 from robustnas.cli.configuration import data_of
+from robustnas.data.roles import check_roles
 from robustnas.runtime.safe_files import load_checkpoint
+from robustnas.training.description import KEY
 from robustnas.training.ended_search import Ended
 
 # Callbacks, loggers and the table of the search are not asked; one process measures.
@@ -28,6 +30,9 @@ def open_ended(checkpoint: Path, options: list[str]) -> Ended:
         run = lightning_cli.main(["validate", *words, *OPTIONS, *options])
     if run.trainer.world_size > 1:
         raise ValueError(f"Expected `--trainer.devices` to be 1, but got {run.trainer.world_size}.")
+    held = part(load_checkpoint(checkpoint), KEY, "options", "data.roles")
+    if held is not None:  # else what the weights were trained on might select
+        check_roles(held, run.datamodule.split.hashes())
     run.model.to(run.trainer.strategy.root_device)  # Lightning has moved it back
     return Ended(run.model, epochs - 1)
 

@@ -111,7 +111,7 @@ def _measured(search: Ended, genotype: Genotype) -> dict[str, float | None]:
 
 def _table(entries: list[dict[str, Any]]) -> Table:
     shown = Table(title="Selection rules without training", title_justify="left")
-    shown.add_column("rule")
+    shown.add_column("rule", no_wrap=True)
     known = any(one["truth"] for one in entries)
     for column in ("supernet accuracy", "supernet loss", "seconds", *(("true accuracy", "rank") if known else ())):
         shown.add_column(column, justify="right")

@@ -12,13 +12,13 @@ import torch
 import torch.nn.functional as F
 from phases import TINY, briefly, tiny
 from pytorch_lightning.callbacks import ModelCheckpoint
+from robustnas.variants import DARTS, GDAS, PCDARTS, SparsemaxDARTS
 from runs import StopAfter, differing, digits, fit, rows, state
 
 from robustnas.networks import Mixture
 from robustnas.runs.record import Run
 from robustnas.spaces import Genotype
-from robustnas.strategies import BestOfSampled, LargestDrop, Selection, Strongest
-from robustnas.training import SearchModule, load
+from robustnas.strategies import BestOfSampled, LargestDrop, Selection, ShareThreshold, SkipDominance, Strongest
 
 SELECTIONS: dict[str, tuple[Selection, str]] = {
     "one shot": (LargestDrop("loss", finetune=0), "decisions.json"),
@@ -39,7 +39,9 @@ def test_a_search_ends_with_the_genotype_of_its_record_and_trains_as_without(nam
 
     found = module.genotype().validate(TINY)
     assert found == module.hooks["one_shot_selection"].found.genotype == Run(tmp_path / "run").genotype()
-    assert load(tmp_path / "last.ckpt", SearchModule).genotype() == found  # type: ignore[type-abstract]
+    again = tiny(selection)
+    again.on_load_checkpoint(torch.load(tmp_path / "last.ckpt", weights_only=True))
+    assert again.genotype() == found
     record = json.loads((tmp_path / "run" / file).read_text(encoding="utf-8"))
     if file == "sampled.json":
         assert record["best"] == str(found)
@@ -100,6 +102,27 @@ def test_a_search_that_goes_on_selects_again(tmp_path: Path) -> None:
         for name in ("short", "more", "whole")
     ] == [{0}, {1}, {1}]
     assert more.global_step == whole.global_step
+
+
+OTHERS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "GDAS": (GDAS, {"space": "NASBench201", "cells": 1}),
+    "edge weights": (PCDARTS, {"space": "S2", "layers": 3, "arch_start": 0}),
+    "sparsemax": (SparsemaxDARTS, {"space": "NASBench201", "cells": 1, "arch_lr": 1.0}),
+    "pruned": (DARTS, {"space": "NASBench201", "cells": 1, "pruning": ShareThreshold(0.2, 0.2)}),
+    "stopped": (DARTS, {"space": "NASBench201", "cells": 1, "stopping": SkipDominance(max_skips=0)}),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("rule", SELECTIONS)
+def test_any_search_can_be_selected_from(name: str, rule: str, tmp_path: Path) -> None:
+    kind, options = OTHERS[name]
+    selection, file = SELECTIONS[rule]
+    module = kind(**{"channels": 4, "image_channels": 1, "selection": selection, **options})
+    fit(tmp_path, module, max_epochs=2, limit_train_batches=2, limit_val_batches=1)
+    module.genotype().validate(module.space)
+    assert module.genotype() == Run(tmp_path).genotype()
+    assert (tmp_path / file).is_file()
 
 
 def test_other_data_than_those_of_the_library_are_refused(tmp_path: Path) -> None:
