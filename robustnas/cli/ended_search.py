@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 from robustnas.analysis.history import part
 from robustnas.cli import lightning_cli
@@ -27,7 +28,7 @@ def open_ended(checkpoint: Path, options: list[str]) -> Ended:
     words = ["-c", str(folder / "config.yaml"), "--ckpt_path", str(checkpoint), "--run-dir", str(folder)]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Be aware that when using `ckpt_path`")  # the callbacks of the search
-        run = lightning_cli.main(["validate", *words, *OPTIONS, *options])
+        run: Any = lightning_cli.main(["validate", *words, *OPTIONS, *options])
     if run.trainer.world_size > 1:
         raise ValueError(f"Expected `--trainer.devices` to be 1, but got {run.trainer.world_size}.")
     held = part(load_checkpoint(checkpoint), KEY, "options", "data.roles")

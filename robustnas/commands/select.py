@@ -45,8 +45,8 @@ def parser() -> Parser:
         action="store_true",
         help="compare Strongest, LargestDrop in one shot, and BestOfSampled by α and uniform, all without training",
     )
-    parser.add_path("--table", help="table of true accuracies for --compare (default: the one the run looked up)")
-    parser.add_argument("--accuracy", metavar="COLUMN", help="its column (default: the run's, or cifar10_test_200)")
+    parser.add_argument("--table", help="table of true accuracies for --compare (default: the one the run looked up)")
+    parser.add_argument("--accuracy", metavar="COLUMN", help="its column (default: the only one, or cifar10_test_200)")
     parser.add_path(
         "-o",
         "--run-dir",

@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Table as Lines
 
+from robustnas.analysis.history import part
 from robustnas.cli.configuration import instance_of
 from robustnas.diagnostics import TrueAccuracy
 from robustnas.runs.record import SCHEMA, read_json, write_json
 from robustnas.spaces import Genotype, SearchSpace
 from robustnas.strategies import Selection
 from robustnas.strategies.selection import Selected
+from robustnas.tabular import Table
 from robustnas.training.description import plain
 from robustnas.training.ended_search import Ended
 
@@ -48,9 +50,9 @@ def rules_of(words: list[str]) -> dict[str, Selection]:
         given[name].append(word)
     rules, known = dict[str, Selection](), set[str]()
     for folder, rule in RULES.items():
-        part: Any = instance_of(Selection, "selection", [f"--selection={rule.kind}", *rule.options])
+        selection = instance_of(Selection, "selection", [f"--selection={rule.kind}", *rule.options])
         fixed = {option.removeprefix("--selection.").partition("=")[0] for option in rule.options}
-        free = {field.name for field in dataclasses.fields(part)} - fixed
+        free = {field.name for field in dataclasses.fields(selection)} - fixed
         known |= free
         own = [word for name, option in given.items() if name in free for word in option]
         rules[folder] = instance_of(Selection, "selection", [f"--selection={rule.kind}", *rule.options, *own])
@@ -60,23 +62,29 @@ def rules_of(words: list[str]) -> dict[str, Selection]:
 
 
 def truth_of(table: str | None, accuracy: str | None, run: Path, space: SearchSpace) -> TrueAccuracy | None:
-    """The given table of true accuracies, or else the one that the record of a run names, if it is still there."""
-    if table is None and (record := run / "truth.json").is_file():
-        known = read_json(record)
-        table, accuracy = str(known["table"]), accuracy or str(known["column"])
-        if not Path(table).is_file():
-            print(f"The table of the run, {table}, is not there; `--table` gives another.")
-            return None
-    if table is None:
-        if accuracy is not None:
-            raise ValueError(f"Expected `--accuracy` to be given with `--table`, but got {accuracy!r} alone.")
+    """The given table of true accuracies, or else the one that the record of a run names, if it can be read."""
+    if table is not None:
+        return _truth(table, accuracy, space)
+    if accuracy is not None:
+        raise ValueError(f"Expected `--accuracy` to be given with `--table`, but got {accuracy!r} alone.")
+    if not (run / "truth.json").is_file():
         return None
-    truth = TrueAccuracy(table, **({} if accuracy is None else {"accuracy": accuracy}))
-    if truth.table.space != space:
+    known = read_json(run / "truth.json")
+    try:
+        return _truth(str(part(known, "table")), str(part(known, "column")), space)
+    except ValueError as error:
+        print(f"No true accuracies are shown, since the table of the run cannot be read: {error}")
+        return None
+
+
+def _truth(table: str, accuracy: str | None, space: SearchSpace) -> TrueAccuracy:
+    known = Table.read_cached(table)
+    if known.space != space:
         raise ValueError(
-            f"Expected `--table` to hold architectures of {space.name}, but got those of {truth.table.space.name}."
+            f"Expected `--table` to hold architectures of {space.name}, but got those of {known.space.name}."
         )
-    return truth
+    column = accuracy or (next(iter(known.columns)) if len(known.columns) == 1 else None)
+    return TrueAccuracy(table) if column is None else TrueAccuracy(table, column)
 
 
 def compare(
@@ -109,8 +117,8 @@ def _measured(search: Ended, genotype: Genotype) -> dict[str, float | None]:
         return scores.of(genotype).to_json()
 
 
-def _table(entries: list[dict[str, Any]]) -> Table:
-    shown = Table(title="Selection rules without training", title_justify="left")
+def _table(entries: list[dict[str, Any]]) -> Lines:
+    shown = Lines(title="Selection rules without training", title_justify="left")
     shown.add_column("rule", no_wrap=True)
     known = any(one["truth"] for one in entries)
     for column in ("supernet accuracy", "supernet loss", "seconds", *(("true accuracy", "rank") if known else ())):
