@@ -259,6 +259,10 @@ def wrong(searched: Path, tmp_path: Path, table: Path) -> dict[str, tuple[list[s
             [run, "--compare", "--selection.samples=0"],
             "Expected `samples` to be at least 1, but got 0.",
         ),
+        "one rule and all": (
+            [run, "--compare", "--selection=BestOfSampled"],
+            "Expected `--selection` or `--compare`, but got both, with BestOfSampled.",
+        ),
         "a column without a table": (
             [run, "--compare", "--accuracy=top1"],
             "Expected `--accuracy` to be given with `--table`, but got 'top1' alone.",

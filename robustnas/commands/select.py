@@ -37,9 +37,7 @@ def parser() -> Parser:
         "`robustnas fit`, such as --trainer.accelerator cpu. The search is not changed; its callbacks are not used.",
     )
     parser.add_path("checkpoint", metavar="CKPT", help="checkpoint of a search, or the folder of its run")
-    parser.add_argument(
-        "--selection", default="Strongest", help="selection rule, by name or import path (default: Strongest)"
-    )
+    parser.add_argument("--selection", help="selection rule, by name or import path (default: Strongest)")
     parser.add_argument(
         "--compare",
         action="store_true",
@@ -62,12 +60,16 @@ def main(arguments: list[str]) -> None:
     own, rest = _parted(rest)
     source = Path(options.checkpoint)
     source = Run(source).checkpoint if source.is_dir() else source
+    if options.compare and options.selection:
+        raise ValueError(f"Expected `--selection` or `--compare`, but got both, with {options.selection}.")
     if options.compare:
         _compare(source, options, own, rest)
         return
     if options.table or options.accuracy:
         raise ValueError("Expected `--compare` with `--table` and `--accuracy`, but got none.")
-    selection: Selection = instance_of(Selection, "selection", [f"--selection={options.selection}", *own])
+    selection: Selection = instance_of(
+        Selection, "selection", [f"--selection={options.selection or 'Strongest'}", *own]
+    )
     module = load(source, SearchModule)
     folder = _folder(options.run_dir, source, type(selection).__name__.lower())
     if selection.epochs(module.space):

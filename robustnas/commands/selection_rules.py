@@ -106,7 +106,7 @@ def compare(
         entries.append({**entry, "truth": truth and truth.record(found.genotype), "says": found.says})
     write_json(folder / "comparison.json", {"schema": SCHEMA, "epoch": search.epoch, "rules": entries})
     console = Console()
-    console.print(_table(entries))
+    console.print(_table(entries, ".4f" if search.search.task == "regression" else ".2%"))
     for line in [*_lines(entries), f"Comparison: {folder / 'comparison.json'}"]:
         console.print(line, soft_wrap=True, markup=False, highlight=False)
 
@@ -117,14 +117,14 @@ def _measured(search: Ended, genotype: Genotype) -> dict[str, float | None]:
         return scores.of(genotype).to_json()
 
 
-def _table(entries: list[dict[str, Any]]) -> Lines:
+def _table(entries: list[dict[str, Any]], form: str) -> Lines:
     shown = Lines(title="Selection rules without training", title_justify="left")
     shown.add_column("rule", no_wrap=True)
     known = any(one["truth"] for one in entries)
     for column in ("supernet accuracy", "supernet loss", "seconds", *(("true accuracy", "rank") if known else ())):
         shown.add_column(column, justify="right")
     for one in entries:
-        figures = [_figure(one["accuracy"], ".2%"), _figure(one["loss"], ".4f"), f"{one['seconds']:.1f}"]
+        figures = [_figure(one["accuracy"], form), _figure(one["loss"], ".4f"), f"{one['seconds']:.1f}"]
         if known:
             true = one["truth"]
             rank = f"{true['rank']:,} of {true['of']:,}" if "rank" in true else "-"
