@@ -149,9 +149,9 @@ def test_remedies_are_parts_and_arguments_that_exist() -> None:
     arguments = set(inspect.signature(SearchModule).parameters)
     for remedy in REMEDIES.values():
         option, *part = remedy.setting.split()
-        if option == "robustnas":
-            assert part[:2] == ["select", "RUN"]
-            rule = instance_of(Selection, "selection", part[2:])
+        if len(part) > 1:  # a selection without training, from this search or the next
+            words = remedy.setting.removeprefix("robustnas select RUN ").replace("--model.", "--").split()
+            rule = instance_of(Selection, "selection", words)
             assert rule.evaluates
             assert type(rule).__name__ == remedy.part.partition(",")[0]
             continue
