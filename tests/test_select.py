@@ -253,7 +253,7 @@ def wrong(searched: Path, tmp_path: Path, table: Path) -> dict[str, tuple[list[s
         ),
         "a compared option that no rule has": (
             [run, "--compare", "--selection.finetune=0"],
-            "Expected an option of a compared rule, but got `finetune`; free are ['batch_statistics', 'criterion', ",
+            "Expected an option of BestOfSampled, but got `finetune`",
         ),
         "a compared option that does not fit": (
             [run, "--compare", "--selection.samples=0"],

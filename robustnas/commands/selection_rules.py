@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table as Lines
@@ -16,49 +16,26 @@ from robustnas.cli.configuration import instance_of
 from robustnas.diagnostics import TrueAccuracy
 from robustnas.runs.record import SCHEMA, read_json, write_json
 from robustnas.spaces import Genotype, SearchSpace
-from robustnas.strategies import Selection
+from robustnas.strategies import BestOfSampled, LargestDrop, Selection, Strongest
 from robustnas.strategies.selection import Selected
 from robustnas.tabular import Table
 from robustnas.training.description import plain
 from robustnas.training.ended_search import Ended
 
-
-class Rule(NamedTuple):
-    """A selection that is compared: its name in the table, its class, and the options that make it this rule."""
-
-    says: str
-    kind: str
-    options: tuple[str, ...] = ()
-
-
-RULES = {  # by name of the folder
-    "strongest": Rule("Strongest", "Strongest"),
-    "largest_drop": Rule("LargestDrop, one shot", "LargestDrop", ("--selection.finetune=0",)),
-    "sampled_by_alpha": Rule("BestOfSampled, by α", "BestOfSampled", ("--selection.source=alpha",)),
-    "sampled_uniformly": Rule("BestOfSampled, uniform", "BestOfSampled", ("--selection.source=uniform",)),
+NAMES = {  # in the table, by name of the folder
+    "strongest": "Strongest",
+    "largest_drop": "LargestDrop, one shot",
+    "sampled_by_alpha": "BestOfSampled, by α",
+    "sampled_uniformly": "BestOfSampled, uniform",
 }
 
 
-def rules_of(words: list[str]) -> dict[str, Selection]:
-    """The rules by name, each with those of the given options ``--selection.NAME`` that it has."""
-    given: dict[str, list[str]] = {}
-    name = ""
-    for word in words:
-        if word.startswith("--selection."):
-            name = word.removeprefix("--selection.").partition("=")[0]
-            given[name] = []
-        given[name].append(word)
-    rules, known = dict[str, Selection](), set[str]()
-    for folder, rule in RULES.items():
-        selection = instance_of(Selection, "selection", [f"--selection={rule.kind}", *rule.options])
-        fixed = {option.removeprefix("--selection.").partition("=")[0] for option in rule.options}
-        free = {field.name for field in dataclasses.fields(selection)} - fixed
-        known |= free
-        own = [word for name, option in given.items() if name in free for word in option]
-        rules[folder] = instance_of(Selection, "selection", [f"--selection={rule.kind}", *rule.options, *own])
-    if unknown := [name for name in given if name not in known]:
-        raise ValueError(f"Expected an option of a compared rule, but got `{unknown[0]}`; free are {sorted(known)}.")
-    return rules
+def rules_of(options: list[str]) -> dict[str, Selection]:
+    """The rules by folder; the options are those of BestOfSampled, and LargestDrop follows those that it has too."""
+    given: BestOfSampled = instance_of(BestOfSampled, "selection", ["--selection=BestOfSampled", *options])
+    drop = LargestDrop(given.criterion, finetune=0, batch_statistics=given.batch_statistics)
+    rules = (Strongest(), drop, replace(given, source="alpha"), replace(given, source="uniform"))
+    return dict(zip(NAMES, rules, strict=True))
 
 
 def truth_of(table: str | None, accuracy: str | None, run: Path, space: SearchSpace) -> TrueAccuracy | None:
@@ -101,7 +78,7 @@ def compare(
         found = selection.select(search)
         seconds = time.perf_counter() - began
         write(folder / name, found)
-        entry = {"rule": RULES[name].says, "folder": name, "selection": plain(selection)}
+        entry = {"rule": NAMES[name], "folder": name, "selection": plain(selection)}
         entry |= {"genotype": str(found.genotype), **_measured(search, found.genotype), "seconds": seconds}
         entries.append({**entry, "truth": truth and truth.record(found.genotype), "says": found.says})
     write_json(folder / "comparison.json", {"schema": SCHEMA, "epoch": search.epoch, "rules": entries})
