@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -37,7 +36,7 @@ class SupernetScores:
         return self._score(one_hots(self.search.space, genotype, like))
 
     def _score(self, mixtures: Mapping[str, Mixture]) -> Score:
-        score = self.scoring(partial(self.search.supernet, mixtures=mixtures))
+        score = self.scoring(lambda images: self.search.supernet(images, mixtures))
         self.advance()
         return score
 
