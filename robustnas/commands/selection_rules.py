@@ -97,15 +97,14 @@ def _measured(search: Ended, genotype: Genotype) -> dict[str, float | None]:
 def _table(entries: list[dict[str, Any]], form: str) -> Lines:
     shown = Lines(title="Selection rules without training", title_justify="left")
     shown.add_column("rule", no_wrap=True)
-    known = any(one["truth"] for one in entries)
-    for column in ("supernet accuracy", "supernet loss", "seconds", *(("true accuracy", "rank") if known else ())):
+    known = [one["truth"]["of"] for one in entries if one["truth"] and "of" in one["truth"]]
+    true = ("true accuracy", f"rank of {known[0]:,}") if known else ()
+    for column in ("supernet accuracy", "supernet loss", "seconds", *true):
         shown.add_column(column, justify="right")
     for one in entries:
         figures = [_figure(one["accuracy"], form), _figure(one["loss"], ".4f"), f"{one['seconds']:.1f}"]
         if known:
-            true = one["truth"]
-            rank = f"{true['rank']:,} of {true['of']:,}" if "rank" in true else "-"
-            figures += [_figure(true.get("accuracy"), ".2f"), rank]
+            figures += [_figure(one["truth"].get("accuracy"), ".2f"), _figure(one["truth"].get("rank"), ",")]
         shown.add_row(one["rule"], *figures)
     return shown
 
