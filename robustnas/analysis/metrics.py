@@ -148,7 +148,7 @@ ENTROPY = _entry(
     "alpha/entropy", "normalised entropy of α", "", "high", "Decision", "entropy of α", unit_interval=True,
     thresholds=(Threshold(
         "undecided", ">", 0.95, "hints", OWN, "α is still almost uniform, so the genotype is close to a random one",
-        ("EntropyPenalty", "arch_lr", "LargestDrop"), after=0.8
+        ("LargestDrop, one shot", "BestOfSampled", "arch_lr", "EntropyPenalty", "LargestDrop"), after=0.8
     ),),
 )
 MARGIN = _entry(
