@@ -56,7 +56,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
                 "left_out": budget.left_out,
             }
         )
-        print(budget.summary())
+        print(budget.summary(verbose=True))
     return {"largest_share": max(run["share"] for run in runs), "runs": runs, **provenance(options)}
 
 
