@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from robustnas.plotting.cell_layout import CellPlan, colour_of, label_of, plan_cells, shorten
 from robustnas.spaces import Genotype, SearchSpace
@@ -61,7 +61,7 @@ def _draw(axes: Axes, head: list[str], rows: Rows, top: float) -> float:
     pitch = (CARD - _LEFT - 0.05) / len(head)
     room = max(4, int((pitch - 0.03) / 0.06))  # characters
     for column, name in enumerate(head):
-        where = {"ha": "center", "va": "center", "size": 8, "color": "#555555"}
+        where: dict[str, Any] = {"ha": "center", "va": "center", "size": 8, "color": "#555555"}
         axes.text(_LEFT + pitch * (column + 0.5), top + _ROW / 2 - 0.04, name, **where)
     for number, (name, operations) in enumerate(rows, start=1):
         y = top + _ROW * number
@@ -71,6 +71,6 @@ def _draw(axes: Axes, head: list[str], rows: Rows, top: float) -> float:
             box = (_LEFT + pitch * column + 0.015, y + 0.015)
             axes.add_patch(Rectangle(box, pitch - 0.03, _ROW - 0.03, facecolor=fill, linewidth=0))
             label = shorten(label_of(operation), room) if operation else ""
-            middle = {"ha": "center", "va": "center", "size": 8, "color": "white", "parse_math": False}
+            middle: dict[str, Any] = {"ha": "center", "va": "center", "size": 8, "color": "white", "parse_math": False}
             axes.text(_LEFT + pitch * (column + 0.5), y + _ROW / 2, label, **middle)
     return top + _ROW * (len(rows) + 1)

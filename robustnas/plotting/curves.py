@@ -62,7 +62,13 @@ def _draw(axes: Axes, chart: Chart, name_marks: bool) -> None:
         if one.single:
             axes.plot(x, y, linestyle="none", markersize=6, **shape)
             axes.margins(y=0.15)  # for the value
-            said = {"xytext": (-6, 4), "textcoords": "offset points", "ha": "right", "color": colour, "size": 9}
+            said: dict[str, Any] = {
+                "xytext": (-6, 4),
+                "textcoords": "offset points",
+                "ha": "right",
+                "color": colour,
+                "size": 9,
+            }
             axes.annotate(f"{y[0]:.3g}", (x[0], y[0]), **said)
         else:
             axes.plot(x, y, linestyle=line, linewidth=1.6, markersize=3, **shape)
