@@ -43,7 +43,8 @@ class Curvature(Diagnostic):
     The conventions are those of :mod:`robustnas.training.curvature`. Where a stopping rule measures on the probe,
     ``curvature/max`` is its very measurement, on its samples and for nothing, and is measured beside its epochs only
     where the schedule requires it; elsewhere it costs 12 products or so with 256 samples: 65 steps of a search at
-    batches of 64. For a sampled relaxation it is the Hessian of the surrogate at one sample, see :class:`~robustnas.curvature.Hessian`.
+    batches of 64. For a sampled relaxation it is the Hessian of the surrogate at one sample, see
+    :class:`~robustnas.curvature.Hessian`.
 
     Args:
         samples: How many samples of the role arch the loss is taken on; all, where it has fewer. By default one for
