@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from robustnas.diagnostics.budget import Budget
+from robustnas.diagnostics.schedule import POINTS, is_scheduled, part_done, planned_epochs
 
 from robustnas.data import Probe
 from robustnas.runtime.precision import full_precision
@@ -25,14 +26,18 @@ class Diagnostic(Callback, ABC):
     everything as it was. What it returns is logged under its names, lands in ``metrics.csv`` and in TensorBoard. By
     itself it is a callback like any other; :class:`~robustnas.diagnostics.Diagnostics` gives many one budget.
 
+    The last epoch is always measured, and with ``headline`` so are the eight epochs of
+    :func:`~robustnas.diagnostics.schedule.is_scheduled`; ``interval`` and ``budget`` decide about the other epochs.
+
     Args:
-        interval: Epochs between two measures, at least 1. The last epoch is measured too.
+        interval: Epochs between two measures, at least 1.
         budget: Largest share of the run's time that it may take, which stretches the interval; ``None`` for no limit.
 
     Raises:
         ValueError: If an argument is out of range.
     """
 
+    headline: bool = False  # whether it is taken at the epochs of the schedule whatever it costs
     free: bool = False  # whether it costs so little that no budget applies: it computes nothing with the network
     steps: float = 1.0  # what it costs, about, in steps of the search: the estimate before it is taken first
     on: str = "what the search has computed"  # in words, for the manifest of the run
@@ -74,17 +79,18 @@ class Diagnostic(Callback, ABC):
         log(search, name, value)
 
     def take(self, trainer: Trainer, search: SearchModule) -> dict[str, float]:
-        """Measure if it is time to and the budget affords it; empty if nothing was measured."""
-        epoch, done = trainer.current_epoch, part_done(trainer, search)
-        if epoch % self.interval and done != 1:
+        """Measure if it is required, or it is time to and the budget affords it; empty if nothing was measured."""
+        epoch, required = trainer.current_epoch, self.required(trainer, search)
+        if epoch % self.interval and not required:
             return {}
         self.expect(trainer)
-        if not (self.costs_nothing(search) or self.budget.affords(self.name, done)):
+        always = required or self.costs_nothing(search)
+        if not (always or self.budget.affords(self.name, part_done(trainer, search))):
             return {}
         if self._probe is None:
             data: Any = trainer.datamodule  # type: ignore[attr-defined]
             self._probe = Probe(data, search.device, next(search.supernet.parameters()).dtype)
-        with self.budget.timed(self.name), preserve_state(search), full_precision(search.device.type):
+        with self.budget.timed(self.name, always), preserve_state(search), full_precision(search.device.type):
             found = self.measure(search, self._probe)
         bad = {name: value for name, value in found.items() if not math.isfinite(value)}
         for name in sorted(bad.keys() - self._not_finite):
@@ -92,11 +98,16 @@ class Diagnostic(Callback, ABC):
         self._not_finite |= bad.keys()
         return {name: value for name, value in found.items() if name not in bad}
 
+    def required(self, trainer: Trainer, search: SearchModule) -> bool:
+        """Whether it is measured at the present epoch whatever it costs."""
+        scheduled = self.headline and is_scheduled(trainer.current_epoch, planned_epochs(trainer, search))
+        return scheduled or part_done(trainer, search) == 1
+
     def expect(self, trainer: Trainer) -> None:
         """Estimate what it will cost, from the time of the steps so far."""
         if not self.free:
             seconds = (self.budget.elapsed - self.budget.spent) / max(trainer.global_step, 1)
-            self.budget.estimates[self.name] = self.cost_in_steps(trainer) * seconds
+            self.budget.expect(self.name, self.cost_in_steps(trainer) * seconds, POINTS if self.headline else 1)
 
     def costs_nothing(self, search: SearchModule) -> bool:
         """Whether no budget applies at the present epoch."""
@@ -133,14 +144,6 @@ def log(search: SearchModule, name: str, value: float, logger: bool | None = Non
     # `sync_dist` does nothing here but keep Lightning from advising it for each number
     how: dict[str, Any] = {"on_step": False, "on_epoch": True, "batch_size": 1, "sync_dist": True}
     search.log(name, value, logger=logger, rank_zero_only=True, **how)
-
-
-def part_done(trainer: Trainer, search: SearchModule) -> float | None:
-    """Part of the run that is over: 1 at the last epoch of the search; ``None`` where the number of epochs is open."""
-    epochs = trainer.max_epochs
-    if trainer.should_stop or trainer.current_epoch + 1 in (epochs, search.search_epochs):
-        return 1.0
-    return (trainer.current_epoch + 1) / epochs if epochs is not None and epochs > 0 else None
 
 
 @contextmanager

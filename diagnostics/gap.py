@@ -37,6 +37,7 @@ class DiscretisationGap(BatchDiagnostic):
         **shared: Arguments of :class:`~robustnas.diagnostics.Diagnostic`.
     """
 
+    headline = True
     steps = 0.8
     on = "first batches of the role selection; BatchNorm stale, and measured anew on batches of weights"
 

@@ -24,6 +24,7 @@ class GenotypeChurn(Diagnostic):
       prefers wide, shallow cells (arXiv:1909.09569).
     """
 
+    headline = True
     free = True
     _before: Genotype | None = None
 

@@ -43,13 +43,16 @@ def default_diagnostics() -> list[Diagnostic]:
 class Diagnostics(Callback):
     """Watch a search with many diagnostics that share a budget.
 
-    At the end of the run it says what was measured at what price, and what was left out to stay within the budget.
+    At the end of the run it says what they took, in a line. The headline measures (shares and entropy of α, genotype,
+    discretisation gap, curvature) are taken at eight epochs at least, and everything at the last one; the budget limits
+    the rest.
 
     Args:
         measures: List of diagnostics (default: :func:`default_diagnostics`), whose own budgets are ignored.
         budget: Largest fraction of the run's time that all diagnostics together may take; ``None`` for no limit.
         table: Tabular benchmark of the space, CSV or Parquet; adds comparisons with its accuracies.
         accuracy: Column of the table that holds the accuracy.
+        verbose: Whether the end of the run lists the price of each diagnostic, and how often it was skipped.
 
     Raises:
         ValueError: If the budget is out of range, two diagnostics are of one class, or the table is wrong.
@@ -61,13 +64,14 @@ class Diagnostics(Callback):
         budget: float | None = 0.03,
         table: str | Path | None = None,
         accuracy: str = "cifar10_test_200",
+        verbose: bool = False,
     ) -> None:
         self.measures = default_diagnostics() if measures is None else list(measures)
         if table is not None:
             truth = TrueAccuracy(table, accuracy)
             ranks = len(truth.table) >= RANKED
             self.measures += [truth, SupernetRanking(table, accuracy, architectures=RANKED)] if ranks else [truth]
-        self.budget = Budget(budget)
+        self.budget, self.verbose = Budget(budget), verbose
         names = [measure.name for measure in self.measures]
         if len(set(names)) < len(names):
             raise ValueError(f"Expected `measures` to be of different classes, but got {names}.")
@@ -103,7 +107,7 @@ class Diagnostics(Callback):
         for measure in self.measures:
             measure.on_train_end(trainer, pl_module)
         if isinstance(pl_module, SearchModule) and self.measures:
-            rank_zero_only(print)(self.budget.summary())
+            rank_zero_only(print)(self.budget.summary(self.verbose))
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Judge the search by its record, which is complete now."""

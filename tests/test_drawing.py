@@ -20,6 +20,7 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from tables import check_each
 
+from robustnas.plotting.card import genotype_card
 from robustnas.plotting.cell_layout import label_of
 from robustnas.plotting.cells import alpha_figure, draw_genotype, genotype_figure, render, save_drawing
 from robustnas.spaces import DARTS, S1, S2, CellSpace, Choice, Genotype, Mobile, NASBench201, SearchSpace, darts_like
@@ -47,11 +48,11 @@ def places(figure: Figure) -> dict[Text, Bbox]:
     return {text: (text.get_bbox_patch() or text).get_window_extent() for text in shown}
 
 
-def assert_readable(figure: Figure) -> None:
+def assert_readable(figure: Figure, smallest: float = 9) -> None:
     found = places(figure)
     frame = figure.bbox
     for text, box in found.items():
-        assert text.get_fontsize() >= 9
+        assert text.get_fontsize() >= smallest
         assert box.x0 >= frame.x0, text
         assert box.y0 >= frame.y0, text
         assert box.x1 <= frame.x1, text
@@ -217,3 +218,19 @@ def test_importing_the_module_loads_neither_matplotlib_nor_torch() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("space", SPACES, ids=lambda space: space.name)
+def test_a_card_of_tensorboard_holds_every_choice_and_is_readable(space: SearchSpace) -> None:
+    """At 350 pixels, one to one: 8 points are 11 pixels high."""
+    genotype = random_genotype(space, 3)
+    figure = genotype_card(genotype, space)
+    assert figure.get_figwidth() == 3.5
+    assert_readable(figure, smallest=8)
+    said = [text.get_text() for text in places(figure)]
+    chosen = [label_of(choice.operation) for cell in genotype.cells.values() for choice in cell]
+    whole = [label for label in chosen if label in said]
+    assert all(said.count(label) == chosen.count(label) for label in whole)
+    if space.name != "Mine":  # whose long names are shortened
+        assert whole == chosen
+    assert render(figure, "png", 100) == render(genotype_card(genotype, space), "png", 100)

@@ -219,6 +219,23 @@ def test_curvature_rises_where_the_stopping_rule_says() -> None:
     check_each(range(20), check)
 
 
+@pytest.mark.parametrize("epochs", [8, 10, 20, 40, 50, 200])
+def test_eight_measurements_show_a_rise_of_the_curvature(epochs: int) -> None:
+    """As many as the diagnostic takes at least, evenly apart: doubled between two of them, or flat within 4 %."""
+    at = [round(k * (epochs - 1) / 7) for k in range(8)]
+    genotypes = {epoch: skips(0) for epoch in range(epochs)}
+    for rises in range(3, 7):
+        values = {epoch: 2.0 ** max(0, place - rises + 1) for place, epoch in enumerate(at)}
+        history = search({"curvature/max": values}, genotypes, planned=epochs)
+        found = curvature_rise(history, measures(history))
+        first = next((epoch for epoch, (ratio, _) in found.items() if ratio > 1.3), None)
+        assert first is not None
+        assert at[rises] <= first
+        assert "curvature_rise" in signs(history)
+    flat = {epoch: 1.0 + 0.04 * (-1) ** place for place, epoch in enumerate(at)}
+    assert "curvature_rise" not in signs(search({"curvature/max": flat}, genotypes, planned=epochs))
+
+
 def test_a_rise_within_the_bound_of_the_curvature_is_no_rise() -> None:
     """What it grew by at least: the earlier average counts at its upper bound."""
     curvature = {epoch: 1.0 if epoch < 12 else 1.6 for epoch in range(0, EPOCHS, 2)}

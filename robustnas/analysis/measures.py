@@ -14,7 +14,8 @@ kinds of cell that keep the resolution, the worst counts.
 - ``shares/most_none``: mean share of ``none``, in the kind of cell that has most;
 - ``alpha/moved``: largest change of an α since the epoch recorded before;
 - ``curvature/rise``: lower bound of the growth of the averaged curvature, see
-  :class:`~robustnas.strategies.stopping.CurvatureRise`: the earlier average is that of upper bounds;
+  :class:`~robustnas.strategies.stopping.CurvatureRise`: the earlier average is that of upper bounds, and averages are
+  of fewer measurements where those are few or far apart;
 - ``gap/over_chance``: accuracy of the discretised supernet over that of guessing, where the supernet itself is at
   least twice as good as guessing and α has decided (entropy under 0.9);
 - ``gap/lost``: share of the supernet's accuracy above chance that discretisation loses; ``gap/rise``: gain of
@@ -25,6 +26,7 @@ kinds of cell that keep the resolution, the worst counts.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
 from statistics import fmean, median
@@ -33,7 +35,7 @@ import numpy as np
 
 from robustnas.analysis import metrics
 from robustnas.analysis.architecture_statistics import of_genotype, of_shares
-from robustnas.analysis.curvature_rise import LAG, START, WINDOW, rises
+from robustnas.analysis.curvature_rise import START, rises, window_and_lag
 from robustnas.analysis.history import Array, History
 from robustnas.analysis.registry import scores, uncertainty
 from robustnas.spaces import Genotype
@@ -90,7 +92,9 @@ def curvature_rise(history: History, found: Mapping[str, Series]) -> dict[int, t
     if len(at) > 2 and at[-1] - at[-2] < median(after - before for before, after in pairwise(at)):
         at = at[:-1]  # the last epoch is measured out of turn, and not judged
     start = history.first + (min(START, history.planned // 5) if history.planned else START)
-    grown = rises(at, [values[one] for one in at], [upper[one] for one in at], WINDOW, LAG, start)
+    spacing = (at[-1] - at[0]) / (len(at) - 1) if len(at) > 1 else 1.0
+    window, lag = window_and_lag(spacing, (history.planned or math.inf) / spacing)
+    grown = rises(at, [values[one] for one in at], [upper[one] for one in at], window, lag, start)
     return {at[i]: (min(ratio, 1e9), at[centre]) for i, (ratio, centre) in grown.items()}
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
+from robustnas.plotting.card import CARD
 from robustnas.plotting.cell_layout import CellPlan, colour_of, label_of, plan_cells, shorten, to_dot, wrap
 from robustnas.runtime.atomic_files import write_bytes
 from robustnas.spaces import CellSpace, Genotype, SearchSpace
@@ -150,9 +151,9 @@ def alpha_figure(shares: Iterable[Iterable[float]], cell: CellSpace, title: str)
     from matplotlib.figure import Figure
 
     table = mixture_table(shares, cell)
-    labels = [label_of(operation) for operation in table.operations]
-    left, middle = 0.2 + 0.076 * max(map(len, labels)), 2.3  # inches, as all that follow
-    width, height = left + middle + 0.62, min(3.0, 0.75 + 0.21 * len(labels))
+    labels = [shorten(label_of(operation), 14) for operation in table.operations]
+    left, width = 0.2 + 0.076 * max(map(len, labels)), CARD  # inches, as all that follow
+    middle, height = width - left - 0.62, min(3.0, 0.75 + 0.21 * len(labels))
     figure = Figure(figsize=(width, height))
     axes = figure.add_axes((left / width, 0.42 / height, middle / width, 1 - 0.75 / height), facecolor="#e4e4e4")
     top = float(np.nanmax(table.shares, initial=0.0)) or 1.0
@@ -164,7 +165,7 @@ def alpha_figure(shares: Iterable[Iterable[float]], cell: CellSpace, title: str)
     axes.set(xlim=(0, len(cell.edges)), ylim=(len(labels), 0))
     axes.set_yticks(np.arange(len(labels)) + 0.5, labels, size=9)
     turned = 90 if len(cell.edges) > 7 else 0
-    shown = range(0, len(cell.edges), -(-len(cell.edges) // 16))  # as many names as have room
+    shown = range(0, len(cell.edges), -(-len(cell.edges) // int(middle / 0.14)))  # as many names as have room
     axes.set_xticks(np.array(shown) + 0.5, [cell.edges[k].name for k in shown], size=9, rotation=turned)
     axes.tick_params(length=0, pad=3)
     axes.spines[:].set_visible(False)

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from robustnas.analysis.registry import Panel
-from robustnas.plotting.charts import COLOURS, Chart, panel_chart
+from robustnas.plotting.card import CARD
+from robustnas.plotting.charts import COLOURS, Chart, panel_chart, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from robustnas.curvature.landscape import Landscape
 
 Rows = Sequence[Mapping[str, float]]
+
+_LINES = (("-", "o"), ("--", "s"), (":", "D"), ("-.", "^"))  # by number of the style
 
 
 def panel_charts(rows: Rows, panels: Sequence[Panel], marks: Mapping[str, float] | None = None) -> list[Chart]:
@@ -35,7 +38,7 @@ def curves_figure(charts: Sequence[Chart], columns: int = 2) -> Figure:
         raise ValueError("Expected `charts` to hold at least one chart, but got none.")
     columns = min(columns, len(charts))
     lines = math.ceil(len(charts) / columns)
-    width, height = (4.6 if columns > 1 else 3.6) * columns, 2.5 * lines  # inches
+    width, height = (4.6 if columns > 1 else CARD) * columns, 2.5 * lines  # inches
     figure = Figure(figsize=(width, height))
     grid: Any = figure.subplots(lines, columns, squeeze=False, sharex=True)
     between = {"hspace": 0.27, "wspace": 0.2}  # fixed: a layout that is searched for draws all once more
@@ -53,9 +56,22 @@ def curves_figure(charts: Sequence[Chart], columns: int = 2) -> Figure:
 
 def _draw(axes: Axes, chart: Chart, name_marks: bool) -> None:
     for one in chart.measured:
-        colour = COLOURS[chart.colour(one) % len(COLOURS)]
+        colour, (line, marker) = COLOURS[chart.colour(one) % len(COLOURS)], _LINES[style(chart.colour(one))]
         x, y = zip(*(point[:2] for point in one.points), strict=True)
-        axes.plot(x, y, ".-", color=colour, label=one.label, linewidth=1.4, markersize=4)
+        shape: dict[str, Any] = {"color": colour, "label": one.label, "marker": marker}
+        if one.single:
+            axes.plot(x, y, linestyle="none", markersize=6, **shape)
+            axes.margins(y=0.15)  # for the value
+            said: dict[str, Any] = {
+                "xytext": (-6, 4),
+                "textcoords": "offset points",
+                "ha": "right",
+                "color": colour,
+                "size": 9,
+            }
+            axes.annotate(f"{y[0]:.3g}", (x[0], y[0]), **said)
+        else:
+            axes.plot(x, y, linestyle=line, linewidth=1.6, markersize=3, **shape)
         ends = [(point.x, *point.interval) for point in one.points if point.interval]
         if ends:  # one line with gaps, which the legend avoids
             across = [place for x, _, _ in ends for place in (x, x, math.nan)]

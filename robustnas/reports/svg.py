@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from robustnas.plotting.cell_layout import label_of, shorten
 from robustnas.plotting.cells import MixtureTable, mixture_table
-from robustnas.plotting.charts import COLOURS, Chart, Series, linear, x_axis, y_axis
+from robustnas.plotting.charts import COLOURS, Chart, Series, linear, style, x_axis, y_axis
 from robustnas.reports.rendering import duration, figure, n
 from robustnas.spaces import CellSpace
 from robustnas.statistics import Interval, Ranking
@@ -58,8 +58,8 @@ def draw(*charts: Chart) -> list[Drawing]:
 
 
 def colour(number: int) -> str:
-    """Classes of a colour; past the last colour lines are dashed and dots are squares."""
-    return f"c{number % len(COLOURS)}" + (" dashed" if number >= len(COLOURS) else "")
+    """Classes of a colour, and of the style of lines and markers where it is not the first."""
+    return f"c{number % len(COLOURS)}" + (f" s{style(number)}" if style(number) else "")
 
 
 def _draw(chart: Chart) -> Drawing:
@@ -95,7 +95,10 @@ def _draw(chart: Chart) -> Drawing:
         ]
     for series in chart.measured:
         shapes += _series(chart, series, [(x(point.x), y(point.y)) for point in series.points], y)
-    keys = {series.key: colour(chart.colour(series)) for series in chart.measured}
+    keys = {
+        one.key: colour(chart.colour(one)) + (" point" if one.single or not one.joined else "")
+        for one in chart.measured
+    }
     named = len(chart.series) > 1 or chart.x_title != "epoch"
     return Drawing(chart.title, (WIDTH, HEIGHT), _spoken(chart), shapes, list(keys.items()) if named else ())
 
@@ -103,22 +106,36 @@ def _draw(chart: Chart) -> Drawing:
 def _series(
     chart: Chart, series: Series, at: Sequence[tuple[float, float]], y: Callable[[float], float]
 ) -> list[Path | Text]:
-    """Intervals, the line and the dots of a series; dots with a note have a tooltip each."""
-    css, points = colour(chart.colour(series)), series.points
-    ends = [
+    """Intervals, the line and the markers of a series; markers with a note have a tooltip each."""
+    number, points = chart.colour(series), series.points
+    css, ends = colour(number), [
         (n(x), n(y(p.interval[0])), n(y(p.interval[1]))) for (x, _), p in zip(at, points, strict=True) if p.interval
-    ]
+    ]  # fmt: skip
     shapes: list[Path | Text] = []
     if ends:
         shapes.append(Path("".join(f"M{x} {low}V{high}" for x, low, high in ends), f"whiskers {css}"))
+    if series.single:
+        ((a, b),) = at
+        turned = a > WIDTH / 3
+        value = Text(
+            figure(points[0].y), a + (-6 if turned else 6), b - 5, f"value {css}", "end" if turned else "start"
+        )
+        return [*shapes, Path(_marker(a, b, number), f"dots big {css}", points[0].note), value]
     if series.joined:
         shapes.append(Path("M" + "L".join(f"{n(a)} {n(b)}" for a, b in at), f"line {css}"))
     if series.joined and (not chart.dots or len(points) > 80):
         return shapes
-    dots = [(f"M{n(a)} {n(b)}h0", point.note) for (a, b), point in zip(at, points, strict=True)]
+    dots = [(_marker(a, b, number), point.note) for (a, b), point in zip(at, points, strict=True)]
     if any(note for _, note in dots):
         return shapes + [Path(d, f"dots big {css}", note) for d, note in dots]
     return [*shapes, Path("".join(d for d, _ in dots), f"dots {css}")]
+
+
+def _marker(x: float, y: float, number: int) -> str:
+    """A point, which the stylesheet makes a circle or a square, or the outline of a diamond or a triangle."""
+    if (form := style(number)) < 2:
+        return f"M{n(x)} {n(y)}h0"
+    return f"M{n(x)} {n(y - 2.5)}" + ("l2.5 2.5l-2.5 2.5l-2.5 -2.5z" if form == 2 else "l2.5 4.5h-5z")
 
 
 def _spoken(chart: Chart) -> str:
@@ -127,8 +144,10 @@ def _spoken(chart: Chart) -> str:
     if chart.x_title == "epoch":
         ends = [(series.label, series.points[0], series.points[-1]) for series in shown]
         parts = [
-            f"{label} from {figure(a.y)} in epoch {a.x:g} to {figure(b.y)} in epoch {b.x:g}" for label, a, b in ends
-        ]
+            f"{label} {figure(b.y)} in epoch {b.x:g}" if a == b else
+            f"{label} from {figure(a.y)} in epoch {a.x:g} to {figure(b.y)} in epoch {b.x:g}"
+            for label, a, b in ends
+        ]  # fmt: skip
         return f"{chart.title}: {'; '.join(parts)}"
     points = [point for series in shown for point in series.points]
     ranges = [
@@ -211,7 +230,7 @@ def dot_plot(title: str, axis_title: str, rows: Sequence[Row]) -> Drawing:
         if row.interval is not None:
             shapes.append(Path(f"M{n(x(row.interval.low))} {n(y)}H{n(x(row.interval.high))}", f"whiskers {css}"))
         shapes += [
-            Path(f"M{n(x(value))} {n(y)}h0", f"dots big {css}", f"{row.label}, seed {seed}: {figure(value)}")
+            Path(_marker(x(value), y, row.number), f"dots big {css}", f"{row.label}, seed {seed}: {figure(value)}")
             for seed, value in row.values.items()
         ]
         shapes.append(Path(f"M{n(x(row.mean))} {n(y - 8)}v16", "axis"))

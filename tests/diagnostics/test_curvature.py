@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from robustnas.diagnostics import Curvature
+from pytorch_lightning.callbacks import LambdaCallback
+from robustnas.diagnostics import Curvature, Diagnostics
 from robustnas.variants import GDAS, PCDARTS, ProxylessNAS, SmoothDARTS, SparsemaxDARTS
-from runs import digits, search
+from runs import digits, fit, search
 
 from robustnas.data import Probe
 from robustnas.networks.batchnorm_statistics import frozen_batchnorm_statistics
@@ -154,6 +156,28 @@ def test_by_default_it_is_what_the_stopping_rule_would_measure() -> None:
     assert values == {"curvature/max": expected.value, **expected.beside("curvature/max")}
     assert set(values) == {"curvature/max", "curvature/max_upper", "curvature/max_deviation"}
     assert Curvature(samples=16).measure(module, probe) != values
+
+
+def test_a_short_search_is_measured_on_fewer_samples_and_a_continued_one_on_as_many(tmp_path: Path) -> None:
+    """One for each 1,500 images that the weights will see."""
+    options: dict[str, Any] = {"limit_train_batches": 1, "limit_val_batches": 1}
+
+    def chosen(own: Curvature, epochs: int) -> Curvature:
+        stop = LambdaCallback(on_train_epoch_start=lambda trainer, _: setattr(trainer, "should_stop", True))
+        watching = [stop, Diagnostics([own], budget=None)]
+        fit(tmp_path, search(channels=2), callbacks=watching, max_epochs=epochs, **options)
+        return own
+
+    images = len(digits().split.indices["weights"])
+    for epochs, wanted in ((2, 32), (150_000 // images + 1, 100), (10**6, 256)):
+        own = chosen(Curvature(), epochs)
+        assert own.state_dict()["samples"] == wanted
+        assert own.describe()["samples"] == "32 to 256, by length of the search"
+    again, asked = Curvature(), Curvature(samples=8)
+    for one, wanted in ((again, 256), (asked, 8)):
+        one.load_state_dict(own.state_dict())
+        assert one.state_dict()["samples"] == wanted
+    assert chosen(again, 2).state_dict()["samples"] == 256
 
 
 def test_running_statistics_stay() -> None:

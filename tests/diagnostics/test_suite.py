@@ -34,12 +34,20 @@ def test_a_search_ends_with_its_price_and_its_verdict(tmp_path: Path, capsys: py
     said = capsys.readouterr().out.splitlines()
     verdict = json.loads((tmp_path / "verdict.json").read_text(encoding="utf-8"))
     assert any(line.startswith(verdict["state"]) for line in said)
-    start = next(place for place, line in enumerate(said) if line.startswith("Diagnostics took "))
-    assert any("Curvature" in line and "measured once" in line for line in said[start:])
-    assert max(map(len, said[start : start + 8])) <= 100
+    (price,) = (line for line in said if "Diagnostics" in line)
+    assert price.startswith("Diagnostics took ")
+    assert not any("Curvature" in line for line in said)  # the price of each only where it is asked for
     (row,) = metrics(tmp_path)
     assert {"alpha/entropy", "curvature/max", "gap/loss", "genotype/skips_cell", "diagnostics/share"} <= row.keys()
     assert (tmp_path / "curves.png").is_file()
+
+
+def test_the_price_of_each_diagnostic_is_listed_on_demand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*SEARCH, f"--run-dir={tmp_path}", "--diagnostics.budget=0", "--diagnostics.verbose=true"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    start = next(place for place, line in enumerate(said) if line.startswith("Diagnostics took "))
+    assert any("Curvature" in line and "measured once" in line for line in said[start:])
+    assert max(map(len, said[start : start + 8])) <= 100
 
 
 def test_no_measures_say_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -87,7 +95,9 @@ def test_a_diagnostic_of_the_trainer_is_in_the_row_of_its_epoch(tmp_path: Path, 
     found = metrics(run)
     assert [row["epoch"] for row in found] == ["0", "1"]
     assert all(row["gap/loss"] and row["alpha/entropy"] for row in found)
-    assert "curvature/max" not in found[0]  # nothing may be spent
+    assert found[0]["curvature/max"]
+    assert not found[0]["gradient/match"]  # nothing may be spent before the last epoch
+    assert found[1]["gradient/match"]
     assert (run / "curves.png").is_file()
     assert bool(list(run.glob("events*"))) == (logger == "true")
 

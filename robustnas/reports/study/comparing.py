@@ -76,7 +76,7 @@ def _results(study: StudyData, task: Task, explain: bool) -> dict[str, object]:
 
 
 def _row(study: StudyData, task: Task, row: Standing, metric: Score) -> Row:
-    scale, inside = metric.scale, row.summary.interval
+    scale, inside = metric.scale, row.summary.interval and metric.possible(row.summary.interval)
     values = {seed: scale * value for seed, value in study.scores(task, row.entry).items()}
     interval = inside and Interval(scale * inside.low, scale * inside.high)
     return Row(row.entry.label, study.number(row.entry), values, scale * row.summary.mean, interval)
@@ -87,7 +87,7 @@ def _leaderboard(study: StudyData, task: Task, rows: Sequence[Standing], metric:
     published = [study.published.get(row.entry.variant) for row in rows]
     gains, body = any(row.gain for row in rows), []
     for row, known, others in zip(rows, truth, published, strict=True):
-        found, inside = row.summary, row.summary.interval
+        found, inside = row.summary, row.summary.interval and metric.possible(row.summary.interval)
         cells: list[object] = [
             row.entry.label, metric.shown(found.mean),
             f"{metric.shown(inside.low)} to {metric.shown(inside.high)}" if inside else "one seed",
@@ -121,7 +121,8 @@ def _leaderboard(study: StudyData, task: Task, rows: Sequence[Standing], metric:
 def _leaderboard_notes(gains: bool) -> list[str]:
     return [
         "n: trials with a score, of those planned. Interval of the mean: Student's t below 20 trials, BCa bootstrap "
-        "from 20 on; one collapsed trial makes it wide. The more trials, the further apart are best and worst.",
+        "from 20 on, cut at 0 and 100 % for accuracies; one collapsed trial makes it wide. The more trials, the "
+        "further apart are best and worst.",
         "Gain over random: 100 (mean − r) / r with the mean r of the random architectures of the task "
         "(arXiv:1912.12522), with Fieller's interval where both have two seeds." if gains else
         "No gain over random is shown: it needs finished trials of RandomGenotype, and a score for which higher is "

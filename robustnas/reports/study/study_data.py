@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from robustnas.analysis.history import is_measured
 from robustnas.analysis.measures import measures
 from robustnas.analysis.registry import find
 from robustnas.runs.record import read_json
+from robustnas.statistics import Interval
 from robustnas.studies.grid import OFF, ON
 from robustnas.studies.results import Record, read_failures, read_plan, read_results
 
@@ -55,6 +56,11 @@ class Score:
     def scale(self) -> float:
         """Factor for showing a value."""
         return 100.0 if find(self.name).unit == "%" else 1.0
+
+    def possible(self, interval: Interval) -> Interval:
+        """An interval of a mean without what lies beyond the values that an accuracy can have."""
+        low, high = (0.0, 100.0 / self.scale) if self.percent else (-math.inf, math.inf)
+        return replace(interval, low=max(interval.low, low), high=min(interval.high, high))
 
     @property
     def said(self) -> str:
