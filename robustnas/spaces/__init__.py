@@ -15,6 +15,6 @@ from robustnas.spaces.space import CellSpace, Edge, SearchSpace, SkeletonRules, 
 __all__ = [
     "DARTS", "S1", "S2", "S3", "S4", "CellSpace", "Choice", "DARTSWithoutNone", "Edge", "Genotype", "Mobile",
     "MobileSmall", "NASBench201", "SearchSpace", "SkeletonRules", "complete_cell", "darts_like", "decode", "encode",
-    "find_space", "is_genotype_text", "live_choices", "mobile", "mutated", "num_architectures", "parse_genotype", "random_genotype",
-    "register_skeleton", "strongest",
+    "find_space", "is_genotype_text", "live_choices", "mobile", "mutated", "num_architectures", "parse_genotype",
+    "random_genotype", "register_skeleton", "strongest",
 ]  # fmt: skip
