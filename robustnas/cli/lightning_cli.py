@@ -82,6 +82,13 @@ class RobustCLI(LightningCLI):
         for part in ("model", "data"):
             parser.link_arguments("seed_everything", f"{part}.init_args.seed", compute_fn=seed)
 
+    def _add_subcommands(self, parser: LightningArgumentParser, **kwargs: Any) -> None:
+        known = LightningCLI.subcommands()
+        asked = "fit" if self.arguments is None else next(iter(self.arguments), "")
+        if asked in known:  # the parsers of the others would take longer than the rest of the start
+            setattr(self, "subcommands", lambda: {asked: known[asked]})  # noqa: B010  mypy knows it as a method
+        super()._add_subcommands(parser, **kwargs)
+
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
         for action in parser._actions:

@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> None:
 
 def all_commands() -> argparse.ArgumentParser:
     """One parser of all commands with all their options."""
-    actions = jsonargparse.capture_parser(lambda: lightning_cli.main(["fit"]))._actions
+    actions = jsonargparse.capture_parser(lambda: lightning_cli.main([]))._actions
     lightning = next(action.choices for action in actions if isinstance(action, argparse._SubParsersAction))
     joined = argparse.ArgumentParser(prog="robustnas")
     commands = joined.add_subparsers()
