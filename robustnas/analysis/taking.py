@@ -46,17 +46,21 @@ def to_take(state: State, seen: list[Evidence], history: History, found: Mapping
     last = epoch == end and final is not None and (usual or not history.genotypes)
     known = epoch in history.genotypes or epoch in history.alphas
     genotype = final if last else history.genotype(epoch) if known else None
-    return Take(None if last else epoch, genotype, _with_flaws(why, epoch, genotype, seen, history))
+    return Take(None if last else epoch, genotype, _with_flaws(why, state, epoch, genotype, seen, history))
 
 
-def _with_flaws(why: str, epoch: int, genotype: Genotype | None, seen: list[Evidence], history: History) -> str:
+def _with_flaws(
+    why: str, state: State, epoch: int, genotype: Genotype | None, seen: list[Evidence], history: History
+) -> str:
     """The reason, with what the verdict says against the genotype."""
     flaws = [] if genotype is None else degenerate(history, genotype)
-    if flaws and all(flaws[0] in degenerate(history, one) for one in _recorded(history)):
+    if flaws and state != "healthy" and all(flaws[0] in degenerate(history, one) for one in _recorded(history)):
         return f"in every recorded genotype {flaws[0].words}: search again"
     collapse = [e for e in seen if e.weight == "decides" and e.threshold.state == "collapsed" and e.since <= epoch]
     measured = [e.threshold for e in collapse if genotype is None or e.threshold.series not in DEGENERACY]
     words = [row.words for row in (*flaws, *measured)]
+    if flaws and state == "healthy":  # what has not lasted yet, or is that of the initial values
+        return f"it is the latest one, but {words[0]}: wait for the next epochs"
     return f"{why}, but {words[0]}: search again" if words else why
 
 
