@@ -59,6 +59,7 @@ def test_few_samples_widen_what_is_near_chance(constant: float, samples: int) ->
         ({}, None),
         (None, None),
         ({"a": 0, "b": 0}, None),
+        ({"a": 7, "b": 0}, None),
         ({"a": -1, "b": 3}, None),
         ({"a": True, "b": 3}, None),
         ({"a": "x", "b": 3}, None),

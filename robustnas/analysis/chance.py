@@ -34,6 +34,6 @@ def constant_answer(counts: object) -> tuple[float, int] | None:
     if not isinstance(counts, Mapping) or len(counts) < 2:
         return None
     sizes: list[Any] = list(counts.values())
-    if not all(type(size) is int and size >= 0 for size in sizes) or not any(sizes):
+    if not all(type(size) is int and size >= 0 for size in sizes) or max(sizes) == sum(sizes):  # of one class alone
         return None
     return max(sizes) / sum(sizes), sum(sizes)

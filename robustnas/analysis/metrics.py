@@ -116,7 +116,7 @@ LIVE = _entry(
     ),),
 )
 LIVE_PARAMETRIC = _entry(
-    "genotype/live_parametric", "live edges with parameters", "edges", "low", unit_interval=True,
+    "genotype/live_parametric", "live edges with parameters", "edges", unit_interval=True,
     thresholds=(Threshold(
         "no_convolution", "<=", 0.0, "decides", OWN,  # of 1,983 such cells of NAS-Bench-201 none reaches 87.1
         "no operation with parameters lies on a path from the input to the output", _COLLAPSE, hold=3
