@@ -20,7 +20,7 @@ from robustnas.analysis.registry import thresholds
 from robustnas.analysis.step_noise import margin_over_noise
 from robustnas.analysis.thresholds import STATES
 from robustnas.runs.record import Run, write_text
-from robustnas.spaces import DARTS, S4, Genotype, MobileSmall, NASBench201, strongest
+from robustnas.spaces import DARTS, S4, Genotype, MobileSmall, NASBench201, SearchSpace, strongest
 
 Alphas = dict[int, dict[str, np.ndarray]]
 POOR = {"val/top1": constant(0.1)}
@@ -284,7 +284,7 @@ def test_a_run_of_one_epoch_or_none_is_judged_in_clear_words(
 
 
 @pytest.mark.parametrize("space", [S4, MobileSmall], ids=lambda space: space.name)
-def test_a_space_without_skips_is_judged(space) -> None:
+def test_a_space_without_skips_is_judged(space: SearchSpace) -> None:
     rng = np.random.default_rng(0)
     base = {kind: rng.normal(size=cell.shape) for kind, cell in space.cells.items()}
     alphas = {epoch: {kind: a * (1 + epoch / 10) for kind, a in base.items()} for epoch in range(EPOCHS)}

@@ -34,7 +34,7 @@ def margin_over_noise(
         The ratio from the fifth recorded epoch on; the cap 1e9 stands for a margin without noise.
     """
     at = sorted(shares)
-    found = {}
+    found: dict[int, float] = {}
     for last in range(FEWEST, len(at)):
         window = at[max(0, last - STEPS) : last + 1]
         ratios = [
@@ -51,7 +51,7 @@ def _ratios(space: SearchSpace, kind: str, window: list[int], shares: list[Array
     """The ratio of every kept edge of a cell that has a choice."""
     cell = space.cells[kind]
     gaps = np.sqrt(np.diff(window))
-    ratios = []
+    ratios: list[float] = []
     for choice in genotype.cells[kind]:
         row = cell.row(choice.source, choice.node)
         if row is None or len(columns := list(cell.selectable(cell.edges[row]))) < 2:
@@ -60,5 +60,6 @@ def _ratios(space: SearchSpace, kind: str, window: list[int], shares: list[Array
         second, first = np.argsort(course[-1], kind="stable")[-2:]
         margins = course[:, first] - course[:, second]
         noise = float((np.diff(margins) / gaps).std(ddof=1)) * AHEAD**0.5
-        ratios.append(min(float(margins[-1]) / noise, LARGEST) if noise > 0 else LARGEST * (margins[-1] > 0))
+        margin = float(margins[-1])
+        ratios.append(min(margin / noise, LARGEST) if noise > 0 else LARGEST if margin > 0 else 0.0)
     return ratios
