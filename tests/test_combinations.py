@@ -39,7 +39,7 @@ CURVATURE = {
     "init_args": {"window": 1, "lag": 1, "start": 0, "interval": 1, "samples": 16},
 }
 ADVERSARIAL = {"class_path": "AdversarialPerturbation", "init_args": {"steps": 2}}
-DROP = {"class_path": "LargestDrop", "init_args": {"interval": 1}}
+DROP = {"class_path": "LargestDrop", "init_args": {"finetune": 1}}
 PRUNED = {"class_path": "ShareThreshold", "init_args": {"threshold_end": 0.5}}
 
 # Pairs beyond the papers: a variant, and what else it is asked to be. Names of classes as a user writes them.

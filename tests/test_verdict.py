@@ -19,8 +19,9 @@ from robustnas.analysis.calibration import RATES
 from robustnas.analysis.measures import curvature_rise, measures
 from robustnas.analysis.registry import thresholds
 from robustnas.analysis.thresholds import REMEDIES, Threshold
+from robustnas.cli.configuration import instance_of
 from robustnas.spaces import DARTS, S1, S3, Genotype, NASBench201, SearchSpace
-from robustnas.strategies import CurvatureRise, Strongest
+from robustnas.strategies import CurvatureRise, Selection, Strongest
 from robustnas.training import SearchModule
 
 HINTS = {
@@ -148,6 +149,12 @@ def test_remedies_are_parts_and_arguments_that_exist() -> None:
     arguments = set(inspect.signature(SearchModule).parameters)
     for remedy in REMEDIES.values():
         option, *part = remedy.setting.split()
+        if len(part) > 1:  # a selection without training, from this search or the next
+            words = remedy.setting.removeprefix("robustnas select RUN ").replace("--model.", "--").split()
+            rule = instance_of(Selection, "selection", words)
+            assert rule.evaluates
+            assert type(rule).__name__ == remedy.part.partition(",")[0]
+            continue
         assert option == "--trainer.max_epochs" or option.removeprefix("--model.") in arguments
         if part and not part[0][0].isdigit():
             assert part == [remedy.part]

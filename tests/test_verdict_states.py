@@ -134,7 +134,7 @@ def test_an_undecided_search_says_so_in_a_sentence() -> None:
         "genotype is close to a random one"
     )
     assert verdict.text().startswith("undecided\n")
-    assert {"LargestDrop", "arch_lr"} <= {remedy.part for remedy in verdict.remedies}
+    assert {"LargestDrop, one shot", "BestOfSampled", "arch_lr"} <= {remedy.part for remedy in verdict.remedies}
 
 
 def test_a_search_that_began_is_not_called_undecided() -> None:

@@ -26,7 +26,7 @@ OLES, DA2S, OWN = "OLES, NeurIPS 2023", "arXiv:2007.03154", "ours"
 _COLLAPSE = ("CurvatureRise", "weight_decay", "AdversarialPerturbation", "PartialChannels", "SkipDominance")
 _SHARP = ("CurvatureRise", "AdversarialPerturbation", "weight_decay")
 _DISCRETE = ("LargestDrop", "EntropyPenalty", "AdversarialPerturbation")
-_UNDECIDED = ("EntropyPenalty", "arch_lr", "LargestDrop", "epochs")
+_UNDECIDED = ("LargestDrop, one shot", "BestOfSampled", "arch_lr", "EntropyPenalty", "LargestDrop")
 _OVERFIT = ("weight_decay", "drop_path", "CurvatureRise")
 
 

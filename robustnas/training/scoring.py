@@ -83,8 +83,3 @@ def image_data(trainer: Trainer, does: str = "LargestDrop scores operations", ro
             f"Expected `datamodule` to be an ImageData, on whose role {role} {does}, but got {type(data).__name__}."
         )
     return data
-
-
-def score_as_json(score: Score) -> dict[str, float | None]:
-    """A score as JSON can hold it: what is not finite is ``None``."""
-    return {name: value if math.isfinite(value) else None for name, value in score._asdict().items()}

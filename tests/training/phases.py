@@ -10,7 +10,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from runs import fit
 
 from robustnas.spaces.space import SearchSpace, complete_cell
-from robustnas.strategies import LargestDrop
+from robustnas.strategies import LargestDrop, Selection
 from robustnas.training.search import SearchModule
 
 OPERATIONS = ("none", "skip_connect", "sep_conv_3x3")
@@ -22,10 +22,10 @@ TINY = SearchSpace(
         "reduce": complete_cell(2, 2, OPERATIONS, (2, 3), reduction=True, **CELL),
     },
 )
-BY_LOSS = LargestDrop("loss", interval=1)
+BY_LOSS = LargestDrop("loss", finetune=1)
 
 
-def tiny(selection: LargestDrop = BY_LOSS, **options: Any) -> SearchModule:
+def tiny(selection: Selection = BY_LOSS, **options: Any) -> SearchModule:
     shared: dict[str, Any] = {"channels": 4, "layers": 3, "image_channels": 1, "alpha_init": 1.0}
     return SearchModule(TINY, selection=selection, **{**shared, **options})
 

@@ -104,7 +104,7 @@ def test_a_run_with_more_epochs_resumes_exactly(tmp_path: Path) -> None:
 
 
 def phased(**options: Any) -> DARTSPT:
-    return DARTSPT(**{"selection": LargestDrop("loss", interval=1), **SMALL, **options})
+    return DARTSPT(**{"selection": LargestDrop("loss", finetune=1), **SMALL, **options})
 
 
 def test_the_selection_follows_the_new_number_of_epochs(tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_in_the_selection_the_step_size_is_the_new_one_and_epochs_are_refused(tm
     assert set(seen.rates.values()) == {0.01}
     for options, epochs, name in (
         ({}, 4, "max_epochs"),
-        ({"selection": LargestDrop("loss", interval=2)}, 2, "selection"),
+        ({"selection": LargestDrop("loss", finetune=2)}, 2, "selection"),
     ):
         with pytest.raises(ValueError, match=f"^Expected `{name}.*` to be .*, since the selection has begun to decide"):
             fit(tmp_path, phased(**options), path, max_epochs=epochs)

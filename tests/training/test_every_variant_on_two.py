@@ -19,10 +19,12 @@ Numbers = dict[str, dict[str, Tensor]]
 def as_trained(folder: Path, methods: list[str], rank: int) -> Numbers:
     """With BatchNorm, in single precision, and with noise of each process where a method allows it."""
     paths = {name: 0.2 for name in methods if not name.startswith("SmoothDARTS")}
-    return {
-        name: numbers(search(name, folder / name, batch_size=8, devices=2, drop_path=paths.get(name, 0.0)))
-        for name in methods
-    }
+    found = {}
+    for name in methods:
+        running = search(name, folder / name, batch_size=8, devices=2, drop_path=paths.get(name, 0.0))
+        genotype = str(running.lightning_module.genotype())
+        found[name] = {**numbers(running), "genotype": torch.tensor(list(genotype.encode()))}
+    return found
 
 
 def exact(folder: Path, methods: list[str], epochs: dict[str, int], devices: int, rank: int) -> Numbers:
@@ -56,7 +58,7 @@ def check_doubled_batch(methods: list[str], folder: Path, **epochs: int) -> None
 
 
 def test_two_processes_hold_one_state(tmp_path) -> None:
-    check_one_state(["ProxylessNAS"], tmp_path)
+    check_one_state(["ProxylessNAS", "DARTS, sampled by α"], tmp_path)
 
 
 def test_two_processes_are_one_with_the_doubled_batch(tmp_path) -> None:

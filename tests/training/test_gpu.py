@@ -29,7 +29,7 @@ pytestmark = pytest.mark.skipif(
 
 DEPTHS: dict[str, dict[str, int]] = {"darts": {"layers": 3}, "nasbench201": {"cells": 1}, "mobile": {}}
 SHORTER: dict[str, dict[str, Any]] = {
-    "DARTSPT": {"selection": LargestDrop(interval=1)},
+    "DARTSPT": {"selection": LargestDrop(finetune=1)},
     "PCDARTS": {"space": "S2", "layers": 3, "cells": None},
     "RandomSharing": {"selection": BestOfSampled(samples=3), "arch_start": 1_000_000},
 }

@@ -43,7 +43,7 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "full_v2": ("ProxylessNAS", {"relaxation": BinaryGates("full_v2")}),
     "mobile": ("ProxylessNAS", {"relaxation": BinaryGates("full_v2"), "space": "MobileSmall"}),
     "pruned": ("DARTS", {"pruning": ShareThreshold(0.19, 0.21)}),
-    "by drops": ("DARTSPT", {"selection": LargestDrop("loss", interval=1)}),
+    "by drops": ("DARTSPT", {"selection": LargestDrop("loss", finetune=1)}),
 }
 # What decides which operations are computed is read once for each kind of cell, whenever a mixture is made.
 CHOOSING = {

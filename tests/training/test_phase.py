@@ -41,9 +41,9 @@ def test_the_schedule_is_that_of_the_papers_runs() -> None:
     assert turns(LargestDrop(), DARTS) == list(range(0, 81, 5))
     assert LargestDrop().epochs(NASBench201) == 25
     assert turns(LargestDrop(), NASBench201) == [0, 5, 10, 15, 20, 24]
-    assert turns(LargestDrop(interval=1), NASBench201) == list(range(6))
-    assert turns(LargestDrop(interval=2), TINY) == list(range(0, 12, 2))
-    assert LargestDrop(interval=2).epochs(TINY) == 11
+    assert turns(LargestDrop(finetune=1), NASBench201) == list(range(6))
+    assert turns(LargestDrop(finetune=2), TINY) == list(range(0, 12, 2))
+    assert LargestDrop(finetune=2).epochs(TINY) == 11
     assert Strongest().epochs(DARTS) == 0
 
 
@@ -245,7 +245,7 @@ def test_wrong_arguments_are_named() -> None:
     check_each(
         [
             ({"criterion": "luck"}, "Expected `criterion` to be 'accuracy' or 'loss', but got 'luck'."),
-            ({"interval": 0}, "Expected `interval` to be at least 1, but got 0."),
+            ({"finetune": -1}, "Expected `finetune` to be at least 0, but got -1."),
             ({"lr": -1.0}, "Expected `lr` to be positive, but got -1.0."),
         ],
         lambda row: check(*row),

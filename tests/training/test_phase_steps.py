@@ -21,7 +21,7 @@ def test_schedules_are_those_of_the_search_and_the_phase_has_a_constant_step(
     tmp_path: Path, lr: float | None, wanted: float
 ) -> None:
     seen, plain = Snapshots(), Snapshots()
-    running = briefly(tmp_path / "a", tiny(LargestDrop(interval=1, lr=lr)), max_epochs=2, callbacks=[seen])
+    running = briefly(tmp_path / "a", tiny(LargestDrop(finetune=1, lr=lr)), max_epochs=2, callbacks=[seen])
     briefly(tmp_path / "b", SearchModule(TINY, 4, 3, image_channels=1), max_epochs=2, callbacks=[plain])
     assert [seen.lr[epoch] for epoch in range(2)] == [plain.lr[epoch] for epoch in range(2)]
     assert [seen.lr[epoch] for epoch in range(2, 8)] == [wanted] * 6

@@ -26,10 +26,10 @@ SEARCHES: dict[str, tuple[int, Callable[[], SearchModule]]] = {
     "stopped early": (4, lambda: RobustDARTS(stopping=At(1, 0), **SMALL)),
     "sent back": (6, lambda: adaptive(Scripted)),
     "pruned": (3, lambda: search(pruning=ShareThreshold(0.0, 1.0), alpha_init=0.3, arch_lr=0.03)),
-    "selecting": (1, lambda: DARTSPT(selection=LargestDrop("loss", interval=1), **SMALL)),
+    "selecting": (1, lambda: DARTSPT(selection=LargestDrop("loss", finetune=1), **SMALL)),
     "selecting, stopped": (
         3,
-        lambda: DARTSPT(selection=LargestDrop("loss", interval=2), stopping=SkipDominance(max_skips=0), **SMALL),
+        lambda: DARTSPT(selection=LargestDrop("loss", finetune=2), stopping=SkipDominance(max_skips=0), **SMALL),
     ),
     "β, late α": (3, lambda: PCDARTS(arch_start=1, **SMALL)),
     "second order": (2, lambda: search(gradient=Unrolled(), drop_path=0.2)),

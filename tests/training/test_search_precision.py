@@ -64,7 +64,8 @@ PARTS = {
     "arch_step": {"gradient": Unrolled()},
     "measure_curvature": {"stopping": CurvatureRise(interval=1)},
     "measure_curvature of the last batch": {"stopping": CurvatureRise(interval=1, measured_on="last_batch")},
-    "_decide": {"selection": LargestDrop(interval=1)},
+    "_decide": {"selection": LargestDrop(finetune=1)},
+    "end_epoch": {"selection": LargestDrop(finetune=0)},
 }
 
 
@@ -72,6 +73,7 @@ PARTS = {
 def test_second_order_curvature_and_selection_are_in_full_precision(tmp_path: Path, where: str) -> None:
     module: Any = search(**PARTS[where])
     owners = {"_decide": "perturbation_selection", "measure_curvature": "early_stopping"}
+    owners |= {"end_epoch": "one_shot_selection"}
     where, *_ = where.split()
     owner = module.hooks[owners[where]] if where in owners else module
     inner, forward, depth, seen = getattr(owner, where), module.supernet.forward, [0], set()

@@ -6,11 +6,11 @@ from functools import singledispatch
 
 from robustnas.analysis.metrics import OPERATIONS
 from robustnas.data.batch import Batch
-from robustnas.strategies import BestOfSampled, LargestDrop, Never, NoPruning, Pruning, RaiseDecay, Stopping
+from robustnas.strategies import LargestDrop, Never, NoPruning, Pruning, RaiseDecay, Selection, Stopping
 from robustnas.training.hooks.early_stopping import EarlyStopping
+from robustnas.training.hooks.one_shot_selection import OneShotSelection
 from robustnas.training.hooks.perturbation_selection import PerturbationSelection
 from robustnas.training.hooks.rollback import Rollback
-from robustnas.training.hooks.sampled_selection import SampledSelection
 from robustnas.training.search_hook import SearchHook
 from robustnas.training.search_state import SearchState
 
@@ -44,8 +44,16 @@ def _none(part: object, search: SearchState) -> None:
     """Parts that never act need no hook."""
 
 
+@hook_for.register
+def _of_selection(part: Selection, search: SearchState) -> SearchHook | None:
+    return OneShotSelection(part, search) if part.evaluates else None
+
+
+@hook_for.register
+def _of_largest_drop(part: LargestDrop, search: SearchState) -> SearchHook:
+    return OneShotSelection(part, search) if part.evaluates else PerturbationSelection(part, search)
+
+
 hook_for.register(Stopping, EarlyStopping)
 hook_for.register(RaiseDecay, Rollback)
 hook_for.register(Pruning, PruningHook)
-hook_for.register(LargestDrop, PerturbationSelection)
-hook_for.register(BestOfSampled, SampledSelection)
