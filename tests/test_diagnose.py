@@ -31,10 +31,10 @@ def write_run(folder: Path, last: Genotype, epochs: int = 12, finished: bool = T
     """The folder of a search that had one skip connection for two epochs and then another genotype."""
     run = Run(folder)
     run.write_manifest({"epochs": 12, "data": {"classes": ["a", "b"]}, "module": {"init_args": {"space": last.space}}})
-    rng = np.random.default_rng(0)
+    base = np.random.default_rng(0).normal(size=(2, 14, 2))
     for epoch in range(epochs):
         run.write_genotype(skips(1, last.space) if epoch < 2 else last, epoch)
-        run.write_alpha(epoch, {kind: rng.normal(size=(14, 2)) for kind in ("normal", "reduce")})
+        run.write_alpha(epoch, dict(zip(("normal", "reduce"), base * (1 + epoch / 10), strict=True)))
     rows = "".join(f"{epoch},{10 * epoch},0.5,\n" for epoch in range(epochs))
     write_text(folder / "metrics.csv", "epoch,step,val/loss,curvature/max\n" + rows)
     if finished:
@@ -285,7 +285,7 @@ def test_help_documents_the_statuses(capsys: Output) -> None:
         main(["diagnose", "--help"])
     assert stop.value.code == 0
     text = capsys.readouterr().out
-    assert "0 healthy, 10 at risk, 20 collapsed" in text
+    assert "0 healthy, 10 at risk, 15 undecided, 20 collapsed, 30 did not learn" in text
     assert max(map(len, text.splitlines())) <= 80
 
 

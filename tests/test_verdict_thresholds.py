@@ -15,8 +15,11 @@ from robustnas.analysis.verdict import Evidence
 # Threshold, comparison, weight, measurements it must hold, share of the search from which and until which it is judged,
 # latched. A change here changes verdicts: measure the rates again, benchmarks/calibrate_verdict.py.
 TABLE = {
+    "did_not_learn": (0.0, "<=", "decides", 3, 0.2, 1, False),
     "skip_domination": (0.5, ">", "decides", 3, 0.2, 1, False),
-    "parameter_free_domination": (0.5, ">", "decides", 3, 0.2, 1, False),
+    "disconnected": (0.0, "<=", "decides", 3, 0, 1, False),
+    "no_convolution": (0.0, "<=", "decides", 3, 0, 1, False),
+    "mostly_parameter_free": (0.5, ">", "notes", 3, 0.2, 1, False),
     "discrete_at_chance": (1.2, "<=", "decides", 2, 0.8, 1, False),
     "curvature_rise": (1.3, ">", "hints", 1, 0, 1, True),
     "skip_rise": (0.15, ">", "hints", 2, 0, 1, False),
@@ -25,7 +28,8 @@ TABLE = {
     "skip_mass": (0.25, ">", "hints", 3, 0, 1, False),
     "gap": (0.5, ">", "hints", 2, 0.8, 1, False),
     "gap_rise": (0.1, ">", "hints", 2, 0.5, 1, False),
-    "undecided": (0.95, ">", "hints", 1, 0.8, 1, False),
+    "undecided": (0.99, ">", "decides", 3, 0.2, 1, False),
+    "within_noise": (1.0, "<", "decides", 3, 0.2, 1, False),
     "saturated": (0.5, ">", "hints", 2, 0, 0.5, True),
     "alignment": (0, "<", "hints", 3, 0, 1, False),
     "match": (0, "<=", "hints", 3, 0, 1, False),

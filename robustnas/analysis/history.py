@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from robustnas.analysis.architecture_statistics import shares_of
+from robustnas.analysis.chance import constant_answer
 from robustnas.analysis.registry import adopt
 from robustnas.runs.record import Run
 from robustnas.runtime.csv_files import read_csv
@@ -36,7 +37,9 @@ class History:
     series: Mapping[str, Mapping[int, float]] = field(default_factory=dict)  #: logged name to values by epoch
     planned: int | None = None  #: epochs the search was to take, where that is known
     final: Genotype | None = None  #: the genotype that it ended with; None while it runs
-    classes: int | None = None  #: of the data: they tell what chance is
+    classes: int | None = None  #: of the data: they tell what chance is, where the next is not known
+    constant: float | None = None  #: accuracy of a constant answer: the share of the largest class in validation
+    samples: int | None = None  #: of validation
     settings: Mapping[str, Any] = field(default_factory=dict)  #: arguments of the search: what need not be tried
     name: str = ""  #: where it comes from, for people
     first: int = 0  #: number of the first epoch, 0 or 1, as the source counts them
@@ -61,6 +64,11 @@ class History:
     def finished(self) -> bool:
         """Whether the search has ended."""
         return self.final is not None
+
+    @property
+    def chance(self) -> float | None:
+        """Accuracy of a constant answer, taken as that of classes of one size where their sizes are not known."""
+        return self.constant or (1 / self.classes if self.classes else None)
 
     @property
     def normal_kinds(self) -> list[str]:
@@ -121,13 +129,22 @@ class History:
         named = space or next(iter(known), None) or part(settings, "space")
         if not isinstance(named, (str, SearchSpace)):
             raise ValueError(f"Expected {run.path} to name its search space, but it does not; give --space.")
-        planned, classes = manifest.get("epochs"), part(manifest, "data", "classes")
+        planned = manifest.get("epochs")
         return cls(
             find_space(named), alphas, genotypes, read_series(run.path / "metrics.csv"),
             planned=planned if isinstance(planned, int) and planned > 0 else None, final=final,
-            classes=len(classes) if isinstance(classes, list) and len(classes) > 1 else None,
+            **_classes(part(manifest, "data")),
             settings=settings if isinstance(settings, dict) else {}, name=str(folder),
         )  # fmt: skip
+
+
+def _classes(data: Any) -> dict[str, Any]:
+    """What is known of the classes of the data and of their shares in validation, the role ``selection``."""
+    classes = part(data, "classes")
+    if part(data, "task") not in (None, "classification") or not isinstance(classes, list) or len(classes) < 2:
+        return {}
+    constant, samples = constant_answer(part(data, "roles", "selection", "class_counts")) or (None, None)
+    return {"classes": len(classes), "constant": constant, "samples": samples}
 
 
 def read_series(path: Path) -> dict[str, dict[int, float]]:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import textwrap
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 from robustnas.analysis.calibration import RATES
-from robustnas.analysis.thresholds import Remedy, Threshold, Weight
+from robustnas.analysis.thresholds import Remedy, State, Threshold, Weight
 from robustnas.spaces import Genotype
 
-State = Literal["healthy", "at risk", "collapsed"]
-
 SCHEMA = 1
+SENTENCES = ("undecided", "did not learn")  # states that a sentence explains, whenever they began
 WORDS = {">": "over", ">=": "at least", "<": "under", "<=": "at most"}
 
 
@@ -102,6 +101,8 @@ class Verdict:
         signs = [e for e in self.evidence if e.weight != "notes"]
         if self.state == "healthy" or not signs:
             return f"{self.state}: {self._seen}"
+        if self.state in SENTENCES:
+            return f"{self.state}: {self._sentence(signs[0])}"
         named = signs[:2] if signs[0].weight == "hints" else signs[:1]  # a single hint would not put it at risk
         return f"{self._head}: " + ", ".join(f"{e.threshold.measure} {e.shown} ({e.limit})" for e in named)
 
@@ -163,9 +164,16 @@ class Verdict:
         }  # fmt: skip
         return json.dumps(data, indent=2, allow_nan=False) + "\n"
 
+    def _sentence(self, e: Evidence) -> str:
+        """What a sign means, with its figure, such as ``α is still almost uniform (entropy 0.995 after 10 epochs)``."""
+        clause, comma, rest = e.threshold.words.partition(",")
+        after = e.epoch + 1 - self.first
+        epochs = f"{after} epoch{'' if after == 1 else 's'}"
+        return f"{clause} ({e.threshold.measure} {e.shown} after {epochs}, {e.limit}){comma}{rest}"
+
     @property
     def _head(self) -> str:
-        return self.state if self.since is None else f"{self.state} since epoch {self.since}"
+        return self.state if self.since is None or self.state in SENTENCES else f"{self.state} since epoch {self.since}"
 
     @property
     def _where(self) -> str:

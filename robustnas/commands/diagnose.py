@@ -1,4 +1,4 @@
-"""``robustnas diagnose``: is a search healthy, at risk or collapsed, and why."""
+"""``robustnas diagnose``: is a search healthy, at risk, undecided or collapsed, did it learn, and why."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from robustnas.analysis import History, judge
 from robustnas.analysis.foreign import is_history, read_foreign
 from robustnas.cli.errors import Parser
 
-STATUS = {"healthy": 0, "at risk": 10, "collapsed": 20}
+STATUS = {"healthy": 0, "at risk": 10, "undecided": 15, "collapsed": 20, "did not learn": 30}
 
 EPILOG = """exit status:
-  0 healthy, 10 at risk, 20 collapsed; 1 if there is nothing to judge,
-  2 after a wrong command line
+  0 healthy, 10 at risk, 15 undecided, 20 collapsed, 30 did not learn;
+  1 if there is nothing to judge, 2 after a wrong command line
 
 histories of other tools, with --space:
   .npz  arrays KIND of shape [epochs, edges, operations], or epoch_0007/KIND of
@@ -30,9 +30,9 @@ def parser() -> Parser:
     """The options of ``robustnas diagnose``."""
     parser = Parser(
         prog="robustnas diagnose",
-        description="Judge whether a search is healthy, at risk or collapsed: since which\n"
-        "epoch, by what evidence, which genotype to use and what to change. The search\n"
-        "may still be running.",
+        description="Judge whether a search is healthy, at risk, undecided or collapsed, or did\n"
+        "not learn: since which epoch, by what evidence, which genotype to use and what\n"
+        "to change. The search may still be running.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -43,7 +43,7 @@ def parser() -> Parser:
 
 
 def main(arguments: list[str]) -> int:
-    """Judge a search; the exit status is 0 if healthy, 10 if at risk, 20 if collapsed."""
+    """Judge a search; the exit status is that of its state."""
     options = parser().parse_args(arguments[1:])
     verdict = judge(_history(options.run, options.space))
     print(verdict.to_json() if options.json else verdict.text(), end="")

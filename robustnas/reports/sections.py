@@ -71,8 +71,9 @@ def _evidence(run: SearchData) -> Table:
         for e in run.verdict.evidence
     ]
     note = (
-        "Weight: one indicator that decides makes a search collapsed; one that warns, or two that hint, make it at "
-        "risk. Source: the publication of the threshold; “ours” marks a threshold that robustnas sets."
+        "Weight: one indicator that decides is enough for undecided, collapsed or did not learn; one that warns, or "
+        "two that hint, make a search at risk. Source: the publication of the threshold; “ours” marks a threshold "
+        "that robustnas sets."
     )
     return Table("Evidence", head, rows, "evidence", [note])
 

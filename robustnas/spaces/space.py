@@ -196,6 +196,7 @@ class SkeletonRules:
         least_depth: Smallest depth.
         recipe: Configuration that evaluates its architectures: a file of ``robustnas.configs``, or a path.
         check: Refuses spaces whose cells the skeleton cannot stack; by default those with ``stages``.
+        residual: Whether an edge that carries ``none`` passes its input on, so that it disconnects nothing.
     """
 
     kinds: Mapping[str, tuple[int, bool]]
@@ -204,6 +205,7 @@ class SkeletonRules:
     least_depth: int = 1
     recipe: str = "evaluate_darts.yaml"
     check: Callable[[SearchSpace], None] = _no_stages
+    residual: bool = False
 
 
 def _one_output(space: SearchSpace) -> None:
@@ -234,7 +236,7 @@ def _check_chain(space: SearchSpace) -> None:
 SKELETONS: dict[str, SkeletonRules] = {
     "darts": SkeletonRules({"normal": (2, False), "reduce": (2, True)}, "layers", 8, 3),
     "nasbench201": SkeletonRules({"cell": (1, False)}, "cells", 5, 1, "evaluate_nasbench201.yaml", _one_output),
-    "mobile": SkeletonRules({"chain": (1, False)}, recipe="evaluate_mobile.yaml", check=_check_chain),
+    "mobile": SkeletonRules({"chain": (1, False)}, recipe="evaluate_mobile.yaml", check=_check_chain, residual=True),
 }
 
 

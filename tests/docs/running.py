@@ -29,7 +29,7 @@ QUIET = ["--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu"]
 SHORT = ["--trainer.max_epochs=1", *(f"--trainer.limit_{part}_batches=1" for part in ("train", "val", "test")), *QUIET]
 SHORT += ["--data.batch_size=8", "--data.eval_batch_size=16"]
 SHALLOW = {"fit": "--model.layers=3", "evaluate": "--model.architecture.layers=3"}
-VERDICTS = (10, 20)  # exit statuses of `diagnose`: at risk, collapsed
+VERDICTS = (10, 15, 20, 30)  # exit statuses of `diagnose` for every state but healthy
 OF_FIT = ("fit", "evaluate", "verify", "profile")  # commands that take the options of `fit`
 LAUNCHERS = ("sbatch", "torchrun")
 INSTALLERS = (

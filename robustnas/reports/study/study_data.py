@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from robustnas.analysis import History
+from robustnas.analysis import History, thresholds
 from robustnas.analysis.history import is_measured
 from robustnas.analysis.measures import measures
 from robustnas.analysis.registry import find
@@ -19,7 +19,7 @@ from robustnas.studies.grid import OFF, ON
 from robustnas.studies.results import Record, read_failures, read_plan, read_results
 
 RANDOM = "RandomGenotype"  # the baseline that gains are relative to
-STATES = {"healthy": 0.0, "at risk": 1.0, "collapsed": 2.0}  # of a verdict, as numbers
+STATES: dict[str, float] = {state: float(place) for place, state in enumerate(thresholds.STATES)}  # as numbers
 Task = tuple[str | None, str | None]
 Series = Mapping[str, Mapping[int, float]]
 
