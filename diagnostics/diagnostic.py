@@ -100,8 +100,9 @@ class Diagnostic(Callback, ABC):
 
     def required(self, trainer: Trainer, search: SearchModule) -> bool:
         """Whether it is measured at the present epoch whatever it costs."""
-        scheduled = self.headline and is_scheduled(trainer.current_epoch, planned_epochs(trainer, search))
-        return scheduled or part_done(trainer, search) == 1
+        if part_done(trainer, search) == 1:
+            return True
+        return self.headline and is_scheduled(trainer.current_epoch, planned_epochs(trainer, search))
 
     def expect(self, trainer: Trainer) -> None:
         """Estimate what it will cost, from the time of the steps so far."""
