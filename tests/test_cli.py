@@ -25,6 +25,8 @@ from robustnas.cli import lightning_cli
 from robustnas.data import Digits
 from robustnas.runs.record import Run
 
+pytestmark = pytest.mark.usefixtures("few_samples")
+
 ROOT = Path(__file__).resolve().parents[1]
 SEARCH = ["fit", *SMALL, "--diagnostics.budget=null"]
 ONCE = ["--trainer.max_epochs=1"]

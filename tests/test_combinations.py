@@ -33,6 +33,8 @@ sys.path.insert(0, str(Path(__file__).parent / "training"))
 
 from runs import fit
 
+pytestmark = pytest.mark.usefixtures("few_samples")
+
 PARTIAL = {"class_path": "robustnas.networks.PartialChannels", "init_args": {"k": 2}}
 CURVATURE = {
     "class_path": "CurvatureRise",

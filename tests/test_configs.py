@@ -16,6 +16,8 @@ from robustnas.cli import lightning_cli
 from robustnas.runs.record import read_genotype, write_text
 from robustnas.spaces import find_space
 
+pytestmark = pytest.mark.usefixtures("few_samples")
+
 CONFIGS = sorted((Path(__file__).resolve().parents[1] / "configs").glob("*.yaml"))
 OVERLAYS = sorted((CONFIGS[0].parent / "spaces").glob("*.yaml"))
 UNDER = {"s1": "cifar10_sparsemax_darts", "s2": "cifar10_smooth_darts", "s3": "cifar10_pc_darts", "s4": "cifar10_gdas"}

@@ -28,6 +28,8 @@ from robustnas.networks import ResNet
 from robustnas.runs.record import Run, read_genotype
 from robustnas.training.checkpointing import LastCheckpoint
 
+pytestmark = pytest.mark.usefixtures("few_samples")
+
 ROOT = Path(__file__).resolve().parents[1]
 COMMON = {"config.yaml", "last.ckpt", "manifest.json", "metrics.csv"}
 SEARCHED = COMMON | {

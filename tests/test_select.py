@@ -22,6 +22,8 @@ from robustnas.strategies import Strongest
 from robustnas.tabular import Table
 from robustnas.training import SearchModule, load
 
+pytestmark = pytest.mark.usefixtures("few_samples")
+
 SEARCH = [*SMALL, "--trainer.limit_train_batches=2", "--trainer.limit_val_batches=1"]
 SEARCH += ["--diagnostics.measures=[]"]
 DROP = ["--selection", "LargestDrop", "--selection.finetune", "1", "--selection.criterion=loss"]

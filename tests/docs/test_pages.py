@@ -16,6 +16,8 @@ from tables import check_each
 from robustnas.analysis import registry
 from robustnas.networks import operations
 
+pytestmark = pytest.mark.usefixtures("few_samples")
+
 PAGES = {str(page.relative_to(ROOT)): page for page in pages() if blocks(page)}
 SLOW = [name for name, page in PAGES.items() if any("slow" in block.attributes for block in blocks(page))]
 LANGUAGES = {"console", "json", "python", "text", "toml", "yaml"}
