@@ -9,8 +9,8 @@ normal cell is skip connections. An alarm is raised if the verdict gives the sig
 under way or at its end; its lead is the number of epochs from then to the one since which skip connections have the
 majority. The rates are printed as the table of ``robustnas/analysis/calibration.py`` has them.
 
-With ``--cells``, what the two signs that decide say of every cell of NAS-Bench-201: how many they name, and how many of
-those are less accurate on CIFAR-10 than the mean and the median cell.
+With ``--cells``, what the signs of a degenerate genotype say of every cell of NAS-Bench-201: how many they name, how
+many of those are less accurate on CIFAR-10 than the mean and the median cell, how many reach 90 %, and the best one.
 """
 
 from __future__ import annotations
@@ -27,17 +27,16 @@ from typing import Any
 
 from robustnas.analysis import History, Verdict, judge
 from robustnas.analysis.calibration import Rate
-from robustnas.analysis.measures import by_chance, measures
+from robustnas.analysis.measures import DEGENERACY, by_chance, degeneracy, measures
 from robustnas.analysis.metrics import CURVATURE, SKIP_SHARE, TRAIN_TOP1, VAL_TOP1
 from robustnas.analysis.registry import thresholds
 from robustnas.runtime.csv_files import read_csv
 from robustnas.spaces import Genotype, NASBench201, SearchSpace
 from robustnas.spaces.find import KNOWN
-from robustnas.spaces.parameter_free import PARAMETER_FREE
 
 SPACES = {name.lower(): space for name, space in KNOWN.items()}  # the authors write s1
 CLASSES = {"cifar10": 10, "cifar100": 100, "svhn": 10, "imagenet16-120": 120}
-STATES = ("at risk", "collapsed")
+STATES = ("at risk", "collapsed")  # that these runs can be in: α was not recorded, and every supernet learnt
 
 
 @dataclass(frozen=True)
@@ -124,20 +123,29 @@ def rates(runs: list[Recorded], raised: list[dict[str, int]]) -> dict[str, Rate]
     return table
 
 
-def cells(path: Path) -> dict[str, tuple[int, float, float]]:
-    """Sign that decides to the cells it names, and the shares of them below the mean and the median accuracy."""
+def cells(path: Path) -> dict[str, tuple[int, float, float, float, float]]:
+    """Sign of a degenerate genotype to the cells it names.
+
+    Their number, the shares of them below the mean and the median accuracy and from 90 % on, and the best accuracy.
+    """
     rows = [(row["arch"], float(row["cifar10_test_200"])) for row in read_csv(path).records()]
     accuracies = [accuracy for _, accuracy in rows]
     lines = fmean(accuracies), median(accuracies)
-    chance = by_chance(History(NASBench201, {}, {0: Genotype.from_nasbench201(rows[0][0])}))
-    counted = {"skip_domination": frozenset({"skip_connect"}), "parameter_free_domination": PARAMETER_FREE}
-    table = {"every cell": (len(rows), *(fmean(value < line for value in accuracies) for line in lines))}
+    history = History(NASBench201, {}, {0: Genotype.from_nasbench201(rows[0][0])})
+    chance = by_chance(history)
+    values = [degeneracy(history, Genotype.from_nasbench201(arch)) for arch, _ in rows]
+    table = {"every cell": _standing(accuracies, *lines)}
     for row in thresholds():
-        if row.name in counted:
-            bound, free = row.bound(chance[row.series]), counted[row.name]
-            named = [a for arch, a in rows if fmean(op in free for op in re.findall(r"(\w+)~", arch)) > bound]
-            table[row.name] = len(named), *(fmean(value < line for value in named) for line in lines)
+        if row.series in DEGENERACY and row.weight in ("decides", "notes"):
+            bound = row.bound(chance.get(row.series, 0.0))
+            named = (row.passes(cell[row.series], bound) for cell in values)
+            table[row.name] = _standing([a for a, held in zip(accuracies, named, strict=True) if held], *lines)
     return table
+
+
+def _standing(accuracies: list[float], mean: float, middle: float) -> tuple[int, float, float, float, float]:
+    below = (fmean(value < line for value in accuracies) for line in (mean, middle))
+    return len(accuracies), *below, fmean(value >= 90 for value in accuracies), max(accuracies)
 
 
 def main() -> None:
@@ -157,9 +165,9 @@ def main() -> None:
         states = [at.get(state) for state in STATES]
         print(f"{run.name:<42} {run.taken_over!s:>4} {states[0]!s:>4} {states[1]!s:>4}  {judge(run.history).line}")
     if options.cells:
-        print("\nNAS-Bench-201 | cells | below the mean | below the median")
-        for name, (count, mean, middle) in cells(options.cells).items():
-            print(f"{name:<26} {count:>6} {mean:>6.0%} {middle:>6.0%}")
+        print("\nNAS-Bench-201 | cells | below the mean | below the median | from 90 % on | best")
+        for name, (count, mean, middle, good, best) in cells(options.cells).items():
+            print(f"{name:<26} {count:>6} {mean:>6.0%} {middle:>6.0%} {good:>6.1%} {best:>6.2f}")
 
 
 if __name__ == "__main__":

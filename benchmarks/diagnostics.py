@@ -26,7 +26,9 @@ def watch(options: argparse.Namespace, folder: Path) -> Any:
     kind: Any = getattr(variants, options.variant)
     numbers = {"channels": options.channels, "lr": options.lr, "arch_lr": options.arch_lr}
     search = kind(space=options.space, image_channels=1, seed=0, **numbers, **depth(options))
-    watching = diagnostics.Diagnostics(budget=options.budget)
+    measures = [one for one in diagnostics.default_diagnostics() if one.name != "Curvature"]
+    measures.append(diagnostics.Curvature(samples=options.samples))
+    watching = diagnostics.Diagnostics(measures, budget=options.budget)
     Trainer(
         accelerator=options.device.replace("cuda", "gpu"),
         precision={"fp32": "32-true", "bf16": "bf16-mixed"}[options.precision],
@@ -56,7 +58,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
                 "left_out": budget.left_out,
             }
         )
-        print(budget.summary())
+        print(budget.summary(verbose=True))
     return {"largest_share": max(run["share"] for run in runs), "runs": runs, **provenance(options)}
 
 
@@ -69,6 +71,7 @@ def parse() -> argparse.Namespace:
     arguments.add_argument("--lr", type=float, default=0.1)
     arguments.add_argument("--arch-lr", type=float, default=0.01)
     arguments.add_argument("--budget", type=float, default=0.03, help="share of the time that may be taken")
+    arguments.add_argument("--samples", type=int, help="of the curvature (default: by the length of the search)")
     return arguments.parse_args()
 
 

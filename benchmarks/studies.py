@@ -30,8 +30,7 @@ import torch
 from measure import provenance, write
 from rich.console import Console
 
-from robustnas.cli.configuration import fit, run_of
-from robustnas.cli.evaluation import train_and_test
+from robustnas.cli.configuration import fit, run_of, train_and_test
 from robustnas.runs.record import Run
 from robustnas.studies.configuration import configured
 from robustnas.studies.engine import Event

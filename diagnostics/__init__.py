@@ -6,35 +6,19 @@ from robustnas.diagnostics.arch_gradient import ArchGradient
 from robustnas.diagnostics.budget import Budget
 from robustnas.diagnostics.cost import GenotypeCost
 from robustnas.diagnostics.curvature import Curvature
-from robustnas.diagnostics.diagnostic import Diagnostic
+from robustnas.diagnostics.diagnostic import Diagnostic, preserve_state
 from robustnas.diagnostics.gap import DiscretisationGap
 from robustnas.diagnostics.generalisation import GeneralisationGap
 from robustnas.diagnostics.genotype import GenotypeChurn
 from robustnas.diagnostics.gradient_match import GradientMatch
 from robustnas.diagnostics.implicit import ImplicitShare
-from robustnas.diagnostics.preserve_state import preserve_state
 from robustnas.diagnostics.ranking import SupernetRanking
 from robustnas.diagnostics.suite import Diagnostics, default_diagnostics
 from robustnas.diagnostics.truth import TrueAccuracy
 from robustnas.diagnostics.view import TensorBoardView
 
 __all__ = [
-    "AlphaShares",
-    "ArchGradient",
-    "Budget",
-    "Curvature",
-    "Diagnostic",
-    "Diagnostics",
-    "DiscretisationGap",
-    "GeneralisationGap",
-    "GenotypeChurn",
-    "GenotypeCost",
-    "GradientMatch",
-    "ImplicitShare",
-    "LayerAlignment",
-    "SupernetRanking",
-    "TensorBoardView",
-    "TrueAccuracy",
-    "default_diagnostics",
-    "preserve_state",
-]
+    "AlphaShares", "ArchGradient", "Budget", "Curvature", "Diagnostic", "Diagnostics", "DiscretisationGap",
+    "GeneralisationGap", "GenotypeChurn", "GenotypeCost", "GradientMatch", "ImplicitShare", "LayerAlignment",
+    "SupernetRanking", "TensorBoardView", "TrueAccuracy", "default_diagnostics", "preserve_state",
+]  # fmt: skip

@@ -19,6 +19,7 @@ from robustnas.data.batch import Batch
 from robustnas.networks import Mixture
 from robustnas.networks.batchnorm_statistics import frozen_batchnorm_statistics
 from robustnas.networks.cell import Cell, MixtureWeights
+from robustnas.strategies.gradient import slopes_in
 from robustnas.training.search import SearchModule
 
 
@@ -34,8 +35,7 @@ class LayerAlignment(BatchDiagnostic):
 
     Args:
         batches: Batches of the role arch, whose gradients are added.
-        interval: As for every diagnostic.
-        budget: As for every diagnostic.
+        **shared: Arguments of :class:`~robustnas.diagnostics.Diagnostic`.
     """
 
     steps = 0.5
@@ -58,8 +58,7 @@ def by_cell(search: SearchModule, batch: Batch) -> dict[str, list[Tensor]]:
     with frozen_batchnorm_statistics(search.supernet), _own_mixtures(search, mixtures, own):
         loss, _ = search.loss(batch, mixtures, weights)
     leaves = [leaf for kind in mixtures for leaf in own[kind]]
-    reached = bool(leaves) and loss.requires_grad
-    slopes = iter(grad(loss, leaves, materialize_grads=True) if reached else map(torch.zeros_like, leaves))
+    slopes = iter(slopes_in(loss, leaves) if leaves else ())
     return {kind: [_in_alpha(search, mixtures, kind, next(slopes)) for _ in own[kind]] for kind in mixtures}
 
 

@@ -28,6 +28,7 @@ class AlphaShares(Diagnostic):
     ``shares/OP_KIND`` is left to ``metrics.csv``: TensorBoard shows it as histograms and heat maps.
     """
 
+    headline = True
     free = True
 
     def measure(self, search: SearchModule, probe: Probe) -> dict[str, float]:

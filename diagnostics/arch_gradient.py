@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -23,32 +24,25 @@ class ArchGradient(Diagnostic):
     """
 
     free = True
+    _total: Sequence[Tensor] = ()
+    _steps = 0
 
-    def __init__(self, interval: int = 1, budget: float | None = 0.03) -> None:
-        super().__init__(interval, budget)
-        self._total: list[Tensor] = []
-        self._steps = 0
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        if not isinstance(pl_module, SearchModule):
-            return
-        slopes = [alpha.grad for alpha in pl_module.alphas.values() if alpha.grad is not None]
-        if slopes:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
+        alphas = pl_module.alphas.values() if isinstance(pl_module, SearchModule) else ()
+        if slopes := [alpha.grad for alpha in alphas if alpha.grad is not None]:
             before = self._total or [torch.zeros_like(slope) for slope in slopes]
             self._total = [t + slope for t, slope in zip(before, slopes, strict=True)]
             self._steps += 1
 
     def measure(self, search: SearchModule, probe: Probe) -> dict[str, float]:
         total, steps = self._total, self._steps
-        self._total, self._steps = [], 0
+        self._total, self._steps = (), 0
         if not steps:
             return {}
         return {ALPHA_NORM.name: float(torch.cat([t.flatten() for t in total]).norm()) / steps}
 
     def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "total": self._total, "steps": self._steps}
+        return {**super().state_dict(), "total": list(self._total), "steps": self._steps}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict(state_dict)

@@ -25,14 +25,11 @@ class GenotypeCost(Diagnostic):
     skip connections and poolings take the place of convolutions, as in a collapse (arXiv:1909.09656). There is no
     threshold that holds for every space: compare the epochs of a run.
 
-    The table of costs is computed once, in about a second and without touching the network. Where it cannot be
-    computed, as with an operation that cannot do without numbers, it says so once.
+    The table of costs is computed once, in about a second; where it cannot be computed, that is said once.
     """
 
-    def __init__(self, interval: int = 1, budget: float | None = 0.03) -> None:
-        super().__init__(interval, budget)
-        self._table: CostTable | None = None
-        self._refused = False
+    _table: CostTable | None = None
+    _refused = False
 
     def measure(self, search: SearchModule, probe: Probe) -> dict[str, float]:
         if self._table is None and not self._refused:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from robustnas.diagnostics.budget import Budget
-from robustnas.diagnostics.preserve_state import preserve_state
+from robustnas.diagnostics.schedule import POINTS, is_scheduled, part_done, planned_epochs
 
 from robustnas.data import Probe
 from robustnas.runtime.precision import full_precision
@@ -21,25 +24,23 @@ class Diagnostic(Callback, ABC):
 
     It is taken at the end of an epoch, on the first process, from the state that the epoch ended with, and leaves
     everything as it was. What it returns is logged under its names, lands in ``metrics.csv`` and in TensorBoard. By
-    itself a diagnostic is a callback like any other; :class:`~robustnas.diagnostics.Diagnostics` holds many and gives
-    them one budget.
+    itself it is a callback like any other; :class:`~robustnas.diagnostics.Diagnostics` gives many one budget.
 
-    Attributes:
-        free: Whether it costs so little that no budget applies: it computes nothing with the network.
-        steps: What it costs, about, in steps of the search: the estimate before it is taken for the first time.
-        on: What it is taken on, in words, for the manifest of the run.
+    The last epoch is always measured, and with ``headline`` so are the eight epochs of
+    :func:`~robustnas.diagnostics.schedule.is_scheduled`; ``interval`` and ``budget`` decide about the other epochs.
 
     Args:
-        interval: Epochs between two measures. The last epoch is measured too.
+        interval: Epochs between two measures, at least 1.
         budget: Largest share of the run's time that it may take, which stretches the interval; ``None`` for no limit.
 
     Raises:
         ValueError: If an argument is out of range.
     """
 
-    free: bool = False
-    steps: float = 1.0
-    on: str = "what the search has computed"
+    headline: bool = False  # whether it is taken at the epochs of the schedule whatever it costs
+    free: bool = False  # whether it costs so little that no budget applies: it computes nothing with the network
+    steps: float = 1.0  # what it costs, about, in steps of the search: the estimate before it is taken first
+    on: str = "what the search has computed"  # in words, for the manifest of the run
 
     def __init__(self, interval: int = 1, budget: float | None = 0.03) -> None:
         if interval < 1:
@@ -62,12 +63,7 @@ class Diagnostic(Callback, ABC):
 
     @abstractmethod
     def measure(self, search: SearchModule, probe: Probe) -> dict[str, float]:
-        """Return numbers by the name under which they are logged; none where there is nothing to say.
-
-        Args:
-            search: The search, in training mode, at the end of an epoch.
-            probe: Samples to measure on.
-        """
+        """Numbers by the name under which they are logged: of a search in training mode, on samples of a probe."""
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.budget.start()
@@ -83,17 +79,18 @@ class Diagnostic(Callback, ABC):
         log(search, name, value)
 
     def take(self, trainer: Trainer, search: SearchModule) -> dict[str, float]:
-        """Measure if it is time to and the budget affords it; empty if nothing was measured."""
-        epoch, done = trainer.current_epoch, part_done(trainer, search)
-        if epoch % self.interval and done != 1:
+        """Measure if it is required, or it is time to and the budget affords it; empty if nothing was measured."""
+        epoch, required = trainer.current_epoch, self.required(trainer, search)
+        if epoch % self.interval and not required:
             return {}
         self.expect(trainer)
-        if not (self.costs_nothing(search) or self.budget.affords(self.name, done)):
+        always = required or self.costs_nothing(search)
+        if not (always or self.budget.affords(self.name, part_done(trainer, search))):
             return {}
         if self._probe is None:
             data: Any = trainer.datamodule  # type: ignore[attr-defined]
             self._probe = Probe(data, search.device, next(search.supernet.parameters()).dtype)
-        with self.budget.timed(self.name), preserve_state(search), full_precision(search.device.type):
+        with self.budget.timed(self.name, always), preserve_state(search), full_precision(search.device.type):
             found = self.measure(search, self._probe)
         bad = {name: value for name, value in found.items() if not math.isfinite(value)}
         for name in sorted(bad.keys() - self._not_finite):
@@ -101,11 +98,17 @@ class Diagnostic(Callback, ABC):
         self._not_finite |= bad.keys()
         return {name: value for name, value in found.items() if name not in bad}
 
+    def required(self, trainer: Trainer, search: SearchModule) -> bool:
+        """Whether it is measured at the present epoch whatever it costs."""
+        if part_done(trainer, search) == 1:
+            return True
+        return self.headline and is_scheduled(trainer.current_epoch, planned_epochs(trainer, search))
+
     def expect(self, trainer: Trainer) -> None:
         """Estimate what it will cost, from the time of the steps so far."""
         if not self.free:
             seconds = (self.budget.elapsed - self.budget.spent) / max(trainer.global_step, 1)
-            self.budget.estimates[self.name] = self.cost_in_steps(trainer) * seconds
+            self.budget.expect(self.name, self.cost_in_steps(trainer) * seconds, POINTS if self.headline else 1)
 
     def costs_nothing(self, search: SearchModule) -> bool:
         """Whether no budget applies at the present epoch."""
@@ -126,16 +129,12 @@ class BatchDiagnostic(Diagnostic):
     """A diagnostic that measures on some batches.
 
     Args:
-        batches: How many, of each role that it measures on.
-        interval: As for every diagnostic.
-        budget: As for every diagnostic.
-
-    Raises:
-        ValueError: If an argument is out of range.
+        batches: How many, at least 1, of each role that it measures on.
+        **shared: Arguments of :class:`~robustnas.diagnostics.Diagnostic`.
     """
 
-    def __init__(self, batches: int = 1, interval: int = 1, budget: float | None = 0.03) -> None:
-        super().__init__(interval, budget)
+    def __init__(self, batches: int = 1, **shared: Any) -> None:
+        super().__init__(**shared)
         if batches < 1:
             raise ValueError(f"Expected `batches` to be at least 1, but got {batches}.")
         self.batches = batches
@@ -148,9 +147,23 @@ def log(search: SearchModule, name: str, value: float, logger: bool | None = Non
     search.log(name, value, logger=logger, rank_zero_only=True, **how)
 
 
-def part_done(trainer: Trainer, search: SearchModule) -> float | None:
-    """Part of the run that is over: 1 at the last epoch of the search; ``None`` where the number of epochs is open."""
-    epochs = trainer.max_epochs
-    if trainer.should_stop or trainer.current_epoch + 1 in (epochs, search.search_epochs):
-        return 1.0
-    return (trainer.current_epoch + 1) / epochs if epochs is not None and epochs > 0 else None
+@contextmanager
+def preserve_state(search: SearchModule) -> Iterator[None]:
+    """Put back all that a measure could have changed: modes of modules, buffers, gradients, and the random state.
+
+    Parameters are not copied: a measure that changes one is a bug that the tests look for.
+    """
+    modes = [(module, module.training) for module in search.modules()]
+    buffers = [(buffer, buffer.clone()) for buffer in search.supernet.buffers()]
+    slopes = [(parameter, parameter.grad) for parameter in search.parameters()]
+    try:
+        with torch.random.fork_rng([search.device] if search.device.type == "cuda" else []):
+            yield
+    finally:
+        for module, training in modes:
+            module.training = training
+        for parameter, slope in slopes:
+            parameter.grad = slope
+        with torch.no_grad():
+            for buffer, kept in buffers:
+                buffer.copy_(kept)

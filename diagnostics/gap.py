@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from robustnas.diagnostics.diagnostic import BatchDiagnostic
@@ -26,22 +27,22 @@ class DiscretisationGap(BatchDiagnostic):
     .. math:: \text{gap/accuracy} = A(w, m(\alpha)) - A(w, m(g)), \qquad
         \text{gap/loss} = L(w, m(g)) - L(w, m(\alpha)),
 
-    so that a positive gap is a loss by discretisation. BatchNorm remembers the activations of the mixture, which the
-    discrete network does not have: the gap is given with its statistics measured anew on batches of the role weights,
-    and, as ``..._stale``, with those of the supernet. A search whose discrete accuracy falls to that of guessing has
-    collapsed (arXiv:1909.09656, arXiv:2108.04392); a large gap says that α does not tell what matters.
+    so that a positive gap is a loss by discretisation. BatchNorm remembers the activations of the mixture: the gap is
+    given with statistics measured anew on batches of the role weights, and, as ``..._stale``, with the supernet's. A
+    search whose discrete accuracy falls to that of guessing has collapsed (arXiv:1909.09656, arXiv:2108.04392); a large
+    gap says that α does not tell what matters.
 
     Args:
         batches: Batches of the role selection to measure on, and of the role weights to measure statistics on.
-        interval: As for every diagnostic.
-        budget: As for every diagnostic.
+        **shared: Arguments of :class:`~robustnas.diagnostics.Diagnostic`.
     """
 
+    headline = True
     steps = 0.8
     on = "first batches of the role selection; BatchNorm stale, and measured anew on batches of weights"
 
-    def __init__(self, batches: int = 2, interval: int = 1, budget: float | None = 0.03) -> None:
-        super().__init__(batches, interval, budget)
+    def __init__(self, batches: int = 2, **shared: Any) -> None:
+        super().__init__(batches, **shared)
 
     def measure(self, search: SearchModule, probe: Probe) -> dict[str, float]:
         batches = probe.batches(probe.measured, self.batches)

@@ -24,11 +24,9 @@ class GenotypeChurn(Diagnostic):
       prefers wide, shallow cells (arXiv:1909.09569).
     """
 
+    headline = True
     free = True
-
-    def __init__(self, interval: int = 1, budget: float | None = 0.03) -> None:
-        super().__init__(interval, budget)
-        self._before: Genotype | None = None
+    _before: Genotype | None = None
 
     def measure(self, search: SearchModule, probe: Probe) -> dict[str, float]:
         genotype = search.genotype()

@@ -22,13 +22,12 @@ class GradientMatch(BatchDiagnostic):
 
     over all weights :math:`w_o` of the operation in all cells, logged as ``gradient/match_OP``, and over the weights of
     all candidates as ``gradient/match``. At zero or below an operation learns what does not carry over. OLES (Jiang et
-    al., NeurIPS 2023) freezes an operation whose mean falls under 0.4; its code reads the validation gradient with that
-    of the training step still added, which raises it, so that the number is no threshold for this one.
+    al., NeurIPS 2023) freezes an operation whose mean falls under 0.4; its code adds the gradient of the training step
+    to that of validation, which raises the cosine, so that 0.4 is no threshold here.
 
     Args:
         batches: Batches of either role, without augmentation, whose gradients are added.
-        interval: As for every diagnostic.
-        budget: As for every diagnostic.
+        **shared: Arguments of :class:`~robustnas.diagnostics.Diagnostic`.
     """
 
     steps = 1.2

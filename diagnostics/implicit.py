@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from robustnas.diagnostics.diagnostic import Diagnostic
@@ -15,6 +16,7 @@ from robustnas.data import Probe
 from robustnas.data.batch import derived_seed
 from robustnas.networks.batchnorm_statistics import frozen_batchnorm_statistics
 from robustnas.strategies import Bilevel, Unrolled, UnrolledByDifferences
+from robustnas.strategies.gradient import slopes_in
 from robustnas.training.search import SearchModule
 
 
@@ -32,19 +34,13 @@ class ImplicitShare(Diagnostic):
     follows the step. With ``differences``, ``gradient/implicit_cosine`` is the cosine between :math:`h` and its finite
     difference (:class:`~robustnas.strategies.UnrolledByDifferences`): below 0.5, kinks of ReLU and max pooling between
     the two points decide what α is told. Both are measured with the step that the optimiser of the weights would take
-    now, on the first batches of the roles arch and weights.
-
-    It is measured where the search's own gradient looks ahead, in epochs in which α moves.
+    now, on the first batches of the roles arch and weights, where the search's own gradient looks ahead and α moves.
 
     Args:
         always: Whether to measure in every search and epoch, to learn what the second order would add.
         differences: Whether to measure the cosine.
-        radius: Distance of the finite difference; by default that of the search, or else 0.01 as in the original.
-        interval: As for every diagnostic.
-        budget: As for every diagnostic.
-
-    Raises:
-        ValueError: If the radius is not positive.
+        radius: Distance of the finite difference, positive; by default that of the search, or else 0.01.
+        **shared: Arguments of :class:`~robustnas.diagnostics.Diagnostic`.
     """
 
     on = "first batches of weights and arch, not augmented, normalised by their own statistics"
@@ -54,10 +50,9 @@ class ImplicitShare(Diagnostic):
         always: bool = False,
         differences: bool = False,
         radius: float | None = None,
-        interval: int = 1,
-        budget: float | None = 0.03,
+        **shared: Any,
     ) -> None:
-        super().__init__(interval, budget)
+        super().__init__(**shared)
         if radius is not None:
             UnrolledByDifferences(radius)  # which refuses a bad one
         self.always, self.differences, self.radius = always, differences, radius
@@ -96,10 +91,7 @@ def direct_term(problem: Bilevel) -> Tensor:
     r""":math:`\nabla_\alpha L_\text{arch}(w', \alpha)` in one vector, with the stepped weights :math:`w'` fixed."""
     weights = {name: weight.detach().requires_grad_() for name, weight in problem.weights.items()}
     slopes = grad(problem.weight_loss(weights), list(weights.values()), materialize_grads=True)
-    loss = problem.arch_loss(problem.step.take(weights, slopes))
-    if not loss.requires_grad:  # a sampled network may pass nothing on to α
-        return _flat([torch.zeros_like(alpha) for alpha in problem.alphas])
-    return _flat(grad(loss, problem.alphas, materialize_grads=True))
+    return _flat(slopes_in(problem.arch_loss(problem.step.take(weights, slopes)), problem.alphas))
 
 
 def _flat(slopes: Sequence[Tensor]) -> Tensor:

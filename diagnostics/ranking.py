@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from pytorch_lightning import LightningModule, Trainer
@@ -46,11 +46,10 @@ class SupernetRanking(BatchDiagnostic):
         table: The file, see :meth:`~robustnas.tabular.Table.read`.
         accuracy: Its column of accuracies, or of whatever else is better the higher it is.
         architecture: Its column of architectures.
-        architectures: How many to sample.
+        architectures: How many to sample, at least 2.
         batches: Batches of the role selection to measure on, and of the role weights to measure statistics on.
         seed: Seed of the sample.
-        interval: As for every diagnostic.
-        budget: As for every diagnostic.
+        **shared: Arguments of :class:`~robustnas.diagnostics.Diagnostic`.
 
     Raises:
         ValueError: If a number is out of range, or the table does not hold what it should.
@@ -64,10 +63,9 @@ class SupernetRanking(BatchDiagnostic):
         architectures: int = 20,
         batches: int = 2,
         seed: int = 0,
-        interval: int = 1,
-        budget: float | None = 0.03,
+        **shared: Any,
     ) -> None:
-        super().__init__(batches, interval, budget)
+        super().__init__(batches, **shared)
         if architectures < 2:
             raise ValueError(f"Expected `architectures` to be at least 2, but got {architectures}.")
         self.table = Path(table)
@@ -89,15 +87,15 @@ class SupernetRanking(BatchDiagnostic):
 
     def known(self, space: SearchSpace) -> list[Known]:
         """The sample as architectures of a space with their accuracies; refused if one is none of the space."""
-        return [Known(self._read(text, space), accuracy) for text, accuracy in self.sample]
-
-    def _read(self, text: str, space: SearchSpace) -> Genotype:
-        try:
-            return parse(text, space)
-        except ValueError as error:
-            raise ValueError(
-                f"Expected {self.table} to hold architectures of {space.name}, but got {text!r}: {error}"
-            ) from error
+        found = []
+        for text, accuracy in self.sample:
+            try:
+                found.append(Known(parse(text, space), accuracy))
+            except ValueError as error:
+                raise ValueError(
+                    f"Expected {self.table} to hold architectures of {space.name}, but got {text!r}: {error}"
+                ) from error
+        return found
 
     def measure(self, search: SearchModule, probe: Probe) -> dict[str, float]:
         from scipy.stats import kendalltau

@@ -35,40 +35,27 @@ RANKED = 20  # architectures whose order is compared with that of a table
 def default_diagnostics() -> list[Diagnostic]:
     """One of each diagnostic that every search gets: those that cost nothing, then the weightiest first."""
     return [
-        AlphaShares(),
-        GenotypeChurn(),
-        GeneralisationGap(),
-        ArchGradient(),
-        GenotypeCost(),
-        DiscretisationGap(),
-        ImplicitShare(),
-        Curvature(),
-        TensorBoardView(),
-        GradientMatch(),
-        LayerAlignment(),
-    ]
-
-
-def table_diagnostics(table: str | Path, accuracy: str) -> list[Diagnostic]:
-    """Diagnostics that compare with a table; the first alone where it holds too few architectures to rank."""
-    truth = TrueAccuracy(table, accuracy)
-    return [truth, SupernetRanking(table, accuracy, architectures=RANKED)] if len(truth.table) >= RANKED else [truth]
+        AlphaShares(), GenotypeChurn(), GeneralisationGap(), ArchGradient(), GenotypeCost(), DiscretisationGap(),
+        ImplicitShare(), Curvature(), TensorBoardView(), GradientMatch(), LayerAlignment(),
+    ]  # fmt: skip
 
 
 class Diagnostics(Callback):
     """Watch a search with many diagnostics that share a budget.
 
-    At the end of the run it says what was measured at what price, and what was left out to stay within the budget.
+    At the end of the run it says what they took, in a line. The headline measures (shares and entropy of α, genotype,
+    discretisation gap, curvature) are taken at eight epochs at least, and everything at the last one; the budget limits
+    the rest.
 
     Args:
         measures: List of diagnostics (default: :func:`default_diagnostics`), whose own budgets are ignored.
         budget: Largest fraction of the run's time that all diagnostics together may take; ``None`` for no limit.
         table: Tabular benchmark of the space, CSV or Parquet; adds comparisons with its accuracies.
         accuracy: Column of the table that holds the accuracy.
+        verbose: Whether the end of the run lists the price of each diagnostic, and how often it was skipped.
 
     Raises:
-        ValueError: If the budget is out of range, two diagnostics are of one class, or the table does not hold what it
-            should.
+        ValueError: If the budget is out of range, two diagnostics are of one class, or the table is wrong.
     """
 
     def __init__(
@@ -77,11 +64,14 @@ class Diagnostics(Callback):
         budget: float | None = 0.03,
         table: str | Path | None = None,
         accuracy: str = "cifar10_test_200",
+        verbose: bool = False,
     ) -> None:
         self.measures = default_diagnostics() if measures is None else list(measures)
         if table is not None:
-            self.measures += table_diagnostics(table, accuracy)
-        self.budget = Budget(budget)
+            truth = TrueAccuracy(table, accuracy)
+            ranks = len(truth.table) >= RANKED
+            self.measures += [truth, SupernetRanking(table, accuracy, architectures=RANKED)] if ranks else [truth]
+        self.budget, self.verbose = Budget(budget), verbose
         names = [measure.name for measure in self.measures]
         if len(set(names)) < len(names):
             raise ValueError(f"Expected `measures` to be of different classes, but got {names}.")
@@ -89,7 +79,6 @@ class Diagnostics(Callback):
             measure.budget = self.budget
 
     def describe(self) -> dict[str, Any]:
-        """Budget and choices of all measures, for the manifest of the run."""
         return {"budget": self.budget.share, "measures": [measure.describe() for measure in self.measures]}
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -100,11 +89,9 @@ class Diagnostics(Callback):
         for measure in self.measures:
             measure.on_fit_start(trainer, pl_module)
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *step: Any, **named: Any) -> None:
         for measure in self.measures:
-            measure.on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+            measure.on_train_batch_end(trainer, pl_module, *step, **named)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not isinstance(pl_module, SearchModule):
@@ -120,7 +107,7 @@ class Diagnostics(Callback):
         for measure in self.measures:
             measure.on_train_end(trainer, pl_module)
         if isinstance(pl_module, SearchModule) and self.measures:
-            _say(self.budget.summary())
+            rank_zero_only(print)(self.budget.summary(self.verbose))
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Judge the search by its record, which is complete now."""
@@ -129,7 +116,7 @@ class Diagnostics(Callback):
             verdict = judge_run(folder, pl_module.space)
             if (writer := tensorboard(trainer)) is not None:
                 writer.add_text("verdict", verdict.markdown(), last_step(trainer))
-            _say(verdict.line)
+            print(verdict.line)
 
     def state_dict(self) -> dict[str, Any]:
         own = {measure.name: measure.state_dict() for measure in self.measures}
@@ -140,8 +127,3 @@ class Diagnostics(Callback):
             if measure.name in state_dict["measures"]:
                 measure.load_state_dict(state_dict["measures"][measure.name])
         self.budget.load_state_dict(state_dict["budget"])
-
-
-@rank_zero_only
-def _say(text: str) -> None:
-    print(text)

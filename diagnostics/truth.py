@@ -32,12 +32,10 @@ class TrueAccuracy(Diagnostic):
     the best and the mean of the table to compare with: the mean is what a random architecture reaches.
 
     Args:
-        table: A CSV file, also gzipped, or a Parquet file with a row for each architecture, see
-            :class:`~robustnas.tabular.Table`.
+        table: A CSV file, also gzipped, or a Parquet file, with a row for each architecture.
         accuracy: Its column of accuracies.
         architecture: Its column of architectures.
-        interval: As for every diagnostic.
-        budget: As for every diagnostic.
+        **shared: Arguments of :class:`~robustnas.diagnostics.Diagnostic`.
 
     Raises:
         ValueError: If the table does not hold what it should.
@@ -51,10 +49,9 @@ class TrueAccuracy(Diagnostic):
         table: str | Path,
         accuracy: str = "cifar10_test_200",
         architecture: str = "arch",
-        interval: int = 1,
-        budget: float | None = 0.03,
+        **shared: Any,
     ) -> None:
-        super().__init__(interval, budget)
+        super().__init__(**shared)
         self.source, self.accuracy = str(table), accuracy
         self.table = Table.read_cached(table, architecture)
         self.table.column(accuracy)
@@ -73,9 +70,8 @@ class TrueAccuracy(Diagnostic):
         values = self.look_up(search.genotype())
         if not values and not self._missing:
             self._missing = True
-            say(
-                search.trainer, f"{self.source} does not know every genotype of this search; of those, nothing is said."
-            )
+            unknown = f"{self.source} does not know every genotype of this search; of those, nothing is said."
+            say(search.trainer, unknown)
         return {TRUTH.of(name): values[name] for name in ("accuracy", "regret", "rank") if name in values}
 
     def look_up(self, genotype: Genotype) -> dict[str, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,18 +11,11 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 from robustnas.diagnostics.diagnostic import Diagnostic
 
-from robustnas.analysis.metrics import (
-    CURVATURE,
-    DISCRETE_ACCURACY,
-    ENTROPY,
-    PARAMETER_FREE_EDGES,
-    PARAMETER_FREE_SHARE,
-    SHARES,
-    VAL_TOP1,
-)
-from robustnas.analysis.registry import panels, uncertainty
+from robustnas.analysis import metrics
+from robustnas.analysis.registry import Panel, panels, uncertainty
 from robustnas.data import Probe
-from robustnas.plotting.cells import alpha_figure, genotype_figure, render
+from robustnas.plotting.card import genotype_card
+from robustnas.plotting.cells import alpha_figure, render
 from robustnas.plotting.curves import curves_figure, panel_charts
 from robustnas.runs.record import write_bytes
 from robustnas.training.description import plain
@@ -32,8 +25,11 @@ from robustnas.training.search import SearchModule
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-COMPARED = (VAL_TOP1, DISCRETE_ACCURACY, PARAMETER_FREE_SHARE, ENTROPY, CURVATURE)  # between searches
-HEADLINES = {one.panel for one in (DISCRETE_ACCURACY, PARAMETER_FREE_EDGES, CURVATURE)}  # where a collapse shows first
+# Compared between searches, and where a collapse shows first.
+COMPARED = (
+    metrics.VAL_TOP1, metrics.DISCRETE_ACCURACY, metrics.PARAMETER_FREE_SHARE, metrics.ENTROPY, metrics.CURVATURE,
+)  # fmt: skip
+HEADLINES = {one.panel for one in (metrics.DISCRETE_ACCURACY, metrics.PARAMETER_FREE_EDGES, metrics.CURVATURE)}
 ALWAYS = ("space", "channels", "lr", "arch_lr", "arch_weight_decay", "seed")
 NEVER = ("num_classes", "image_channels", "task", "convolution", "channels_last", "checkpointing")
 
@@ -42,8 +38,8 @@ class TensorBoardView(Diagnostic):
     """Pictures, histograms and a page of charts for TensorBoard, and the headline curves as PNG and SVG.
 
     - *Custom scalars*, "Is it collapsing?": the charts of :func:`~robustnas.analysis.registry.panels`;
-    - *Images*: shares of operations as heat maps, the cells of the present genotype, and at the end, if
-      the budget allows it, the charts of :data:`HEADLINES`;
+    - *Images*: shares of operations as heat maps, the cells of the present genotype, and at the end the charts of
+      :data:`HEADLINES`;
     - *Histograms*: shares of operations;
     - *HParams*: what the search is made of, see :func:`columns`, beside the last values of :data:`COMPARED`;
     - ``curves.png`` and ``curves.svg`` in the folder of the run, at the end: TensorBoard smooths curves and hides
@@ -51,14 +47,14 @@ class TensorBoardView(Diagnostic):
 
     Args:
         interval: Epochs between two sets of pictures. The last epoch has one too.
-        budget: As for every diagnostic.
+        **shared: Arguments of :class:`~robustnas.diagnostics.Diagnostic`.
     """
 
-    def __init__(self, interval: int = 5, budget: float | None = 0.03) -> None:
-        super().__init__(interval, budget)
+    def __init__(self, interval: int = 5, **shared: Any) -> None:
+        super().__init__(interval, **shared)
 
     def expect(self, trainer: Trainer) -> None:
-        self.budget.estimates[self.name] = 0.25 if tensorboard(trainer) is not None else 0.0
+        self.budget.expect(self.name, 0.25 if tensorboard(trainer) is not None else 0.0)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_fit_start(trainer, pl_module)
@@ -69,14 +65,9 @@ class TensorBoardView(Diagnostic):
             return
         from torch.utils.tensorboard.summary import hparams
 
-        charts = {
-            panel.title: ["Multiline", [f"^{one}$" for name in panel.lines for one in (name, *uncertainty(name))]]
-            for panel in panels(pl_module.space.cells)
-        }
-        writer.add_custom_scalars({"Is it collapsing?": charts})
-        for summary in hparams(
-            columns(pl_module.description), dict.fromkeys((metric.name for metric in COMPARED), 0.0)
-        ):
+        writer.add_custom_scalars(layout(panels(pl_module.space.cells)))
+        compared = dict.fromkeys((metric.name for metric in COMPARED), 0.0)
+        for summary in hparams(columns(pl_module.description), compared):
             writer.file_writer.add_summary(summary)  # metrics are the scalars of those names: nothing to fill in
 
     def measure(self, search: SearchModule, probe: Probe) -> dict[str, float]:
@@ -85,10 +76,10 @@ class TensorBoardView(Diagnostic):
         step = last_step(search.trainer)
         for kind, share in search.shares().items():
             cell = search.space.cells[kind]
-            title = f"{kind} cell, epoch {search.current_epoch}"
+            title = f"{kind if kind in ('cell', 'chain') else f'{kind} cell'}, epoch {search.current_epoch}"
             writer.add_image(f"heatmap/{kind}", _pixels(alpha_figure(share.tolist(), cell, title), 100), step)
-            writer.add_histogram(SHARES.of(kind), share.detach(), step)
-        writer.add_image("genotype", _pixels(genotype_figure(search.genotype(), search.space), 75), step)
+            writer.add_histogram(metrics.SHARES.of(kind), share.detach(), step)
+        writer.add_image("genotype", _pixels(genotype_card(search.genotype(), search.space), 100), step)
         return {}
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -98,16 +89,27 @@ class TensorBoardView(Diagnostic):
         if not (isinstance(pl_module, SearchModule) and trainer.is_global_zero and rows):
             return
         with self.budget.timed("curves"):
-            charts = panel_charts(rows, panels(pl_module.space.cells))
+            measured = {name for row in rows for name in row}
+            shown = [panel for panel in panels(pl_module.space.cells) if measured & panel.lines.keys()]
+            charts = panel_charts(rows, shown)
             figure = curves_figure(charts)
             write_bytes(folder / "curves.png", render(figure, "png", 120))
             write_bytes(folder / "curves.svg", render(figure, "svg"))
-        self.budget.ending, self.budget.estimates["curves, small"] = 0.0, self.budget.cost("curves") / 3
-        writer = tensorboard(trainer)
-        if writer is not None and self.budget.affords("curves, small", 1):
-            with self.budget.timed("curves, small"):
+            if (writer := tensorboard(trainer)) is not None:
                 card = curves_figure([chart for chart in charts if chart.title in HEADLINES] or charts, columns=1)
                 writer.add_image("curves", _pixels(card, 100), last_step(trainer))
+                writer.add_custom_scalars(layout(shown))  # replaces that of the start: no chart stays empty
+        self.budget.ending = 0.0
+
+
+def layout(shown: Sequence[Panel]) -> dict[str, dict[str, list[Any]]]:
+    """The page of charts, as TensorBoard takes it."""
+    return {
+        "Is it collapsing?": {
+            panel.title: ["Multiline", [f"^{one}$" for name in panel.lines for one in (name, *uncertainty(name))]]
+            for panel in shown
+        }
+    }
 
 
 def columns(description: Mapping[str, Any]) -> dict[str, Any]:

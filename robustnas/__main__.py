@@ -28,25 +28,16 @@ commands:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command.
+    """Return the exit status of a command, given as the words after ``robustnas``; those of the process by default.
 
-    Args:
-        arguments: The words after ``robustnas``; those of the process by default.
-
-    Returns:
-        The exit status: that of the command, or 0; 1 after an error; 2 after a wrong command line; 130 after Ctrl-C;
-        141 if the reader of the output was closed.
-
-    Raises:
-        ValueError: If it is not a message of this library, which is a bug.
-        OSError: If it gives no reason, likewise.
-        RuntimeError: If it is not the symlink loop of pathlib, likewise.
+    It is that of the command, or 0; 1 after an error; 2 after a wrong command line; 130 after Ctrl-C; 141 if the reader
+    of the output was closed. An error that is no message of this library is a bug, and is raised.
     """
     if arguments is None:  # called as a program, not by other code
         remove_current_folder_from_path()
-    from robustnas.runtime.terminal import ignore_broken_pipes, printable
+    from robustnas.runtime.terminal import Streams, printable
 
-    with printable(), ignore_broken_pipes() as streams:
+    with printable(), Streams() as streams:
         return streams.status(_answer(list(sys.argv[1:] if arguments is None else arguments)))
 
 
@@ -74,29 +65,28 @@ def _answer(words: list[str]) -> int:
         with trusting(words) as words:
             command: Callable[[list[str]], object] = importlib.import_module(COMMANDS[words[0]][0]).main
             status = command(words)
-    except ValueError as error:
-        if not str(error).startswith(
-            "Expected "
-        ):  # a message of this library; anything else is a bug and keeps its traceback
+    except (ValueError, OSError, RuntimeError) as error:
+        if (sentence := _sentence(error)) is None:
             raise
-        print(f"robustnas: {one_line(str(error))}", file=sys.stderr)
+        print(f"robustnas: {one_line(sentence)}", file=sys.stderr)
         return 2 if isinstance(error, CommandLineError) else 1
-    except OSError as error:
-        if error.strerror is None:
-            raise
-        place = "its files" if error.filename is None else os.fsdecode(error.filename)  # a full disk gives no file name
-        said = f"Expected to read or write {place}, but got: {error.strerror}."
-        print(f"robustnas: {one_line(said)}", file=sys.stderr)
-        return 1
-    except RuntimeError as error:
-        if not str(error).startswith("Symlink loop from "):  # of pathlib, until Python 3.12
-            raise
-        print(f"robustnas: Expected files that can be followed, but got a {one_line(str(error))}.", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
         print("\nrobustnas: Stopped by SIGINT (Ctrl-C).", file=sys.stderr)
         return 130
     return status if isinstance(status, int) else 0
+
+
+def _sentence(error: Exception) -> str | None:
+    """What to say of an error; ``None`` for a bug, which keeps its traceback."""
+    text = str(error)
+    if isinstance(error, ValueError):
+        return text if text.startswith("Expected ") else None  # a message of this library
+    if isinstance(error, OSError) and error.strerror is not None:
+        place = "its files" if error.filename is None else os.fsdecode(error.filename)  # a full disk gives no file name
+        return f"Expected to read or write {place}, but got: {error.strerror}."
+    if text.startswith("Symlink loop from "):  # of pathlib, until Python 3.12
+        return f"Expected files that can be followed, but got a {text}."
+    return None
 
 
 def _in_a_folder() -> bool:

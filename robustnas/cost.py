@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any, Literal, NamedTuple
@@ -155,7 +156,9 @@ class Profiler:
                 sums[place.kind][place.row][place.column] += known[key]
             for kind, rows in sums.items():
                 kinds[kind][measure] = tuple(tuple(map(_plain, row)) for row in rows)
-            rest[measure] = _plain(self._of_rest(space, measure))
+            nothing: dict[str, list[Candidate]] = {kind: [] for kind in space.cells}
+            make = partial(self._body, space, nothing)
+            rest[measure] = _plain(self._of(measure, make, self.image_shape, lambda body, images: body(images, None)))
         operations = {kind: tuple(edge.operations for edge in cell.edges) for kind, cell in space.cells.items()}
         here = {"image_shape": list(self.image_shape), "threads": torch.get_num_threads()}
         return CostTable(space.name, operations, kinds, rest, {**asdict(replace(self, space=space.name)), **here})
@@ -188,16 +191,9 @@ class Profiler:
     def _of_operation(self, place: _Place, measure: Measure) -> float:
         counted = replace(place.bundle, convolution="separable")  # kernels that are multiplied out would count as one
         bundle = place.bundle if measure == "latency" else counted
+        make = partial(build_operation, place.name, bundle)
         shape = (bundle.channels, *place.size)
-        return self._of(
-            measure, lambda: build_operation(place.name, bundle), shape, lambda o, images: o(State(images), (0,), None)
-        )
-
-    def _of_rest(self, space: SearchSpace, measure: Measure) -> float:
-        nothing: dict[str, list[Candidate]] = {kind: [] for kind in space.cells}
-        return self._of(
-            measure, lambda: self._body(space, nothing), self.image_shape, lambda body, images: body(images, None)
-        )
+        return self._of(measure, make, shape, lambda operation, images: operation(State(images), (0,), None))
 
     @torch.no_grad()
     def _of(self, measure: Measure, make: Callable[[], Any], shape: Sequence[int], run: Callable[..., Any]) -> float:

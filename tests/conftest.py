@@ -23,3 +23,9 @@ def reproducible() -> Iterator[None]:
     precision = torch.get_default_dtype()
     yield
     torch.set_default_dtype(precision)
+
+
+@pytest.fixture
+def few_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The curvature of a search of one step is measured on 4 samples: it is not what such tests are about."""
+    monkeypatch.setattr("robustnas.diagnostics.curvature.FEWEST", 4)

@@ -12,6 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from robustnas.spaces import Genotype
+
 FOLDER = Path(__file__).resolve().parents[1] / "../shared/golden"
 
 Case = tuple[dict[str, Any], dict[str, Any]]
@@ -46,6 +48,15 @@ def golden(name: str) -> Case:
 def part(arrays: dict[str, Any], prefix: str) -> dict[str, Any]:
     """The arrays whose names start with ``prefix``, without it."""
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+def listing(genotype: Genotype) -> dict[str, Any]:
+    """A genotype of normal and reduction cells as the original lists it, in the types of JSON."""
+    form: dict[str, Any] = {}
+    for kind in ("normal", "reduce"):
+        form[kind] = [[choice.operation, choice.source] for choice in genotype.cells[kind]]
+        form[f"{kind}_concat"] = sorted({choice.node for choice in genotype.cells[kind]})
+    return form
 
 
 def tolerance(meta: dict[str, Any], name: str) -> dict[str, float]:

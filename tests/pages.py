@@ -63,15 +63,15 @@ def write_run(
 ) -> Path:
     """The folder of a search whose genotype changes once, with diagnostics or without."""
     run, rng = Run(folder), np.random.default_rng(0)
-    cells = find_space(space).cells
+    alpha = {kind: rng.normal(size=cell.shape) for kind, cell in find_space(space).cells.items()}
     roles = {"weights": {"size": 647, "sha256": "f8ff" * 16, "class_counts": {"a": 300, "b": 347}}}
-    described = {"source": "Digits", "task": "classification", "classes": ["a", "b"], "roles": roles}
+    described = {"source": "Digits", "task": "classification", "classes": list("abcdefghij"), "roles": roles}
     module = {"class_path": "robustnas.variants.darts.DARTS", "init_args": {"space": space, "seed": 3, "arch_lr": 0.03}}
     data = {"epochs": 6, "data": described, "module": module, "versions": {"torch": "2.13.0"}, **manifest}
     run.write_manifest(data)
     for epoch in range(epochs):
         run.write_genotype(made(space, epoch > 1), epoch)
-        run.write_alpha(epoch, {kind: rng.normal(size=cell.shape) for kind, cell in cells.items()})
+        run.write_alpha(epoch, {kind: values * (1 + epoch / 10) for kind, values in alpha.items()})
     more = ",gap/accuracy,curvature/max,curvature/min,custom/thing" if logged else ""
     rows = "".join(
         f"{k},{10 * k},1.25,{2.5 - k / 8},0.{k}375" + (f",0.0{k},{7.5 + k},-0.25,{k}" if logged else "") + "\n"

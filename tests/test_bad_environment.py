@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from refusals import DATA, MODEL, QUIET, SEARCH, said, trained, untrained
+from tables import check_each
 
 TORCHRUN = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "GROUP_RANK": "0", "LOCAL_WORLD_SIZE": "2"}
 NUMBER = "Expected the environment variable `{}` to be a whole number, but got "
@@ -77,32 +78,40 @@ COMMANDS: dict[str, tuple[Sequence[str], str]] = {
 }
 
 
-@pytest.mark.parametrize("case", ROWS)
 def test_nothing_starts_where_it_cannot_run(
-    case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    untrained(monkeypatch)
-    Path("file").write_text("")
-    variables, words, beginning = ROWS[case]
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    search = ["fit", *DATA, *QUIET] if any("--model=" in word for word in words) else SEARCH
-    sentence = said([*search, *words], capsys)
-    assert sentence.startswith(beginning), sentence
-    assert trained(tmp_path) == []
+    def check(case: str) -> None:
+        tmp_path = tmp_path_factory.mktemp("row")
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            monkeypatch.chdir(tmp_path)
+            untrained(monkeypatch)
+            Path("file").write_text("")
+            variables, words, beginning = ROWS[case]
+            for name, value in variables.items():
+                monkeypatch.setenv(name, value)
+            search = ["fit", *DATA, *QUIET] if any("--model=" in word for word in words) else SEARCH
+            sentence = said([*search, *words], capsys)
+            assert sentence.startswith(beginning), sentence
+            assert trained(tmp_path) == []
+
+    check_each(ROWS, check)
 
 
-@pytest.mark.parametrize("case", COMMANDS)
 def test_every_command_says_what_is_wrong_in_a_sentence(
-    case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    untrained(monkeypatch)
-    words, beginning = COMMANDS[case]
-    sentence = said(words, capsys)
-    assert sentence.startswith(beginning), sentence
-    assert list(tmp_path.iterdir()) == []
+    def check(case: str) -> None:
+        tmp_path = tmp_path_factory.mktemp("row")
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            monkeypatch.chdir(tmp_path)
+            untrained(monkeypatch)
+            words, beginning = COMMANDS[case]
+            sentence = said(words, capsys)
+            assert sentence.startswith(beginning), sentence
+            assert list(tmp_path.iterdir()) == []
+
+    check_each(COMMANDS, check)
 
 
 @pytest.mark.skipif(os.geteuid() == 0 if hasattr(os, "geteuid") else True, reason="nothing is unwritable to root")

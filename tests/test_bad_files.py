@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import zipfile
@@ -13,8 +14,11 @@ import pytest
 import torch
 import yaml
 from refusals import QUIET, SEARCH, said, trained, untrained
+from tables import check_each
 
 from robustnas.__main__ import main
+from robustnas.cli import lightning_cli
+from robustnas.training.checkpointing import check_checkpoint
 
 FIT = [*QUIET[1:], "--trainer.max_epochs=2"]
 CKPT = "Expected bad/last.ckpt to hold "
@@ -185,7 +189,7 @@ RUNS: dict[str, tuple[Callable[[Path], object], Sequence[str], str]] = {
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("files") / "good"
-    short = ["--trainer.limit_train_batches=1", "--trainer.limit_val_batches=1", "--diagnostics.budget=0.001"]
+    short = ["--trainer.limit_train_batches=1", "--trainer.limit_val_batches=1", "--diagnostics.measures=[]"]
     assert main([*SEARCH, *short, f"--run-dir={folder}"]) == 0
     return folder
 
@@ -198,42 +202,73 @@ def bad(good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return Path(shutil.copytree(good, "bad"))
 
 
-@pytest.mark.parametrize("case", CONFIGS)
 def test_a_wrong_configuration(
-    case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     untrained(monkeypatch)
-    content, says = CONFIGS[case]
-    Path("bad.yaml").write_bytes(content if isinstance(content, bytes) else content.encode())
-    sentence = said(["fit", "-c", "bad.yaml"], capsys, statuses=(2,))
-    assert sentence.startswith("Expected bad.yaml to " + says if says.startswith("be ") else f"Expected {says}"), (
-        sentence
-    )
-    assert [path.name for path in tmp_path.iterdir()] == ["bad.yaml"]
+
+    def check(case: str) -> None:
+        monkeypatch.chdir(tmp_path_factory.mktemp("row"))
+        content, says = CONFIGS[case]
+        Path("bad.yaml").write_bytes(content if isinstance(content, bytes) else content.encode())
+        sentence = said(["fit", "-c", "bad.yaml"], capsys, statuses=(2,))
+        wanted = "Expected bad.yaml to " + says if says.startswith("be ") else f"Expected {says}"
+        assert sentence.startswith(wanted), sentence
+        assert [path.name for path in Path().iterdir()] == ["bad.yaml"]
+
+    check_each(CONFIGS, check)
 
 
-@pytest.mark.parametrize("command", ["fit", pytest.param("validate", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("case", CHECKPOINTS)
-def test_a_wrong_checkpoint(case: str, command: str, bad: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    change, says = CHECKPOINTS[case]
-    content = torch.load(bad / "last.ckpt", weights_only=True)
-    change(content)
-    torch.save(content, bad / "last.ckpt")
-    files = sorted(Path().rglob("*"))
-    sentence = said([command, "-c", "bad/config.yaml", "--run-dir=bad", "--ckpt_path=bad/last.ckpt", *FIT], capsys)
-    assert sentence.startswith(says), sentence
-    assert sorted(Path().rglob("*")) == files
+# One of each step of the check; the slow tests hand all of them to the commands.
+HANDED = ("no loops", "an optimiser too few", "a callback with another state", "undefined α", "no description")
 
 
-@pytest.mark.parametrize("case", RUNS)
-def test_a_wrong_run_folder(case: str, bad: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    change, words, says = RUNS[case]
-    change(bad)
-    before = trained(Path())
-    sentence = said(words, capsys)
-    assert sentence.startswith(f"Expected {says}"), sentence
-    assert trained(Path()) == before
+@pytest.mark.parametrize(
+    ("command", "handed"),
+    [
+        ("fit", HANDED),
+        pytest.param("fit", tuple(CHECKPOINTS), marks=pytest.mark.slow),
+        pytest.param("validate", tuple(CHECKPOINTS), marks=pytest.mark.slow),
+    ],
+    ids=["fit", "fit, all", "validate, all"],
+)
+def test_a_wrong_checkpoint(
+    command: str, handed: tuple[str, ...], bad: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    right = (bad / "last.ckpt").read_bytes()
+    searching = lightning_cli.main(["fit", "-c", "bad/config.yaml", *FIT, "--run-dir=new"], stop_after="instantiation")
+
+    def check(case: str) -> None:
+        change, says = CHECKPOINTS[case]
+        content = torch.load(io.BytesIO(right), weights_only=True)
+        change(content)
+        torch.save(content, bad / "last.ckpt")
+        files = sorted(Path().rglob("*"))
+        if case in handed:
+            words = [command, "-c", "bad/config.yaml", "--run-dir=bad", "--ckpt_path=bad/last.ckpt", *FIT]
+            sentence = said(words, capsys)
+        else:
+            with pytest.raises(ValueError, match=r"^Expected ") as caught:
+                check_checkpoint("bad/last.ckpt", searching.model, searching.trainer)
+            sentence = str(caught.value)
+        assert sentence.startswith(says), sentence
+        assert sorted(Path().rglob("*")) == files
+
+    check_each(CHECKPOINTS, check)
+
+
+def test_a_wrong_run_folder(good: Path, bad: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def check(case: str) -> None:
+        shutil.rmtree(bad)
+        shutil.copytree(good, bad)
+        change, words, says = RUNS[case]
+        change(bad)
+        before = trained(Path())
+        sentence = said(words, capsys)
+        assert sentence.startswith(f"Expected {says}"), sentence
+        assert trained(Path()) == before
+
+    check_each(RUNS, check)
 
 
 def test_a_selection_needs_the_progress_of_its_search(bad: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""Wrong input gives one sentence that names it, before anything is trained."""
+"""Wrong configurations and options give one sentence that names them, before anything is trained."""
 
 from __future__ import annotations
 
@@ -6,11 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-import torch
-from made import picture, write_folders, write_parquet
-from refusals import DATA, EVALUATION, FOUND, GENOTYPE, MODEL, QUIET, SEARCH, said, trained, untrained
-
-from robustnas.runs.record import Run, read_genotype
+from refusals import DATA, MODEL, QUIET, SEARCH, said, trained, untrained
+from tables import check_each
 
 ROWS: dict[str, tuple[Sequence[str], str]] = {
     "unknown command": (["serach"], "Expected a command among quickstart, fit, validate, test, evaluate, "),
@@ -72,6 +69,10 @@ ROWS: dict[str, tuple[Sequence[str], str]] = {
         ["fit", "--model=robustnas.data.Digits", *DATA],
         "Expected `model` to be the name or import path of a class that fits, but got 'robustnas.data.Digits'.",
     ),
+    "a word for weights": (
+        [*SEARCH, "--model.class_weights=heavy"],
+        "Expected `class_weights` to be 'balanced' or list, but got 'heavy'.",
+    ),
     "a word for a number": ([*SEARCH, "--model.channels=four"], "Expected `channels` to be int, but got 'four'."),
     "a fraction for a whole number": (
         [*SEARCH, "--trainer.max_epochs=1.5"],
@@ -131,113 +132,6 @@ ROWS: dict[str, tuple[Sequence[str], str]] = {
         [*SEARCH, "--data.fractions=[0.5, 0.5, 0.5]"],
         "Expected `fractions` to be shares of weights, arch and selection that sum to at most one, but got (0.5, 0.5,",
     ),
-    "missing checkpoint": (
-        [*SEARCH, "--ckpt_path=none.ckpt"],
-        "Expected `--ckpt_path` to be a checkpoint, but there is no file none.ckpt.",
-    ),
-    "folder for a checkpoint": (
-        [*SEARCH, "--ckpt_path=."],
-        "Expected `--ckpt_path` to be a checkpoint, but . is a folder.",
-    ),
-    "no last checkpoint": (
-        [*SEARCH, "--ckpt_path=last", "--run-dir=empty"],
-        "Expected `--ckpt_path` to be a checkpoint, but there is no file empty/last.ckpt.",
-    ),
-    "last of what": (
-        [*SEARCH, "--ckpt_path=last"],
-        "Expected `--run-dir` to name the run whose last checkpoint is to be loaded, but got none.",
-    ),
-    "corrupt checkpoint": (
-        [*SEARCH, "--ckpt_path=corrupt.ckpt"],
-        "Expected `--ckpt_path` to be a checkpoint of robustnas, but reading corrupt.ckpt fails with ",
-    ),
-    "empty checkpoint": (
-        [*SEARCH, "--ckpt_path=empty.ckpt"],
-        "Expected `--ckpt_path` to be a checkpoint of robustnas, but reading empty.ckpt fails with EOFError:",
-    ),
-    "checkpoint of something else": (
-        [*SEARCH, "--ckpt_path=other.ckpt"],
-        "Expected `--ckpt_path` to be a checkpoint of robustnas, but reading other.ckpt fails with KeyError: ",
-    ),
-    "nothing to measure": (
-        ["validate", *MODEL, *DATA],
-        "Expected `--ckpt_path` to name the checkpoint to evaluate, but got none.",
-    ),
-    "folder that holds a run": (
-        [*SEARCH, "--run-dir=taken"],
-        "Expected `--run-dir` to be a new folder, but taken holds a run; `--ckpt_path auto` starts it again, since it",
-    ),
-    "continue nothing in particular": (
-        [*SEARCH, "--ckpt_path=auto"],
-        "Expected `--run-dir` to name the run whose last checkpoint is to be loaded, but got none.",
-    ),
-    "checkpoints at negative steps": (
-        [*SEARCH, "--checkpoint_every=-1"],
-        "Expected `checkpoint_every` to be 0 or a number of steps, but got -1.",
-    ),
-    "evaluation without an architecture": (
-        EVALUATION,
-        "Expected `architecture` of EvaluationModule to be given, but got none.",
-    ),
-    "missing genotype": (
-        [*FOUND, "--model.architecture.genotype=none.json"],
-        "Expected `genotype` to be a genotype as text, a file that holds one or a run folder, but got 'none.json'",
-    ),
-    "genotype from another space": (
-        [*FOUND[:-1], f"--model.architecture.genotype={GENOTYPE}", "--model.architecture.space=S1"],
-        "Expected `genotype` to be from the space S1, but got one from NASBench201.",
-    ),
-    "genotype that is no JSON": (
-        [*FOUND, "--model.architecture.genotype=list.yaml"],
-        "Expected list.yaml to hold a genotype. Expected `genotype` to be JSON, one line such as ",
-    ),
-    "JSON that is no genotype": (
-        [*FOUND, "--model.architecture.genotype=taken/manifest.json"],
-        "Expected taken/manifest.json to hold a genotype. Expected `genotype` JSON to have",
-    ),
-    "evaluate nothing": (["evaluate", "none"], "Expected `genotype` to be a genotype as text, a file that holds one "),
-    "evaluate an empty folder": (["evaluate", "empty"], "Expected `empty` to hold genotype.json, which a finished"),
-    "evaluate without configuration": (
-        ["evaluate", "bare"],
-        "Expected bare/config.yaml to be a configuration in YAML, but reading it fails: No such file or directory.",
-    ),
-    "draw an unknown form": (
-        ["draw", GENOTYPE, "--out=cells.gif"],
-        "Expected `path` to end in .svg, .png or .dot, but got 'cells.gif'.",
-    ),
-    "draw nothing": (["draw", "none"], "Expected `genotype` to be a genotype as text, a file that holds one or "),
-    "draw where nothing can be written": (
-        ["draw", GENOTYPE, "--out=list.yaml/cells.svg"],
-        "Expected to read or write list.yaml/cells.svg, but got: Not a directory.",
-    ),
-    "no folder of images": (
-        ["fit", *MODEL, "--data=ImageFolder", "--data.root=none", *QUIET],
-        "Expected `root` to be a folder, but got 'none'.",
-    ),
-    "empty folder of images": (
-        ["fit", *MODEL, "--data=ImageFolder", "--data.root=empty", *QUIET],
-        "Expected 'empty' to hold a folder of images for each class, but got none.",
-    ),
-    "one class": (
-        ["fit", *MODEL, "--data=ImageFolder", "--data.root=one", *QUIET],
-        "Expected `classes` to be at least two for classification, but got ['class0'].",
-    ),
-    "corrupt image": (
-        ["fit", *MODEL, "--data=ImageFolder", "--data.root=damaged", *QUIET],
-        "Expected each of 16 images to be readable, but got 1 that is not: 'damaged/class1/3.png' (",
-    ),
-    "corrupt parquet": (
-        ["fit", *MODEL, "--data=ParquetImages", "--data.train=damaged.parquet", *QUIET],
-        "Expected 'damaged.parquet' to be a readable parquet file, but got: ",
-    ),
-    "missing column": (
-        ["fit", *MODEL, "--data=ParquetImages", "--data.train=good.parquet", "--data.image_column=picture", *QUIET],
-        "Expected 'good.parquet' to have the column 'picture', but its columns are ['img', 'label'].",
-    ),
-    "targets without a table": (
-        ["fit", *MODEL, "--data=ImageFolder", "--data.root=one", "--data.task=regression", *QUIET],
-        "Expected `labels` to be a CSV file of targets for regression, but got None.",
-    ),
 }
 
 UNKNOWN = """
@@ -257,38 +151,29 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "section.yaml": "modle: DARTS\ndata: Digits\n",
         "trainer.yaml": "model: DARTS\ndata: Digits\ntrainer:\n  max_epoch: 3\n",
         "model.yaml": "model:\n  class_path: DARTS\n  init_args:\n    chanels: 4\ndata: Digits\n",
-        "corrupt.ckpt": "no checkpoint\n",
-        "empty.ckpt": "",
-        "taken/manifest.json": "{}",
-        "damaged/class1/3.png": picture(0.5, 0)[:60].decode("latin-1"),
-        "damaged.parquet": "PAR1 and no more",
         "test_bad_input_space.py": UNKNOWN,
     }
-    write_folders(folder / "one", classes=1)
-    write_folders(folder / "damaged", each=8)
-    write_parquet(folder / "good.parquet")
     for name, text in texts.items():
-        (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_bytes(text.encode("latin-1"))
-    for name in ("empty", "bare"):
-        (folder / name).mkdir()
-    torch.save({"state_dict": {}}, folder / "other.ckpt")
-    Run(folder / "bare").write_genotype(read_genotype(GENOTYPE))
+        (folder / name).write_text(text, encoding="utf-8")
+    (folder / "empty").mkdir()
     return folder
 
 
-@pytest.mark.parametrize("case", ROWS)
 def test_wrong_input_is_named_before_anything_is_trained(
-    case: str, place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(place)
-    words, beginning = ROWS[case]
     untrained(monkeypatch)
-    sentence = said(words, capsys)
-    assert sentence.startswith(beginning), sentence
-    assert len(sentence) < 700
-    assert trained(place) == []
-    assert not (place / "runs").exists()  # what is refused takes no number
+
+    def check(case: str) -> None:
+        words, beginning = ROWS[case]
+        sentence = said(words, capsys)
+        assert sentence.startswith(beginning), sentence
+        assert len(sentence) < 700
+        assert trained(place) == []
+        assert not (place / "runs").exists()  # what is refused takes no number
+
+    check_each(ROWS, check)
 
 
 OWN = """

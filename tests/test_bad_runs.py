@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from pytorch_lightning import Callback, Trainer
+from tables import check_each
 from words import SMALL
 
 from robustnas.__main__ import main
@@ -22,7 +23,7 @@ from robustnas.spaces import find_space
 from robustnas.spaces.space import Edge, SearchSpace, complete_cell
 from robustnas.training import SearchModule, load
 
-SEARCH = ["fit", *SMALL, "--trainer.max_epochs=3"]
+SEARCH = ["fit", *SMALL, "--trainer.max_epochs=3", "--diagnostics.measures=[]"]
 
 
 class OneClass(ImageData):
@@ -111,13 +112,16 @@ CALLS: dict[str, tuple[Callable[[], object], str]] = {
 }
 
 
-@pytest.mark.parametrize("case", CALLS)
-def test_a_wrong_call_is_named(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    call, beginning = CALLS[case]
-    with pytest.raises(ValueError, match=f"^{re.escape(beginning)}"):
-        call()
-    assert list(tmp_path.rglob("*.ckpt")) == []
+def test_a_wrong_call_is_named(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    def check(case: str) -> None:
+        tmp_path = tmp_path_factory.mktemp("row")
+        monkeypatch.chdir(tmp_path)
+        call, beginning = CALLS[case]
+        with pytest.raises(ValueError, match=f"^{re.escape(beginning)}"):
+            call()
+        assert list(tmp_path.rglob("*.ckpt")) == []
+
+    check_each(CALLS, check)
 
 
 class Explode(Callback):

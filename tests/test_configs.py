@@ -10,14 +10,17 @@ from typing import Any
 import pytest
 import yaml
 from made import picture, write_folders, write_parquet
+from tables import check_each
 
 from robustnas.cli import lightning_cli
 from robustnas.runs.record import read_genotype, write_text
 from robustnas.spaces import find_space
 
+pytestmark = pytest.mark.usefixtures("few_samples")
+
 CONFIGS = sorted((Path(__file__).resolve().parents[1] / "configs").glob("*.yaml"))
 OVERLAYS = sorted((CONFIGS[0].parent / "spaces").glob("*.yaml"))
-UNDER = {"s1": "cifar10_robust_darts", "s2": "cifar10_smooth_darts", "s3": "cifar10_pc_darts", "s4": "cifar10_gdas"}
+UNDER = {"s1": "cifar10_sparsemax_darts", "s2": "cifar10_smooth_darts", "s3": "cifar10_pc_darts", "s4": "cifar10_gdas"}
 TINY = [
     "--trainer.max_epochs=1",
     "--trainer.max_steps=1",  # a selection may have epochs of its own
@@ -98,7 +101,45 @@ def smaller_data(config: dict[str, Any], folder: Path, monkeypatch: pytest.Monke
     return ["--data=Digits"] if kind == "None" else []
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+PARQUET = ("cifar10_darts", "cifar10_s2_robust_darts_ada")  # what the others name runs on digits, too
+SAMPLE = [
+    path for path in CONFIGS if path.stem.startswith(("digits_", "evaluate_", "hub_", "my_")) or path.stem in PARQUET
+]
+
+
+def kinds(paths: list[Path]) -> set[str]:
+    """Classes of models and data that configurations name, and the skeletons of their spaces."""
+    found = set()
+    for config in map(read, paths):
+        found |= {config[part]["class_path"] for part in ("model", "data") if part in config}
+        found |= {find_space(held["space"]).skeleton for held in [config["model"]["init_args"]] if "space" in held}
+    return found
+
+
+def test_the_sample_has_every_class_and_every_skeleton() -> None:
+    assert kinds(SAMPLE) == kinds(CONFIGS)
+
+
+def test_the_configurations_outside_of_the_sample_build_their_networks_and_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`-m slow` runs them."""
+
+    def check(path: Path) -> None:
+        config, folder = read(path), tmp_path / path.stem
+        folder.mkdir()
+        words = [*smaller_data(config, folder / "data", monkeypatch), *smaller_model(config, folder), *TINY]
+        run = lightning_cli.main(["fit", "-c", str(path), *words], stop_after="instantiation")
+        assert run.model.training_streams
+        assert type(run.model).__name__ == config["model"]["class_path"].rpartition(".")[2]
+
+    check_each([path for path in CONFIGS if path not in SAMPLE], check)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, id=path.stem, marks=[] if path in SAMPLE else pytest.mark.slow) for path in CONFIGS],
+)
 def test_every_configuration_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = read(path)
     data = smaller_data(config, tmp_path / "data", monkeypatch)
@@ -143,22 +184,22 @@ def test_spaces_replace_what_every_search_names() -> None:
         assert all(overlay.keys() <= given.keys() for given in searches)
 
 
-@pytest.mark.parametrize("path", [*CONFIGS, *OVERLAYS], ids=lambda path: path.stem)
-def test_every_configuration_is_short_and_says_what_it_is_for(path: Path) -> None:
-    lines = path.read_text(encoding="utf-8").splitlines()
-    assert len(lines) <= 30
-    assert lines[0].startswith("# ")
-    assert len(lines[0].split()) >= 6
-    assert all(len(line) <= 120 for line in lines)
-
-
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_every_configuration_names_classes_in_full(path: Path) -> None:
+def test_every_configuration_is_short_says_what_it_is_for_and_names_classes_in_full() -> None:
     """Import paths say where to look the options up."""
-    config = read(path)
-    assert config["model"]["class_path"].startswith("robustnas.")
-    assert config.get("data", {"class_path": "robustnas."})["class_path"].startswith("robustnas.")
-    assert config["trainer"]["max_epochs"] >= 1
+
+    def check(path: Path) -> None:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        assert len(lines) <= 30
+        assert lines[0].startswith("# ")
+        assert len(lines[0].split()) >= 6
+        assert all(len(line) <= 120 for line in lines)
+        if path in CONFIGS:
+            config = read(path)
+            assert config["model"]["class_path"].startswith("robustnas.")
+            assert config.get("data", {"class_path": "robustnas."})["class_path"].startswith("robustnas.")
+            assert config["trainer"]["max_epochs"] >= 1
+
+    check_each([*CONFIGS, *OVERLAYS], check)
 
 
 def test_there_are_configurations() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from tables import check_each
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -201,15 +202,18 @@ DAMAGED: dict[str, tuple[Callable[[], str | None], str]] = {
 }
 
 
-@pytest.mark.parametrize("case", DAMAGED)
-def test_what_is_no_table_is_named(case: str, tmp_path: Path) -> None:
-    make, reason = DAMAGED[case]
-    path = tmp_path / "costs.json"
-    if (text := make()) is not None:
-        path.write_text(text, encoding="utf-8")
-    sentence = f"Expected {path} to be a cost table that `robustnas profile` wrote, but reading it fails: {reason}"
-    with pytest.raises(ValueError, match=re.escape(sentence)):
-        read_table(path)
+def test_what_is_no_table_is_named(tmp_path_factory: pytest.TempPathFactory) -> None:
+    def check(case: str) -> None:
+        tmp_path = tmp_path_factory.mktemp("row")
+        make, reason = DAMAGED[case]
+        path = tmp_path / "costs.json"
+        if (text := make()) is not None:
+            path.write_text(text, encoding="utf-8")
+        sentence = f"Expected {path} to be a cost table that `robustnas profile` wrote, but reading it fails: {reason}"
+        with pytest.raises(ValueError, match=re.escape(sentence)):
+            read_table(path)
+
+    check_each(DAMAGED, check)
 
 
 def test_what_does_not_fit_a_table_is_refused() -> None:

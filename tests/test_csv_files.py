@@ -9,6 +9,7 @@ import io
 from pathlib import Path
 
 import pytest
+from tables import check_each
 
 from robustnas.runtime.csv_files import csv_text, is_csv, number, read_csv
 from robustnas.runtime.safe_yaml import read_yaml
@@ -32,12 +33,15 @@ FORMS = {
 }
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_every_form_of_a_table_gives_the_same(form: str, tmp_path: Path) -> None:
-    (tmp_path / "t.csv").write_bytes(FORMS[form])
-    table = read_csv(tmp_path / "t.csv")
-    assert table.names == ["arch", "top1"]
-    assert table.records() == [{"arch": "a", "top1": "1.5"}, {"arch": "b", "top1": "2"}]
+def test_every_form_of_a_table_gives_the_same(tmp_path_factory: pytest.TempPathFactory) -> None:
+    def check(form: str) -> None:
+        tmp_path = tmp_path_factory.mktemp("row")
+        (tmp_path / "t.csv").write_bytes(FORMS[form])
+        table = read_csv(tmp_path / "t.csv")
+        assert table.names == ["arch", "top1"]
+        assert table.records() == [{"arch": "a", "top1": "1.5"}, {"arch": "b", "top1": "2"}]
+
+    check_each(FORMS, check)
 
 
 def test_rows_know_their_lines(tmp_path: Path) -> None:
@@ -45,10 +49,13 @@ def test_rows_know_their_lines(tmp_path: Path) -> None:
     assert [(row.line, row.cells) for row in read_csv(tmp_path / "t.csv").rows] == [(3, ["1", "x\ny"]), (5, ["2", "z"])]
 
 
-@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
-def test_configurations_may_have_a_byte_order_mark(end: str, tmp_path: Path) -> None:
-    (tmp_path / "c.yaml").write_bytes(end.join(["model: DARTS", "data:", "  size: 3", ""]).encode("utf-8-sig"))
-    assert read_yaml(tmp_path / "c.yaml") == {"model": "DARTS", "data": {"size": 3}}
+def test_configurations_may_have_a_byte_order_mark(tmp_path_factory: pytest.TempPathFactory) -> None:
+    def check(end: str) -> None:
+        tmp_path = tmp_path_factory.mktemp("row")
+        (tmp_path / "c.yaml").write_bytes(end.join(["model: DARTS", "data:", "  size: 3", ""]).encode("utf-8-sig"))
+        assert read_yaml(tmp_path / "c.yaml") == {"model": "DARTS", "data": {"size": 3}}
+
+    check_each(["\n", "\r\n", "\r"], check)
 
 
 BAD = {
@@ -70,14 +77,17 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("case", BAD)
-def test_a_table_that_is_wrong_is_one_sentence(case: str, tmp_path: Path) -> None:
-    path, (content, says) = tmp_path / "t.csv", BAD[case]
-    path.write_bytes(content)
-    with pytest.raises(ValueError, match=rf"^Expected {path} to ") as caught:
-        read_csv(path)
-    assert says in str(caught.value)
-    assert "\n" not in str(caught.value)
+def test_a_table_that_is_wrong_is_one_sentence(tmp_path_factory: pytest.TempPathFactory) -> None:
+    def check(case: str) -> None:
+        tmp_path = tmp_path_factory.mktemp("row")
+        path, (content, says) = tmp_path / "t.csv", BAD[case]
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=rf"^Expected {path} to ") as caught:
+            read_csv(path)
+        assert says in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+    check_each(BAD, check)
 
 
 def test_files_that_cannot_be_read_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,9 +101,8 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path, monkeypatch: pytest
         read_text(tmp_path / "t.gz")
 
 
-@pytest.mark.parametrize(
-    ("text", "hint"),
-    [
+def test_what_is_no_number_is_said() -> None:
+    rows = [
         ("60,00", " (a decimal comma; write 60.00)"),
         ("60.00%", " (a percent sign; write 60.00)"),
         (" 60,5 %", " (a decimal comma and a percent sign; write 60.5)"),
@@ -101,12 +110,15 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path, monkeypatch: pytest
         ("high", ""),
         ("1_000", ""),
         ("", ""),
-    ],
-)
-def test_what_is_no_number_is_said(text: str, hint: str) -> None:
-    with pytest.raises(ValueError, match=r"^Expected a number, but got ") as caught:
-        number(text, "line 2 of t.csv")
-    assert str(caught.value) == f"Expected a number, but got {text!r}{hint} in line 2 of t.csv."
+    ]
+
+    def check(row: tuple[str, str]) -> None:
+        text, hint = row
+        with pytest.raises(ValueError, match=r"^Expected a number, but got ") as caught:
+            number(text, "line 2 of t.csv")
+        assert str(caught.value) == f"Expected a number, but got {text!r}{hint} in line 2 of t.csv."
+
+    check_each(rows, check)
 
 
 def test_numbers_are_read() -> None:

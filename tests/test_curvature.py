@@ -94,7 +94,7 @@ def test_both_ends_of_the_spectrum_are_those_of_the_original() -> None:
         assert torch.allclose(pairs.values, values, rtol=1e-3, atol=0)
 
 
-@pytest.mark.parametrize("name", ["hessian_s1", "hessian_darts"])
+@pytest.mark.parametrize("name", ["hessian_s1", pytest.param("hessian_darts", marks=pytest.mark.slow)])
 def test_kinds_of_cells_and_edges_are_blocks_of_the_original(name: str) -> None:
     found, _, arrays, _ = hessian(name)
     whole = arrays["out/hessian"] - DECAY * torch.eye(found.size).double()

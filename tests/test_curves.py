@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from robustnas.analysis.registry import Panel, panels, uncertainty
 from robustnas.plotting.cells import render
-from robustnas.plotting.charts import COLOURS, interval
+from robustnas.plotting.charts import COLOURS, STYLES, interval, style
 from robustnas.plotting.curves import curves_figure, panel_charts
 
 PANELS = panels(("normal", "reduce", "cell", "chain"))
@@ -101,6 +101,29 @@ def test_what_is_said_fits_into_the_figure() -> None:
             if text.get_text():
                 assert figure.bbox.x0 <= box.x0 <= box.x1 <= figure.bbox.x1, text
                 assert figure.bbox.y0 <= box.y0 <= box.y1 <= figure.bbox.y1, text
+
+
+def test_a_single_point_is_a_marker_with_its_value() -> None:
+    rows = [{**row, **({"gap/discrete_accuracy": 0.2345} if row["epoch"] == 3 else {})} for row in table("val/top1")]
+    (axes,) = figure_of(rows).axes
+    many, single = axes.lines
+    assert (many.get_linestyle(), list(single.get_xdata())) == ("-", [3])
+    assert single.get_linestyle() == "None"
+    assert single.get_marker() == "o"
+    assert [text.get_text() for text in axes.texts] == ["0.234"]
+    (alone,) = figure_of([{"epoch": 0, "curvature/max": 12.34}]).axes
+    assert [text.get_text() for text in alone.texts] == ["12.3"]
+
+
+def test_lines_differ_without_their_colours() -> None:
+    """Of sixteen lines no two share colour and style, and neighbours in colour have another style."""
+    looks = [(number % len(COLOURS), style(number)) for number in range(16)]
+    assert len(set(looks)) == 16
+    panel = Panel("Many", {f"mine/{number}": f"{number}" for number in range(16)})
+    (axes,) = curves_figure(panel_charts(table(*panel.lines), [panel])).axes
+    drawn = [(line.get_color(), line.get_linestyle(), line.get_marker()) for line in axes.lines]
+    assert len(set(drawn)) == 16
+    assert len({(line, marker) for _, line, marker in drawn}) == STYLES
 
 
 def test_nothing_to_draw_is_an_error() -> None:

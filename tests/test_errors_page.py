@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import test_bad_environment
 import test_bad_files
 import test_bad_input
+import test_bad_input_files
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "reference" / "errors.md"
 HEAD = """# Error messages
@@ -24,7 +25,8 @@ a YAML file given with `-c`, and 1 otherwise.
 
 def rows() -> Iterator[tuple[str, str, str]]:
     """Kind of input, what is wrong with it, and how the sentence begins."""
-    yield from (("options and data", case, row[1]) for case, row in test_bad_input.ROWS.items())
+    for table in (test_bad_input.ROWS, test_bad_input_files.ROWS):
+        yield from (("options and data", case, row[1]) for case, row in table.items())
     for case, (_, says) in test_bad_files.CONFIGS.items():
         yield "configuration", case, f"Expected bad.yaml to {says}" if says.startswith("be ") else f"Expected {says}"
     yield from (("checkpoint", case, row[1]) for case, row in test_bad_files.CHECKPOINTS.items())

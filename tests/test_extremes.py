@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 from matrices import Matrix, quadratic, symmetric
+from tables import check_each
 from torch import Tensor
 
 from robustnas.curvature import Eigenpairs, Krylov, extremes
@@ -26,9 +27,8 @@ KNOWN = {
 }
 
 
-@pytest.mark.parametrize(
-    "eigenvalues",
-    [
+def test_the_largest_eigenvalue_with_its_sign() -> None:
+    rows = [
         [3.0],
         [-2.0],
         [2.0, -5.0],
@@ -39,13 +39,14 @@ KNOWN = {
         [4.0, 4.0, 4.0, 1.0, 0.0, -4.0],
         [float(k) for k in range(-40, 41)],
         [1.0, *[1 - 1e-3 * k for k in range(1, 100)]],  # crowded at the top
-    ],
-    ids=str,
-)
-def test_the_largest_eigenvalue_with_its_sign(eigenvalues: list[float]) -> None:
-    found = quadratic(symmetric(eigenvalues), min(2, len(eigenvalues)))
-    assert found.dominant_eigenvalue() == pytest.approx(max(eigenvalues), rel=1e-3)
-    assert found.count <= min(len(eigenvalues), 64)
+    ]
+
+    def check(eigenvalues: list[float]) -> None:
+        found = quadratic(symmetric(eigenvalues), min(2, len(eigenvalues)))
+        assert found.dominant_eigenvalue() == pytest.approx(max(eigenvalues), rel=1e-3)
+        assert found.count <= min(len(eigenvalues), 64)
+
+    check_each(rows, check)
 
 
 def test_single_precision_ends_as_well() -> None:
@@ -59,7 +60,7 @@ def test_single_precision_ends_as_well() -> None:
 
 def test_the_iteration_ends_with_its_best_estimate_where_products_run_out() -> None:
     found = quadratic(symmetric([float(k) for k in range(100)]))
-    few = found.dominant_eigenvalue(tolerance=0, most=5)
+    few = found.dominant_eigenvalue(tolerance=0, max_products=5)
     assert found.count == 5
     assert 60 < few < quadratic(symmetric([float(k) for k in range(100)])).dominant_eigenvalue() <= 99 + 1e-9
 
@@ -80,14 +81,16 @@ def check(found: Eigenpairs, expected: list[float], whole: Tensor, tolerance: fl
 
 
 @pytest.mark.parametrize("count", [1, 3])
-@pytest.mark.parametrize("name", KNOWN)
-def test_both_ends_of_known_spectra(name: str, count: int) -> None:
-    values = sorted(KNOWN[name])
-    matrix = Matrix(symmetric(values))
-    largest, smallest = extremes(matrix, count, count)
-    check(largest, values[::-1][:count], matrix.whole, 2e-3)
-    check(smallest, values[:count], matrix.whole, 2e-3)
-    assert largest.products == smallest.products == matrix.count <= min(64, len(values))
+def test_both_ends_of_known_spectra(count: int) -> None:
+    def check_spectrum(name: str) -> None:
+        values = sorted(KNOWN[name])
+        matrix = Matrix(symmetric(values))
+        largest, smallest = extremes(matrix, count, count)
+        check(largest, values[::-1][:count], matrix.whole, 2e-3)
+        check(smallest, values[:count], matrix.whole, 2e-3)
+        assert largest.products == smallest.products == matrix.count <= min(64, len(values))
+
+    check_each(KNOWN, check_spectrum)
 
 
 def test_a_block_finds_the_copies_of_an_eigenvalue() -> None:
@@ -111,7 +114,7 @@ def test_the_error_shrinks_with_the_tolerance() -> None:
     whole = symmetric([math.sin(k) for k in range(100)])
     exact, errors = float(torch.linalg.eigvalsh(whole)[-1]), []
     for tolerance in (1e-1, 1e-3, 1e-6):
-        found = extremes(Matrix(whole), tolerance=tolerance, most=100)[0]
+        found = extremes(Matrix(whole), tolerance=tolerance, max_products=100)[0]
         assert abs(float(found.values) - exact) <= float(found.errors) <= tolerance * exact
         errors.append(float(found.errors))
     assert errors == sorted(errors, reverse=True)
@@ -135,15 +138,17 @@ def test_single_precision_says_how_good_it_is() -> None:
         assert float(pair.errors) < 1e-5
 
 
-@pytest.mark.parametrize("name", KNOWN)
-def test_the_basis_stays_orthonormal_where_the_space_ends(name: str) -> None:
-    matrix = Matrix(symmetric(KNOWN[name]))
-    krylov = Krylov(matrix, None)
-    for _ in range(matrix.size):
-        krylov.grow(1)
-    grams = krylov.basis.T @ krylov.basis
-    assert torch.allclose(grams, torch.eye(matrix.size).double(), atol=1e-12)
-    assert torch.allclose(krylov.images, matrix.whole @ krylov.basis, atol=1e-12 * float(matrix.whole.abs().max()))
+def test_the_basis_stays_orthonormal_where_the_space_ends() -> None:
+    def check(name: str) -> None:
+        matrix = Matrix(symmetric(KNOWN[name]))
+        krylov = Krylov(matrix, None)
+        for _ in range(matrix.size):
+            krylov.grow(1)
+        grams = krylov.basis.T @ krylov.basis
+        assert torch.allclose(grams, torch.eye(matrix.size).double(), atol=1e-12)
+        assert torch.allclose(krylov.images, matrix.whole @ krylov.basis, atol=1e-12 * float(matrix.whole.abs().max()))
+
+    check_each(KNOWN, check)
 
 
 def test_a_generator_decides_and_the_global_one_is_left_alone() -> None:
@@ -182,7 +187,10 @@ def test_a_product_that_is_not_finite_ends_the_iteration() -> None:
     assert matrix.count == 2
 
 
-@pytest.mark.parametrize(("largest", "smallest"), [(0, 0), (-1, 2), (2, -1)])
-def test_no_eigenvalue_at_all_is_refused(largest: int, smallest: int) -> None:
-    with pytest.raises(ValueError, match=f"to be positive, but got {largest} and {smallest}"):
-        extremes(Matrix(torch.eye(3).double()), largest, smallest)
+def test_no_eigenvalue_at_all_is_refused() -> None:
+    def check(row: tuple[int, int]) -> None:
+        largest, smallest = row
+        with pytest.raises(ValueError, match=f"to be positive, but got {largest} and {smallest}"):
+            extremes(Matrix(torch.eye(3).double()), largest, smallest)
+
+    check_each([(0, 0), (-1, 2), (2, -1)], check)

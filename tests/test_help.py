@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from robustnas.__main__ import main
-from robustnas.cli.help import plain
+from robustnas.cli.options import plain
 from robustnas.commands import COMMANDS
 
 COMPLETE = """

@@ -135,17 +135,15 @@ def test_what_was_logged_before_the_first_checkpoint_is_shown_once(whole: Path, 
     assert [step for step, _ in points(tmp_path)["train/loss_step"]] == list(range(5))
 
 
-@pytest.mark.parametrize(("name", "lies_in"), [("$PLACE", "here"), ("a${PLACE}b", "ahereb"), ("~", "~")])
-def test_all_files_of_a_run_lie_in_one_folder(
-    tmp_path: Path, name: str, lies_in: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Variables in its name are replaced once, before anything is written."""
+def test_all_files_of_a_run_lie_in_one_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Variables in its name are replaced once, before anything is written; ``~`` inside a path is a name."""
     monkeypatch.setenv("PLACE", "here")
-    folder = tmp_path / name / "run"
+    folder = tmp_path / "$PLACE" / "a${PLACE}b" / "~" / "run"
     short = ["--trainer.limit_train_batches=1", "--trainer.limit_val_batches=1", "--trainer.max_epochs=1"]
     assert main([*SEARCH, *short, f"--run-dir={folder}"]) == 0
-    assert [path.name for path in tmp_path.iterdir()] == [lies_in]
-    found = {path.name.split(".out")[0] for path in (tmp_path / lies_in / "run").iterdir()}
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("run")] == ["here/ahereb/~/run"]
+    assert [len(list(path.iterdir())) for path in (tmp_path, tmp_path / "here", tmp_path / "here/ahereb")] == [1, 1, 1]
+    found = {path.name.split(".out")[0] for path in (tmp_path / "here/ahereb/~/run").iterdir()}
     assert {"config.yaml", "manifest.json", "last.ckpt", "genotype.json", "events"} <= found
 
 
@@ -248,7 +246,7 @@ def test_slurm_is_asked_to_start_the_job_again(tmp_path: Path, monkeypatch: pyte
     slurm = {"NTASKS": "1", "JOB_NAME": "search", "JOB_ID": "4711", "PROCID": "0", "LOCALID": "0", "NODEID": "0"}
     for name, value in {**slurm, "NTASKS_PER_NODE": "1", "NODELIST": "here"}.items():
         monkeypatch.setenv(f"SLURM_{name}", value)
-    words = [*SEARCH, f"--run-dir={tmp_path / 'run'}"]
+    words = [*SEARCH, "--trainer.max_epochs=2", f"--run-dir={tmp_path / 'run'}"]
     ask = ["--trainer.callbacks+=asked.Ask", "--trainer.callbacks.moment=on_train_batch_start"]
     with pytest.raises(Interrupted) as ended:
         main([*words, *ask, f"--trainer.callbacks.number={int(signal.SIGUSR1)}"])
@@ -257,7 +255,7 @@ def test_slurm_is_asked_to_start_the_job_again(tmp_path: Path, monkeypatch: pyte
     assert not list((tmp_path / "run").glob("hpc_ckpt_*"))
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     assert main(words) == 0  # the very same command
-    assert [row["epoch"] for row in rows(tmp_path / "run")] == ["0", "1", "2"]
+    assert [row["epoch"] for row in rows(tmp_path / "run")] == ["0", "1"]
     capfd.readouterr()
 
 

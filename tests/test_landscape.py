@@ -22,7 +22,7 @@ from robustnas.data import Digits, Probe
 from robustnas.networks.batchnorm_statistics import frozen_batchnorm_statistics
 from robustnas.networks.mixture import one_hots
 from robustnas.plotting.cells import render
-from robustnas.plotting.landscape import landscape_figure
+from robustnas.plotting.curves import landscape_figure
 
 RUN = ["fit", *SMALL, "--trainer.limit_train_batches=2", "--trainer.max_epochs=1", "--diagnostics.measures=[]"]
 

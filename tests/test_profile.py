@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from tables import check_each
 
 from robustnas.__main__ import main
 from robustnas.cost import Profiler, read_table
@@ -90,18 +91,20 @@ WRONG: dict[str, tuple[list[str], str]] = {
 }
 
 
-@pytest.mark.parametrize("case", WRONG)
-def test_wrong_input_is_named(case: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words, beginning = WRONG[case]
-    evaluation = "model:\n  class_path: EvaluationModule\n  init_args:\n    architecture: ResNet\ndata: Digits\n"
-    (place / "evaluation.yaml").write_text(evaluation, encoding="utf-8")
-    config = [] if "-c" in words else ["-c", "search.yaml"]
-    assert main(["profile", *config, *words]) in (1, 2)
-    caught = capsys.readouterr()
-    (line,) = [line for line in caught.err.splitlines() if line.strip()]
-    assert line.startswith(f"robustnas: {beginning}"), line
-    assert not (place / "costs.json").exists()
-    assert not (place / "runs").exists()
+def test_wrong_input_is_named(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def check(case: str) -> None:
+        words, beginning = WRONG[case]
+        evaluation = "model:\n  class_path: EvaluationModule\n  init_args:\n    architecture: ResNet\ndata: Digits\n"
+        (place / "evaluation.yaml").write_text(evaluation, encoding="utf-8")
+        config = [] if "-c" in words else ["-c", "search.yaml"]
+        assert main(["profile", *config, *words]) in (1, 2)
+        caught = capsys.readouterr()
+        (line,) = [line for line in caught.err.splitlines() if line.strip()]
+        assert line.startswith(f"robustnas: {beginning}"), line
+        assert not (place / "costs.json").exists()
+        assert not (place / "runs").exists()
+
+    check_each(WRONG, check)
 
 
 def test_an_expected_cost_without_its_table_is_refused_before_the_folder_is_made(

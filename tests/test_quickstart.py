@@ -20,13 +20,15 @@ from pytorch_lightning import Callback
 
 from robustnas.__main__ import main
 from robustnas.cli import lightning_cli
-from robustnas.cli.evaluation import Result
+from robustnas.cli.configuration import Result
 from robustnas.commands import quickstart
 from robustnas.commands.quickstart import _resnet_like
 from robustnas.data import Digits
 from robustnas.networks import ResNet
 from robustnas.runs.record import Run, read_genotype
 from robustnas.training.checkpointing import LastCheckpoint
+
+pytestmark = pytest.mark.usefixtures("few_samples")
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMON = {"config.yaml", "last.ckpt", "manifest.json", "metrics.csv"}
@@ -107,11 +109,15 @@ def send(moment: str) -> Callback:
     return type("Send", (Callback,), {moment: sent})()
 
 
-@pytest.mark.parametrize(("part", "moment"), [(0, "on_train_epoch_start"), (1, "on_train_end")])
+@pytest.mark.parametrize(
+    ("part", "moment"),
+    [pytest.param(0, "on_train_epoch_start", marks=pytest.mark.slow), (1, "on_train_end")],
+)
 def test_the_command_that_an_interruption_prints_goes_on(
     part: int, moment: str, shrunk: list[list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "quickstart-001").mkdir(parents=True)  # the next run has the next number
     fit = LastCheckpoint.on_fit_start
 
     def asked(self: Any, trainer: Any, *rest: Any) -> None:
@@ -125,11 +131,11 @@ def test_the_command_that_an_interruption_prints_goes_on(
             main(["quickstart", "--seed=3"])
     assert ended.value.code == 128 + signal.SIGTERM
     (command,) = re.findall(r"`(robustnas .*)` goes on\.", capfd.readouterr().err)
-    assert command == "robustnas quickstart --run-dir runs/quickstart-001 --seed 3"
+    assert command == "robustnas quickstart --run-dir runs/quickstart-002 --seed 3"
     assert main(shlex.split(command)[1:]) == 0
     for before in Path("runs").rglob("previous.ckpt"):
         before.unlink()
-    check_files(Path("runs", "quickstart-001"))
+    check_files(Path("runs", "quickstart-002"))
 
 
 def test_the_folder_of_another_run_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
@@ -137,13 +143,6 @@ def test_the_folder_of_another_run_is_refused_before_anything_is_trained(tmp_pat
     with pytest.raises(ValueError, match="Expected `--run-dir` to be new or the folder of a quickstart, but "):
         quickstart.main(["quickstart", f"--run-dir={tmp_path}"])
     assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
-
-
-def test_runs_are_numbered(shrunk: list[list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "runs" / "quickstart-001").mkdir(parents=True)
-    assert main(["quickstart"]) == 0
-    check_files(Path("runs", "quickstart-002"))
 
 
 @pytest.mark.parametrize("parameters", [500, 20_000, 300_000])

@@ -15,6 +15,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from pages import Page, page_of, write_run
+from tables import check_each
 from verdicts import genotype, skips
 
 from robustnas.__main__ import main
@@ -132,8 +133,9 @@ def test_nothing_in_a_run_becomes_markup(tmp_path: Path) -> None:
     assert "\x00" not in page.all
 
 
-@pytest.mark.parametrize("space", ["DARTS", "S1", "NASBench201", "MobileSmall"])
-@pytest.mark.parametrize("finished", [True, False])
+@pytest.mark.parametrize(
+    ("space", "finished"), [("DARTS", False), ("S1", True), ("NASBench201", False), ("MobileSmall", True)]
+)
 def test_every_space_finished_or_running_without_diagnostics(tmp_path: Path, space: str, finished: bool) -> None:
     page = page_of(write_run(tmp_path / "mine", space, logged=False, finished=finished))
     assert page.texts["h3"] == SECTIONS
@@ -154,16 +156,19 @@ def test_a_run_may_lack_nearly_everything(tmp_path: Path) -> None:
         assert said in page.all
 
 
-@pytest.mark.parametrize("value", [None, [], {}, "x", 5, True, [None], {"a": None}])
-def test_a_manifest_of_another_form_is_no_error(tmp_path: Path, value: Any) -> None:
-    keys = ("data", "module", "versions", "git", "cpu", "gpus", "memory_bytes", "command", "epochs", "started")
-    folder = write_run(tmp_path / "mine")
-    Run(folder).write_manifest(dict.fromkeys(keys, value))
-    page_of(folder)
-    inner = {key: dict.fromkeys(("roles", "classes", "init_args", "class_path", "robustnas", "image_shape"), value)
-        for key in keys if key != "epochs"}  # fmt: skip
-    Run(folder).write_manifest(inner)
-    page_of(folder)
+def test_a_manifest_of_another_form_is_no_error(tmp_path_factory: pytest.TempPathFactory) -> None:
+    def check(value: Any) -> None:
+        tmp_path = tmp_path_factory.mktemp("row")
+        keys = ("data", "module", "versions", "git", "cpu", "gpus", "memory_bytes", "command", "epochs", "started")
+        folder = write_run(tmp_path / "mine", "NASBench201", epochs=1, logged=False)
+        Run(folder).write_manifest(dict.fromkeys(keys, value))
+        page_of(folder)
+        inner = {key: dict.fromkeys(("roles", "classes", "init_args", "class_path", "robustnas", "image_shape"), value)
+            for key in keys if key != "epochs"}  # fmt: skip
+        Run(folder).write_manifest(inner)
+        page_of(folder)
+
+    check_each([None, [], {}, "x", 5, True, [None], {"a": None}], check)
 
 
 def test_several_runs_are_compared_first(tmp_path: Path) -> None:
@@ -204,9 +209,8 @@ def test_the_command_writes_the_file_without_torch(tmp_path: Path, capsys: Outpu
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True)
 
 
-@pytest.mark.parametrize(
-    ("spoil", "said"),
-    [
+def test_bad_runs_are_refused_in_a_sentence(tmp_path_factory: pytest.TempPathFactory, capsys: Output) -> None:
+    rows = [
         (shutil.rmtree, "there is no folder"),
         (lambda run: [shutil.rmtree(run), write_text(run, "epoch,alpha\n")], "is a file; `robustnas diagnose FILE"),
         (lambda run: write_text(run / "metrics.csv", "epoch,a/b,a/b\n0,1,1\n"), "each column once, but got 'a/b'"),
@@ -220,25 +224,32 @@ def test_the_command_writes_the_file_without_torch(tmp_path: Path, capsys: Outpu
         (lambda run: write_text(run / "metrics.csv", "epoch,seconds,val/loss\n0,soon,1\n"), "seconds"),
         (lambda run: write_text(run / "evaluation" / "test.json", "[1]"), "test.json"),
         (lambda run: write_text(run / "evaluation" / "test.json", "{"), "test.json"),
-    ],
-)  # fmt: skip
-def test_bad_runs_are_refused_in_a_sentence(tmp_path: Path, capsys: Output, spoil: Any, said: str) -> None:
-    good, bad = write_run(tmp_path / "good"), write_run(tmp_path / "bad")
-    spoil(bad)
-    out = tmp_path / "r.html"
-    assert main(["report", str(good), str(bad), "-o", str(out)]) == 1
-    error = capsys.readouterr().err
-    assert error.startswith("robustnas: Expected ")
-    assert said in error
-    assert error.count("\n") == 1
-    assert not out.exists()
+    ]  # fmt: skip
+
+    def check(row: tuple[Any, str]) -> None:
+        spoil, said = row
+        tmp_path = tmp_path_factory.mktemp("row")
+        good, bad = write_run(tmp_path / "good"), write_run(tmp_path / "bad")
+        spoil(bad)
+        out = tmp_path / "r.html"
+        assert main(["report", str(good), str(bad), "-o", str(out)]) == 1
+        error = capsys.readouterr().err
+        assert error.startswith("robustnas: Expected ")
+        assert said in error
+        assert error.count("\n") == 1
+        assert not out.exists()
+
+    check_each(rows, check)
 
 
-@pytest.mark.parametrize("out", ["r.pdf", "folder.html", "r"])
-def test_only_html_is_written(tmp_path: Path, capsys: Output, out: str) -> None:
-    (tmp_path / "folder.html").mkdir()
-    assert main(["report", str(write_run(tmp_path / "mine")), "-o", str(tmp_path / out)]) == 1
-    assert "Expected --out to be a file ending in .html" in capsys.readouterr().err
+def test_only_html_is_written(tmp_path_factory: pytest.TempPathFactory, capsys: Output) -> None:
+    def check(out: str) -> None:
+        tmp_path = tmp_path_factory.mktemp("row")
+        (tmp_path / "folder.html").mkdir()
+        assert main(["report", str(write_run(tmp_path / "mine")), "-o", str(tmp_path / out)]) == 1
+        assert "Expected --out to be a file ending in .html" in capsys.readouterr().err
+
+    check_each(["r.pdf", "folder.html", "r"], check)
 
 
 def test_a_wrong_command_line_is_named(capsys: Output) -> None:

@@ -58,11 +58,31 @@ def test_ticks_enclose_the_values_and_read_differently(low: float, high: float) 
 def test_a_curve_goes_through_its_points() -> None:
     chart = Chart("T", [line("a", {0: 0.0, 2: 1.0, 4: 0.5}), line("b", {}), line("c", {2: 1.0})], span=(0, 4))
     paths = [given for given in drawn(*draw(chart)).named("path") if "line" in (given["class"] or "")]
-    assert [given["class"] for given in paths] == ["line c0", "line c2"]  # the empty one leaves its colour free
+    assert [given["class"] for given in paths] == ["line c0"]  # a single point is none
     points = [tuple(map(float, pair.split())) for pair in (paths[0]["d"] or "")[1:].split("L")]
     assert points[1][0] - points[0][0] == pytest.approx(points[2][0] - points[1][0], abs=0.2)
     assert points[0][1] - points[2][1] == pytest.approx((points[0][1] - points[1][1]) / 2, abs=0.2)
     assert draw(Chart("T", [line("a", {})])) == []
+
+
+def test_a_single_point_is_a_marker_with_its_value_in_the_colour_of_its_place() -> None:
+    chart = Chart("T", [line("a", {0: 0.0, 4: 0.5}), line("b", {}), line("c", {4: 0.25})], span=(0, 4))
+    page = drawn(*draw(chart))
+    marks = [given["class"] for given in page.named("path") if (given["class"] or "").startswith("dots")]
+    assert marks == ["dots c0", "dots big c2"]  # the empty one leaves its colour free
+    assert "0.25" in page.texts["text"]
+    (svg,) = page.named("svg")
+    assert svg["aria-label"] == "T: a from 0 in epoch 0 to 0.5 in epoch 4; c 0.25 in epoch 4"
+
+
+def test_sixteen_lines_differ_by_colour_or_style() -> None:
+    many = [line(f"{number}", {0: 0.0, 1: float(number)}) for number in range(16)]
+    page = drawn(*draw(Chart("T", many)))
+    looks = [given["class"] for given in page.named("path") if (given["class"] or "").startswith("line")]
+    assert len(set(looks)) == 16
+    assert looks[:5] == ["line c0", "line c1", "line c2", "line c3", "line c4 s1"]
+    outlines = {(given["d"] or "").count("l") for given in page.named("path") if "dots" in (given["class"] or "")}
+    assert outlines == {0, 2 * 3, 2 * 1}  # circles and squares, diamonds, triangles
 
 
 def test_an_error_bound_is_a_bar_within_the_chart() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,18 @@ from pytorch_lightning import Callback, Trainer
 from words import SMALL
 
 from robustnas.__main__ import main
-from robustnas.runs.record import Run, read_genotype
-from robustnas.spaces import NASBench201
+from robustnas.commands.selection_rules import truth_of
+from robustnas.runs.record import Run, read_genotype, write_json
+from robustnas.spaces import S2, NASBench201, decode
 from robustnas.strategies import Strongest
+from robustnas.tabular import Table
 from robustnas.training import SearchModule, load
 
-SEARCH = [*SMALL, "--trainer.limit_train_batches=2"]
-DROP = ["--selection", "LargestDrop", "--selection.interval", "1", "--selection.criterion=loss"]
+pytestmark = pytest.mark.usefixtures("few_samples")
+
+SEARCH = [*SMALL, "--trainer.limit_train_batches=2", "--trainer.limit_val_batches=1"]
+SEARCH += ["--diagnostics.measures=[]"]
+DROP = ["--selection", "LargestDrop", "--selection.finetune", "1", "--selection.criterion=loss"]
 
 
 class Killed(Callback):
@@ -77,6 +83,91 @@ def test_one_search_is_read_by_two_rules(
     assert read_genotype(str(again)) == Run(searched).genotype()
 
 
+RULES = ("strongest", "largest_drop", "sampled_by_alpha", "sampled_uniformly")
+ONE_SHOT: dict[str, tuple[list[str], str]] = {
+    "LargestDrop": (["finetune=0", "criterion=loss"], "decisions.json"),
+    "BestOfSampled": (["samples=5", "criterion=loss", "source=alpha"], "sampled.json"),
+}
+
+
+@pytest.mark.parametrize("rule", ONE_SHOT)
+def test_a_rule_that_evaluates_finds_what_the_search_itself_would_have_found(
+    rule: str, searched: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options, file = ONE_SHOT[rule]
+    before = content(searched)
+    words = [f"--selection={rule}", *(f"--selection.{option}" for option in options)]
+    assert main(["select", str(searched), *words, "-o", str(tmp_path / "after")]) == 0
+    said = capsys.readouterr().out
+    assert content(searched) == before
+    part = [f"--model.selection={rule}", *(f"--model.selection.{option}" for option in options)]
+    assert main(["fit", *SEARCH, *part, "--trainer.max_epochs=2", f"--run-dir={tmp_path / 'own'}"]) == 0
+    own, after = Run(tmp_path / "own"), Run(tmp_path / "after")
+    assert after.genotype() == own.genotype()
+    assert (after.path / file).read_text() == (own.path / file).read_text()
+    assert str(own.genotype()) in said
+    assert {"config.yaml", "genotype.png", "genotype.svg"} <= {path.name for path in after.path.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All cells of NAS-Bench-201 in which the accuracy is a hundredth of the number, ten of them left out."""
+    genotypes = [decode(number, NASBench201) for number in range(10, 15625)]
+    path = tmp_path_factory.mktemp("table") / "table.parquet"
+    Table.of(genotypes, {"top1": [number / 100 for number in range(10, 15625)]}, "made", NASBench201).write(path)
+    return path
+
+
+def test_rules_are_compared_side_by_side(
+    searched: Path, table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before, out = content(searched), tmp_path / "out"
+    words = ["--selection.samples=4", "--selection.criterion", "loss", "--table", str(table)]
+    assert main(["select", str(searched), "--compare", *words, "-o", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert content(searched) == before
+    entries = json.loads((out / "comparison.json").read_text(encoding="utf-8"))["rules"]
+    assert [one["folder"] for one in entries] == list(RULES)
+    assert entries[0]["genotype"] == str(Run(searched).genotype())
+    assert [one["selection"].get("init_args", {}).get("criterion") for one in entries] == [None, "loss", "loss", "loss"]
+    assert [one["selection"]["init_args"].get("samples") for one in entries[2:]] == [4, 4]
+    assert [one["selection"]["init_args"].get("source") for one in entries[2:]] == ["alpha", "uniform"]
+    known = Table.read(table)
+    for one in entries:
+        genotype = Run(out / one["folder"]).genotype()
+        assert one["genotype"] == str(genotype)
+        assert (out / one["folder"] / "config.yaml").is_file()
+        assert one["truth"]["accuracy"] == known.accuracy(genotype, "top1")
+        assert one["truth"]["rank"] == known.rank(genotype, "top1").place
+        assert one["rule"] in said
+        assert f"{one['truth']['accuracy']:.2f}" in said
+        assert str(genotype) in said
+    for one in entries[2:]:  # measured again on other batches: the same architecture, nearly the same loss
+        sampled = json.loads((out / one["folder"] / "sampled.json").read_text(encoding="utf-8"))
+        (own,) = [other for other in sampled["sampled"] if other["genotype"] == one["genotype"]]
+        assert one["loss"] == pytest.approx(own["loss"], rel=0.1)
+        assert sampled["best"] == one["genotype"]
+    assert main(["select", str(searched), "--compare", "--selection.samples=2", "-o", str(out)]) == 0  # written anew
+    assert json.loads((out / "comparison.json").read_text(encoding="utf-8"))["rules"][0]["truth"] is None
+    assert "rank" not in capsys.readouterr().out
+
+
+def test_the_table_of_the_run_is_looked_up(
+    searched: Path, table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(searched, run)
+    write_json(run / "truth.json", {"table": str(table), "column": "top1"})
+    assert main(["select", str(run), "--compare", "--selection.samples=2"]) == 0
+    assert "rank" in capsys.readouterr().out
+    entries = json.loads((run / "compared" / "comparison.json").read_text(encoding="utf-8"))["rules"]
+    assert entries[0]["truth"]["table"] == str(table)
+    write_json(run / "truth.json", {"table": str(tmp_path / "gone.csv"), "column": "top1"})
+    assert truth_of(None, None, run, NASBench201) is None
+    said = "No true accuracies are shown, since the table of the run cannot be read: Expected "
+    assert capsys.readouterr().out.startswith(said)
+
+
 def test_an_interrupted_selection_goes_on_by_the_same_command(
     searched: Path, decided: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -108,7 +199,7 @@ def test_a_search_inside_an_epoch_ends_it_and_then_selects(searched: Path, decid
 @pytest.mark.slow
 def test_the_strongest_of_a_search_that_decided_itself_are_those_before_it_did(searched: Path, tmp_path: Path) -> None:
     folder = tmp_path / "pt"
-    own = [*SEARCH, "--model=DARTSPT", "--model.selection=LargestDrop", "--model.selection.interval=1"]
+    own = [*SEARCH, "--model=DARTSPT", "--model.selection=LargestDrop", "--model.selection.finetune=1"]
     assert (
         main(
             [
@@ -131,12 +222,13 @@ def test_the_strongest_of_a_search_that_decided_itself_are_those_before_it_did(s
     )
 
 
-def wrong(searched: Path, tmp_path: Path) -> dict[str, tuple[list[str], str]]:
+def wrong(searched: Path, tmp_path: Path, table: Path) -> dict[str, tuple[list[str], str]]:
     torch.save({"a": 1}, tmp_path / "other.ckpt")
     alone = tmp_path / "alone"
     alone.mkdir()
     (alone / "last.ckpt").write_bytes((searched / "last.ckpt").read_bytes())
-    run = str(searched)
+    run, other = str(searched), tmp_path / "s2.csv"
+    Table.of([decode(0, S2)], {"top1": [1.0]}, "made", S2).write(other)
     return {
         "no checkpoint": (["nowhere"], "Expected `path` to be a checkpoint, but there is no file nowhere."),
         "other file": ([str(tmp_path / "other.ckpt")], f"Expected {tmp_path}/other.ckpt to be a checkpoint of"),
@@ -146,12 +238,12 @@ def wrong(searched: Path, tmp_path: Path) -> dict[str, tuple[list[str], str]]:
             "did you mean `LargestDrop`?",
         ),
         "unknown option": (
-            [run, *DROP[:2], "--selection.intervl=2"],
-            "Expected an option of LargestDrop, but got `intervl`; did you mean `interval`?",
+            [run, *DROP[:2], "--selection.finetun=2"],
+            "Expected an option of LargestDrop, but got `finetun`; did you mean `finetune`?",
         ),
         "wrong option": (
-            [run, *DROP[:2], "--selection.interval=0"],
-            "Expected `interval` to be at least 1, but got 0.",
+            [run, *DROP[:2], "--selection.finetune=-1"],
+            "Expected `finetune` to be at least 0, but got -1.",
         ),
         "options for nothing": (
             [run, "--trainer.accelerator=cpu"],
@@ -161,6 +253,46 @@ def wrong(searched: Path, tmp_path: Path) -> dict[str, tuple[list[str], str]]:
             [run, "-o", run],
             "Expected `--run-dir` to be another folder than that of the search, but got",
         ),
+        "a compared option that no rule has": (
+            [run, "--compare", "--selection.finetune=0"],
+            "Expected an option of BestOfSampled, but got `finetune`",
+        ),
+        "a compared option that does not fit": (
+            [run, "--compare", "--selection.samples=0"],
+            "Expected `samples` to be at least 1, but got 0.",
+        ),
+        "one rule and all": (
+            [run, "--compare", "--selection=BestOfSampled"],
+            "Expected `--selection` or `--compare`, but got both, with BestOfSampled.",
+        ),
+        "a column without a table": (
+            [run, "--compare", "--accuracy=top1"],
+            "Expected `--accuracy` to be given with `--table`, but got 'top1' alone.",
+        ),
+        "a table of another space": (
+            [run, "--compare", "--table", str(other), "--accuracy=top1"],
+            "Expected `--table` to hold architectures of NASBench201, but got those of S2.",
+        ),
+        "a table without the column": (
+            [run, "--compare", "--table", str(table), "--accuracy=top5"],
+            f"Expected {table} to have the column 'top5', but got ['top1'].",
+        ),
+        "no table": (
+            [run, "--compare", "--table=gone.csv"],
+            "Expected gone.csv to be ",
+        ),
+        "a table for one rule": (
+            [run, "--table", str(table)],
+            "Expected `--compare` with `--table` and `--accuracy`, but got none.",
+        ),
+        "data with other roles": (
+            [run, "--selection=BestOfSampled", "--data.split_seed=1"],
+            "Expected the roles to be those of the checkpoint, but got other samples for ['weights', 'arch', ",
+        ),
+        "no configuration to evaluate with": (
+            [str(alone), "--compare"],
+            f"Expected {alone}/config.yaml to be a configuration in YAML, but reading it fails: No such file",
+        ),
         "no configuration": (
             [str(alone), *DROP],
             f"Expected {alone}/config.yaml to be a configuration in YAML, but reading it fails: No such file",
@@ -169,9 +301,9 @@ def wrong(searched: Path, tmp_path: Path) -> dict[str, tuple[list[str], str]]:
 
 
 def test_a_wrong_command_is_named_in_a_sentence(
-    searched: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    searched: Path, table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for case, (words, says) in wrong(searched, tmp_path).items():
+    for case, (words, says) in wrong(searched, tmp_path, table).items():
         assert main(["select", *words]) == 1, case
         error = capsys.readouterr().err
         assert error.startswith(f"robustnas: {says}"), case
@@ -182,9 +314,11 @@ def test_a_folder_with_another_selection_is_not_continued(
     searched: Path, decided: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = decided
-    assert main(["select", str(searched), *DROP, "--selection.interval=2", "-o", str(folder)]) == 1
+    assert main(["select", str(searched), *DROP, "--selection.finetune=2", "-o", str(folder)]) == 1
     assert capsys.readouterr().err.startswith("robustnas: Expected `--run-dir` to be a new folder, but ")
     assert main(["select", str(folder), *DROP, "-o", str(tmp_path / "more")]) == 1
+    assert "to be from before the selection began, but " in capsys.readouterr().err
+    assert main(["select", str(folder), "--compare"]) == 1
     assert "to be from before the selection began, but " in capsys.readouterr().err
     assert main(["select", str(searched), "-o", str(folder)]) == 1
     assert "Expected `--run-dir` to be a folder without a run, but " in capsys.readouterr().err

@@ -17,6 +17,7 @@ from robustnas.analysis.architecture_statistics import (
     of_genotype,
     of_shares,
     parameter_free,
+    shares_of,
     softmax,
     width,
 )
@@ -144,3 +145,11 @@ def test_churn_is_the_share_of_new_choices() -> None:
     assert changed(first, first) == 0
     assert changed(first, second) == 1 / 16
     assert of_genotype(DARTS, second, first)["genotype/changed"] == 1 / 16
+
+
+def test_rows_that_sum_to_one_are_shares() -> None:
+    shares = {kind: np.full(cell.shape, 1 / cell.shape[1]) for kind, cell in DARTS.cells.items()}
+    shares["normal"][0] = np.eye(8)[3]
+    assert shares_of(DARTS, shares)["normal"][0, 3] == 1
+    raw = {kind: values * 1.1 for kind, values in shares.items()}
+    assert shares_of(DARTS, raw)["normal"][0, 3] < 0.31

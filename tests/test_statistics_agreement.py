@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
+from tables import check_each
 
 from robustnas.statistics import agreement, kendall, lead_time, separation, spearman
 
@@ -106,9 +108,8 @@ def test_lead_time_counts_hits_late_and_false_alarms() -> None:
     assert lead_time([20], [20]).hits.count == 1, "an alarm at the event is in time"
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
+def test_bad_input_gets_a_sentence() -> None:
+    rows = [
         (lambda: kendall([1.0, 2.0, 3.0], [1.0, 2.0]), "3 in `x` and 2 in `y`"),
         (lambda: spearman([1.0, 2.0], [3.0, 3.0]), "`y` to hold at least two different values, but got only 3"),
         (lambda: kendall([1.0], [1.0]), "`x` to hold at least 2 numbers, but got 1"),
@@ -119,8 +120,11 @@ def test_lead_time_counts_hits_late_and_false_alarms() -> None:
         (lambda: lead_time([], []), "`events` to hold at least 1"),
         (lambda: lead_time([1], [2, 3]), "1 in `alarms` and 2 in `events`"),
         (lambda: lead_time([math.nan], [2]), "`alarms` to be finite"),
-    ],
-)
-def test_bad_input_gets_a_sentence(call, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        call()
+    ]
+
+    def check(row: tuple[Any, str]) -> None:
+        call, message = row
+        with pytest.raises(ValueError, match=message):
+            call()
+
+    check_each(rows, check)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats
+from tables import check_each
 
 from robustnas.statistics import (
     compare,
@@ -186,9 +188,8 @@ def test_the_note_says_which_differences_are_missed() -> None:
     assert said.difference == smallest_difference(0.2, 3)
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
+def test_bad_input_gets_a_sentence() -> None:
+    rows = [
         (lambda: factorial([1.0, 2.0], {}), "`order` to be from 1 to the 0 factors, but got 2|at least one factor"),
         (lambda: factorial([1.0, 2.0], {"a": ["x", "y"]}), "`order` to be from 1 to the 1 factors, but got 2"),
         (lambda: factorial([1.0, 2.0], {"a": ["x"]}, order=1), r"`levels\['a'\]` to hold 2 levels, .* but got 1"),
@@ -206,8 +207,11 @@ def test_the_note_says_which_differences_are_missed() -> None:
         (lambda: smallest_difference(1.0, 3, probability=0.01), "above the level 0.05, but got 0.01"),
         (lambda: seeds_needed(1e-6, 1.0), f"detectable with {MAX_SEEDS:,} seeds, but got 1e-06"),
         (lambda: power_note(math.nan, 3), "`deviation` to be a number above 0, but got nan"),
-    ],
-)
-def test_bad_input_gets_a_sentence(call, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        call()
+    ]
+
+    def check(row: tuple[Any, str]) -> None:
+        call, message = row
+        with pytest.raises(ValueError, match=message):
+            call()
+
+    check_each(rows, check)

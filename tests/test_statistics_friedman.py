@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from robustnas.statistics import friedman, rank
-from robustnas.statistics.friedman import exact_p, sampled_p
+from robustnas.statistics.ranks import exact_p, sampled_p
 
 # Statistic and chance of one as large, by methods and tasks: Siegel, "Nonparametric Statistics", 1956, table N.
 PUBLISHED: dict[tuple[int, int], dict[float, float]] = {

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats
+from tables import check_each
 
 from robustnas.statistics import (
     compare,
@@ -188,9 +190,8 @@ def test_the_interval_of_relative_improvement_covers(paired: bool, n: int, m: in
     assert (narrow > 0.7 * runs) == paired
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
+def test_bad_input_gets_a_sentence() -> None:
+    rows = [
         (lambda: compare([1.0, 2.0], [1.0]), "`second` to hold at least 2 numbers, but got 1"),
         (lambda: compare([1.0, 2.0, 3.0], [1.0, 2.0]), "the same length, but got 3 in `first` and 2 in `second`"),
         (lambda: compare([1.0, math.nan], [1.0, 2.0]), "`first` to be finite numbers, but got nan at place 2 of 2"),
@@ -201,8 +202,11 @@ def test_the_interval_of_relative_improvement_covers(paired: bool, n: int, m: in
         (lambda: pairs_needed(0.05, 0), "`comparisons` to be at least 1"),
         (lambda: relative_improvement([1.0], [-1.0]), "`random` to have a mean above 0, but got -1"),
         (lambda: relative_improvement([1.0, 2.0], [1.0], paired=True), "2 in `scores` and 1 in `random`"),
-    ],
-)
-def test_bad_input_gets_a_sentence(call, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        call()
+    ]
+
+    def check(row: tuple[Any, str]) -> None:
+        call, message = row
+        with pytest.raises(ValueError, match=message):
+            call()
+
+    check_each(rows, check)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats
+from tables import check_each
 
 from robustnas.statistics import critical_difference, distribution, friedman, profile, rank
 from robustnas.statistics.ranks import cliques
@@ -129,9 +131,8 @@ def test_the_interval_of_the_interquartile_mean_covers() -> None:
     assert hits / 300 == pytest.approx(0.93, abs=0.05)
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
+def test_bad_input_gets_a_sentence() -> None:
+    rows = [
         (lambda: rank({"a": [1.0, 2.0]}), "`scores` to hold at least 2 methods, but got 1"),
         (lambda: rank({"a": [1.0], "b": [2.0]}), r"`scores\['a'\]` to hold at least 2 numbers, but got 1"),
         (lambda: rank({"a": [1.0, 2.0, 3.0], "b": [2.0, 1.0]}), "score on every task, but got .* a: 3, b: 2"),
@@ -141,8 +142,11 @@ def test_the_interval_of_the_interquartile_mean_covers() -> None:
         (lambda: profile(AUC, taus=[-1.0]), "`taus` to be at least 0, but got -1"),
         (lambda: distribution([], [0.5]), "at least one task, but got none"),
         (lambda: distribution([[]], [0.5]), r"`runs\[0\]` to hold at least 1"),
-    ],
-)
-def test_bad_input_gets_a_sentence(call, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        call()
+    ]
+
+    def check(row: tuple[Any, str]) -> None:
+        call, message = row
+        with pytest.raises(ValueError, match=message):
+            call()
+
+    check_each(rows, check)

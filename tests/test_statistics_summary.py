@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats
+from tables import check_each
 
 from robustnas.statistics import Best, deviation_interval, mean_interval, proportion, summarise
 from robustnas.statistics import intervals as intervals_module
@@ -106,9 +108,8 @@ def test_a_share_has_the_interval_of_statsmodels() -> None:
     assert (some.share, str(some)) == (0.125, "3/24")
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
+def test_bad_input_gets_a_sentence() -> None:
+    rows = [
         (lambda: summarise([]), "`scores` to hold at least 1 numbers, but got 0"),
         (lambda: summarise([1.0, math.nan, 2.0]), r"got nan at place 2 of 3; leave out runs without a score and count"),
         (lambda: summarise([1.0, math.inf]), "finite numbers, but got inf"),
@@ -119,8 +120,11 @@ def test_a_share_has_the_interval_of_statsmodels() -> None:
         (lambda: bootstrap_interval([1.0, 2.0], level=0), "`level`"),
         (lambda: proportion(3, 2), "from 0 to `n`, at least 1, but got 3 of 2"),
         (lambda: proportion(0, 0), "got 0 of 0"),
-    ],
-)
-def test_bad_input_gets_a_sentence(call, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        call()
+    ]
+
+    def check(row: tuple[Any, str]) -> None:
+        call, message = row
+        with pytest.raises(ValueError, match=message):
+            call()
+
+    check_each(rows, check)

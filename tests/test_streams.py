@@ -39,12 +39,26 @@ def test_help_to_nobody_ends_as_a_broken_pipe(tmp_path: Path, both: bool) -> Non
     assert to_nobody(["draw", "none"], tmp_path) == 1  # what fails keeps its status
 
 
-def test_a_search_to_nobody_is_finished(tmp_path: Path) -> None:
-    words = ["fit", *SMALL, "--trainer.enable_progress_bar=true", "--trainer.max_epochs=1", "--run-dir=run"]
-    words += ["--diagnostics.measures=[]"]
-    assert to_nobody(words, tmp_path, both=True) in (0, SIGPIPE_STATUS)
+WORDS = ["fit", *SMALL, "--trainer.enable_progress_bar=true", "--trainer.max_epochs=1", "--run-dir=run"]
+WORDS += ["--trainer.limit_train_batches=2", "--trainer.limit_val_batches=1", "--diagnostics.measures=[]"]
+
+
+def test_a_search_to_nobody_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w", encoding="utf-8", buffering=1) as nobody:
+        monkeypatch.setattr(sys, "stdout", nobody)
+        monkeypatch.setattr(sys, "stderr", nobody)
+        assert main(WORDS) == SIGPIPE_STATUS
+    assert Path("run", "genotype.json").is_file()
+    assert Path("run", "last.ckpt").is_file()
+
+
+@pytest.mark.slow
+def test_a_process_that_searches_and_draws_to_nobody_ends_in_order(tmp_path: Path) -> None:
+    assert to_nobody(WORDS, tmp_path, both=True) in (0, SIGPIPE_STATUS)
     assert (tmp_path / "run" / "genotype.json").is_file()
-    assert (tmp_path / "run" / "last.ckpt").is_file()
     assert to_nobody(["draw", "run", "--out", "cells.svg"], tmp_path) == SIGPIPE_STATUS
     assert (tmp_path / "cells.svg").is_file()
 

@@ -12,6 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from golden import listing
+from tables import check_each
 
 from robustnas.spaces import S2, Genotype, NASBench201, decode, encode, random_genotype
 from robustnas.tabular import Entry, Rank, Table, read_columns
@@ -188,12 +190,15 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("case", WRONG)
-def test_columns_that_are_no_numbers_are_named(case: str, tmp_path: Path) -> None:
-    columns, says = WRONG[case]
-    with pytest.raises(ValueError, match=r"^Expected [^\n]*\.$") as caught:
-        Table.read(csv(tmp_path / "t.csv", *columns))
-    assert says in str(caught.value)
+def test_columns_that_are_no_numbers_are_named(tmp_path_factory: pytest.TempPathFactory) -> None:
+    def check(case: str) -> None:
+        tmp_path = tmp_path_factory.mktemp("row")
+        columns, says = WRONG[case]
+        with pytest.raises(ValueError, match=r"^Expected [^\n]*\.$") as caught:
+            Table.read(csv(tmp_path / "t.csv", *columns))
+        assert says in str(caught.value)
+
+    check_each(WRONG, check)
 
 
 def test_semicolons_gaps_and_words_are_read(tmp_path: Path) -> None:
@@ -226,10 +231,13 @@ def test_a_written_table_holds_no_formula(tmp_path: Path) -> None:
     assert row.endswith(",-1.5")
 
 
-@pytest.mark.parametrize("form", ["quark0", "json", "line"])
-def test_an_architecture_is_read_in_every_form(form: str, tmp_path: Path) -> None:
-    genotype = decode(12345, S2)
-    fields = ", ".join(f"{name}={value}" for name, value in genotype.to_quark0().items())
-    text = {"quark0": f"Genotype({fields})", "json": genotype.to_json(), "line": str(genotype)}[form]
-    (tmp_path / "t.csv").write_text(f'arch\ttop1\n"{text.replace(chr(34), chr(34) * 2)}"\t50\n', encoding="utf-8")
-    assert Table.read(tmp_path / "t.csv", "S2").accuracy(genotype, "top1") == 50.0
+def test_an_architecture_is_read_in_every_form(tmp_path_factory: pytest.TempPathFactory) -> None:
+    def check(form: str) -> None:
+        tmp_path = tmp_path_factory.mktemp("row")
+        genotype = decode(12345, S2)
+        fields = ", ".join(f"{name}={value}" for name, value in listing(genotype).items())
+        text = {"quark0": f"Genotype({fields})", "json": genotype.to_json(), "line": str(genotype)}[form]
+        (tmp_path / "t.csv").write_text(f'arch\ttop1\n"{text.replace(chr(34), chr(34) * 2)}"\t50\n', encoding="utf-8")
+        assert Table.read(tmp_path / "t.csv", "S2").accuracy(genotype, "top1") == 50.0
+
+    check_each(["quark0", "json", "line"], check)

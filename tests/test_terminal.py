@@ -18,7 +18,7 @@ from robustnas.runtime.terminal import one_line, printable
 from robustnas.training import SearchModule
 
 GENOTYPE = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|nor_conv_1x1~0|avg_pool_3x3~1|nor_conv_3x3~2|"
-SHORT = ["--trainer.limit_train_batches=2", "--trainer.limit_val_batches=1", "--diagnostics.budget=0.001"]
+SHORT = ["--trainer.limit_train_batches=2", "--trainer.limit_val_batches=1", "--diagnostics.measures=[]"]
 
 
 @pytest.mark.parametrize(
@@ -64,8 +64,21 @@ def test_a_genotype_is_drawn_under_a_name_that_is_no_text(tmp_path: Path, capsys
     assert capsys.readouterr().out == f"{tmp_path}/\\udcff.svg\n"
 
 
+def test_a_search_prints_what_ascii_can_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    written = io.BytesIO()
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, io.TextIOWrapper(written, encoding="ascii", write_through=True))
+    for words in ([*SEARCH, *SHORT, "--run-dir=run"], ["diagnose", "run"], ["report", "run"]):
+        assert main(words) % 10 == 0
+    printed = written.getvalue().decode("ascii")
+    assert "alpha" in printed
+    assert "Traceback" not in printed
+
+
+@pytest.mark.slow
 def test_a_search_runs_where_only_ascii_is_printed(tmp_path: Path) -> None:
-    """In a process of its own, since the encoding is chosen when Python starts."""
+    """In a process of its own, since the encoding of files too is chosen when Python starts."""
     plain = {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "LANG": "C", "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"}
     script = (
         "import sys; from robustnas.__main__ import main; "

@@ -12,7 +12,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor
 
 from robustnas import variants
-from robustnas.strategies import BestOfSampled, CurvatureRise, LargestDrop
+from robustnas.strategies import AdversarialPerturbation, BestOfSampled, CurvatureRise, LargestDrop
 from robustnas.training.search import SearchModule
 
 sys.path.insert(0, str(Path(__file__).parent / "training"))
@@ -22,9 +22,11 @@ from runs import differing, fit, rows, state
 VARIANTS = sorted(variants.__all__)
 SHORTER: dict[str, dict[str, Any]] = {
     "RobustDARTS": {"stopping": CurvatureRise(samples=16)},
-    "DARTSPT": {"selection": LargestDrop(interval=1)},
+    "DARTSPT": {"selection": LargestDrop(finetune=1)},
+    "SmoothDARTS": {"perturbation": AdversarialPerturbation(steps=2)},
     "RandomSharing": {"selection": BestOfSampled(samples=3), "arch_start": 1_000_000},
 }
+BATCHES = {"ProxylessNAS": 5}  # one path a step: fewer do not reach every weight
 RESTING = {"RandomSharing"}  # baselines that train a supernet without α
 
 
@@ -45,8 +47,10 @@ def test_a_variant_searches_and_resumes(tmp_path: Path, name: str) -> None:
     module = small(name)
     assert isinstance(module, SearchModule)
     before = {key: parameter.detach().clone() for key, parameter in module.named_parameters()}
-    saver = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=3, save_top_k=-1)
-    whole = fit(tmp_path / "whole", module, max_epochs=2, callbacks=[saver])
+    saver = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=2, save_top_k=-1)
+    batches = BATCHES.get(name, 3)
+    short = {"max_epochs": 2, "limit_train_batches": batches, "limit_val_batches": 1}
+    whole = fit(tmp_path / "whole", module, callbacks=[saver], **short)
     end = state(whole)
 
     arch, weights = moved(module, before)
@@ -59,9 +63,9 @@ def test_a_variant_searches_and_resumes(tmp_path: Path, name: str) -> None:
     assert [[id(p) for p in found] for found in held] == [[id(p) for p in right] for right in wanted]
     module.genotype().validate(module.space)
 
-    assert whole.global_step == 5 * (2 + module.selection.epochs(module.space))
+    assert whole.global_step == batches * (2 + module.selection.epochs(module.space))
     torch.manual_seed(1)  # the state of the process does not matter
-    resumed = fit(tmp_path / "resumed", small(name), tmp_path / "step=3.ckpt", max_epochs=2)  # inside the first epoch
+    resumed = fit(tmp_path / "resumed", small(name), tmp_path / "step=2.ckpt", **short)  # inside the first epoch
     assert differing(state(resumed), end) == []
     assert resumed.lightning_module.genotype() == module.genotype()
 

@@ -61,18 +61,21 @@ def test_collapse_is_told_from_the_rest(runs: list[Any], ends: list[Verdict]) ->
     others = [(run.name, verdict) for run, verdict in zip(runs, ends, strict=True) if run.taken_over is None]
     assert taken_over == ["collapsed"] * 9
     states = [verdict.state for _, verdict in others]
-    assert (states.count("collapsed"), states.count("at risk"), states.count("healthy")) == (1, 4, 19)
-    name, verdict = next(pair for pair in others if pair[1].state == "collapsed")
-    assert name == "weight decay 0.2187, drop path 0, seed 3"  # 4 skip connections and 2 poolings of 8 edges
-    assert [e.threshold.name for e in verdict.evidence if e.weight == "decides"] == ["parameter_free_domination"]
+    assert (states.count("collapsed"), states.count("at risk"), states.count("healthy")) == (0, 5, 19)
+    verdict = next(v for name, v in others if name == "weight decay 0.2187, drop path 0, seed 3")
+    remark = verdict.evidence[-1]  # of the 8 edges 2 cannot have any
+    assert (remark.threshold.name, remark.weight) == ("mostly_parameter_free", "notes")
+    assert (remark.shown, remark.limit) == ("4 of 6", "over 3")
 
 
+@pytest.mark.slow
 def test_the_rates_are_those_of_the_recorded_runs(
     script: ModuleType, runs: list[Any], raised: list[dict[str, int]]
 ) -> None:
     assert script.rates(runs, raised) == RATES
 
 
+@pytest.mark.slow
 def test_alarms_come_in_time(runs: list[Any], raised: list[dict[str, int]]) -> None:
     pairs = [(run, at) for run, at in zip(runs, raised, strict=True) if run.taken_over is not None]
     assert sorted(run.taken_over - at["at risk"] for run, at in pairs) == [-2, -2, -1, 1, 1, 1, 2, 9, 11]
@@ -107,6 +110,10 @@ def test_what_is_said_of_weight_decay_and_drop_path_is_true(runs: list[Any]) -> 
     assert (sum(low), len(low), sum(high), len(high)) == (9, 9, 0, 12)
     assert (sum(dropped), len(dropped)) == (0, 12)
     assert {run.weight_decay for run in runs if run.drop_path} == {0.0003}
+    learnt = [run.history.series["val/top1"][49] for run in plain if run.weight_decay <= 0.0081]
+    strong = [run.history.series["val/top1"][49] for run in plain if run.weight_decay == 0.2187]
+    assert (round(min(learnt), 2), round(min(strong), 2), round(max(strong), 2)) == (0.87, 0.48, 0.55)
+    assert "reached 87 % up to 0.0081, 48 to 55 % at 0.2187" in REMEDIES["weaker_decay"].why
     assert "9 of 9 recorded runs below, 0 of 12 from there on" in REMEDIES["weight_decay"].why
     assert "3 of 3 recorded runs without, 0 of 12 with it" in REMEDIES["drop_path"].why
 
@@ -115,10 +122,14 @@ def test_signs_that_decide_name_bad_cells_of_nasbench201(script: ModuleType) -> 
     if not CELLS.exists():
         pytest.skip(f"no table of NAS-Bench-201: {CELLS.name} is not in ../shared/data")
     table = script.cells(CELLS)
-    rounded = {name: (count, round(mean, 2), round(middle, 2)) for name, (count, mean, middle) in table.items()}
-    assert rounded["every cell"] == (15625, 0.23, 0.5)
-    assert rounded["skip_domination"] == (265, 0.51, 0.91)
-    assert rounded["parameter_free_domination"] == (3645, 0.67, 0.9)
+    rounded = {name: tuple(round(value, 2) for value in values) for name, values in table.items()}
+    assert rounded == {
+        "every cell": (15625, 0.23, 0.5, 0.56, 94.37),
+        "skip_domination": (265, 0.51, 0.91, 0.11, 92.26),
+        "disconnected": (341, 1.0, 1.0, 0.0, 10.0),
+        "no_convolution": (1983, 1.0, 1.0, 0.0, 87.08),
+        "mostly_parameter_free": (3645, 0.67, 0.9, 0.11, 92.37),
+    }
 
 
 def lines(space: SearchSpace, epochs: int, since: int) -> list[str]:

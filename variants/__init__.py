@@ -11,13 +11,6 @@ from robustnas.variants.smooth_darts import SmoothDARTS
 from robustnas.variants.sparsemax_darts import SparsemaxDARTS
 
 __all__ = [
-    "DARTS",
-    "DARTSPT",
-    "GDAS",
-    "PCDARTS",
-    "ProxylessNAS",
-    "RandomSharing",
-    "RobustDARTS",
-    "SmoothDARTS",
+    "DARTS", "DARTSPT", "GDAS", "PCDARTS", "ProxylessNAS", "RandomSharing", "RobustDARTS", "SmoothDARTS",
     "SparsemaxDARTS",
-]
+]  # fmt: skip

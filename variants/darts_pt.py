@@ -13,9 +13,8 @@ class DARTSPT(SearchModule):
 
     The weight :math:`\mathrm{softmax}(\alpha)_k` of an operation need not say how much the supernet owes to it. After
     the search, one random edge at a time keeps the operation without which the validation accuracy of the supernet is
-    lowest; after each decision the supernet trains on for some epochs at what is left of it. Then the nodes drop the
-    edges that are missed least. The epochs of the search are ``trainer.max_epochs``; those of the decisions come after
-    them.
+    lowest, and the supernet trains on for some epochs at what is left. Then the nodes drop the edges that are missed
+    least. The epochs of the decisions come after the ``trainer.max_epochs`` of the search.
 
     The paper's variant without α ("blank") trains the supernet at a mixture that never moves: ``arch_start`` beyond all
     epochs, such as 1000000, and ``alpha_init`` 0 for a uniform one. With ``perturbation`` the weights are smoothed as

@@ -19,9 +19,9 @@ class GDAS(SearchModule):
     :math:`\mathrm{softmax}((\log \mathrm{softmax}(\alpha) + g) / \tau)`, with τ falling from 10 to 0.1. A step costs
     one operation for each edge in place of all of them.
 
-    The author's code for NAS-Bench-201 differs from the paper in two places that can be asked for with
-    ``GumbelOneHot(ghost_gradient=True, evaluation="sampled")``. It also counts α in when it clips the gradient of the
-    weights, by a gradient left from the step before; here α is never part of that.
+    ``GumbelOneHot(ghost_gradient=True, evaluation="sampled")`` follows the author's code for NAS-Bench-201 where it
+    differs from the paper. That code also counts α in when it clips the gradient of the weights, by a gradient left
+    from the step before; here α is never part of that.
 
     Args:
         relaxation: How α becomes weights of operations.

@@ -12,9 +12,8 @@ class PCDARTS(SearchModule):
     r"""DARTS in which a quarter of the channels passes through the operations, and edges have weights of their own.
 
     Of the :math:`C` channels of a state the first :math:`C / k` enter the mixed operation of an edge; the others
-    bypass it. A search then takes a fraction of the memory and time, which pays for larger batches. Since the choice of
-    operations now matters less to the output, α says less about which edges to keep, so each edge gets
-    a weight: with β of shape ``[edges]`` for each kind of cell, node :math:`n` is
+    bypass it. This saves memory and time, which pays for larger batches. As α then says less about which edges to keep,
+    each edge gets a weight: with β of shape ``[edges]`` for each kind of cell, node :math:`n` is
 
     .. math:: x_n = \sum_j b_{jn}\, \mathrm{shuffle}\Big(\mathrm{cat}\big(\sum_k a_{jnk}\, o_k(x_j^{(1)}),\;
         x_j^{(2)}\big)\Big), \qquad b_{\cdot n} = \mathrm{softmax}(\beta_{\cdot n}),
@@ -46,11 +45,6 @@ class PCDARTS(SearchModule):
         **shared: Any,
     ) -> None:
         super().__init__(
-            connection=connection,
-            edge_weights=edge_weights,
-            arch_start=arch_start,
-            arch_lr=arch_lr,
-            lr=lr,
-            lr_min=lr_min,
-            **shared,
-        )
+            connection=connection, edge_weights=edge_weights, arch_start=arch_start, arch_lr=arch_lr, lr=lr,
+            lr_min=lr_min, **shared,
+        )  # fmt: skip

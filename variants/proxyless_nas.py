@@ -21,9 +21,9 @@ class ProxylessNAS(SearchModule):
     the paper's form, ``BinaryGates("two")``, all of them in the author's script, ``BinaryGates("full_v2")``. α rests in
     the first ``arch_start`` epochs.
 
-    The author's images of the role arch are not augmented: ask the data for ``augment_arch: false``. The author warms
-    up with a cosine schedule of its own, from 0.05, and smooths the labels of the weight step; here one schedule goes
-    through, and labels are as they are. BatchNorm of a supernet's cells has no scale here.
+    The author's images of the role arch are not augmented: ask the data for ``augment_arch: false``. Unlike there, one
+    schedule covers the warm-up too (the author's has a cosine of its own, from 0.05), labels of the weight step are not
+    smoothed, and BatchNorm of a supernet's cells has no scale.
 
     Args:
         relaxation: How α becomes weights of operations.

@@ -11,9 +11,8 @@ from robustnas.training.search import SearchModule
 class SmoothDARTS(SearchModule):
     r"""Train the weights not at the mixture of α but at the worst one near it.
 
-    A genotype is far from the mixture :math:`a = \mathrm{softmax}(\alpha)` that it was rounded from. Where the loss
-    is sharply curved in :math:`a`, as when a search collapses, its accuracy does not survive the rounding. Here the
-    weights descend
+    A genotype is far from the mixture :math:`a = \mathrm{softmax}(\alpha)` that it was discretised from, and does not
+    keep its accuracy where the loss is sharply curved in :math:`a`, as in a collapse. Here the weights descend
 
     .. math:: \min_w \max_{\|\delta\|_\infty \le \epsilon} L_\text{weights}(w, a + \delta),
 

@@ -11,17 +11,17 @@ from robustnas.training.search import SearchModule
 class SparsemaxDARTS(SearchModule):
     r"""DARTS with the Euclidean projection on the simplex in place of the softmax.
 
-    DARTS keeps every operation in the mixture until the end, and then rounds: what the weights were trained for is not
-    what is kept. Here the mixture of an edge is
+    DARTS keeps every operation until the end: what the weights were trained for is not what is kept. Here the mixture
+    of an edge is
 
     .. math:: p = \arg\min_{q \in \Delta} \|q - \alpha / T\|^2,
 
     whose weak operations are exactly zero. They are no longer computed, so that the search gets faster as it decides,
-    and there is less left to round.
+    and there is less left to discretise.
 
-    A dead operation has no gradient. By default it has no weight decay either, and its α stays where it is as soon as
-    Adam's momentum has run out: it is back only if the others fall to it. With ``arch_weight_decay`` above zero Adam
-    moves it towards zero, in time by ``arch_lr`` a step however small the decay, and it may revive.
+    A dead operation has no gradient. By default it has no weight decay either, and its α stays once Adam's momentum has
+    run out: it revives only if the others fall to it. With ``arch_weight_decay`` above zero Adam moves it towards zero,
+    in time by ``arch_lr`` a step however small the decay.
 
     Args:
         relaxation: How α becomes weights of operations.

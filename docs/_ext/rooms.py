@@ -3,28 +3,43 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import sys
 from html import escape
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-FLOORS = (
-    (("runtime", "what the process needs"), ("statistics", "numbers from several runs")),
-    (("spaces", "what can be found"), ("curvature", "Hessian of (loss, α)"), ("data", "images and their roles")),
-    (("networks", "space → network"), ("runs", "folder of a run")),
-    (("analysis", "metrics, rules, verdict"), ("tabular", "accuracies by table"), ("cost", "FLOPs, latency")),
-    (("strategies", "how a search decides"), ("plotting", "cells, curves, charts")),
-    (("training", "the alternating step"),),
-    (("variants", "one class a paper"), ("diagnostics", "one callback a measure"), ("cli", "LightningCLI")),
-    (("studies", "many runs"), ("verification", "proofs on your machine")),
-    (("reports", "HTML of runs and studies"),),
-    (("commands", "one file a command"),),
-)
+PURPOSES = {
+    "runtime": "what the process needs",
+    "statistics": "numbers from several runs",
+    "spaces": "what can be found",
+    "curvature": "Hessian of (loss, α)",
+    "data": "images and their roles",
+    "networks": "space → network",
+    "runs": "folder of a run",
+    "analysis": "metrics, rules, verdict",
+    "tabular": "accuracies by table",
+    "cost": "FLOPs, latency",
+    "strategies": "how a search decides",
+    "plotting": "cells, curves, charts",
+    "training": "the alternating step",
+    "variants": "one class a paper",
+    "diagnostics": "one callback a measure",
+    "cli": "LightningCLI",
+    "studies": "many runs",
+    "verification": "proofs on your machine",
+    "reports": "HTML of runs and studies",
+    "commands": "one file a command",
+}
 WIDTH, HEIGHT, GAP, LEFT = 820, 46, 14, 30
 
 
 def floors() -> list[list[str]]:
-    """Names of rooms, floor by floor from the ground."""
-    return [[name for name, _ in floor] for floor in FLOORS]
+    """Names of rooms, floor by floor from the ground, as the contract of import-linter has them."""
+    toml = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
+    project = toml.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    layers = next(one["layers"] for one in project["tool"]["importlinter"]["contracts"] if one["name"] == "floors")
+    return [layer.split(" | ") for layer in reversed(layers) if layer != "__main__"]
 
 
 def arrows() -> set[tuple[str, str]]:
@@ -59,23 +74,23 @@ def _targets(node: ast.AST, package: list[str]) -> list[str]:
 
 def draw() -> str:
     """The picture as SVG: a row a floor, the ground below; titles name what a room imports."""
-    uses: dict[str, list[str]] = {}
+    rows, uses = floors(), dict[str, list[str]]()
     for room, target in sorted(arrows()):
         uses.setdefault(room, []).append(target)
-    tall = len(FLOORS) * (HEIGHT + GAP) + GAP
+    tall = len(rows) * (HEIGHT + GAP) + GAP
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {tall}" role="img" font-family="sans-serif">'
     lines = [head, "<title>Rooms of robustnas: a room imports only from rows below it</title>"]
     lines.append(f'<rect width="{WIDTH}" height="{tall}" rx="8" fill="#ffffff"/>')
-    for number, floor in enumerate(FLOORS):
+    for number, floor in enumerate(rows):
         y = tall - (number + 1) * (HEIGHT + GAP)
         lines.append(f'<text x="14" y="{y + HEIGHT / 2 + 4}" font-size="11" fill="#667788">{number + 1}</text>')
         width = (WIDTH - LEFT - GAP * len(floor) - GAP) / len(floor)
-        for column, (name, says) in enumerate(floor):
+        for column, name in enumerate(floor):
             x = LEFT + GAP + column * (width + GAP)
             lines.append(f"<g><title>{name} imports {', '.join(uses.get(name, ['nothing']))}</title>")
             size = f'width="{width:.0f}" height="{HEIGHT}" rx="6"'
             lines.append(f'<rect x="{x:.0f}" y="{y}" {size} fill="#eaf1fb" stroke="#5b84b1"/>')
-            for text, dy, points, fill in ((name, 19, 14, "#12304f"), (says, 36, 11.5, "#44586c")):
+            for text, dy, points, fill in ((name, 19, 14, "#12304f"), (PURPOSES[name], 36, 11.5, "#44586c")):
                 lines.append(
                     f'<text x="{x + width / 2:.0f}" y="{y + dy}" font-size="{points}" fill="{fill}" '
                     f'text-anchor="middle">{escape(text)}</text>'

@@ -1,4 +1,4 @@
-"""Is a search healthy, at risk or collapsed: since when, by what evidence, and what to do about it."""
+"""Is a search healthy, at risk, undecided or collapsed, did it learn: since when, by what evidence, what to do."""
 
 from robustnas.analysis.history import History
 from robustnas.analysis.judging import judge, judge_run

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -51,8 +51,7 @@ def are_shares(space: SearchSpace, alphas: Shares, tolerance: float = 1e-3) -> b
 def entropy(cell: CellSpace, shares: Array) -> Array:
     r"""Entropy of each edge over that of a uniform one: :math:`-\sum_k s_k \log s_k / \log n`, ``[edges]``."""
     counts = np.array([len(edge.operations) for edge in cell.edges])
-    normalised: Array = _nats(shares) / np.log(np.maximum(counts, 2))
-    return normalised
+    return np.asarray(_nats(shares) / np.log(np.maximum(counts, 2)))
 
 
 def effective(shares: Array) -> Array:
@@ -62,31 +61,27 @@ def effective(shares: Array) -> Array:
 
 def margin(cell: CellSpace, shares: Array) -> Array:
     """Largest share of each edge minus its second largest, ``[edges]``; 1 on an edge with a single candidate."""
-    margins = []
-    for edge, row in zip(cell.edges, shares, strict=True):
-        ordered = np.sort(row[: len(edge.operations)])[::-1]
-        margins.append(1.0 if len(ordered) == 1 else ordered[0] - ordered[1])
-    return np.array(margins)
+    rows = (np.sort(row[: len(edge.operations)])[::-1] for edge, row in zip(cell.edges, shares, strict=True))
+    return np.array([1.0 if len(row) == 1 else row[0] - row[1] for row in rows])
 
 
 def edge_margin(cell: CellSpace, shares: Array) -> Array:
     """Strength (largest selectable share) of each node's last edge kept minus the first dropped, ``[nodes]``."""
     gaps = []
     for node in cell.nodes:
-        strengths = sorted(
-            (strongest_operation(cell, row, shares)[0] for row, _ in cell.edges_into(node)), reverse=True
-        )
+        strengths = sorted(strongest_operation(cell, row, shares)[0] for row, _ in cell.edges_into(node))[::-1]
         if len(strengths) > (kept := cell.kept(node)):
             gaps.append(strengths[kept - 1] - strengths[kept])
     return np.array(gaps)
 
 
-def operation_shares(cell: CellSpace, shares: Array) -> dict[str, float]:
-    """Mean share of each operation over the edges that have it."""
+def operation_shares(cells: Iterable[tuple[CellSpace, Array]]) -> dict[str, float]:
+    """Mean share of each operation over the edges of some cells that have it."""
     found: dict[str, list[float]] = {}
-    for edge, row in zip(cell.edges, shares, strict=True):
-        for name, share in zip(edge.operations, row, strict=False):
-            found.setdefault(name, []).append(float(share))
+    for cell, shares in cells:
+        for edge, row in zip(cell.edges, shares, strict=True):
+            for name, share in zip(edge.operations, row, strict=False):
+                found.setdefault(name, []).append(float(share))
     return {name: float(np.mean(values)) for name, values in found.items()}
 
 
@@ -94,13 +89,7 @@ def parameter_free(cell: CellSpace, shares: Array) -> Array:
     """Share of operations without parameters on each edge, ``[edges]``: skip connections, poolings, ``none``, noise."""
     free = [[name in PARAMETER_FREE for name in edge.operations] for edge in cell.edges]
     padded = np.array([row + [False] * (cell.shape[1] - len(row)) for row in free])
-    total: Array = np.where(padded, shares, 0.0).sum(axis=1)
-    return total
-
-
-def count(genotype: Genotype, kind: str, operations: set[str]) -> int:
-    """Edges of a kind of cell whose operation is one of some."""
-    return sum(choice.operation in operations for choice in genotype.cells[kind])
+    return np.asarray(np.where(padded, shares, 0.0).sum(axis=1))
 
 
 def changed(before: Genotype, after: Genotype) -> float:
@@ -142,29 +131,23 @@ def of_shares(space: SearchSpace, shares: Shares) -> dict[str, float]:
     gaps = [edge_margin(cell, s) for cell, s in cells.values()]
     if any(len(gap) for gap in gaps):
         values[metrics.EDGE_MARGIN.name] = _mean(gaps)
-    for name in space.operations:
-        held = [
-            row[edge.operations.index(name)]
-            for cell, s in cells.values()
-            for edge, row in zip(cell.edges, s, strict=True)
-            if name in edge.operations
-        ]
-        values[metrics.SHARES.of(name)] = float(np.mean(held))
-    for kind, (cell, s) in cells.items():
+    means = operation_shares(cells.values())
+    values |= {metrics.SHARES.of(name): means[name] for name in space.operations}
+    for kind, held in cells.items():
         values[metrics.ENTROPY.of(kind)] = float(entropies[kind].mean())
         values[metrics.PARAMETER_FREE_SHARE.of(kind)] = float(free[kind].mean())
-        values |= {metrics.SHARES.of(f"{name}_{kind}"): share for name, share in operation_shares(cell, s).items()}
+        values |= {metrics.SHARES.of(f"{name}_{kind}"): share for name, share in operation_shares([held]).items()}
     return values
 
 
 def of_genotype(space: SearchSpace, genotype: Genotype, before: Genotype | None = None) -> dict[str, float]:
     """``genotype/...``: counts and shares for each kind of cell, and the share of choices changed since ``before``."""
     values: dict[str, float] = {}
+    skips = genotype.count("skip_connect")
     for kind, cell in space.cells.items():
-        values[metrics.SKIPS.of(kind)] = count(genotype, kind, {"skip_connect"})
-        values[metrics.PARAMETER_FREE_EDGES.of(kind)] = count(genotype, kind, PARAMETER_FREE) / len(
-            genotype.cells[kind]
-        )
+        free = [choice.operation in PARAMETER_FREE for choice in genotype.cells[kind]]
+        values[metrics.SKIPS.of(kind)] = skips[kind]
+        values[metrics.PARAMETER_FREE_EDGES.of(kind)] = sum(free) / len(free)
         values[metrics.DEPTH.of(kind)] = depth(cell, genotype, kind)
         values[metrics.WIDTH.of(kind)] = width(cell, genotype, kind)
     if before is not None:
@@ -173,9 +156,8 @@ def of_genotype(space: SearchSpace, genotype: Genotype, before: Genotype | None 
 
 
 def _nats(shares: Array) -> Array:
-    nats: Array = -(shares * np.log(np.where(shares > 0, shares, 1.0))).sum(axis=1)
-    return nats
+    return np.asarray(-(shares * np.log(np.where(shares > 0, shares, 1.0))).sum(axis=1))
 
 
-def _mean(parts: Sequence[Array] | Any) -> float:
+def _mean(parts: Iterable[Array]) -> float:
     return float(np.concatenate([np.asarray(part, dtype=float) for part in parts]).mean())

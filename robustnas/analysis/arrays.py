@@ -44,9 +44,8 @@ def read_torch(path: Path, space: SearchSpace) -> tuple[Alphas, list[str]]:
         content = _plain(load_checkpoint(path))
     except Exception as error:  # a damaged file fails in any of a dozen ways
         reason = " ".join((str(error) or repr(error)).split())[:200].rstrip(".")
-        raise ValueError(
-            f"Expected {path} to hold tensors in dicts and lists, but reading it fails: {reason}."
-        ) from error
+        sentence = f"Expected {path} to hold tensors in dicts and lists, but reading it fails: {reason}."
+        raise ValueError(sentence) from error
     return _checked(content, space, path)
 
 
@@ -95,9 +94,8 @@ def _by_epoch(content: Any, space: SearchSpace) -> tuple[Alphas, list[str]]:
     by_kind = depth in (3, 4) and len(content) == count
     by_epoch = depth == 4 and all(len(part) == count for part in content)
     if by_kind and by_epoch and count > 1:
-        raise ValueError(
-            f"{count} times {count} arrays, of which kinds and epochs cannot be told apart; name the kinds"
-        )
+        which = f"{count} times {count} arrays"
+        raise ValueError(f"{which}, of which kinds and epochs cannot be told apart; name the kinds")
     if by_kind:
         return _of_mapping(dict(zip(space.cells, content, strict=True)), space)
     if by_epoch:
@@ -110,14 +108,13 @@ def _of_mapping(content: Mapping[Any, Any], space: SearchSpace) -> tuple[Alphas,
     named = {name: _EPOCH.fullmatch(str(name)) for name in content}
     whole = [name for name in content if name in WHOLE]
     if kinds:
-        used = set(kinds.values())
         alphas: Alphas = {}
         for kind, name in kinds.items():
-            if _depth(content[name]) not in (2, 3):
+            if (depth := _depth(content[name])) not in (2, 3):
                 raise ValueError(f"{name!r} of {_described(content[name])}")
-            for epoch, values in enumerate(content[name] if _depth(content[name]) == 3 else [content[name]]):
+            for epoch, values in enumerate(content[name] if depth == 3 else [content[name]]):
                 alphas.setdefault(epoch, {})[kind] = np.asarray(values)
-        return alphas, [str(name) for name in content if name not in used]
+        return alphas, [str(name) for name in content if name not in kinds.values()]
     if any(named.values()):
         return _of_epochs(_epochs(content, named), space, [str(name) for name, found in named.items() if not found])
     if content and all(re.fullmatch(r"arr_\d+", str(name)) for name in content):  # of np.savez(path, *arrays)
@@ -160,7 +157,7 @@ def _kinds(content: Mapping[Any, Any], space: SearchSpace) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in content:
         kind = re.sub(r"^_?(alphas?_)?|_alphas?$", "", str(name).rpartition(".")[2])
-        if kind in space.cells and kind in found:
+        if kind in found:
             raise ValueError(f"both {found[kind]!r} and {name!r}")
         if kind in space.cells:
             found[kind] = name

@@ -21,12 +21,14 @@ class Rate:
 
 
 RATES: dict[str, Rate] = {
-    "skip_domination": Rate(9, 9, 0, 24, -2),
-    "parameter_free_domination": Rate(9, 9, 1, 24, -2),
+    "did_not_learn": Rate(0, 9, 3, 24, None),
     "curvature_rise": Rate(9, 9, 14, 24, -5),
     "skip_rise": Rate(9, 9, 8, 24, -2),
+    "skip_domination": Rate(9, 9, 0, 24, -2),
     "many_skips": Rate(9, 9, 4, 24, 1),
+    "no_convolution": Rate(4, 9, 0, 24, -15),
+    "mostly_parameter_free": Rate(9, 9, 1, 24, -2),
     "overfitting": Rate(9, 9, 11, 24, -8),
     "at risk": Rate(9, 9, 9, 24, 1),
-    "collapsed": Rate(9, 9, 1, 24, -2),
+    "collapsed": Rate(9, 9, 0, 24, -2),
 }

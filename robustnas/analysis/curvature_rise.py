@@ -10,6 +10,8 @@ from statistics import fmean
 from typing import NamedTuple
 
 WINDOW, LAG, RATIO, START = 5, 4, 1.3, 10  # of the published trainer
+SPACING = 2  # epochs between two of its measurements
+FEW = 10  # measurements below which a whole window and lag leave hardly any to be judged
 NEGLIGIBLE = 1e-3  # an average that is nothing to rise from: the weight decay of α, the floor of the published trainer
 
 
@@ -18,6 +20,15 @@ class Rise(NamedTuple):
 
     ratio: float
     centre: int
+
+
+def window_and_lag(spacing: float, count: float) -> tuple[int, int]:
+    """Return window and lag in measurements, ``spacing`` epochs apart and ``count`` in all, for a verdict.
+
+    They cover no more epochs than in the published trainer, and are shorter where there are few measurements.
+    """
+    share = min(1.0, SPACING / spacing, count / FEW)
+    return max(1, round(WINDOW * share)), max(1, round(LAG * share))
 
 
 def averages(values: Sequence[float], window: int) -> list[float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,19 +26,18 @@ def is_history(path: str | Path) -> bool:
 def read_foreign(path: str | Path, space: str | SearchSpace) -> History:
     """Read α of another tool (docs/guides/other_tools.md) as a finished search; ``read_as`` says what was assumed."""
     path, space = Path(path), find_space(space)
-    series: dict[str, dict[int, float]] = {}
     if not is_history(path):
         kind = "a TensorBoard events file, which holds no α" if "tfevents" in path.name else f"{path.name}"
         raise ValueError(f"Expected a run folder, or a history in a .csv, .npz or .pt file, but got {kind}.")
+    series: dict[str, dict[int, float]] = {}
     if is_csv(path):
         alphas, series, left = _from_csv(path, space)
     else:
         alphas, left = (read_torch if path.suffix.lower() in TORCH else read_npz)(path, space)
     first = _first(sorted(alphas))
+    planned = max(alphas, default=first - 1) + 1 - first
     try:
-        history = History(
-            space, alphas, {}, series, planned=max(alphas, default=first - 1) + 1 - first, name=str(path), first=first
-        )
+        history = History(space, alphas, {}, series, planned, name=str(path), first=first)
     except ValueError as error:
         raise ValueError(f"Expected {path} to be a history of α. {error}") from error
     history, form = _as_shares(history)
@@ -61,12 +59,10 @@ def _as_shares(history: History) -> tuple[History, str]:
         return history, "α, whose softmax gives the shares"
     if all(are_shares(space, alpha) for alpha in history.alphas.values()):
         return history, "shares, since rows sum to 1"
-    summed = {
-        epoch: {
-            kind: values / candidates(space, alpha)[kind].sum(axis=1, keepdims=True) for kind, values in alpha.items()
-        }
-        for epoch, alpha in history.alphas.items()
-    }
+    summed: Alphas = {}
+    for epoch, alpha in history.alphas.items():
+        totals = {kind: own.sum(axis=1, keepdims=True) for kind, own in candidates(space, alpha).items()}
+        summed[epoch] = {kind: values / totals[kind] for kind, values in alpha.items()}
     return replace(history, alphas=summed), "shares, since rows sum to about 1"
 
 
@@ -87,7 +83,8 @@ def _from_csv(path: Path, space: SearchSpace) -> tuple[Alphas, dict[str, dict[in
         where = table.where(row)
         epoch = _whole(record["epoch"], where)
         cells = alphas.setdefault(epoch, {kind: np.full(cell.shape, np.nan) for kind, cell in space.cells.items()})
-        for parts, text in _numbers(record, wide):
+        given = [(name.split("/"), record[name]) for name in wide]
+        for parts, text in given or [([record[name] for name in LONG[1:4]], record["alpha"])]:
             place = kind, edge, column = _place(space, parts, where)
             if (before := latest.get(place, -1)) >= epoch:
                 raise ValueError(
@@ -99,12 +96,6 @@ def _from_csv(path: Path, space: SearchSpace) -> tuple[Alphas, dict[str, dict[in
             if record[name].strip() and is_measured(value := number(record[name], table.where(row, name))):
                 series.setdefault(name, {})[epoch] = value
     return alphas, series, left
-
-
-def _numbers(row: Mapping[str, str], wide: list[str]) -> Iterable[tuple[list[str], str]]:
-    if wide:
-        return [(name.split("/"), row[name]) for name in wide]
-    return [([row["kind"], row["edge"], row["operation"]], row["alpha"])]
 
 
 def _place(space: SearchSpace, parts: list[str], where: str) -> tuple[str, int, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from robustnas.analysis.architecture_statistics import shares_of
+from robustnas.analysis.chance import constant_answer
 from robustnas.analysis.registry import adopt
 from robustnas.runs.record import Run
 from robustnas.runtime.csv_files import read_csv
@@ -26,34 +27,23 @@ EPOCHS = 10_000  # of a search, each of which is judged; those of the field take
 class History:
     """A search as far as it was recorded. Any part may be missing, as long as something is there.
 
-    Args:
-        space: The search space.
-        alphas: Epoch to α, ``[edges, operations]`` by kind of cell.
-        genotypes: Epoch to the genotype after it.
-        series: Name of a measure to its values by epoch, under the names they are logged with.
-        planned: Epochs the search was to take, or ``None`` if that is not known.
-        final: The genotype that the search ended with, or ``None`` while it runs.
-        classes: Classes of the data, which tell what chance is, or ``None`` if that is not known.
-        settings: Arguments of the search, for what need not be tried any more.
-        name: Where it comes from, for people.
-        first: Number of the first epoch, 0 or 1, as the source counts them.
-        read_as: What was assumed in reading it, for people.
-
     Raises:
         ValueError: If nothing was recorded, or α or a genotype is not one of the space.
     """
 
     space: SearchSpace
-    alphas: Mapping[int, Mapping[str, Array]] = field(default_factory=dict)
-    genotypes: Mapping[int, Genotype] = field(default_factory=dict)
-    series: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
-    planned: int | None = None
-    final: Genotype | None = None
-    classes: int | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    name: str = ""
-    first: int = 0
-    read_as: str = ""
+    alphas: Mapping[int, Mapping[str, Array]] = field(default_factory=dict)  #: epoch to [edges, operations] by kind
+    genotypes: Mapping[int, Genotype] = field(default_factory=dict)  #: epoch to the genotype after it
+    series: Mapping[str, Mapping[int, float]] = field(default_factory=dict)  #: logged name to values by epoch
+    planned: int | None = None  #: epochs the search was to take, where that is known
+    final: Genotype | None = None  #: the genotype that it ended with; None while it runs
+    classes: int | None = None  #: of the data: they tell what chance is, where the next is not known
+    constant: float | None = None  #: accuracy of a constant answer: the share of the largest class in validation
+    samples: int | None = None  #: of validation
+    settings: Mapping[str, Any] = field(default_factory=dict)  #: arguments of the search: what need not be tried
+    name: str = ""  #: where it comes from, for people
+    first: int = 0  #: number of the first epoch, 0 or 1, as the source counts them
+    read_as: str = ""  #: what was assumed in reading it, for people
 
     def __post_init__(self) -> None:
         if len(self.epochs) > EPOCHS:
@@ -74,6 +64,11 @@ class History:
     def finished(self) -> bool:
         """Whether the search has ended."""
         return self.final is not None
+
+    @property
+    def chance(self) -> float | None:
+        """Accuracy of a constant answer, taken as that of classes of one size where their sizes are not known."""
+        return self.constant or (1 / self.classes if self.classes else None)
 
     @property
     def normal_kinds(self) -> list[str]:
@@ -129,28 +124,31 @@ class History:
         final = run.genotype() if (run.path / "genotype.json").exists() else None
         manifest = run.manifest if (run.path / "manifest.json").exists() else {}
         adopt(manifest.get("metrics", []))
-        settings = _section(_section(manifest, "module"), "init_args")
+        settings = part(manifest, "module", "init_args")
         known = [genotype.space for genotype in (*genotypes.values(), *([final] if final else []))]
-        named = space or next(iter(known), None) or settings.get("space")
+        named = space or next(iter(known), None) or part(settings, "space")
         if not isinstance(named, (str, SearchSpace)):
             raise ValueError(f"Expected {run.path} to name its search space, but it does not; give --space.")
-        planned, classes = manifest.get("epochs"), _section(manifest, "data").get("classes")
+        planned = manifest.get("epochs")
         return cls(
             find_space(named), alphas, genotypes, read_series(run.path / "metrics.csv"),
             planned=planned if isinstance(planned, int) and planned > 0 else None, final=final,
-            classes=len(classes) if isinstance(classes, list) and len(classes) > 1 else None,
-            settings=settings, name=str(folder),
+            **_classes(part(manifest, "data")),
+            settings=settings if isinstance(settings, dict) else {}, name=str(folder),
         )  # fmt: skip
 
 
+def _classes(data: Any) -> dict[str, Any]:
+    """What is known of the classes of the data and of their shares in validation, the role ``selection``."""
+    classes = part(data, "classes")
+    if part(data, "task") not in (None, "classification") or not isinstance(classes, list) or len(classes) < 2:
+        return {}
+    constant, samples = constant_answer(part(data, "roles", "selection", "class_counts")) or (None, None)
+    return {"classes": len(classes), "constant": constant, "samples": samples}
+
+
 def read_series(path: Path) -> dict[str, dict[int, float]]:
-    """Return the finite values by epoch of each measure in ``metrics.csv``; none where the file does not exist yet.
-
-    A search that goes back to an earlier epoch runs some again; the last row of an epoch counts.
-
-    Raises:
-        ValueError: If the file is damaged, or is of another kind.
-    """
+    """The finite values of each measure in ``metrics.csv`` by epoch, of whose rows the last counts; none without it."""
     if not path.exists():
         return {}
     series: dict[str, dict[int, float]] = {}
@@ -160,8 +158,9 @@ def read_series(path: Path) -> dict[str, dict[int, float]]:
     try:
         for row in table.records():
             epoch = int(row["epoch"])
-            for name, value in _numbers(row):
-                series.setdefault(name, {})[epoch] = value
+            for name, text in row.items():
+                if "/" in name and text and is_measured(value := float(text)):
+                    series.setdefault(name, {})[epoch] = value
     except ValueError as error:
         raise ValueError(f"Expected {path} to hold one row of numbers for each epoch, but got: {error}.") from error
     return series
@@ -170,12 +169,6 @@ def read_series(path: Path) -> dict[str, dict[int, float]]:
 def is_measured(value: float) -> bool:
     """Whether a number says anything: it is finite, and no overflow in the making."""
     return math.isfinite(value) and abs(value) < 1e100
-
-
-def _numbers(row: Mapping[str, str]) -> Iterator[tuple[str, float]]:
-    for name, text in row.items():
-        if "/" in name and text and is_measured(value := float(text)):
-            yield name, value
 
 
 def _check_alpha(space: SearchSpace, alpha: Mapping[str, Array], epoch: int) -> None:
@@ -218,6 +211,8 @@ def _check_folder(path: Path) -> None:
     raise ValueError(f"Expected {path} to be the folder of a search, with alpha/ or genotypes/ in it, but got {got}.")
 
 
-def _section(data: Mapping[str, Any], name: str) -> dict[str, Any]:
-    found = data.get(name)
-    return found if isinstance(found, dict) else {}
+def part(data: Any, *keys: str) -> Any:
+    """What lies under some keys, one below the other, or ``None``."""
+    for key in keys:
+        data = data.get(key) if isinstance(data, Mapping) else None
+    return data

@@ -6,6 +6,8 @@ kinds of cell that keep the resolution, the worst counts.
 - ``genotype/skip_share``: skip connections over kept edges;
 - ``genotype/avoidable``: edges without parameters, over the kept edges that could have carried some: in S1 two edges
   of the normal cell cannot;
+- ``genotype/live``: edges on a path from an input of the cell to its output, over its kept edges, in the kind of cell
+  that has fewest; ``genotype/live_parametric``: those of them with parameters, likewise, where the space has any;
 - ``genotype/skip_rise``: mean of ``skip_share`` over the last 5 epochs, minus that of 10 epochs before;
 - ``genotype/unchanged``: epochs since the first, as long as the genotype is that of the first;
 - ``genotype/churn``: mean of ``genotype/changed`` over 5 epochs;
@@ -14,9 +16,14 @@ kinds of cell that keep the resolution, the worst counts.
 - ``shares/most_none``: mean share of ``none``, in the kind of cell that has most;
 - ``alpha/moved``: largest change of an α since the epoch recorded before;
 - ``curvature/rise``: lower bound of the growth of the averaged curvature, see
-  :class:`~robustnas.strategies.stopping.CurvatureRise`: the earlier average is that of upper bounds;
-- ``gap/over_chance``: accuracy of the discretised supernet over that of guessing, where the supernet itself is at
-  least twice as good as guessing and α has decided (entropy under 0.9);
+  :class:`~robustnas.strategies.stopping.CurvatureRise`: the earlier average is that of upper bounds, and averages are
+  of fewer measurements where those are few or far apart;
+- ``alpha/margin_noise``: margin of the median kept edge over the noise of its steps, see
+  :func:`~robustnas.analysis.step_noise.margin_over_noise`;
+- ``gap/over_chance``: :math:`1 + (a - c) / m` with the accuracy :math:`a` of the discretised supernet, that of a
+  constant answer :math:`c` and the margin :math:`m` of :func:`~robustnas.analysis.chance.margin`, so that it is
+  :math:`a / c` with ten classes of one size or more; where the supernet itself is above :math:`c + m` and α has
+  decided (entropy under 0.9);
 - ``gap/lost``: share of the supernet's accuracy above chance that discretisation loses; ``gap/rise``: gain of
   ``gap/accuracy`` over 10 epochs, between means of 3 measurements;
 - ``generalisation/smooth``: mean of ``generalisation/accuracy`` over 5 epochs;
@@ -25,6 +32,7 @@ kinds of cell that keep the resolution, the worst counts.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
 from statistics import fmean, median
@@ -33,14 +41,18 @@ import numpy as np
 
 from robustnas.analysis import metrics
 from robustnas.analysis.architecture_statistics import of_genotype, of_shares
-from robustnas.analysis.curvature_rise import LAG, START, WINDOW, rises
+from robustnas.analysis.chance import margin, near
+from robustnas.analysis.curvature_rise import START, rises, window_and_lag
 from robustnas.analysis.history import Array, History
 from robustnas.analysis.registry import scores, uncertainty
-from robustnas.spaces import Genotype
+from robustnas.analysis.step_noise import margin_over_noise
+from robustnas.spaces import Genotype, live_choices
 from robustnas.spaces.parameter_free import PARAMETER_FREE
 
 Series = dict[int, float]
 
+#: Series that a genotype has by itself, see :func:`degeneracy`.
+DEGENERACY = tuple(one.name for one in (metrics.SKIP_SHARE, metrics.AVOIDABLE, metrics.LIVE, metrics.LIVE_PARAMETRIC))
 RISE = 10  # epochs over which a rise is measured
 
 
@@ -90,35 +102,57 @@ def curvature_rise(history: History, found: Mapping[str, Series]) -> dict[int, t
     if len(at) > 2 and at[-1] - at[-2] < median(after - before for before, after in pairwise(at)):
         at = at[:-1]  # the last epoch is measured out of turn, and not judged
     start = history.first + (min(START, history.planned // 5) if history.planned else START)
-    grown = rises(at, [values[one] for one in at], [upper[one] for one in at], WINDOW, LAG, start)
+    spacing = (at[-1] - at[0]) / (len(at) - 1) if len(at) > 1 else 1.0
+    window, lag = window_and_lag(spacing, (history.planned or math.inf) / spacing)
+    grown = rises(at, [values[one] for one in at], [upper[one] for one in at], window, lag, start)
     return {at[i]: (min(ratio, 1e9), at[centre]) for i, (ratio, centre) in grown.items()}
 
 
 def avoidable(history: History, genotype: Genotype, kind: str) -> float:
     """Edges without parameters, over the kept edges that could have carried some."""
-    could = {(source, node) for source, node, names in _selectable(history, kind) if set(names) - PARAMETER_FREE}
+    could = _could(history, kind)
     free = [choice.operation in PARAMETER_FREE for choice in genotype.cells[kind] if choice[:2] in could]
     return sum(free) / len(free) if free else 0.0
 
 
 def by_chance(history: History) -> dict[str, float]:
-    """What a random genotype has of the shares that are counted, the largest over the kinds of cell."""
+    """What a random genotype has of the shares that are counted, in the kind of cell that has most; near accuracies."""
     skips, free = [0.0], [0.0]
     for kind in history.normal_kinds:
         could = [names for *_, names in _selectable(history, kind)]
         skips.append(fmean(names.count("skip_connect") / len(names) for names in could))
         parts = [len(set(names) & PARAMETER_FREE) / len(names) for names in could if set(names) - PARAMETER_FREE]
         free.append(fmean(parts) if parts else 0.0)
-    return {metrics.SKIP_SHARE.name: max(skips), metrics.AVOIDABLE.name: max(free)}
+    accuracy = {} if history.chance is None else {metrics.VAL_TOP1.name: near(history.chance, history.samples)}
+    return {metrics.SKIP_SHARE.name: max(skips), metrics.AVOIDABLE.name: max(free), **accuracy}
 
 
-def dominance(history: History, genotype: Genotype) -> dict[str, float]:
-    """Shares of skip connections and of avoidable edges without parameters, in the kind of cell that has most."""
+def degeneracy(history: History, genotype: Genotype) -> dict[str, float]:
+    """Shares of the kept edges that make a genotype degenerate, in the kind of cell that is worst."""
     skips, kinds = genotype.count("skip_connect"), history.normal_kinds
-    return {
+    live = {kind: live_choices(history.space, genotype, kind) for kind in history.space.cells}
+    values = {
         metrics.SKIP_SHARE.name: max(skips[kind] / history.kept_edges(kind) for kind in kinds),
         metrics.AVOIDABLE.name: max(avoidable(history, genotype, kind) for kind in kinds),
+        metrics.LIVE.name: min(len(choices) / history.kept_edges(kind) for kind, choices in live.items()),
     }
+    if parametric := [kind for kind in kinds if _could(history, kind)]:
+        values[metrics.LIVE_PARAMETRIC.name] = min(
+            sum(choice.operation not in PARAMETER_FREE for choice in live[kind]) / history.kept_edges(kind)
+            for kind in parametric
+        )
+    return values
+
+
+def could_carry(history: History, genotype: Genotype) -> int:
+    """Kept edges that could carry parameters, in the kind of cell that has most without them."""
+    kind = max(history.normal_kinds, key=lambda kind: avoidable(history, genotype, kind))
+    return sum(choice[:2] in _could(history, kind) for choice in genotype.cells[kind])
+
+
+def _could(history: History, kind: str) -> set[tuple[int, int]]:
+    """Edges of a kind of cell that could carry parameters."""
+    return {(source, node) for source, node, names in _selectable(history, kind) if set(names) - PARAMETER_FREE}
 
 
 def _selectable(history: History, kind: str) -> list[tuple[int, int, list[str]]]:
@@ -134,30 +168,32 @@ def _of_genotypes(history: History) -> dict[str, Series]:
         logged = {kind: history.series.get(metrics.SKIPS.of(kind), {}) for kind in kinds}
         shares = [{at: n / history.kept_edges(kind) for at, n in counts.items()} for kind, counts in logged.items()]
         return {metrics.SKIP_SHARE.name: _worst(shares, max)}
-    found: dict[str, Series] = {metrics.UNCHANGED.name: {}}
-    unchanged = True
+    rows, unchanged = dict[int, dict[str, float]](), True
     for before, epoch in zip([None, *at], at, strict=False):
         genotype = genotypes[epoch]
-        values = of_genotype(history.space, genotype, None if before is None else genotypes[before])
-        values |= dominance(history, genotype)
+        rows[epoch] = of_genotype(history.space, genotype, None if before is None else genotypes[before])
+        rows[epoch] |= degeneracy(history, genotype)
         unchanged = unchanged and genotype == genotypes[at[0]]
         if before is not None:
-            values[metrics.UNCHANGED.name] = epoch - at[0] if unchanged else 0
-        for name, value in values.items():
-            found.setdefault(name, {})[epoch] = float(value)
-    return found
+            rows[epoch][metrics.UNCHANGED.name] = epoch - at[0] if unchanged else 0
+    return _by_name(rows)
 
 
 def _of_alphas(history: History) -> dict[str, Series]:
+    alphas = dict(sorted(history.alphas.items()))
+    shares = {epoch: history.shares(epoch) for epoch in alphas}
+    rows = {epoch: of_shares(history.space, shares[epoch]) for epoch in alphas}
+    for (_, before), (epoch, alpha) in pairwise(alphas.items()):
+        rows[epoch][metrics.MOVED.name] = max(_distance(alpha[kind], before[kind]) for kind in alpha)
+    genotypes = {epoch: history.genotype(epoch) for epoch in alphas}
+    return {**_by_name(rows), metrics.MARGIN_NOISE.name: margin_over_noise(history.space, shares, genotypes)}
+
+
+def _by_name(rows: Mapping[int, Mapping[str, float]]) -> dict[str, Series]:
     found: dict[str, Series] = {}
-    before: Mapping[str, Array] | None = None
-    for epoch, alpha in sorted(history.alphas.items()):
-        values = of_shares(history.space, history.shares(epoch))
-        if before is not None:
-            values[metrics.MOVED.name] = max(_distance(alpha[kind], before[kind]) for kind in alpha)
-        for name, value in values.items():
-            found.setdefault(name, {})[epoch] = value
-        before = alpha
+    for epoch, row in rows.items():
+        for name, value in row.items():
+            found.setdefault(name, {})[epoch] = float(value)
     return found
 
 
@@ -168,14 +204,14 @@ def _add_gaps(found: dict[str, Series], history: History) -> None:
         found[overfitting] = {at: train[at] - val[at] for at in set(train) & set(val)}
     found[metrics.SMOOTH_OVERFITTING.name] = moving(found[overfitting], 5)
     found[metrics.GAP_RISE.name] = rise(found.get(metrics.GAP.name, {}), RISE, 3)
-    if history.classes is None:
+    if (chance := history.chance) is None:
         return
-    chance, entropy = 1 / history.classes, found.get(metrics.ENTROPY.name, {})
+    entropy = found.get(metrics.ENTROPY.name, {})
     whole, discrete = (found.get(one.name, {}) for one in (metrics.SUPERNET_ACCURACY, metrics.DISCRETE_ACCURACY))
-    learnt = {at for at in set(whole) & set(discrete) if whole[at] >= 2 * chance}
+    learnt = {at for at in set(whole) & set(discrete) if whole[at] > chance + margin(chance)}
     found[metrics.LOST.name] = {at: (whole[at] - discrete[at]) / (whole[at] - chance) for at in learnt}
     decided = (at for at in learnt if entropy.get(at, 0.0) < 0.9)
-    found[metrics.OVER_CHANCE.name] = {at: discrete[at] / chance for at in decided}
+    found[metrics.OVER_CHANCE.name] = {at: 1 + (discrete[at] - chance) / margin(chance) for at in decided}
 
 
 def _distance(one: Array, other: Array) -> float:

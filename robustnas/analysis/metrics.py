@@ -16,7 +16,7 @@ from typing import ParamSpec
 
 from robustnas.analysis.curvature_rise import RATIO
 from robustnas.analysis.registry import BUILT_IN, METRICS, SCORES, Metric, Unit, register
-from robustnas.analysis.thresholds import Threshold
+from robustnas.analysis.thresholds import STATES, Threshold
 
 P = ParamSpec("P")
 
@@ -26,6 +26,7 @@ OLES, DA2S, OWN = "OLES, NeurIPS 2023", "arXiv:2007.03154", "ours"
 _COLLAPSE = ("CurvatureRise", "weight_decay", "AdversarialPerturbation", "PartialChannels", "SkipDominance")
 _SHARP = ("CurvatureRise", "AdversarialPerturbation", "weight_decay")
 _DISCRETE = ("LargestDrop", "EntropyPenalty", "AdversarialPerturbation")
+_UNDECIDED = ("LargestDrop, one shot", "BestOfSampled", "arch_lr", "EntropyPenalty", "LargestDrop")
 _OVERFIT = ("weight_decay", "drop_path", "CurvatureRise")
 
 
@@ -41,7 +42,7 @@ TRAIN_LOSS = _entry("train/loss", "training loss", panel="Loss", label="training
 VAL_LOSS = _entry("val/loss", "loss of the supernet on validation", worse="high", panel="Loss", label="validation")
 TEST_LOSS = _entry("test/loss", "loss on the test set")
 for _score, _words in SCORES.items():
-    _unit: Unit = "" if _score in ("map", "r2") else "%"
+    _unit: Unit = "" if _score == "r2" else "%"
     _entry(f"train/{_score}", f"{_words} in training", _unit)
     if _score != "top1":
         _entry(f"val/{_score}", f"{_words} of the supernet on validation", _unit, "low")
@@ -49,6 +50,11 @@ for _score, _words in SCORES.items():
 VAL_TOP1 = _entry(
     "val/top1", f"{SCORES['top1']} of the supernet on validation", "%", "low", "Accuracy", "supernet",
     unit_interval=True,
+    thresholds=(Threshold(
+        "did_not_learn", "<=", 0.0, "decides", OWN,  # at or near that of a constant answer, see chance.py
+        "the supernet is hardly better than a constant answer, so α follows noise", ("weaker_decay", "lr", "epochs"),
+        "top-1 accuracy of the supernet", state="did not learn", hold=3, after=0.2, chance="floor"
+    ),),
 )
 _entry("train/top5", "top-5 accuracy in training", "%")
 _entry("val/top5", "top-5 accuracy of the supernet on validation", "%")
@@ -102,10 +108,24 @@ SKIP_SHARE = _entry(
         ),
     ),
 )
-AVOIDABLE = _entry(
-    "genotype/avoidable", "edges without parameters that could have some", "%", "high", unit_interval=True,
+LIVE = _entry(
+    "genotype/live", "edges on a path from input to output", "edges", charted=False, unit_interval=True,
     thresholds=(Threshold(
-        "parameter_free_domination", ">", 0.5, "decides", f"{ZELA}, {OWN}",
+        "disconnected", "<=", 0.0, "decides", OWN, "no path of kept operations leads from the input to the output",
+        _COLLAPSE, hold=3
+    ),),
+)
+LIVE_PARAMETRIC = _entry(
+    "genotype/live_parametric", "live edges with parameters", "edges", unit_interval=True,
+    thresholds=(Threshold(
+        "no_convolution", "<=", 0.0, "decides", OWN,  # of 1,983 such cells of NAS-Bench-201 none reaches 87.1
+        "no operation with parameters lies on a path from the input to the output", _COLLAPSE, hold=3
+    ),),
+)
+AVOIDABLE = _entry(
+    "genotype/avoidable", "edges without parameters that could have some", "edges", "high", unit_interval=True,
+    thresholds=(Threshold(
+        "mostly_parameter_free", ">", 0.5, "notes", f"{ZELA}, {OWN}",  # 11 % of such cells of NAS-Bench-201 reach 90
         "most of the edges that could carry parameters do not", _COLLAPSE, "edges without parameters", hold=3,
         after=0.2, chance="halfway"
     ),),
@@ -147,8 +167,18 @@ GAP_RISE = _entry(
 ENTROPY = _entry(
     "alpha/entropy", "normalised entropy of α", "", "high", "Decision", "entropy of α", unit_interval=True,
     thresholds=(Threshold(
-        "undecided", ">", 0.95, "hints", OWN, "α is still almost uniform, so the genotype is close to a random one",
-        ("EntropyPenalty", "arch_lr", "LargestDrop"), after=0.8
+        "undecided", ">", 0.99, "decides", OWN, "α is still almost uniform, so the genotype is close to a random one",
+        _UNDECIDED, state="undecided", hold=3, after=0.2
+    ),),
+)
+# m / (s sqrt(5)) of the median kept edge: the margin m between its two strongest operations, and the standard deviation
+# s of the last 10 steps of that margin from epoch to epoch.
+MARGIN_NOISE = _entry(
+    "alpha/margin_noise", "margin over the noise of α's steps", worse="low", charted=False,
+    thresholds=(Threshold(
+        "within_noise", "<", 1.0, "decides", OWN,
+        "the margin between operations is within the noise of α's steps, so a few more epochs change the genotype",
+        _UNDECIDED, "margin / noise of 5 epochs", state="undecided", hold=3, after=0.2
     ),),
 )
 MARGIN = _entry(
@@ -266,7 +296,7 @@ WIDTH = _entry("genotype/width", "width of the genotype", unit_interval=True)
 PARAMETERS = _entry("genotype/parameters", "parameters of the genotype")
 FLOPS = _entry("genotype/flops", "multiply-adds of the genotype")
 TRUTH = _entry("truth", "what a table knows of the genotype")
-TRUE_ACCURACY = _entry("truth/accuracy", "true accuracy of the genotype")
+TRUE_ACCURACY = _entry("truth/accuracy", "true accuracy of the genotype", "percent")
 REGRET = _entry("truth/regret", "regret of the genotype")
 RANK = _entry("truth/rank", "rank of the genotype in the table")
 
@@ -277,7 +307,7 @@ ARCH_SKIPS = _entry("arch/skips", "skip connections, as the stopping rule counts
 OPERATIONS = _entry("arch/operations", "candidate operations left")
 WEIGHT_DECAY = _entry("arch/weight_decay", "weight decay")
 DIAGNOSTICS_SHARE = _entry("diagnostics/share", "share of time spent in diagnostics", "%")
-VERDICT = _entry("verdict/state", "verdict: healthy, at risk, collapsed", worse="high")
+VERDICT = _entry("verdict/state", f"verdict: {', '.join(STATES)}", worse="high")
 # fmt: on
 
 BUILT_IN.update(METRICS)

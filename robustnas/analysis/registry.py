@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hint
 
 from robustnas.analysis.thresholds import Threshold
 
-Unit = Literal["", "%", "edges", "epochs", "seconds"]
+Unit = Literal["", "%", "percent", "edges", "epochs", "seconds"]
 
 SCORES = {"top1": "top-1 accuracy", "accuracy": "accuracy", "map": "mean average precision", "r2": "R²"}
 KINDS = {"normal": "normal cell", "reduce": "reduction cell"}  # other kinds of cell are named as they are
@@ -18,41 +18,22 @@ KINDS = {"normal": "normal cell", "reduce": "reduction cell"}  # other kinds of 
 
 @dataclass(frozen=True)
 class Metric:
-    """What is known of a series, whatever its values are.
+    """What is known of a series, whatever its values are."""
 
-    Args:
-        name: Name under which it is logged: a group, a slash and the measure. Series of a part of the network, such as
-            a kind of cell or an operation, are named after it, see :meth:`of`.
-        title: What it is, in a few words that may stand inside a sentence.
-        unit: ``%`` for shares that are shown as percentages, ``edges`` for shares of the kept edges that the verdict
-            shows as counts; empty for plain numbers.
-        worse: Which values are bad; empty where neither is. With it the series is an indicator of collapse.
-        panel: Title of its chart in TensorBoard, ``curves.png`` and the report; empty for series that only the report
-            shows. Entries with the same panel share a chart.
-        label: Its label there; by default its title.
-        by_kind: Whether the panel shows the series of each kind of cell instead of the common one.
-        unit_interval: Whether all values lie between 0 and 1, as the axis of the chart then does.
-        reading: How one number is read from the series: its last value, its peak, or both.
-        bounds: Ends of the names of the series that say what its values are uncertain by: ``upper`` and ``lower`` for
-            bounds, ``deviation`` for a standard error.
-        digits: Significant digits, or decimals of a percentage, of a value that is shown.
-        charted: Whether the report shows it in a chart. A series that only the verdict computes stands beside it.
-        thresholds: Where values begin to be a sign of collapse, each with its source.
-    """
-
-    name: str
-    title: str
-    unit: Unit = ""
-    worse: Literal["", "high", "low"] = ""
-    panel: str = ""
-    label: str = ""
-    by_kind: bool = False
-    unit_interval: bool = False
-    reading: tuple[Literal["last", "peak"], ...] = ("last",)
+    name: str  #: logged name: a group, a slash and the measure; for series of a part of the network see :meth:`of`
+    title: str  #: what it is, in a few words that may stand inside a sentence
+    unit: Unit = ""  #: ``%``: shares shown as percentages; ``percent``: percentages; ``edges``: shares of kept edges
+    worse: Literal["", "high", "low"] = ""  #: which values are bad; with it the series is an indicator of collapse
+    panel: str = ""  #: title of its chart, which entries may share; empty for series that only the report shows
+    label: str = ""  #: its label there; by default its title
+    by_kind: bool = False  #: whether the panel shows the series of each kind of cell instead of the common one
+    unit_interval: bool = False  #: whether all values lie between 0 and 1, as the axis of the chart then does
+    reading: tuple[Literal["last", "peak"], ...] = ("last",)  #: how one number is read from the series
+    #: Ends of the names of series that its values are uncertain by: bounds, or for ``deviation`` a standard error.
     bounds: tuple[Literal["upper", "lower", "deviation"], ...] = ()
-    digits: int = 0
-    charted: bool = True
-    thresholds: tuple[Threshold, ...] = ()
+    digits: int = 0  #: significant digits, or decimals of a percentage, of a value that is shown
+    charted: bool = True  #: whether the report shows it in a chart, not beside the verdict only
+    thresholds: tuple[Threshold, ...] = ()  #: where values begin to be a sign of collapse, each with its source
 
     def __post_init__(self) -> None:
         named = (replace(t, series=self.name, measure=t.measure or self.title, unit=self.unit) for t in self.thresholds)
@@ -87,13 +68,7 @@ _ADOPTED: set[str] = set()
 
 
 def register(metric: Metric) -> Metric:
-    """Add an entry.
-
-    Args:
-        metric: The entry.
-
-    Returns:
-        The same, for the diagnostic that logs the series.
+    """Return an entry after adding it, for the diagnostic that logs the series.
 
     Raises:
         ValueError: If the name is not a group and a measure such as ``own/score``, or another entry has it.
@@ -166,18 +141,11 @@ def panels(kinds: Iterable[str]) -> list[Panel]:
         if metric.panel:
             members.setdefault(metric.panel, []).append(metric)
     named = {kind: KINDS.get(kind, kind) for kind in kinds}
-    return [
-        Panel(
-            title,
-            {name: label for metric in held for name, label in _lines(metric, named)},
-            all(metric.unit_interval for metric in held),
-        )
-        for title, held in members.items()
-    ]
+    lines = {title: dict(pair for one in held for pair in _lines(one, named)) for title, held in members.items()}
+    return [Panel(title, lines[title], all(one.unit_interval for one in held)) for title, held in members.items()]
 
 
 def _lines(metric: Metric, kinds: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Names and labels of what a panel shows of an entry."""
     if not metric.by_kind:
         return [(metric.name, metric.label or metric.title)]
     before = f"{metric.label}, " if metric.label else ""

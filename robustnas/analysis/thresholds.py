@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 Weight = Literal["decides", "warns", "hints", "notes"]
 
+State = Literal["healthy", "at risk", "undecided", "collapsed", "did not learn"]  # a later one goes before the others
+STATES: tuple[State, ...] = get_args(State)
+
+COMPARE = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
 POINTS: dict[Weight, int] = {"decides": 2, "warns": 2, "hints": 1, "notes": 0}
 UNTOUCHED = 0.9999  # entropy of α above which a genotype is that of the initial values, and decides nothing
 AT_RISK = 2  # points at which a search is at risk: one warning, or two hints
@@ -16,47 +21,40 @@ AT_RISK = 2  # points at which a search is at risk: one warning, or two hints
 class Threshold:
     """When a measure counts as a sign of collapse.
 
-    Args:
-        name: Name of the sign.
-        comparison: How the value compares where the sign is seen.
-        value: The threshold.
-        weight: ``decides`` that the search collapsed; ``warns`` that it is at risk; ``hints``, two of which warn;
-            ``notes`` do not count.
-        source: Paper of the threshold. With ``ours`` we chose the number, and a paper beside it shows the effect.
-        words: What the sign means.
-        helps: Names of :data:`REMEDIES`, the most direct first.
-        measure: What is measured, in a few words; by default the title of the metric.
-        hold: Measurements in a row that must show it. A finished search is decided by its last one.
-        after: Share of the planned epochs from which on it is judged; a finished search is always judged at its end.
-        before: Share of the planned epochs until which it is judged.
-        latched: Whether it counts from the first time it is seen, not only while it lasts.
-        chance: What the threshold is where a random genotype has a share :math:`u` of it: at least :math:`u` for
-            ``floor``; for ``halfway``, :math:`(1 + u) / 2` where :math:`u` is above the threshold.
-        series: Name of the series; the entry of the metric fills it in.
-        unit: Unit of the metric; likewise.
+    It ``decides`` on the state; ``warns`` that the search is at risk; ``hints``, two of which warn; or ``notes``, which
+    do not count. Where a random genotype has a share :math:`u` of what is measured, or chance gives :math:`u`, the
+    threshold is at least :math:`u` for the chance ``floor``; for ``halfway``, :math:`(1 + u) / 2` where :math:`u` is
+    above the threshold.
     """
 
-    name: str
-    comparison: Literal[">", ">=", "<", "<="]
-    value: float
-    weight: Weight
-    source: str
-    words: str
-    helps: tuple[str, ...]
-    measure: str = ""
+    name: str  #: name of the sign
+    comparison: Literal[">", ">=", "<", "<="]  #: how the value compares where the sign is seen
+    value: float  #: the threshold
+    weight: Weight  #: what the sign counts for
+    source: str  #: its paper; with ``ours`` we chose the number, and a paper beside it shows the effect
+    words: str  #: what the sign means
+    helps: tuple[str, ...]  #: names of :data:`REMEDIES`, the most direct first
+    measure: str = ""  #: what is measured, in a few words; by default the title of the metric
+    state: State = "collapsed"  #: what it decides, if it decides
+    #: Measurements in a row that must show it. In a finished search the last one decides, and a hint needs no more than
+    #: there are.
     hold: int = 1
-    after: float = 0.0
-    before: float = 1.0
-    latched: bool = False
-    chance: Literal["", "floor", "halfway"] = ""
-    series: str = ""
-    unit: str = ""
+    after: float = 0.0  #: share of the planned epochs from which on it is judged; a finished search is, at its end
+    before: float = 1.0  #: share of the planned epochs until which it is judged
+    latched: bool = False  #: whether it counts from the first time it is seen, not only while it lasts
+    chance: Literal["", "floor", "halfway"] = ""  #: how it depends on what chance gives
+    series: str = ""  #: name of the series, of the metric; filled in
+    unit: str = ""  #: likewise
 
     def bound(self, chance: float) -> float:
-        """The threshold in a space where a random genotype has a share ``chance`` of what is measured."""
+        """The threshold where chance gives ``chance`` of what is measured."""
         if self.chance == "floor":
             return max(self.value, chance)
         return (1 + chance) / 2 if self.chance == "halfway" and chance > self.value else self.value
+
+    def passes(self, value: float, bound: float) -> bool:
+        """Whether a value is a sign, with the threshold where it was measured."""
+        return bool(COMPARE[self.comparison](value, bound))
 
 
 @dataclass(frozen=True)
@@ -69,41 +67,32 @@ class Remedy:
 
 
 REMEDIES: dict[str, Remedy] = {
-    remedy.part: remedy
-    for remedy in (
-        Remedy(
-            "CurvatureRise", "--model.stopping CurvatureRise",
-            "stops where the loss grows sharp in α, returns to before (arXiv:1909.09656)",
-        ),
-        Remedy(
-            "weight_decay", "--model.weight_decay 0.0081",
-            "less overfitting: skips won 9 of 9 recorded runs below, 0 of 12 from there on",
-        ),
-        Remedy(
-            "drop_path", "--model.drop_path 0.2",
-            "less overfitting: skips won 3 of 3 recorded runs without, 0 of 12 with it",
-        ),
-        Remedy(
-            "AdversarialPerturbation", "--model.perturbation AdversarialPerturbation",
-            "trains weights at the worst mixture near α: flatter loss (arXiv:2002.05283)",
-        ),
-        Remedy(
-            "PartialChannels", "--model.connection PartialChannels",
-            "fewer channels in the mixture favour skips less (arXiv:1907.05737)",
-        ),
-        Remedy(
-            "SkipDominance", "--model.stopping SkipDominance",
-            "stops at more than two skip connections (arXiv:1909.06035)",
-        ),
-        Remedy(
-            "LargestDrop", "--model.selection LargestDrop",
-            "selects by the accuracy lost when an operation is removed, not by α (arXiv:2108.04392)",
-        ),
-        Remedy(
-            "EntropyPenalty", "--model.penalty EntropyPenalty",
-            "drives α to decisions before it is discretised (arXiv:2007.03154)",
-        ),
-        Remedy("arch_lr", "--model.arch_lr", "the step of α sets how fast it decides: try 3 times more, or less"),
-        Remedy("epochs", "--trainer.max_epochs", "more epochs give α and the weights time to settle"),
+    part: Remedy(part, setting, why)
+    for part, setting, why in (
+        ("CurvatureRise", "--model.stopping CurvatureRise",
+            "stops where the loss grows sharp in α, returns to before (arXiv:1909.09656)"),
+        ("weight_decay", "--model.weight_decay 0.0081",
+            "less overfitting: skips won 9 of 9 recorded runs below, 0 of 12 from there on"),
+        ("drop_path", "--model.drop_path 0.2",
+            "less overfitting: skips won 3 of 3 recorded runs without, 0 of 12 with it"),
+        ("AdversarialPerturbation", "--model.perturbation AdversarialPerturbation",
+            "trains weights at the worst mixture near α: flatter loss (arXiv:2002.05283)"),
+        ("PartialChannels", "--model.connection PartialChannels",
+            "fewer channels in the mixture favour skips less (arXiv:1907.05737)"),
+        ("SkipDominance", "--model.stopping SkipDominance",
+            "stops at more than two skip connections (arXiv:1909.06035)"),
+        ("LargestDrop", "--model.selection LargestDrop",
+            "selects by the accuracy lost when an operation is removed, not by α (arXiv:2108.04392)"),
+        ("LargestDrop, one shot", "robustnas select RUN --selection LargestDrop --selection.finetune 0",
+            "selects from this search by what the removal of each operation costs, without training"),
+        ("BestOfSampled", "--model.selection BestOfSampled --model.selection.source alpha",
+            "selects the best of 100 architectures drawn by α; `robustnas select RUN --compare` tries it now"),
+        ("EntropyPenalty", "--model.penalty EntropyPenalty",
+            "drives α to decisions before it is discretised (arXiv:2007.03154)"),
+        ("weaker_decay", "--model.weight_decay 0.0003",
+            "recorded supernets reached 87 % up to 0.0081, 48 to 55 % at 0.2187"),
+        ("lr", "--model.lr", "the weights must learn before α can: try 3 times more, or less"),
+        ("arch_lr", "--model.arch_lr", "the step of α sets how fast it decides: try 3 times more, or less"),
+        ("epochs", "--trainer.max_epochs", "more epochs give the weights and α time to settle"),
     )
 }  # fmt: skip

@@ -5,39 +5,28 @@ from __future__ import annotations
 import json
 import textwrap
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 from robustnas.analysis.calibration import RATES
-from robustnas.analysis.thresholds import Remedy, Threshold, Weight
+from robustnas.analysis.thresholds import Remedy, State, Threshold, Weight
 from robustnas.spaces import Genotype
 
-State = Literal["healthy", "at risk", "collapsed"]
-
 SCHEMA = 1
+SENTENCES = ("undecided", "did not learn")  # states that a sentence explains, whenever they began
 WORDS = {">": "over", ">=": "at least", "<": "under", "<=": "at most"}
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """A sign of collapse that was seen.
+    """A sign of collapse that was seen."""
 
-    Args:
-        threshold: The row of the table that it passes.
-        value: What was measured.
-        bound: The threshold in this space.
-        epoch: Epoch of the measurement.
-        since: First epoch from which on the sign was there.
-        edges: Kept edges of a cell.
-        weight: What it counts for; a decisive sign that the search escaped from only warns.
-    """
-
-    threshold: Threshold
-    value: float
-    bound: float
-    epoch: int
-    since: int
-    edges: int
-    weight: Weight
+    threshold: Threshold  #: the row of the table that it passes
+    value: float  #: what was measured
+    bound: float  #: the threshold in this space
+    epoch: int  #: of the measurement
+    since: int  #: first epoch from which on the sign was there
+    edges: int  #: kept edges of a cell
+    weight: Weight  #: what it counts for; a decisive sign that the search escaped from only warns
 
     @property
     def shown(self) -> str:
@@ -90,37 +79,21 @@ class Take:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A search judged.
-
-    Args:
-        state: ``healthy``, ``at risk`` or ``collapsed``.
-        since: Epoch from which on that holds, ``None`` where the search is healthy.
-        epoch: Last epoch that was judged.
-        planned: Epochs that were planned, where that is known.
-        finished: Whether the search has ended.
-        evidence: What speaks for it, the weightiest first.
-        take: The genotype to take.
-        remedies: What to try next, the most promising first.
-        missing: What was not measured.
-        space: Name of the search space.
-        name: Where the history came from.
-        first: Number of its first epoch, 0 or 1.
-        read_as: What was assumed in reading it.
-    """
+    """A search judged."""
 
     state: State
-    since: int | None
-    epoch: int
-    planned: int | None
-    finished: bool
-    evidence: tuple[Evidence, ...]
+    since: int | None  #: epoch from which on that holds; None: healthy
+    epoch: int  #: the last that was judged
+    planned: int | None  #: epochs that were planned, where that is known
+    finished: bool  #: whether the search has ended
+    evidence: tuple[Evidence, ...]  #: the weightiest first
     take: Take
-    remedies: tuple[Remedy, ...]
-    missing: tuple[str, ...]
+    remedies: tuple[Remedy, ...]  #: what to try next, the most promising first
+    missing: tuple[str, ...]  #: what was not measured
     space: str
-    name: str = ""
-    first: int = 0
-    read_as: str = ""
+    name: str = ""  #: where the history came from
+    first: int = 0  #: number of its first epoch, 0 or 1
+    read_as: str = ""  #: what was assumed in reading it
 
     @property
     def line(self) -> str:
@@ -128,6 +101,8 @@ class Verdict:
         signs = [e for e in self.evidence if e.weight != "notes"]
         if self.state == "healthy" or not signs:
             return f"{self.state}: {self._seen}"
+        if self.state in SENTENCES:
+            return f"{self.state}: {self._sentence(signs[0])}"
         named = signs[:2] if signs[0].weight == "hints" else signs[:1]  # a single hint would not put it at risk
         return f"{self._head}: " + ", ".join(f"{e.threshold.measure} {e.shown} ({e.limit})" for e in named)
 
@@ -147,20 +122,15 @@ class Verdict:
         if self.take.genotype is not None and self.state != "healthy":
             lines += _wrapped(str(self.take.genotype), 11)
         for i, remedy in enumerate(self.remedies):
-            lines += ["", f"  {'' if i else 'try':<8} {remedy.setting}"] if not i else [f"  {'':<8} {remedy.setting}"]
-            lines += _wrapped(remedy.why, 13)
+            lines += [*([] if i else [""]), f"  {'' if i else 'try':<8} {remedy.setting}", *_wrapped(remedy.why, 13)]
         if self.missing:
             lines += ["", *_wrapped(f"missing  {', '.join(self.missing)}", 2, 11)]
         return "\n".join(line.rstrip() for line in lines) + "\n"
 
     def markdown(self) -> str:
         """For TensorBoard's text page and reports."""
-        lines = [
-            f"## {self._head[0].upper()}{self._head[1:]}",
-            "",
-            f"{self.space}, {self._where}. {self._trust}".rstrip(),
-            "",
-        ]
+        head, about = f"## {self._head[0].upper()}{self._head[1:]}", f"{self.space}, {self._where}. {self._trust}"
+        lines = [head, "", about.rstrip(), ""]
         if self.evidence:
             lines += ["| sign | measured | meaning |", "|---|---|---|"]  # few columns: TensorBoard breaks words
             lines += [
@@ -194,9 +164,16 @@ class Verdict:
         }  # fmt: skip
         return json.dumps(data, indent=2, allow_nan=False) + "\n"
 
+    def _sentence(self, e: Evidence) -> str:
+        """What a sign means, with its figure, such as ``α is still almost uniform (entropy 0.995 after 10 epochs)``."""
+        clause, comma, rest = e.threshold.words.partition(",")
+        after = e.epoch + 1 - self.first
+        epochs = f"{after} epoch{'' if after == 1 else 's'}"
+        return f"{clause} ({e.threshold.measure} {e.shown} after {epochs}, {e.limit}){comma}{rest}"
+
     @property
     def _head(self) -> str:
-        return self.state if self.since is None else f"{self.state} since epoch {self.since}"
+        return self.state if self.since is None or self.state in SENTENCES else f"{self.state} since epoch {self.since}"
 
     @property
     def _where(self) -> str:

@@ -6,9 +6,10 @@ import argparse
 import difflib
 import importlib
 import inspect
+import itertools
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
 from robustnas.runtime.paths import expand, find_config
@@ -19,6 +20,15 @@ OPTIONS = (
     "checkpoint_every", "ckpt_path", "config", "data", "diagnostics", "matmul_precision", "model", "run-dir",
     "seed_everything", "trainer",
 )  # fmt: skip
+PATHS = (  # of a class that cannot be imported, or does not fit
+    r"import path string: (\S+)",
+    r"class_path '([^']+)':\s+(?:module '|No module|Import path)",
+    r"does not correspond to a subclass of [^~]*Given value: (?:NestedArg\(key='\w+', val=')?([^\s']+)",
+)
+FORMS = {  # of options that several types fit
+    "genotype": "a file, a run folder or a line that YAML reads as text",
+    **dict.fromkeys(("model", "data"), "a class, by name or as class_path and init_args"),
+}
 
 
 class CommandLineError(ValueError):
@@ -31,20 +41,23 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **{**options, "allow_abbrev": False})
 
+    def add_path(self, *names: str, **options: Any) -> None:
+        """Add an argument whose values are paths, in which ``~`` and environment variables are expanded."""
+        name = names[-1] if names[-1].startswith("-") else options["metavar"]
+        self.add_argument(*names, type=path_option(name), **options)
+
     def error(self, message: str) -> NoReturn:
         """Raise a CommandLineError with argparse's message in one sentence."""
         raise CommandLineError(self._sentence(message))
 
     def _sentence(self, message: str) -> str:
         if unknown := re.search(r"unrecognized arguments: ([^\s=]*)", message):
-            close = difflib.get_close_matches(unknown[1], list(self._option_string_actions), n=1)
-            return f"Expected an option of `{self.prog}`, but got `{unknown[1]}`" + _hint(close, "; see --help.")
+            hint = _hint(unknown[1], self._option_string_actions, "; see --help.")
+            return f"Expected an option of `{self.prog}`, but got `{unknown[1]}`{hint}"
         if wrong := re.search(r"argument (?:-\w/)?([\w-]+): invalid (\w+) value: (.*)", message):
             return f"Expected `{wrong[1]}` to be {wrong[2]}, but got {wrong[3]}."
         if wrong := re.search(r"argument (?:-\w/)?([\w-]+): invalid choice: (\S+) \(choose from (.*)\)", message):
             return f"Expected `{wrong[1]}` to be one of {wrong[3]}, but got {wrong[2]}."
-        if wrong := re.search(r"argument (?:-\w/)?([\w-]+): expected (at least one|one) argument", message):
-            return f"Expected `{wrong[1]}` to have a value, but got none."
         return explain(message)
 
 
@@ -76,7 +89,7 @@ def _configuration(name: str) -> str:
 
 
 def path_option(name: str) -> Callable[[str], str]:
-    """A type for argparse: a path in which ``~`` and environment variables are expanded."""
+    """A type for argparse, of the argument with a name."""
 
     def read(word: str) -> str:
         try:
@@ -102,6 +115,7 @@ def explain(message: str) -> str:
     """Say in one sentence what an error of jsonargparse says in ten lines."""
     return (
         own_message(message)
+        or _without_value(message)
         or _of_name(message)
         or _of_config(message)
         or _of_value(message)
@@ -109,29 +123,30 @@ def explain(message: str) -> str:
     )
 
 
+def _without_value(message: str) -> str | None:
+    given = re.search(r"argument (?:-\w/)?(\S+): expected (?:at least )?one argument", message)
+    return f"Expected `{given[1]}` to have a value, but got none." if given else None
+
+
 def _of_name(message: str) -> str | None:
-    """Explain an unknown, missing or incomplete option."""
     if unknown := re.search(r"(?:Option|Key) '([^']+)' is not (?:accepted|expected)", message):
         return _unknown(unknown[1], re.findall(r"class_path '([\w.]+)'", message))
     if unknown := re.search(r"[Uu]nrecognized arguments: ([^\s=]+)|does not accept option '([^']+)'", message):
         known = [*OPTIONS, *(f"trainer.{name}" for name in _arguments("pytorch_lightning.Trainer"))]
         option = unknown[1] or unknown[2]
-        close = difflib.get_close_matches(option.lstrip("-"), known, n=1)
-        return f"Expected an option of the command, but got `{option}`" + _hint(close, "; see --help.")
+        hint = _hint(option.lstrip("-"), known, "; see --help.")
+        return f"Expected an option of the command, but got `{option}`{hint}"
     if missing := re.search(r"arguments are required: (.*)", message):
         names = [re.sub(r"^(fit|validate|test)\.", "", name) for name in missing[1].split(", ")]
         owner = re.findall(r"class_path '(?:[\w.]+\.)?(\w+)'", message)
         where = f" of {owner[-1]}" if owner else ""
         return f"Expected {' and '.join(f'`{name}`' for name in names)}{where} to be given, but got none."
-    if missing := re.search(r"argument (?:-c/)?(\S+): expected one argument", message):
-        return f"Expected `{missing[1]}` to have a value, but got none."
     if missing := re.search(r'Key "([^"]+)" is required', message):
         return f"Expected `{missing[1]}` to be given, but got none."
     return None
 
 
 def _of_config(message: str) -> str | None:
-    """Explain an invalid YAML file."""
     failed = re.search(r'(?:Problems parsing config:|Parser key "config":(?= while ))\s*(.*)', message, re.DOTALL)
     if failed:
         return f"Expected `--config` to be YAML, but got text that fails: {' '.join(failed[1].split())}."
@@ -141,59 +156,48 @@ def _of_config(message: str) -> str | None:
 
 
 def _of_value(message: str) -> str | None:
-    """Explain an invalid value of an option."""
     keys = re.findall(r'Parser key "([\w.]+)"', message)
     values = re.findall(r"Got value: (.*)", message) or re.findall(r"Given value: (.*)", message)
-    path = (
-        re.search(r"import path string: (\S+)", message)
-        or re.search(r"class_path '([^']+)':\s+(?:module '|No module|Import path)", message)
-        or re.search(
-            r"does not correspond to a subclass of [^~]*Given value: (?:NestedArg\(key='\w+', val=')?([^\s']+)", message
-        )
-    )
+    values = [re.sub(r"^NestedArg\(key='\w+', val='?(.*?)'?\)$", r"\1", value) for value in values]
+    path = next((found for pattern in PATHS if (found := re.search(pattern, message))), None)
     if keys and path:
         name = path[1].rpartition(".")[2]
-        close = difflib.get_close_matches(name, [known for known in _classes() if known != name], n=1)
         expected = f"Expected `{keys[-1]}` to be the name or import path of a class that fits"
-        return f"{expected}, but got {path[1]!r}" + _hint(close, ".")
+        return f"{expected}, but got {path[1]!r}{_hint(name, sorted(_classes() - {name}), '.')}"
     if not (keys and values):
         return None
     kinds = [kind for kind in re.findall(r"Expected an? <class '([\w.]+)'>", message) if kind != "NoneType"]
     literals = re.findall(r"Expected an? (?:typing\.)?Literal\[(.*?)\]", message)
     if literals and not kinds:
         return f"Expected `{keys[-1]}` to be one of {', '.join(literals)}, but got {values[-1]!r}."
-    if keys[-1] == "genotype":
-        return (
-            f"Expected `genotype` to be a file, a run folder or a line that YAML reads as text, but got {values[-1]}."
-        )
-    if keys[-1] in ("model", "data"):
-        return f"Expected `{keys[-1]}` to be a class, by name or as class_path and init_args, but got {values[-1]}."
+    if (form := FORMS.get(keys[-1])) is not None:
+        return f"Expected `{keys[-1]}` to be {form}, but got {values[-1]}."
     several = re.search(r"Expected (an? (?:tuple|list) with [^.\n]*)", message)
-    wanted = " or ".join(dict.fromkeys(kinds[-1:] if len(keys) > 1 else kinds))
+    part = re.search(r"<class '(?!NoneType)[\w.]+'>\. Got value", message)  # the value is one of a list
+    options = [] if part else literals[-1:]
+    wanted = " or ".join(dict.fromkeys([*options, *(kinds[-1:] if len(keys) > 1 else kinds)]))
     wanted = wanted or (several[1] if several else "of another type")
     return f"Expected `{keys[-1]}` to be {wanted}, but got {values[-1]!r}."
 
 
 def _unknown(option: str, class_paths: list[str]) -> str:
-    known = sorted({name for path in class_paths for name in _arguments(path)} - {"args", "kwargs"})
-    own = sorted({*_arguments(class_paths[-1])} - {"args", "kwargs"}) if class_paths else []
+    known = [sorted(_arguments(path) - {"args", "kwargs"}) for path in class_paths]
     where = f" of {class_paths[-1].rpartition('.')[2]}" if class_paths else ""
-    close = difflib.get_close_matches(option.rpartition(".")[2], known, n=1)
-    return f"Expected an option{where}, but got `{option}`" + _hint(
-        close, f", which has {', '.join(own)}." if own else "."
-    )
+    others = f", which has {', '.join(known[-1])}." if known and known[-1] else "."
+    hint = _hint(option.rpartition(".")[2], sorted({*itertools.chain(*known)}), others)
+    return f"Expected an option{where}, but got `{option}`{hint}"
 
 
-def _hint(close: list[str], otherwise: str) -> str:
+def _hint(word: str, known: Iterable[str], otherwise: str) -> str:
+    """Ask whether the known word was meant that is closest to one, where one is close."""
+    close = difflib.get_close_matches(word, list(known), n=1)
     return f"; did you mean `{close[0]}`?" if close else otherwise
 
 
-def _classes() -> list[str]:
+def _classes() -> set[str]:
     """Names of the classes that a YAML file can give without their modules."""
     modules = (sys.modules.get(f"robustnas.{name}") for name in ("variants", "training", "data", "strategies"))
-    return sorted(
-        {name for module in modules if module for name, value in vars(module).items() if inspect.isclass(value)}
-    )
+    return {name for module in modules if module for name, value in vars(module).items() if inspect.isclass(value)}
 
 
 def _arguments(path: str) -> set[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 import os
 import warnings
@@ -19,10 +18,11 @@ from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.utilities.model_helpers import is_overridden
 
+import robustnas.variants  # noqa: F401  YAML files name its classes without the module
 from robustnas.cli.errors import CommandLineError, check_linked, checked, explain
-from robustnas.cli.help import PlainHelp, describe
-from robustnas.cli.links import LINKS, seed
+from robustnas.cli.options import LINKS, OF_LIGHTNING, PlainHelp, seed
 from robustnas.data import ImageData
+from robustnas.diagnostics import Diagnostics
 from robustnas.runs.run_lock import held, new_folder, starting_point
 from robustnas.runtime.atomic_files import write_text
 from robustnas.runtime.environment import check_variables
@@ -40,7 +40,6 @@ from robustnas.training.module import Module
 from robustnas.training.recorder import check_manifest, run_folder
 
 Step = Literal["parsing", "instantiation"]
-NAMED = ("robustnas.variants", "robustnas.diagnostics")  # packages whose classes YAML files can name without the module
 
 
 class RobustCLI(LightningCLI):
@@ -48,20 +47,14 @@ class RobustCLI(LightningCLI):
 
     The number of classes, the channels and the task come from the data, the seed of everything from
     ``seed_everything``. A run has a folder: ``--run-dir``, or a new one under ``runs/``.
-
-    Args:
-        again: The command line that resumes after an interruption, where this run is only a part of its work.
-        stop_after: ``parsing`` for the configuration alone, ``instantiation`` for the model and the data without a
-            run: no folder is made, and nothing is trained.
-        callbacks: Callbacks beside those of the configuration.
     """
 
     def __init__(
         self,
         *args: Any,
-        again: str | None = None,
-        stop_after: Step | None = None,
-        callbacks: Sequence[Callback] = (),
+        again: str | None = None,  # the command that resumes, where this run is only a part of its work
+        stop_after: Step | None = None,  # for the configuration, or the model and the data: nothing is run or written
+        callbacks: Sequence[Callback] = (),  # beside those of the configuration
         **options: Any,
     ) -> None:
         self.again, self.stop_after, self.callbacks = again, stop_after, list(callbacks)
@@ -83,15 +76,23 @@ class RobustCLI(LightningCLI):
         parser.add_argument(
             "--checkpoint_every", type=int, default=0, help="Steps between checkpoints within an epoch; 0 for none."
         )
-        parser.add_lightning_class_args(importlib.import_module(NAMED[1]).Diagnostics, "diagnostics")
+        parser.add_lightning_class_args(Diagnostics, "diagnostics")
         for argument, read in LINKS.items():
             parser.link_arguments("data", f"model.init_args.{argument}", compute_fn=read, apply_on="instantiate")
         for part in ("model", "data"):
             parser.link_arguments("seed_everything", f"{part}.init_args.seed", compute_fn=seed)
 
+    def _add_subcommands(self, parser: LightningArgumentParser, **kwargs: Any) -> None:
+        known = LightningCLI.subcommands()
+        asked = "fit" if self.arguments is None else next(iter(self.arguments), "")
+        if asked in known:  # the parsers of the others would take longer than the rest of the start
+            setattr(self, "subcommands", lambda: {asked: known[asked]})  # noqa: B010  mypy knows it as a method
+        super()._add_subcommands(parser, **kwargs)
+
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
-        describe(parser)
+        for action in parser._actions:
+            action.help = OF_LIGHTNING.get(action.dest, action.help)
         return parser
 
     def _parse_ckpt_path(self) -> None:
@@ -138,10 +139,8 @@ class RobustCLI(LightningCLI):
         self.asked, self.checkpoint = checkpoint, starting_point(self.folder, checkpoint, readable, writes=fitting)
         config.ckpt_path = None if self.checkpoint is None else str(self.checkpoint)
         if self.checkpoint is not None and not self.checkpoint.is_file():
-            found = (
-                f"{self.checkpoint} is a folder" if self.checkpoint.is_dir() else f"there is no file {self.checkpoint}"
-            )
-            raise ValueError(f"Expected `--ckpt_path` to be a checkpoint, but {found}.")
+            found = "{} is a folder" if self.checkpoint.is_dir() else "there is no file {}"
+            raise ValueError(f"Expected `--ckpt_path` to be a checkpoint, but {found.format(self.checkpoint)}.")
         if fitting:
             arguments = self.arguments or ["fit", "-c", str(self.folder / "config.yaml")]
             again = self.again or resume_command(arguments, "--run-dir", str(self.folder), "--ckpt_path", "last")
@@ -216,8 +215,6 @@ class RobustCLI(LightningCLI):
 def main(arguments: list[str] | Mapping[str, Any], **options: Any) -> RobustCLI:
     """Run ``fit``, ``validate`` or ``test`` by options, or ``fit`` by a configuration: its sections by name."""
     _quiet()
-    for name in NAMED:
-        importlib.import_module(name)
     check_variables()
     child = "LOCAL_RANK" in os.environ
     exact = {"allow_abbrev": False, "formatter_class": PlainHelp}  # a misspelt option must not match another one
@@ -278,13 +275,11 @@ class SaveConfig(SaveConfigCallback):
 def _new_folder(config: Any) -> str:
     if is_one_of_several() or int(config.trainer.num_nodes) > 1:
         raise ValueError("Expected `--run-dir` to be given for a run with several processes, but got none.")
-    return str(
-        new_folder("-".join(str(config[part].class_path).rpartition(".")[2].lower() for part in ("model", "data")))
-    )
+    names = (str(config[part].class_path).rpartition(".")[2].lower() for part in ("model", "data"))
+    return str(new_folder("-".join(names)))
 
 
 def _of_trainer(error: Exception) -> ValueError:
     says = " ".join(str(error).split())
-    return ValueError(
-        own_message(says) or f"Expected `trainer` to be valid on this machine, but Lightning reports: {says}"
-    )
+    expected = "Expected `trainer` to be valid on this machine"
+    return ValueError(own_message(says) or f"{expected}, but Lightning reports: {says}")

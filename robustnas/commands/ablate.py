@@ -11,12 +11,11 @@ import statistics
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from types import FrameType
 
 from rich.console import Console
 from rich.table import Table
 
-from robustnas.cli.errors import Parser, path_option
+from robustnas.cli.errors import Parser
 from robustnas.runs.run_lock import held
 from robustnas.studies.engine import Engine
 from robustnas.studies.estimate import Estimate, estimate
@@ -29,7 +28,7 @@ from robustnas.studies.study import read_study
 from robustnas.studies.trial import Trial
 
 ENGINES = ("local", "ray")
-ONLY = {"local": ("runs_per_gpu",), "ray": ("address", "cpus_per_trial", "gpus_per_trial")}  # options of one engine
+ONLY = {"runs_per_gpu": "local", **dict.fromkeys(("address", "cpus_per_trial", "gpus_per_trial"), "ray")}  # its engine
 STOPPED = 130  # what shells expect of a command that Ctrl-C ended
 
 
@@ -41,8 +40,8 @@ def parser() -> Parser:
         "skipped, so the same command resumes a study that was stopped.",
     )
     study = "YAML file of the study, or the name of one that comes with robustnas"
-    parser.add_argument("study", metavar="STUDY", type=path_option("STUDY"), help=study)
-    parser.add_argument("--folder", type=path_option("--folder"), help="folder of the study (default: runs/NAME)")
+    parser.add_path("study", metavar="STUDY", help=study)
+    parser.add_path("--folder", help="folder of the study (default: runs/NAME)")
     parser.add_argument("--engine", choices=ENGINES, default="local", help="where trials run (default: local)")
     parser.add_argument("--workers", type=int, help="concurrent trials (default: one a core, or --runs-per-gpu a GPU)")
     parser.add_argument("--threads", type=int, help="threads of a worker (default: 1; with GPUs a share of the cores)")
@@ -60,17 +59,7 @@ def parser() -> Parser:
 
 
 def main(arguments: list[str]) -> int:
-    """Run the trials of a study that are not finished, and print a table of all that are.
-
-    Args:
-        arguments: ``ablate`` and its options.
-
-    Returns:
-        0, or 1 if a trial failed, or 130 if it was stopped.
-
-    Raises:
-        ValueError: If the study or an option is wrong, or its folder holds something else.
-    """
+    """Run the trials that are not finished, and print a table of all that are; 1 if one failed, 130 if stopped."""
     options = parser().parse_args(arguments[1:])
     study = read_study(options.study)
     trials = select_trials(every := trials_of(study), options.only)
@@ -103,23 +92,11 @@ def main(arguments: list[str]) -> int:
 
 
 def engine_of(options: argparse.Namespace, root: Path) -> Engine:
-    """Where the trials run.
-
-    Args:
-        options: Options of the command.
-        root: Folder of the study.
-
-    Returns:
-        The engine.
-
-    Raises:
-        ValueError: If an option is wrong, or of the other engine.
-    """
-    for engine, names in ONLY.items():
-        for name in names:
-            if engine != options.engine and getattr(options, name) is not None:
-                option = f"--{name.replace('_', '-')}"
-                raise ValueError(f"Expected `{option}` with `--engine {engine}`, but got --engine {options.engine}.")
+    """Where the trials of the study in a folder run; an option of the other engine is refused."""
+    for name, engine in ONLY.items():
+        if engine != options.engine and getattr(options, name) is not None:
+            option = f"--{name.replace('_', '-')}"
+            raise ValueError(f"Expected `{option}` with `--engine {engine}`, but got --engine {options.engine}.")
     if options.engine == "local":
         return pool_of(_gpus(), options.workers, options.threads, options.runs_per_gpu or 1)
     from robustnas.studies.ray_engine import ray_engine_of
@@ -131,11 +108,7 @@ def engine_of(options: argparse.Namespace, root: Path) -> Engine:
 @contextlib.contextmanager
 def _terminable() -> Iterator[None]:
     """Let SIGTERM do what Ctrl-C does."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
     finally:

@@ -33,18 +33,14 @@ def main(arguments: list[str]) -> None:
 
 def all_commands() -> argparse.ArgumentParser:
     """One parser of all commands with all their options."""
-    lightning = _subparsers(jsonargparse.capture_parser(lambda: lightning_cli.main(["fit"])))
+    actions = jsonargparse.capture_parser(lambda: lightning_cli.main([]))._actions
+    lightning = next(action.choices for action in actions if isinstance(action, argparse._SubParsersAction))
     joined = argparse.ArgumentParser(prog="robustnas")
     commands = joined.add_subparsers()
     for name, (module, purpose) in COMMANDS.items():
         own = lightning.get(name) or importlib.import_module(module).parser()
         for action in own._actions:
             if action.dest in FILES or getattr(action.type, "reads_paths", False):
-                action.complete = shtab.FILE  # type: ignore[union-attr]
+                action.complete = shtab.FILE
         commands.add_parser(name, help=purpose, parents=[own], add_help=False)
     return joined
-
-
-def _subparsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
-    found = (action.choices for action in parser._actions if isinstance(action, argparse._SubParsersAction))
-    return dict(next(found))

@@ -14,18 +14,9 @@ from typing import Any
 
 from robustnas.cli.errors import Parser
 from robustnas.commands.selftest import Outcome, run_checks
-from robustnas.runtime.environment import (
-    accelerators,
-    environment,
-    memory,
-    missing_packages,
-    required,
-    tested,
-    usable_cores,
-    versions,
-)
+from robustnas.runtime import environment as machine
 
-WIDTH = 100
+WIDTH, OMP = 100, "OMP_NUM_THREADS"
 GIB = 2**30
 LOW_DISK, LOW_SHARED_MEMORY = 2 * GIB, 64 * 2**20  # 64 MiB is the default of containers
 
@@ -49,8 +40,7 @@ def main(arguments: list[str]) -> int:
     found = examine()
     outcomes = iter(()) if options.no_test else run_checks()
     if not options.json:
-        for line in report(found):
-            print(line)
+        print(*report(found), sep="\n")
         outcomes = _printed(outcomes)
     checks = list(outcomes)
     well = not found["errors"] and all(check.passed for check in checks)
@@ -71,21 +61,21 @@ def examine() -> dict[str, Any]:
             import torch
 
             threads = torch.get_num_threads()
-            devices = accelerators()
+            devices = machine.accelerators()
     except Exception as error:  # a broken torch can raise anything, and the other facts still matter
         errors.append(f"Expected torch to be usable, but got {type(error).__name__}: {' '.join(str(error).split())}")
         devices = {"gpus": [], "cuda": None, "mps": False, "driver": None}
-    found = environment()
+    found = machine.environment()
     facts = {
         **{name: found[name] for name in ("platform", "cpu", "git")},
-        "versions": {**found["versions"], **versions()},
-        "threads": {"usable_cores": usable_cores(), "torch": threads, "OMP_NUM_THREADS": os.getenv("OMP_NUM_THREADS")},
-        "memory": memory(),
+        "versions": {**found["versions"], **machine.versions()},
+        "threads": {"usable_cores": machine.usable_cores(), "torch": threads, OMP: os.getenv(OMP)},
+        "memory": machine.memory(),
         "disk": _disk(),
         "accelerators": devices,
-        "extras": {extra: missing_packages(extra) for extra in required() if extra},
+        "extras": {extra: machine.missing_packages(extra) for extra in machine.required() if extra},
     }
-    errors += [sentence for name in required()[""] if (sentence := _too_old(name, facts["versions"][name]))]
+    errors += [sentence for name in machine.required()[""] if (sentence := _too_old(name, facts["versions"][name]))]
     return {**facts, "warnings": list(_warnings(facts)), "errors": errors}
 
 
@@ -96,7 +86,7 @@ def _disk() -> dict[str, Any]:
 
 
 def _too_old(name: str, version: str | None) -> str | None:
-    oldest = required()[""][name]
+    oldest = machine.required()[""][name]
     if version is None:
         return f"Expected {name} {oldest} or newer, but got none: pip install '{name}>={oldest}'"
     if _number(version) < _number(oldest):
@@ -105,9 +95,8 @@ def _too_old(name: str, version: str | None) -> str | None:
 
 
 def _warnings(facts: dict[str, Any]) -> Iterator[str]:
-    """Warnings about known problems that these facts indicate."""
     known, devices, threads = facts["versions"], facts["accelerators"], facts["threads"]
-    for name, newest in tested().items():
+    for name, newest in machine.tested().items():
         version = known.get(name)
         if version is not None and _number(version)[:2] > _number(newest)[:2]:
             yield f"{name} {version} is newer than {newest}, the newest that robustnas was tested with."
@@ -118,8 +107,8 @@ def _warnings(facts: dict[str, Any]) -> Iterator[str]:
             "the import of pytorch_lightning. robustnas does not need it: pip uninstall torchvision."
         )
     cores = threads["usable_cores"]
-    wanted = threads["OMP_NUM_THREADS"] or ""
-    for who, number in (("torch would use", threads["torch"]), ("OMP_NUM_THREADS asks for", _integer(wanted))):
+    wanted = int(asked) if (asked := threads["OMP_NUM_THREADS"] or "").isdecimal() else None
+    for who, number in (("torch would use", threads["torch"]), ("OMP_NUM_THREADS asks for", wanted)):
         if number is not None and number > cores:
             yield (
                 f"{who} {number} threads, but this process may use {cores} of the machine's cores: more threads "
@@ -145,7 +134,7 @@ def report(found: dict[str, Any]) -> Iterator[str]:
     yield "Versions"
     commit = found["git"]["robustnas"]
     from_commit = f", commit {commit['commit'][:12]}{' with changes' if commit['dirty'] else ''}" if commit else ""
-    oldest, newest = required()[""], tested()
+    oldest, newest = machine.required()[""], machine.tested()
     for name, version in found["versions"].items():
         own = from_commit if name == "robustnas" else ""
         to = f" to {newest[name]}" if name in newest else " or newer"
@@ -169,10 +158,8 @@ def _machine(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     cpu, threads, memory, devices = (found[name] for name in ("cpu", "threads", "memory", "accelerators"))
     yield "system", found["platform"]
     yield "CPU", f"{cpu['model'] or 'unknown'}; {threads['usable_cores']} of {cpu['cores']} cores for this process"
-    yield (
-        "instructions",
-        "unknown" if cpu["instructions"] is None else ", ".join(cpu["instructions"]) or "baseline only",
-    )
+    known = cpu["instructions"]
+    yield "instructions", "unknown" if known is None else ", ".join(known) or "baseline only"
     yield "threads", f"torch {threads['torch'] or 'unknown'}, OMP_NUM_THREADS {threads['OMP_NUM_THREADS'] or 'not set'}"
     for index, gpu in enumerate(devices["gpus"]):
         yield f"GPU {index}", f"{gpu['name']}, {_bytes(gpu['memory_bytes'])}, {_bytes(gpu['free_bytes'])} free"
@@ -187,12 +174,9 @@ def _machine(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _printed(outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
-    """Print each outcome as it arrives."""
-    title = "\nSelf-test"
-    for outcome in outcomes:
-        if title:
-            print(title)
-            title = ""
+    for number, outcome in enumerate(outcomes):
+        if not number:
+            print("\nSelf-test")
         head = f"  {'pass' if outcome.passed else 'FAIL'} {outcome.seconds:5.1f} s  {outcome.name}: "
         for line in _wrapped(outcome.says, head, " " * 16):
             print(line, flush=True)
@@ -213,10 +197,6 @@ def _number(version: str) -> tuple[int, ...]:
     """The leading numbers of a version: ``2.13.0+cpu`` is ``(2, 13, 0)``."""
     found = re.match(r"\d+(?:\.\d+)*", version)
     return tuple(map(int, found[0].split("."))) if found else ()
-
-
-def _integer(text: str) -> int | None:
-    return int(text) if text.isdecimal() else None
 
 
 def _bytes(count: int | None) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from robustnas.cli.errors import Parser, path_option
+from robustnas.cli.errors import Parser
 from robustnas.plotting.cells import save_drawing
 from robustnas.runs.record import read_genotype
 from robustnas.spaces import find_space
@@ -16,12 +16,8 @@ def parser() -> Parser:
         help="a genotype as text (one line, JSON, `Genotype(normal=...)` of DARTS, a NAS-Bench-201 string), a file "
         "that holds one, or a run folder",
     )
-    parser.add_argument(
-        "--out",
-        action="append",
-        metavar="FILE",
-        type=path_option("--out"),
-        help="file ending in .svg, .png or .dot (default: genotype.svg)",
+    parser.add_path(
+        "--out", action="append", metavar="FILE", help="file ending in .svg, .png or .dot (default: genotype.svg)"
     )
     parser.add_argument("--space", help="search space, by name or import path (default: the one the genotype names)")
     return parser

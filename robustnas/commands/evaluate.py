@@ -10,8 +10,8 @@ from rich.table import Table
 
 from robustnas.analysis.metrics import TEST_LOSS
 from robustnas.analysis.registry import find
-from robustnas.cli.errors import Parser, path_option
-from robustnas.cli.evaluation import Result, data_of, recipe_of, section_of, train_and_test
+from robustnas.cli.configuration import Result, data_of, recipe_of, section_of, train_and_test
+from robustnas.cli.errors import Parser
 from robustnas.runs.record import read_genotype
 from robustnas.runtime.launch import resume_command
 
@@ -23,11 +23,9 @@ def parser() -> Parser:
         description="Train the genotype of a search from scratch on the data of the search, and test it.",
         epilog="Further options are those of `robustnas fit`, such as --trainer.max_epochs 100.",
     )
-    parser.add_argument("folder", metavar="RUN", type=path_option("RUN"), help="folder of the search")
+    parser.add_path("folder", metavar="RUN", help="folder of the search")
     parser.add_argument("-c", "--config", help="YAML of the evaluation (default: the recipe of the space's paper)")
-    parser.add_argument(
-        "--run-dir", type=path_option("--run-dir"), help="folder of the evaluation (default: RUN/evaluation)"
-    )
+    parser.add_path("--run-dir", help="folder of the evaluation (default: RUN/evaluation)")
     return parser
 
 
@@ -60,10 +58,6 @@ def print_results(results: list[Result]) -> None:
     for column in (*(name.removeprefix("test/") for name in names), "parameters", "seconds"):
         table.add_column(column, justify="right")
     for result in results:
-        shares = [_figure(name, result.metrics[name]) for name in names]
+        shares = [f"{result.metrics[name]:{'.2%' if find(name).unit == '%' else '.4f'}}" for name in names]
         table.add_row(result.name, *shares, f"{result.parameters:,}", f"{result.seconds:.0f}")
     Console().print(table)
-
-
-def _figure(name: str, value: float) -> str:
-    return f"{value:.2%}" if find(name).unit == "%" else f"{value:.4f}"

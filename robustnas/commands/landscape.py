@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
-import jsonargparse
 import numpy as np
 import torch
 from rich.console import Console
 from torch import Tensor
 
-from robustnas.cli.errors import Parser, explain, path_option
-from robustnas.cli.evaluation import data_of
+from robustnas.cli.configuration import data_of, instance_of
+from robustnas.cli.errors import Parser
 from robustnas.curvature import Hessian, extremes
 from robustnas.curvature.landscape import Landscape, orthonormal, over_plane, random_directions
 from robustnas.data import Batch, ImageData, Probe
@@ -19,11 +19,12 @@ from robustnas.networks import Mixture
 from robustnas.networks.batchnorm_statistics import frozen_batchnorm_statistics
 from robustnas.networks.mixture import one_hots
 from robustnas.plotting.cells import render
-from robustnas.plotting.landscape import landscape_figure
+from robustnas.plotting.curves import landscape_figure
 from robustnas.runs.record import Run, write_bytes, write_json
 from robustnas.runtime.precision import full_precision
-from robustnas.runtime.trust import only_trusted
 from robustnas.training import SearchModule, load
+
+DIRECTIONS = ("random", "eigenvectors")
 
 
 def parser() -> Parser:
@@ -33,14 +34,9 @@ def parser() -> Parser:
         description="Plot the validation loss around the α of a checkpoint: over a plane, and along the line from the "
         "mixture to the genotype. A flat minimum survives discretisation; a sharp one does not.",
     )
+    parser.add_path("checkpoint", metavar="CKPT", help="checkpoint of a search, or folder of its run")
     parser.add_argument(
-        "checkpoint", metavar="CKPT", type=path_option("CKPT"), help="checkpoint of a search, or folder of its run"
-    )
-    parser.add_argument(
-        "--directions",
-        choices=("random", "eigenvectors"),
-        default="random",
-        help="directions that span the plane (default: random)",
+        "--directions", choices=DIRECTIONS, default="random", help="directions that span the plane (default: random)"
     )
     parser.add_argument(
         "--radius", type=float, default=1.0, help="half the width of the plane, in units of α (default: 1)"
@@ -48,7 +44,7 @@ def parser() -> Parser:
     parser.add_argument("--steps", type=int, default=11, help="points along each axis, an odd number (default: 11)")
     parser.add_argument("--batches", type=int, default=2, help="batches to average the loss over (default: 2)")
     parser.add_argument("--seed", type=int, default=0, help="seed of random directions (default: 0)")
-    parser.add_argument("-o", "--out", type=path_option("--out"), help="output folder (default: the folder of the run)")
+    parser.add_path("-o", "--out", help="output folder (default: the folder of the run)")
     return parser
 
 
@@ -65,10 +61,8 @@ def main(arguments: list[str]) -> None:
     figure = landscape_figure(landscape, f"{type(search).__name__} in {search.space.name}")
     for form in ("png", "svg"):
         write_bytes(out / f"landscape.{form}", render(figure, form))
-    console = Console()
-    console.print(
-        f"Loss at α: {landscape.centre:.4f}; largest change within radius {options.radius:g}: {landscape.rise:+.4f}"
-    )
+    console, reach = Console(), f"largest change within radius {options.radius:g}"
+    console.print(f"Loss at α: {landscape.centre:.4f}; {reach}: {landscape.rise:+.4f}")
     console.print(f"Loss at the genotype: {landscape.line[-1]:.4f} ({landscape.line[-1] - landscape.line[0]:+.4f})")
     console.print(f"Plot: {out / 'landscape.png'}", soft_wrap=True)
 
@@ -78,13 +72,7 @@ def open_search(checkpoint: str) -> tuple[SearchModule, ImageData, Path]:
     path = Path(checkpoint)
     path = Run(path).checkpoint if path.is_dir() else path
     search = load(path, SearchModule)
-    parser = jsonargparse.ArgumentParser(exit_on_error=False, allow_abbrev=False)
-    parser.add_subclass_arguments(ImageData, "data")
-    try:
-        with only_trusted():
-            data: ImageData = parser.instantiate_classes(parser.parse_object({"data": data_of(path.parent)})).data
-    except (jsonargparse.ArgumentError, ValueError) as error:
-        raise ValueError(explain(str(error))) from error
+    data: ImageData = instance_of(ImageData, "data", data_of(path.parent))
     data.setup("fit")
     return search, data, path.parent
 
@@ -99,9 +87,7 @@ def measure(
     with frozen_batchnorm_statistics(search.supernet), torch.random.fork_rng(), full_precision(search.device.type):
         axes = _axes(search, batches[0], directions, centre, seed)
         try:
-            reach, plane = over_plane(
-                lambda point: _loss_at(search, batches, point), centre, axes[0], axes[1], radius, steps
-            )
+            reach, plane = over_plane(partial(_loss_at, search, batches), centre, axes[0], axes[1], radius, steps)
         finally:
             _put(alphas, centre)
         share = np.linspace(0, 1, steps)

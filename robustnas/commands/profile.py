@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from robustnas.cli import lightning_cli
-from robustnas.cli.errors import Parser, path_option
+from robustnas.cli.errors import Parser
 from robustnas.cost import UNITS, CostTable, Measure, Profiler
 from robustnas.plotting.cell_layout import label_of
 from robustnas.runs.record import environment, write_json
@@ -36,13 +36,7 @@ def parser() -> Parser:
     parser.add_argument(
         "--repeats", type=int, default=15, help="timed runs of an operation; the median is reported (default: 15)"
     )
-    parser.add_argument(
-        "--out",
-        type=path_option("--out"),
-        default="costs.json",
-        metavar="FILE",
-        help="file of the table (default: costs.json)",
-    )
+    parser.add_path("--out", default="costs.json", metavar="FILE", help="file of the table (default: costs.json)")
     return parser
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 
 from robustnas.cli import lightning_cli
-from robustnas.cli.errors import Parser, path_option
-from robustnas.cli.evaluation import Result, data_of, train_and_test
+from robustnas.cli.configuration import Result, data_of, train_and_test
+from robustnas.cli.errors import Parser
 from robustnas.commands.evaluate import print_results
 from robustnas.networks.resnet import channels_for
 from robustnas.runs.record import read_genotype
@@ -26,9 +26,7 @@ def parser() -> Parser:
         description="Search with DARTS on scikit-learn's handwritten digits, then train the found network and a "
         "ResNet of similar size from scratch. Takes about two minutes on two cores.",
     )
-    parser.add_argument(
-        "--run-dir", type=path_option("--run-dir"), help="folder of the results (default: a new one under runs/)"
-    )
+    parser.add_path("--run-dir", help="folder of the results (default: a new one under runs/)")
     parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
     return parser
 
@@ -52,24 +50,18 @@ def main(arguments: list[str]) -> None:
 def _compare(root: Path, seed: list[str], again: str) -> None:
     print("Searching for an architecture with DARTS ...")
     start = time.perf_counter()
-    lightning_cli.main(
-        ["fit", "-c", _config("quickstart_search"), "--run-dir", str(root / "search"), *seed], again=again
-    )
-    searched = time.perf_counter() - start
-    genotype = read_genotype(str(root / "search"))
-    print(f"\nFound in {searched:.0f} s: {genotype}\n")
-
+    words = ["-c", _config("quickstart_search"), "--run-dir", str(root / "search")]
+    lightning_cli.main(["fit", *words, *seed], again=again)
+    print(f"\nFound in {time.perf_counter() - start:.0f} s: {read_genotype(str(root / 'search'))}\n")
     print("Training the found network from scratch ...")
     data = ["--data", json.dumps(data_of(root / "search")), *seed]
     chosen = ["--model.init_args.architecture.init_args.genotype", str(root / "search")]
     recipe = ["-c", _config("quickstart_evaluation")]
     words = [*recipe, *chosen, *data, "--run-dir", str(root / "evaluation")]
     found = train_and_test("found by DARTS", words, again)
-
     print("\nTraining a ResNet of similar size from scratch ...")
     plain = ["--model.init_args.architecture", json.dumps(_resnet_like(found))]
     resnet = train_and_test("ResNet", [*recipe, *plain, *data, "--run-dir", str(root / "resnet")], again)
-
     print()
     print_results([found, resnet])
     print(f"Cells: {root / 'search' / 'genotype.svg'}   Curves: tensorboard --logdir {root}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from robustnas.cli.errors import Parser, path_option
+from robustnas.cli.errors import Parser
 from robustnas.reports import report
 from robustnas.runs.record import write_text
 
@@ -18,26 +18,17 @@ def parser() -> Parser:
         "significance tests, ranks, effects of factors, cost and a checklist, and tables for a paper in other files. "
         "The file needs no server and no network.",
     )
-    parser.add_argument(
-        "runs",
-        metavar="RUN",
-        nargs="+",
-        type=path_option("RUN"),
-        help="folder of a search or of a study; several searches are compared",
+    parser.add_path(
+        "runs", metavar="RUN", nargs="+", help="folder of a search or of a study; several searches are compared"
     )
-    parser.add_argument(
-        "-o",
-        "--out",
-        metavar="FILE",
-        type=path_option("--out"),
-        help="file to write (default: report.html in this folder, or in that of a study)",
-    )
+    out = "file to write (default: report.html in this folder, or in that of a study)"
+    parser.add_path("-o", "--out", metavar="FILE", help=out)
     parser.add_argument("--space", help="search space, by name or import path (default: the one that the run names)")
     return parser
 
 
 def main(arguments: list[str]) -> None:
-    """Write a report."""
+    """Write a report of searches, or of each study, and for several the calibration of indicators over all of them."""
     options = parser().parse_args(arguments[1:])
     studies = [folder for folder in options.runs if (Path(folder) / "study.json").is_file()]
     if studies and len(studies) < len(options.runs):
@@ -50,19 +41,14 @@ def main(arguments: list[str]) -> None:
     out = Path(options.out or "report.html")
     if out.suffix not in (".html", ".htm") or out.is_dir():
         raise ValueError(f"Expected --out to be a file ending in .html, but got {options.out!r}.")
-    if studies:
-        _studies(studies, options.out)
-    else:
+    if not studies:
         write_text(out, report(options.runs, options.space))
         print(out)
-
-
-def _studies(folders: list[str], out: str | None) -> None:
-    """Write the report of each study, and for several the calibration of indicators over all of them."""
+        return
     from robustnas.reports.study import write_pooled, write_report  # imports scipy
 
-    for folder in folders:
-        print(write_report(folder, out))
-    if len(folders) > 1:
-        write_pooled(folders, Path("calibration.csv"))
+    for folder in studies:
+        print(write_report(folder, options.out))
+    if len(studies) > 1:
+        write_pooled(studies, Path("calibration.csv"))
         print("calibration.csv")

@@ -207,7 +207,6 @@ def _expect(fulfilled: bool, expected: str, got: str) -> None:
 
 
 def _subject(folder: Path) -> Any:
-    """The smallest search, with the second-order gradient."""
     from robustnas.data import Digits
     from robustnas.strategies import Unrolled
     from robustnas.training import SearchModule

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table as Lines
 
-from robustnas.cli.errors import Parser, path_option
+from robustnas.cli.errors import Parser
 from robustnas.runs.record import read_genotype
 from robustnas.runtime.csv_files import is_csv
 from robustnas.spaces import Genotype
@@ -41,9 +41,7 @@ def parser() -> Parser:
         metavar="FILE",
         help="NAS-Bench-201's .pth file, NATS-Bench's .pickle.pbz2 file or -simple folder, or a CSV",
     )
-    made.add_argument(
-        "--out", required=True, type=path_option("--out"), help="file of the table: .parquet, .csv or .csv.gz"
-    )
+    made.add_path("--out", required=True, help="file of the table: .parquet, .csv or .csv.gz")
     shown = actions.add_parser("show", help="print what a table holds on one genotype, or on all")
     shown.add_argument("file", metavar="TABLE", help="file of the table: .parquet, .csv or .csv.gz")
     shown.add_argument("genotype", nargs="?", metavar="GENOTYPE", help="a genotype, its file, or the folder of a run")
@@ -90,6 +88,5 @@ def _show(table: Table, genotype: Genotype | None) -> None:
 
 
 def _of(table: Table, genotype: Genotype, column: str) -> list[str]:
-    accuracy, regret = table.accuracy(genotype, column), table.regret(genotype, column)
-    rank = table.rank(genotype, column)
-    return [f"{accuracy:.2f}", f"{regret:.2f}", f"{rank.place:,} of {rank.of:,}"]
+    rank, figures = table.rank(genotype, column), (table.accuracy(genotype, column), table.regret(genotype, column))
+    return [*(f"{one:.2f}" for one in figures), f"{rank.place:,} of {rank.of:,}"]

@@ -12,10 +12,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from robustnas.cli.errors import Parser, path_option
+from robustnas.cli.errors import Parser
 from robustnas.runs.record import environment, write_json
-from robustnas.verification.checks import CHECKS, describe, run_checks
+from robustnas.verification.checks import CHECKS, run_checks
 from robustnas.verification.finding import Outcome
+from robustnas.verification.subject import describe
 
 SHOWN = {"passed": ("passed", "green"), "failed": ("FAILED", "bold red"), "not applicable": ("n/a", "dim")}
 
@@ -34,7 +35,7 @@ def parser() -> Parser:
     parser.add_argument(
         "--only", action="append", default=[], metavar="NAME", help=f"run this check only; may be repeated: {listing}"
     )
-    parser.add_argument("--json", type=path_option("--json"), metavar="FILE", help="also write the results as JSON")
+    parser.add_path("--json", metavar="FILE", help="also write the results as JSON")
     return parser
 
 
@@ -62,10 +63,8 @@ def main(arguments: list[str]) -> int:
         idle = f", {counts['not applicable']} did not apply" if counts["not applicable"] else ""
         print(f"{counts['passed']} checks passed{idle}, none failed, in {seconds:.0f} s.")
     if options.json is not None:
-        checks = [outcome.to_json() for outcome in outcomes]
-        write_json(
-            options.json, {"passed": not failed, "seconds": round(seconds, 2), "checks": checks, **environment()}
-        )
+        found = {"passed": not failed, "seconds": round(seconds, 2), "checks": [one.to_json() for one in outcomes]}
+        write_json(options.json, {**found, **environment()})
     return 1 if failed else 0
 
 
@@ -85,9 +84,7 @@ def _table(outcomes: Sequence[Outcome], size: str) -> Table:
     table.add_column("result", no_wrap=True)
     table.add_column("s", justify="right", no_wrap=True)
     for outcome in outcomes:
-        finding = outcome.finding
-        compared = finding.compared if finding is not None else ""
-        figures = finding.figures if finding is not None else {}
+        compared, figures = (outcome.finding.compared, outcome.finding.figures) if outcome.finding else ("", {})
         found = [f"{name}: {one.value:.2g} ({one.allowed:g})" for name, one in figures.items()]
         said = "\n".join([*found, *([outcome.says] if outcome.says else [])])
         result = Text(SHOWN[outcome.status][0], SHOWN[outcome.status][1])

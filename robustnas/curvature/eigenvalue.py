@@ -44,7 +44,7 @@ def bounded_ends(
     operator: Operator,
     tolerance: float = 0.05,
     smallest: bool = False,
-    most: int | None = None,
+    max_products: int | None = None,
     generator: torch.Generator | None = None,
 ) -> tuple[Bounded, Bounded]:
     """Return the largest and the smallest eigenvalue with bounds, by Lanczos iteration; ``nan`` where a product is.
@@ -53,7 +53,7 @@ def bounded_ends(
         operator: The matrix.
         tolerance: Bound, relative to the eigenvalue, at which the iteration ends.
         smallest: Whether the smallest one must reach the tolerance too; otherwise it is what came along.
-        most: Products after which the iteration ends with the bound it has; by default the rows of the matrix.
+        max_products: Products after which it ends with the bound it has; by default the rows of the matrix.
         generator: Source of the first vector, on the CPU; ``None`` takes the same one every time.
 
     Raises:
@@ -61,28 +61,27 @@ def bounded_ends(
     """
     if not tolerance > 0:
         raise ValueError(f"Expected `tolerance` to be positive, but got {tolerance}.")
-    krylov, limit = Krylov(operator, generator), min(operator.size, most or operator.size)
+    krylov, limit = Krylov(operator, generator), min(operator.size, max_products or operator.size)
     while True:
         krylov.grow(1)
         values, inner, (lengths, errors) = krylov.ritz()
         if values.isnan().any():
             lost = Bounded(math.nan, math.nan, inner[:, -1], krylov.basis)
             return lost, lost
-        found = len(values)
         noise = 10 * torch.finfo(operator.like.dtype).eps * float(values.abs().max())
+        outermost = float(values[-1]), -float(values[0])
         ends = [_End(krylov, sign, operator.size) for sign in (1.0, -1.0)]
         enough = all(
             end.excludes(t + max(tolerance * abs(t), noise))
-            for end, t in zip(ends, (float(values[-1]), -float(values[0])), strict=True)
+            for end, t in zip(ends, outermost, strict=True)
             if end.sign > 0 or smallest
         )
-        if enough or found == limit or not noise:  # a random vector is mapped to zero: so is every other
+        if enough or len(values) == limit or not noise:  # a random vector is mapped to zero: so is every other
             rounding = noise + float((errors - lengths).max())
-            largest = ends[0].bound(float(values[-1])) + rounding
-            least = ends[1].bound(-float(values[0])) + rounding
+            bounds = [end.bound(t) + rounding for end, t in zip(ends, outermost, strict=True)]
             return (
-                Bounded(float(values[-1]), largest, inner[:, -1], krylov.basis),
-                Bounded(float(values[0]), least, inner[:, 0], krylov.basis),
+                Bounded(float(values[-1]), bounds[0], inner[:, -1], krylov.basis),
+                Bounded(float(values[0]), bounds[1], inner[:, 0], krylov.basis),
             )
 
 
@@ -101,8 +100,7 @@ class _End:
 
     def excludes(self, x: float) -> bool:
         """Whether no eigenvalue is at ``x`` or beyond, which must be beyond all Ritz values."""
-        before, y, total = 0.0, self.start, self.start**2
-        off = 0.0
+        before, off, y, total = 0.0, 0.0, self.start, self.start**2
         for a, b in zip(self.diagonal, self.off, strict=True):
             step = (x - a) * y - off * before
             if step <= 0:

@@ -17,12 +17,7 @@ FULL = (torch.float32, torch.float64)
 
 
 class Operator(ABC):
-    """A symmetric matrix that is known by its products with vectors.
-
-    Args:
-        size: Rows of the matrix.
-        like: A tensor with the type and the device of the vectors.
-    """
+    """A symmetric matrix, known by its products with vectors ``[size]`` of the type and the device of ``like``."""
 
     def __init__(self, size: int, like: Tensor) -> None:
         self.size = size
@@ -37,14 +32,12 @@ class Operator(ABC):
         identity = torch.eye(self.size, dtype=self.like.dtype, device=self.like.device)
         return torch.stack([self.product(row) for row in identity])
 
-    def dominant_eigenvalue(self, tolerance: float = 1e-3, most: int = 64) -> float:
-        """Return the largest eigenvalue with its sign, by :func:`extremes`; ``nan`` where a product is not finite.
+    def dominant_eigenvalue(self, tolerance: float = 1e-3, max_products: int = 64) -> float:
+        """Return the largest eigenvalue with its sign, by :func:`extremes`, never above the true one but for rounding.
 
-        Args:
-            tolerance: Residual, relative to the eigenvalue, at which the iteration ends.
-            most: Products after which it ends with what it has found, which never exceeds the true value.
+        It is ``nan`` where a product is not finite.
         """
-        return float(extremes(self, tolerance=tolerance, most=most)[0].values[0])
+        return float(extremes(self, tolerance=tolerance, max_products=max_products)[0].values[0])
 
 
 class Hessian(Operator):
@@ -64,8 +57,8 @@ class Hessian(Operator):
         J = \frac{\partial q}{\partial \alpha}.
 
     It is symmetric, but neither the Hessian of the expected loss, nor the derivative of the straight-through gradient,
-    which lacks the first term; operations that are not computed count as if they had no effect. Other samples give
-    other values: compare those of one sample, or take the :class:`~robustnas.curvature.spectrum.Mean` of several.
+    which lacks the first term; operations that are not computed have no effect. Compare values of one sample, or take
+    the :class:`~robustnas.curvature.spectrum.Mean` of several.
 
     Args:
         loss: A scalar whose graph can be derived twice, computed in full precision.
@@ -147,21 +140,21 @@ class Hessian(Operator):
 
     def part(self, place: int) -> Block:
         """The block of one parameter, such as α of one kind of cell."""
-        start = sum(shape.numel() for shape in self.shapes[:place])
-        return Block(self, torch.arange(start, start + self.shapes[place].numel()))
+        return Block(self, part_indices(self.parameters, place))
 
     def row(self, place: int, row: int) -> Block:
         """The block of one row of one parameter, such as α of one edge."""
         return Block(self, self.part(place).indices.view(len(self.parameters[place]), -1)[row])
 
 
-class Block(Operator):
-    """The block of a symmetric matrix at some of its rows and the same columns.
+def part_indices(parameters: Sequence[Tensor], place: int) -> Tensor:
+    """Rows of a Hessian that belong to one of its parameters, such as α of one kind of cell."""
+    start = sum(parameter.numel() for parameter in parameters[:place])
+    return torch.arange(start, start + parameters[place].numel())
 
-    Args:
-        whole: The matrix; a product with the block costs one with the whole.
-        indices: The rows, ``[rows]``.
-    """
+
+class Block(Operator):
+    """The block of a symmetric matrix at some rows ``[rows]`` and the same columns; a product costs one with it."""
 
     def __init__(self, whole: Operator, indices: Tensor) -> None:
         super().__init__(len(indices), whole.like)
@@ -175,35 +168,27 @@ class Block(Operator):
 class Eigenpairs(NamedTuple):
     r"""Some eigenvalues of a matrix :math:`H`, from the end inwards.
 
-    Attributes:
-        values: Eigenvalues :math:`t`, ``[count]``, in float64 on the CPU.
-        errors: Bounds on their distance to an eigenvalue of :math:`H`, ``[count]``: the length of :math:`Hx - tx`,
-            and what products of float arithmetic lack in symmetry. The error itself is about the square of the
-            length over the gap to the next eigenvalue, hence usually far less.
-        vectors: Eigenvectors :math:`x` of length one, ``[size, count]``.
-        products: Products taken, for both ends together.
+    ``errors`` are bounds on the distance of ``values`` :math:`t` to an eigenvalue: the length of :math:`Hx - tx`, and
+    what products of float arithmetic lack in symmetry. The error itself is about the square of the length over the gap
+    to the next eigenvalue, hence usually far less.
     """
 
-    values: Tensor
-    errors: Tensor
-    vectors: Tensor
-    products: int
+    values: Tensor  # [count], in float64 on the CPU
+    errors: Tensor  # [count]
+    vectors: Tensor  # eigenvectors x of length one, [size, count]
+    products: int  # that were taken, for both ends together
 
 
 class Krylov:
     r"""An orthonormal basis :math:`Q` of the space of :math:`v, Hv, H^2v, \dots` for random :math:`v`, and :math:`HQ`.
 
     Every new vector is made orthogonal to all before; where the space ends, closed under :math:`H`, a random vector
-    goes on. Basis and products are in float64 on the CPU.
-
-    Args:
-        operator: :math:`H`.
-        generator: Source of the random vectors, on the CPU.
+    goes on, from a generator on the CPU. Basis and products are in float64 on the CPU.
     """
 
     def __init__(self, operator: Operator, generator: torch.Generator | None) -> None:
         self.operator = operator
-        self.generator = generator if generator is not None else torch.Generator().manual_seed(0)
+        self.generator = generator or torch.Generator().manual_seed(0)
         self.basis = self.images = torch.empty(operator.size, 0, dtype=torch.float64)  # [size, vectors]
         self._latest = self.images
 
@@ -249,7 +234,7 @@ def extremes(
     largest: int = 1,
     smallest: int = 0,
     tolerance: float = 1e-3,
-    most: int = 64,
+    max_products: int = 64,
     block: int | None = None,
     generator: torch.Generator | None = None,
 ) -> tuple[Eigenpairs, Eigenpairs]:
@@ -265,7 +250,7 @@ def extremes(
         largest: How many of the largest; all, if the matrix has fewer.
         smallest: How many of the smallest, from the same products.
         tolerance: When the iteration ends.
-        most: Products after which it ends with what it has found.
+        max_products: Products after which it ends with what it has found.
         block: Vectors of a step: copies of a repeated eigenvalue that are sure to be found. By default as many as
             eigenvalues are asked for at an end; 1 takes fewer products.
         generator: Source of the first vectors, on the CPU; ``None`` starts from the same ones every time.
@@ -275,7 +260,7 @@ def extremes(
     """
     if min(largest, smallest) < 0 or largest + smallest == 0:
         raise ValueError(f"Expected `largest` or `smallest` to be positive, but got {largest} and {smallest}.")
-    width, limit = block or max(largest, smallest, 1), min(operator.size, max(most, largest, smallest))
+    width, limit = block or max(largest, smallest, 1), min(operator.size, max(max_products, largest, smallest))
     enough, eps = min(max(largest, smallest), operator.size), torch.finfo(operator.like.dtype).eps
     krylov, found = Krylov(operator, generator), 0
     while True:

@@ -15,11 +15,7 @@ from robustnas.curvature.hessian import Krylov, Operator
 class Mean(Operator):
     """The mean of symmetric matrices, such as the Hessians on several batches or at several samples.
 
-    Args:
-        operators: At least one matrix, all of one size. Each keeps its graph.
-
-    Raises:
-        ValueError: If there is none, or their sizes differ.
+    Each keeps its graph. A ``ValueError`` is raised if there is none, or their sizes differ.
     """
 
     def __init__(self, operators: Sequence[Operator]) -> None:
@@ -33,17 +29,11 @@ class Mean(Operator):
 
 
 class Estimate(NamedTuple):
-    """A number with its standard error.
-
-    Attributes:
-        value: The number.
-        error: Standard error of its estimate; 0 where it is exact but for rounding.
-        products: Products with the matrix that it took.
-    """
+    """A number with its standard error."""
 
     value: float
-    error: float
-    products: int
+    error: float  # standard error of the value; 0 where it is exact but for rounding
+    products: int  # with the matrix, that it took
 
 
 def trace(operator: Operator, probes: int = 32, generator: torch.Generator | None = None) -> Estimate:
@@ -64,8 +54,7 @@ def trace(operator: Operator, probes: int = 32, generator: torch.Generator | Non
         raise ValueError(f"Expected `probes` to be at least 2, but got {probes}.")
     if operator.size <= probes:
         return Estimate(float(operator.dense().detach().double().trace()), 0.0, operator.size)
-    generator = generator if generator is not None else torch.Generator().manual_seed(0)
-    found = []
+    generator, found = generator or torch.Generator().manual_seed(0), list[Tensor]()
     for _ in range(probes):
         signs = torch.randint(0, 2, (operator.size,), generator=generator).to(operator.like) * 2 - 1
         found.append((signs.double() @ operator.product(signs).detach().double()).cpu())
@@ -105,19 +94,12 @@ def row_blocks(whole: Tensor, shapes: Sequence[torch.Size]) -> list[Tensor]:
 
 
 class Density(NamedTuple):
-    r"""How the eigenvalues are distributed: :math:`\phi(t) = \sum_i w_i\, \delta(t - t_i)`, which integrates to one.
+    r"""How the eigenvalues are distributed: :math:`\phi(t) = \sum_i w_i\, \delta(t - t_i)`, which integrates to one."""
 
-    Attributes:
-        nodes: :math:`t_i`, ``[probes, nodes]``, in float64 on the CPU.
-        weights: :math:`w_i`, of the same shape, with the sum one.
-        exact: Whether the nodes are the eigenvalues themselves, in one row.
-        products: Products with the matrix that it took.
-    """
-
-    nodes: Tensor
-    weights: Tensor
-    exact: bool
-    products: int
+    nodes: Tensor  # t, [probes, nodes], in float64 on the CPU
+    weights: Tensor  # w, of the same shape, with the sum one
+    exact: bool  # whether the nodes are the eigenvalues themselves, in one row
+    products: int  # with the matrix, that it took
 
     def below(self, bound: float) -> float:
         """Share of eigenvalues below a bound; below zero it is the negative mass."""
@@ -163,16 +145,14 @@ def density(operator: Operator, probes: int = 8, steps: int = 24, generator: tor
     if probes < 2 or steps < 1:
         raise ValueError(f"Expected `probes` to be at least 2 and `steps` at least 1, but got {probes} and {steps}.")
     if operator.size <= probes * steps:
-        found = eigenvalues(operator)[None]
-        return Density(found, torch.full_like(found, 1 / operator.size), True, operator.size)
-    generator = generator if generator is not None else torch.Generator().manual_seed(0)
-    nodes: list[Tensor] = []
-    weights: list[Tensor] = []
+        exact = eigenvalues(operator)[None]
+        return Density(exact, torch.full_like(exact, 1 / operator.size), True, operator.size)
+    generator, found = generator or torch.Generator().manual_seed(0), list[Tensor]()
     for _ in range(probes):
         krylov = Krylov(operator, generator)
         for _ in range(steps):
             krylov.grow(1)
         values, inner, _ = krylov.ritz()
-        nodes.append(values)
-        weights.append(inner[0] ** 2 / probes)
-    return Density(torch.stack(nodes), torch.stack(weights), False, probes * steps)
+        found.append(torch.stack([values, inner[0] ** 2 / probes]))
+    nodes, weights = torch.stack(found, dim=1)
+    return Density(nodes, weights, False, probes * steps)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -38,23 +38,12 @@ class Augmentation:
     cutout: int = 0
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
+        for name, value in vars(self).items():
             if value < 0:
-                raise ValueError(f"Expected `{field.name}` to be at least 0, but got {value}.")
+                raise ValueError(f"Expected `{name}` to be at least 0, but got {value}.")
 
     def __call__(self, images: Tensor, seed: int, mean: Tensor, std: Tensor) -> Tensor:
-        """Augment and normalise.
-
-        Args:
-            images: ``uint8``, ``[batch, channels, height, width]``.
-            seed: Seed of the draw.
-            mean: Mean of each channel divided by 255, ``[channels]``, on the device of the images.
-            std: Standard deviation of each channel, likewise.
-
-        Returns:
-            Floating-point images of the same shape.
-        """
+        """Augment ``uint8`` images ``[batch, channels, h, w]``, and normalise them by ``mean`` and ``std`` / 255."""
         top, left, flipped, row, column = self._draw(images, seed).to(images.device, non_blocking=True)
         if self.crop or self.flip:
             images = self._crop_and_flip(images, top, left, flipped)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -55,11 +59,12 @@ class Encoded(NamedTuple):
 
 
 class _Picture(NamedTuple):
-    """A decoded image ``[channels, height, width]``, and what was changed."""
+    """A decoded image ``[channels, height, width]``, what was changed, and whether Pillow would warn of its size."""
 
     array: np.ndarray
     transparent: bool
     several_frames: bool
+    huge: bool
 
 
 def decode(images: Sequence[Encoded], targets: Targets, task: Task, how: Decoding) -> Images:
@@ -70,28 +75,31 @@ def decode(images: Sequence[Encoded], targets: Targets, task: Task, how: Decodin
     unreadable: list[str] = []
     kept: list[int] = []
     changed = {"composited": 0, "first_frame": 0}
-    for i, picture in enumerate(_with_progress(_pictures(images, how), len(images))):
-        if isinstance(picture, str):
-            unreadable.append(f"{images[i].name} ({picture})")
-            continue
-        array = picture.array
-        if pixels is None:
-            pixels = np.empty((len(images), *array.shape), np.uint8)
-        elif array.shape != pixels.shape[1:]:
-            first, other = ("x".join(map(str, shape[-2:])) for shape in (pixels.shape, array.shape))
-            raise ValueError(
-                f"Expected all images to have one size, but got {first} for {images[kept[0]].name} and {other} for "
-                f"{images[i].name}; set `image_size` to bring them to one size."
-            )
-        pixels[len(kept)] = array
-        kept.append(i)
-        changed["composited"] += picture.transparent
-        changed["first_frame"] += picture.several_frames
+    huge: list[str] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # it does not name the file, as `huge` does
+        for i, picture in enumerate(_pictures(images, how)):
+            if isinstance(picture, str):
+                unreadable.append(f"{images[i].name} ({picture})")
+                continue
+            array = picture.array
+            if pixels is None:
+                pixels = np.empty((len(images), *array.shape), np.uint8)
+            elif array.shape != pixels.shape[1:]:
+                first, other = ("x".join(map(str, shape[-2:])) for shape in (pixels.shape, array.shape))
+                raise ValueError(
+                    f"Expected all images to have one size, but got {first} for {images[kept[0]].name} and {other} for "
+                    f"{images[i].name}; set `image_size` to bring them to one size."
+                )
+            pixels[len(kept)] = array
+            kept.append(i)
+            changed["composited"] += picture.transparent
+            changed["first_frame"] += picture.several_frames
+            huge += [images[i].name] * picture.huge
     if unreadable and not (how.skip_unreadable and kept):
         raise ValueError(_refusal(unreadable, len(images), bool(kept)))
-    reading: dict[str, Any] = {name: count for name, count in changed.items() if count}
-    if unreadable:
-        reading["unreadable"] = unreadable
+    noted: dict[str, Any] = {**changed, "unreadable": unreadable, "huge": huge}
+    reading = {name: found for name, found in noted.items() if found}
     assert pixels is not None
     return Images(torch.from_numpy(pixels[: len(kept)]), targets.values[kept], task, targets.names, reading)
 
@@ -104,15 +112,12 @@ def _refusal(unreadable: list[str], count: int, some: bool) -> str:
     )
 
 
-def _with_progress(pictures: Iterator[_Picture | str], count: int) -> Iterator[_Picture | str]:
-    console = Console(stderr=True)
-    yield from track(pictures, f"Decoding {count} images", count, disable=count < PROGRESS_FROM, console=console)
-
-
 def _pictures(images: Sequence[Encoded], how: Decoding) -> Iterator[_Picture | str]:
+    count, console = len(images), Console(stderr=True)
     with ThreadPoolExecutor(min(8, usable_cores())) as pool:
-        for start in range(0, len(images), CHUNK):  # bounded, so that an error stops the work soon
-            yield from pool.map(lambda image: _picture(image, how), images[start : start + CHUNK])
+        chunks = (images[start : start + CHUNK] for start in range(0, count, CHUNK))  # an error stops the work soon
+        pictures = chain.from_iterable(pool.map(partial(_picture, how=how), chunk) for chunk in chunks)
+        yield from track(pictures, f"Decoding {count} images", count, disable=count < PROGRESS_FROM, console=console)
 
 
 def _picture(encoded: Encoded, how: Decoding) -> _Picture | str:
@@ -124,16 +129,17 @@ def _picture(encoded: Encoded, how: Decoding) -> _Picture | str:
         with Image.open(BytesIO(content) if isinstance(content, bytes) else content) as opened:
             image = _eight_bit(ImageOps.exif_transpose(opened), opened.format)
             several = _has_several_frames(opened)
-        transparent = _is_transparent(image)
-        if transparent:
-            image = _composited(image, how.background)
+            huge = opened.width * opened.height > (Image.MAX_IMAGE_PIXELS or math.inf)
+        if transparent := _is_transparent(image):
+            background = Image.new("RGBA", image.size, (*[how.background] * 3, 255))
+            image = Image.alpha_composite(background, image.convert("RGBA"))
         image = image.convert("L" if how.channels == 1 else "RGB")
         if how.image_size is not None:
             image = ImageOps.fit(image, (how.image_size, how.image_size), Image.Resampling.BICUBIC)
         array = np.asarray(image)
     except Exception as error:  # Pillow's decoders raise many kinds
         return _reason(content, error)
-    return _Picture(array[None] if how.channels == 1 else array.transpose(2, 0, 1), transparent, several)
+    return _Picture(array[None] if how.channels == 1 else array.transpose(2, 0, 1), transparent, several, huge)
 
 
 def _reason(content: bytes | Path, error: Exception) -> str:
@@ -157,10 +163,6 @@ def _eight_bit(image: Image.Image, file_format: str | None) -> Image.Image:
 
 def _is_transparent(image: Image.Image) -> bool:
     return image.has_transparency_data and image.convert("RGBA").getchannel("A").getextrema()[0] < 255  # type: ignore[operator]
-
-
-def _composited(image: Image.Image, level: int) -> Image.Image:
-    return Image.alpha_composite(Image.new("RGBA", image.size, (level, level, level, 255)), image.convert("RGBA"))
 
 
 def _has_several_frames(opened: Image.Image) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,13 @@ class ImageFolder(ImageData):
         return self._images(files, {"folder": names}, folder, classes or tuple(found), listing.reading())
 
     def _table(self, path: Path) -> Images:
-        header, rows = _read_table(path)
+        table = read_csv(path)
+        if not table.rows or len(table.names) < 2:
+            raise ValueError(
+                f"Expected {str(path)!r} to have a header 'file,target[,target2...]' and at least one row, "
+                f"but got {table.names} and {len(table.rows)} rows."
+            )
+        header, rows = table.names, [[row.cells[0], *map(str.strip, row.cells[1:])] for row in table.rows]
         files = [self._below_root(row[0]) for row in rows]
         _check_targets_agree(files, rows, path)
         if Path(header[0]).suffix and self._below_root(header[0]).is_file():
@@ -138,11 +145,8 @@ class ImageFolder(ImageData):
         reading: dict[str, Any],
     ) -> Images:
         targets = encode_targets(columns, self.target_task, repr(str(source)), classes=classes)
-
-        def build() -> Images:
-            encoded = [Encoded(repr(str(file)), file) for file in files]
-            return decode(encoded, targets, self.target_task, self.decoding)
-
+        encoded = [Encoded(repr(str(file)), file) for file in files]
+        build = partial(decode, encoded, targets, self.target_task, self.decoding)
         options = {
             "task": self.target_task,
             "classes": list(targets.names),
@@ -153,16 +157,6 @@ class ImageFolder(ImageData):
         name = cache.cache_name(self.cache_dir, source, self.decoding.image_size, self.decoding.channels)
         images = cache.cached_images(self.cache_dir, name, mark, build)
         return replace(images, reading={**reading, **images.reading})
-
-
-def _read_table(path: Path) -> tuple[list[str], list[list[str]]]:
-    table = read_csv(path)
-    if not table.rows or len(table.names) < 2:
-        raise ValueError(
-            f"Expected {str(path)!r} to have a header 'file,target[,target2...]' and at least one row, "
-            f"but got {table.names} and {len(table.rows)} rows."
-        )
-    return table.names, [[row.cells[0], *map(str.strip, row.cells[1:])] for row in table.rows]
 
 
 def _check_targets_agree(files: list[Path], rows: list[list[str]], path: Path) -> None:

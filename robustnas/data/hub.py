@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -73,11 +74,9 @@ class HubImages(ImageTable):
                 f"Expected the data set {self.hub_name!r} to be on the Hugging Face hub or in its local cache, but "
                 f"got {type(error).__name__}: {error}"
             ) from error
-        wanted = {"train": self.train_split}
-        if self.test_split is not None and (self.test_split in parts or self.test_split != TEST):
-            wanted["test"] = self.test_split
-        if self.val_split is not None:
-            wanted["val"] = self.val_split
+        test = self.test_split if self.test_split in parts or self.test_split != TEST else None
+        given = {"train": self.train_split, "test": test, "val": self.val_split}
+        wanted = {part: split for part, split in given.items() if split is not None}
         for split in wanted.values():
             if split not in parts:
                 raise ValueError(
@@ -85,13 +84,9 @@ class HubImages(ImageTable):
                     f"{list(parts)}."
                 )
         train = self._part(library, parts[self.train_split], self.train_split, None)
-        unused = [split for split in parts if split not in wanted.values()]
-        others = {
-            part: self._part(library, parts[split], split, train.classes)
-            for part, split in wanted.items()
-            if part != "train"
-        }
-        if unused:
+        del wanted["train"]
+        others = {part: self._part(library, parts[split], split, train.classes) for part, split in wanted.items()}
+        if unused := [split for split in parts if split not in (self.train_split, *wanted.values())]:
             train = replace(train, reading={**train.reading, "unused_splits": unused})
         return with_validation(train, others.get("val")), others.get("test")
 
@@ -110,10 +105,7 @@ class HubImages(ImageTable):
         images = [encoded_cell(cell, f"row {i} of {source}", Path()) for i, cell in enumerate(cells)]
         columns = {name: list(part[name]) for name in self.target_columns}
         targets = encode_targets(columns, self.target_task, source, tuple(names) if names else None, classes)
-
-        def build() -> Images:
-            return decode(images, targets, self.target_task, self.decoding)
-
+        build = partial(decode, images, targets, self.target_task, self.decoding)
         if self.cache_dir is None:
             return build()
         options = {

@@ -25,7 +25,7 @@ class Listing:
         outside_classes: Image files beside the folders of the classes or parts.
         broken_links: Names of images that lead to no file.
         linked_folders: Links to folders below the folder of a class, which are not followed.
-        folders: Folders without an image, beside those of the parts.
+        folders_without_images: Those beside the folders of the parts.
     """
 
     hidden: int = 0
@@ -33,7 +33,7 @@ class Listing:
     outside_classes: int = 0
     broken_links: int = 0
     linked_folders: list[str] = field(default_factory=list)
-    folders: list[str] = field(default_factory=list)
+    folders_without_images: list[str] = field(default_factory=list)
 
     def images(self, folder: Path, root: Path) -> list[Path]:
         """Image files below ``folder``, sorted by path; those hidden by a name below ``root`` are only counted."""
@@ -91,7 +91,7 @@ class Listing:
                     f"{next(one.name for one in known)!r} is one, but got images in {path.name!r} too."
                 )
             else:
-                self.folders.append(path.name)
+                self.folders_without_images.append(path.name)
         self._count_beside(root)
         return found
 
@@ -110,15 +110,7 @@ class Listing:
         endings = dict(self.other_endings.most_common(SHOWN))
         if others := self.other_endings.total() - sum(endings.values()):
             endings["others"] = others
-        all_of_it = {
-            "hidden": self.hidden,
-            "other_endings": endings,
-            "outside_classes": self.outside_classes,
-            "broken_links": self.broken_links,
-            "linked_folders": self.linked_folders,
-            "folders_without_images": self.folders,
-        }
-        return {name: value for name, value in all_of_it.items() if value}
+        return {name: value for name, value in {**vars(self), "other_endings": endings}.items() if value}
 
 
 def subfolders(folder: Path) -> list[Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -79,9 +80,6 @@ class ImageData(LightningDataModule, abc.ABC):
         self.split_seed = split_seed
         self.eval_batch_size = eval_batch_size or batch_size
         self.allow_zero_length_dataloader_with_multiple_devices = True  # a process may have no sample to evaluate
-        self._split: SplitImages | None = None
-        self._prepare: Preparation | None = None
-        self._described: dict[str, Any] | None = None
         self._said = False
 
     @abc.abstractmethod
@@ -93,12 +91,10 @@ class ImageData(LightningDataModule, abc.ABC):
         """Origin of the data, for the manifest."""
         return type(self).__name__
 
-    @property
+    @cached_property
     def split(self) -> SplitImages:
         """The data and their roles, loaded at first use."""
-        if self._split is None:
-            self._split = SplitImages(*self.load(), self.fractions, self.test_fraction, self.split_seed)
-        return self._split
+        return SplitImages(*self.load(), self.fractions, self.test_fraction, self.split_seed)
 
     @property
     def task(self) -> Task:
@@ -125,16 +121,10 @@ class ImageData(LightningDataModule, abc.ABC):
         return self.split.select(name)
 
     def loader(self, *roles: Role, training: bool = False, stream: str = "", all_samples: bool = False) -> TensorLoader:
-        """Batches of the samples that have one of ``roles``, for this process.
+        """Return batches of the samples with one of ``roles``, for this process or, with ``all_samples``, of all.
 
-        Args:
-            *roles: The roles; test only by itself, and not for training.
-            training: Whether batches are full and in random order; otherwise every sample is seen once, in order.
-            stream: Name of the random numbers of the batches; by default the roles.
-            all_samples: Whether this process sees all samples instead of its share.
-
-        Returns:
-            The loader.
+        In training they are full and in random order; otherwise every sample is seen once, in order. ``stream`` is the
+        name of their random numbers, by default the roles.
 
         Raises:
             ValueError: If the test role is trained on, or the roles are unknown, empty or too small for one batch.
@@ -155,26 +145,26 @@ class ImageData(LightningDataModule, abc.ABC):
             world_size=trainer.world_size if trainer else 1,
         )
 
-    @property
+    @cached_property
     def prepare(self) -> Preparation:
         """Makes batches of a loader ready for a network: ``prepare(batch, augment=False)``."""
-        if self._prepare is None:
-            mean, std = self.mean, self.std
-            if mean is None or std is None:
-                mean, std = self.split.statistics()
-            if len(mean) != self.image_shape[0]:
-                raise ValueError(
-                    f"Expected `mean` and `std` to have {self.image_shape[0]} values, one for each channel, "
-                    f"but got {len(mean)}."
-                )
-            self._prepare = Preparation(mean, std, self.augmentation)
-        return self._prepare
+        mean, std = self.mean, self.std
+        if mean is None or std is None:
+            mean, std = self.split.statistics()
+        if len(mean) != self.image_shape[0]:
+            raise ValueError(
+                f"Expected `mean` and `std` to have {self.image_shape[0]} values, one for each channel, "
+                f"but got {len(mean)}."
+            )
+        return Preparation(mean, std, self.augmentation)
+
+    @cached_property
+    def _described(self) -> dict[str, Any]:  # hashing all images is slow
+        normalisation = {"mean": list(self.prepare.mean), "std": list(self.prepare.std)}
+        return {"source": self.source, "seed": self.seed, **self.split.describe(), **normalisation}
 
     def describe(self) -> dict[str, Any]:
         """Description of the data for the manifest, as plain JSON values."""
-        if self._described is None:  # hashing all images is slow
-            normalisation = {"mean": list(self.prepare.mean), "std": list(self.prepare.std)}
-            self._described = {"source": self.source, "seed": self.seed, **self.split.describe(), **normalisation}
         return dict(self._described)
 
     def prepare_data(self) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -70,10 +72,6 @@ class ParquetImages(ImageTable):
         files = _files(argument, path)
         described = _class_names(files, self.target_columns)
         names = described.names or names
-
-        def build() -> Images:
-            return self._read(files, path, names, classes)
-
         options = {
             "columns": [self.image_column, *self.target_columns],
             "limit": self.limit,
@@ -85,7 +83,7 @@ class ParquetImages(ImageTable):
         mark = cache.fingerprint([(file.name, file) for file in files], options)
         folder = self.cache_dir or files[0].parent / cache.FOLDER
         name = cache.cache_name(folder, path, self.limit, self.decoding.image_size, self.decoding.channels)
-        images = cache.cached_images(folder, name, mark, build)
+        images = cache.cached_images(folder, name, mark, partial(self._read, files, path, names, classes))
         ignored = {"ignored_names": described.ignored} if described.ignored else {}
         return replace(images, reading={**images.reading, **ignored}), names
 
@@ -133,43 +131,36 @@ def _files(argument: str, path: Path) -> list[Path]:
     return files
 
 
-def _opened(file: Path) -> Any:
+@contextmanager
+def _opened(file: Path) -> Iterator[Any]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        return pq.ParquetFile(file)
+        with pq.ParquetFile(file) as table:
+            yield table
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"Expected {str(file)!r} to be a readable parquet file, but got: {error}") from error
 
 
 def _read_rows(file: Path, wanted: list[str], limit: int | None) -> dict[str, list[Any]]:
     """Columns of the first ``limit`` rows."""
-    import pyarrow as pa
-
     rows: dict[str, list[Any]] = {name: [] for name in wanted}
+    taken = 0
     with _opened(file) as table:
         there = table.schema_arrow.names
         for name in wanted:
             if (count := there.count(name)) != 1:
                 got = f"it has {count} of that name" if count else f"its columns are {there}"
                 raise ValueError(f"Expected {str(file)!r} to have the column {name!r}, but {got}.")
-        try:
-            _take_rows(table, rows, limit)
-        except (pa.ArrowException, OSError) as error:
-            raise ValueError(f"Expected {str(file)!r} to be a readable parquet file, but got: {error}") from error
+        for batch in table.iter_batches(batch_size=1024, columns=list(rows)):
+            part = batch if limit is None else batch.slice(0, limit - taken)
+            for name, values in rows.items():
+                values += part.column(name).to_pylist()
+            taken += part.num_rows
+            if limit is not None and taken >= limit:
+                break
     return rows
-
-
-def _take_rows(table: Any, rows: dict[str, list[Any]], limit: int | None) -> None:
-    taken = 0
-    for batch in table.iter_batches(batch_size=1024, columns=list(rows)):
-        part = batch if limit is None else batch.slice(0, limit - taken)
-        for name, values in rows.items():
-            values += part.column(name).to_pylist()
-        taken += part.num_rows
-        if limit is not None and taken >= limit:
-            break
 
 
 def _class_names(files: list[Path], targets: list[str]) -> _Described:

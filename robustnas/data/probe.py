@@ -15,12 +15,8 @@ from robustnas.data.roles import Role
 class Probe:
     """Fixed batches of a role, in the order of the data set and without augmentation.
 
-    They cover the whole role on any number of processes, since one process measures.
-
-    Args:
-        data: The data of the run.
-        device: Device of the batches.
-        dtype: Type of the images.
+    They cover the whole role on any number of processes, since one process measures. A role that is empty, and
+    ``test``, which no measurement of a search may see, raise a ``ValueError``.
     """
 
     def __init__(self, data: ImageData, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
@@ -28,37 +24,13 @@ class Probe:
         self._kept: dict[tuple[Role, int], list[Batch]] = {}
 
     def batches(self, role: Role, count: int) -> list[Batch]:
-        """The first batches of a role, cached.
-
-        Args:
-            role: The role; never ``test``, which no measurement of a search may see.
-            count: Number of batches; fewer if the role has no more.
-
-        Returns:
-            At least one batch.
-
-        Raises:
-            ValueError: If the role is ``test`` or empty.
-        """
+        """The first ``count`` batches of a role, or all if it has fewer, cached."""
         if (role, count) not in self._kept:
             self._kept[role, count] = list(islice(self.all(role), count))
         return self._kept[role, count]
 
     def drawn(self, role: Role, count: int, size: int, seed: int) -> list[Batch]:
-        """Random samples of a role, the same for one seed, in chunks.
-
-        Args:
-            role: As in :meth:`batches`.
-            count: Number of samples; all if the role has fewer.
-            size: Samples in a chunk. A remainder is spread over the chunks.
-            seed: Seed of the draw.
-
-        Returns:
-            Chunks on the device, ready for the network.
-
-        Raises:
-            ValueError: As in :meth:`batches`.
-        """
+        """``count`` samples of a role (or all), drawn with a seed, in chunks of ``size`` or a few more."""
         if role == "test":
             raise ValueError("Expected `role` to be weights, arch or selection, but got 'test'.")
         held = self.data.split.union(role)
@@ -70,17 +42,7 @@ class Probe:
         ]
 
     def all(self, role: Role) -> Iterator[Batch]:
-        """Every batch of a role, on the device and ready for the network.
-
-        Args:
-            role: As in :meth:`batches`.
-
-        Yields:
-            Batches.
-
-        Raises:
-            ValueError: As in :meth:`batches`.
-        """
+        """Every batch of a role, on the device and ready for the network."""
         if role == "test":
             raise ValueError("Expected `role` to be weights, arch or selection, but got 'test'.")
         for batch in self.data.loader(role, all_samples=True):

@@ -9,7 +9,6 @@ from typing import Any
 from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
-from robustnas.data.duplicates import Duplicates
 from robustnas.data.roles import SplitImages
 from robustnas.data.wording import listed
 
@@ -24,6 +23,7 @@ LEFT_OUT = {  # sentences for the counts of `Images.reading`
     "not_in_labels": "left out {} below `root` that `labels` does not name",
     "composited": "composited {} with transparent pixels on `background`",
     "first_frame": "read the first frame of {} with several",
+    "huge": "read {} so large that Pillow suspects a decompression bomb ({})",
 }
 
 
@@ -41,15 +41,13 @@ def remarks(split: SplitImages) -> list[str]:
 
 def _skipped(split: SplitImages) -> Iterator[str]:
     for part, reading in split.reading().items():
-        said = list(_left_out(reading))
-        if said:
+        if said := list(_left_out(reading)):
             yield f"The {part} part: {'; '.join(said)}."
 
 
 def _left_out(reading: Mapping[str, Any]) -> Iterator[str]:
     for name, words in LEFT_OUT.items():
-        found = reading.get(name)
-        if found:
+        if found := reading.get(name):
             count = len(found) if isinstance(found, list) else found
             images = f"{count} image{'' if count == 1 else 's'}"
             yield words.format(images, listed(found, "; ")) if isinstance(found, list) else words.format(images)
@@ -77,9 +75,9 @@ def _validation(split: SplitImages) -> Iterator[str]:
 
 
 def _single_colour(split: SplitImages) -> Iterator[str]:
-    images = [split.train, *([] if split.test is None else [split.test])]
-    count, total = sum(_constant(part.pixels) for part in images), sum(map(len, images))
-    if count:
+    images = [part for part in (split.train, split.test) if part is not None]
+    total = sum(map(len, images))
+    if count := sum(_constant(part.pixels) for part in images):
         composited = any("composited" in reading for reading in split.reading().values())
         hint = "; another `background` may show the shapes of transparent images" if composited else ""
         yield f"{count} of {total} images have a single colour, so nothing can be learned from them{hint}."
@@ -102,14 +100,12 @@ def _rare_classes(split: SplitImages) -> Iterator[str]:
             f"{len(trained)}): {listed(few)}."
         )
     missing = {role: [repr(name) for name, count in found.items() if not count] for role, found in counts.items()}
-    said = [f"{role} has none of {listed(names)}" for role, names in missing.items() if names]
-    if said:
+    if said := [f"{role} has none of {listed(names)}" for role, names in missing.items() if names]:
         yield f"Some roles lack samples of a {word}: {'; '.join(said)}."
 
 
 def _duplicates(split: SplitImages) -> Iterator[str]:
-    found: Duplicates = split.duplicates()
-    if not found.copies:
+    if not (found := split.duplicates()).copies:
         return
     says = f"{found.copies} images have the same pixels as another one"
     if found.across_roles:

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from robustnas.data.batch import derived_seed
-from robustnas.data.duplicates import Duplicates, count_duplicates
-from robustnas.data.images import Images, count_classes, pixel_statistics
+from robustnas.data.images import Duplicates, Images, count_classes, count_duplicates, pixel_statistics
 from robustnas.data.parts import check_alike
 
 Role = Literal["weights", "arch", "selection", "test"]
@@ -27,19 +26,22 @@ class SplitImages:
     """
 
     def __init__(
-        self,
-        train: Images,
-        test: Images | None,
-        fractions: tuple[float, float, float],
-        test_fraction: float,
-        seed: int,
+        self, train: Images, test: Images | None, fractions: tuple[float, float, float], test_fraction: float, seed: int
     ) -> None:
-        _check_parts(train, test)
+        if train.task == "classification" and len(train.targets.unique()) < 2:
+            name = train.classes[int(train.targets[0])]
+            raise ValueError(f"Expected images of at least two classes, but got {len(train)} of class {name!r} alone.")
+        if test is not None:
+            check_alike(train, test, "test")
         self.train = train
         self.test = test
         count = len(train) - train.validation
         labels = train.targets[:count] if train.task == "classification" else None
-        shares = _without_selection(fractions) if train.validation else fractions
+        shares = fractions
+        if train.validation:
+            check_fractions(fractions)
+            scale = 1 + fractions[2] / (fractions[0] + fractions[1])
+            shares = fractions[0] * scale, fractions[1] * scale, 0.0
         self.indices = split_roles(count, shares, seed, labels, test_fraction if test is None else 0.0)
         self.given: dict[Role, int] = {}  # roles that are parts of the data set, and their sizes
         if train.validation:
@@ -88,7 +90,7 @@ class SplitImages:
     def duplicates(self) -> Duplicates:
         """Counts of images with equal pixels."""
         parts: list[tuple[Tensor, list[str | None]]] = []
-        for images in (self.train, *([] if self.test is None else [self.test])):
+        for images in [part for part in (self.train, self.test) if part is not None]:
             roles: list[str | None] = [None] * len(images)
             for role, indices in self.indices.items():
                 if self.part(role) is images:
@@ -110,9 +112,10 @@ class SplitImages:
     def describe(self) -> dict[str, Any]:
         """Sizes, hashes and classes of the roles, and hashes and remarks of the parts, as plain JSON values."""
         hashes, counts = self.hashes(), self.class_counts()
-        roles: dict[str, Any] = {}
-        for role, indices in self.indices.items():
-            roles[role] = {"size": len(indices), "sha256": hashes[role], "class_counts": counts.get(role, {})}
+        roles = {
+            role: {"size": len(indices), "sha256": hashes[role], "class_counts": counts.get(role, {})}
+            for role, indices in self.indices.items()
+        }
         return {
             "task": self.train.task,
             "classes": list(self.train.classes),
@@ -136,21 +139,6 @@ def check_roles(held: Mapping[str, str], found: Mapping[str, str]) -> None:
         )
 
 
-def _without_selection(fractions: tuple[float, float, float]) -> tuple[float, float, float]:
-    check_fractions(fractions)
-    weights, arch, selection = fractions
-    scale = 1 + selection / (weights + arch)
-    return weights * scale, arch * scale, 0.0
-
-
-def _check_parts(train: Images, test: Images | None) -> None:
-    if train.task == "classification" and len(train.targets.unique()) < 2:
-        name = train.classes[int(train.targets[0])]
-        raise ValueError(f"Expected images of at least two classes, but got {len(train)} of class {name!r} alone.")
-    if test is not None:
-        check_alike(train, test, "test")
-
-
 def split_roles(
     count: int,
     fractions: tuple[float, float, float],
@@ -167,7 +155,12 @@ def split_roles(
     inner = _share_out(len(rest), shares, derived_seed(seed, "roles"), None if labels is None else labels[rest])
     roles: dict[Role, Tensor] = {"weights": rest[inner[0]], "arch": rest[inner[1]], "selection": rest[inner[2]]}
     roles["test"] = test
-    _check_nonempty(roles, (*fractions, test_fraction), count)
+    for role, share in zip(ROLES, (*fractions, test_fraction), strict=True):
+        if share > 0 and not len(roles[role]):
+            name = "test_fraction" if role == "test" else "fractions"
+            raise ValueError(
+                f"Expected `{name}` to give the role {role!r} at least one of {count} samples, but got {share}."
+            )
     return roles
 
 
@@ -187,15 +180,6 @@ def check_fractions(fractions: tuple[float, float, float], test_fraction: float 
         raise ValueError(f"Expected `fractions` to give the role 'weights' a share above zero, but got {fractions}.")
     if not 0 <= test_fraction < 1:
         raise ValueError(f"Expected `test_fraction` to be at least 0 and below 1, but got {test_fraction}.")
-
-
-def _check_nonempty(roles: dict[Role, Tensor], shares: Sequence[float], count: int) -> None:
-    for role, share in zip(ROLES, shares, strict=True):
-        if share > 0 and not len(roles[role]):
-            name = "test_fraction" if role == "test" else "fractions"
-            raise ValueError(
-                f"Expected `{name}` to give the role {role!r} at least one of {count} samples, but got {share}."
-            )
 
 
 def _share_out(count: int, shares: Sequence[float], seed: int, labels: Tensor | None) -> list[Tensor]:

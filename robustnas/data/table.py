@@ -27,9 +27,6 @@ class ImageTable(ImageData, ABC):
         background: Grey level, 0 to 255, on which transparent pixels are composited.
         skip_unreadable: Whether images that cannot be decoded are skipped instead of refused.
         **shared: Arguments of :class:`~robustnas.data.module.ImageData`.
-
-    Raises:
-        ValueError: If an option is impossible.
     """
 
     def __init__(

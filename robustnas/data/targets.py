@@ -53,7 +53,8 @@ def _classes(values: list[Any], where: str, names: tuple[str, ...] | None, class
         )
     # Integers are indices of `names` or names themselves, as are the floats that pandas makes of a column with a gap.
     texts = [_class_text(value, row, where, names) for row, value in enumerate(values)]
-    whole = _without_decimals(texts)
+    decimals = all(re.fullmatch(r"\d+\.0+", text) for text in texts)
+    whole = [text.partition(".")[0] for text in texts] if decimals else texts
     known = classes or names or _sorted_names(set(whole))
     place = {name: i for i, name in enumerate(known)}
     found = [place.get(text, place.get(other, -1)) for text, other in zip(texts, whole, strict=True)]
@@ -96,13 +97,6 @@ def _class_text(value: Any, row: int, where: str, names: tuple[str, ...] | None)
             f"but got {index} in row {row}."
         )
     return names[index]
-
-
-def _without_decimals(texts: list[str]) -> list[str]:
-    """Texts such as 3.0 as integers, if all are such."""
-    if all(re.fullmatch(r"\d+\.0+", text) for text in texts):
-        return [text.partition(".")[0] for text in texts]
-    return texts
 
 
 def _numbers(columns: Mapping[str, Sequence[Any]], source: str) -> Targets:

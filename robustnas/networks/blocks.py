@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Literal
 
 import torch.nn.functional as F
@@ -10,17 +11,15 @@ from torch import Tensor, nn
 Stem = Literal["cifar", "imagenet"]
 
 
-class StemConv(nn.Module):
-    """3 x 3 convolution and BatchNorm."""
-
-    def __init__(self, image_channels: int, channels: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(image_channels, channels, 3, padding=1, bias=False)
-        self.bn = nn.BatchNorm2d(channels)
-
-    def forward(self, images: Tensor) -> Tensor:
-        normalised: Tensor = self.bn(self.conv(images))
-        return normalised
+def conv_norm(
+    before: int, after: int, size: int = 3, stride: int = 1, eps: float = 1e-5, relu6: bool = False
+) -> nn.Module:
+    """Convolution and BatchNorm, and ReLU6 after them if it is asked for."""
+    parts: dict[str, nn.Module] = {"conv": nn.Conv2d(before, after, size, stride, size // 2, bias=False)}
+    parts["bn"] = nn.BatchNorm2d(after, eps)
+    if relu6:
+        parts["act"] = nn.ReLU6(inplace=True)
+    return nn.Sequential(OrderedDict(parts))
 
 
 def imagenet_stem(image_channels: int, channels: int) -> tuple[nn.Module, nn.Module]:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from robustnas.networks.depthwise import depthwise_conv, to_phases
+from robustnas.networks.convolutions import depthwise_conv, to_phases
 from robustnas.networks.normalisation import BundleNorm, Group
 
 Convolution = Literal["auto", "separable", "dense"]

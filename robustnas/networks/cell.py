@@ -70,10 +70,9 @@ class EdgeOperation(nn.Module):
         group = tuple(i for i, c in enumerate(self.candidates) if weights is None or weights.active(c.row, c.column))
         if not group:
             return None
-        candidates = [self.candidates[position] for position in group]
-        rows = tuple(candidate.row for candidate in candidates)
-        scale = None if weights is None else weights.of(rows, [candidate.column for candidate in candidates])
-        return rows, self.operation(state, group, scale)
+        rows = tuple(self.candidates[position].row for position in group)
+        columns = [self.candidates[position].column for position in group]
+        return rows, self.operation(state, group, None if weights is None else weights.of(rows, columns))
 
     def probe(self, weights: MixtureWeights) -> Probe | None:
         """What the backward pass has to compute of this operation."""
@@ -102,8 +101,7 @@ class Cell(nn.Module):
         self.space, self.channels, self.connection = space, channels, config.connection
         self.through = self.connection.through(channels)
         for i, ((name, stride), entering) in enumerate(zip(preprocess, in_channels, strict=False)):
-            bundle = Bundle(1, entering, channels, stride, config.affine, config.pool_norm, config.convolution)
-            self.add_module(f"pre{i}", build_operation(name, bundle))
+            self.add_module(f"pre{i}", build_operation(name, config.bundle(1, entering, channels, stride)))
         self.inputs = len(in_channels)
         self.preprocessed = len(preprocess) > 0
         self.edge = nn.ModuleList()
@@ -113,20 +111,11 @@ class Cell(nn.Module):
         for source in range(space.nodes.stop):
             for name in dict.fromkeys(c.operation for c in candidates if c.source == source and c.operation != "none"):
                 bundled = [c for c in candidates if (c.source, c.operation) == (source, name)]
-                bundle = Bundle(
-                    len(bundled), self.through, self.through, self._stride(source), config.affine, config.pool_norm,
-                    config.convolution,
-                )  # fmt: skip
+                bundle = config.bundle(len(bundled), self.through, self.through, self.space.stride(source))
                 leaving = EdgeOperation(name, bundled, bundle)
                 self.edge.append(leaving)
                 self._leaving.setdefault(source, []).append(leaving)
-        self._identities = {c.row for c in candidates if self._is_identity(c)}
-
-    def _stride(self, source: int) -> int:
-        return 2 if self.space.reduction and source < self.space.inputs else 1
-
-    def _is_identity(self, candidate: Candidate) -> bool:
-        return any(candidate in leaving.candidates and leaving.operation.identity for leaving in self.bundles)
+        self._identities = {c.row for one in self.bundles if one.operation.identity for c in one.candidates}
 
     @property
     def bundles(self) -> list[EdgeOperation]:
@@ -146,7 +135,7 @@ class Cell(nn.Module):
                 states.append(self._join(source, mixed, bypassing, weights, drop))
             if source not in self._sources:
                 continue
-            entering, bypass = self.connection.split(states[source], self._stride(source))
+            entering, bypass = self.connection.split(states[source], self.space.stride(source))
             if bypass is not None:
                 bypassing[source] = bypass
             self._leave(source, State(entering), weights, arriving)
@@ -171,12 +160,9 @@ class Cell(nn.Module):
         probes = [probe for probe in asked if probe is not None]
         if not probes:
             return
-        stride, outputs = self._stride(source), {}
+        like, outputs = state.images[..., :: self.space.stride(source), :: self.space.stride(source)], {}
         for row in dict.fromkeys(row for probe in probes for row in probe.rows):
-            computed = arriving.pop(row, None)
-            outputs[row] = (
-                torch.zeros_like(state.images[..., ::stride, ::stride]) if computed is None else computed.value
-            )
+            outputs[row] = arriving.pop(row).value if row in arriving else torch.zeros_like(like)
         for row, output in probed(state.images, probes, outputs).items():
             arriving.setdefault(row, Sum()).add(output)
 
@@ -191,10 +177,8 @@ class Cell(nn.Module):
         for row in self.sources_into[node]:
             if row in arriving:
                 total.add(drop(arriving.pop(row).value, row))
-        if total.empty:
-            step = 2 if self.space.reduction else 1
-            return torch.zeros_like(like[:, : self.through, ::step, ::step])
-        return total.value
+        step = 2 if self.space.reduction else 1
+        return torch.zeros_like(like[:, : self.through, ::step, ::step]) if total.tensor is None else total.tensor
 
     def _join(
         self, node: int, mixed: Tensor, bypassing: dict[int, Tensor], weights: MixtureWeights | None, drop: Drop
@@ -206,7 +190,7 @@ class Cell(nn.Module):
                 edges = None if weights is None else weights.edges
                 bypass = bypassing[source] if edges is None else bypassing[source] * edges[row]
                 total.add(drop(bypass, row))
-        return self.connection.join(mixed, None if total.empty else total.value)
+        return self.connection.join(mixed, total.tensor)
 
 
 @dataclass(frozen=True)
@@ -227,25 +211,21 @@ class Drop:
 
 
 class Sum:
-    """A running sum that changes no tensor but its own."""
+    """A running sum that changes no tensor but its own; ``tensor`` is ``None`` before the first term."""
 
     def __init__(self) -> None:
         self._terms = 0
-        self._total: Tensor | None = None
-
-    @property
-    def empty(self) -> bool:
-        return self._total is None
+        self.tensor: Tensor | None = None
 
     @property
     def value(self) -> Tensor:
-        assert self._total is not None
-        return self._total
+        assert self.tensor is not None
+        return self.tensor
 
     def add(self, term: Tensor) -> None:
         """Add a term; from the third on in place."""
         self._terms += 1
-        if self._total is None:
-            self._total = term
+        if self.tensor is None:
+            self.tensor = term
         else:
-            self._total = self._total.add_(term) if self._terms > 2 else self._total + term
+            self.tensor = self.tensor.add_(term) if self._terms > 2 else self.tensor + term

@@ -21,14 +21,9 @@ class DiscreteNetwork(Edgewise):
     that is not an identity is dropped for a sample, and the others are scaled up. A supernet of the same size hands its
     weights down by ``network.load_edgewise_state_dict(supernet.edgewise_state_dict(), strict=False)``.
 
-    Args:
-        space: The search space or its name.
-        genotype: The architecture.
-        *size: First fields of :class:`~robustnas.networks.SupernetConfig`: channels (36 by default, as for CIFAR-10 in
-            the DARTS paper, which has 48 for ImageNet; 32 in the ProxylessNAS paper), layers, cells, num_classes.
-        auxiliary: Whether an auxiliary head looks at the cell at two thirds of the depth.
-        config: Size, and how operations are built; or give its fields as arguments of their names.
-        **fields: Fields of the configuration.
+    ``size`` and ``fields`` are those of :class:`~robustnas.networks.SupernetConfig`, which may be given as ``config``
+    instead; ``channels`` are 36 by default, as for CIFAR-10 in the DARTS paper, which has 48 for ImageNet, and 32 in
+    the ProxylessNAS paper. With ``auxiliary``, an auxiliary head looks at the cell at two thirds of the depth.
 
     Raises:
         ValueError: If the genotype is not one of the space, or an argument does not fit it.
@@ -56,13 +51,7 @@ class DiscreteNetwork(Edgewise):
         self.body = build_skeleton(self.space, candidates, self.config, auxiliary)
 
     def forward(self, images: Tensor, drop_path: float = 0.0) -> Tensor:
-        """Return logits, ``[batch, num_classes]``, of images ``[batch, image_channels, h, w]``.
-
-        In training ``drop_path`` is the probability that an operation is dropped for a sample.
-
-        Raises:
-            ValueError: If the images have other channels, or are smaller than the strides allow.
-        """
+        """Logits, ``[batch, num_classes]``; in training ``drop_path`` is the probability to drop an operation."""
         return self.with_auxiliary(images, drop_path)[0]
 
     def with_auxiliary(self, images: Tensor, drop_path: float = 0.0) -> tuple[Tensor, Tensor | None]:

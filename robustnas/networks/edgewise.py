@@ -65,15 +65,6 @@ def _plain_name(skeleton: Skeleton, name: str) -> str:
     return name
 
 
-def read_edgewise(slices: Mapping[str, Slice], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Those of some tensors that there are under their edgewise names, as detached views."""
-    return {
-        outside: tensors[name].detach() if index is None else tensors[name].detach()[index]
-        for outside, (name, index) in slices.items()
-        if name in tensors
-    }
-
-
 def write_edgewise(slices: Mapping[str, Slice], network: nn.Module, state: Mapping[str, Tensor], strict: bool) -> None:
     """Copy edgewise tensors into a network; running statistics may be left out, and weights if not ``strict``."""
     own = network.state_dict()
@@ -105,18 +96,19 @@ class Edgewise(nn.Module, ABC):
     def edgewise_state_dict(self, of: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
         """Return weights and running statistics by names such as ``cells.0.edge.0-2.sep_conv_3x3.dw1``, as views.
 
-        Args:
-            of: Other tensors under the names of ``state_dict`` to be named edge by edge, such as gradients.
+        They are those of the network, or other tensors ``of`` the names of ``state_dict``, such as gradients.
         """
         tensors = self.body.state_dict() if of is None else {k.removeprefix("body."): v for k, v in of.items()}
-        return read_edgewise(edgewise_slices(self.body), tensors)
+        return {
+            outside: tensors[name].detach() if index is None else tensors[name].detach()[index]
+            for outside, (name, index) in edgewise_slices(self.body).items()
+            if name in tensors
+        }
 
     def load_edgewise_state_dict(self, state: Mapping[str, Tensor], strict: bool = True) -> None:
         """Load what :meth:`edgewise_state_dict` returned, or another tool exported under the same names.
 
-        Without ``strict`` those weights are loaded that the network has; running statistics may always be left out.
-
-        Raises:
-            ValueError: If a tensor has another shape, or, if ``strict``, one is missing or unknown.
+        A ``ValueError`` refuses a tensor of another shape, and, if ``strict``, weights that are missing or unknown;
+        running statistics may always be left out.
         """
         write_edgewise(edgewise_slices(self.body), self.body, state, strict)

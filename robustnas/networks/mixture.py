@@ -37,11 +37,7 @@ class Mixture:
     probed: Tensor | None = None
 
     def validate(self, kind: str, cell: CellSpace) -> Mixture:
-        """Return the mixture itself, checked against the kind of cell it is for, which errors name.
-
-        Raises:
-            ValueError: If a tensor has another shape than the cell wants, or an operation is computed and probed.
-        """
+        """Return the mixture itself, or refuse it for another shape than the kind of cell wants, or wrong probes."""
         for name in ("operations", "edges", "active", "offsets", "probed"):
             tensor, shape = getattr(self, name), cell.shape[:1] if name in ("edges", "offsets") else cell.shape
             if tensor is not None and tuple(tensor.shape) != shape:
@@ -94,7 +90,7 @@ def one_hots(space: SearchSpace, genotype: Genotype, like: Tensor) -> dict[str, 
     mixtures = {}
     for kind, cell in space.cells.items():
         rows = {(edge.source, edge.node): row for row, edge in enumerate(cell.edges)}
-        chosen = {rows[choice.source, choice.node]: choice.operation for choice in genotype.cells[kind]}
-        columns = {row: cell.edges[row].operations.index(operation) for row, operation in chosen.items()}
+        chosen = [(rows[source, node], operation) for source, node, operation in genotype.cells[kind]]
+        columns = {row: cell.edges[row].operations.index(operation) for row, operation in chosen}
         mixtures[kind] = one_hot(cell, columns, like)
     return mixtures

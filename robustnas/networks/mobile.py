@@ -6,15 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import prod
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from robustnas.networks.blocks import Stem
+from robustnas.networks.blocks import Stem, conv_norm
 from robustnas.networks.bundle import Bundle, State
 from robustnas.networks.cell import Candidate, Drop, EdgeOperation, MixtureWeights, Sum
 from robustnas.networks.config import SupernetConfig
 from robustnas.networks.connection import Full
-from robustnas.networks.mbconv import EPSILON, MBConv
+from robustnas.networks.operations import EPSILON, MBConv
 from robustnas.networks.probe import probed
 from robustnas.networks.skeleton import Candidates, Skeleton
 from robustnas.spaces import SearchSpace
@@ -40,7 +39,7 @@ class Block(nn.Module):
         self.after, self.stride, self.residual = after, stride, residual
         self.rows = sorted({candidate.row for candidate in candidates})
         self.edge = nn.ModuleList()
-        bundle = Bundle(1, before, after, stride, config.affine, config.pool_norm, config.convolution)
+        bundle = config.bundle(1, before, after, stride)
         for candidate in candidates:
             if candidate.operation == "none":
                 continue
@@ -64,25 +63,17 @@ class Block(nn.Module):
         for leaving in self.bundles:
             if (computed := leaving(state, weights)) is not None:
                 total.add(computed[1])
-        if total.empty:
-            height, width = (-(-size // self.stride) for size in images.shape[-2:])
-            mixed = images.new_zeros(len(images), self.after, height, width)
-        else:
-            mixed = total.value
-        if weights is not None:
-            mixed = self._probe(images, weights, mixed)
+        height, width = (-(-size // self.stride) for size in images.shape[-2:])
+        mixed = images.new_zeros(len(images), self.after, height, width) if total.tensor is None else total.tensor
+        if weights is not None:  # gives a gradient to the weights of operations that are not computed
+            asked = [leaving.probe(weights) for leaving in self.bundles]
+            (row,) = self.rows
+            mixed = probed(images, [probe for probe in asked if probe is not None], {row: mixed})[row]
         if self.residual:
             mixed = Drop(drop_path if self.training else 0.0, set())(mixed, 0)
         if weights is not None:
             mixed = weights.shift(mixed, self.rows)
         return images + mixed if self.residual else mixed
-
-    def _probe(self, images: Tensor, weights: MixtureWeights, mixed: Tensor) -> Tensor:
-        """The sum of the operations, whose backward pass gives a gradient to weights of those that are not computed."""
-        asked = [leaving.probe(weights) for leaving in self.bundles]
-        probes = [probe for probe in asked if probe is not None]
-        (row,) = self.rows
-        return probed(images, probes, {row: mixed})[row]
 
 
 class MobileSkeleton(Skeleton, name="mobile"):
@@ -109,7 +100,7 @@ class MobileSkeleton(Skeleton, name="mobile"):
         last = rounded(max(scale, 1.0) * widths[-1])
         start, *strides = STRIDES[config.stem][: len(space.stages) + 1]
         self.shrink = start * prod(strides)
-        self.stem = _ConvNorm(config.image_channels, before, 3, start)
+        self.stem = conv_norm(config.image_channels, before, 3, start, EPSILON, relu6=True)
         self.first = MBConv(Bundle(1, before, first, affine=True), size=3, expansion=1)
         self.cells = nn.ModuleList()
         before, edges = first, iter(space.cells["chain"].edges)
@@ -120,7 +111,7 @@ class MobileSkeleton(Skeleton, name="mobile"):
                 self.cells.append(Block(on_edge, before, after, stride if k == 0 else 1, k > 0, config))
                 before = after
         self.kinds = ["chain"] * len(self.cells)
-        self.mix = _ConvNorm(before, last, 1, 1)
+        self.mix = conv_norm(before, last, 1, 1, EPSILON, relu6=True)
         self.classifier = nn.Linear(last, config.num_classes)
 
     def forward(
@@ -131,18 +122,6 @@ class MobileSkeleton(Skeleton, name="mobile"):
         for k, block in enumerate(self.ordered_cells()):
             x = self.run(block, (x,), None if weights is None else weights[k], drop_path)
         return self.classifier(self.mix(x).mean(dim=(2, 3))), None
-
-
-class _ConvNorm(nn.Module):
-    """Convolution, BatchNorm, ReLU6."""
-
-    def __init__(self, before: int, after: int, size: int, stride: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(before, after, size, stride, size // 2, bias=False)
-        self.bn = nn.BatchNorm2d(after, eps=EPSILON)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return F.relu6(self.bn(self.conv(images)), inplace=True)
 
 
 def rounded(width: float) -> int:

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from robustnas.networks.bundle import Bundle, Operation, State
+from robustnas.networks.convolutions import strided_pointwise
 from robustnas.networks.memory_format import lay_gradient_out, layout_of
 from robustnas.networks.normalisation import Group
-from robustnas.networks.pointwise import strided_pointwise
 
 
 class Modules(Operation):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,6 +16,7 @@ class BundleNorm(nn.Module):
 
     running_mean: Tensor
     running_var: Tensor
+    __call__: Callable[..., Tensor]
 
     def __init__(self, edges: int, channels: int, affine: bool, eps: float = 1e-5) -> None:
         super().__init__()

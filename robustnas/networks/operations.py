@@ -11,12 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from robustnas.networks.bundle import Bundle, Operation, State, separable, spread
-from robustnas.networks.depthwise import depthwise_conv, from_phases
-from robustnas.networks.mbconv import MBConv
+from robustnas.networks.convolutions import depthwise_conv, from_phases, pointwise_conv
 from robustnas.networks.modules import Modules
 from robustnas.networks.normalisation import BundleNorm, Group, take
-from robustnas.networks.pointwise import pointwise_conv
 from robustnas.spaces.parameter_free import PARAMETER_FREE
+
+EPSILON = 1e-3  # of every BatchNorm in mobile spaces, as in the original
 
 
 class SepConv(Operation):
@@ -36,8 +36,7 @@ class SepConv(Operation):
         first = separable(x, take(self.dw1, group), take(self.pw1, group), dense, self.bundle.stride, dilation=1)
         between = F.relu_(self.bn1(first, group))
         second = separable(between, take(self.dw2, group), take(self.pw2, group), dense, stride=1, dilation=1)
-        normalised: Tensor = self.bn2(second, group, scale)
-        return normalised
+        return self.bn2(second, group, scale)
 
 
 class DilConv(Operation):
@@ -58,7 +57,7 @@ class DilConv(Operation):
             convolved = separable(state.for_dilated_edges(entering, stride), *kernels, dense, stride=1, dilation=1)
         else:
             convolved = separable(state.for_edges(entering), *kernels, dense, stride, dilation=2)
-        normalised: Tensor = self.bn(convolved, group, scale)
+        normalised = self.bn(convolved, group, scale)
         return from_phases(normalised) if len(normalised) > len(state.images) else normalised
 
 
@@ -76,8 +75,7 @@ class ReluConv(Operation):
             convolved = pointwise_conv(state.relu, kernel, self.bundle.stride)
         else:
             convolved = F.conv2d(state.relu, kernel, None, self.bundle.stride, kernel.shape[-1] // 2)
-        normalised: Tensor = self.bn(convolved, group, scale)
-        return normalised
+        return self.bn(convolved, group, scale)
 
 
 class FactorisedConv(Operation):
@@ -93,8 +91,7 @@ class FactorisedConv(Operation):
         stride, edges = self.bundle.stride, len(group)
         wide = F.conv2d(state.relu, take(self.conv1, group).flatten(0, 1), None, (1, stride), (0, 3))
         tall = F.conv2d(wide, take(self.conv2, group).flatten(0, 1), None, (stride, 1), (3, 0), groups=edges)
-        normalised: Tensor = self.bn(tall, group, scale)
-        return normalised
+        return self.bn(tall, group, scale)
 
 
 class Identity(Operation):
@@ -125,8 +122,7 @@ class FactorisedReduce(Operation):
         # Channels go last, so that both halves are moved pixel by pixel.
         halves = [half.permute(0, 2, 3, 1).unflatten(3, (len(group), -1)) for half in (here, there)]
         both = torch.cat(halves, dim=4).flatten(3).permute(0, 3, 1, 2)
-        normalised: Tensor = self.bn(both, group, scale)
-        return normalised
+        return self.bn(both, group, scale)
 
 
 class Pool(Operation):
@@ -160,6 +156,39 @@ class Noise(Operation):
         """Noise for each edge, ``[batch, edges, out_channels, h, w]``, on the device and in the type of images."""
         shape = (len(like), edges, self.bundle.out_channels, *like.shape[-2:])
         return torch.randn(shape, device=like.device).to(like.dtype)
+
+
+class MBConv(Operation):
+    """The inverted bottleneck of MobileNetV2 (arXiv:1801.04381), as ProxylessNAS searches it.
+
+    1 x 1 to more channels, depthwise k x k, 1 x 1 to those that leave; BatchNorm after each, ReLU6 between.
+    """
+
+    def __init__(self, bundle: Bundle, size: int, expansion: int) -> None:
+        super().__init__(bundle)
+        edges, channels, inside = bundle.edges, bundle.channels, expansion * bundle.channels
+        self.expands = expansion > 1
+        if self.expands:
+            self.expand = bundle.kernel(inside, channels, 1, 1)
+            self.expand_bn = BundleNorm(edges, inside, bundle.affine, EPSILON)
+        self.depth = bundle.kernel(inside, 1, size, size)
+        self.depth_bn = BundleNorm(edges, inside, bundle.affine, EPSILON)
+        self.project = bundle.kernel(bundle.out_channels, inside, 1, 1)
+        self.project_bn = BundleNorm(edges, bundle.out_channels, bundle.affine, EPSILON)
+
+    def forward(self, state: State, group: Group, scale: Tensor | None) -> Tensor:
+        if self.expands:
+            x = F.conv2d(state.images, take(self.expand, group).flatten(0, 1))
+            x = F.relu6(self.expand_bn(x, group), inplace=True)
+        else:
+            x = spread(state.images, len(group))
+        x = depthwise_conv(x, take(self.depth, group).flatten(0, 1), self.bundle.stride)
+        x = F.relu6(self.depth_bn(x, group), inplace=True)
+        x = F.conv2d(x, take(self.project, group).flatten(0, 1), groups=len(group))
+        return self.project_bn(x, group, scale)
+
+    def edgewise(self, name: str, position: int) -> tuple[str, int | None] | None:
+        return name.replace("_bn.", ".bn."), position
 
 
 def average_pool(x: Tensor, stride: int) -> Tensor:
@@ -205,23 +234,15 @@ def register_operation(name: str, factory: Callable[[int, int, bool], nn.Module]
     """
     known = _KNOWN.get(name)
     # A module that is loaded again, or a notebook's cell, brings a new object of the same name.
-    same = isinstance(known, _UserOperation) and _path(known.factory) == _path(factory)
+    same = isinstance(known, partial) and known.func is Modules and _path(known.keywords["factory"]) == _path(factory)
     if name == "none" or not name.isidentifier() or not (known is None or same):
         raise ValueError(f"Expected `name` to be an identifier that is not in use, but got {name!r}.")
-    _KNOWN[name] = _UserOperation(factory, name)
+    _KNOWN[name] = partial(Modules, factory=factory, name=name)
     (PARAMETER_FREE.add if parameter_free else PARAMETER_FREE.discard)(name)
 
 
 def _path(factory: Callable[[int, int, bool], nn.Module]) -> tuple[str, str]:
     return getattr(factory, "__module__", ""), getattr(factory, "__qualname__", repr(factory))
-
-
-class _UserOperation:
-    def __init__(self, factory: Callable[[int, int, bool], nn.Module], name: str) -> None:
-        self.factory, self.name = factory, name
-
-    def __call__(self, bundle: Bundle) -> Operation:
-        return Modules(bundle, self.factory, self.name)
 
 
 def build_operation(name: str, bundle: Bundle) -> Operation:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import count
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from robustnas.networks.blocks import ResidualBlock
-from robustnas.networks.size import check_depth, check_weights
+from robustnas.networks.config import check_depth, check_weights
 
 
 class ResNet(nn.Module):
@@ -67,7 +69,5 @@ def channels_for(parameters: int, blocks: int = 3, num_classes: int = 10, image_
             network = ResNet(channels, blocks, num_classes, image_channels)
         return sum(parameter.numel() for parameter in network.parameters())
 
-    channels = 2
-    while size(channels + 1) < parameters:
-        channels += 1
+    channels = next(width for width in count(2) if size(width + 1) >= parameters)
     return min((channels, channels + 1), key=lambda channels: abs(size(channels) - parameters))

@@ -17,10 +17,9 @@ from torch.func import functional_call
 from torch.utils.checkpoint import checkpoint
 
 from robustnas.networks.batchnorm_statistics import frozen_batchnorm_statistics
-from robustnas.networks.blocks import AuxiliaryHead, ResidualBlock, StemConv, imagenet_stem
+from robustnas.networks.blocks import AuxiliaryHead, ResidualBlock, conv_norm, imagenet_stem
 from robustnas.networks.cell import Candidate, Cell, MixtureWeights
 from robustnas.networks.config import SupernetConfig
-from robustnas.networks.normalisation import BundleNorm
 from robustnas.spaces import SearchSpace
 
 Candidates = Mapping[str, Sequence[Candidate]]
@@ -32,9 +31,6 @@ class Skeleton(nn.Module, ABC):
     ``class Mine(Skeleton, name="mine")`` builds the networks of spaces with the skeleton ``mine``, whose rules
     :func:`~robustnas.spaces.register_skeleton` makes known. Its constructor takes the space, the candidates of each
     kind of cell, and a :class:`SupernetConfig`.
-
-    Args:
-        config: Size, and how operations are built.
 
     Attributes:
         cells: The cells, in the order in which they are computed.
@@ -84,16 +80,16 @@ class Skeleton(nn.Module, ABC):
         self, cell: nn.Module, inputs: Sequence[Tensor], weights: MixtureWeights | None, drop_path: float
     ) -> Tensor:
         """Compute a cell, keeping its activations or not."""
-        if not (self.checkpointing and torch.is_grad_enabled()):
-            output: Tensor = cell(inputs, weights, drop_path)
-            return output
-        # those of a functional call, which is over when the cell computes again
-        given: dict[str, Tensor] = dict(cell.named_parameters())
-        compute = partial(functional_call, cell, given)
-        again: Tensor = checkpoint(
-            compute, (inputs, weights, drop_path), use_reentrant=False, context_fn=partial(_compute_twice, cell)
-        )
-        return again
+        given = (inputs, weights, drop_path)
+        output: Tensor
+        if self.checkpointing and torch.is_grad_enabled():
+            # parameters are those of a functional call, which is over when the cell computes again
+            compute = partial(functional_call, cell, dict(cell.named_parameters()))
+            again = _FrozenStatistics(cell)
+            output = checkpoint(compute, given, use_reentrant=False, context_fn=lambda: (nullcontext(), again))
+        else:
+            output = cell(*given)
+        return output
 
 
 class _FrozenStatistics(AbstractContextManager[None]):
@@ -107,10 +103,6 @@ class _FrozenStatistics(AbstractContextManager[None]):
 
     def __exit__(self, *error: object) -> None:
         self.stack.close()
-
-
-def _compute_twice(cell: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    return nullcontext(), _FrozenStatistics(cell)
 
 
 class DARTSSkeleton(Skeleton, name="darts"):
@@ -134,17 +126,15 @@ class DARTSSkeleton(Skeleton, name="darts"):
             self.stem0, self.stem1 = imagenet_stem(config.image_channels, channels)
             before, last, reduced = channels, channels, True
         else:
-            self.stem = StemConv(config.image_channels, 3 * channels)
+            self.stem = conv_norm(config.image_channels, 3 * channels)
             before, last, reduced = 3 * channels, 3 * channels, False
         self.cells = nn.ModuleList()
-        self.kinds = []
+        self.kinds = ["reduce" if k in reductions else "normal" for k in range(layers)]
         self.auxiliary_at = 2 * layers // 3 if auxiliary else -1
-        for k in range(layers):
-            kind = "reduce" if k in reductions else "normal"
+        for k, kind in enumerate(self.kinds):
             channels *= 2 if kind == "reduce" else 1
             preprocess = [("skip_connect", 2) if reduced else ("nor_conv_1x1", 1), ("nor_conv_1x1", 1)]
             self.cells.append(Cell(space.cells[kind], candidates[kind], (before, last), channels, preprocess, config))
-            self.kinds.append(kind)
             before, last, reduced = last, channels * len(space.cells[kind].outputs), kind == "reduce"
             if k == self.auxiliary_at:
                 self.auxiliary = AuxiliaryHead(last, config.num_classes, config.stem)
@@ -176,7 +166,7 @@ class NASBench201Skeleton(Skeleton, name="nasbench201"):
         if config.stem != "cifar":
             raise ValueError(f"Expected `stem` to be 'cifar' in the space {space.name}, but got {config.stem!r}.")
         channels, config = config.channels, replace(config, pool_norm=False)
-        self.stem = StemConv(config.image_channels, channels)
+        self.stem = conv_norm(config.image_channels, channels)
         self.cells, self.res = nn.ModuleDict(), nn.ModuleDict()
         for stage in range(3):
             if stage:
@@ -193,19 +183,10 @@ class NASBench201Skeleton(Skeleton, name="nasbench201"):
     def forward(
         self, images: Tensor, weights: Sequence[MixtureWeights] | None, drop_path: float = 0.0
     ) -> tuple[Tensor, Tensor | None]:
-        return self.classifier(self.features(images, weights, drop_path)), None
-
-    def features(self, images: Tensor, weights: Sequence[MixtureWeights] | None, drop_path: float = 0.0) -> Tensor:
-        """Pooled features before the classifier, ``[batch, 4 * channels]``."""
         self.check(images)
         x, cells = self.stem(images), iter(self.ordered_cells())
         of_cells: Iterator[MixtureWeights | None] = iter(weights) if weights is not None else repeat(None)
         for k in map(str, range(len(self.cells) + len(self.res))):
             x = self.res[k](x) if k in self.res else self.run(next(cells), (x,), next(of_cells), drop_path)
-        features: Tensor = F.relu(self.lastact.bn(x)).mean(dim=(2, 3))  # type: ignore[operator]
-        return features
-
-
-def norms(network: nn.Module) -> Iterator[BundleNorm | nn.BatchNorm2d]:
-    """Every BatchNorm of a network."""
-    return (module for module in network.modules() if isinstance(module, (BundleNorm, nn.BatchNorm2d)))
+        features = F.relu(self.lastact.bn(x)).mean(dim=(2, 3))  # type: ignore[operator]
+        return self.classifier(features), None

@@ -10,13 +10,12 @@ import torch
 from torch import Tensor
 
 from robustnas.networks.cell import Candidate, MixtureWeights
-from robustnas.networks.config import SupernetConfig
+from robustnas.networks.config import SupernetConfig, check_depth, check_weights
 from robustnas.networks.edgewise import Edgewise
 from robustnas.networks.mixture import Mixture
 from robustnas.networks.mobile import MobileSkeleton as MobileSkeleton  # registers itself
 from robustnas.networks.normalisation import BundleNorm
-from robustnas.networks.size import check_depth, check_weights
-from robustnas.networks.skeleton import Candidates, Skeleton, norms
+from robustnas.networks.skeleton import Candidates, Skeleton
 from robustnas.spaces import SearchSpace, find_space
 
 
@@ -27,11 +26,8 @@ class Supernet(Edgewise):
     operations of all edges that leave a state are computed together, and the weight of an operation is the
     scale of its BatchNorm; the result is that of the edges one by one.
 
-    Args:
-        space: The search space or its name.
-        *size: First fields of :class:`~robustnas.networks.SupernetConfig`: channels, layers, cells, num_classes.
-        config: Size, and how operations are built; or give its fields as arguments of their names.
-        **fields: Fields of the configuration.
+    ``size`` and ``fields`` are those of :class:`~robustnas.networks.SupernetConfig`, which may be given as ``config``
+    instead.
 
     Raises:
         ValueError: If an argument does not fit the space or the connection.
@@ -44,18 +40,16 @@ class Supernet(Edgewise):
         self.space = find_space(space)
         self.config = SupernetConfig.of(config, *size, **fields)
         self.body = build_skeleton(self.space, all_candidates(self.space), self.config)
-        for norm in norms(self.body):
-            if isinstance(norm, BundleNorm):
-                norm.batch_statistics = self.config.batch_statistics
+        for module in self.body.modules():
+            if isinstance(module, BundleNorm):
+                module.batch_statistics = self.config.batch_statistics
 
     def forward(self, images: Tensor, mixtures: Mapping[str, Mixture], drop_path: float = 0.0) -> Tensor:
-        """Return logits, ``[batch, num_classes]``, of images by weighted operations.
+        """Return logits, ``[batch, num_classes]``, of images ``[batch, image_channels, h, w]``.
 
-        Args:
-            images: ``[batch, image_channels, h, w]``.
-            mixtures: Kind of cell to its mixture. One under the name of a cell, its kind and its place among all, such
-                as ``normal.0``, counts for that cell alone.
-            drop_path: In training, probability that the output of an edge is dropped for a sample.
+        Mixtures are named by kind of cell; one under the name of a cell, its kind and its place among all, such as
+        ``normal.0``, counts for that cell alone. In training, ``drop_path`` is the probability that the output of an
+        edge is dropped for a sample.
 
         Raises:
             ValueError: If mixtures or images have another shape than the network wants.

@@ -65,19 +65,10 @@ def wrap(plan: CellPlan) -> list[CellPlan]:
     ends = [round(len(plan.choices) * row / rows) for row in range(rows + 1)]
     wrapped = []
     for start, end in pairwise(ends):
-        last = end == ends[-1]
         choices = tuple(Choice(s - start, node - start, name) for s, node, name in plan.choices[start:end])
-        wrapped.append(
-            CellPlan(
-                "" if start else plan.title,
-                0 if start else plan.inputs,
-                len(choices) + 1,
-                choices,
-                plan.lanes[start:end],
-                tuple(node - start for node in plan.outputs) if last else (),
-                plan.first + start,
-            )
-        )
+        outputs = tuple(node - start for node in plan.outputs) if end == ends[-1] else ()
+        head = ("", 0) if start else plan[:2]
+        wrapped.append(CellPlan(*head, len(choices) + 1, choices, plan.lanes[start:end], outputs, plan.first + start))
     return wrapped
 
 
@@ -100,8 +91,7 @@ def label_of(operation: str) -> str:
     """A short name, ``sep 3×3`` for ``sep_conv_3x3``, of at most 24 characters."""
     if bottleneck := re.fullmatch(r"mbconv_(\d+)x(\d+)_(\d+)", operation):
         return f"MBConv{bottleneck[3]} {bottleneck[1]}×{bottleneck[2]}"
-    conv = re.fullmatch(r"(sep|dil|nor)_conv_(\d+)x(\d+)", operation)
-    if conv:
+    if conv := re.fullmatch(r"(sep|dil|nor)_conv_(\d+)x(\d+)", operation):
         return f"{'conv' if conv[1] == 'nor' else conv[1]} {conv[2]}×{conv[3]}"
     return shorten(_SHORT.get(operation, operation.replace("_", " ")), _LONGEST)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
+from robustnas.plotting.card import CARD
 from robustnas.plotting.cell_layout import CellPlan, colour_of, label_of, plan_cells, shorten, to_dot, wrap
 from robustnas.runtime.atomic_files import write_bytes
 from robustnas.spaces import CellSpace, Genotype, SearchSpace
@@ -17,8 +18,6 @@ from robustnas.spaces.discretisation import strongest_operation
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-__all__ = ["alpha_figure", "draw_genotype", "genotype_figure", "render", "save_drawing", "to_dot"]
 
 _INK, _PALE = "#2b2b2b", "#b5b5b5"
 _CENTRED: dict[str, Any] = {"ha": "center", "va": "center", "zorder": 4, "parse_math": False}
@@ -33,19 +32,14 @@ def draw_genotype(genotype: Genotype, space: SearchSpace | None = None) -> str:
 
 
 def save_drawing(genotype: Genotype, path: str | Path, space: SearchSpace | None = None) -> None:
-    """Write a drawing of a genotype; the suffix ``.svg``, ``.png`` or ``.dot`` chooses the format.
-
-    Raises:
-        ValueError: If the suffix is another, or ``genotype`` is not from ``space``.
-    """
+    """Write a drawing of a genotype of ``space``; the suffix is ``.svg``, ``.png`` or ``.dot``, others are refused."""
     suffix = Path(path).suffix
-    if suffix == ".dot":
-        data = to_dot(genotype, space).encode()
-    elif suffix == ".svg" or suffix == ".png":
-        data = render(genotype_figure(genotype, space), "svg" if suffix == ".svg" else "png")
-    else:
+    if suffix not in (".svg", ".png", ".dot"):
         raise ValueError(f"Expected `path` to end in .svg, .png or .dot, but got {str(path)!r}.")
-    write_bytes(path, data)
+    if suffix == ".dot":
+        write_bytes(path, to_dot(genotype, space).encode())
+    else:
+        write_bytes(path, render(genotype_figure(genotype, space), "svg" if suffix == ".svg" else "png"))
 
 
 def render(figure: Figure, form: Literal["svg", "png"], dpi: int = 200) -> bytes:
@@ -118,9 +112,8 @@ def _draw_states(axes: Axes, plan: CellPlan, pitch: float, bottom: float) -> Non
         x, fill = _MARGIN + pitch * state, "white" if plan.inputs <= state < plan.states else "#e9eef3"
         corner, style = (x - _BOX_WIDTH / 2, bottom), f"round,pad=0,rounding_size={_BOX_HEIGHT / 3}"
         axes.add_patch(FancyBboxPatch(corner, _BOX_WIDTH, _BOX_HEIGHT, style, facecolor=fill, edgecolor=_INK, zorder=3))
-        axes.text(
-            x, middle, "output" if state == plan.states else str(plan.first + state), size=10, color=_INK, **_CENTRED
-        )
+        name = "output" if state == plan.states else str(plan.first + state)
+        axes.text(x, middle, name, size=10, color=_INK, **_CENTRED)
     for state in range(min(plan.inputs, plan.states)):
         name = "input" if plan.inputs == 1 else f"cell k−{plan.inputs - state}"
         axes.text(_MARGIN + pitch * state, bottom - 0.15, name, size=9, color="#666666", **_CENTRED)
@@ -140,12 +133,9 @@ def _draw_arrow(axes: Axes, points: Sequence[tuple[float, float]], colour: str, 
         turn = [Outline.CURVE3, Outline.CURVE3, Outline.LINETO]
         codes = [Outline.MOVETO, Outline.LINETO, *turn, *turn]
     head = "-|>,head_length=5,head_width=2.5"
-    line: Any = (0, (3, 2)) if dashed else "solid"
-    axes.add_patch(
-        FancyArrowPatch(
-            path=Outline(corners, codes), arrowstyle=head, mutation_scale=1, color=colour, linewidth=1.4, linestyle=line
-        )
-    )
+    line: Any = {"linewidth": 1.4, "linestyle": (0, (3, 2)) if dashed else "solid"}
+    path = Outline(corners, codes)
+    axes.add_patch(FancyArrowPatch(path=path, arrowstyle=head, mutation_scale=1, color=colour, **line))
 
 
 class MixtureTable(NamedTuple):
@@ -161,9 +151,9 @@ def alpha_figure(shares: Iterable[Iterable[float]], cell: CellSpace, title: str)
     from matplotlib.figure import Figure
 
     table = mixture_table(shares, cell)
-    labels = [label_of(operation) for operation in table.operations]
-    left, middle = 0.2 + 0.076 * max(map(len, labels)), 2.3  # inches, as all that follow
-    width, height = left + middle + 0.62, min(3.0, 0.75 + 0.21 * len(labels))
+    labels = [shorten(label_of(operation), 14) for operation in table.operations]
+    left, width = 0.2 + 0.076 * max(map(len, labels)), CARD  # inches, as all that follow
+    middle, height = width - left - 0.62, min(3.0, 0.75 + 0.21 * len(labels))
     figure = Figure(figsize=(width, height))
     axes = figure.add_axes((left / width, 0.42 / height, middle / width, 1 - 0.75 / height), facecolor="#e4e4e4")
     top = float(np.nanmax(table.shares, initial=0.0)) or 1.0
@@ -175,7 +165,7 @@ def alpha_figure(shares: Iterable[Iterable[float]], cell: CellSpace, title: str)
     axes.set(xlim=(0, len(cell.edges)), ylim=(len(labels), 0))
     axes.set_yticks(np.arange(len(labels)) + 0.5, labels, size=9)
     turned = 90 if len(cell.edges) > 7 else 0
-    shown = range(0, len(cell.edges), -(-len(cell.edges) // 16))  # as many names as have room
+    shown = range(0, len(cell.edges), -(-len(cell.edges) // int(middle / 0.14)))  # as many names as have room
     axes.set_xticks(np.array(shown) + 0.5, [cell.edges[k].name for k in shown], size=9, rotation=turned)
     axes.tick_params(length=0, pad=3)
     axes.spines[:].set_visible(False)
@@ -194,11 +184,11 @@ def mixture_table(shares: Iterable[Iterable[float]], cell: CellSpace) -> Mixture
     names = list(dict.fromkeys(name for edge in cell.edges for name in edge.operations))
     table, largest = np.full((len(names), len(rows)), np.nan), []
     for column, (edge, row) in enumerate(zip(cell.edges, rows, strict=True)):
-        if len(row) < len(edge.operations):
-            raise ValueError(
-                f"Expected `shares` to have {len(edge.operations)} numbers on edge {edge.name}, but got {len(row)}."
-            )
         places = [names.index(name) for name in edge.operations]
+        if len(row) < len(places):
+            raise ValueError(
+                f"Expected `shares` to have {len(places)} numbers on edge {edge.name}, but got {len(row)}."
+            )
         table[places, column] = [share if np.isfinite(share) else np.nan for share in row[: len(places)]]
         largest.append((column, places[strongest_operation(cell, column, rows)[1]]))
     return MixtureTable(table, names, largest)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from robustnas.analysis.registry import Panel, find, uncertainty
 
+STYLES = 4  # of lines and markers: a colour that comes again has another one, and so has every fifth series
 COLOURS = ("#0072b2", "#d55e00", "#00805e", "#c0559b", "#3fa4db", "#b98900", "#777777", "#5b4fa0")
 
 Found = Mapping[str, Mapping[int, float]]
@@ -37,6 +38,11 @@ class Series:
     def key(self) -> str:
         """Name in the legend."""
         return self.group or self.label
+
+    @property
+    def single(self) -> bool:
+        """Whether there is one point, which is drawn as a marker with its value."""
+        return self.joined and len(self.points) == 1
 
 
 @dataclass(frozen=True)
@@ -94,6 +100,11 @@ def panel_chart(
     bounds = [threshold for name in panel.lines for threshold in find(name).thresholds if not threshold.chance]
     lines = {f"threshold {bound.comparison} {bound.value:g}": bound.value for bound in bounds if len(drawn) == 1}
     return Chart(panel.title, drawn, "epoch", "", span, marks or {}, lines, panel.zero_to_one)
+
+
+def style(number: int) -> int:
+    """Number of the style of line and marker of a series, from its number in the chart."""
+    return number // STYLES % STYLES
 
 
 class Axis(NamedTuple):

@@ -1,4 +1,4 @@
-"""Charts over epochs drawn with matplotlib, for TensorBoard and the folder of a run."""
+"""Charts over epochs, and the loss around an α, drawn with matplotlib for TensorBoard and the folder of a run."""
 
 from __future__ import annotations
 
@@ -7,13 +7,18 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from robustnas.analysis.registry import Panel
-from robustnas.plotting.charts import COLOURS, Chart, panel_chart
+from robustnas.plotting.card import CARD
+from robustnas.plotting.charts import COLOURS, Chart, panel_chart, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from robustnas.curvature.landscape import Landscape
+
 Rows = Sequence[Mapping[str, float]]
+
+_LINES = (("-", "o"), ("--", "s"), (":", "D"), ("-.", "^"))  # by number of the style
 
 
 def panel_charts(rows: Rows, panels: Sequence[Panel], marks: Mapping[str, float] | None = None) -> list[Chart]:
@@ -33,7 +38,7 @@ def curves_figure(charts: Sequence[Chart], columns: int = 2) -> Figure:
         raise ValueError("Expected `charts` to hold at least one chart, but got none.")
     columns = min(columns, len(charts))
     lines = math.ceil(len(charts) / columns)
-    width, height = (4.6 if columns > 1 else 3.6) * columns, 2.5 * lines  # inches
+    width, height = (4.6 if columns > 1 else CARD) * columns, 2.5 * lines  # inches
     figure = Figure(figsize=(width, height))
     grid: Any = figure.subplots(lines, columns, squeeze=False, sharex=True)
     between = {"hspace": 0.27, "wspace": 0.2}  # fixed: a layout that is searched for draws all once more
@@ -51,11 +56,22 @@ def curves_figure(charts: Sequence[Chart], columns: int = 2) -> Figure:
 
 def _draw(axes: Axes, chart: Chart, name_marks: bool) -> None:
     for one in chart.measured:
-        colour, (x, y) = (
-            COLOURS[chart.colour(one) % len(COLOURS)],
-            zip(*(point[:2] for point in one.points), strict=True),
-        )
-        axes.plot(x, y, ".-", color=colour, label=one.label, linewidth=1.4, markersize=4)
+        colour, (line, marker) = COLOURS[chart.colour(one) % len(COLOURS)], _LINES[style(chart.colour(one))]
+        x, y = zip(*(point[:2] for point in one.points), strict=True)
+        shape: dict[str, Any] = {"color": colour, "label": one.label, "marker": marker}
+        if one.single:
+            axes.plot(x, y, linestyle="none", markersize=6, **shape)
+            axes.margins(y=0.15)  # for the value
+            said: dict[str, Any] = {
+                "xytext": (-6, 4),
+                "textcoords": "offset points",
+                "ha": "right",
+                "color": colour,
+                "size": 9,
+            }
+            axes.annotate(f"{y[0]:.3g}", (x[0], y[0]), **said)
+        else:
+            axes.plot(x, y, linestyle=line, linewidth=1.6, markersize=3, **shape)
         ends = [(point.x, *point.interval) for point in one.points if point.interval]
         if ends:  # one line with gaps, which the legend avoids
             across = [place for x, _, _ in ends for place in (x, x, math.nan)]
@@ -78,3 +94,30 @@ def _draw(axes: Axes, chart: Chart, name_marks: bool) -> None:
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(fontsize=8, frameon=False)
+
+
+def landscape_figure(landscape: Landscape, title: str) -> Figure:
+    """The plane as a map with lines of equal loss, and the line to the discretisation as a curve, in no window."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8.6, 3.7), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    figure.suptitle(title, size=11, weight="bold", x=0.01, ha="left")
+    reach, plane = landscape.reach, landscape.plane
+    filled = left.contourf(reach, reach, plane.T, levels=20, cmap="viridis")
+    if plane.max() > plane.min():
+        left.contour(reach, reach, plane.T, levels=8, colors="white", linewidths=0.5)
+    left.plot(0, 0, "+", color="#d55e00", markersize=12, markeredgewidth=2.5)
+    left.set_title(f"Loss around α (+), along {landscape.directions}", size=9, loc="left")
+    left.set_xlabel("first direction", size=9)
+    left.set_ylabel("second direction", size=9)
+    left.set_aspect("equal")
+    figure.colorbar(filled, ax=left, shrink=0.9).ax.tick_params(labelsize=8)
+    right.plot(landscape.share, landscape.line, ".-", color="#0072b2")
+    right.set_title("Loss on the way from the mixture to the genotype", size=9, loc="left")
+    right.set_xlabel("share of the genotype in the mixture", size=9)
+    right.grid(alpha=0.25)
+    right.spines[["top", "right"]].set_visible(False)
+    for axes in (left, right):
+        axes.tick_params(labelsize=8)
+    return figure

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from robustnas.analysis import metrics
+from robustnas.analysis.history import part
 from robustnas.analysis.registry import METRICS, find, scores
 from robustnas.plotting.charts import COLOURS, Chart, series
 from robustnas.reports.rendering import Cell, Table, duration, figure, page, state
-from robustnas.reports.search_data import SearchData, part
+from robustnas.reports.search_data import SearchData
 from robustnas.reports.sections import run_sections
 from robustnas.reports.svg import draw
 from robustnas.spaces import SearchSpace
@@ -43,9 +44,7 @@ def report(folders: Sequence[str | Path], space: SearchSpace | str | None = None
 def short_names(folders: Sequence[Path]) -> list[str]:
     """The ends of paths, as short as tells them apart; a run that is named twice keeps its name with a number."""
     parts = [folder.absolute().parts for folder in folders]
-    length = next(
-        (n for n in range(1, max(map(len, parts))) if len({p[-n:] for p in parts}) == len(set(parts))), 1
-    )  # fmt: skip
+    length = next((n for n in range(1, max(map(len, parts))) if len({p[-n:] for p in parts}) == len({*parts})), 1)
     names: list[str] = []
     for one in parts:
         name = "/".join(one[-length:])
@@ -54,7 +53,6 @@ def short_names(folders: Sequence[Path]) -> list[str]:
 
 
 def _comparison(runs: Sequence[SearchData], names: Sequence[str]) -> dict[str, object]:
-    """A table with a row for each run, and the headline charts with a line for each."""
     many = len(runs) > len(COLOURS)
     head = ["run", "verdict", "since", "variant", "space", "data", "seed", "epochs", "time", "validation",
         "discretised", "test", "skips", "λ max"]  # fmt: skip
@@ -79,16 +77,13 @@ def _comparison(runs: Sequence[SearchData], names: Sequence[str]) -> dict[str, o
 
 def _row(run: SearchData, name: str, link: str) -> list[object]:
     tested = next((n for n in run.test or {} if n.startswith("test/") and n != metrics.TEST_LOSS.name), None)
-    discrete, skips = run.last(metrics.DISCRETE_ACCURACY.name), run.last(metrics.SKIP_SHARE.name)
     return [
         Cell(name, "link", link), state(run.verdict.state), run.verdict.since, run.variant or None,
         run.history.space.name, run.data or None, part(run.manifest, "module", "init_args", "seed"), run.epochs,
         None if run.seconds is None else duration(run.seconds),
-        run.score,
-        None if discrete is None else metrics.DISCRETE_ACCURACY.show(discrete),
+        run.last(run.quality), run.last(metrics.DISCRETE_ACCURACY.name),
         None if tested is None or run.test is None else find(tested).show(run.test[tested]),
-        None if skips is None else metrics.SKIP_SHARE.show(skips),
-        _curvature(run),
+        run.last(metrics.SKIP_SHARE.name), _curvature(run),
     ]  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from robustnas.analysis import metrics
 from robustnas.analysis.registry import METRICS, Panel, find, panels, uncertainty
@@ -21,7 +21,23 @@ SPECTRUM = {
 GAPS = ((metrics.GAP, metrics.GAP_STALE), (metrics.GAP_LOSS, metrics.GAP_LOSS_STALE), (metrics.LOST,))
 
 
-def main_panels(run: SearchData) -> list[Panel]:
+def charts(run: SearchData, marks: Mapping[str, float]) -> dict[str, list[Chart]]:
+    """The charts of a run by section of its page; in ``others`` every series that stands nowhere else."""
+    kinds = {metrics.CURVATURE.of(kind): kind for kind in run.history.space.cells}
+    several = [Panel("Largest Hessian eigenvalue, by kind of cell", kinds)] if len(kinds) > 1 else []
+    singles = [Panel(one.heading, {one.name: ""}) for one in (metrics.TRACE, metrics.NEGATIVE)]
+    sections = {
+        "main": _main_panels(run),
+        "spectrum": [Panel("Eigenvalues of the Hessian in α", SPECTRUM), *several, *singles],
+        "gap": [Panel(group[0].heading, {one.name: one.label for one in group}) for group in GAPS],
+    }
+    sections["others"] = _other_panels(
+        run, {name for shown in sections.values() for one in shown for name in one.lines}
+    )
+    return {name: [panel_chart(run.found, one, marks, run.span) for one in shown] for name, shown in sections.items()}
+
+
+def _main_panels(run: SearchData) -> list[Panel]:
     """The panels that show a collapse, in the order of TensorBoard's page."""
     found = panels(run.history.space.cells)
     if (quality := run.quality) is not None:
@@ -31,31 +47,19 @@ def main_panels(run: SearchData) -> list[Panel]:
     return found
 
 
-def spectrum_panels(run: SearchData) -> list[Panel]:
-    """Eigenvalues of the Hessian in α."""
-    kinds = {metrics.CURVATURE.of(kind): kind for kind in run.history.space.cells}
-    several = [Panel("Largest Hessian eigenvalue, by kind of cell", kinds)] if len(kinds) > 1 else []
-    singles = [Panel(one.heading, {one.name: ""}) for one in (metrics.TRACE, metrics.NEGATIVE)]
-    return [Panel("Eigenvalues of the Hessian in α", SPECTRUM), *several, *singles]
-
-
-def gap_panels(run: SearchData) -> list[Panel]:
-    """What discretisation costs."""
-    return [Panel(group[0].heading, {one.name: one.label for one in group}) for group in GAPS]
-
-
-def charts(run: SearchData, shown: Sequence[Panel], marks: Mapping[str, float]) -> list[Chart]:
-    """The charts of some panels."""
-    return [panel_chart(run.found, panel, marks, run.span) for panel in shown]
-
-
-def other_charts(run: SearchData, marks: Mapping[str, float]) -> list[Chart]:
-    """Every series that stands in no other chart, those of one metric together."""
+def _other_panels(run: SearchData, shown: set[str]) -> list[Panel]:
+    """Every series that is neither shown nor stands beside the verdict only, those of one metric together."""
+    space, kinds = run.history.space, list(run.history.space.cells)
+    left_out = shown | {name for name in run.found if name in METRICS and not METRICS[name].charted}
+    left_out -= {metrics.SHARES.of(operation) for operation in space.operations}  # stand with the others too
+    left_out |= {one for name in left_out for one in uncertainty(name)}
+    if len(kinds) == 1:  # the values of the only kind of cell stand there already
+        left_out |= {name for name in run.found if name.removesuffix(f"_{kinds[0]}") in run.found.keys() - {name}}
     groups: dict[str, dict[str, str]] = {}
-    for name in sorted(run.found.keys() - _shown(run)):
-        title, label = place(name, run.history.space)
+    for name in sorted(run.found.keys() - left_out):
+        title, label = place(name, space)
         groups.setdefault(title, {})[name] = label
-    return charts(run, [Panel(title, lines) for title, lines in groups.items()], marks)
+    return [Panel(title, lines) for title, lines in groups.items()]
 
 
 def place(name: str, space: SearchSpace) -> tuple[str, str]:
@@ -78,16 +82,3 @@ def place(name: str, space: SearchSpace) -> tuple[str, str]:
         return metric.heading if known else name, metric.label or rest.replace("_", " ")
     by = "kind of cell" if part in space.cells else "operation" if part in space.operations else "part"
     return f"{metric.heading if known else name.removesuffix(f'_{part}')}, by {by}", part
-
-
-def _shown(run: SearchData) -> set[str]:
-    """Names that stand in other charts, or beside the verdict only."""
-    space, kinds = run.history.space, list(run.history.space.cells)
-    names = {name for name in run.found if name in METRICS and not METRICS[name].charted}
-    for panel in (*main_panels(run), *spectrum_panels(run), *gap_panels(run)):
-        names |= set(panel.lines)
-    names -= {metrics.SHARES.of(operation) for operation in space.operations}  # stand with the others too
-    names |= {one for name in names for one in uncertainty(name)}
-    if len(kinds) == 1:  # the values of the only kind of cell stand there already
-        names |= {name for name in run.found if name.removesuffix(f"_{kinds[0]}") in run.found.keys() - {name}}
-    return names

@@ -9,35 +9,26 @@ from pathlib import Path
 from typing import Any
 
 from robustnas.analysis import History, Verdict, judge
+from robustnas.analysis.history import part
 from robustnas.analysis.measures import measures
 from robustnas.analysis.metrics import VAL_LOSS
 from robustnas.analysis.registry import find, scores
 from robustnas.runs.record import Run, read_json
 from robustnas.runtime.csv_files import read_csv
-from robustnas.spaces import Genotype, SearchSpace
+from robustnas.spaces import SearchSpace
 
 
 @dataclass(frozen=True, eq=False)
 class SearchData:
-    """A run as far as it got.
+    """A run as far as it got."""
 
-    Args:
-        folder: Its folder, as it was given.
-        history: α, genotypes and measures by epoch.
-        verdict: Its verdict.
-        found: Every series, logged or computed from α and the genotypes, by name and epoch.
-        manifest: Versions, hardware, data and arguments; empty where they were not recorded.
-        seconds: Time of its epochs, ``None`` where it was not recorded.
-        test: Metrics of its evaluation on the test set, ``None`` without one.
-    """
-
-    folder: Path
+    folder: Path  #: as it was given
     history: History
     verdict: Verdict
-    found: Mapping[str, Mapping[int, float]]
-    manifest: Mapping[str, Any]
-    seconds: float | None
-    test: Mapping[str, float] | None
+    found: Mapping[str, Mapping[int, float]]  #: every series, logged or computed from α and the genotypes
+    manifest: Mapping[str, Any]  #: versions, hardware, data and arguments; empty where they were not recorded
+    seconds: float | None  #: time of its epochs, where that was recorded
+    test: Mapping[str, float] | None  #: metrics of its evaluation on the test set
 
     @classmethod
     def read(cls, folder: str | Path, space: SearchSpace | str | None = None) -> SearchData:
@@ -48,11 +39,6 @@ class SearchData:
             run.manifest if (run.path / "manifest.json").exists() else {},
             _seconds(run.path / "metrics.csv"), _test(run.path / "evaluation" / "test.json"),
         )  # fmt: skip
-
-    @property
-    def genotypes(self) -> dict[int, Genotype]:
-        """Genotype by epoch, where one was recorded."""
-        return dict(sorted(self.history.genotypes.items()))
 
     @property
     def variant(self) -> str:
@@ -81,23 +67,10 @@ class SearchData:
         measured = [name for name in self.found if name.startswith("val/") and name != VAL_LOSS.name]
         return next((name for name in (*scores("val"), *measured) if name in self.found), None)
 
-    @property
-    def score(self) -> str | None:
-        """The last value of that score, for people."""
-        value = None if self.quality is None else self.last(self.quality)
-        return None if self.quality is None or value is None else find(self.quality).show(value)
-
-    def last(self, *names: str) -> float | None:
-        """The last value of the first of some series that was measured."""
-        values = next((self.found[name] for name in names if self.found.get(name)), None)
-        return values[max(values)] if values else None
-
-
-def part(data: Any, *keys: str) -> Any:
-    """What lies under some keys, one below the other, or ``None``."""
-    for key in keys:
-        data = data.get(key) if isinstance(data, Mapping) else None
-    return data
+    def last(self, name: str | None) -> str | None:
+        """The last value of a series, for people."""
+        values = self.found.get(name or "")
+        return find(name or "").show(values[max(values)]) if values else None
 
 
 def _seconds(path: Path) -> float | None:

@@ -7,16 +7,18 @@ import json
 import re
 import shlex
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any, TypeVar
 
 from robustnas.analysis import metrics
 from robustnas.analysis.architecture_statistics import changed
+from robustnas.analysis.history import part
 from robustnas.analysis.registry import find
 from robustnas.plotting.cell_layout import label_of
 from robustnas.plotting.cells import draw_genotype
-from robustnas.reports.panels import charts, gap_panels, main_panels, other_charts, spectrum_panels
-from robustnas.reports.rendering import Cell, Table, duration, percent, state
-from robustnas.reports.search_data import SearchData, part
+from robustnas.reports.panels import charts
+from robustnas.reports.rendering import Cell, Table, duration, state
+from robustnas.reports.search_data import SearchData
 from robustnas.reports.svg import draw, heat_maps
 from robustnas.spaces import Choice, Genotype
 
@@ -28,9 +30,8 @@ T = TypeVar("T")
 def run_sections(run: SearchData, name: str) -> dict[str, object]:
     """Everything that the template shows of a run, under a name."""
     verdict = run.verdict
-    epochs = {str(verdict.state): verdict.since, "take": verdict.take.epoch}
-    if epochs["take"] == verdict.since:
-        del epochs["take"]
+    take = None if verdict.take.epoch == verdict.since else verdict.take.epoch
+    epochs = {str(verdict.state): verdict.since, "take": take}
     marks = {label: epoch for label, epoch in epochs.items() if epoch is not None}
     detail = verdict.line.partition(": ")[2] or verdict.line
     logged = [name for name in run.history.series if not name.startswith("train/") and name != metrics.VAL_LOSS.name]
@@ -39,9 +40,7 @@ def run_sections(run: SearchData, name: str) -> dict[str, object]:
     return {
         "name": name, "state": state(verdict.state), "summary": _summary(run), "verdict": verdict,
         "sentence": f"{detail[0].upper()}{detail[1:]}.", "evidence": _evidence(run), "only_losses": not logged,
-        "main": draw(*charts(run, main_panels(run), marks)), "others": draw(*other_charts(run, marks)),
-        "spectrum": draw(*charts(run, spectrum_panels(run), marks)),
-        "gap": draw(*charts(run, gap_panels(run), marks)),
+        **{section: draw(*shown) for section, shown in charts(run, marks).items()},
         "alphas": _alphas(run), "drawings": _drawings(run), "genotypes": _genotypes(run), **_data(run),
         **_environment(run), "config": text, "commands": _commands(run, text is not None),
         "command": shlex.join(map(str, given)) if isinstance(given := part(run.manifest, "command"), list) else "",
@@ -55,13 +54,13 @@ def _summary(run: SearchData) -> list[tuple[str, object]]:
         ("data", run.data or "unknown"),
         ("epochs", f"{run.epochs}, {'finished' if run.history.finished else 'still running or stopped'}"),
         ("time", None if run.seconds is None else duration(run.seconds)),
-        (find(run.quality).title if run.quality else "", run.score),
+        (find(run.quality).title if run.quality else "", run.last(run.quality)),
     ]
     if (discrete := run.last(metrics.DISCRETE_ACCURACY.name)) is not None:
-        pairs.append((metrics.DISCRETE_ACCURACY.title, metrics.DISCRETE_ACCURACY.show(discrete)))
-    for name, value in (run.test or {}).items():
-        if name.startswith("test/") and name != metrics.TEST_LOSS.name:
-            pairs.append((f"trained from scratch, {name}", find(name).show(value)))
+        pairs.append((metrics.DISCRETE_ACCURACY.title, discrete))
+    tested = {name: value for name, value in (run.test or {}).items() if name.startswith("test/")}
+    tested.pop(metrics.TEST_LOSS.name, None)
+    pairs += [(f"trained from scratch, {name}", find(name).show(value)) for name, value in tested.items()]
     return [*pairs, ("verdict", state(run.verdict.state))]
 
 
@@ -72,8 +71,9 @@ def _evidence(run: SearchData) -> Table:
         for e in run.verdict.evidence
     ]
     note = (
-        "Weight: one indicator that decides makes a search collapsed; one that warns, or two that hint, make it at "
-        "risk. Source: the publication of the threshold; “ours” marks a threshold that robustnas sets."
+        "Weight: one indicator that decides is enough for undecided, collapsed or did not learn; one that warns, or "
+        "two that hint, make a search at risk. Source: the publication of the threshold; “ours” marks a threshold "
+        "that robustnas sets."
     )
     return Table("Evidence", head, rows, "evidence", [note])
 
@@ -95,18 +95,14 @@ def spread(items: Sequence[T], count: int) -> list[T]:
 
 def stretches(genotypes: Mapping[int, Genotype]) -> list[tuple[int, int, Genotype]]:
     """First and last epoch of each genotype, as long as it stayed the same."""
-    found: list[tuple[int, int, Genotype]] = []
-    for epoch, genotype in sorted(genotypes.items()):
-        if found and found[-1][2] == genotype:
-            found[-1] = found[-1][0], epoch, genotype
-        else:
-            found.append((epoch, epoch, genotype))
-    return found
+    groups = groupby(sorted(genotypes), key=lambda epoch: genotypes[epoch])
+    epochs = [(list(held), genotype) for genotype, held in groups]
+    return [(held[0], held[-1], genotype) for held, genotype in epochs]
 
 
 def _drawings(run: SearchData) -> list[dict[str, object]]:
     """Drawings of genotypes: the first, some that followed, the last, and the final one where it is another."""
-    steps, final = stretches(run.genotypes), run.history.final
+    steps, final = stretches(run.history.genotypes), run.history.final
     named = [
         (f"Genotype after epoch {a}" if a == b else f"Genotype after epochs {a} to {b}", genotype)
         for a, b, genotype in steps
@@ -129,10 +125,10 @@ def _genotypes(run: SearchData) -> Table:
     """A row for each genotype, with choices that the one before did not have marked."""
     kinds, rows = list(run.history.space.cells), []
     before: Genotype | None = None
-    for first, last, genotype in stretches(run.genotypes):
+    for first, last, genotype in stretches(run.history.genotypes):
         counts = genotype.count("skip_connect")
         cells = [_choices(genotype.cells[kind], before.cells[kind] if before else None) for kind in kinds]
-        share = "" if before is None else percent(changed(before, genotype))
+        share = "" if before is None else metrics.CHANGED.show(changed(before, genotype))
         skips = ", ".join(str(counts[kind]) for kind in kinds)
         rows.append([f"{first}" if first == last else f"{first}–{last}", share, skips, *cells])
         before = genotype
@@ -147,7 +143,6 @@ def _choices(choices: Sequence[Choice], before: Sequence[Choice] | None) -> list
 
 
 def _data(run: SearchData) -> dict[str, object]:
-    """Facts about the data, and its roles with sizes and hashes."""
     described = part(run.manifest, "data")
     roles, classes, shape = (part(described, name) for name in ("roles", "classes", "image_shape"))
     listed = classes if isinstance(classes, list) else []
@@ -176,7 +171,6 @@ def _range(counts: Any) -> str | None:
 
 
 def _environment(run: SearchData) -> dict[str, object]:
-    """Versions, hardware and arguments."""
     held = run.manifest
     versions, gpus, memory = part(held, "versions"), held.get("gpus"), held.get("memory_bytes")
     commit, dirty = (part(held, "git", "robustnas", name) for name in ("commit", "dirty"))

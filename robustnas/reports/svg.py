@@ -1,4 +1,4 @@
-"""Charts as SVG for a page. Colours come from the stylesheet, so that they follow a dark background."""
+"""Charts, dots with intervals, bars and ranks as SVG. The stylesheet has their colours, also for a dark background."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ import numpy.typing as npt
 
 from robustnas.plotting.cell_layout import label_of, shorten
 from robustnas.plotting.cells import MixtureTable, mixture_table
-from robustnas.plotting.charts import COLOURS, Chart, Series, x_axis, y_axis
-from robustnas.reports.rendering import figure, n
+from robustnas.plotting.charts import COLOURS, Chart, Series, linear, style, x_axis, y_axis
+from robustnas.reports.rendering import duration, figure, n
 from robustnas.spaces import CellSpace
+from robustnas.statistics import Interval, Ranking
 
 WIDTH, HEIGHT, TOP, BOTTOM, RIGHT = 360, 205, 16, 36, 10
 LEVELS = 16  # shades of a heat map
+BROAD, STEP = 760, 24  # width of a picture of a study, and height of its rows
+STAGES = {"search": 0, "selection": 5, "evaluation": 4}  # with their colours
 
 
 class Path(NamedTuple):
@@ -55,8 +58,8 @@ def draw(*charts: Chart) -> list[Drawing]:
 
 
 def colour(number: int) -> str:
-    """Classes of a colour; past the last colour lines are dashed and dots are squares."""
-    return f"c{number % len(COLOURS)}" + (" dashed" if number >= len(COLOURS) else "")
+    """Classes of a colour, and of the style of lines and markers where it is not the first."""
+    return f"c{number % len(COLOURS)}" + (f" s{style(number)}" if style(number) else "")
 
 
 def _draw(chart: Chart) -> Drawing:
@@ -92,7 +95,10 @@ def _draw(chart: Chart) -> Drawing:
         ]
     for series in chart.measured:
         shapes += _series(chart, series, [(x(point.x), y(point.y)) for point in series.points], y)
-    keys = {series.key: colour(chart.colour(series)) for series in chart.measured}
+    keys = {
+        one.key: colour(chart.colour(one)) + (" point" if one.single or not one.joined else "")
+        for one in chart.measured
+    }
     named = len(chart.series) > 1 or chart.x_title != "epoch"
     return Drawing(chart.title, (WIDTH, HEIGHT), _spoken(chart), shapes, list(keys.items()) if named else ())
 
@@ -100,22 +106,36 @@ def _draw(chart: Chart) -> Drawing:
 def _series(
     chart: Chart, series: Series, at: Sequence[tuple[float, float]], y: Callable[[float], float]
 ) -> list[Path | Text]:
-    """Intervals, the line and the dots of a series; dots with a note have a tooltip each."""
-    css, points = colour(chart.colour(series)), series.points
-    ends = [
+    """Intervals, the line and the markers of a series; markers with a note have a tooltip each."""
+    number, points = chart.colour(series), series.points
+    css, ends = colour(number), [
         (n(x), n(y(p.interval[0])), n(y(p.interval[1]))) for (x, _), p in zip(at, points, strict=True) if p.interval
-    ]
+    ]  # fmt: skip
     shapes: list[Path | Text] = []
     if ends:
         shapes.append(Path("".join(f"M{x} {low}V{high}" for x, low, high in ends), f"whiskers {css}"))
+    if series.single:
+        ((a, b),) = at
+        turned = a > WIDTH / 3
+        value = Text(
+            figure(points[0].y), a + (-6 if turned else 6), b - 5, f"value {css}", "end" if turned else "start"
+        )
+        return [*shapes, Path(_marker(a, b, number), f"dots big {css}", points[0].note), value]
     if series.joined:
         shapes.append(Path("M" + "L".join(f"{n(a)} {n(b)}" for a, b in at), f"line {css}"))
     if series.joined and (not chart.dots or len(points) > 80):
         return shapes
-    dots = [(f"M{n(a)} {n(b)}h0", point.note) for (a, b), point in zip(at, points, strict=True)]
+    dots = [(_marker(a, b, number), point.note) for (a, b), point in zip(at, points, strict=True)]
     if any(note for _, note in dots):
         return shapes + [Path(d, f"dots big {css}", note) for d, note in dots]
     return [*shapes, Path("".join(d for d, _ in dots), f"dots {css}")]
+
+
+def _marker(x: float, y: float, number: int) -> str:
+    """A point, which the stylesheet makes a circle or a square, or the outline of a diamond or a triangle."""
+    if (form := style(number)) < 2:
+        return f"M{n(x)} {n(y)}h0"
+    return f"M{n(x)} {n(y - 2.5)}" + ("l2.5 2.5l-2.5 2.5l-2.5 -2.5z" if form == 2 else "l2.5 4.5h-5z")
 
 
 def _spoken(chart: Chart) -> str:
@@ -124,8 +144,10 @@ def _spoken(chart: Chart) -> str:
     if chart.x_title == "epoch":
         ends = [(series.label, series.points[0], series.points[-1]) for series in shown]
         parts = [
-            f"{label} from {figure(a.y)} in epoch {a.x:g} to {figure(b.y)} in epoch {b.x:g}" for label, a, b in ends
-        ]
+            f"{label} {figure(b.y)} in epoch {b.x:g}" if a == b else
+            f"{label} from {figure(a.y)} in epoch {a.x:g} to {figure(b.y)} in epoch {b.x:g}"
+            for label, a, b in ends
+        ]  # fmt: skip
         return f"{chart.title}: {'; '.join(parts)}"
     points = [point for series in shown for point in series.points]
     ranges = [
@@ -175,3 +197,96 @@ def _heat_map(title: str, table: MixtureTable, cell: CellSpace, top: float) -> D
         )
     best = ", ".join(f"{cell.edges[column].name} {table.operations[row]}" for column, row in table.largest)
     return Drawing("", (left + width * edges + 4, bottom + (26 if turned else 14)), f"{title}. Largest: {best}", shapes)
+
+
+class Row(NamedTuple):
+    """A row of a dot plot: an entry with its scores by seed."""
+
+    label: str
+    number: int
+    values: Mapping[int, float]
+    mean: float
+    interval: Interval | None
+
+
+def dot_plot(title: str, axis_title: str, rows: Sequence[Row]) -> Drawing:
+    """Scores as dots, with mean and interval, which is cut off where it would squeeze the dots."""
+    values = [value for row in rows for value in (*row.values.values(), row.mean)]
+    margin = (max(values) - min(values) or 1.0) / 2
+    ends = [end for row in rows if row.interval for end in (row.interval.low, row.interval.high)]
+    low = min([*values, *(max(end, min(values) - margin) for end in ends)])
+    high = max([*values, *(min(end, max(values) + margin) for end in ends)])
+    axis, left, bottom = linear(low, high, 6), _left([row.label for row in rows]), 10 + STEP * len(rows)
+
+    def x(value: float) -> float:
+        return left + (BROAD - 20 - left) * min(max(axis.place(value), 0.0), 1.0)
+
+    shapes: list[Path | Text] = [Path("".join(f"M{n(x(tick))} 6V{bottom}" for tick in axis.ticks), "grid")]
+    shapes += [Text(label, x(tick), bottom + 13, anchor="middle") for tick, label in zip(*axis[:2], strict=True)]
+    shapes.append(Text(axis_title, (left + BROAD - 20) / 2, bottom + 28, "said", "middle"))
+    for k, row in enumerate(rows):
+        y, css = 10 + STEP * (k + 0.5), colour(row.number)
+        shapes.append(Text(shorten(row.label, 30), left - 8, y + 3.5, "name", "end"))
+        if row.interval is not None:
+            shapes.append(Path(f"M{n(x(row.interval.low))} {n(y)}H{n(x(row.interval.high))}", f"whiskers {css}"))
+        shapes += [
+            Path(_marker(x(value), y, row.number), f"dots big {css}", f"{row.label}, seed {seed}: {figure(value)}")
+            for seed, value in row.values.items()
+        ]
+        shapes.append(Path(f"M{n(x(row.mean))} {n(y - 8)}v16", "axis"))
+    spoken = "; ".join(f"{row.label} mean {figure(row.mean)} of {len(row.values)}" for row in rows)
+    return Drawing(title, (BROAD, bottom + 34), f"{title}: {spoken}", shapes)
+
+
+def stacked(title: str, rows: Mapping[str, Mapping[str, float]]) -> Drawing:
+    """Horizontal bars of seconds, one for each entry, stage after stage."""
+    longest = max((sum(parts.values()) for parts in rows.values()), default=0.0) or 1.0
+    left, shapes = _left(list(rows)), list[Path | Text]()
+    for k, (label, stages) in enumerate(rows.items()):
+        y, at = 6 + STEP * k, left
+        shapes.append(Text(shorten(label, 30), left - 8, y + 15, "name", "end"))
+        for stage, seconds in stages.items():
+            size = seconds * (BROAD - 110 - left) / longest
+            if size:
+                box = f"M{n(at)} {y + 4}h{n(size)}v15h{n(-size)}z"
+                shapes.append(Path(box, f"bar {colour(STAGES[stage])}", f"{label}, {stage}: {duration(seconds)}"))
+            at += size
+        shapes.append(Text(duration(sum(stages.values())), at + 6, y + 15))
+    spoken = "; ".join(f"{label} {duration(sum(stages.values()))}" for label, stages in rows.items())
+    legend = [(stage, colour(number)) for stage, number in STAGES.items()]
+    return Drawing(title, (BROAD, 12 + STEP * len(rows)), f"{title}: {spoken}", shapes, legend)
+
+
+def rank_diagram(ranking: Ranking) -> Drawing:
+    """Average ranks, best left, with a bar over those that do not differ significantly (Demšar 2006)."""
+    names = list(ranking.ranks)
+    count, half = len(names), (len(names) + 1) // 2
+    left, right, axis = 190, 570, 52
+    first = axis + 16 + 9 * len(ranking.cliques)
+
+    def x(rank: float) -> float:
+        return left + (right - left) * (rank - 1) / (count - 1)
+
+    end = min(x(1 + ranking.critical_difference), BROAD - 10)
+    shapes: list[Path | Text] = [
+        Path(f"M{left} {axis}H{right}" + "".join(f"M{n(x(k))} {axis - 5}v5" for k in range(1, count + 1)), "axis"),
+        *(Text(k, x(k), axis - 9, anchor="middle") for k in range(1, count + 1)),
+        Path(f"M{left} 16v6m0 -3H{n(end)}m0 -3v6", "axis"),
+        Text(f"critical difference {ranking.critical_difference:.2f}", (left + end) / 2, 11, "said", "middle"),
+    ]
+    for k, group in enumerate(ranking.cliques):
+        a, b = x(ranking.ranks[group[0]]), x(ranking.ranks[group[-1]])
+        shapes.append(Path(f"M{n(a - 4)} {axis + 8 + 9 * k}H{n(b + 4)}", "clique"))
+    for k, name in enumerate(names):
+        near = k < half
+        y = first + 18 * (k if near else count - 1 - k) + 10
+        to, side, anchor = (left - 12, left - 16, "end") if near else (right + 12, right + 16, "start")
+        shapes.append(Path(f"M{n(x(ranking.ranks[name]))} {axis}V{y}H{to}", "lead"))
+        shapes.append(Text(f"{shorten(name, 22)}  {ranking.ranks[name]:.2f}", side, y + 4, "name", anchor))
+    spoken = "; ".join(f"{name} {value:.2f}" for name, value in ranking.ranks.items())
+    title = f"Average ranks over {ranking.n} tasks; a bar joins entries that do not differ significantly"
+    return Drawing(title, (BROAD, first + 18 * half + 14), f"{title}: {spoken}", shapes)
+
+
+def _left(labels: Sequence[str]) -> float:
+    return 16 + 7.2 * min(30, max(map(len, labels), default=1))

@@ -49,11 +49,7 @@ def write_json(path: str | os.PathLike[str], data: Any) -> None:
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:
-    """Return the content of a JSON file.
-
-    Raises:
-        ValueError: If the file is missing, cannot be read, is truncated or is not JSON.
-    """
+    """The content of a JSON file; a ``ValueError`` if it is missing, cannot be read, is truncated or is not JSON."""
     text = decode(read_bytes(os.fspath(path)), os.fspath(path))
     try:
         return parse_json(text)
@@ -65,8 +61,7 @@ def read_json(path: str | os.PathLike[str]) -> Any:
 class Run:
     """The folder of one run, made at the first write.
 
-    Every file is written whole or not at all, and replaces the one before it. Where several processes share a run,
-    one of them writes.
+    Every file replaces the one before it. Where several processes share a run, one of them writes.
     """
 
     path: Path
@@ -75,11 +70,7 @@ class Run:
         object.__setattr__(self, "path", Path(self.path))
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
-        """Write how the run came about: its configuration, seeds, data roles and :func:`environment`.
-
-        Raises:
-            ValueError: If it has a ``schema`` of its own, which is the version of the form and set here.
-        """
+        """Write how the run came about: configuration, seeds, data roles, :func:`environment`; `schema` is set here."""
         if "schema" in manifest:
             raise ValueError(f"Expected `manifest` to leave out 'schema', but got {manifest['schema']!r}.")
         write_json(self.path / "manifest.json", {"schema": SCHEMA, **manifest})
@@ -99,11 +90,7 @@ class Run:
         write_text(self.path / _genotype_name(epoch), genotype.to_json())
 
     def genotype(self, epoch: int | None = None) -> Genotype:
-        """Return the genotype after an epoch, or for ``None`` the one that the search ended with.
-
-        Raises:
-            ValueError: If the run has no such genotype, or its file is damaged.
-        """
+        """The genotype after an epoch, for ``None`` the last of the search; refused if missing or damaged."""
         origin = "which a finished search writes" if epoch is None else "which the search writes after that epoch"
         path = self._existing(_genotype_name(epoch), origin)
         read_json(path)  # a damaged file is named
@@ -117,11 +104,7 @@ class Run:
         return {epoch: self.genotype(epoch) for epoch, _ in self._epochs("genotypes", "json")}
 
     def write_alpha(self, epoch: int, alpha: Mapping[str, npt.ArrayLike]) -> None:
-        """Write α after an epoch: kind of cell to real numbers, ``[edges, operations]``; they keep their type.
-
-        Raises:
-            ValueError: If there is no kind of cell, or an array holds other things than real numbers.
-        """
+        """Write α after an epoch: kind of cell to real numbers, ``[edges, operations]``; they keep their type."""
         arrays = {kind: np.asarray(values) for kind, values in alpha.items()}
         if not arrays or any(array.dtype.kind not in "iuf" for array in arrays.values()):
             got = {kind: str(array.dtype) for kind, array in arrays.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -80,16 +81,13 @@ def check_new(folder: Path) -> None:
 
 
 def _found(folder: Path, readable: Callable[[Path], bool]) -> Path | None:
-    last = newest(folder)
-    if last is None:
-        if has_much_to_lose(folder):
-            raise ValueError(
-                f"Expected `--run-dir` to be a folder with a checkpoint to resume from, or a new one, but {folder} "
-                f"holds a run without one; another folder starts anew."
-            )
-        return None
-    before = folder / PREVIOUS
-    if not readable(last) and before.is_file() and readable(before):
+    last, before = newest(folder), folder / PREVIOUS
+    if last is None and has_much_to_lose(folder):
+        raise ValueError(
+            f"Expected `--run-dir` to be a folder with a checkpoint to resume from, or a new one, but {folder} "
+            f"holds a run without one; another folder starts anew."
+        )
+    if last is not None and not readable(last) and before.is_file() and readable(before):
         print(f"{last} cannot be read; the run resumes from {before}.")
         return before
     return last
@@ -97,10 +95,8 @@ def _found(folder: Path, readable: Callable[[Path], bool]) -> Path | None:
 
 def new_folder(name: str) -> Path:
     """A folder under ``runs/`` that does not exist yet, not made: ``name`` with the next number."""
-    number = 1
-    while Path("runs", f"{name}-{number:03d}").exists():
-        number += 1
-    return Path("runs", f"{name}-{number:03d}")
+    paths = (Path("runs", f"{name}-{number:03d}") for number in itertools.count(1))
+    return next(path for path in paths if not path.exists())
 
 
 @contextmanager

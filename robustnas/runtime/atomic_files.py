@@ -12,14 +12,11 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["keep_copy", "open_atomically", "remove_unfinished", "write_bytes", "write_text"]
 
-
-@contextmanager
+@contextlib.contextmanager
 def open_atomically(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Open a temporary file that is forced to disk, then replaces ``path``; an exception leaves ``path`` as it was."""
     path = Path(path)

@@ -61,9 +61,11 @@ def read_csv(path: str | Path) -> CsvTable:
     for row in rows[1:]:
         if (count := len(row.cells)) != len(names):
             hint = "; a number with a decimal comma must be quoted" if count > len(names) else ""
+            cells = str(row.cells)
+            shown = cells if len(cells) <= 120 else f"{cells[:117]}..."
             raise ValueError(
                 f"Expected {source} to have {len(names)} fields in line {row.line}, as in its header, but got "
-                f"{count}: {_shown(row.cells)}{hint}."
+                f"{count}: {shown}{hint}."
             )
     return CsvTable(source, names, rows[1:])
 
@@ -136,8 +138,3 @@ def _check_names(names: Sequence[str], source: str) -> None:
         )
     if twice := [name for name, times in Counter(names).items() if times > 1]:
         raise ValueError(f"Expected {source} to name each column once, but got {twice[0]!r} twice.")
-
-
-def _shown(cells: Sequence[str]) -> str:
-    text = str(cells)
-    return text if len(text) <= 120 else f"{text[:117]}..."

@@ -29,14 +29,10 @@ INTEGER_VARIABLES = (  # variables of launchers, which are read as integers
 
 
 def environment() -> dict[str, Any]:
-    """The machine and the code of a run, for its manifest.
+    """Return the machine and the code of a run, for its manifest, as plain JSON values.
 
-    Returns:
-        Plain JSON values: ``started`` (UTC), ``command`` (the arguments), ``versions`` (``None`` for a package that is
-        not installed), ``platform``, ``cpu`` (``model``, ``instructions`` as far as known, ``cores`` and how many of
-        them are ``usable``), ``memory_bytes``, ``gpus`` (names, if torch is imported) and ``git``: for the checkout of
-        ``robustnas`` and for the ``working_directory`` the ``commit`` and whether tracked files were changed
-        (``dirty``); ``None`` outside of a repository.
+    ``versions`` and ``instructions`` are ``None`` where unknown, ``gpus`` are named if torch is imported, and ``git``
+    holds the ``commit`` and whether tracked files were changed (``dirty``), or ``None`` outside of a repository.
     """
     packages = ("torch", "pytorch-lightning", "numpy", "scipy")
     return {
@@ -49,7 +45,7 @@ def environment() -> dict[str, Any]:
         },
         "platform": platform.platform(),
         "cpu": {
-            "model": _cpu_model(),
+            "model": _cpu_info("model name") or platform.processor() or platform.machine(),
             "instructions": instructions(),
             "cores": os.cpu_count(),
             "usable": usable_cores(),
@@ -91,11 +87,8 @@ def missing_packages(extra: str) -> list[str]:
 
 def instructions() -> list[str] | None:
     """Those of :data:`INSTRUCTIONS` that the CPU supports; ``None`` if the system does not list them."""
-    with contextlib.suppress(OSError):
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-        if found := re.search(r"^(?:flags|Features)\s*:(.*)$", text, re.MULTILINE):
-            return [name for name in INSTRUCTIONS if name in found[1].split()]
-    return None
+    known = _cpu_info("flags|Features")
+    return None if known is None else [name for name in INSTRUCTIONS if name in known.split()]
 
 
 def usable_cores() -> int:
@@ -135,10 +128,8 @@ def accelerators() -> dict[str, Any]:
     torch = sys.modules.get("torch")
     if torch is None:
         return {"gpus": [], "cuda": None, "mps": False, "driver": driver}
-    gpus = []
-    for index, name in enumerate(_gpus()):
-        free, total = torch.cuda.mem_get_info(index)
-        gpus.append({"name": name, "memory_bytes": total, "free_bytes": free})
+    held = [(name, *torch.cuda.mem_get_info(index)) for index, name in enumerate(_gpus())]
+    gpus = [{"name": name, "memory_bytes": total, "free_bytes": free} for name, free, total in held]
     mps = bool(torch.backends.mps.is_available())
     return {"gpus": gpus, "cuda": torch.version.cuda, "mps": mps, "driver": driver}
 
@@ -150,12 +141,12 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _cpu_model() -> str:
+def _cpu_info(field: str) -> str | None:
     with contextlib.suppress(OSError):
-        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
-        if found:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        if found := re.search(rf"^(?:{field})\s*:(.*)$", text, re.MULTILINE):
             return found[1].strip()
-    return platform.processor() or platform.machine()
+    return None
 
 
 def _gpus() -> list[str]:

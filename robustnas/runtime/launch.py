@@ -61,15 +61,13 @@ def check_launch(processes: int, nodes: int) -> None:
 
 def resume_command(words: Sequence[str], *named: str) -> str:
     """The command line that resumes an interrupted run; the option-value pairs ``named`` replace those of ``words``."""
-    kept, names, follows = [], named[::2], False
-    for word in words:
+    kept, rest = [], iter(words)
+    for word in rest:
         option, equals, _ = word.partition("=")
-        if option in names:
-            follows = not equals
-        elif follows:
-            follows = False
-        else:
+        if option not in named[::2]:
             kept.append(word)
+        elif not equals:
+            next(rest, None)
     trusted = [word for module in trusted_modules() for word in ("--trust", module)]
     return shlex.join(["robustnas", *kept, *named, *trusted])
 
@@ -83,14 +81,12 @@ def is_one_of_several() -> bool:
 def count_processes(config: Any) -> int:
     """How many processes the configuration of a trainer asks for: devices times nodes."""
     devices = config.devices
-    if isinstance(devices, str) and devices.isdigit():
-        count = int(devices)
-    elif isinstance(devices, int) and devices >= 0:
-        count = devices
-    elif isinstance(devices, list):
+    if isinstance(devices, str) and "," in devices:
+        devices = [device for device in devices.split(",") if device.strip()]
+    if isinstance(devices, list):
         count = len(devices)
-    elif isinstance(devices, str) and "," in devices:
-        count = len([device for device in devices.split(",") if device.strip()])
+    elif str(devices).isdigit():
+        count = int(devices)
     else:
         on_gpus = config.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
         count = torch.cuda.device_count() if on_gpus else 1

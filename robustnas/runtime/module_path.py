@@ -8,10 +8,9 @@ import sys
 
 
 def remove_current_folder_from_path() -> None:
-    """Remove the current folder from the module path of this process and of those that it starts.
+    """Remove the current folder, unless robustnas lies in it, from the module path here and in processes started here.
 
-    ``python -m robustnas`` and an empty entry of ``PYTHONPATH`` put it there. In the folder that contains robustnas,
-    such as a checkout, nothing is changed.
+    ``python -m robustnas`` and an empty entry of ``PYTHONPATH`` put it there.
     """
     if _same(os.curdir, os.path.dirname(os.path.dirname(os.path.realpath(__file__)))):
         return

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from operator import attrgetter
 from typing import Any, Literal, get_args
 
 import torch
@@ -19,39 +20,30 @@ OPERATIONS = ("cuda.matmul", "cudnn.conv", "cudnn.rnn", "mkldnn.matmul", "mkldnn
 
 @contextmanager
 def full_precision(device: str) -> Iterator[None]:
-    """Compute in the type of the tensors: without autocast, TF32 or bfloat16 inside kernels.
+    """Compute in the type of the tensors on a type of device: without autocast, TF32 or bfloat16 inside kernels.
 
     Compiled cells run uncompiled, since compiled code has no second derivative. Backward passes through a graph that
     was made inside must run inside, too. The settings belong to the process and are restored at the end.
 
-    Args:
-        device: Type of the device, such as ``cuda``.
-
     Yields:
         Nothing.
     """
-    fields = _fields()
-    before = [getattr(owner, name) for owner, name, _ in fields]
-    try:
-        for owner, name, full in fields:
+    with ExitStack() as stack:
+        for owner, name, full in _fields():
+            stack.callback(setattr, owner, name, getattr(owner, name))
             setattr(owner, name, full)
-        with ExitStack() as stack:
-            stack.enter_context(torch.autocast(device, enabled=False))
-            if "torch._dynamo" in sys.modules:  # nothing is compiled before it is imported
-                stack.enter_context(torch.compiler.set_stance("force_eager"))
-            yield
-    finally:
-        for (owner, name, _), value in zip(fields, before, strict=True):
-            setattr(owner, name, value)
+        stack.enter_context(torch.autocast(device, enabled=False))
+        if "torch._dynamo" in sys.modules:  # nothing is compiled before it is imported
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        yield
 
 
 @contextmanager
 def matmul_precision(wanted: str | None) -> Iterator[None]:
     """Set the precision of float32 products and convolutions, and restore it at the end.
 
-    Args:
-        wanted: ``highest`` for full precision, ``high`` for TF32 on GPUs, ``medium`` for that and bfloat16 in products
-            on CPUs. ``None`` keeps the settings of torch: by default TF32 in convolutions on GPUs only.
+    ``highest`` is full precision, ``high`` is TF32 on GPUs, ``medium`` that and bfloat16 in products on CPUs. ``None``
+    keeps the settings of torch: by default TF32 in convolutions on GPUs only.
 
     Yields:
         Nothing.
@@ -64,20 +56,18 @@ def matmul_precision(wanted: str | None) -> Iterator[None]:
         return
     if wanted not in get_args(Matmul):
         raise ValueError(f"Expected `matmul_precision` to be one of {list(get_args(Matmul))}, but got {wanted!r}.")
-    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
-    try:
+    with ExitStack() as stack:
+        stack.callback(setattr, torch.backends.cudnn, "allow_tf32", torch.backends.cudnn.allow_tf32)
+        stack.callback(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision())
         torch.set_float32_matmul_precision(wanted)
         torch.backends.cudnn.allow_tf32 = wanted != "highest"
         yield
-    finally:
-        torch.set_float32_matmul_precision(before[0])
-        torch.backends.cudnn.allow_tf32 = before[1]
 
 
 def settings() -> dict[str, Any]:
     """Torch's current settings of float32 precision, by name, for the manifest of a run."""
     if _per_operation():
-        return {f"{name}.fp32_precision": _owner(name).fp32_precision for name in OPERATIONS}
+        return {f"{name}.fp32_precision": attrgetter(name)(torch.backends).fp32_precision for name in OPERATIONS}
     return {
         "cuda.matmul.allow_tf32": torch.backends.cuda.matmul.allow_tf32,
         "cudnn.allow_tf32": torch.backends.cudnn.allow_tf32,
@@ -88,17 +78,10 @@ def settings() -> dict[str, Any]:
 def _fields() -> list[tuple[Any, str, Any]]:
     """Torch's settings that reduce float32 precision: owner, name, and the value for full precision."""
     if _per_operation():
-        return [(_owner(name), "fp32_precision", "ieee") for name in OPERATIONS]
+        return [(attrgetter(name)(torch.backends), "fp32_precision", "ieee") for name in OPERATIONS]
     return [(torch.backends.cuda.matmul, "allow_tf32", False), (torch.backends.cudnn, "allow_tf32", False)]
 
 
 def _per_operation() -> bool:
     """Whether torch has a setting for each kind of operation (2.9 on), which must not be mixed with the old ones."""
     return hasattr(torch.backends.cuda.matmul, "fp32_precision")
-
-
-def _owner(name: str) -> Any:
-    found: Any = torch.backends
-    for part in name.split("."):
-        found = getattr(found, part)
-    return found

@@ -1,8 +1,7 @@
 """Safe reading of YAML: plain data only, of limited size, without repeated keys.
 
 A line of YAML can expand to gigabytes, since an alias repeats what it names and a merge key (``<<``) copies it. So the
-events of a text are counted before anything is built, an alias as often as it is used. jsonargparse uses the same
-loader for files and for values of options, see :func:`checked_yaml`.
+events of a text are counted before anything is built, an alias as often as it is used.
 """
 
 from __future__ import annotations
@@ -148,7 +147,11 @@ def _count(events: Iterator[yaml.Event]) -> None:
             total += sizes.get(event.anchor or "", 1)
             anchor, before = None, total
         elif isinstance(event, yaml.NodeEvent):
-            _check_tag(event)
+            tag = getattr(event, "tag", None)
+            if tag is not None and tag not in PLAIN_TAGS:
+                raise RefusedError(
+                    f"the tag {tag} in line {getattr(event.start_mark, 'line', 0) + 1}, which is not plain data"
+                )
             anchor, before = event.anchor, total
             total += 1
             if isinstance(event, yaml.CollectionStartEvent):
@@ -162,8 +165,3 @@ def _count(events: Iterator[yaml.Event]) -> None:
             raise RefusedError(f"more than {MAX_VALUES:,} values, those of an alias counted at each use")
         if len(begun) > MAX_DEPTH:
             raise RefusedError("it nests too deeply or contains itself")
-
-
-def _check_tag(event: Any) -> None:
-    if event.tag is not None and event.tag not in PLAIN_TAGS:
-        raise RefusedError(f"the tag {event.tag} in line {event.start_mark.line + 1}, which is not plain data")

@@ -79,27 +79,24 @@ class PipeSafeStream:
 
 
 class Streams:
-    """Standard output and standard error of a command."""
+    """Standard output and error of a command, which finishes its work although nobody reads its output any more."""
 
     def __init__(self) -> None:
+        self.before = sys.stdout, sys.stderr
         self.both = (PipeSafeStream(sys.stdout or _nowhere()), PipeSafeStream(sys.stderr or _nowhere()))
+
+    def __enter__(self) -> Streams:
+        sys.stdout, sys.stderr = self.both
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        sys.stdout, sys.stderr = self.before
 
     def status(self, status: int) -> int:
         """The exit status of a command: 141 if it succeeded but a reader closed its pipe early."""
         for stream in self.both:
             stream.flush()
         return SIGPIPE_STATUS if status == 0 and any(stream.broken for stream in self.both) else status
-
-
-@contextlib.contextmanager
-def ignore_broken_pipes() -> Iterator[Streams]:
-    """Let a command finish its work although nobody reads its output any more."""
-    before, streams = (sys.stdout, sys.stderr), Streams()
-    sys.stdout, sys.stderr = streams.both
-    try:
-        yield streams
-    finally:
-        sys.stdout, sys.stderr = before
 
 
 def _nowhere() -> TextIO:
@@ -111,8 +108,7 @@ def _replace_unencodable(error: UnicodeError) -> tuple[str | bytes, int]:
     """Replace characters that cannot be encoded: Greek by name, others without accents, the rest by number."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
-    replacement = "".join(map(_in_ascii, error.object[error.start : error.end]))
-    return replacement, error.end
+    return "".join(map(_in_ascii, error.object[error.start : error.end])), error.end
 
 
 def _in_ascii(letter: str) -> str:

@@ -1,14 +1,10 @@
 """Which modules a file from elsewhere may name: only those that the user trusts.
 
 Files name classes and search spaces by import path, and importing a module runs its code. So a name in a file is
-followed only if it lies in robustnas or PyTorch Lightning, or in a module that the user trusts:
-
-- one that the command line names, as in ``--model.space my_space.SPACE`` or ``--trust my_space``;
-- one in the environment variable ``ROBUSTNAS_TRUST``, a comma-separated list;
-- in Python, one given to :func:`trust`. A search space may also lie in a module that is already imported.
-
-A trusted module that is not installed is also searched in the current folder. Other modules are not, since a run from
-elsewhere may bring a file with the name of an optional dependency.
+followed only if it lies in robustnas or PyTorch Lightning, or in a module that the user trusts: on the command line
+(``--model.space my_space.SPACE``, ``--trust my_space``), in the environment variable ``ROBUSTNAS_TRUST``, a list with
+commas, or by :func:`trust`. A trusted module that is not installed is also searched in the current folder; others are
+not, since a run from elsewhere may bring a file with the name of an optional dependency.
 """
 
 from __future__ import annotations
@@ -32,14 +28,7 @@ SECTIONS = ("data", "diagnostics", "model", "selection", "space", "trainer")  # 
 
 
 def trust(*modules: str) -> None:
-    """Let files name classes and search spaces of modules, in this process and those that it starts.
-
-    Args:
-        modules: Names of modules or packages, each with everything below it.
-
-    Raises:
-        ValueError: If one is not the name of a module.
-    """
+    """Let files name classes and spaces of modules and all below them, in this process and those that it starts."""
     os.environ[VARIABLE] = ",".join(dict.fromkeys([*_trusted_names(), *_checked_names(modules, "module")]))
 
 
@@ -78,8 +67,12 @@ def own_message(message: str) -> str | None:
     """The message of this library inside an error of the parser, or ``None``."""
     if denied := re.search(r"Importing '([\w.]+)' is not allowed", message):
         return refusal(denied[1])
-    if untrusted := _untrusted_import(message):
-        return untrusted
+    missing = re.search(r"No module named '(\w+)'", message)
+    if missing and (Path(f"{missing[1]}.py").is_file() or Path(missing[1], "__init__.py").is_file()):
+        return (
+            f"Expected the imports of a trusted module to be installed or trusted too, but got {missing[1]}, which "
+            f"lies in the current folder; `--trust {missing[1]}` allows it."
+        )
     found = re.search(r"Expected (?!an? <class|a dot import|a path)(?=[^\n]*but ).*", message)
     return found[0] if found else None
 
@@ -117,19 +110,7 @@ def only_trusted() -> Iterator[None]:
         settings.update(before)
 
 
-def _untrusted_import(message: str) -> str | None:
-    """The message for an import error of an untrusted module in the current folder, ``None`` for other errors."""
-    missing = re.search(r"No module named '(\w+)'", message)
-    if missing is None or not (Path(f"{missing[1]}.py").is_file() or Path(missing[1], "__init__.py").is_file()):
-        return None
-    return (
-        f"Expected the imports of a trusted module to be installed or trusted too, but got {missing[1]}, which lies in "
-        f"the current folder; `--trust {missing[1]}` allows it."
-    )
-
-
 def _trusted_names() -> list[str]:
-    """The modules that the user trusts."""
     return [name for name in re.split(r"[,\s]+", os.environ.get(VARIABLE, "")) if name]
 
 

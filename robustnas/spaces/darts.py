@@ -6,32 +6,25 @@ from robustnas.spaces.space import CellSpace, SearchSpace, complete_cell
 
 Operations = tuple[str, ...] | list[tuple[str, ...]]
 
-_WITHOUT_NONE = (
-    "max_pool_3x3", "avg_pool_3x3", "skip_connect", "sep_conv_3x3", "sep_conv_5x5",
-    "dil_conv_3x3", "dil_conv_5x5",
-)  # fmt: skip
-
 
 def darts_like(name: str, normal: Operations, reduce: Operations | None = None) -> SearchSpace:
     """Return a space with the cells of DARTS: two inputs, four nodes, 14 edges, two edges kept per node.
 
+    Operations are given for all edges or edge by edge; the reduction cell has those of the normal cell by default.
     ``none`` is part of the mixture but never selected.
-
-    Args:
-        name: Name of the space.
-        normal: Operations of the normal cell, for all edges or edge by edge.
-        reduce: The same for the reduction cell; by default those of the normal cell.
     """
 
     def cell(operations: Operations, reduction: bool) -> CellSpace:
         return complete_cell(2, 4, operations, (2, 3, 4, 5), reduction, keep=2, never_selected=("none",))
 
-    cells = {"normal": cell(normal, False), "reduce": cell(normal if reduce is None else reduce, True)}
-    return SearchSpace(name, cells)
+    return SearchSpace(
+        name, {"normal": cell(normal, False), "reduce": cell(normal if reduce is None else reduce, True)}
+    )
 
 
 _SKIP, _MAX, _AVG = "skip_connect", "max_pool_3x3", "avg_pool_3x3"
-_SEP3, _DIL3, _DIL5 = "sep_conv_3x3", "dil_conv_3x3", "dil_conv_5x5"
+_SEP3, _SEP5, _DIL3, _DIL5 = "sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5"
+_WITHOUT_NONE = (_MAX, _AVG, _SKIP, _SEP3, _SEP5, _DIL3, _DIL5)
 
 # A line for each node.
 _S1_NORMAL: list[tuple[str, ...]] = [

@@ -14,21 +14,16 @@ Rows = Sequence[Sequence[float]] | Any  # or an array of two dimensions
 def strongest(space: SearchSpace, strengths: Mapping[str, Rows]) -> Genotype:
     """Return the strongest operation of each edge, and the strongest edges of each node (arXiv:1806.09055).
 
-    Args:
-        space: The search space.
-        strengths: Kind of cell to the strengths of its operations, ``[edges, operations]``. Ties go to the earlier
-            column and the earlier source.
+    Strengths are ``[edges, operations]`` for each kind of cell. Ties go to the earlier column and the earlier source.
     """
     cells = {}
     for kind, cell in space.cells.items():
         choices: list[Choice] = []
         for node in cell.nodes:
-            scored = []
-            for row, edge in cell.edges_into(node):
-                strength, column = strongest_operation(cell, row, strengths[kind])
-                scored.append((strength, Choice(edge.source, node, edge.operations[column])))
-            ranked = scored if cell.keep is None else sorted(scored, key=lambda pair: -pair[0])[: cell.keep]
-            choices += [choice for _, choice in ranked]
+            best = [(edge, *strongest_operation(cell, row, strengths[kind])) for row, edge in cell.edges_into(node)]
+            if cell.keep is not None:
+                best = sorted(best, key=lambda one: -one[1])[: cell.keep]
+            choices += [Choice(edge.source, node, edge.operations[column]) for edge, _, column in best]
         cells[kind] = tuple(choices)
     return Genotype(space.name, cells)
 

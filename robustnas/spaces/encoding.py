@@ -37,11 +37,7 @@ def num_architectures(space: SearchSpace) -> int:
 
 
 def encode(genotype: Genotype, space: SearchSpace) -> int:
-    """Return the number of a genotype, from 0 on, whatever the order in which a node lists its edges.
-
-    Raises:
-        ValueError: If it is not a genotype of the space, or keeps an edge twice.
-    """
+    """Return the number of a genotype of the space, from 0 on, whatever the order in which a node lists its edges."""
     genotype.validate(space)
     number = 0
     for node in _nodes(space):
@@ -51,11 +47,7 @@ def encode(genotype: Genotype, space: SearchSpace) -> int:
 
 
 def decode(number: int, space: SearchSpace) -> Genotype:
-    """Return the genotype with a number, the inverse of :func:`encode`.
-
-    Raises:
-        ValueError: If the number is negative or too large.
-    """
+    """Return the genotype with a number that is not too large, the inverse of :func:`encode`."""
     if not 0 <= number < num_architectures(space):
         raise ValueError(
             f"Expected `number` to be from 0 to {num_architectures(space) - 1} in {space.name}, but got {number}."
@@ -101,7 +93,6 @@ def _nodes(space: SearchSpace) -> tuple[_Node, ...]:
 def _of_cell(kind: str, cell: CellSpace) -> Iterator[_Node]:
     for node in cell.nodes:
         entering = [(edge, tuple(cell.selectable(edge).values())) for _, edge in cell.edges_into(node)]
-        ways = []
-        for kept in combinations(entering, cell.kept(node)):
-            ways.append(_Kept(kept, prod(len(names) for _, names in kept)))
-        yield _Node(kind, node, tuple(ways), sum(way.size for way in ways))
+        subsets = combinations(entering, cell.kept(node))
+        ways = tuple(_Kept(kept, prod(len(names) for _, names in kept)) for kept in subsets)
+        yield _Node(kind, node, ways, sum(way.size for way in ways))

@@ -15,23 +15,16 @@ KNOWN = {space.name: space for space in (DARTS, DARTSWithoutNone, S1, S2, S3, S4
 
 
 def find_space(space: str | SearchSpace) -> SearchSpace:
-    """Return the search space with a name or import path, or the space itself.
-
-    Args:
-        space: A space, the name of one that comes with robustnas, or an import path such as
-            ``my_package.my_module.SPACE``. The module must be imported already or trusted, see
-            :mod:`robustnas.runtime.trust`.
+    """Return the search space with a name or import path such as ``my_module.SPACE``, or the space itself.
 
     Raises:
-        ValueError: If there is no such space, or its module is not trusted.
+        ValueError: If there is none, or its module is neither imported nor trusted, see :mod:`robustnas.runtime.trust`.
     """
     if isinstance(space, SearchSpace):
         return space
     if not isinstance(space, str):  # files may hold any value
         raise ValueError(f"Expected `space` to be one of {list(KNOWN)} or an import path, but got {space!r}.")
-    if space in KNOWN:
-        return KNOWN[space]
-    found = _imported(space) if is_import_path(space) else None
+    found = KNOWN.get(space) or (_imported(space) if is_import_path(space) else None)
     if not isinstance(found, SearchSpace):
         raise ValueError(
             f"Expected `space` to be one of {list(KNOWN)} or the import path of a SearchSpace, but got {space!r}."
@@ -40,7 +33,6 @@ def find_space(space: str | SearchSpace) -> SearchSpace:
 
 
 def _imported(path: str) -> object:
-    """Import what a path names, from a module that is imported already or trusted."""
     module, _, attribute = path.rpartition(".")
     if module not in sys.modules and not is_trusted(path):
         raise ValueError(refusal(path))

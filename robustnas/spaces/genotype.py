@@ -97,11 +97,7 @@ class Genotype:
         return {kind: sum(choice.operation == operation for choice in cell) for kind, cell in self.cells.items()}
 
     def validate(self, space: SearchSpace) -> Genotype:
-        """Return the genotype itself, checked to be an architecture of ``space``.
-
-        Raises:
-            ValueError: If it names another space, or the space does not have its edges or operations.
-        """
+        """Return the genotype itself, or raise a ``ValueError`` if it is no architecture of ``space``."""
         if self.space != space.name:
             raise ValueError(f"Expected `genotype` to be from the space {space.name}, but got one from {self.space}.")
         if set(self.cells) != set(space.cells):
@@ -136,26 +132,6 @@ class Genotype:
             raise ValueError(
                 f"Expected `genotype` JSON to hold `space` and `cells` of edges like ['0-2', 'none'], got {error!r}."
             ) from error
-
-    def to_quark0(self) -> dict[str, Any]:
-        """Return the tuple form of the original DARTS code.
-
-        ``normal`` and ``reduce`` are lists of ``(operation, source)``, node by node, with ``normal_concat`` and
-        ``reduce_concat``.
-
-        Raises:
-            ValueError: If the cells are not ``normal`` and ``reduce`` with two edges into each node.
-        """
-        if set(self.cells) != {"normal", "reduce"}:
-            raise ValueError(f"Expected `genotype` to have normal and reduce cells, but got {list(self.cells)}.")
-        form: dict[str, Any] = {}
-        for kind in ("normal", "reduce"):
-            nodes = [choice.node for choice in self.cells[kind]]
-            if len(nodes) % 2 or nodes != [2 + i // 2 for i in range(len(nodes))]:
-                raise ValueError(f"Expected two edges into each node of the {kind} cell, but got edges into {nodes}.")
-            form[kind] = [(choice.operation, choice.source) for choice in self.cells[kind]]
-            form[f"{kind}_concat"] = sorted(set(nodes))
-        return form
 
     @classmethod
     def from_quark0(

@@ -36,10 +36,7 @@ def parse_genotype(text: str, space: SearchSpace | None = None) -> Genotype:
     Text around the genotype, such as the date of a log line or ``genotype =``, is ignored, and so are line breaks
     inside it. The same genotype may occur several times.
 
-    Args:
-        text: The text.
-        space: The space of forms that name none, if it has their kinds of cell; otherwise these are DARTS and
-            NASBench201.
+    Forms that name no space are of ``space``, if it has their kinds of cell, and otherwise of DARTS or NASBench201.
 
     Raises:
         ValueError: If the text holds no genotype, or several different ones.

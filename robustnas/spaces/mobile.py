@@ -15,12 +15,8 @@ def mobile(name: str, blocks: Sequence[int] = (4, 4, 4, 4, 4, 1), operations: tu
     The operation ``mbconv_5x5_6``, a depthwise 5 x 5 convolution on six times the channels, is ``5x5_MBConv6`` in the
     original code, and ``none`` its ``Zero``. The first block of a stage changes the number of channels and may halve
     the resolution. The others have a residual connection and may be ``none``, which removes the block: so depth is
-    searched.
-
-    Args:
-        name: Name of the space.
-        blocks: Number of blocks in each of one to six stages. The paper has 21 in six.
-        operations: Candidate operations of every block, without ``none``.
+    searched. ``blocks`` are numbers of blocks, 21 in six stages in the paper; ``operations`` are those of every block,
+    without ``none``.
 
     Raises:
         ValueError: If there are no stages, or more than six.

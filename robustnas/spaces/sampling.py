@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from random import Random
 
+from robustnas.spaces.discretisation import Rows, strongest_operation
 from robustnas.spaces.encoding import decode, num_architectures
 from robustnas.spaces.genotype import Choice, Genotype
 from robustnas.spaces.space import SearchSpace
@@ -17,6 +19,43 @@ def random_genotype(space: SearchSpace, generator: Random) -> Genotype:
     operations, as in S1, it is not: an edge with more operations is in more genotypes, and so is kept more often.
     """
     return decode(generator.randrange(num_architectures(space)), space)
+
+
+def weighted_genotype(space: SearchSpace, weights: Mapping[str, Rows], generator: Random) -> Genotype:
+    """Return a genotype drawn by weights of operations, ``[edges, operations]`` for each kind of cell.
+
+    A node that keeps only some of its edges draws them one after the other, without replacement, each with a
+    probability in proportion to its strength: the weight of its strongest operation that may be selected. On an edge
+    that is kept, an operation is drawn in proportion to its weight among those that may be selected. What has no weight
+    is drawn only where nothing else is left, and then uniformly.
+    """
+    cells = {}
+    for kind, cell in space.cells.items():
+        choices: list[Choice] = []
+        for node in cell.nodes:
+            entering = cell.edges_into(node)
+            strengths = [strongest_operation(cell, row, weights[kind])[0] for row, _ in entering]
+            for place in _kept(strengths, cell.kept(node), generator):
+                row, edge = entering[place]
+                columns = list(cell.selectable(edge))
+                column = columns[_drawn([weights[kind][row][k] for k in columns], generator)]
+                choices.append(Choice(edge.source, node, edge.operations[column]))
+        cells[kind] = tuple(choices)
+    return Genotype(space.name, cells)
+
+
+def _kept(strengths: Sequence[float], count: int, generator: Random) -> list[int]:
+    """Places that are drawn one after the other, in ascending order; no draw where all are kept."""
+    left = list(range(len(strengths)))
+    if count == len(left):
+        return left
+    return sorted(left.pop(_drawn([strengths[place] for place in left], generator)) for _ in range(count))
+
+
+def _drawn(weights: Sequence[float], generator: Random) -> int:
+    """A place, with a probability in proportion to its weight; uniformly where none has any."""
+    held = [max(float(weight), 0.0) for weight in weights]
+    return generator.choices(range(len(held)), held if any(held) else None)[0]
 
 
 def mutated(genotype: Genotype, space: SearchSpace, generator: Random) -> Genotype:

@@ -74,14 +74,11 @@ class CellSpace:
         object.__setattr__(self, "outputs", tuple(self.outputs))
         object.__setattr__(self, "never_selected", frozenset(self.never_selected))
         nodes = range(self.inputs, max((edge.node for edge in self.edges), default=self.inputs - 1) + 1)
-        if not self.edges or any(not self.edges_into(node) for node in nodes):
-            raise ValueError(
-                f"Expected `edges` to enter every node {list(nodes)}, but got {[e.name for e in self.edges]}."
-            )
-        if len({edge.name for edge in self.edges}) != len(self.edges) or self.edges[0].node < self.inputs:
-            raise ValueError(
-                f"Expected `edges` to be distinct and none to enter an input, but got {[e.name for e in self.edges]}."
-            )
+        names = [edge.name for edge in self.edges]
+        if not names or any(not self.edges_into(node) for node in nodes):
+            raise ValueError(f"Expected `edges` to enter every node {list(nodes)}, but got {names}.")
+        if len(set(names)) != len(names) or self.edges[0].node < self.inputs:
+            raise ValueError(f"Expected `edges` to be distinct and none to enter an input, but got {names}.")
         if not self.outputs or any(output not in nodes for output in self.outputs):
             raise ValueError(f"Expected `outputs` to be among the nodes {list(nodes)}, but got {self.outputs}.")
         if self.keep is not None and any(not 1 <= self.keep <= len(self.edges_into(node)) for node in nodes):
@@ -116,9 +113,9 @@ class CellSpace:
         """Columns of α whose operations a genotype may carry on ``edge``, with their names."""
         return {k: name for k, name in enumerate(edge.operations) if name not in self.never_selected}
 
-    def stride(self, edge: Edge) -> int:
-        """Stride of the operations on ``edge``."""
-        return 2 if self.reduction and edge.source < self.inputs else 1
+    def stride(self, source: int) -> int:
+        """Stride of the operations on edges that leave ``source``."""
+        return 2 if self.reduction and source < self.inputs else 1
 
     def row(self, source: int, node: int) -> int | None:
         """Row of the edge from ``source`` to ``node`` in α, or ``None`` where there is no such edge."""
@@ -154,9 +151,8 @@ class SearchSpace:
             raise ValueError(f"Expected `name` to be a name without spaces, but got {self.name!r}.")
         if self.skeleton not in SKELETONS:
             raise ValueError(f"Expected `skeleton` to be one of {sorted(SKELETONS)}, but got {self.skeleton!r}.")
-        wanted = dict(self.rules.kinds)
         found = {kind: (cell.inputs, cell.reduction) for kind, cell in self.cells.items()}
-        if found != wanted:
+        if found != (wanted := dict(self.rules.kinds)):
             raise ValueError(
                 f"Expected `cells` of the skeleton {self.skeleton!r} to be {wanted} "
                 f"(kind: inputs, reduction), but got {found}."
@@ -193,8 +189,6 @@ def _no_stages(space: SearchSpace) -> None:
 class SkeletonRules:
     """What a skeleton asks of a space, and how its networks are sized and evaluated.
 
-    How a cell is discretised is said by each kind of cell: ``CellSpace.keep`` and ``CellSpace.never_selected``.
-
     Args:
         kinds: Kind of cell to the number of its inputs, and whether it is a reduction cell.
         depth: Argument that sets the depth, ``layers`` or ``cells``; ``None`` where the space sets it.
@@ -202,6 +196,7 @@ class SkeletonRules:
         least_depth: Smallest depth.
         recipe: Configuration that evaluates its architectures: a file of ``robustnas.configs``, or a path.
         check: Refuses spaces whose cells the skeleton cannot stack; by default those with ``stages``.
+        residual: Whether an edge that carries ``none`` passes its input on, so that it disconnects nothing.
     """
 
     kinds: Mapping[str, tuple[int, bool]]
@@ -210,6 +205,7 @@ class SkeletonRules:
     least_depth: int = 1
     recipe: str = "evaluate_darts.yaml"
     check: Callable[[SearchSpace], None] = _no_stages
+    residual: bool = False
 
 
 def _one_output(space: SearchSpace) -> None:
@@ -240,16 +236,12 @@ def _check_chain(space: SearchSpace) -> None:
 SKELETONS: dict[str, SkeletonRules] = {
     "darts": SkeletonRules({"normal": (2, False), "reduce": (2, True)}, "layers", 8, 3),
     "nasbench201": SkeletonRules({"cell": (1, False)}, "cells", 5, 1, "evaluate_nasbench201.yaml", _one_output),
-    "mobile": SkeletonRules({"chain": (1, False)}, recipe="evaluate_mobile.yaml", check=_check_chain),
+    "mobile": SkeletonRules({"chain": (1, False)}, recipe="evaluate_mobile.yaml", check=_check_chain, residual=True),
 }
 
 
 def register_skeleton(name: str, rules: SkeletonRules) -> None:
-    """Make a skeleton known to spaces; a subclass of ``robustnas.networks.Skeleton`` with its name builds it.
-
-    Raises:
-        ValueError: If the name is taken.
-    """
+    """Make a skeleton known by a new name; a subclass of ``robustnas.networks.Skeleton`` with the name builds it."""
     if name in SKELETONS:
         raise ValueError(f"Expected `name` to be that of a new skeleton, but got {name!r}, which is known.")
     SKELETONS[name] = rules
@@ -264,16 +256,10 @@ def complete_cell(
     keep: int | None = None,
     never_selected: tuple[str, ...] = (),
 ) -> CellSpace:
-    """Return the space of cells in which every state feeds every later node.
+    """Return the space of cells in which every state feeds every one of a number of later ``nodes``.
 
-    Args:
-        inputs: Number of input states.
-        nodes: Number of intermediate nodes.
-        operations: Candidate operations of all edges, or one tuple for each edge in the order of α.
-        outputs: Nodes whose concatenation is the output.
-        reduction: Whether edges that leave an input halve the resolution.
-        keep: Edges that a node of the discrete cell keeps, or ``None`` for all.
-        never_selected: Operations that never enter a genotype.
+    ``operations`` are those of all edges, or one tuple for each edge in the order of α. The other arguments are those
+    of :class:`CellSpace`.
 
     Raises:
         ValueError: If ``operations`` lists another number of edges than the cell has.

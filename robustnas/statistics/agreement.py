@@ -17,19 +17,13 @@ RESAMPLES = 1999
 
 @dataclass(frozen=True)
 class Correlation:
-    """A rank correlation.
+    """A rank correlation."""
 
-    Args:
-        n: Pairs.
-        value: The coefficient, from -1 to 1.
-        p: Two-sided p-value of no correlation.
-        interval: Bootstrap interval; ``None`` for fewer than five pairs, and where all pairs are concordant, or all
-            discordant, so that resamples have no spread.
-    """
-
-    n: int
-    value: float
-    p: float
+    n: int  #: pairs
+    value: float  #: the coefficient, from -1 to 1
+    p: float  #: two-sided p-value of no correlation
+    #: bootstrap interval; ``None`` for fewer than five pairs, and where all pairs are concordant, or all discordant, so
+    #: that resamples have no spread
     interval: Interval | None
 
     def __str__(self) -> str:
@@ -39,21 +33,13 @@ class Correlation:
 
 @dataclass(frozen=True)
 class Separation:
-    """How well an indicator separates bad runs from good ones.
+    """How well an indicator separates bad runs from good ones."""
 
-    Args:
-        n_bad: Bad runs.
-        n_good: Good runs.
-        value: Area under the curve: probability that the indicator is higher in a bad run than in a good one.
-        p: Two-sided p-value of the Mann-Whitney test that the area is one half.
-        interval: Newcombe's interval.
-    """
-
-    n_bad: int
-    n_good: int
-    value: float
-    p: float
-    interval: Interval
+    n_bad: int  #: bad runs
+    n_good: int  #: good runs
+    value: float  #: area under the curve: probability that the indicator is higher in a bad run than in a good one
+    p: float  #: two-sided p-value of the Mann-Whitney test that the area is one half
+    interval: Interval  #: Newcombe's interval
 
     def __str__(self) -> str:
         return f"{self.value:.2f}, {self.interval:.2f}, n = {self.n_bad} bad and {self.n_good} good"
@@ -61,24 +47,16 @@ class Separation:
 
 @dataclass(frozen=True)
 class Lead:
-    """How early an alarm is raised before an event.
+    """How early an alarm is raised before an event."""
 
-    Args:
-        hits: Bad runs with an alarm before or at the event.
-        late: Bad runs with an alarm only after it.
-        false: Good runs with an alarm.
-        median: Median of the epochs from the alarm to the event over all alarmed bad runs, late ones counting
-            negatively; ``None`` without any.
-        earliest: The largest lead, in epochs.
-        latest: The smallest lead, in epochs.
-    """
-
-    hits: Proportion
-    late: int
-    false: Proportion | None
+    hits: Proportion  #: bad runs with an alarm before or at the event
+    late: int  #: bad runs with an alarm only after it
+    false: Proportion | None  #: good runs with an alarm
+    #: median of the epochs from the alarm to the event over all alarmed bad runs, late ones counting negatively;
+    #: ``None`` without any
     median: float | None
-    earliest: float | None
-    latest: float | None
+    earliest: float | None  #: the largest lead, in epochs
+    latest: float | None  #: the smallest lead, in epochs
 
     def __str__(self) -> str:
         lead = "" if self.median is None else f", lead {self.median:+g} epochs"
@@ -89,10 +67,7 @@ class Lead:
 def kendall(x: Iterable[float], y: Iterable[float], level: float = 0.95) -> Correlation:
     r"""Return Kendall's :math:`\tau_b = (P - Q) / \sqrt{(P + Q + T)(P + Q + U)}`, for instance of supernet and table.
 
-    Args:
-        x: Values, ``[n]``.
-        y: Values of the same cases, ``[n]``.
-        level: Level of the bootstrap interval, over cases.
+    Both hold a value of each case, ``[n]``. The interval is a bootstrap over cases.
 
     Raises:
         ValueError: If there are fewer than two cases, lists differ in length, or one is constant.
@@ -129,14 +104,20 @@ def separation(bad: Iterable[float], good: Iterable[float], level: float = 0.95)
     x, y = numbers(bad, "bad", minimum=1), numbers(good, "good", minimum=1)
     found = stats.mannwhitneyu(x, y)
     area = float(found.statistic) / (len(x) * len(y))
+    interval = newcombe_interval(area, lambda theta: area_variance(theta, len(x), len(y)), level)
+    return Separation(len(x), len(y), area, float(found.pvalue), interval)
+
+
+def newcombe_interval(area: float, variance: Callable[[float], float], level: float = 0.95) -> Interval:
+    """The interval of an area by its variance as a function of the true area, see :func:`separation`."""
     z = float(stats.norm.ppf((1 + check_share(level, "level")) / 2))
 
     def outside(theta: float) -> float:
-        return (area - theta) ** 2 - z**2 * area_variance(theta, len(x), len(y))
+        return (area - theta) ** 2 - z**2 * variance(theta)
 
-    low = optimize.brentq(outside, 1e-12, area - 1e-9) if area > 0 else 0.0
-    high = optimize.brentq(outside, area + 1e-9, 1 - 1e-12) if area < 1 else 1.0
-    return Separation(len(x), len(y), area, float(found.pvalue), Interval(float(low), float(high), level, "Newcombe"))
+    low = optimize.brentq(outside, 1e-12, area - 1e-9) if area > 1e-9 else 0.0
+    high = optimize.brentq(outside, area + 1e-9, 1 - 1e-12) if area < 1 - 1e-9 else 1.0
+    return Interval(float(low), float(high), level, "Newcombe")
 
 
 def area_variance(theta: float, bad: int, good: int) -> float:

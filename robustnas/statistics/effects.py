@@ -15,23 +15,14 @@ from robustnas.statistics.samples import Array, check_share, numbers
 
 @dataclass(frozen=True)
 class Term:
-    """One row of an analysis of variance.
+    """One row of an analysis of variance."""
 
-    Args:
-        factors: The factor, or the factors of an interaction.
-        freedom: Degrees of freedom.
-        squares: Sum of squares, of type III.
-        f: The F statistic: mean square over residual mean square.
-        p: The p-value.
-        partial: Partial η²: sum of squares over itself plus that of the residuals.
-    """
-
-    factors: tuple[str, ...]
-    freedom: int
-    squares: float
-    f: float
-    p: float
-    partial: float
+    factors: tuple[str, ...]  #: the factor, or the factors of an interaction
+    freedom: int  #: degrees of freedom
+    squares: float  #: sum of squares, of type III
+    f: float  #: the F statistic: mean square over residual mean square
+    p: float  #: the p-value
+    partial: float  #: partial η²: sum of squares over itself plus that of the residuals
 
     @property
     def name(self) -> str:
@@ -59,23 +50,14 @@ class Effect:
 
 @dataclass(frozen=True)
 class Factorial:
-    """The analysis of a factorial design.
+    """The analysis of a factorial design."""
 
-    Args:
-        n: Runs.
-        mean: Unweighted mean over the cells.
-        terms: The analysis of variance.
-        effects: The effects.
-        freedom: Residual degrees of freedom.
-        deviation: Residual standard deviation.
-    """
-
-    n: int
-    mean: float
-    terms: tuple[Term, ...]
-    effects: tuple[Effect, ...]
-    freedom: int
-    deviation: float
+    n: int  #: runs
+    mean: float  #: unweighted mean over the cells
+    terms: tuple[Term, ...]  #: the analysis of variance
+    effects: tuple[Effect, ...]  #: the effects
+    freedom: int  #: residual degrees of freedom
+    deviation: float  #: residual standard deviation
 
 
 def factorial(
@@ -85,7 +67,7 @@ def factorial(
     order: int = 2,
     level: float = 0.95,
 ) -> Factorial:
-    r"""Return main effects and interactions of parts, by ordinary least squares.
+    r"""Return main effects and interactions of factors, by ordinary least squares.
 
     See Montgomery, "Design and Analysis of Experiments", chapters 5, 6 and 15.
 

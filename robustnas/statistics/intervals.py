@@ -75,10 +75,7 @@ class Proportion:
 def mean_interval(values: Iterable[float], level: float = 0.95) -> Interval:
     r"""Return the mean's interval: Student's :math:`\bar x \pm t\, s / \sqrt n`, or BCa, see :data:`BOOTSTRAP_FROM`.
 
-    It is deterministic, and of width 0 where all numbers, ``[n]``, are equal.
-
-    Raises:
-        ValueError: If there are fewer than two, or the level is no probability.
+    It is deterministic, refused for fewer than two numbers ``[n]``, and of width 0 where all are equal.
     """
     return t_interval(values, level) if len(x := numbers(values)) < BOOTSTRAP_FROM else bootstrap_interval(x, level)
 
@@ -103,11 +100,7 @@ def bootstrap_interval(values: Iterable[float], level: float = 0.95, seed: int =
 
 
 def deviation_interval(values: Iterable[float], level: float = 0.95) -> Interval:
-    r"""Return the interval of the standard deviation of normal scores, :math:`s \sqrt{(n-1) / \chi^2}`: wide for few.
-
-    Raises:
-        ValueError: If there are fewer than two, or the level is no probability.
-    """
+    r"""The interval of the standard deviation of two or more normal scores, :math:`s \sqrt{(n-1) / \chi^2}`."""
     x = numbers(values)
     check_share(level, "level")
     low, high = x.std(ddof=1) * np.sqrt((len(x) - 1) / stats.chi2.ppf([(1 + level) / 2, (1 - level) / 2], len(x) - 1))
@@ -115,11 +108,7 @@ def deviation_interval(values: Iterable[float], level: float = 0.95) -> Interval
 
 
 def proportion(count: int, n: int, level: float = 0.95) -> Proportion:
-    """Return a proportion with Wilson's interval, which keeps its coverage for small counts and shares of 0 and 1.
-
-    Raises:
-        ValueError: If there is no trial, or the count of successes is not within 0 and ``n``.
-    """
+    """The share of ``count`` in ``n``, at least 1, with Wilson's interval, which keeps its coverage for few trials."""
     if n < 1 or not 0 <= count <= n:
         raise ValueError(f"Expected `count` to be from 0 to `n`, at least 1, but got {count} of {n}.")
     found = stats.binomtest(count, n).proportion_ci(check_share(level, "level"), method="wilson")

@@ -37,32 +37,20 @@ class Matched(Generic[Key]):
 
 @dataclass(frozen=True)
 class Paired:
-    r"""Differences, first minus second, over pairs.
+    """Differences, first minus second, over pairs."""
 
-    Args:
-        n: Pairs.
-        difference: Mean difference :math:`\bar d`.
-        interval: Its interval, by :func:`~robustnas.statistics.intervals.mean_interval`.
-        deviation: Standard deviation :math:`s_d` of the differences.
-        effect: Hedges' corrected :math:`d_z = J(n-1)\, \bar d / s_d`; ``None`` for two pairs, where it has no
-            expectation, and where all differences are equal.
-        wins: Pairs in which the first is higher.
-        losses: Pairs in which the second is higher.
-        permutation: Two-sided p-value of the sign-flip test on the mean.
-        wilcoxon: Two-sided p-value of the signed-rank test.
-        t: Two-sided p-value of Student's paired test; ``None`` where all differences are equal and not 0.
-    """
-
-    n: int
-    difference: float
-    interval: Interval
-    deviation: float
+    n: int  #: pairs
+    difference: float  #: mean difference :math:`\bar d`
+    interval: Interval  #: its interval, by :func:`~robustnas.statistics.intervals.mean_interval`
+    deviation: float  #: standard deviation :math:`s_d` of the differences
+    #: Hedges' corrected :math:`d_z = J(n-1)\, \bar d / s_d`; ``None`` for two pairs, where it has no expectation, and
+    #: where all differences are equal
     effect: float | None
-    wins: int
-    losses: int
-    permutation: float
-    wilcoxon: float
-    t: float | None
+    wins: int  #: pairs in which the first is higher
+    losses: int  #: pairs in which the second is higher
+    permutation: float  #: two-sided p-value of the sign-flip test on the mean
+    wilcoxon: float  #: two-sided p-value of the signed-rank test
+    t: float | None  #: two-sided p-value of Student's paired test; ``None`` where all differences are equal and not 0
 
     @property
     def ties(self) -> int:
@@ -87,21 +75,13 @@ class Paired:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One comparison of a family.
+    """One comparison of a family."""
 
-    Args:
-        name: What is compared to the baseline.
-        result: The comparison, the named method minus the baseline.
-        test: The test whose p-values are adjusted.
-        adjusted: Its p-value after Holm's correction.
-        family: Number of comparisons in the family.
-    """
-
-    name: str
-    result: Paired
-    test: Test
-    adjusted: float
-    family: int
+    name: str  #: what is compared to the baseline
+    result: Paired  #: the comparison, the named method minus the baseline
+    test: Test  #: the test whose p-values are adjusted
+    adjusted: float  #: its p-value after Holm's correction
+    family: int  #: number of comparisons in the family
 
     @property
     def smallest(self) -> float:
@@ -110,11 +90,7 @@ class Comparison:
 
 
 def match(first: Mapping[Key, float], second: Mapping[Key, float]) -> Matched[Key]:
-    """Return scores by the common keys, such as seeds, and the keys without a partner, which should be reported.
-
-    Raises:
-        ValueError: If they have no key in common.
-    """
+    """Scores by common keys, such as seeds, at least one, and the keys without a partner, which should be reported."""
     keys = tuple(key for key in first if key in second)
     if not keys:
         raise ValueError(
@@ -130,16 +106,11 @@ def match(first: Mapping[Key, float], second: Mapping[Key, float]) -> Matched[Ke
 
 
 def compare(first: Iterable[float], second: Iterable[float], level: float = 0.95) -> Paired:
-    r"""Return the comparison of two methods over the same seeds, first minus second.
+    r"""Return the comparison of two methods, first minus second; scores ``[n]`` with the same seeds in the same order.
 
     The permutation test flips the signs of the differences, :math:`p = P(|\sum \pm d_i| \ge |\sum d_i|)`, over all
     :math:`2^n` patterns up to 16 pairs. Wilcoxon's test does the same with the ranks of :math:`|d_i|`, so that it stays
     exact with ties; a difference of 0 is ranked, but has no sign (Pratt 1959).
-
-    Args:
-        first: Scores of the first method, ``[n]``.
-        second: Scores of the second with the same seeds, in the same order, ``[n]``.
-        level: Level of the interval.
 
     Raises:
         ValueError: If there are fewer than two pairs, lists differ in length, or scores are not finite.
@@ -171,16 +142,9 @@ def compare(first: Iterable[float], second: Iterable[float], level: float = 0.95
 def compare_to_baseline(
     baseline: Iterable[float], others: Mapping[str, Iterable[float]], test: Test = "permutation", level: float = 0.95
 ) -> tuple[Comparison, ...]:
-    """Return the comparison of each method with one baseline over the same seeds, p-values with Holm's correction.
+    """Return the comparison of each method with one baseline over the same seeds, scores ``[n]`` each.
 
-    Args:
-        baseline: Scores of the baseline, ``[n]``.
-        others: Method to its scores, ``[n]``.
-        test: The test whose p-values are corrected.
-        level: Level of each interval, uncorrected.
-
-    Raises:
-        ValueError: As :func:`compare`.
+    The p-values of ``test`` are corrected by Holm's method; intervals are not. Errors are those of :func:`compare`.
     """
     base = numbers(baseline, "baseline")
     results = {name: compare(scores, base, level) for name, scores in others.items()}
@@ -212,11 +176,7 @@ def smallest_p(pairs: int) -> float:
 
 
 def pairs_needed(alpha: float = 0.05, comparisons: int = 1) -> int:
-    """Return the pairs that an exact test of this level needs to reject one of several comparisons in the best case.
-
-    Raises:
-        ValueError: If the level is not between 0 and 1, or there is no comparison.
-    """
+    """The pairs that an exact test of this level needs to reject one of several comparisons in the best case."""
     check_share(alpha, "alpha")
     if comparisons < 1:
         raise ValueError(f"Expected `comparisons` to be at least 1, but got {comparisons}.")

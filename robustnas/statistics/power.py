@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,21 +16,13 @@ MAX_SEEDS = 1_000_000
 
 @dataclass(frozen=True)
 class PowerNote:
-    """The smallest difference that a study with n seeds can detect.
+    """The smallest difference that a study with n seeds can detect."""
 
-    Args:
-        n: Common seeds of both methods.
-        deviation: Standard deviation of the paired differences.
-        difference: Smallest true difference detected with this power.
-        power: Probability of detecting it.
-        alpha: Level of the test.
-    """
-
-    n: int
-    deviation: float
-    difference: float
-    power: float
-    alpha: float
+    n: int  #: common seeds of both methods
+    deviation: float  #: standard deviation of the paired differences
+    difference: float  #: smallest true difference detected with this power
+    power: float  #: probability of detecting it
+    alpha: float  #: level of the test
 
     def __format__(self, spec: str) -> str:
         spec = spec or ".3g"
@@ -71,14 +64,7 @@ def power(difference: float, deviation: float, n: int, alpha: float = 0.05) -> f
 def smallest_difference(deviation: float, n: int, probability: float = 0.8, alpha: float = 0.05) -> float:
     """Return the smallest true difference, in the unit of the deviation, that a paired t test detects with this power.
 
-    Args:
-        deviation: Standard deviation of the paired differences, at least 0.
-        n: Pairs, at least two.
-        probability: The power wanted, above ``alpha``.
-        alpha: Level of the test.
-
-    Raises:
-        ValueError: If a number is out of range.
+    The deviation may be 0, and ``probability`` is the power wanted, above ``alpha``; see :func:`power` for the rest.
     """
     _check(deviation or 1.0, alpha, n)
     _check_power(probability, alpha)
@@ -91,11 +77,7 @@ def smallest_difference(deviation: float, n: int, probability: float = 0.8, alph
 def seeds_needed(difference: float, deviation: float, probability: float = 0.8, alpha: float = 0.05) -> int:
     """Return the smallest number of seeds with which a paired t test detects a difference with a given probability.
 
-    Args:
-        difference: True mean difference, not 0.
-        deviation: Standard deviation of the paired differences, above 0.
-        probability: The power wanted, above ``alpha``.
-        alpha: Level of the test.
+    The difference is not 0; see :func:`smallest_difference` for the rest.
 
     Raises:
         ValueError: If a number is out of range, or more than a million seeds would be needed.
@@ -109,24 +91,15 @@ def seeds_needed(difference: float, deviation: float, probability: float = 0.8, 
                 f"Expected `difference` to be detectable with {MAX_SEEDS:,} seeds, but got {difference:g}."
             )
         low, high = high, 2 * high
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if power(difference, deviation, middle, alpha) >= probability else (middle, high)
-    return high
+    between = range(low + 1, high)
+    return low + 1 + bisect_left(between, True, key=lambda n: power(difference, deviation, n, alpha) >= probability)
 
 
 def power_note(deviation: float, n: int, probability: float = 0.8, alpha: float = 0.05) -> PowerNote:
     """Return a note, which prints as a sentence: the differences that this number of seeds cannot detect.
 
-    Args:
-        deviation: Standard deviation of the paired differences, itself uncertain from few seeds: see
-            :func:`~robustnas.statistics.intervals.deviation_interval`.
-        n: Seeds, at least two.
-        probability: The power.
-        alpha: Level of the test.
-
-    Raises:
-        ValueError: If a number is out of range.
+    The deviation is itself uncertain from few seeds: see :func:`~robustnas.statistics.intervals.deviation_interval`.
+    Arguments and errors are those of :func:`smallest_difference`.
     """
     return PowerNote(n, deviation, smallest_difference(deviation, n, probability, alpha), probability, alpha)
 

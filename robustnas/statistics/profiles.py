@@ -23,22 +23,15 @@ class Profile:
 
 @dataclass(frozen=True)
 class Distribution:
-    r"""Share of runs above each threshold, over tasks of equal weight.
+    """Share of runs above each threshold, over tasks of equal weight."""
 
-    Args:
-        n: Runs, of all tasks together.
-        tasks: Tasks.
-        thresholds: The thresholds.
-        shares: Share of runs above each.
-        iqm: Interquartile mean: mean of the middle half of all scores, less sensitive to a collapsed run than the mean.
-        interval: Its interval, from a bootstrap within tasks; ``None`` where every task has a single run.
-    """
-
-    n: int
-    tasks: int
-    thresholds: tuple[float, ...]
-    shares: tuple[float, ...]
+    n: int  #: runs, of all tasks together
+    tasks: int  #: tasks
+    thresholds: tuple[float, ...]  #: the thresholds
+    shares: tuple[float, ...]  #: share of runs above each
+    #: interquartile mean: mean of the middle half of all scores, less sensitive to a collapsed run than the mean
     iqm: float
+    #: its interval, from a bootstrap within tasks; ``None`` where every task has a single run
     interval: Interval | None
 
 

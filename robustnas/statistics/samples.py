@@ -39,10 +39,10 @@ def same_length(**lists: Array) -> int:
     return next(iter(lengths.values()))
 
 
-def table(scores: Mapping[str, Iterable[float]], minimum: int = 2, tasks: int = 2) -> tuple[tuple[str, ...], Array]:
+def table(scores: Mapping[str, Iterable[float]], tasks: int = 2) -> tuple[tuple[str, ...], Array]:
     """Scores of several methods on the same tasks: the names, and an array ``[tasks, methods]``."""
-    if len(scores) < minimum:
-        raise ValueError(f"Expected `scores` to hold at least {minimum} methods, but got {len(scores)}.")
+    if len(scores) < 2:
+        raise ValueError(f"Expected `scores` to hold at least 2 methods, but got {len(scores)}.")
     columns = {name: numbers(values, f"scores[{name!r}]", tasks) for name, values in scores.items()}
     if len({len(column) for column in columns.values()}) > 1:
         said = ", ".join(f"{name}: {len(column)}" for name, column in columns.items())

@@ -27,25 +27,15 @@ class Best:
 
 @dataclass(frozen=True)
 class Summary:
-    """Summary of the runs of a method.
+    """Summary of the runs of a method."""
 
-    Args:
-        n: Number of scores.
-        mean: Their mean.
-        deviation: Their standard deviation, with n - 1; ``None`` for a single score.
-        interval: Interval of the mean; ``None`` for a single score.
-        best: The best score.
-        worst: The worst score.
-        missing: Runs without a score.
-    """
-
-    n: int
-    mean: float
-    deviation: float | None
-    interval: Interval | None
-    best: Best
-    worst: Best
-    missing: int = 0
+    n: int  #: number of scores
+    mean: float  #: their mean
+    deviation: float | None  #: their standard deviation, with n - 1; ``None`` for a single score
+    interval: Interval | None  #: interval of the mean; ``None`` for a single score
+    best: Best  #: the best score
+    worst: Best  #: the worst score
+    missing: int = 0  #: runs without a score
 
     @property
     def count(self) -> str:

@@ -18,27 +18,18 @@ EXACT_UP_TO = 20_000  # permutations; of more, a sample is drawn
 
 @dataclass(frozen=True)
 class Unpaired:
-    r"""The difference of two samples, first minus second.
+    """The difference of two samples, first minus second."""
 
-    Args:
-        n_first: Scores of the first method.
-        n_second: Scores of the second.
-        difference: Difference of the means.
-        interval: Welch's interval of it; ``None`` where neither sample has spread.
-        effect: Hedges' :math:`g = J(\nu)\,(\bar a - \bar b) / s`, with the pooled deviation; ``None`` where that is 0.
-        superiority: Probability that a score of the first is higher than one of the second, a tie counts as half.
-        welch: Two-sided p-value of Welch's test, which lets the deviations differ; ``None`` where there is no spread.
-        permutation: Two-sided p-value of the permutation test on the difference of the means.
-    """
-
-    n_first: int
-    n_second: int
-    difference: float
-    interval: Interval | None
+    n_first: int  #: scores of the first method
+    n_second: int  #: scores of the second
+    difference: float  #: difference of the means
+    interval: Interval | None  #: Welch's interval of it; ``None`` where neither sample has spread
+    #: Hedges' :math:`g = J(\nu)\,(\bar a - \bar b) / s`, with the pooled deviation; ``None`` where that is 0
     effect: float | None
-    superiority: float
+    superiority: float  #: probability that a score of the first is higher than one of the second, a tie counts as half
+    #: two-sided p-value of Welch's test, which lets the deviations differ; ``None`` where there is no spread
     welch: float | None
-    permutation: float
+    permutation: float  #: two-sided p-value of the permutation test on the difference of the means
 
     @property
     def smallest_p(self) -> float:
@@ -48,20 +39,14 @@ class Unpaired:
 
 @dataclass(frozen=True)
 class RelativeImprovement:
-    r"""How much better than random search, in percent of random search.
+    """How much better than random search, in percent of random search."""
 
-    Args:
-        value: :math:`100\,(\bar a - \bar r) / \bar r`.
-        interval: Fieller's interval; ``None`` with a single score on one side, where the scores have no spread, or
-            where the mean of random search does not differ significantly from 0.
-        n: Scores of the method.
-        n_random: Scores of random search.
-    """
-
-    value: float
+    value: float  #: :math:`100\,(\bar a - \bar r) / \bar r`
+    #: Fieller's interval; ``None`` with a single score on one side, where the scores have no spread, or where the mean
+    #: of random search does not differ significantly from 0
     interval: Interval | None
-    n: int
-    n_random: int
+    n: int  #: scores of the method
+    n_random: int  #: scores of random search
 
     def __str__(self) -> str:
         within = "" if self.interval is None else f", {self.interval:+.2f}"
@@ -69,11 +54,7 @@ class RelativeImprovement:
 
 
 def compare_unpaired(first: Iterable[float], second: Iterable[float], level: float = 0.95) -> Unpaired:
-    """Return the comparison of two methods with unrelated runs, ``[n_first]`` minus ``[n_second]`` scores.
-
-    Raises:
-        ValueError: If one has fewer than two scores, or scores that are not finite.
-    """
+    """The comparison of two methods with unrelated runs: ``[n_first]`` minus ``[n_second]`` scores, at least two."""
     a, b = numbers(first, "first"), numbers(second, "second")
     check_share(level, "level")
     freedom = len(a) + len(b) - 2

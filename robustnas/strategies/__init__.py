@@ -1,4 +1,7 @@
-"""How a search decides: one file a question, one frozen class an answer."""
+"""How a search decides: one file a question, one frozen class an answer.
+
+An argument out of the range that its class names raises a ``ValueError``.
+"""
 
 from robustnas.strategies.arch_optimizer import Adam, ArchOptimizer
 from robustnas.strategies.best_of_sampled import BestOfSampled

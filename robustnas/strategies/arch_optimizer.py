@@ -17,13 +17,9 @@ class ArchOptimizer(ABC):
     def build(
         self, parameters: Sequence[Tensor], lr: float, betas: tuple[float, float], weight_decay: float
     ) -> torch.optim.Optimizer:
-        """The optimiser of a search, with one group of parameters.
+        """The optimiser of α, and of β where there is one, in one group of parameters.
 
-        Args:
-            parameters: α, and β where there is one.
-            lr: ``arch_lr`` of the search.
-            betas: ``arch_betas`` of the search, for optimisers that have moments.
-            weight_decay: ``arch_weight_decay`` of the search.
+        The options are ``arch_lr``, ``arch_betas``, for optimisers with moments, and ``arch_weight_decay``.
         """
 
 

@@ -62,22 +62,18 @@ class BinaryGates(Relaxation):
     over the two. Only they are computed, and after the step α is :func:`rescaled`. Only if Adam's first decay rate and
     the weight decay of α are 0 does α stay where no gate was looked at.
 
-    ``full`` opens one gate, drawn from :math:`p`, and learns from all. ``full_v2`` does so too, but computes what is
-    behind closed gates in the backward pass, one bundle of edges after the other, so that only the path in use is
-    held in memory. It moves running statistics of BatchNorm as ``full`` does, and as the author's code does: once for
-    each operation. The gradients of the two agree.
+    ``full`` opens one gate, drawn from :math:`p`, and learns from all. ``full_v2`` has the same gradient, but computes
+    what is behind closed gates in the backward pass, one bundle of edges after the other, so that only the path in use
+    is held in memory. Both move running statistics of BatchNorm once for each operation, as the author's code does.
 
     Args:
         mode: What an architecture step looks at; the paper has ``two``, the author's script ``full_v2``.
         skip_update_at_zero: Whether an edge whose open gate is that of ``none`` learns nothing in that step, as in the
             author's code.
-
-    Raises:
-        ValueError: If the mode is unknown.
     """
 
     freezes_inactive = True
-
+    samples = True
     mode: Mode = "two"
     skip_update_at_zero: bool = True
 
@@ -116,15 +112,11 @@ class BinaryGates(Relaxation):
             looked_at = torch.where(zero_mask.any(dim=-1, keepdim=True), alone.looked_at, looked_at)
         return Draw(looked_at, chosen)
 
-    def expected(self, alpha: Tensor, context: StepContext) -> Mixture:
-        return Mixture(self.shares(alpha))
-
     def project_alpha(self, before: Tensor, after: Tensor, context: StepContext) -> Tensor:
         return rescaled(before, after, self.draw(before, context).looked_at) if self.mode == "two" else after
 
 
 def _alone(alpha: Tensor, chosen: Tensor) -> Draw:
-    """The draw that looks at nothing but the open gate."""
     return Draw(F.one_hot(chosen, alpha.shape[-1]).bool(), chosen)
 
 

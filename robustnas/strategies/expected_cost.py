@@ -31,15 +31,12 @@ class ExpectedCost(Penalty):
 
     Args:
         table: File of the table.
-        reference: Cost :math:`r` that is wanted, in the unit of the table.
+        reference: Cost :math:`r` that is wanted, in the unit of the table; above 1 in the form ``log``.
         measure: Which cost.
         form: ``log`` or ``linear``.
-        factor: :math:`a` of the form ``log``.
-        power: :math:`b` of the form ``log``.
-        weight: :math:`\lambda` of the form ``linear``.
-
-    Raises:
-        ValueError: If a number is out of its range: a logarithm of a cost needs a reference above 1.
+        factor: :math:`a` of the form ``log``, zero or more.
+        power: :math:`b` of the form ``log``, zero or more.
+        weight: :math:`\lambda` of the form ``linear``, zero or more.
     """
 
     table: str
@@ -66,9 +63,8 @@ class ExpectedCost(Penalty):
             self._table.check(space, self.measure)
         except ValueError as error:
             raise ValueError(f"Expected `table` to fit the search, but {self.table} does not. {error}") from error
-        least = self._table.rest[self.measure] + sum(
-            min(row) for costs in self._table.kinds.values() for row in costs[self.measure]
-        )
+        cheapest = (min(row) for costs in self._table.kinds.values() for row in costs[self.measure])
+        least = self._table.rest[self.measure] + sum(cheapest)
         if self.form == "log" and not least > 1:
             raise ValueError(
                 f"Expected every architecture to cost more than 1 in the form 'log', but by {self.table} one may cost "

@@ -30,20 +30,13 @@ class Step:
     .. math:: w' = w - \eta (\mu m + g'), \qquad \text{or} \qquad w' = w - \eta (\mu^2 m + (1 + \mu) g')
 
     with Nesterov momentum. Gradients are not clipped here, as in the original.
-
-    Args:
-        lr: Step size η, the current one of the schedule.
-        momentum: μ.
-        weight_decay: λ.
-        nesterov: Whether momentum is Nesterov's.
-        buffers: Momentum buffers by name of the weight; missing ones count as zero.
     """
 
-    lr: float
-    momentum: float
-    weight_decay: float
+    lr: float  # η, the current one of the schedule
+    momentum: float  # μ
+    weight_decay: float  # λ
     nesterov: bool
-    buffers: Weights
+    buffers: Weights  # m by name of the weight; missing ones count as zero
 
     @classmethod
     def of(cls, optimizer: torch.optim.Optimizer, weights: Weights) -> Step:
@@ -72,33 +65,22 @@ class Step:
 
 @dataclass(frozen=True)
 class Bilevel:
-    """The two losses of a search at its current state.
+    """The two losses of a search at its current state, as functions of weights, scalars that can be derived by α."""
 
-    Args:
-        arch_loss: Loss on the architecture batch at given weights, a scalar that can be derived by α.
-        weight_loss: Loss on the weight batch at given weights, a scalar that can be derived by α.
-        weights: Current weights by name, leaves of the graph.
-        alphas: Architecture parameters.
-        step: The step the weight optimiser would take.
-        average: Averages a list of tensors over all processes.
-    """
-
-    arch_loss: Loss
-    weight_loss: Loss
-    weights: Weights
+    arch_loss: Loss  # on the architecture batch
+    weight_loss: Loss  # on the weight batch
+    weights: Weights  # the current ones by name, leaves of the graph
     alphas: Sequence[Tensor]
-    step: Step
-    average: Callable[[Sequence[Tensor]], list[Tensor]]
+    step: Step  # that the weight optimiser would take
+    average: Callable[[Sequence[Tensor]], list[Tensor]]  # over all processes
 
 
 class Gradient(ABC):
     """An answer to how the validation loss reaches α.
 
-    Attributes:
-        looks_ahead: Whether losses are taken at other weights than the current ones. Then running statistics
-            of BatchNorm stay still, and the search computes in full precision.
-        streams: Name of each stream of training batches to the roles it draws from. A single-level method has one
-            stream, whose batch both steps see.
+    Where it ``looks_ahead``, losses are taken at other weights than the current ones: running statistics of BatchNorm
+    stay still, and the search computes in full precision. ``streams`` of training batches draw from roles by name; a
+    single-level method has one, whose batch both steps see.
     """
 
     looks_ahead = True
@@ -117,7 +99,7 @@ class FirstOrder(Gradient):
 
     def of(self, problem: Bilevel) -> tuple[list[Tensor], Tensor]:
         loss = problem.arch_loss({name: weight.detach() for name, weight in problem.weights.items()})
-        *slopes, shared = problem.average([*_slope(loss, problem.alphas), loss.detach()])
+        *slopes, shared = problem.average([*slopes_in(loss, problem.alphas), loss.detach()])
         return slopes, shared
 
 
@@ -151,14 +133,11 @@ class UnrolledByDifferences(Gradient):
     .. math:: \frac{\nabla_\alpha L_\text{weights}(w + R v, \alpha) - \nabla_\alpha L_\text{weights}(w - R v, \alpha)}
         {2R}, \qquad R = \frac{r}{\|v\|_2},
 
-    with one norm over all weights. In networks with ReLU and max pooling this can be several times off, since the two
-    points lie in different linear pieces.
+    with one norm over all weights. With ReLU and max pooling, whose linear pieces differ at the two points, this can be
+    several times off.
 
     Args:
-        radius: :math:`r`, 0.01 in the original.
-
-    Raises:
-        ValueError: If the radius is not positive.
+        radius: :math:`r`, positive; 0.01 in the original.
     """
 
     radius: float = 0.01
@@ -176,13 +155,13 @@ class UnrolledByDifferences(Gradient):
 
         def slope_at(distance: Tensor) -> Sequence[Tensor]:
             moved = {name: w.detach() + distance * u for (name, w), u in zip(problem.weights.items(), v, strict=True)}
-            return _slope(problem.weight_loss(moved), problem.alphas)
+            return slopes_in(problem.weight_loss(moved), problem.alphas)
 
         mixed = problem.average([(a - b) / (2 * reach) for a, b in zip(slope_at(reach), slope_at(-reach), strict=True)])
         return [d - problem.step.rate * m for d, m in zip(direct, mixed, strict=True)], loss
 
 
-def _slope(loss: Tensor, alphas: Sequence[Tensor]) -> Sequence[Tensor]:
+def slopes_in(loss: Tensor, alphas: Sequence[Tensor]) -> Sequence[Tensor]:
     """The gradient by α; zeros where a sampled network passes nothing on, and no α reaches the loss."""
     return grad(loss, alphas, materialize_grads=True) if loss.requires_grad else [torch.zeros_like(a) for a in alphas]
 

@@ -38,17 +38,14 @@ def straight_through(alpha: Tensor, noise: Tensor, tau: float) -> Sample:
 
 
 def one_path(chosen: Tensor, hard: Tensor, ghost_gradient: bool = False) -> Mixture:
-    r"""Return the mixture in which only the chosen operation of each edge is computed, differentiable in ``hard``.
+    r"""Return the mixture in which only the ``chosen`` column of each edge is computed, differentiable in ``hard``.
 
-    Args:
-        chosen: Column of the operation of each edge, ``[edges]``.
-        hard: Weights that are one there and zero elsewhere, ``[edges, operations]``.
-        ghost_gradient: Whether :math:`\sum_{k \ne k^*} h_k`, which is zero, is added to the output of the edge.
+    These weights are one there and zero elsewhere, ``[edges, operations]``. With ``ghost_gradient``, :math:`\sum_{k \ne
+    k^*} h_k`, which is zero, is added to the output of the edge.
     """
     active = F.one_hot(chosen.cpu(), hard.shape[-1]).bool()
-    if not ghost_gradient:
-        return Mixture(hard, active=active)
-    return Mixture(hard, active=active, offsets=hard.masked_fill(active.to(hard.device), 0.0).sum(dim=-1))
+    offsets = hard.masked_fill(active.to(hard.device), 0.0).sum(dim=-1) if ghost_gradient else None
+    return Mixture(hard, active=active, offsets=offsets)
 
 
 @dataclass(frozen=True)
@@ -60,18 +57,16 @@ class GumbelOneHot(Relaxation):
     linearly, :math:`\tau(e) = \tau_0 - (\tau_0 - \tau_1)\, e / (E - 1)` in epoch :math:`e` of :math:`E`.
 
     Args:
-        tau_start: :math:`\tau_0`.
-        tau_end: :math:`\tau_1`.
-        ghost_gradient: What the weight of an operation that was not drawn has for a gradient: zero, as in the paper
-            and in the author's code for NASNet cells; or, if true, the sum of the gradient of the edge's output, as
-            if the operation had answered with ones, as in the author's code for NAS-Bench-201.
-        evaluation: Whether the supernet is evaluated at the most probable operations, or, as in the author's code, at
-            sampled ones; there they are drawn for each batch, here once for a whole validation.
-
-    Raises:
-        ValueError: If a temperature is not positive, or ``evaluation`` is unknown.
+        tau_start: :math:`\tau_0`, positive.
+        tau_end: :math:`\tau_1`, positive.
+        ghost_gradient: The gradient of the weight of an operation that was not drawn: zero, as in the paper and in the
+            author's code for NASNet cells; or, if true, the sum of the gradient of the edge's output, as if the
+            operation had answered with ones, as in the author's code for NAS-Bench-201.
+        evaluation: Whether the supernet is evaluated at the most probable operations, or at sampled ones as in the
+            author's code; there they are drawn for each batch, here once for a whole validation.
     """
 
+    samples = True
     tau_start: float = 10.0
     tau_end: float = 0.1
     ghost_gradient: bool = False
@@ -90,9 +85,6 @@ class GumbelOneHot(Relaxation):
             return one_path(chosen, F.one_hot(chosen, alpha.shape[-1]).to(alpha.dtype))
         sample = straight_through(alpha, gumbel_noise(alpha, context.generator), self.tau(context))
         return one_path(sample.chosen, sample.hard, self.ghost_gradient and context.phase == "arch")
-
-    def expected(self, alpha: Tensor, context: StepContext) -> Mixture:
-        return Mixture(self.shares(alpha))
 
     def tau(self, context: StepContext) -> float:
         """The temperature of an epoch."""

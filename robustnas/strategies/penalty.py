@@ -23,11 +23,8 @@ class Penalty(ABC):
     def of(self, alphas: ByKind, shares: ByKind, context: StepContext) -> Tensor:
         """The penalty, a scalar that is differentiable in α and in the shares that follow from it.
 
-        Args:
-            alphas: Kind of cell to α, ``[edges, operations]``; minus infinity where there is no such candidate, or it
-                has left.
-            shares: Kind of cell to the shares of its operations, ``[edges, operations]``, rows that sum to one.
-            context: The step it serves.
+        Both are ``[edges, operations]`` by kind of cell: α is minus infinity where there is no such candidate, or it
+        has left; rows of shares sum to one.
         """
 
     def total(self, loss: Tensor, alphas: ByKind, shares: ByKind, context: StepContext) -> Tensor:
@@ -51,12 +48,9 @@ class LpSparsity(Penalty):
     r"""Mean over edges of :math:`\lambda \sum_k (s_k + \epsilon)^p` with :math:`p < 1`, which is least at the corners.
 
     Args:
-        weight: λ.
+        weight: λ, zero or more.
         power: :math:`p`, between 0 and 1.
-        epsilon: ε, which keeps the gradient of an unused operation finite.
-
-    Raises:
-        ValueError: If an argument is out of range.
+        epsilon: ε, positive, which keeps the gradient of an unused operation finite.
     """
 
     weight: float = 0.1
@@ -82,10 +76,7 @@ class EntropyPenalty(Penalty):
     The weight grows linearly over the epochs, :math:`\lambda(t) = \lambda\, t`, so that the search stays open at first.
 
     Args:
-        weight: λ, that of the last epoch.
-
-    Raises:
-        ValueError: If the weight is negative.
+        weight: λ, that of the last epoch, zero or more.
     """
 
     weight: float = 0.1
@@ -94,13 +85,9 @@ class EntropyPenalty(Penalty):
         _check_weight(self.weight)
 
     def of(self, alphas: ByKind, shares: ByKind, context: StepContext) -> Tensor:
-        edges = torch.cat([_entropy(share) for share in shares.values()])
+        tiny = torch.finfo(next(iter(shares.values())).dtype).tiny  # keeps the gradient at a share of zero finite
+        edges = torch.cat([-(share * share.clamp_min(tiny).log()).sum(dim=-1) for share in shares.values()])
         return self.weight * (context.epoch + 1) / context.epochs * edges.mean()
-
-
-def _entropy(share: Tensor) -> Tensor:
-    tiny = torch.finfo(share.dtype).tiny  # keeps the gradient at a share of zero finite, where the logarithm has none
-    return -(share * share.clamp_min(tiny).log()).sum(dim=-1)
 
 
 def _check_weight(weight: float) -> None:

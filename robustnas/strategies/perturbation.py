@@ -17,30 +17,23 @@ from robustnas.networks import Mixture
 from robustnas.strategies.step_context import StepContext
 
 Mixtures = Mapping[str, Mixture]
+LossAt = Callable[[Mixtures], Tensor]
 Average = Callable[[Sequence[Tensor]], list[Tensor]]
 
 
 class Perturbation(ABC):
-    """The step from the mixture of α to the mixture at which the weights are trained.
+    """The step from the mixture of α to the mixture at which the weights are trained."""
 
-    Attributes:
-        measures: Whether losses are asked for. Then the network is in evaluation meanwhile.
-        perturbs: Whether mixtures are changed at all.
-    """
-
-    measures = True
-    perturbs = True
+    measures = True  # whether losses are asked for; meanwhile the network moves no running statistics and drops no path
+    perturbs = True  # whether mixtures are changed at all
 
     @abstractmethod
-    def perturb(
-        self, mixtures: Mixtures, loss_at: Callable[[Mixtures], Tensor], context: StepContext, average: Average
-    ) -> Mixtures:
+    def perturb(self, mixtures: Mixtures, loss_at: LossAt, context: StepContext, average: Average) -> Mixtures:
         """The mixtures at which the weights descend, the same on every process.
 
         Args:
             mixtures: Kind of cell to its mixture, cut from the graph of α.
-            loss_at: The loss on the batch of the weight step at given mixtures, a scalar. The network
-                is in evaluation, so that it moves no running statistics and drops no path.
+            loss_at: The loss on the batch of the weight step at given mixtures, a scalar, of the network in evaluation.
             context: The step the mixtures serve.
             average: Averages a list of tensors over all processes, each of which has a batch of its own.
         """
@@ -53,9 +46,7 @@ class Unperturbed(Perturbation):
     measures = False
     perturbs = False
 
-    def perturb(
-        self, mixtures: Mixtures, loss_at: Callable[[Mixtures], Tensor], context: StepContext, average: Average
-    ) -> Mixtures:
+    def perturb(self, mixtures: Mixtures, loss_at: LossAt, context: StepContext, average: Average) -> Mixtures:
         return mixtures
 
 
@@ -66,30 +57,23 @@ class RandomPerturbation(Perturbation):
     .. math:: a' = P(a + \delta), \qquad \delta \sim U(-\epsilon, \epsilon), \qquad
         \epsilon(e) = \epsilon_0 + (\epsilon_1 - \epsilon_0)\, e / E
 
-    in epoch :math:`e` of :math:`E`, where :math:`P` returns to the simplex: it clamps a row to :math:`[0, 1]` and
-    divides it by its sum, which can leave the box of :math:`\epsilon`. A row of zeros becomes one at its largest entry
-    before. Weights of edges stay as they are, and so do weights that are zero: they belong to no candidate, or to one
-    that is not computed.
+    in epoch :math:`e` of :math:`E`, where :math:`P` returns to the simplex: it clamps a row to :math:`[0, 1]`, sets the
+    largest entry of a row of zeros to one, and divides by the sum, which can leave the box of :math:`\epsilon`. Weights
+    of edges and weights that are zero stay: these belong to no candidate, or to one that is not computed.
 
     Args:
-        radius_start: :math:`\epsilon_0`.
-        radius_end: :math:`\epsilon_1`, approached but not reached in the last epoch.
-
-    Raises:
-        ValueError: If a radius is not between 0 and 1.
+        radius_start: :math:`\epsilon_0`, from 0 to 1.
+        radius_end: :math:`\epsilon_1`, from 0 to 1, approached but not reached in the last epoch.
     """
 
     measures = False
-
     radius_start: float = 0.03
     radius_end: float = 0.3
 
     def __post_init__(self) -> None:
         _check_radii(self.radius_start, self.radius_end)
 
-    def perturb(
-        self, mixtures: Mixtures, loss_at: Callable[[Mixtures], Tensor], context: StepContext, average: Average
-    ) -> Mixtures:
+    def perturb(self, mixtures: Mixtures, loss_at: LossAt, context: StepContext, average: Average) -> Mixtures:
         return _at(mixtures, _shaken(mixtures, _radius(self.radius_start, self.radius_end, context), context))
 
 
@@ -108,12 +92,9 @@ class AdversarialPerturbation(Perturbation):
     comparison.
 
     Args:
-        radius_start: :math:`\epsilon_0`.
-        radius_end: :math:`\epsilon_1`, approached but not reached in the last epoch.
-        steps: :math:`n`.
-
-    Raises:
-        ValueError: If a radius is not between 0 and 1, or there is no step.
+        radius_start: :math:`\epsilon_0`, from 0 to 1.
+        radius_end: :math:`\epsilon_1`, from 0 to 1, approached but not reached in the last epoch.
+        steps: :math:`n`, at least 1.
     """
 
     radius_start: float = 0.03
@@ -125,9 +106,7 @@ class AdversarialPerturbation(Perturbation):
         if self.steps < 1:
             raise ValueError(f"Expected `steps` to be at least 1, but got {self.steps}.")
 
-    def perturb(
-        self, mixtures: Mixtures, loss_at: Callable[[Mixtures], Tensor], context: StepContext, average: Average
-    ) -> Mixtures:
+    def perturb(self, mixtures: Mixtures, loss_at: LossAt, context: StepContext, average: Average) -> Mixtures:
         radius = _radius(self.radius_start, self.radius_end, context)
         moved = _shaken(mixtures, radius, context)
         device = next(iter(moved.values())).device

@@ -3,36 +3,27 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from robustnas.spaces import CellSpace, SearchSpace
+from robustnas.strategies.penalty import ByKind
+from robustnas.strategies.selection import column_mask
 from robustnas.strategies.step_context import StepContext
 
 
 class Pruning(ABC):
-    """An answer to which operations leave during the search, asked at the end of each epoch.
+    """An answer to which operations leave during the search, asked at the end of each epoch."""
 
-    Attributes:
-        start: First epoch at whose end operations may leave.
-    """
-
-    start: int = 0
+    start: int = 0  # first epoch at whose end operations may leave
 
     @abstractmethod
-    def prune(
-        self, space: SearchSpace, shares: Mapping[str, Tensor], active_mask: Mapping[str, Tensor], context: StepContext
-    ) -> dict[str, Tensor]:
+    def prune(self, space: SearchSpace, shares: ByKind, active_mask: ByKind, context: StepContext) -> dict[str, Tensor]:
         """What stays, of which every edge that has operations keeps one that can be selected.
 
-        Args:
-            space: The search space.
-            shares: Kind of cell to the shares of its operations, ``[edges, operations]``; zero for those that left.
-            active_mask: Kind of cell to what stayed so far, boolean ``[edges, operations]``.
-            context: The end of the epoch.
+        ``shares`` are those of operations, zero for those that left, and ``active_mask`` is boolean, true for what
+        stayed so far; both are ``[edges, operations]`` by kind of cell.
         """
 
 
@@ -40,9 +31,7 @@ class Pruning(ABC):
 class NoPruning(Pruning):
     """Every operation stays to the end, as in DARTS."""
 
-    def prune(
-        self, space: SearchSpace, shares: Mapping[str, Tensor], active_mask: Mapping[str, Tensor], context: StepContext
-    ) -> dict[str, Tensor]:
+    def prune(self, space: SearchSpace, shares: ByKind, active_mask: ByKind, context: StepContext) -> dict[str, Tensor]:
         return dict(active_mask)
 
 
@@ -52,20 +41,16 @@ class ShareThreshold(Pruning):
 
     The threshold grows linearly over the epochs, :math:`\theta(e) = \theta_0 + (\theta_1 - \theta_0)\,
     (e + 1 - s) / (E - s)` at the end of epoch :math:`e` of :math:`E`, from epoch :math:`s` on, and not before α moves
-    (``arch_start``). Who left never returns, and the relaxation normalises the shares of the others again. On each edge
-    the largest share that can be selected stays. With :math:`\theta_1 \ge 1/2` no edge ends with two operations that
-    can be selected, unless both have one half; with 1 every edge ends with one, and the supernet of NAS-Bench-201 is
-    then the discrete network. In DARTS spaces what is left to selection is which edges stay. Beside ``Sparsemax``, an
-    operation that is dead at the end of an epoch leaves at once. ASAP (arXiv:1904.04123) prunes by a threshold during
-    the search likewise, with a schedule of its own.
+    (``arch_start``). A pruned operation never returns; the relaxation normalises the other shares again. On each edge
+    the largest share that can be selected stays. With :math:`\theta_1 \ge 1/2` no edge ends with two selectable
+    operations, unless both have one half; with 1 every edge ends with one: the supernet of NAS-Bench-201 is then the
+    discrete network, and in DARTS spaces only which edges stay is left to selection. Beside ``Sparsemax``, a dead
+    operation leaves at the end of its epoch. ASAP (arXiv:1904.04123) prunes likewise, with a schedule of its own.
 
     Args:
-        threshold_start: :math:`\theta_0`.
-        threshold_end: :math:`\theta_1`.
+        threshold_start: :math:`\theta_0`, from 0 to 1.
+        threshold_end: :math:`\theta_1`, from 0 to 1.
         start: Epoch :math:`s`, the first at whose end operations leave.
-
-    Raises:
-        ValueError: If an argument is out of range.
     """
 
     threshold_start: float = 0.0
@@ -84,21 +69,18 @@ class ShareThreshold(Pruning):
         done = (context.epoch + 1 - self.start) / max(context.epochs - self.start, 1)
         return self.threshold_start + (self.threshold_end - self.threshold_start) * min(done, 1.0)
 
-    def prune(
-        self, space: SearchSpace, shares: Mapping[str, Tensor], active_mask: Mapping[str, Tensor], context: StepContext
-    ) -> dict[str, Tensor]:
+    def prune(self, space: SearchSpace, shares: ByKind, active_mask: ByKind, context: StepContext) -> dict[str, Tensor]:
         if context.epoch < self.start:
             return dict(active_mask)
         threshold = self.threshold(context)
         return {
-            kind: active_mask[kind] & self._strong(cell, shares[kind], active_mask[kind], threshold)
+            kind: active_mask[kind] & _strong(cell, shares[kind], active_mask[kind], threshold)
             for kind, cell in space.cells.items()
         }
 
-    def _strong(self, cell: CellSpace, shares: Tensor, active_mask: Tensor, threshold: float) -> Tensor:
-        """What reaches the threshold, and on each edge the largest share; of those that can be selected, if any is."""
-        selectable = torch.zeros_like(active_mask)
-        for row, edge in enumerate(cell.edges):
-            selectable[row, list(cell.selectable(edge))] = True
-        ranked = shares.masked_fill(~selectable, -1.0).masked_fill(~active_mask, -2.0)
-        return (shares >= threshold).scatter(-1, ranked.argmax(dim=-1, keepdim=True), True)
+
+def _strong(cell: CellSpace, shares: Tensor, active_mask: Tensor, threshold: float) -> Tensor:
+    """What reaches the threshold, and on each edge the largest share; of those that can be selected, if any is."""
+    selectable = column_mask(cell, cell.selectable)
+    ranked = shares.masked_fill(~selectable, -1.0).masked_fill(~active_mask, -2.0)
+    return (shares >= threshold).scatter(-1, ranked.argmax(dim=-1, keepdim=True), True)

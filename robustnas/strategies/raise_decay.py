@@ -1,4 +1,4 @@
-"""Going back instead of stopping: the search continues from the epoch returned to, with more weight decay."""
+"""Return to an earlier epoch instead of stopping, and continue from there with more weight decay."""
 
 from __future__ import annotations
 
@@ -13,27 +13,24 @@ from robustnas.strategies.stopping import CurvatureRise, Stop, Stopping
 class RaiseDecay(Stopping):
     r"""DARTS-ADA: where ``rule`` would stop, go back, regularise the weights more, and go on (arXiv:1909.09656).
 
-    The search returns to its whole state at the end of the epoch that the rule names: weights, α, β, both optimisers,
-    running statistics, what was pruned, and what was measured until then. From there it continues to the last epoch
-    with the weight decay of the weights multiplied by ``factor``, again and again until it would exceed
-    ``max_weight_decay``; then the rule no longer acts. With the defaults and a weight decay of 3e-4 there are at most
-    two increases, to 3e-3 and 3e-2, as in the published experiments.
+    The search returns to its complete state at the end of the epoch that the rule names: weights, α, β, both
+    optimisers, running statistics, masks and measurements. It continues to the last epoch with the weight decay of the
+    weights multiplied by ``factor``. This repeats until the weight decay would exceed ``max_weight_decay``; then the
+    rule no longer acts. With the defaults and a weight decay of 3e-4 there are at most two increases, to 3e-3 and 3e-2,
+    as in the published experiments.
 
-    Epochs after the one returned to are run again under their old numbers, so that every schedule (learning rate,
-    drop path, temperatures, thresholds) follows them, and batches come in the order they had; the number of steps goes
-    on. The genotype is that of the end. What the rule alone would have returned (DARTS-ES) is said in the log at the
-    first increase. A checkpoint holds the states that can still be returned to, each as large as weights and momentum.
+    Repeated epochs keep their numbers, so that every schedule (learning rate, drop path, temperatures, thresholds) and
+    the order of batches repeat too; the number of steps continues. The genotype is that of the last epoch. The log
+    names the genotype of early stopping alone (DARTS-ES) at the first increase. A checkpoint holds the states that can
+    still be returned to, each as large as weights and momentum.
 
-    Unlike the original code, the unrolled step sees the raised weight decay, and the averages after a return forget
-    what was measured on the way that was given up.
+    Unlike the original code, the unrolled step uses the raised weight decay, and averages after a return leave out
+    measurements of discarded epochs.
 
     Args:
         rule: When to go back, and where.
-        factor: By how much the weight decay grows each time.
+        factor: By how much the weight decay grows each time, above 1.
         max_weight_decay: Largest weight decay.
-
-    Raises:
-        ValueError: If an argument is out of range.
     """
 
     rule: CurvatureRise = field(default=CurvatureRise())
@@ -60,7 +57,7 @@ class RaiseDecay(Stopping):
         return self.rule.reason(epochs, values)
 
     def decays(self, weight_decay: float) -> tuple[float, ...]:
-        """All weight decays of a search in their order, at least two; refused if the first cannot be raised."""
+        """All weight decays of a search in order, at least two; a ``ValueError`` if the first cannot be raised."""
         if not 0 < weight_decay * self.factor <= self.max_weight_decay * (1 + 1e-9):
             raise ValueError(
                 f"Expected `weight_decay` to be positive and, times the `factor` {self.factor:g} of `RaiseDecay`, at "
@@ -70,9 +67,9 @@ class RaiseDecay(Stopping):
         return tuple(weight_decay * self.factor**k for k in range(increases + 1))
 
     def returnable(self, epochs: Sequence[int], increases: int) -> list[int]:
-        """Return the measured epochs that decisions to come can return to, with so many increases left.
+        """Return the measured epochs that later decisions can return to while ``increases`` are left.
 
-        A decision returns over ``lag`` and half a window of measurements, the next one from there on over as many.
+        Each decision goes back by ``lag`` and half a window of measurements.
         """
         counted = [epoch for epoch in epochs if (epoch - epochs[0]) % self.interval == 0]
         depth = increases * (self.rule.lag + self.rule.window // 2 - 1) + 1 if increases else 0

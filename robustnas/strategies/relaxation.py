@@ -12,25 +12,17 @@ from robustnas.strategies.step_context import StepContext
 
 
 class Relaxation(ABC):
-    """The step from α to a mixture of operations.
+    """The step from α to a mixture of operations."""
 
-    Attributes:
-        freezes_inactive: Whether weights of operations that a step does not compute stay as they are, instead of
-            moving on by their momentum and weight decay.
-        per_cell: Whether each cell has a mixture of its own, instead of one for all cells of a kind.
-    """
-
-    freezes_inactive = False
-    per_cell = False
+    freezes_inactive = False  # whether momentum and weight decay leave alone operations that a step does not compute
+    per_cell = False  # whether each cell has a mixture of its own, instead of one for all cells of a kind
+    samples = False  # whether a mixture is one sampled operation of each edge
 
     @abstractmethod
     def mixture(self, alpha: Tensor, context: StepContext) -> Mixture:
         """Weigh the operations of one kind of cell, or of one cell where ``per_cell`` is true, differentiable in α.
 
-        Args:
-            alpha: Architecture parameters, ``[edges, operations]``; minus infinity where an edge has no
-                such candidate.
-            context: The step the mixture serves.
+        α is ``[edges, operations]``, minus infinity where an edge has no such candidate.
         """
 
     def expected(self, alpha: Tensor, context: StepContext) -> Mixture:
@@ -38,19 +30,16 @@ class Relaxation(ABC):
 
         Where that is one sampled operation, the mean over samples takes its place: no other operation could be missed.
         """
-        return self.mixture(alpha, context)
+        return Mixture(self.shares(alpha)) if self.samples else self.mixture(alpha, context)
 
     def shares(self, alpha: Tensor) -> Tensor:
         """Share of each operation in its edge, ``[edges, operations]``; its rows sum to one."""
         return alpha.softmax(dim=-1)
 
     def project_alpha(self, before: Tensor, after: Tensor, context: StepContext) -> Tensor:
-        """Return α of a kind of cell after a step, ``[edges, operations]``, put right where the relaxation asks for it.
+        """Return α of a kind of cell ``after`` a step, ``[edges, operations]``, corrected where it must be.
 
-        Args:
-            before: α at which the mixture of the step was made.
-            after: α that the optimiser moved to.
-            context: The step; it draws the numbers that the mixture drew.
+        The mixture of the step was made at α ``before``; the context draws the numbers that the mixture drew.
         """
         return after
 
@@ -60,10 +49,7 @@ class Softmax(Relaxation):
     r"""All operations at once, weighed by :math:`\mathrm{softmax}(\alpha / T)`, as DARTS does (arXiv:1806.09055).
 
     Args:
-        temperature: :math:`T`.
-
-    Raises:
-        ValueError: If the temperature is not positive.
+        temperature: :math:`T`, positive.
     """
 
     temperature: float = 1.0

@@ -24,15 +24,12 @@ class Sparsemax(Relaxation):
     .. math:: \frac{\partial L}{\partial z_k} = \mathbb 1[k \in S]
         \Bigl(g_k - \frac{1}{|S|} \sum_{j \in S} g_j\Bigr), \qquad g = \frac{\partial L}{\partial p},
 
-    and zero outside the support: a dead operation does not learn. Its α then moves by weight decay alone, and Adam
-    blows the smallest decay up to full steps, so whether it comes back is a choice of the search's
-    ``arch_weight_decay``: with 0 it stays where it is, and is back only if the others fall to it.
+    and zero outside the support: a dead operation does not learn. Its α then moves by weight decay alone, which Adam
+    scales up to full steps: with ``arch_weight_decay`` 0 it stays, and revives only if the others fall to it.
 
     Args:
-        temperature: :math:`T`. Small α differ by about :math:`1 / n` of it when the first of :math:`n` operations dies.
-
-    Raises:
-        ValueError: If the temperature is not positive.
+        temperature: :math:`T`, positive. Small α differ by about :math:`1 / n` of it when the first of :math:`n`
+            operations dies.
     """
 
     temperature: float = 1.0
@@ -63,16 +60,11 @@ class Sparsemax(Relaxation):
         """α / T, shifted so that large numbers cost no digits; the projection is the same."""
         return (alpha - alpha.detach().amax(dim=-1, keepdim=True)) / self.temperature
 
-    def support_size(self, alpha: Tensor) -> Tensor:
-        """How many operations of each edge have a weight above zero, ``[edges]``."""
-        return self.support(alpha).sum(dim=-1)
-
     def shares(self, alpha: Tensor) -> Tensor:
         r"""Return the projection, mixed with :math:`10^{-5}\,\mathrm{softmax}(\alpha / T)` so that no zeros are equal.
 
-        Both grow with α along a row, so that the operations of an edge are ordered exactly as their α, also those at
-        zero; edges whose projections differ by more than :math:`10^{-5}` are ordered by them. Rows sum to one. The
-        gradient is that of the projection, so that a penalty moves no dead operation.
+        So operations of an edge are ordered as their α, also those at zero, and edges by their projections where these
+        differ by more than :math:`10^{-5}`. The gradient is that of the projection: a penalty moves no dead operation.
         """
         projected = self.project(alpha)
         soft = (alpha / self.temperature).softmax(dim=-1)

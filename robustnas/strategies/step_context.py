@@ -15,21 +15,11 @@ Phase = Literal["arch", "weights", "evaluation"]
 
 @dataclass(frozen=True)
 class StepContext:
-    """The step of a search at which a part is asked.
+    """The step of a search at which a part is asked, and the kind of cell it is asked about, where that is said."""
 
-    Args:
-        phase: Whether the answer serves the architecture step, the weight step, or evaluation.
-        epoch: Number of the epoch, from 0.
-        epochs: Epochs of the whole search.
-        generator: Source of random numbers, the same on every process and a function of seed and step alone.
-        zero_mask: Which operations of the kind of cell that is asked about give nothing, those called ``none``; boolean
-            ``[edges, operations]`` on the CPU, or ``None`` where that is not said.
-        cell: The kind of cell that is asked about, or ``None`` where that is not said.
-    """
-
-    phase: Phase
-    epoch: int
-    epochs: int
-    generator: torch.Generator
-    zero_mask: Tensor | None = None
+    phase: Phase  # whether the answer serves the architecture step, the weight step, or evaluation
+    epoch: int  # from 0
+    epochs: int  # of the whole search
+    generator: torch.Generator  # the same on every process: a function of seed and step alone
+    zero_mask: Tensor | None = None  # operations called ``none``, boolean [edges, operations] on the CPU
     cell: CellSpace | None = None

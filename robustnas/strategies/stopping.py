@@ -8,10 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+import numpy as np
+
 from robustnas.analysis.curvature_rise import LAG, RATIO, START, WINDOW, Rise, judged, rises
 from robustnas.analysis.metrics import CURVATURE_NOISE, FLAT_STOPS
 from robustnas.spaces import SearchSpace
-from robustnas.strategies.noise import DOUBTFUL, flat_growth, scatter
+
+DRAWS = 4000
+DOUBTFUL = 0.05  # chance from which on a decision may be noise
 
 
 class Stop(NamedTuple):
@@ -27,9 +31,9 @@ class Stopping(ABC):
     Attributes:
         monitor: ``curvature`` is the dominant eigenvalue of the Hessian of the architecture loss in α, ``skips`` the
             number of skip connections in the normal cell of the genotype, ``nothing`` is not measured.
-        measured_on: What curvature is measured on: ``probe`` are fixed samples of the role arch, with the conventions
-            of :mod:`robustnas.training.curvature`; ``last_batch`` is RobustDARTS' own form, the last batch of α's
-            steps as they saw it, in α alone, with drop path and with the weight decay of α.
+        measured_on: Samples of the curvature: ``probe`` are fixed ones of the role arch, as in
+            :mod:`robustnas.training.curvature`; ``last_batch`` is RobustDARTS' own form, the last batch of α's steps
+            as they saw it, in α alone, with drop path and with the weight decay of α.
         samples: Samples of the probe; all of the role arch where it has fewer.
         interval: Epochs between two measurements. The last epoch is measured too.
         at_last: Whether the rule is asked at the last epoch, where only a return to an earlier one is left to decide.
@@ -66,7 +70,6 @@ class Never(Stopping):
     """The search runs to its last epoch, as in DARTS."""
 
     interval: int = 1
-    monitor = "nothing"
 
     def decide(self, epochs: Sequence[int], values: Sequence[float]) -> None:
         return None
@@ -79,10 +82,7 @@ class SkipDominance(Stopping):
     Args:
         max_skips: Skip connections that a normal cell may have.
         start: First epoch that can be judged.
-        interval: Epochs between two measurements.
-
-    Raises:
-        ValueError: If an argument is out of range.
+        interval: Epochs between two measurements, at least 1.
     """
 
     max_skips: int = 2
@@ -117,9 +117,9 @@ class SkipDominance(Stopping):
 class CurvatureRise(Stopping):
     r"""Stop when the loss grows sharp in α, and return to before it did (arXiv:1909.09656).
 
-    The watched eigenvalue is noisy, so that averages :math:`\bar\lambda` are compared: of all measurements so far while
-    there are fewer than ``window``, then of the last ``window``, from half a window on. An average belongs to the
-    centre of its window. The search stops at the first measurement :math:`i` with
+    The eigenvalue is noisy, so that averages :math:`\bar\lambda` of the last ``window`` measurements are compared, of
+    fewer at the start, from half a window on; each belongs to the centre of its window. The search stops at the first
+    measurement :math:`i` with
 
     .. math:: \bar\lambda_i / \bar\lambda_{i - \text{lag}} > \text{ratio},
 
@@ -127,27 +127,23 @@ class CurvatureRise(Stopping):
     before the rule fires, and the first decision can fall at the end of epoch 22.
 
     Defaults are those of the published trainer. The text of the paper has :math:`\bar\lambda_{i - 5} / \bar\lambda_i <
-    0.75`, which is ``CurvatureRise(lag=5, ratio=4 / 3)``. As in the trainer, the last epoch is never judged: the search
-    does not ask there, and a measurement that is not ``interval`` epochs after others does not count. An average below
-    0.001, the weight decay of α that is the floor of the published trainer's measurements, is nothing to rise from.
+    0.75`, which is ``CurvatureRise(lag=5, ratio=4 / 3)``. As in the trainer, the last epoch is never judged. An average
+    below 0.001, the floor of the trainer's measurements by its weight decay of α, is nothing to rise from.
 
     **Noise.** A flat curve rises by 1.3 somewhere in 11 % of searches if its measurements scatter by 20 %, in 46 % at
     30 %, and in none of 4,000 at 10 % (50 epochs, defaults). The recorded searches of RobustDARTS, measured on one
-    batch, scatter by 14 to 41 %. Hence the measurement on fixed samples, and ``arch/curvature_noise``, the scatter of
-    the measurements compared (:func:`~robustnas.strategies.noise.scatter`), beside ``arch/curvature_flat_stops``, the
-    probability that a flat curve with that scatter had stopped by now. Both are said with a decision.
+    batch, scatter by 14 to 41 %. Hence the measurement on fixed samples, and, logged and said with a decision,
+    ``arch/curvature_noise``, the :func:`scatter` of the measurements compared, and ``arch/curvature_flat_stops``, the
+    probability that a flat curve with that scatter had stopped by now.
 
     Args:
-        window: Measurements in an average.
-        lag: Measurements between the averages compared.
-        ratio: Growth at which the search stops.
+        window: Measurements in an average, at least 1.
+        lag: Measurements between the averages compared, at least 1.
+        ratio: Growth at which the search stops, at least 1.
         start: First epoch that can be returned to.
-        interval: Epochs between two measurements.
+        interval: Epochs between two measurements, at least 1.
         measured_on: ``probe``, or ``last_batch`` for the form of the paper, see :class:`Stopping`.
-        samples: Samples of the probe.
-
-    Raises:
-        ValueError: If an argument is out of range.
+        samples: Samples of the probe, at least 2.
     """
 
     window: int = WINDOW
@@ -221,3 +217,38 @@ def _check(epochs: Sequence[int], values: Sequence[float]) -> None:
             raise ValueError(f"Expected `epochs` to increase, but got {epoch} after {epochs[i - 1]}.")
         if not math.isfinite(value):
             raise ValueError(f"Expected `values` to be finite, but got {value} at epoch {epoch}.")
+
+
+def scatter(values: Sequence[float]) -> float:
+    r"""Return the relative standard deviation :math:`\sigma` of one measurement around a curve that changes slowly.
+
+    From the differences :math:`d_i` of the logarithms of :math:`m + 1` neighbours, whose variance is
+    :math:`2 \sigma^2` whatever the steady growth:
+
+    .. math:: \sigma^2 = \sum_i (d_i - \bar d)^2 \,/\, 2 (m - 1/m).
+
+    A jump of the curve counts as noise: the estimate is then too high, not too low. It is ``nan`` with fewer than four
+    values, or where one is not positive.
+    """
+    if len(values) < 4 or min(values) <= 0:
+        return math.nan
+    steps = np.diff(np.log(np.asarray(values, dtype=float)))
+    count = len(steps)
+    return float(math.sqrt(((steps - steps.mean()) ** 2).sum() / (2 * (count - 1 / count))))
+
+
+def flat_growth(sigma: float, count: int, window: int, lag: int) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+    """Growth of averages on flat curves with independent normal noise: the same draws each time."""
+    first = (window + 1) // 2
+    noise = np.random.default_rng(0).standard_normal((DRAWS, count))
+    sums = np.cumsum(np.pad(np.maximum(1 + sigma * noise, 0.0), ((0, 0), (1, 0))), axis=1)
+    ends = np.arange(first, count + 1)
+    begins = np.maximum(ends - window, 0)
+    averages = (sums[:, ends] - sums[:, begins]) / (ends - begins)
+    growth = np.zeros((DRAWS, count))
+    if averages.shape[1] > lag:
+        earlier = averages[:, :-lag]
+        growth[:, first - 1 + lag :] = np.divide(
+            averages[:, lag:], earlier, out=np.zeros_like(earlier), where=earlier > 0
+        )
+    return growth

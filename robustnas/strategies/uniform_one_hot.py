@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from robustnas.networks import Mixture
-from robustnas.spaces import CellSpace
 from robustnas.strategies.relaxation import Relaxation
+from robustnas.strategies.selection import column_mask
 from robustnas.strategies.step_context import StepContext
 
 
@@ -22,18 +22,17 @@ class UniformOneHot(Relaxation):
     draws one architecture for a whole validation.
     """
 
+    samples = True
+
     def mixture(self, alpha: Tensor, context: StepContext) -> Mixture:
         allowed = alpha.detach().isfinite().cpu()
         if context.cell is not None:
-            allowed &= _selectable(context.cell)
+            allowed &= column_mask(context.cell, context.cell.selectable)
         active = torch.zeros(alpha.shape, dtype=torch.bool)
         for row in _kept_rows(len(alpha), context):
             columns = allowed[row].nonzero()[:, 0]
             active[row, columns[int(torch.randint(len(columns), (1,), generator=context.generator))]] = True
         return Mixture(active.to(alpha.device, alpha.dtype) + 0.0 * alpha.where(alpha.isfinite(), 0.0), active=active)
-
-    def expected(self, alpha: Tensor, context: StepContext) -> Mixture:
-        return Mixture(self.shares(alpha))
 
     def shares(self, alpha: Tensor) -> Tensor:
         return (0.0 * alpha).where(alpha.isfinite(), alpha).softmax(dim=-1)
@@ -49,11 +48,3 @@ def _kept_rows(edges: int, context: StepContext) -> list[int]:
         order = torch.randperm(len(entering), generator=context.generator).tolist()
         rows += [entering[place] for place in sorted(order[: context.cell.keep])]
     return rows
-
-
-def _selectable(cell: CellSpace) -> Tensor:
-    """Which columns a genotype may carry, boolean ``[edges, operations]``."""
-    allowed = torch.zeros(cell.shape, dtype=torch.bool)
-    for row, edge in enumerate(cell.edges):
-        allowed[row, list(cell.selectable(edge))] = True
-    return allowed

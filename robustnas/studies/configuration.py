@@ -10,8 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from robustnas.cli.configuration import configuration
-from robustnas.cli.evaluation import recipe_of
+from robustnas.cli.configuration import configuration, recipe_of
 from robustnas.spaces import find_space
 from robustnas.studies.searchers import baseline_of
 from robustnas.studies.trial import Recipe, Trial
@@ -23,18 +22,18 @@ QUIET = "--trainer.enable_progress_bar=false"  # first, so that the files and op
 
 def configured(trials: Sequence[Trial]) -> list[Trial]:
     """The trials of a study with their configurations, checked, and with what it leaves to its baselines."""
-    parser = _Parser()
+    parsed: dict[str, dict[str, Any]] = {}  # each recipe once
     longest: dict[tuple[str | None, str | None], list[int | None]] = {}
     found = {}
     for trial in sorted(trials, key=lambda trial: trial.baseline):  # searches first, whose cost baselines may have
         try:
-            trial = _with_configurations(trial, parser)
+            trial = _with_configurations(trial, parsed)
             costs = longest.setdefault((trial.space, trial.data), [])
             if trial.baseline:
                 cost = None if None in costs or not costs else max(each for each in costs if each is not None)
                 baseline = baseline_of(trial).planned(trial, cost)
                 own = baseline.search(trial.search)
-                trial = replace(trial, arguments=asdict(baseline), search=parser(own) if own else trial.search)
+                trial = replace(trial, arguments=asdict(baseline), search=_parse(own, parsed) if own else trial.search)
             else:
                 costs.append(epochs_of(trial.search))
             found[trial.key] = replace(trial, fingerprint=_fingerprint(trial))
@@ -58,17 +57,11 @@ def epochs_of(search: Mapping[str, Any]) -> int | None:
     return epochs if epochs > 0 else None
 
 
-class _Parser:
-    """Parses each recipe once."""
-
-    def __init__(self) -> None:
-        self.known: dict[str, dict[str, Any]] = {}
-
-    def __call__(self, given: Recipe | Mapping[str, Any]) -> dict[str, Any]:
-        key = json.dumps(asdict(given) if isinstance(given, Recipe) else given, default=str)
-        if key not in self.known:
-            self.known[key] = configuration(arguments_of(given) if isinstance(given, Recipe) else given)
-        return self.known[key]
+def _parse(given: Recipe | Mapping[str, Any], parsed: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    key = json.dumps(asdict(given) if isinstance(given, Recipe) else given, default=str)
+    if key not in parsed:
+        parsed[key] = configuration(arguments_of(given) if isinstance(given, Recipe) else given)
+    return parsed[key]
 
 
 def arguments_of(recipe: Recipe) -> list[str]:
@@ -83,9 +76,9 @@ def _as_text(value: Any) -> str:
     return json.dumps(value)
 
 
-def _with_configurations(trial: Trial, parser: _Parser) -> Trial:
+def _with_configurations(trial: Trial, parsed: dict[str, dict[str, Any]]) -> Trial:
     """The trial with its configurations: a search in a known space, in that of the table, and its evaluation."""
-    search = parser(trial.search_recipe)
+    search = _parse(trial.search_recipe, parsed)
     name = search["model"].get("init_args", {}).get("space")
     if name is None:
         raise ValueError(f"Expected a variant to be a search, but got {search['model']['class_path']}.")
@@ -97,7 +90,8 @@ def _with_configurations(trial: Trial, parser: _Parser) -> Trial:
             raise ValueError(f"Expected `evaluation`, since `score` is {trial.score}, but got none.")
         return replace(trial, search=search, evaluation=None)
     options = {f"{NETWORK}.genotype": "genotype", f"{NETWORK}.space": name, "data": search["data"], **recipe.options}
-    return replace(trial, search=search, evaluation=parser(Recipe(recipe.configs or (recipe_of(name),), options)))
+    recipe = Recipe(recipe.configs or (recipe_of(name),), options)
+    return replace(trial, search=search, evaluation=_parse(recipe, parsed))
 
 
 def _fingerprint(trial: Trial) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -29,6 +30,10 @@ class Event:
     value: Any = None  # what the function returned
 
 
+# Job, attempt, and ``done`` with the value, or ``failed`` (it raised) or ``died`` (its process ended) with the reason.
+Outcome = tuple[Job, int, str, Any]
+
+
 class Engine(ABC):
     """An answer to where jobs run; what they do and leave does not depend on it."""
 
@@ -42,12 +47,25 @@ class Engine(ABC):
         """Run jobs in order; one whose process dies is tried again, one that raises is not. Closing it stops them."""
 
 
-def event_of(job: Job, attempt: int, said: str, value: Any, retries: int) -> Event:
-    """The event that follows from an outcome: ``done``, ``failed`` (it raised), or ``died`` (its process ended)."""
-    if said == "done":
-        return Event(job.key, "done", attempt, value=value)
-    if said == "failed":
-        return Event(job.key, "failed", attempt, str(value))
-    if attempt <= retries:
-        return Event(job.key, "retry", attempt, f"its worker ended {value}")
-    return Event(job.key, "failed", attempt, f"Expected its worker to stay alive, but {attempt} of them ended {value}.")
+def run_jobs(
+    jobs: Sequence[Job], retries: int, give: Callable[[Job, int], bool], outcomes: Callable[[int], Iterable[Outcome]]
+) -> Iterator[Event]:
+    """Run jobs: ``give`` tries to start one, and ``outcomes``, told how many wait, waits for some that have ended."""
+    waiting, running = deque((job, 1) for job in jobs), 0
+    while waiting or running:
+        while waiting and give(*waiting[0]):
+            job, attempt = waiting.popleft()
+            running += 1
+            yield Event(job.key, "started", attempt)
+        for job, attempt, said, value in outcomes(len(waiting)):
+            running -= 1
+            if said == "done":
+                yield Event(job.key, "done", attempt, value=value)
+            elif said == "failed":
+                yield Event(job.key, "failed", attempt, str(value))
+            elif attempt <= retries:
+                waiting.appendleft((job, attempt + 1))
+                yield Event(job.key, "retry", attempt, f"its worker ended {value}")
+            else:
+                text = f"Expected its worker to stay alive, but {attempt} of them ended {value}."
+                yield Event(job.key, "failed", attempt, text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 from robustnas.analysis.metrics import TRUE_ACCURACY
@@ -76,18 +76,15 @@ def combinations(study: Study) -> list[tuple[dict[str, str], Options]]:
     return found
 
 
-def _switched(study: Study) -> Iterator[set[str]]:
+def _switched(study: Study) -> list[set[str]]:
     """The ablation factors that are on, for each combination of the design."""
-    every = set(study.ablation_factors)
+    factors = study.ablation_factors
     if study.design == "leave_one_out":
-        yield every
-        yield from (every - {name} for name in study.ablation_factors)
-    elif study.design == "add_one":
-        yield set()
-        yield from ({name} for name in study.ablation_factors)
-    else:
-        for chosen in itertools.product((False, True), repeat=len(every)):
-            yield {name for name, on in zip(study.ablation_factors, chosen, strict=True) if on}
+        return [set(factors), *(set(factors) - {name} for name in factors)]
+    if study.design == "add_one":
+        return [set(), *({name} for name in factors)]
+    chosen = itertools.product((False, True), repeat=len(factors))
+    return [set(itertools.compress(factors, on)) for on in chosen]
 
 
 def select_trials(trials: Sequence[Trial], patterns: Sequence[str]) -> list[Trial]:

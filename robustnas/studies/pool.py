@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from robustnas.runtime.environment import MAX_THREADS, usable_cores
-from robustnas.studies.engine import Engine, Event, Job, event_of
+from robustnas.studies.engine import Engine, Event, Job, Outcome, run_jobs
 from robustnas.studies.process import Process, ready, stop, thread_variables
 
 
@@ -26,22 +25,21 @@ class Pool(Engine):
         return self.workers
 
     def run(self, jobs: Sequence[Job]) -> Iterator[Event]:
-        waiting = deque((job, 1) for job in jobs)
         workers = [Process(self._environment(k)) for k in range(min(self.workers, len(jobs)))]
+
+        def give(job: Job, attempt: int) -> bool:
+            idle = next((worker for worker in workers if worker.job is None), None)
+            if idle is not None:
+                idle.give(job, attempt)
+            return idle is not None
+
+        def outcomes(waiting: int) -> Iterator[Outcome]:
+            for worker in ready([worker for worker in workers if worker.job]):
+                said, value = worker.outcome()
+                yield worker.ended(), worker.attempt, said, value
+
         try:
-            while waiting or any(worker.job for worker in workers):
-                for worker in workers:
-                    if worker.job is None and waiting:
-                        job, attempt = waiting.popleft()
-                        worker.give(job, attempt)
-                        yield Event(job.key, "started", attempt)
-                for worker in ready([worker for worker in workers if worker.job]):
-                    said, value = worker.outcome()
-                    job = worker.ended()
-                    event = event_of(job, worker.attempt, said, value, self.retries)
-                    if event.kind == "retry":
-                        waiting.appendleft((job, event.attempt + 1))
-                    yield event
+            yield from run_jobs(jobs, self.retries, give, outcomes)
             for worker in workers:
                 worker.dismiss()
         finally:

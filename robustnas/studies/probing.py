@@ -44,11 +44,7 @@ def probe_trial(payload: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class _EnoughError(Exception):
-    """Three steps are done; nothing failed."""
-
-    def __init__(self, measured: dict[str, float]) -> None:
-        super().__init__()
-        self.measured = measured
+    """Three steps are done; nothing failed. Its argument is what they measured."""
 
 
 class _Stopwatch(Callback):
@@ -81,16 +77,12 @@ class _Stopwatch(Callback):
             return
         selection: Any = getattr(pl_module, "selection", None)
         more = selection.epochs(pl_module.space) if selection is not None else 0
-        raise _EnoughError(
-            {
-                "start": self.began - self.made + self.steps[0],
-                "step": _later_mean(self.steps),
-                "steps": float(trainer.num_training_batches),
-                "val_step": _later_mean(self.validated),
-                "val_steps": float(sum(trainer.num_val_batches)),
-                "epochs": float((trainer.max_epochs or 1) + more),
-            }
-        )
+        raise _EnoughError({
+            "start": self.began - self.made + self.steps[0],
+            "step": _later_mean(self.steps), "steps": float(trainer.num_training_batches),
+            "val_step": _later_mean(self.validated), "val_steps": float(sum(trainer.num_val_batches)),
+            "epochs": float((trainer.max_epochs or 1) + more),
+        })  # fmt: skip
 
 
 def _later_mean(seconds: Sequence[float]) -> float:
@@ -102,5 +94,6 @@ def _probe(sections: Mapping[str, Any], folder: Path) -> dict[str, float]:
     try:
         fit(sections, folder, 0, [_Stopwatch()])
     except _EnoughError as enough:
-        return enough.measured
+        measured: dict[str, float] = enough.args[0]
+        return measured
     raise ValueError("Expected a run to take steps, but it ended without one.")

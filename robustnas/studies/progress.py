@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 from rich.console import Console
 from rich.live import Live
@@ -59,7 +58,9 @@ class Progress:
             said = f"to be retried: {event.text}"
             if event.kind == "done":
                 self.took[event.key] = seconds
-                said = f"done in {duration(seconds)}{_score(event.value)}"
+                score = event.value.get("score") if isinstance(event.value, dict) else None
+                shown = f", {score['name']} {score['value']:.4f}" if score else ""
+                said = f"done in {duration(seconds)}{shown}"
             elif event.kind == "failed":
                 self.failed += 1
                 said = f"failed: {event.text}"
@@ -109,8 +110,11 @@ def where(folder: Path) -> tuple[str, str, str]:
             try:
                 epochs = read_json(folder / stage / "manifest.json")["epochs"]
                 row = read_csv(folder / stage / "metrics.csv").records()[-1]
-                measured = [f"{name} {float(row[name]):.4f}" for name in _preferred(row)[:1]]
-                return stage, f"{int(row['epoch']) + 1}/{epochs}", "".join(measured)
+                names = [name for name, value in row.items() if value and name.startswith(("val/", "train/"))]
+                # Accuracies before losses, on held-out images before training ones.
+                shown = sorted(names, key=lambda name: (name.endswith("loss"), name.startswith("train/")))[:1]
+                measured = "".join(f"{name} {float(row[name]):.4f}" for name in shown)
+                return stage, f"{int(row['epoch']) + 1}/{epochs}", measured
             except (OSError, ValueError, KeyError, IndexError, TypeError):
                 return stage, "", ""
     return "starting", "", ""
@@ -131,17 +135,6 @@ def _tried(folder: Path) -> tuple[str, str, str] | None:
         return "search", f"{spent:.0f}/{held['planned']:.0f} {held['unit']}", best
     except (OSError, ValueError, KeyError, TypeError):
         return "search", "", ""
-
-
-def _preferred(row: dict[str, str]) -> list[str]:
-    """Names of what was measured, accuracies before losses, on held-out images before training ones."""
-    names = [name for name, value in row.items() if value and name.startswith(("val/", "train/"))]
-    return sorted(names, key=lambda name: (name.endswith("loss"), name.startswith("train/")))
-
-
-def _score(value: Any) -> str:
-    score = value.get("score") if isinstance(value, dict) else None
-    return f", {score['name']} {score['value']:.4f}" if score else ""
 
 
 def duration(seconds: float) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 
 from robustnas.runtime.trust import VARIABLE
 from robustnas.studies.cluster import join, node_resources, ray_module
-from robustnas.studies.engine import Engine, Event, Job, event_of
+from robustnas.studies.engine import Engine, Event, Job, Outcome, run_jobs
 from robustnas.studies.process import one_sentence, thread_variables
 from robustnas.studies.ray_host import Host, Mark, NodeReport, code
 
@@ -41,24 +40,11 @@ class RayEngine(Engine):
         leave = self.leave or not ray.is_initialized()
         join(self.address, self.workers * self.cpus)
         try:
-            with self._marked() as mark, _Actors(ray, self, mark) as actors:
-                yield from self._events(actors, deque((job, 1) for job in jobs))
+            with self._marked() as mark, contextlib.closing(_Actors(ray, self, mark)) as actors:
+                yield from run_jobs(jobs, self.retries, actors.give, actors.outcomes)
         finally:
             if leave:
                 ray.shutdown()
-
-    def _events(self, actors: _Actors, waiting: deque[tuple[Job, int]]) -> Iterator[Event]:
-        while waiting or actors.busy:
-            while actors.idle and waiting:
-                job, attempt = waiting.popleft()
-                actors.give(job, attempt)
-                yield Event(job.key, "started", attempt)
-            actors.start(len(waiting))
-            for job, attempt, said, value in actors.outcomes():
-                event = event_of(job, attempt, said, value, self.retries)
-                if event.kind == "retry":
-                    waiting.appendleft((job, attempt + 1))
-                yield event
 
     @contextlib.contextmanager
     def _marked(self) -> Iterator[Mark | None]:
@@ -87,10 +73,7 @@ class _Actors:
     busy: dict[Any, tuple[Any, Job, int]] = field(default_factory=dict)
     lost: int = 0  # one after the other, before they could be given anything
 
-    def __enter__(self) -> _Actors:
-        return self
-
-    def __exit__(self, *raised: object) -> None:
+    def close(self) -> None:
         """End all: those with a job by SIGTERM."""
         actors = [*self.idle, *(actor for actor, _, _ in self.busy.values())]
         try:
@@ -113,13 +96,17 @@ class _Actors:
             actor = remote.remote(environment, os.getcwd())
             self.starting[actor.report.remote(self.mark)] = actor
 
-    def give(self, job: Job, attempt: int) -> None:
-        """Let one that is idle run a job."""
+    def give(self, job: Job, attempt: int) -> bool:
+        """Let one that is idle, if any, run a job."""
+        if not self.idle:
+            return False
         actor = self.idle.pop()
         self.busy[actor.run.remote(job)] = actor, job, attempt
+        return True
 
-    def outcomes(self) -> Iterator[tuple[Job, int, str, Any]]:
-        """Wait for answers, and yield the outcomes of jobs."""
+    def outcomes(self, waiting: int) -> Iterator[Outcome]:
+        """Start actors for jobs that wait, wait for answers, and yield the outcomes of jobs."""
+        self.start(waiting)
         answers, _ = self.ray.wait([*self.starting, *self.busy], timeout=1)  # else Ctrl-C would wait too
         for answer in answers:
             said, value = self._answered(answer)

@@ -16,14 +16,13 @@ import yaml
 from robustnas import __version__
 from robustnas.analysis.metrics import TRUTH
 from robustnas.analysis.registry import scores
-from robustnas.cli.configuration import fit, run_of
-from robustnas.cli.evaluation import device_of, train_and_test
+from robustnas.cli.configuration import device_of, fit, run_of, train_and_test
 from robustnas.runs.record import Run, read_genotype, read_json, write_json, write_text
 from robustnas.runtime.csv_files import read_csv
 from robustnas.spaces import Genotype
 from robustnas.studies.results import PROGRESS, SCHEMA, higher_is_better
 from robustnas.studies.searchers import baseline_of
-from robustnas.studies.searchers.ledger import FILE as TRACE
+from robustnas.studies.searchers.trace import FILE as TRACE
 from robustnas.studies.trial import Trial, training_of
 
 METRICS = scores("test")  # the score of a task, unless the study names another

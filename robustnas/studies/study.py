@@ -175,12 +175,10 @@ def _baselines(held: Mapping[str, Any], taken: Collection[str], table: StudyTabl
             names = tuple(dict.fromkeys([*looked_up, *TRAINED])) if trains else looked_up
         return {name: {} for name in names if name.casefold() not in {other.casefold() for other in taken}}
     given = held["baselines"]
-    listed = [] if given is None else list(given.items()) if isinstance(given, dict) else given
+    listed = [{name: given[name]} for name in given] if isinstance(given, dict) else [] if given is None else given
     found: dict[str, Arguments] = {}
     for each in listed if isinstance(listed, list) else [None]:
         name, arguments = next(iter(each.items())) if isinstance(each, dict) and len(each) == 1 else (each, None)
-        if isinstance(each, tuple):
-            name, arguments = each
         if not isinstance(name, str) or not isinstance(arguments, dict | None):
             raise ValueError(
                 f"Expected `baselines` to be a list of names, or names with their arguments, but got {given!r}."

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -23,20 +23,13 @@ PACKED = ".pickle.pbz2"
 EPOCHS = {"12": "12", "200": "200", "less": "12", "full": "200"}  # the names in NATS-Bench and NAS-Bench-201
 
 
-class Measured(NamedTuple):
-    """The benchmark's names of the training data and of the evaluation data of a column."""
-
-    data: str
-    part: str
-
-
-COLUMNS = {
-    "cifar10_test": Measured("cifar10", "ori-test"),
-    "cifar10_valid": Measured("cifar10-valid", "x-valid"),
-    "cifar100_test": Measured("cifar100", "x-test"),
-    "cifar100_valid": Measured("cifar100", "x-valid"),
-    "imagenet16_120_test": Measured("ImageNet16-120", "x-test"),
-    "imagenet16_120_valid": Measured("ImageNet16-120", "x-valid"),
+COLUMNS = {  # to the benchmark's names of its training data and its evaluation data
+    "cifar10_test": ("cifar10", "ori-test"),
+    "cifar10_valid": ("cifar10-valid", "x-valid"),
+    "cifar100_test": ("cifar100", "x-test"),
+    "cifar100_valid": ("cifar100", "x-valid"),
+    "imagenet16_120_test": ("ImageNet16-120", "x-test"),
+    "imagenet16_120_valid": ("ImageNet16-120", "x-valid"),
 }
 
 Results = Mapping[str, Any]
@@ -101,11 +94,9 @@ def _row(results: Results) -> tuple[str, dict[str, float]]:
         if str(length) not in EPOCHS:
             continue
         texts.add(trained["arch_str"])
-        for column, measured in COLUMNS.items():
-            runs = [
-                trained["all_results"][measured.data, seed] for seed in trained["dataset_seed"].get(measured.data, ())
-            ]
-            found = [run["eval_acc1es"].get(f"{measured.part}@{run['epochs'] - 1}") for run in runs]
+        for column, (data, part) in COLUMNS.items():
+            runs = [trained["all_results"][data, seed] for seed in trained["dataset_seed"].get(data, ())]
+            found = [run["eval_acc1es"].get(f"{part}@{run['epochs'] - 1}") for run in runs]
             if accuracies := [float(accuracy) for accuracy in found if accuracy is not None]:
                 row[f"{column}_{EPOCHS[str(length)]}"] = float(np.mean(accuracies))
     (text,) = texts

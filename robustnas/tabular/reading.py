@@ -54,11 +54,7 @@ def column_of(columns: Mapping[str, Any], name: str, source: object) -> Any:
 
 
 def parse(text: str, space: SearchSpace | None = None) -> Genotype:
-    """Return an architecture in any form that :func:`~robustnas.spaces.parse_genotype` reads, by default in its space.
-
-    Raises:
-        ValueError: If it is not in the space.
-    """
+    """An architecture in any form that :func:`~robustnas.spaces.parse_genotype` reads; refused if not in its space."""
     genotype = parse_genotype(text, space)
     return genotype.validate(space or find_space(genotype.space))
 

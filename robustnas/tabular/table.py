@@ -45,20 +45,14 @@ class Table:
     15,625 of NAS-Bench-201 with nine columns take 0.7 MB. Architectures that compute the same function have separate
     entries, as in the benchmark. Accuracies are in single precision.
 
-    Args:
-        space: The search space.
-        numbers: Number of each architecture, ascending, ``[architectures]``.
-        columns: Accuracies by name, each ``[architectures]``, NaN where missing; higher is better.
-        source: Name of the origin, for errors.
-
     Raises:
         ValueError: If numbers do not ascend, or a column has another length.
     """
 
-    space: SearchSpace
-    numbers: npt.NDArray[np.int64]
-    columns: Mapping[str, Column]
-    source: str = "the table"
+    space: SearchSpace  #: the search space
+    numbers: npt.NDArray[np.int64]  #: number of each architecture, ascending, ``[architectures]``
+    columns: Mapping[str, Column]  #: accuracies by name, each ``[architectures]``, NaN where missing; higher is better
+    source: str = "the table"  #: name of the origin, for errors
 
     def __post_init__(self) -> None:
         if not (np.diff(self.numbers) > 0).all():
@@ -68,11 +62,7 @@ class Table:
 
     @classmethod
     def of(cls, genotypes: list[Genotype], columns: Mapping[str, Column], source: str, space: SearchSpace) -> Table:
-        """Return a table of architectures in any order, with their accuracies by name; errors name ``source``.
-
-        Raises:
-            ValueError: If an architecture is not in the space, or occurs twice.
-        """
+        """A table of distinct architectures of a space in any order, with accuracies; errors name ``source``."""
         if not genotypes:
             raise ValueError(f"Expected {source} to hold architectures, but got none.")
         numbers = [encode(genotype, space) for genotype in genotypes]
@@ -138,13 +128,9 @@ class Table:
         return _cached(str(path), architecture, changed)
 
     def write(self, path: str | Path) -> None:
-        """Write a ``.parquet``, ``.csv`` or ``.csv.gz`` file atomically; :meth:`read` reads it.
-
-        Raises:
-            ValueError: If the file name has another ending.
-        """
+        """Write a ``.parquet``, ``.csv`` or ``.csv.gz`` file for :meth:`read`, atomically; other names are refused."""
         path = Path(path)
-        architectures = [self._text(genotype) for genotype in self]
+        architectures = [g.to_nasbench201() if self.space.name == "NASBench201" else str(g) for g in self]
         if path.suffix == ".parquet":
             write_bytes(path, _as_parquet(architectures, self.columns))
         elif path.name.endswith((".csv", ".csv.gz")):
@@ -175,11 +161,7 @@ class Table:
         return found
 
     def accuracy(self, genotype: Genotype | str, column: str) -> float:
-        """Return the accuracy of an architecture, or of its string, in a column.
-
-        Raises:
-            ValueError: If the table has no such column, or no accuracy of the architecture in it.
-        """
+        """The accuracy of an architecture, or of its string, in a column; refused where the table has none."""
         values, row = self.column(column), self._row(genotype)
         if row is None or not np.isfinite(values[row]):
             raise ValueError(
@@ -206,18 +188,15 @@ class Table:
         """Mean accuracy of the table: the expectation for a random architecture."""
         return float(np.nanmean(self.column(column), dtype=np.float64))
 
-    def evaluator(self, column: str) -> Callable[[Genotype, float], float]:
+    def evaluator(self, column: str) -> Callable[..., float]:
         """A function that replaces training for :mod:`~robustnas.studies.searchers`; it ignores the budget."""
         self.column(column)
-        return lambda genotype, budget: self.accuracy(genotype, column)
+        return lambda genotype, *ignored: self.accuracy(genotype, column)
 
     def _row(self, genotype: Genotype | str) -> int | None:
         number = encode(parse(genotype, self.space) if isinstance(genotype, str) else genotype, self.space)
         row = int(np.searchsorted(self.numbers, number)) if number <= np.iinfo(INDEX).max else len(self.numbers)
         return row if row < len(self.numbers) and self.numbers[row] == number else None
-
-    def _text(self, genotype: Genotype) -> str:
-        return genotype.to_nasbench201() if self.space.name == "NASBench201" else str(genotype)
 
 
 @functools.lru_cache(maxsize=4)
@@ -226,14 +205,10 @@ def _cached(path: str, architecture: str, changed: int) -> Table:
 
 
 def _as_csv(architectures: list[str], columns: Mapping[str, Column]) -> bytes:
-    rows = (
-        {
-            "arch": text,
-            **{name: None if np.isnan(column[row]) else str(column[row]) for name, column in columns.items()},
-        }
-        for row, text in enumerate(architectures)
-    )
-    return csv_text(rows, ["arch", *columns]).encode()
+    names = ["arch", *columns]
+    cells = ([None if np.isnan(value) else str(value) for value in column] for column in columns.values())
+    rows = (dict(zip(names, row, strict=True)) for row in zip(architectures, *cells, strict=True))
+    return csv_text(rows, names).encode()
 
 
 def _as_parquet(architectures: list[str], columns: Mapping[str, Column]) -> bytes:

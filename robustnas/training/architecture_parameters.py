@@ -11,20 +11,15 @@ from torch import Tensor, nn
 from robustnas.networks import Mixture
 from robustnas.spaces import CellSpace, SearchSpace
 from robustnas.strategies import Relaxation, StepContext
+from robustnas.strategies.selection import column_mask
 
 
 class ArchitectureParameters:
     """α and β of a search, and everything that follows from them without data.
 
-    α has one matrix ``[edges, operations]`` and β one vector ``[edges]`` for each kind of cell. Both are drawn from a
-    normal distribution. The search registers them, so that its checkpoint names them ``alphas.normal``.
-
-    Args:
-        space: The search space.
-        relaxation: How α becomes weights of operations.
-        deviation: Standard deviation of the initial values.
-        edge_weights: Whether there is a β.
-        kinds: Kind of each cell of the supernet, in the order in which they are computed.
+    α has one matrix ``[edges, operations]`` and, with ``edge_weights``, β one vector ``[edges]`` for each kind of cell.
+    Both are drawn from a normal distribution with standard deviation ``deviation``. The search registers them, so that
+    its checkpoint names them ``alphas.normal``. ``kinds`` are those of the cells in the order of the supernet.
     """
 
     def __init__(
@@ -94,17 +89,15 @@ class ArchitectureParameters:
 
 def candidate_mask(space: SearchSpace) -> dict[str, Tensor]:
     """Which columns of α stand for a candidate, by kind of cell: boolean ``[edges, operations]``."""
-    widths = {kind: torch.tensor([[len(edge.operations)] for edge in cell.edges]) for kind, cell in space.cells.items()}
-    return {kind: torch.arange(cell.shape[1]) < widths[kind] for kind, cell in space.cells.items()}
+    return {kind: column_mask(cell, lambda edge: range(len(edge.operations))) for kind, cell in space.cells.items()}
 
 
 def zero_mask(space: SearchSpace) -> dict[str, Tensor]:
     """Which candidates are called ``none`` and give nothing, by kind of cell: boolean ``[edges, operations]``."""
-    found = {kind: torch.zeros(cell.shape, dtype=torch.bool) for kind, cell in space.cells.items()}
-    for kind, cell in space.cells.items():
-        for row, edge in enumerate(cell.edges):
-            found[kind][row, : len(edge.operations)] = torch.tensor([name == "none" for name in edge.operations])
-    return found
+    return {
+        kind: column_mask(cell, lambda edge: [k for k, name in enumerate(edge.operations) if name == "none"])
+        for kind, cell in space.cells.items()
+    }
 
 
 def masked(alpha: Tensor, active_mask: Tensor) -> Tensor:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from pytorch_lightning import LightningModule, Trainer
+from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from robustnas.data import ImageData
 from robustnas.data.roles import check_roles
@@ -71,6 +73,7 @@ RULES: dict[str, Rule] = {
 }
 LIMITS = ("limit_train_batches", "limit_val_batches", "overfit_batches", "val_check_interval")  # 1 batch, but 1.0 all
 LENGTH = ("data.batch_size", "processes", "limit_train_batches", "overfit_batches")  # what an epoch's steps depend on
+COSINE = ("lr", "lr_min", "max_epochs")  # what the schedule of the learning rate follows
 MACHINE = ("processes", "float32")  # a finished run is found finished on another machine too
 
 
@@ -92,7 +95,7 @@ def _of_data(data: ImageData) -> Options:
     found: Options = {"roles": data.split.hashes()}
     found |= {name: getattr(data, name) for name in ("batch_size", "eval_batch_size", "augment_arch", "seed")}
     found |= _flat({"augmentation": plain(data.augmentation)})
-    found |= {name: told[name] for name in ("classes", "image_shape")}
+    found |= {"classes": told["classes"], "image_shape": told["image_shape"]}
     found |= {"train": told["train_sha256"], "test": told["test_sha256"]}
     found |= {name: getattr(data, name) for name in ("mean", "std")}  # by default they follow from the roles
     return {f"data.{name}": _plain(value) for name, value in found.items()}
@@ -114,10 +117,10 @@ def _plain(value: Any) -> Any:
     return value if value is None or isinstance(value, (bool, int, float, str, list, dict)) else str(value)
 
 
-def changes_of(checkpoint: Mapping[str, Any], given: Mapping[str, Any], trains_on: bool) -> dict[str, Change]:
+def changes_of(checkpoint: Mapping[str, Any], given: Options, trains_on: bool) -> dict[str, Change]:
     """What differs from a checkpoint, all of it allowed."""
     place, held = Place.of(checkpoint), _held(checkpoint)
-    if {"data.roles"} <= {*held} & {*given}:
+    if "data.roles" in held and "data.roles" in given:
         check_roles(held["data.roles"], given["data.roles"])
     changes = _differing(held, given)
     for name, change in changes.items():
@@ -158,12 +161,11 @@ def _held(checkpoint: Mapping[str, Any]) -> Options:
 
 
 def _differing(held: Options, given: Mapping[str, Any]) -> dict[str, Change]:
-    """Changes, without the arguments of a part whose class has changed."""
+    """Changes, without the arguments of a part whose class has changed, or of data of another kind."""
     found = {name: Change(held[name], now) for name, now in given.items() if name in held and held[name] != now}
-    gone = {name: Change(was, None) for name, was in held.items() if name not in given}
-    if not any(name.startswith("data.") for name in given):
-        gone = {name: change for name, change in gone.items() if not name.startswith("data.")}  # data of another kind
-    found |= gone
+    data = any(name.startswith("data.") for name in given)
+    gone = [name for name in held if name not in given and (data or not name.startswith("data."))]
+    found |= {name: Change(held[name], None) for name in gone}
     return {name: change for name, change in found.items() if not _inner(name, found)}
 
 
@@ -174,13 +176,10 @@ def _inner(name: str, changes: Mapping[str, Change]) -> bool:
 
 def _rule(name: str) -> Rule:
     """The rule of an option: its own, or that of the part it is an argument of."""
-    owner = name
-    while owner:
-        for key in (owner, f"{owner}.") if owner == name else (f"{owner}.", owner):
-            if key in RULES:
-                return RULES[key]
-        owner = owner.rpartition(".")[0]
-    return UNKNOWN
+    keys = [name, f"{name}."]
+    while name := name.rpartition(".")[0]:
+        keys += [f"{name}.", name]
+    return next((RULES[key] for key in keys if key in RULES), UNKNOWN)
 
 
 def _refusal(
@@ -196,28 +195,19 @@ def _refusal(
         return "its stopping rule raises it step by step"
     if name == "max_epochs" and place.epochs > change.now:
         return f"{place.epochs} epochs have already been trained"
-    if place.inside and name in LENGTH and not _same_batches(changes):
+    size, count = changes.get("data.batch_size"), changes.get("processes")
+    same = size is not None and count is not None and size.was * count.was == size.now * count.now
+    if place.inside and name in LENGTH and not same:  # a batch of all processes together may be as large as before
         return "the checkpoint was saved inside an epoch, whose batches depend on it"
     return None
 
 
-def _same_batches(changes: Mapping[str, Change]) -> bool:
-    """Whether a batch of all processes together has as many samples as before."""
-    size, count = (changes.get(name) for name in ("data.batch_size", "processes"))
-    return size is not None and count is not None and size.was * count.was == size.now * count.now
-
-
-def _begun(checkpoint: Mapping[str, Any]) -> bool:
-    """Whether a selection has begun to decide."""
+def _begun(checkpoint: Mapping[str, Any]) -> bool:  # a selection to decide
     return (checkpoint[KEY].get("perturbation_selection") or {}).get("began") is not None
 
 
 def _check_left(
-    given: Mapping[str, Any],
-    changes: Mapping[str, Change],
-    place: Place,
-    checkpoint: Mapping[str, Any],
-    trains_on: bool,
+    given: Options, changes: Mapping[str, Change], place: Place, checkpoint: Mapping[str, Any], trains_on: bool
 ) -> None:
     if not (named := [name for name in changes if name.split(".")[0] not in MACHINE]):
         return
@@ -239,3 +229,46 @@ def _check_left(
 def _shown(value: Any) -> str:
     text = str(value)
     return text.rpartition(".")[2] if isinstance(value, str) and text.startswith("robustnas.") else text
+
+
+def carry(
+    module: LightningModule,
+    checkpoint: dict[str, Any],
+    changed: Collection[str],
+    optimizer_options: Mapping[str, tuple[int, str]],
+) -> None:
+    """Give the optimisers and the schedule of a checkpoint the options of the module that have changed."""
+    named = {name: place for name, place in optimizer_options.items() if name in changed}
+    cosine = [name for name in COSINE if name in changed]
+    if not (named or cosine):
+        return
+    made: Any = module.configure_optimizers()
+    optimizers, schedules = made
+    if cosine and [type(schedule) for schedule in schedules] != [CosineAnnealingLR]:
+        raise ValueError(
+            f"Expected `{cosine[0]}` to be that of the checkpoint, since the schedule of {type(module).__name__} is "
+            f"its own, but got another one."
+        )
+    for states, held in _states(checkpoint):
+        for optimizer, key in named.values():
+            fresh = optimizers[optimizer].state_dict()["param_groups"]
+            for group, new in zip(states[optimizer]["param_groups"], fresh, strict=True):
+                if key in new:  # other optimisers of α have no such option
+                    group[key] = new[key]
+        if cosine:
+            _set_rate(states[0]["param_groups"], held[0], schedules[0])
+
+
+def _states(checkpoint: dict[str, Any]) -> Iterator[tuple[list[dict[str, Any]], list[dict[str, Any]]]]:
+    """States of the optimisers and of the schedule: the present ones, and those that a search may be sent back to."""
+    yield checkpoint["optimizer_states"], checkpoint["lr_schedulers"]
+    for state in (checkpoint[KEY].get("early_stopping") or {}).get("states", {}).values():
+        yield state["optimizers"], state["schedulers"]
+
+
+def _set_rate(groups: list[dict[str, Any]], held: dict[str, Any], schedule: CosineAnnealingLR) -> None:
+    start, end = schedule.base_lrs[0], schedule.eta_min
+    rate = end + (start - end) * (1 + math.cos(math.pi * held["last_epoch"] / schedule.T_max)) / 2
+    held.update(T_max=schedule.T_max, eta_min=end, base_lrs=[start], _last_lr=[rate])
+    for group in groups:
+        group.update(lr=rate, initial_lr=start)

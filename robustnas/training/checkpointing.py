@@ -15,7 +15,7 @@ from robustnas.runtime.atomic_files import keep_copy, open_atomically
 from robustnas.runtime.safe_files import load_checkpoint
 from robustnas.training.changes import Options, changes_of
 from robustnas.training.description import KEY
-from robustnas.training.lightning.contents import check_contents, check_optimizers
+from robustnas.training.lightning.contents import check_contents, check_optimizer
 from robustnas.training.lightning.events import Events, flush, settle
 from robustnas.training.lightning.interruption import Interruption
 from robustnas.training.lightning.loops import ends_after, loop_states, steps_over
@@ -50,18 +50,10 @@ class AtomicCheckpoints(TorchCheckpointIO):
 class LastCheckpoint(Checkpoint):
     """Keeps ``last.ckpt``, from which a run goes on as if it had not been interrupted.
 
-    It is written after each epoch, after every so many steps inside an epoch, and when the run is asked to end, at the
-    next step or in the validation (:class:`~robustnas.training.lightning.interruption.Interruption`). The one at the
-    end of training comes last of all files, so that a run that is killed before does the rest again.
-
-    Args:
-        folder: Where it lies.
-        every: Steps between two checkpoints inside an epoch; 0 for none.
-        again: The command that goes on with an interrupted run, where that is known.
-        more: Whether that command has more to do when the run is over.
-
-    Raises:
-        ValueError: If ``every`` is negative.
+    It is written after each epoch, after ``every`` steps inside an epoch (0 for never), and when the run is asked to
+    end, at the next step or in the validation (:class:`~robustnas.training.lightning.interruption.Interruption`). The
+    one at the end of training comes last of all files, so that a run that is killed before does the rest again.
+    ``again`` is the command that goes on with an interrupted run, ``more`` whether it has more to do when this is over.
     """
 
     def __init__(self, folder: str | Path, every: int = 0, again: str | None = None, more: bool = False) -> None:
@@ -91,9 +83,7 @@ class LastCheckpoint(Checkpoint):
                 if again:
                     logger.log_metrics(self._logged, step - 1)
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
         """Save inside an epoch; after its last step the checkpoint of the epoch follows soon."""
         asked = self.interruption.agreed(trainer)
         if trainer.is_last_batch:
@@ -162,9 +152,9 @@ def check_checkpoint(path: str | Path, module: LightningModule, trainer: Trainer
         raise ValueError(
             f"Expected `--ckpt_path` to be a checkpoint of robustnas, but reading {path} fails with {reason}{hint}"
         )
-    (checkpoint, held), name = read(Path(path)), type(module).__name__
-    if held.rpartition(".")[2] != name:
-        held = held.rpartition(".")[2]
+    checkpoint, class_path = read(Path(path))
+    held, name = class_path.rpartition(".")[2], type(module).__name__
+    if held != name:
         raise ValueError(
             f"Expected `--ckpt_path` to hold a search or evaluation by {name}, but {path} holds one by {held}."
         )
@@ -172,21 +162,17 @@ def check_checkpoint(path: str | Path, module: LightningModule, trainer: Trainer
     _check_callbacks(checkpoint, [*trainer.callbacks, *module.configure_callbacks()], str(path))  # type: ignore[attr-defined, misc]
     if given is not None:
         changes_of(checkpoint, given, getattr(module, "trains_on", False))
-    own, weights = module.state_dict(), checkpoint["state_dict"]
-    shapes = [{key: getattr(value, "shape", None) for key, value in state.items()} for state in (own, weights)]
-    other = [key for key in {**own, **weights} if shapes[0].get(key, 0) != shapes[1].get(key, 0)]
-    if other:
+    states = (module.state_dict(), checkpoint["state_dict"])
+    own, saved = ({key: getattr(value, "shape", None) for key, value in state.items()} for state in states)
+    if other := [key for key in {**own, **saved} if own.get(key, 0) != saved.get(key, 0)]:
         raise ValueError(
             f"Expected `--ckpt_path` to hold the network that the options describe, but {path} holds another one, "
             f"which differs in {other[0]}; the config.yaml beside it describes it."
         )
-    check_optimizers(checkpoint["optimizer_states"], _optimizers(module), str(path))
-
-
-def _optimizers(module: LightningModule) -> list[torch.optim.Optimizer]:
-    """Optimisers like those of a module, where it names them in lists, as this library does."""
     made: Any = module.configure_optimizers()
-    return list(made[0]) if isinstance(made, tuple) and isinstance(made[0], list) else []
+    optimizers = made[0] if isinstance(made, tuple) and isinstance(made[0], list) else []  # as this library names them
+    for states, optimizer in zip(checkpoint["optimizer_states"], optimizers, strict=False):
+        check_optimizer(states, optimizer.state_dict(), str(path))
 
 
 def _check_callbacks(checkpoint: dict[str, Any], callbacks: list[Any], name: str) -> None:

@@ -6,12 +6,15 @@ import math
 from typing import Any
 
 import torch
-from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning import Trainer
 
 from robustnas.data import ImageData
 from robustnas.networks import Mixture
 from robustnas.networks.batchnorm_statistics import frozen_batchnorm_statistics
 from robustnas.runtime.precision import full_precision
+from robustnas.spaces import SearchSpace
+from robustnas.strategies import Perturbation, Relaxation, Stopping
+from robustnas.training.architecture_parameters import first_active
 
 
 def check_positive(**values: float) -> None:
@@ -61,7 +64,7 @@ def check_trainer(trainer: Trainer) -> None:
             raise ValueError(f"Expected `{name}` to be positive, but got {every}.")
 
 
-def check_fit(module: LightningModule, trainer: Trainer, stage: str) -> None:
+def check_fit(module: Any, trainer: Trainer, stage: str) -> None:
     """Refuse a run that cannot work, before it starts."""
     if stage == "fit" and (trainer.max_epochs is None or trainer.max_epochs < 1):
         raise ValueError(f"Expected `max_epochs` to be at least 1, but got {trainer.max_epochs}.")
@@ -71,15 +74,14 @@ def check_fit(module: LightningModule, trainer: Trainer, stage: str) -> None:
     data: Any = getattr(trainer, "datamodule", None)
     if not isinstance(data, ImageData):
         return
-    arguments: dict[str, Any] = module.description["init_args"]  # type: ignore[index, assignment]
+    arguments = module.description["init_args"]
     found = {"num_classes": data.num_classes, "image_channels": data.image_shape[0], "task": data.task}
     for argument, value in found.items():
         if arguments[argument] != value:
             raise ValueError(f"Expected `{argument}` to be {value!r}, as in the data, but got {arguments[argument]!r}.")
-    check_images: Any = module.check_images
-    check_images(torch.empty(1, *data.image_shape, device="meta"))
+    module.check_images(torch.empty(1, *data.image_shape, device="meta"))
     if stage == "fit":
-        for stream, roles in module.training_streams.items():  # type: ignore[union-attr, operator]
+        for stream, roles in module.training_streams.items():
             data.loader(*roles, training=True, stream=stream)
         check_single_samples(module, data)
 
@@ -118,3 +120,26 @@ def _fails_alone(module: Any, data: ImageData) -> bool:
             return True
         raise
     return False
+
+
+def check_parts(space: SearchSpace, relaxation: Relaxation, perturbation: Perturbation, stopping: Stopping) -> None:
+    """Refuse parts that make no sense together: only what would train for hours to no effect."""
+    active = first_active(space, relaxation) if perturbation.perturbs else None
+    if active is not None and active.shape[-1] > 1 and (active.sum(dim=-1) <= 1).all():
+        raise ValueError(
+            f"Expected `perturbation` to be `Unperturbed` beside the relaxation `{type(relaxation).__name__}`, whose "
+            "weight step computes one operation of each edge with weight one, so that there is nothing to perturb, "
+            f"but got `{type(perturbation).__name__}`."
+        )
+    stopping.check(space)
+
+
+def without_effect(module: Any, epochs: int) -> list[str]:
+    """What never happens in a search of so few epochs, a sentence each: no error, since such runs may be trials."""
+    said = []
+    start, pruning = getattr(module, "arch_start", 0), getattr(module, "pruning", None)
+    if start >= epochs and module.selection.reads_alpha:
+        said.append(f"α does not move before epoch {start} of {epochs}: the genotype is that of the random initial α.")
+    if pruning is not None and pruning.start >= epochs:
+        said.append(f"Pruning starts at epoch {pruning.start} of {epochs}: no operation leaves.")
+    return said

@@ -45,8 +45,7 @@ def compile_cells(network: nn.Module, device: torch.device) -> None:
     for module in network.modules():
         if isinstance(module, Cell):
             module.compile(backend=BACKEND, dynamic=False)
-            own = [part for part in module.modules() if isinstance(part, Modules)]
-            if own:
+            if own := [part for part in module.modules() if isinstance(part, Modules)]:
                 _call_when_checked(module, own)
 
 

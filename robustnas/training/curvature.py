@@ -4,18 +4,16 @@ r"""The curvature of α's loss as it is measured once for everyone: the stopping
 conventions:
 
 - **Samples**: drawn once from the role arch by the seed of the search, and not augmented: a new draw in each epoch
-  would add its own noise to every difference. Few samples give a value that is too high as well as noisy, since the
-  largest eigenvalue of a noisy mean exceeds that of the mean.
+  would add its own noise to every difference. Few samples give a value that is noisy and too high, since the largest
+  eigenvalue of a noisy mean exceeds that of the mean.
 - **BatchNorm** normalises by the statistics of each chunk, as in the steps of α: that is the loss that α descends, and
-  the one whose curvature was found to foretell collapse. Running statistics, of weights and mixtures of many steps
-  before, are left as they are.
+  the one whose curvature was found to foretell collapse. Running statistics are left as they are.
 - **Weight decay** of α is not counted, so that the number is comparable between methods; the penalty is.
 - **Parameters**: all of α, and β where there is one: a joint Hessian.
-- **Drop path** is off. A sampled relaxation, and operations that draw, use the same random numbers in every chunk,
-  product and epoch.
+- **Drop path** is off. Whatever draws uses the same random numbers in every chunk, product and epoch.
 
-The cost is (products of the iteration) x (chunks), each product about 2.7 forward and backward passes of its chunk,
-since only the graph of one chunk is held. On supernets 10 to 20 products are usual, never more than there are α and β.
+The cost is (products) x (chunks), each product about 2.7 forward and backward passes of its chunk, since only the graph
+of one chunk is held. On supernets 10 to 20 products are usual, never more than there are α and β.
 """
 
 from __future__ import annotations
@@ -27,6 +25,7 @@ from functools import partial
 from typing import NamedTuple
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 from torch.func import functional_call
 
@@ -37,7 +36,7 @@ from robustnas.data import Batch, Probe
 from robustnas.data.batch import derived_seed
 from robustnas.networks.batchnorm_statistics import frozen_batchnorm_statistics
 from robustnas.runtime.precision import full_precision
-from robustnas.training.processes import Averaged, process, total
+from robustnas.training.processes import Averaged, process
 from robustnas.training.scoring import image_data
 from robustnas.training.search_state import SearchState
 
@@ -78,18 +77,12 @@ class ProbeHessian(Operator):
     def _chunk(self, place: int) -> Hessian:
         return Hessian(self.losses[place](), self.parameters)
 
-    def indices(self, place: int) -> Tensor:
-        """Rows of the matrix that belong to one parameter, such as α of one kind of cell."""
-        sizes = [parameter.numel() for parameter in self.parameters]
-        start = sum(sizes[:place])
-        return torch.arange(start, start + sizes[place])
-
     def product(self, vector: Tensor) -> Tensor:
         rows = vector.new_zeros(len(self.losses), self.size)
         for place in self._own:
             rows[place] = (self._chunk(place) if self._only is None else self._only).product(vector).detach()
         if self._several:
-            total(rows)  # every row has one part that is not zero: the same bits as on one process
+            dist.all_reduce(rows)  # as sums: every row has one part that is not zero: the same bits as on one process
         self.parts.append(rows.cpu().double())
         return (self.weights @ self.parts[-1]).to(vector)
 
@@ -117,8 +110,7 @@ def probe_hessian(search: SearchState, batches: Sequence[Batch], shared: bool) -
 
 def largest(hessian: ProbeHessian, tolerance: float = TOLERANCE) -> Measured:
     """The largest eigenvalue, what it is at most, and how much it depends on the samples."""
-    found, _ = bounded_ends(hessian, tolerance)
-    return measured(found, hessian)
+    return measured(bounded_ends(hessian, tolerance)[0], hessian)
 
 
 def measured(found: Bounded, hessian: ProbeHessian) -> Measured:

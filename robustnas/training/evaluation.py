@@ -11,12 +11,11 @@ from robustnas.data import Role
 from robustnas.data.batch import Batch, derived_seed
 from robustnas.training.architecture import Architecture
 from robustnas.training.checks import check_below_one, check_momentum, check_not_negative, check_positive
-from robustnas.training.class_weights import ClassWeights
 from robustnas.training.finite import norm_of
 from robustnas.training.lightning.loops import trainer_of
 from robustnas.training.module import Module
 from robustnas.training.processes import average
-from robustnas.training.tasks import Task, check_task, loss_of, metrics_of
+from robustnas.training.tasks import ClassWeights, Task, loss_of, metrics_of
 
 
 class EvaluationModule(Module):
@@ -40,9 +39,8 @@ class EvaluationModule(Module):
         auxiliary_weight: Weight :math:`\lambda_\text{aux}` of the auxiliary head's loss.
         drop_path: Probability that an operation is dropped for a sample, growing linearly from 0 over the epochs.
         label_smoothing: Share of the target that is spread over all classes.
-        class_weights: Weights of the classes in the loss that is descended: ``None`` for none, ``balanced`` for weights
-            that let rare classes count as much as others, see :func:`~robustnas.training.class_weights.balanced`, or a
-            list. For labels they weigh the positive samples.
+        class_weights: Weights of the classes in the loss that is descended (of positive samples, for labels): a list,
+            ``None``, or ``balanced``, which lets rare classes count as much as others.
         train_on_selection: Whether the role ``selection`` is trained on too; then there is nothing to validate on.
         seed: Seed of the initial weights and of everything drawn in training.
 
@@ -70,8 +68,7 @@ class EvaluationModule(Module):
         seed: int = 0,
     ) -> None:
         super().__init__(locals())
-        check_task(task, num_classes)
-        self.set_class_weights(class_weights, task, num_classes)
+        self.set_task(task, num_classes, class_weights)
         check_positive(lr=lr)
         check_not_negative(lr_min=lr_min, weight_decay=weight_decay, clip=clip, auxiliary_weight=auxiliary_weight)
         check_momentum(momentum, nesterov)
@@ -81,7 +78,7 @@ class EvaluationModule(Module):
             self.network = architecture.build(num_classes, image_channels)
         roles: tuple[Role, ...] = ("weights", "arch", "selection") if train_on_selection else ("weights", "arch")
         self.training_streams = {"train": roles}
-        self.task, self.seed, self.clip = task, seed, clip
+        self.seed, self.clip = seed, clip
         self.lr, self.lr_min, self.momentum, self.nesterov = lr, lr_min, momentum, nesterov
         self.weight_decay, self.auxiliary_weight, self.drop_path = weight_decay, auxiliary_weight, drop_path
         self.train_loss, self.plain_loss = loss_of(task, label_smoothing), loss_of(task)

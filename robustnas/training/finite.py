@@ -28,7 +28,6 @@ class Finite:
     def check(
         self, name: str, value: Tensor, step: int, epoch: int, last: bool, parts: Callable[[], Named] = tuple
     ) -> None:
-        """Look at a number."""
         held = self._bad.get(name)
         if held is None:
             held = torch.full((), math.inf, device=value.device)
@@ -40,10 +39,10 @@ class Finite:
         if math.isfinite(first):
             worst = next(name for name, bad in firsts.items() if bad == first)
             part = first_bad(parts()) if (worst, first) == (name, step) else None
+            where = f"at step {int(first)} (epoch {epoch}){f', in {part}' if part else ''}"
             raise NotFiniteError(
-                f"Expected a finite {worst}, but got one that is not at step {int(first)} (epoch {epoch})"
-                f"{f', in {part}' if part else ''}. "
-                f"The checkpoint of the epoch before, if there is one, is still good; lower learning rates may help."
+                f"Expected a finite {worst}, but got one that is not {where}. The checkpoint of the epoch before, if "
+                "there is one, is still good; lower learning rates may help."
             )
 
 
@@ -96,23 +95,20 @@ class Unreached:
         """Look at the gradient of a step, without reading it."""
         self._steps += 1
         for kind, gradient in gradients.items():
-            last = self._last.get(kind)
-            if last is None:
-                last = torch.zeros(len(gradient), device=gradient.device)  # float32 counts to 16 million
+            last = self._last.setdefault(kind, gradient.new_zeros(len(gradient), dtype=torch.float32))  # to 16 million
             self._last[kind] = last.where((gradient == 0).all(dim=-1), float(self._steps))
 
     def sentences(self, active_mask: Mapping[str, Tensor]) -> list[str]:
         """What is to be said now; each row is named once."""
         said = []
         for kind, last in self._last.items():
-            names, open_ = [edge.name for edge in self.space.cells[kind].edges], active_mask[kind].sum(dim=-1) > 1
+            edges, open_ = self.space.cells[kind].edges, active_mask[kind].sum(dim=-1) > 1
             for row, step in enumerate(last.tolist()):
                 still = self._steps - int(step)
-                if still < self.patience or not open_[row] or (kind, row) in self._said:
-                    continue
-                self._said.add((kind, row))
-                said.append(
-                    f"α of the cell {kind}, edge {names[row]}, had no gradient in the last {still} of {self._steps} "
-                    f"architecture steps: nothing is being learnt about this edge."
-                )
+                if still >= self.patience and open_[row] and (kind, row) not in self._said:
+                    self._said.add((kind, row))
+                    said.append(
+                        f"α of the cell {kind}, edge {edges[row].name}, had no gradient in the last {still} of "
+                        f"{self._steps} architecture steps: nothing is being learnt about this edge."
+                    )
         return said

@@ -17,66 +17,52 @@ from typing_extensions import Self
 
 from robustnas.data import Batch, Role
 from robustnas.training.bf16 import slow_bf16
-from robustnas.training.carrying import carry
-from robustnas.training.changes import Change, Options, changes_of, options_of, sentences
-from robustnas.training.checks import check_fit
-from robustnas.training.class_weights import ClassWeights, balanced_on, check_class_weights, initial
-from robustnas.training.combinations import without_effect
+from robustnas.training.changes import Change, Options, carry, changes_of, options_of, sentences
+from robustnas.training.checks import check_fit, without_effect
 from robustnas.training.description import KEY, describe, load
 from robustnas.training.finite import Finite, Named, check_saved, norm_of
 from robustnas.training.lightning.loops import Place, mark_updated, of_each_process, settle_position, trainer_of
 from robustnas.training.recorder import RunRecorder
 from robustnas.training.replica_check import check_start
-from robustnas.training.tasks import Loss, SampleMean, Task, update
+from robustnas.training.tasks import ClassWeights, Loss, SampleMean, Task, balanced_on, check_task, initial, update
 
 _LOG = logging.getLogger(__name__)
 
 
 class Module(LightningModule, ABC):
-    """A search or an evaluation.
+    """A search or an evaluation."""
 
-    Attributes:
-        description: Class and arguments as plain data, which every checkpoint carries.
-        training_streams: Name of each stream of training batches to the roles it draws from.
-        losses: Names of the losses it descends.
-        numbers: What was logged of the present epoch as a whole.
-        optimizer_options: Options that an optimiser keeps: its number, and their name there.
-        trains_on: Whether epochs of a selection follow those of the search.
-        options: All options of the run, from the start of its training on.
-        changes: Which of them differ from the checkpoint that is gone on from.
-        place: Where that checkpoint stands.
-        resumed: Where in its epoch the checkpoint stood that is gone on from, until the epoch ends.
-        train_metrics: How well the training batches of an epoch were predicted, part of every checkpoint.
-        class_weights: Weights of the classes in the losses that are descended, ``[classes]``, where there are some.
-    """
-
-    training_streams: Mapping[str, tuple[Role, ...]]
+    training_streams: Mapping[str, tuple[Role, ...]]  # roles that each stream of training batches draws from, by name
     losses: ClassVar[tuple[str, ...]] = ("train",)
-    optimizer_options: ClassVar[Mapping[str, tuple[int, str]]] = {
+    optimizer_options: ClassVar[Mapping[str, tuple[int, str]]] = {  # an optimiser keeps: its number, the name there
         name: (0, name) for name in ("momentum", "nesterov", "weight_decay")
     }
-    trains_on = False
     task: Task
-    train_metrics: MetricCollection
-    class_weights: Tensor | None
+    train_metrics: MetricCollection  # of the training batches of an epoch, part of every checkpoint
+    class_weights: Tensor | None  # in the losses that are descended, [classes]
 
     def __init__(self, arguments: Mapping[str, Any]) -> None:  # the locals() of the constructor of the subclass
         super().__init__()
         given = {name: value for name, value in arguments.items() if name not in ("self", "__class__")}
-        self.description = describe(self, given)
+        self.description = describe(self, given)  # class and arguments as plain data, which every checkpoint carries
         self.finite, self._step = Finite(), 0
-        self.numbers: dict[str, float] = {}
-        self.options: Options = {}
-        self.changes: dict[str, Change] = {}
-        self.place = Place(0, 0, False)
-        self.resumed: dict[str, Any] = {}
+        self.numbers: dict[str, float] = {}  # what was logged of the present epoch as a whole
+        self.options: Options = {}  # all of the run, from the start of its training on
+        self.changes: dict[str, Change] = {}  # options that differ from the checkpoint that the run is resumed from
+        self.place = Place(0, 0, False)  # where that checkpoint stands
+        self.resumed: dict[str, Any] = {}  # where in its epoch it stands, until the epoch ends
         self.means = MetricCollection({f"{name}/loss": SampleMean() for name in self.losses}, compute_groups=False)
 
-    def set_class_weights(self, weights: ClassWeights, task: Task, num_classes: int) -> None:
-        """Choose the weights of classes; ``balanced`` ones are counted when the data are there."""
-        check_class_weights(weights, task, num_classes)
-        self.balances = weights == "balanced"
-        self.register_buffer("class_weights", initial(weights, num_classes))
+    def set_task(self, task: Task, num_classes: int, weights: ClassWeights) -> None:
+        """Choose what is predicted, and weights of classes; ``balanced`` ones are counted when the data are there."""
+        check_task(task, num_classes)
+        self.task, self.balances = task, weights == "balanced"
+        self.register_buffer("class_weights", initial(weights, task, num_classes))
+
+    @property
+    def trains_on(self) -> bool:
+        """Whether epochs of a selection follow those of the search."""
+        return False
 
     @abstractmethod
     def check_images(self, images: Tensor) -> None:
@@ -87,8 +73,7 @@ class Module(LightningModule, ABC):
         self.finite.check(name, value, self._step, self.current_epoch, self.trainer.is_last_batch, parts)
 
     def on_train_batch_start(self, *_: Any) -> None:
-        """Number the step: the trainer's own number grows in the middle of it."""
-        self._step = self.global_step
+        self._step = self.global_step  # the trainer's own number grows in the middle of the step
 
     def on_train_batch_end(self, *_: Any) -> None:
         """Stop the run where a step has led out of the finite numbers, before anything is written."""
@@ -128,13 +113,14 @@ class Module(LightningModule, ABC):
 
     def setup(self, stage: str) -> None:
         check_fit(self, self.trainer, stage)
+        data = getattr(self.trainer, "datamodule", None)
         if stage == "fit":
-            self.options = options_of(self, self.trainer, getattr(self.trainer, "datamodule", None))
+            self.options = options_of(self, self.trainer, data)
         check_start(self.trainer, self.description, self.options)
         if stage == "fit":
             if self.balances and self.class_weights is not None:
                 roles = {role for roles in self.training_streams.values() for role in roles}
-                self.class_weights.copy_(balanced_on(getattr(self.trainer, "datamodule", None), roles))
+                self.class_weights.copy_(balanced_on(data, roles))
             for said in [*without_effect(self, self.trainer.max_epochs or 1), *slow_bf16(self)]:
                 rank_zero_only(_LOG.warning)(said)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.distributed as dist
@@ -13,17 +13,24 @@ from robustnas.curvature import Operator
 
 def average(tensors: Sequence[Tensor]) -> list[Tensor]:
     """Average tensors over all processes, in one collective for each of their types."""
-    if not several():
-        return list(tensors)
-    averaged: list[Tensor] = list(tensors)
+
+    def mean(flat: Tensor) -> None:
+        dist.all_reduce(flat)
+        flat /= dist.get_world_size()
+
+    return _together(tensors, mean) if several() else list(tensors)
+
+
+def _together(tensors: Sequence[Tensor], collective: Callable[[Tensor], object]) -> list[Tensor]:
+    """Tensors after a collective of all that are of one type, each of which keeps its place."""
+    found = list(tensors)
     for dtype in dict.fromkeys(tensor.dtype for tensor in tensors):
         places = [i for i, tensor in enumerate(tensors) if tensor.dtype == dtype]
         flat = torch.cat([tensors[i].reshape(-1) for i in places])
-        dist.all_reduce(flat)
-        flat /= dist.get_world_size()
+        collective(flat)
         for i, part in zip(places, flat.split([tensors[i].numel() for i in places]), strict=True):
-            averaged[i] = part.view_as(tensors[i])
-    return averaged
+            found[i] = part.view_as(tensors[i])
+    return found
 
 
 def process() -> tuple[int, int]:
@@ -36,11 +43,6 @@ def process() -> tuple[int, int]:
 def several() -> bool:
     """Whether there are other processes."""
     return process()[1] > 1
-
-
-def total(tensor: Tensor) -> None:
-    """Add up a tensor over all processes, in place."""
-    dist.all_reduce(tensor)
 
 
 class Averaged(Operator):
@@ -63,9 +65,5 @@ def average_buffers(module: nn.Module) -> None:
 
 def broadcast(tensors: Sequence[Tensor]) -> None:
     """Give all processes the tensors of the first one, in place, in one collective for each of their types."""
-    for dtype in dict.fromkeys(tensor.dtype for tensor in tensors):
-        same = [tensor for tensor in tensors if tensor.dtype == dtype]
-        flat = torch.cat([tensor.reshape(-1) for tensor in same])
-        dist.broadcast(flat, 0)
-        for tensor, part in zip(same, flat.split([tensor.numel() for tensor in same]), strict=True):
-            tensor.copy_(part.view_as(tensor))
+    for tensor, first in zip(tensors, _together(tensors, lambda flat: dist.broadcast(flat, 0)), strict=True):
+        tensor.copy_(first)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from torch import Tensor
 
 from robustnas.analysis.registry import own_metrics
@@ -19,7 +19,7 @@ from robustnas.runtime.precision import settings
 
 
 class RunRecorder(Callback):
-    """Writes the record of a run into the folder of its logger, file by file whole or not at all.
+    """Writes the record of a run into its folder, file by file whole or not at all.
 
     ``manifest.json`` at the start, where each continuation is noted; after each epoch the genotype, α and one row of
     ``metrics.csv``; at the end the final genotype. The rows travel in the checkpoint.
@@ -130,13 +130,13 @@ def _begun(run: Run, checkpoint: Any, manifest: dict[str, Any], where: dict[str,
 
 
 def run_folder(trainer: Trainer) -> Path:
-    """The folder of a run, for which all processes must ask: that of its logger, unless that is a CSVLogger."""
-    folder = Path(trainer.log_dir or trainer.default_root_dir)
-    if isinstance(trainer.logger, CSVLogger):
-        theirs, folder = folder, Path(trainer.default_root_dir)
-        if theirs.resolve() == folder.resolve():
-            raise ValueError(
-                f"Expected `logger` to write into a folder of its own, but CSVLogger and the record of the run both "
-                f"write metrics.csv into {folder}; give it a `name`."
-            )
+    """The folder of a run, for which all processes must ask: that of TensorBoard's logger, else the trainer's."""
+    own = next((logger.log_dir for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)), None)
+    folder = Path(trainer.strategy.broadcast(own or trainer.default_root_dir))
+    tables = [Path(logger.log_dir).resolve() for logger in trainer.loggers if isinstance(logger, CSVLogger)]
+    if folder.resolve() in tables:
+        raise ValueError(
+            f"Expected `logger` to write into a folder of its own, but CSVLogger and the record of the run both "
+            f"write metrics.csv into {folder}; give it a `name`."
+        )
     return folder

@@ -129,7 +129,10 @@ def check_start(trainer: Trainer, description: Mapping[str, Any], options: Mappi
     told: dict[str, Any] = {"model": description, "max_epochs": trainer.max_epochs}
     if isinstance(data, ImageData):
         told["data"] = [data.split.hashes(), data.seed, data.batch_size, data.prepare.mean, data.prepare.std]
-    told |= _of_trainer(trainer)
+    told |= {"log_every_n_steps": trainer.log_every_n_steps}  # type: ignore[attr-defined]
+    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    told["checkpoint_every"] = [callback.every for callback in callbacks if isinstance(callback, LastCheckpoint)]
+    told["diagnostics"] = [callback.describe() for callback in callbacks if hasattr(callback, "describe")]
     told |= {name: value for name, value in options.items() if name not in told}
     texts = {name: _of_text(json.dumps(value, default=str)) for name, value in told.items()}
     device = trainer.strategy.root_device
@@ -138,15 +141,6 @@ def check_start(trainer: Trainer, description: Mapping[str, Any], options: Mappi
             f"Expected all processes to be started with the same `{found[0].name}`, but got another on "
             f"{_ranks(found[0].ranks)}."
         )
-
-
-def _of_trainer(trainer: Trainer) -> dict[str, Any]:
-    """What processes do together at moments that they must agree on, without an effect on what is trained."""
-    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
-    every: dict[str, Any] = {"log_every_n_steps": trainer.log_every_n_steps}  # type: ignore[attr-defined]
-    every["checkpoint_every"] = [callback.every for callback in callbacks if isinstance(callback, LastCheckpoint)]
-    every["diagnostics"] = [callback.describe() for callback in callbacks if hasattr(callback, "describe")]
-    return every
 
 
 def _ranks(ranks: tuple[int, ...]) -> str:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
 
 import torch
 from pytorch_lightning import Trainer
@@ -36,8 +35,7 @@ class Scoring:
         order = torch.randperm(len(indices), generator=torch.Generator().manual_seed(derived_seed(seed, "scoring")))
         # In the order of a data set sorted by class, statistics of a batch would be those of a class.
         own = indices[order][trainer.global_rank :: trainer.world_size]
-        count = -(-len(own) // self.data.eval_batch_size)
-        limit = trainer.limit_val_batches
+        count, limit = -(-len(own) // self.data.eval_batch_size), trainer.limit_val_batches
         most = limit if isinstance(limit, int) else int(limit * count)
         self.places = own.tensor_split(count)[: max(most, 1)] if count else ()
 
@@ -47,7 +45,8 @@ class Scoring:
         sums = torch.zeros(3, dtype=torch.float64)
         devices = [self.device] if self.device.type == "cuda" else []
         of_trainer = self.trainer.precision_plugin.val_step_context()
-        with torch.random.fork_rng(devices), self._mode(), of_trainer, full_precision(self.device.type):
+        mode = frozen_batchnorm_statistics(self.network) if self.batch_statistics else evaluating(self.network)
+        with torch.random.fork_rng(devices), mode, of_trainer, full_precision(self.device.type):
             torch.manual_seed(derived_seed(self.seed, "drawn"))  # operations may draw
             for batch in self._batches():
                 outputs = outputs_of(batch.images)
@@ -68,9 +67,6 @@ class Scoring:
             batch = self.data.prepare(self.data.transfer_batch_to_device(batch, self.device, 0), augment=False)
             yield batch._replace(images=self.trainer.precision_plugin.convert_input(batch.images))
 
-    def _mode(self) -> AbstractContextManager[None]:
-        return frozen_batchnorm_statistics(self.network) if self.batch_statistics else evaluating(self.network)
-
     def _goodness(self, outputs: Tensor, targets: Tensor, loss: float) -> float:
         if self.task == "classification":
             return float((outputs.argmax(dim=-1) == targets).double().mean())
@@ -87,8 +83,3 @@ def image_data(trainer: Trainer, does: str = "LargestDrop scores operations", ro
             f"Expected `datamodule` to be an ImageData, on whose role {role} {does}, but got {type(data).__name__}."
         )
     return data
-
-
-def score_as_json(score: Score) -> Mapping[str, float | None]:
-    """A score as JSON can hold it: what is not finite is ``None``."""
-    return {name: value if math.isfinite(value) else None for name, value in score._asdict().items()}

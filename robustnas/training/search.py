@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from robustnas.data.batch import Batch, derived_seed
 from robustnas.networks.batchnorm_statistics import evaluating, frozen_batchnorm_statistics
@@ -103,8 +102,9 @@ class SearchModule(SearchState):
         clean = {name: mixture.detach() for name, mixture in self.mixtures(context).items()}
         fixed = {name: weight.detach() for name, weight in weights.items()}
         with evaluating(self.supernet) if self.perturbation.measures else nullcontext():
-            loss_at = partial(self._weight_loss, batch["weights"], fixed)
-            mixtures = self.perturbation.perturb(clean, loss_at, context, average)
+            mixtures = self.perturbation.perturb(
+                clean, lambda moved: self.loss(batch["weights"], moved, fixed)[0], context, average
+            )
         loss, outputs = self.loss(batch["weights"], mixtures, weights)
         slopes = torch.autograd.grad(loss, list(weights.values()), materialize_grads=True)
         *gradients, shared = average([*slopes, loss.detach()])
@@ -119,9 +119,6 @@ class SearchModule(SearchState):
         held = self.optimizers(use_pl_optimizer=False)[0]  # type: ignore[index]
         with frozen_operations(self.supernet, mixtures, held) if self.relaxation.freezes_inactive else nullcontext():
             self.optimizers()[0].step()  # type: ignore[index]
-
-    def _weight_loss(self, batch: Batch, weights: Mapping[str, Tensor], mixtures: Any) -> Tensor:
-        return self.loss(batch, mixtures, weights)[0]
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self.log_measured("val", self.val_metrics, self.task_loss, batch)

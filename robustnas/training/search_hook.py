@@ -16,20 +16,25 @@ class SearchHook:
 
     A part brings its hook by :data:`~robustnas.training.hooks.registry.hook_for`. The hook keeps the state that the
     part, which is frozen, cannot keep; it travels in the checkpoint.
-
-    Attributes:
-        name: Name of the state in a checkpoint, and of the hook in ``SearchModule.hooks``.
-        over: Whether the search ends here by the decision of the part.
-        trains_on: Whether epochs of training follow the search, so that nothing may end the run before.
-        selecting: Whether those epochs have begun; the rules of the search are not asked in them.
-        search_epochs: Epochs of the search itself, where they are not all epochs of the trainer.
     """
 
-    name: ClassVar[str]
-    over = False
-    trains_on = False
-    selecting = False
-    search_epochs: int | None = None
+    name: ClassVar[str]  # of the state in a checkpoint, and of the hook in ``SearchModule.hooks``
+    search_epochs: int | None = None  # of the search itself, where they are not all epochs of the trainer
+
+    @property
+    def over(self) -> bool:
+        """Whether the search ends here by the decision of the part."""
+        return False
+
+    @property
+    def trains_on(self) -> bool:
+        """Whether epochs of training follow the search, so that nothing may end the run before."""
+        return False
+
+    @property
+    def selecting(self) -> bool:
+        """Whether those epochs have begun; the rules of the search are not asked in them."""
+        return False
 
     def setup(self) -> None:
         """Before training starts: refuse what cannot work."""

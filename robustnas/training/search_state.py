@@ -26,15 +26,13 @@ from robustnas.strategies.selection import Selection, Strongest
 from robustnas.strategies.step_context import Phase
 from robustnas.strategies.stopping import Never, Stopping
 from robustnas.training.architecture_parameters import ArchitectureParameters
-from robustnas.training.checks import check_below_one, check_momentum, check_not_negative, check_positive
-from robustnas.training.class_weights import ClassWeights
-from robustnas.training.combinations import check_parts
+from robustnas.training.checks import check_below_one, check_momentum, check_not_negative, check_parts, check_positive
 from robustnas.training.compilation import check_compilable
 from robustnas.training.finite import Unreached
 from robustnas.training.lightning.loops import trainer_of
 from robustnas.training.module import Module
 from robustnas.training.search_hook import SearchHook
-from robustnas.training.tasks import Task, check_task, loss_of, metrics_of
+from robustnas.training.tasks import ClassWeights, Task, loss_of, metrics_of
 
 Mixtures = Mapping[str, Mixture]
 
@@ -77,9 +75,8 @@ class SearchState(Module):
         drop_path: Probability at the last epoch that an edge is dropped for a sample, growing linearly from 0.
         step_order: Whether α or the weights step first.
         stem: ``cifar``, or ``imagenet`` to divide the resolution first, by 8 in the spaces of DARTS.
-        class_weights: Weights of the classes in the losses that are descended: ``None`` for none, ``balanced`` for
-            weights that let rare classes count as much as others, see
-            :func:`~robustnas.training.class_weights.balanced`, or a list. For labels they weigh the positive samples.
+        class_weights: Weights of the classes in the losses that are descended (of positive samples, for labels): a
+            list, ``None``, or ``balanced``, which lets rare classes count as much as others.
         batch_statistics: Whether evaluation normalises by the batch, not by running statistics.
         convolution: How the supernet computes separable convolutions: ``separable``, ``dense``, or ``auto``.
         channels_last: Memory format of the images; ``None`` chooses what is fast on the device.
@@ -89,10 +86,6 @@ class SearchState(Module):
 
     Raises:
         ValueError: If an argument is out of its range or does not fit the space.
-
-    Attributes:
-        architecture: α, β, the masks of operations, and the mixtures that follow from them.
-        hooks: What the parts do at the events of training, by the name of the hook.
     """
 
     losses = ("arch", "train")
@@ -144,8 +137,7 @@ class SearchState(Module):
         seed: int = 0,
     ) -> None:
         super().__init__(locals())
-        check_task(task, num_classes)
-        self.set_class_weights(class_weights, task, num_classes)
+        self.set_task(task, num_classes, class_weights)
         check_positive(lr=lr, arch_lr=arch_lr, arch_every=arch_every)
         check_not_negative(lr_min=lr_min, weight_decay=weight_decay, clip=clip, arch_weight_decay=arch_weight_decay)
         check_not_negative(alpha_init=alpha_init, arch_start=arch_start)
@@ -162,7 +154,7 @@ class SearchState(Module):
         self.weight_decay, self.clip, self.drop_path, self.step_order = weight_decay, clip, drop_path, step_order
         self.arch_lr, self.arch_betas, self.arch_weight_decay = arch_lr, arch_betas, arch_weight_decay
         self.arch_start, self.arch_every, self.compile_cells = arch_start, arch_every, compile_cells
-        self.task, self.seed, self.automatic_optimization = task, seed, False
+        self.seed, self.automatic_optimization = seed, False
         self.training_streams, self.unreached = gradient.streams, Unreached(self.space)
         config = SupernetConfig(
             channels, layers, cells, num_classes, image_channels, stem, batch_statistics=batch_statistics,
@@ -189,7 +181,7 @@ class SearchState(Module):
         return any(hook.over for hook in self.hooks.values())
 
     @property
-    def trains_on(self) -> bool:  # type: ignore[override]
+    def trains_on(self) -> bool:
         return any(hook.trains_on for hook in self.hooks.values())
 
     @property

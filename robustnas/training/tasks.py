@@ -1,7 +1,9 @@
-"""What is predicted: the loss of each kind of target, and how well it is predicted."""
+"""What is predicted: the loss of each kind of target, weights of classes in it, and how well it is predicted."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from typing import Literal, Protocol, get_args
 
 import torch
@@ -10,7 +12,10 @@ from torch import Tensor
 from torchmetrics import MeanSquaredError, Metric, MetricCollection, R2Score
 from torchmetrics.classification import MulticlassAccuracy, MultilabelAccuracy, MultilabelAveragePrecision
 
+from robustnas.data import ImageData, Role
+
 Task = Literal["classification", "multilabel", "regression"]
+ClassWeights = Literal["balanced"] | list[float] | None
 
 
 def check_task(task: str, num_classes: int) -> None:
@@ -88,3 +93,53 @@ def update(metrics: MetricCollection, task: Task, outputs: Tensor, targets: Tens
         metrics.update(outputs.reshape(len(outputs), -1).squeeze(-1), targets.reshape(len(targets), -1).squeeze(-1))
     else:
         metrics.update(outputs, targets)
+
+
+def initial(weights: ClassWeights, task: Task, num_classes: int) -> Tensor | None:
+    """Weights of classes as far as they are known without data; refused where they do not fit the task."""
+    if weights is None:
+        return None
+    if task == "regression":
+        raise ValueError(
+            f"Expected `class_weights` to be None for regression, which has no classes, but got {weights}."
+        )
+    if weights == "balanced":
+        return torch.ones(num_classes)
+    if isinstance(weights, str):
+        raise ValueError(f"Expected `class_weights` to be None, 'balanced' or a list, but got {weights!r}.")
+    if len(weights) != num_classes or not all(math.isfinite(weight) and weight > 0 for weight in weights):
+        raise ValueError(
+            f"Expected `class_weights` to be {num_classes} positive numbers, one for each class, but got {weights}."
+        )
+    return torch.tensor(weights, dtype=torch.float32)
+
+
+def balanced(targets: Tensor, task: Task, num_classes: int) -> Tensor:
+    r"""Return weights that let every class, or positive and negative samples of every label, count alike.
+
+    With :math:`n` samples, :math:`n_c` of them of class :math:`c`, and :math:`K` classes that have samples,
+
+    .. math:: w_c = \frac{n}{K n_c}
+
+    as in scikit-learn, so that the mean weight of a sample is 1; a class without a sample has weight 0. For labels,
+    with :math:`n_c` positive samples of label :math:`c`, the weight of the positive ones is
+    :math:`w_c = (n - n_c) / n_c`; a label whose samples are all positive or all negative has weight 1.
+
+    ``targets`` are those of the samples that are trained on, classes ``[samples]`` or labels ``[samples, labels]``.
+    """
+    samples = len(targets)
+    if task == "classification":
+        counts = targets.bincount(minlength=num_classes).double()
+        return torch.where(counts > 0, samples / ((counts > 0).sum() * counts), 0.0).float()
+    counts = (targets > 0.5).sum(0).double()
+    return torch.where((counts > 0) & (counts < samples), (samples - counts) / counts, 1.0).float()
+
+
+def balanced_on(data: object, roles: Iterable[Role]) -> Tensor:
+    """Balanced weights for the samples of some roles."""
+    if not isinstance(data, ImageData):
+        raise ValueError(
+            f"Expected `datamodule` to be an ImageData, whose classes `class_weights` counts, but got "
+            f"{type(data).__name__}."
+        )
+    return balanced(data.split.train.targets[data.split.union(*roles)], data.task, data.num_classes)

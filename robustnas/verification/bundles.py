@@ -71,12 +71,17 @@ def _random(search: SearchModule, draw: torch.Generator) -> dict[str, Mixture]:
 
 def _leaf(search: SearchModule, kind: str, mixture: Mixture) -> Mixture:
     """The mixture as a leaf of the graph, without `noise`, which is random at every evaluation."""
-    quiet = torch.ones_like(mixture.operations)
+    detached, quiet = replace(mixture.detach(), probed=mixture.probed), _without(search, kind, mixture, "noise")
+    return replace(detached, operations=(detached.operations * quiet).requires_grad_())
+
+
+def _without(search: SearchModule, kind: str, mixture: Mixture, *names: str) -> Tensor:
+    """A factor of each operation, ``[edges, operations]``: zero for those of these names, one for the others."""
+    factors = torch.ones_like(mixture.operations)
     for row, edge in enumerate(search.space.cells[kind].edges):
         for column, name in enumerate(edge.operations):
-            quiet[row, column] = float(name != "noise")
-    detached = replace(mixture.detach(), probed=mixture.probed)
-    return replace(detached, operations=(detached.operations * quiet).requires_grad_())
+            factors[row, column] = float(name not in names)
+    return factors
 
 
 def _measured(
@@ -88,26 +93,22 @@ def _measured(
     slopes = grad((outputs * target).sum(), [*weights, *leaves], materialize_grads=True)
     with evaluating(search.supernet), torch.no_grad():
         evaluated = search.supernet(images, mixtures)
-    seen = [_seen(search, *one) for one in mixtures.items()]
-    of_mixtures = [slope * some for slope, some in zip(slopes[len(weights) :], seen, strict=True)]
+    of_mixtures = zip(slopes[len(weights) :], mixtures.items(), strict=True)
     return {
         "outputs": [outputs.detach()],
         "outputs in evaluation": [evaluated],
         "gradients of weights": list(slopes[: len(weights)]),
-        "gradients of mixtures": of_mixtures,
+        "gradients of mixtures": [slope * _seen(search, *one) for slope, one in of_mixtures],
     }
 
 
 def _seen(search: SearchModule, kind: str, mixture: Mixture) -> Tensor:
     """One where the gradient of a mixture is defined: at computed operations, without noise."""
-    seen = torch.ones_like(mixture.operations)
-    if mixture.active is not None:
-        active = mixture.active if mixture.probed is None else mixture.active | mixture.probed
-        seen = active.to(seen.device, seen.dtype)
-    for row, edge in enumerate(search.space.cells[kind].edges):
-        for column, name in enumerate(edge.operations):
-            seen[row, column] *= float(name not in ("noise", "none"))
-    return seen
+    seen = _without(search, kind, mixture, "noise", "none")
+    if mixture.active is None:
+        return seen
+    active = mixture.active if mixture.probed is None else mixture.active | mixture.probed
+    return seen * active.to(seen.device, seen.dtype)
 
 
 def _error(found: list[Tensor], expected: list[Tensor]) -> float:

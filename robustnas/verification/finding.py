@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 Status = Literal["passed", "failed", "not applicable"]
@@ -40,9 +40,10 @@ class Finding:
     @property
     def fault(self) -> str:
         """The figures that are too large, in a sentence."""
-        wrong = {name: figure for name, figure in self.figures.items() if not figure.passed}
         parts = [
-            f"{name} to be at most {figure.allowed:g}, but got {figure.value:.3g}" for name, figure in wrong.items()
+            f"{name} to be at most {figure.allowed:g}, but got {figure.value:.3g}"
+            for name, figure in self.figures.items()
+            if not figure.passed
         ]
         return f"Expected {'; and '.join(parts)}{f' ({self.says})' if self.says else ''}." if parts else ""
 
@@ -75,10 +76,7 @@ class Outcome:
             "name": self.name,
             "status": self.status,
             "compared": self.finding.compared if self.finding is not None else "",
-            "figures": {
-                name: {"value": one.value, "allowed": one.allowed, "passed": one.passed}
-                for name, one in figures.items()
-            },
+            "figures": {name: {**asdict(one), "passed": one.passed} for name, one in figures.items()},
             "says": self.says,
             "seconds": self.seconds,
         }

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -63,14 +65,19 @@ def _compare(search: SearchModule, batch: Mapping[str, Batch]) -> tuple[dict[str
 
 def _applied(search: SearchModule, batch: Mapping[str, Batch]) -> list[Tensor]:
     """The gradients of α in a step of the search; α is restored."""
-    before = [a.detach().clone() for a in search.arch_parameters]
     torch.manual_seed(SEED)
-    search.arch_step(batch)
-    found = [torch.zeros_like(a) if a.grad is None else a.grad.clone() for a in search.arch_parameters]
+    with _restored(search.arch_parameters):
+        search.arch_step(batch)
+        return [torch.zeros_like(a) if a.grad is None else a.grad.clone() for a in search.arch_parameters]
+
+
+@contextmanager
+def _restored(alphas: Sequence[Tensor]) -> Iterator[None]:
+    before = [a.detach().clone() for a in alphas]
+    yield
     with torch.no_grad():
-        for a, value in zip(search.arch_parameters, before, strict=True):
+        for a, value in zip(alphas, before, strict=True):
             a.copy_(value)
-    return found
 
 
 def _distance(found: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
@@ -139,34 +146,27 @@ class _Reference:
 
     def _is_piecewise_constant(self) -> bool:
         """Whether the mixtures do not change with α although they have a derivative."""
-        before = [a.detach().clone() for a in self.alphas]
-        with torch.no_grad():
+        with torch.no_grad(), _restored(self.alphas):
             for a in self.alphas:
                 a.add_(1e-6 * torch.randn(a.shape, dtype=a.dtype, generator=self.draw).to(a.device))
             moved = self._mixtures()
-            for a, start in zip(self.alphas, before, strict=True):
-                a.copy_(start)
         changed = any(not torch.equal(moved[kind].operations, one.operations) for kind, one in self.start.items())
         return not changed and any(one.operations.requires_grad for one in self.start.values())
 
     def _along(self, direction: Sequence[Tensor]) -> Callable[[float], float]:
         """The objective as a function of the distance along a direction of α."""
         slopes = {kind: _derivative(one, self.alphas, direction) for kind, one in self.start.items()}
-        before = [a.detach().clone() for a in self.alphas]
 
         def value(distance: float) -> float:
-            with torch.no_grad():
-                for a, start, d in zip(self.alphas, before, direction, strict=True):
-                    a.copy_(start + distance * d)
-            at = self._mixtures()
-            if self.sampled:
-                at = {kind: _shifted(one, slopes[kind], distance) for kind, one in self.start.items()}
-            with frozen_batchnorm_statistics(self.search.supernet):
-                loss = float(self._objective({kind: one.detach() for kind, one in at.items()}, False).detach())
-            with torch.no_grad():
-                for a, start in zip(self.alphas, before, strict=True):
-                    a.copy_(start)
-            return loss
+            with _restored(self.alphas):
+                with torch.no_grad():
+                    for a, d in zip(self.alphas, direction, strict=True):
+                        a.copy_(a + distance * d)
+                at = self._mixtures()
+                if self.sampled:
+                    at = {kind: _shifted(one, slopes[kind], distance) for kind, one in self.start.items()}
+                with frozen_batchnorm_statistics(self.search.supernet):
+                    return float(self._objective({kind: one.detach() for kind, one in at.items()}, False).detach())
 
         return value
 
@@ -212,7 +212,7 @@ def _computed(mixture: Mixture) -> Mixture:
     """The mixture with all operations active whose weights have a gradient."""
     if mixture.active is None or mixture.probed is None:
         return mixture
-    return Mixture(**{name: getattr(mixture, name) for name in FIELDS}, active=mixture.active | mixture.probed)
+    return replace(mixture, active=mixture.active | mixture.probed, probed=None)
 
 
 def _derivative(mixture: Mixture, alphas: Sequence[Tensor], direction: Sequence[Tensor]) -> dict[str, Tensor]:
@@ -230,6 +230,5 @@ def _derivative(mixture: Mixture, alphas: Sequence[Tensor], direction: Sequence[
 
 
 def _shifted(mixture: Mixture, slopes: Mapping[str, Tensor], distance: float) -> Mixture:
-    fields = {name: getattr(mixture, name) for name in FIELDS}
-    fields |= {name: fields[name].detach() + distance * slope for name, slope in slopes.items()}
-    return Mixture(**fields, active=mixture.active)
+    moved: dict[str, Any] = {name: getattr(mixture, name).detach() + distance * d for name, d in slopes.items()}
+    return replace(mixture, probed=None, **moved)

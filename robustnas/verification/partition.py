@@ -42,7 +42,8 @@ def _measure(
     arch = {id(parameter) for parameter in search.arch_parameters}
     optimizers: Any = search.optimizers(use_pl_optimizer=False)
     held = [[id(one) for group in optimizer.param_groups for one in group["params"]] for optimizer in optimizers]
-    misplaced = [name for key, name in names.items() if [some.count(key) for some in held] != _places(key in arch)]
+    places = {key: [int(key not in arch), int(key in arch)] for key in names}  # how often each optimiser should have it
+    misplaced = [name for key, name in names.items() if [some.count(key) for some in held] != places[key]]
     decayed = sum(
         group["weight_decay"] != search.arch_weight_decay
         for optimizer in optimizers
@@ -63,11 +64,6 @@ def _measure(
     search.context = same  # type: ignore[method-assign]
     one, other = (_weights_after(search, batch, optimizers[0], slope) for slope in (None, 1e6))
     return misplaced, decayed, moved, idle, [name for name in one if not torch.equal(one[name], other[name])]
-
-
-def _places(arch: bool) -> list[int]:
-    """How often a parameter is in the optimisers of the weights and of α."""
-    return [0, 1] if arch else [1, 0]
 
 
 def _changed(search: SearchModule, step: Callable[[Mapping[str, Batch]], None], batch: Mapping[str, Batch]) -> set[int]:

@@ -100,7 +100,8 @@ def single_operation(leaving: EdgeOperation, position: int, images: Tensor) -> T
     by_batch = operation.training or any(getattr(part, "batch_statistics", False) for part in operation.modules())
     stacked: dict[str, Tensor] = {}
     named: dict[str, Tensor] = {}
-    for name, tensor in _tensors(operation):
+    buffers = ((name, tensor.clone()) for name, tensor in operation.named_buffers())
+    for name, tensor in (*operation.named_parameters(), *buffers):
         if (place := operation.edgewise(name, position)) is not None:
             stacked[name] = named[place[0]] = tensor if place[1] is None else tensor[place[1]]
     if isinstance(operation, Modules):
@@ -117,10 +118,6 @@ def single_operation(leaving: EdgeOperation, position: int, images: Tensor) -> T
     given = {name: tensor[None] for name, tensor in stacked.items()}
     output: Tensor = functional_call(single.train(by_batch), given, (State(images), (0,), None))
     return output
-
-
-def _tensors(operation: Any) -> list[tuple[str, Tensor]]:
-    return [*operation.named_parameters(), *((name, tensor.clone()) for name, tensor in operation.named_buffers())]
 
 
 Named = Mapping[str, Tensor]

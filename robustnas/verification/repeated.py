@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping
 
-from pytorch_lightning import Callback
 from torch import Tensor
 
-from robustnas.cli import lightning_cli
+from robustnas.diagnostics import Diagnostics, default_diagnostics
 from robustnas.verification.finding import Figure, Finding
 from robustnas.verification.subject import EPOCHS, SAVED, Subject, differing
 
@@ -36,9 +34,8 @@ def check_resume(subject: Subject) -> Finding:
 
 def check_trace(subject: Subject) -> Finding:
     """A run with all diagnostics ends in the same state as one without."""
-    diagnostics = importlib.import_module(lightning_cli.NAMED[1])
-    measures = diagnostics.default_diagnostics()
-    suite: Callback = diagnostics.Diagnostics(measures, budget=None)
+    measures = default_diagnostics()
+    suite = Diagnostics(measures, budget=None)
     compared = f"with and without {len(measures)} diagnostics, unlimited budget; {_where(subject)}"
     return _compare(subject, compared, lambda: subject.fit("diagnosed", callbacks=[suite]), extra=True)
 

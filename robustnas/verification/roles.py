@@ -18,7 +18,8 @@ def check_roles(subject: Subject) -> Finding:
     data = subject.data
     split = data.split
     sizes = {role: len(indices) for role, indices in split.indices.items()}
-    shared, twice, outside = _shared(data), 0, 0
+    pairs = [(a, b) for a, b in combinations(split.indices, 2) if split.part(a) is split.part(b)]
+    shared, twice, outside = sum(_common(split.indices[a], split.indices[b]) for a, b in pairs), 0, 0
     for role, indices in split.indices.items():
         twice += len(indices) - len(indices.unique())
         outside += int(((indices < 0) | (indices >= len(split.part(role)))).sum())
@@ -38,12 +39,6 @@ def check_roles(subject: Subject) -> Finding:
     }
     compared = ", ".join(f"{size:,} {role}" for role, size in sizes.items())
     return Finding(f"all samples: {compared}", figures, _duplicates(data))
-
-
-def _shared(data: ImageData) -> int:
-    split = data.split
-    pairs = combinations(split.indices, 2)
-    return sum(_common(split.indices[a], split.indices[b]) for a, b in pairs if split.part(a) is split.part(b))
 
 
 def _common(one: Tensor, other: Tensor) -> int:

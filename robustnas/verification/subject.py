@@ -14,16 +14,16 @@ import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
-from torch import Tensor, nn
+from torch import Tensor
 
+from robustnas.cli import lightning_cli
 from robustnas.data import Batch, ImageData
 from robustnas.data.images import Images
 from robustnas.data.roles import Role
-from robustnas.networks import PartialChannels
 from robustnas.networks.cell import Cell
-from robustnas.strategies import LargestDrop
+from robustnas.runtime.launch import count_processes
 from robustnas.training import SearchModule
-from robustnas.training.checks import check_fit
+from robustnas.training.checks import check_fit, check_precision
 from robustnas.training.description import build, plain
 from robustnas.training.recorder import RunRecorder
 
@@ -60,12 +60,13 @@ class Subject:
         """A fresh search with the same parts and space in a small network; each call gives the same weights and α."""
         given = dict(self.search.description["init_args"])
         space = self.search.space
-        minimum = 2 * max(map(_channel_divisor, self.search.supernet.modules()))  # two channels for each operation
+        cells = [module for module in self.search.supernet.modules() if isinstance(module, Cell)]
+        minimum = 2 * max((cell.channels // cell.through for cell in cells), default=0)  # two for each operation
         given["channels"] = min(given["channels"], max(CHANNELS, minimum))
         if (depth := space.rules.depth) is not None:
             given[depth] = space.rules.least_depth
         given |= {"arch_start": 0, "arch_every": 1}
-        if isinstance(self.search.selection, LargestDrop):
+        if self.search.selection.epochs(space):
             given["selection"] = {"class_path": "robustnas.strategies.Strongest"}
         given |= {name: plain(value) for name, value in changes.items()}
         return build({**self.search.description, "init_args": given}, SearchModule)
@@ -93,8 +94,11 @@ class Subject:
             split.test = self._cut(full.test, split.indices["test"])
             split.indices["test"] = torch.arange(len(split.test))
         if noisy_test:
-            self._add_noise(split.part("test").pixels, split.indices["test"])
-        data._split, data._prepare, data.trainer = split, None, None
+            pixels, tested = split.part("test").pixels, split.indices["test"]
+            noise = torch.randint(256, pixels[tested].shape, generator=torch.Generator().manual_seed(1))
+            pixels[tested] = noise.to(torch.uint8)
+        data.split, data.trainer = split, None
+        vars(data).pop("prepare", None)  # normalises by the statistics of the samples
         data.batch_size = data.eval_batch_size = size
         return data
 
@@ -104,24 +108,18 @@ class Subject:
             images, pixels=images.pixels[indices][..., :side, :side].clone(), targets=images.targets[indices]
         )
 
-    def _add_noise(self, pixels: Tensor, indices: Tensor) -> None:
-        noise = torch.randint(256, pixels[indices].shape, generator=torch.Generator().manual_seed(1))
-        pixels[indices] = noise.to(torch.uint8)
-
     def trainer(self, name: str, **options: Any) -> Trainer:
         """A trainer without output, in a folder of its own."""
+        off = dict.fromkeys(("logger", "enable_progress_bar", "enable_model_summary", "use_distributed_sampler"), False)
         quiet = {
+            **off,
             "accelerator": self.accelerator,
             "devices": 1,
             "precision": self.precision,
             "max_epochs": EPOCHS,
-            "logger": False,
+            "num_sanity_val_steps": 0,
             "default_root_dir": self.folder / name,
             "enable_checkpointing": any(isinstance(one, ModelCheckpoint) for one in options.get("callbacks", ())),
-            "enable_progress_bar": False,
-            "enable_model_summary": False,
-            "num_sanity_val_steps": 0,
-            "use_distributed_sampler": False,
             "plugins": [LightningEnvironment()],  # this process only, also within a job of several
             "deterministic": "warn" if self.accelerator == "gpu" else None,
         }
@@ -176,11 +174,19 @@ class Subject:
         raise ValueError("Expected the search to reach its third step, but it ended earlier.")
 
 
-def _channel_divisor(module: nn.Module) -> int:
-    """One in how many channels enters the operations of a cell; 0 for all, and for other modules."""
-    if isinstance(module, Cell) and isinstance(module.connection, PartialChannels):
-        return module.connection.k
-    return 0
+def describe(words: Sequence[str], folder: Path) -> Subject:
+    """The search that options of ``robustnas fit`` describe, as the subject of checks that run in a folder."""
+    described = lightning_cli.main(["fit", *words], stop_after="instantiation")
+    if not isinstance(described.model, SearchModule):
+        raise ValueError(f"Expected `model` to be a search, but got {type(described.model).__name__}.")
+    config: Any = described.config["fit"].trainer
+    check_precision(config.precision)
+    precision = "32-true" if config.precision is None else config.precision
+    gpu = config.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    devices = count_processes(config)
+    return Subject(
+        described.model, described.datamodule, precision, "gpu" if gpu else "cpu", devices, list(words), folder
+    )
 
 
 def _evenly(indices: Tensor, count: int) -> Tensor:

@@ -97,6 +97,13 @@ def test_other_modes_become_grey_or_colour():
     assert read(encoded(colour.quantize(256))).pixels.shape == (1, 3, 4, 6)
 
 
+def test_a_huge_image_is_noted_by_name_instead_of_a_warning_of_pillow(monkeypatch, recwarn):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40)  # of 64; above twice the limit Pillow refuses
+    images = read(encoded(Image.new("RGB", (8, 8))), encoded(Image.new("RGB", (4, 4))), image_size=4)
+    assert images.reading == {"huge": ["image 0"]}
+    assert not recwarn.list
+
+
 def test_the_first_frame_of_several_is_read_and_counted():
     frames = [Image.fromarray(np.full((3, 3), level, np.uint8)) for level in (0, 100, 200)]
     several = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])

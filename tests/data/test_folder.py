@@ -7,6 +7,7 @@ import pytest
 import torch
 from pictures import write
 from PIL import Image
+from tables import check_each
 
 from robustnas.data import ImageFolder, decoding
 
@@ -97,9 +98,8 @@ def test_spaces_beside_the_commas_do_not_count(root):
     assert (images.classes, images.targets.tolist()) == (("x", "y"), [0, 1, 0])
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
+def test_bad_tables_are_named(root):
+    rows = [
         ("", "a header 'file,target.*at least one row"),
         ("file,age\n", "at least one row"),
         ("file\ncat/a.png\n", "a header"),
@@ -111,13 +111,16 @@ def test_spaces_beside_the_commas_do_not_count(root):
         ("file,age\ncat/a.png,1\ncat/a.png,2\n", "to give each file one target, but got 1 and 2 for 'cat/a.png'"),
         ("file,age\ncat/nothing.png,3\n", "below `root`, .*, but 1 of 1 are none: 'cat/nothing.png'"),
         ("file,age\ncat/a.png,nan\n", "finite"),
-    ],
-)
-def test_bad_tables_are_named(root, text, message):
-    path, _ = root
-    (path / "labels.csv").write_text(text)
-    with pytest.raises(ValueError, match=message):
-        ImageFolder(path, task="regression", labels=path / "labels.csv").load()
+    ]
+
+    def check(row):
+        text, message = row
+        path, _ = root
+        (path / "labels.csv").write_text(text)
+        with pytest.raises(ValueError, match=message):
+            ImageFolder(path, task="regression", labels=path / "labels.csv").load()
+
+    check_each(rows, check)
 
 
 def test_a_corrupt_image_is_named(root):
@@ -161,17 +164,19 @@ def test_a_test_class_that_is_not_trained_is_named(tmp_path):
         ImageFolder(tmp_path).load()
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
+def test_impossible_options_are_refused_at_once():
+    rows = [
         ({"channels": 2}, "Expected `channels` to be 1 .* but got 2"),
         ({"image_size": 0}, "Expected `image_size` to be at least 1 or None, but got 0"),
         ({"task": "regression"}, "Expected `labels` to be a CSV file of targets for regression, but got None"),
-    ],
-)
-def test_impossible_options_are_refused_at_once(options, message):
-    with pytest.raises(ValueError, match=message):
-        ImageFolder("anywhere", **options)
+    ]
+
+    def check(row):
+        options, message = row
+        with pytest.raises(ValueError, match=message):
+            ImageFolder("anywhere", **options)
+
+    check_each(rows, check)
 
 
 def test_many_images_are_decoded_in_order(tmp_path):

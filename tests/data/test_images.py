@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tables import check_each
 
 from robustnas.data import Images
 from robustnas.data.images import pixel_statistics
@@ -52,9 +53,8 @@ def test_the_content_hash_sees_every_value_and_the_shape():
     assert base != labelled(pixels=PIXELS.reshape(4, 3, 1, 4)).content_hash()
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
+def test_bad_images_are_named():
+    rows = [
         ({"task": "ranking"}, "Expected `task` to be one of .* but got 'ranking'"),
         ({"pixels": PIXELS.float()}, "Expected `pixels` to be uint8 .* but got torch.float32"),
         ({"pixels": PIXELS[0]}, r"but got torch.uint8 of shape \[3, 2, 2\]"),
@@ -73,11 +73,14 @@ def test_the_content_hash_sees_every_value_and_the_shape():
             {"task": "regression", "targets": torch.tensor([[0, 0], [1, 1], [2, float("nan")], [0, 0]])},
             r"finite, but got \[2.0, nan\] for sample 2",
         ),
-    ],
-)
-def test_bad_images_are_named(changes, message):
-    with pytest.raises(ValueError, match=message):
-        labelled(**changes)
+    ]
+
+    def check(row):
+        changes, message = row
+        with pytest.raises(ValueError, match=message):
+            labelled(**changes)
+
+    check_each(rows, check)
 
 
 def test_pixel_statistics_are_those_of_the_chosen_samples():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tables import check_each
 
 from robustnas.data import Images, TensorLoader
 from robustnas.data.batch import derived_seed
@@ -183,18 +184,20 @@ def test_a_state_between_passes_may_go_to_other_batches():
     assert len(list(other)) == 11
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
+def test_impossible_batches_are_refused():
+    rows = [
         ({"batch_size": 0}, "Expected `batch_size` to be at least 1, but got 0"),
         ({"batch_size": 24}, "Expected `batch_size` .* of the 23 samples of 'arch', but got 24"),
         ({"batch_size": 12, "world_size": 2}, "but got 12 on each of 2 processes"),
         ({"indices": torch.tensor([], dtype=torch.int64)}, "Expected the stream 'arch' to have at least one sample"),
-    ],
-)
-def test_impossible_batches_are_refused(options, message):
-    with pytest.raises(ValueError, match=message):
-        loader(stream="arch", **options)
+    ]
+
+    def check(row):
+        options, message = row
+        with pytest.raises(ValueError, match=message):
+            loader(stream="arch", **options)
+
+    check_each(rows, check)
 
 
 def test_derived_seeds_are_fixed_and_tell_neighbours_apart():

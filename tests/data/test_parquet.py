@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
+from tables import check_each
 
 from robustnas.data import ParquetImages, parquet
 
@@ -137,9 +138,8 @@ def test_a_missing_column_is_named_with_those_there(file):
         ParquetImages(file, image_column="image").load()
 
 
-@pytest.mark.parametrize(
-    ("columns", "task", "message"),
-    [
+def test_bad_rows_are_named(tmp_path_factory):
+    rows = [
         (
             {"img": [{"bytes": b"xx", "path": None}] * 2, "label": [0, 1]},
             "classification",
@@ -161,11 +161,15 @@ def test_a_missing_column_is_named_with_those_there(file):
         ({"img": cells(0, 1), "label": ["1", "x"]}, "regression", "to hold numbers, but got 'x' in row 1"),
         ({"img": cells(0, 1), "label": [[1.0], [1.0, 2.0]]}, "regression", "lists of several lengths"),
         ({"img": pa.array([], pa.binary()), "label": pa.array([], pa.int64())}, "classification", "at least one row"),
-    ],
-)
-def test_bad_rows_are_named(tmp_path, columns, task, message):
-    with pytest.raises(ValueError, match=message):
-        ParquetImages(write(tmp_path / "x.parquet", columns), task=task).load()
+    ]
+
+    def check(row):
+        columns, task, message = row
+        tmp_path = tmp_path_factory.mktemp("row")
+        with pytest.raises(ValueError, match=message):
+            ParquetImages(write(tmp_path / "x.parquet", columns), task=task).load()
+
+    check_each(rows, check)
 
 
 def test_impossible_options_are_refused_at_once():

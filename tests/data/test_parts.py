@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from pictures import write
+from tables import check_each
 
 from robustnas.data import ImageFolder
 from robustnas.data.remarks import remarks
@@ -56,9 +57,8 @@ def test_a_validation_part_leaves_the_test_role_as_it_was(tmp_path):
     assert tests[0] == tests[1]
 
 
-@pytest.mark.parametrize(
-    ("folders", "message"),
-    [
+def test_folders_that_are_no_parts_are_refused_by_name(tmp_path_factory):
+    rows = [
         (
             ["Train/a", "Train/b", "holdout/a"],
             "parts called train, val and test, .* 'Train' .* images in 'holdout' too",
@@ -68,12 +68,16 @@ def test_a_validation_part_leaves_the_test_role_as_it_was(tmp_path):
         (["val/a", "test/a"], "a folder train that holds them, but got 'test', 'val', named like the parts"),
         (["train", "test"], "a folder for each class, .* but got 'test', 'train', named like the parts"),
         (["train/a", "train/b", "val/c"], "classes of the training part, a, b, but got 'c' too"),
-    ],
-)
-def test_folders_that_are_no_parts_are_refused_by_name(tmp_path, folders, message):
-    fill(tmp_path, *folders)
-    with pytest.raises(ValueError, match=message):
-        ImageFolder(tmp_path).load()
+    ]
+
+    def check(row):
+        folders, message = row
+        tmp_path = tmp_path_factory.mktemp("row")
+        fill(tmp_path, *folders)
+        with pytest.raises(ValueError, match=message):
+            ImageFolder(tmp_path).load()
+
+    check_each(rows, check)
 
 
 def test_parts_of_other_sizes_are_refused(tmp_path):

@@ -11,7 +11,7 @@ from numbered import Recorder, trainer
 from pictures import write
 
 from robustnas.data import ImageData, ImageFolder, Images
-from robustnas.data.duplicates import Duplicates, count_duplicates
+from robustnas.data.images import Duplicates, count_duplicates
 from robustnas.data.remarks import remarks
 from robustnas.data.roles import SplitImages
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from numbered import SEARCH, Numbered, Recorder, trainer
@@ -33,30 +35,41 @@ def identities(batches):
     return [identity(batch) for batch in batches]
 
 
-STREAM_LAYOUTS = [
-    pytest.param(SEARCH, (0.6, 0.2, 0.2), id="arch shorter"),
-    pytest.param(SEARCH, (0.2, 0.6, 0.2), id="arch longer"),
-    pytest.param(SEARCH, (0.5, 0.5, 0.0), id="no validation"),
-    pytest.param({"train": ("weights", "arch")}, (0.3, 0.3, 0.4), id="one stream"),
-]
-
-
+STREAM_LAYOUTS = {
+    "arch shorter": (SEARCH, (0.6, 0.2, 0.2)),
+    "arch longer": (SEARCH, (0.2, 0.6, 0.2)),
+    "no validation": (SEARCH, (0.5, 0.5, 0.0)),
+    "one stream": ({"train": ("weights", "arch")}, (0.3, 0.3, 0.4)),
+}
 STEPS = {"max_epochs": -1, "max_steps": 13}
-INTERRUPTIONS = [
-    pytest.param("on_train_batch_end", {}, id="batch"),
-    pytest.param("on_train_batch_end", STEPS, id="batch, counting steps"),
-    pytest.param("on_train_batch_end", {"limit_train_batches": 3}, id="batch, short epochs"),
-    pytest.param("on_validation_end", {}, id="validation"),
-    pytest.param("on_validation_end", STEPS, id="validation, counting steps"),
-    pytest.param("on_validation_end", {"val_check_interval": 2}, id="validation inside epochs"),
-    pytest.param("on_train_epoch_end", {}, id="epoch"),
+INTERRUPTIONS = {
+    "batch": ("on_train_batch_end", {}),
+    "batch, counting steps": ("on_train_batch_end", STEPS),
+    "batch, short epochs": ("on_train_batch_end", {"limit_train_batches": 3}),
+    "validation": ("on_validation_end", {}),
+    "validation, counting steps": ("on_validation_end", STEPS),
+    "validation inside epochs": ("on_validation_end", {"val_check_interval": 2}),
+    "epoch": ("on_train_epoch_end", {}),
     # Not the end of an epoch when counting steps: Lightning then skips the number of the next epoch.
+}
+SAMPLED = [  # every layout and every interruption, each layout inside an epoch and after its end
+    *(("batch", layout) for layout in STREAM_LAYOUTS),
+    ("batch, counting steps", "arch longer"),
+    ("batch, short epochs", "arch shorter"),
+    ("validation", "one stream"),
+    ("validation, counting steps", "arch shorter"),
+    ("validation inside epochs", "arch longer"),
+    ("epoch", "no validation"),
 ]
+OTHERS = [pair for pair in itertools.product(INTERRUPTIONS, STREAM_LAYOUTS) if pair not in SAMPLED]
 
 
-@pytest.mark.parametrize(("hook", "limits"), INTERRUPTIONS)
-@pytest.mark.parametrize(("streams", "fractions"), STREAM_LAYOUTS)
-def test_a_resumed_run_sees_the_batches_of_an_undisturbed_one(tmp_path, streams, fractions, limits, hook):
+@pytest.mark.parametrize(
+    ("interruption", "layout"), [*SAMPLED, *(pytest.param(*pair, marks=pytest.mark.slow) for pair in OTHERS)]
+)
+def test_a_resumed_run_sees_the_batches_of_an_undisturbed_one(tmp_path, interruption, layout):
+    (streams, fractions), (hook, limits) = STREAM_LAYOUTS[layout], INTERRUPTIONS[interruption]
+
     def run(**options):
         model = Recorder(streams)
         data = Numbered(fractions=fractions, test_fraction=0.0, augmentation=Augmentation(1, True, 2))

@@ -6,6 +6,7 @@ import json
 import math
 
 import pytest
+from tables import check_each
 from test_parquet import cells, write
 
 from robustnas.data import ParquetImages
@@ -17,9 +18,8 @@ def encoded(values, **known):
     return targets.names, targets.values.tolist()
 
 
-@pytest.mark.parametrize(
-    ("values", "names", "expected"),
-    [
+def test_classes_are_the_labels_that_there_are():
+    rows = [
         ([1, 2, 3, 1], ("1", "2", "3"), [0, 1, 2, 0]),
         ([7, 0, 2], ("0", "2", "7"), [2, 0, 1]),
         ([0.0, 2.0, 10.0], ("0", "2", "10"), [0, 1, 2]),
@@ -29,10 +29,13 @@ def encoded(values, **known):
         (["10", "007", "9", "0"], ("0", "007", "9", "10"), [3, 1, 2, 0]),
         (["9" * 5000, "8"], ("8", "9" * 5000), [1, 0]),
         ([True, False], ("0", "1"), [1, 0]),
-    ],
-)
-def test_classes_are_the_labels_that_there_are(values, names, expected):
-    assert encoded(values) == (names, expected)
+    ]
+
+    def check(row):
+        values, names, expected = row
+        assert encoded(values) == (names, expected)
+
+    check_each(rows, check)
 
 
 def test_a_class_may_be_called_as_a_gap_is_among_words():
@@ -46,9 +49,8 @@ def test_indices_stand_for_names_and_names_for_places():
     assert encoded(["3.0", "1.0"], classes=("1", "2", "3")) == (("1", "2", "3"), [2, 0])
 
 
-@pytest.mark.parametrize(
-    ("values", "known", "message"),
-    [
+def test_labels_that_are_none_are_named_by_their_row():
+    rows = [
         ([0, None, 1, math.nan], {}, "2 of 4 rows have none: 1, 3, counted from 0"),
         (["a", " ", "b"], {}, "1 of 3 rows have none: 1"),
         (["1.0", "nan", "2.0", "nan"], {}, "2 of 4 rows have none: 1, 3"),
@@ -59,11 +61,14 @@ def test_indices_stand_for_names_and_names_for_places():
         (["0", "-1"], {}, "but got -1 in row 1, which usually marks a sample without label"),
         ([0, 5], {"names": ("a", "b")}, "indices below 2, the number of its class names a, b, but got 5 in row 1"),
         ([0, 4], {"classes": ("0", "1")}, "classes of 0, 1, but got '4' in row 1"),
-    ],
-)
-def test_labels_that_are_none_are_named_by_their_row(values, known, message):
-    with pytest.raises(ValueError, match=message):
-        encoded(values, **known)
+    ]
+
+    def check(row):
+        values, known, message = row
+        with pytest.raises(ValueError, match=message):
+            encoded(values, **known)
+
+    check_each(rows, check)
 
 
 def described(path, metadata, label=(0, 1, 2)):
@@ -80,9 +85,8 @@ def names_of(value):
     return {"info": {"features": {"label": {"names": value, "_type": "ClassLabel"}}}}
 
 
-@pytest.mark.parametrize(
-    "metadata",
-    [
+def test_metadata_of_others_never_stop_a_run(tmp_path_factory):
+    rows = [
         {"info": None},
         {"info": {"features": None}},
         {"info": {"features": ["label"]}},
@@ -97,19 +101,26 @@ def names_of(value):
         b"no JSON",
         b"\xff\xfe",
         b"[" * 100_000,
-    ],
-    ids=str,
-)
-def test_metadata_of_others_never_stop_a_run(tmp_path, metadata):
-    images = described(tmp_path / "x.parquet", metadata)
-    assert (images.classes, images.reading) == (("0", "1", "2"), {})
+    ]
+
+    def check(metadata):
+        tmp_path = tmp_path_factory.mktemp("row")
+        images = described(tmp_path / "x.parquet", metadata)
+        assert (images.classes, images.reading) == (("0", "1", "2"), {})
+
+    check_each(rows, check)
 
 
-@pytest.mark.parametrize("value", [["a", "a", "b"], "abc", {"0": "a", "2": "b"}, [["a"], "b"], 3])
-def test_names_that_cannot_be_used_are_left_out_and_said(tmp_path, value):
-    images = described(tmp_path / "x.parquet", names_of(value))
-    assert images.classes == ("0", "1", "2")
-    assert images.reading == {"ignored_names": json.dumps(value)}
+def test_names_that_cannot_be_used_are_left_out_and_said(tmp_path_factory):
+    rows = [["a", "a", "b"], "abc", {"0": "a", "2": "b"}, [["a"], "b"], 3]
+
+    def check(value):
+        tmp_path = tmp_path_factory.mktemp("row")
+        images = described(tmp_path / "x.parquet", names_of(value))
+        assert images.classes == ("0", "1", "2")
+        assert images.reading == {"ignored_names": json.dumps(value)}
+
+    check_each(rows, check)
 
 
 def test_names_may_be_a_dict_of_indices(tmp_path):

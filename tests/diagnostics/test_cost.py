@@ -45,8 +45,8 @@ def test_the_cost_is_that_of_the_discrete_network(tmp_path: Path, module: Any) -
     for alpha in module.alphas.values():
         alpha.data.normal_()
     running = fit(tmp_path, module, max_epochs=1, limit_train_batches=1, callbacks=[GenotypeCost(budget=None)])
-    found = {name: value for name, value in rows(running)[0].items() if name in counted(module)}
-    assert found == counted(module)
+    expected = counted(module)
+    assert {name: value for name, value in rows(running)[0].items() if name in expected} == expected
 
 
 def test_the_table_is_computed_once_and_free_afterwards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from robustnas.diagnostics import Curvature
+from pytorch_lightning.callbacks import LambdaCallback
+from robustnas.diagnostics import Curvature, Diagnostics
 from robustnas.variants import GDAS, PCDARTS, ProxylessNAS, SmoothDARTS, SparsemaxDARTS
-from runs import digits, search
+from runs import digits, fit, search
 
 from robustnas.data import Probe
 from robustnas.networks.batchnorm_statistics import frozen_batchnorm_statistics
@@ -46,7 +48,7 @@ def slope(module: Any, probe: Probe, samples: int, create_graph: bool) -> torch.
     return total / min(samples, len(probe.data.split.indices["arch"]))
 
 
-def dense(module: Any, probe: Probe, samples: int = 16) -> torch.Tensor:
+def dense(module: Any, probe: Probe, samples: int) -> torch.Tensor:
     """The Hessian, a row for each number of the gradient."""
     gradient = slope(module, probe, samples, create_graph=True)
     rows = [torch.autograd.grad(g, module.arch_parameters, retain_graph=True) for g in gradient]
@@ -87,8 +89,8 @@ def test_the_matrix_is_the_finite_difference_of_the_gradient() -> None:
 @pytest.mark.usefixtures("exact")
 def test_the_spectrum_is_that_of_the_dense_matrix() -> None:
     module, probe = ready(search(channels=2))
-    found = torch.linalg.eigvalsh(dense(module, probe))
-    values = Curvature(16, spectrum=True).measure(module, probe)
+    found = torch.linalg.eigvalsh(dense(module, probe, 8))
+    values = Curvature(8, spectrum=True).measure(module, probe)
     bent = sorted(found.tolist(), key=abs)[6:]  # adding a number to a row of α changes no softmax
     wanted = {
         "max": found[-1],
@@ -118,19 +120,18 @@ def test_the_spectrum_has_the_blocks_of_kinds_too() -> None:
 
 @pytest.mark.usefixtures("exact")
 def test_weight_decay_is_left_out_and_the_penalty_counts() -> None:
-    plain = Curvature(16, TIGHT).measure(*ready(search(channels=2, arch_weight_decay=0.0)))
+    plain = Curvature(8, TIGHT).measure(*ready(search(channels=2, arch_weight_decay=0.0)))
     module, probe = ready(search(channels=2, arch_weight_decay=5.0))
-    assert Curvature(16, TIGHT).measure(module, probe) == plain
+    assert Curvature(8, TIGHT).measure(module, probe) == plain
     batch = probe_batches(module, probe, 8)[0]
     value, upper = last_batch_eigenvalue(module, batch)
-    alone = Curvature(8, TIGHT).measure(module, probe)["curvature/max"]
-    assert value == pytest.approx(alone + 5, rel=1e-3)
+    assert value == pytest.approx(plain["curvature/max"] + 5, rel=1e-3)
     assert value <= upper <= 1.01 * value
 
     penalised, probe = ready(search(channels=2, penalty=EntropyPenalty(2.0)))
-    values = Curvature(16, TIGHT).measure(penalised, probe)
+    values = Curvature(8, TIGHT).measure(penalised, probe)
     assert values["curvature/max"] == pytest.approx(
-        float(torch.linalg.eigvalsh(dense(penalised, probe, 16))[-1]), rel=1e-6
+        float(torch.linalg.eigvalsh(dense(penalised, probe, 8))[-1]), rel=1e-6
     )
     assert abs(values["curvature/max"] - plain["curvature/max"]) > 0.01
 
@@ -148,13 +149,35 @@ def test_every_relaxation_has_one_and_the_same_each_time(variant: Any) -> None:
 
 def test_by_default_it_is_what_the_stopping_rule_would_measure() -> None:
     """256 samples, all where there are fewer, with the bound and the standard error."""
-    module, probe = ready(search(channels=2), batch_size=16)
+    module, probe = ready(search(channels=2), batch_size=16, fractions=(0.06, 0.03, 0.04))
     values = Curvature().measure(module, probe)
     with frozen_batchnorm_statistics(module.supernet):
         expected = largest(probe_hessian(module, probe_batches(module, probe, 256), shared=False))
     assert values == {"curvature/max": expected.value, **expected.beside("curvature/max")}
     assert set(values) == {"curvature/max", "curvature/max_upper", "curvature/max_deviation"}
     assert Curvature(samples=16).measure(module, probe) != values
+
+
+def test_a_short_search_is_measured_on_fewer_samples_and_a_continued_one_on_as_many(tmp_path: Path) -> None:
+    """One for each 1,500 images that the weights will see."""
+    options: dict[str, Any] = {"limit_train_batches": 1, "limit_val_batches": 1}
+
+    def chosen(own: Curvature, epochs: int) -> Curvature:
+        stop = LambdaCallback(on_train_epoch_start=lambda trainer, _: setattr(trainer, "should_stop", True))
+        watching = [stop, Diagnostics([own], budget=None)]
+        fit(tmp_path, search(channels=2), callbacks=watching, max_epochs=epochs, **options)
+        return own
+
+    images = len(digits().split.indices["weights"])
+    for epochs, wanted in ((2, 32), (150_000 // images + 1, 100), (10**6, 256)):
+        own = chosen(Curvature(), epochs)
+        assert own.state_dict()["samples"] == wanted
+        assert own.describe()["samples"] == "32 to 256, by length of the search"
+    again, asked = Curvature(), Curvature(samples=8)
+    for one, wanted in ((again, 256), (asked, 8)):
+        one.load_state_dict(own.state_dict())
+        assert one.state_dict()["samples"] == wanted
+    assert chosen(again, 2).state_dict()["samples"] == 256
 
 
 def test_running_statistics_stay() -> None:

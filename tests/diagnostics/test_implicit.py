@@ -114,7 +114,7 @@ def test_sampled_searches_can_be_asked(variant: Any) -> None:
 def test_both_terms_see_the_same_edges_dropped(tmp_path: Path) -> None:
     """With a step of no length there is no implicit term, whatever drop path draws."""
     module = search(gradient=Unrolled(), drop_path=0.4, lr=1e-12, lr_min=0.0, momentum=0.0)
-    running = fit(tmp_path, module, max_epochs=2, callbacks=[ImplicitShare(budget=None)])
+    running = fit(tmp_path, module, max_epochs=2, limit_train_batches=2, callbacks=[ImplicitShare(budget=None)])
     assert [row[NAME] for row in rows(running)] == [pytest.approx(0, abs=1e-5)] * 2
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from robustnas.diagnostics import (
     Budget,
@@ -21,7 +22,7 @@ from robustnas.diagnostics import (
 from runs import differing, digits, fit, rows, search, state
 
 from robustnas import diagnostics, variants
-from robustnas.data import Probe
+from robustnas.data import Digits, Probe
 from robustnas.strategies import CurvatureRise, LargestDrop, RaiseDecay, ShareThreshold, Unrolled
 from robustnas.training.curvature import Measured
 from robustnas.training.search import SearchModule
@@ -34,9 +35,14 @@ LONGER = sorted(set(variants.__all__) - set(QUICK))
 def small(variant: str, **options: Any) -> Any:
     shared = {"channels": 4, "cells": 1, "image_channels": 1, "arch_start": 0}
     quick = (
-        {"selection": LargestDrop("accuracy", interval=1)} if variant == "DARTSPT" else {}
+        {"selection": LargestDrop("accuracy", finetune=1)} if variant == "DARTSPT" else {}
     )  # 7 epochs in place of 27
     return getattr(variants, variant)(space="NASBench201", **{**shared, **quick, **options})
+
+
+def few() -> Digits:
+    """Three batches of weights and one of α in an epoch."""
+    return digits(fractions=(0.04, 0.02, 0.02))
 
 
 def without(kind: type[Diagnostic]) -> list[Diagnostic]:
@@ -49,10 +55,10 @@ def unwatched(found: list[dict[str, float]], names: set[str]) -> list[dict[str, 
 
 def compare(folder: Path, make: Callable[[], SearchModule], epochs: int = 2) -> list[dict[str, float]]:
     """Run a search alone and watched, and see that nothing differs but what is measured, which is returned."""
-    alone = fit(folder / "alone", make(), max_epochs=epochs)
+    alone = fit(folder / "alone", make(), data=few(), max_epochs=epochs)
     after = torch.random.get_rng_state()
     watching = Diagnostics([*without(ImplicitShare), ImplicitShare(always=True, differences=True)], budget=None)
-    watched = fit(folder / "watched", make(), max_epochs=epochs, callbacks=[watching])
+    watched = fit(folder / "watched", make(), data=few(), max_epochs=epochs, callbacks=[watching])
     assert differing(state(watched), state(alone)) == []
     assert torch.equal(torch.random.get_rng_state(), after)
     names = set(rows(alone)[0]) | set(rows(alone)[-1])
@@ -99,22 +105,32 @@ def test_nor_is_one_touched_in_situations_of_its_own(tmp_path: Path, name: str) 
     assert all("gap/loss" in row for row in found)
 
 
+@pytest.fixture(scope="module")
+def unmeasured(tmp_path_factory: pytest.TempPathFactory) -> Trainer:
+    return fit(tmp_path_factory.mktemp("alone"), search("S2", channels=2), data=few())
+
+
 @pytest.mark.parametrize("measure", default_diagnostics(), ids=lambda measure: measure.name)
-def test_each_by_itself_leaves_no_trace_and_says_something(tmp_path: Path, measure: Diagnostic) -> None:
+def test_each_by_itself_leaves_no_trace_and_says_something(
+    tmp_path: Path, measure: Diagnostic, unmeasured: Trainer
+) -> None:
     measure.budget = Budget(None)
-    parts = {"gradient": Unrolled()} if isinstance(measure, ImplicitShare) else {}
-    alone = fit(tmp_path / "alone", search("S2", **parts), max_epochs=1)
-    watched = fit(tmp_path / "watched", search("S2", **parts), max_epochs=1, callbacks=[measure])
+    parts, alone = {}, unmeasured
+    if isinstance(measure, ImplicitShare):
+        parts = {"gradient": Unrolled()}
+        alone = fit(tmp_path / "alone", search("S2", channels=2, **parts), data=few())
+    watched = fit(tmp_path / "watched", search("S2", channels=2, **parts), data=few(), callbacks=[measure])
     assert differing(state(watched), state(alone)) == []
     assert isinstance(measure, TensorBoardView) or set(rows(watched)[0]) > set(rows(alone)[0])
 
 
 def test_a_watched_search_resumes_exactly(tmp_path: Path) -> None:
-    saver = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=7, save_top_k=-1)
-    whole = fit(tmp_path / "whole", max_epochs=2, callbacks=[saver, Diagnostics(budget=None)])
+    saver = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=4, save_top_k=-1)
+    whole = fit(tmp_path / "whole", data=few(), max_epochs=2, callbacks=[saver, Diagnostics(budget=None)])
     resumed = fit(
-        tmp_path / "resumed", search(), tmp_path / "step=7.ckpt", max_epochs=2, callbacks=[Diagnostics(budget=None)]
-    )
+        tmp_path / "resumed", search(), tmp_path / "step=4.ckpt", data=few(), max_epochs=2,
+        callbacks=[Diagnostics(budget=None)],
+    )  # fmt: skip
     assert differing(state(resumed), state(whole)) == []
     timed = ("diagnostics/",)
     shown = [[{k: v for k, v in row.items() if not k.startswith(timed)} for row in rows(t)] for t in (resumed, whole)]

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import itertools
 import json
+from itertools import permutations
 from pathlib import Path
 
 import pytest
 import yaml
-from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+from pytorch_lightning.loggers.logger import DummyLogger
 from robustnas.diagnostics import AlphaShares, Curvature, Diagnostics, GenotypeChurn
-from runs import fit, rows, search
+from runs import fit, rows, search, trainer
 
 from robustnas.__main__ import main
 from robustnas.runs.record import Run
+from robustnas.training.recorder import run_folder
 
 QUIET = ["--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu", "--trainer.max_epochs=1"]
-DATA = ["--data=Digits", "--data.batch_size=16", "--data.fractions=[0.06, 0.04, 0.04]"]
+DATA = ["--data=Digits", "--data.batch_size=16", "--data.fractions=[0.04, 0.02, 0.02]"]
 SEARCH = ["fit", "--model=DARTS", "--model.space=NASBench201", "--model.cells=1", "--model.channels=2", *DATA, *QUIET]
 
 
@@ -31,12 +35,21 @@ def test_a_search_ends_with_its_price_and_its_verdict(tmp_path: Path, capsys: py
     said = capsys.readouterr().out.splitlines()
     verdict = json.loads((tmp_path / "verdict.json").read_text(encoding="utf-8"))
     assert any(line.startswith(verdict["state"]) for line in said)
-    start = next(place for place, line in enumerate(said) if line.startswith("Diagnostics took "))
-    assert any("Curvature" in line and "measured once" in line for line in said[start:])
-    assert max(map(len, said[start : start + 8])) <= 100
+    (price,) = (line for line in said if "Diagnostics" in line)
+    assert price.startswith("Diagnostics took ")
+    assert not any("Curvature" in line for line in said)  # the price of each only where it is asked for
     (row,) = metrics(tmp_path)
     assert {"alpha/entropy", "curvature/max", "gap/loss", "genotype/skips_cell", "diagnostics/share"} <= row.keys()
     assert (tmp_path / "curves.png").is_file()
+
+
+def test_the_price_of_each_diagnostic_is_listed_on_demand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*SEARCH, f"--run-dir={tmp_path}", "--diagnostics.budget=0", "--diagnostics.verbose=true"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    start = next(place for place, line in enumerate(said) if line.startswith("Diagnostics took "))
+    table = list(itertools.takewhile(lambda line: line.startswith("  "), said[start + 1 :]))
+    assert any("Curvature" in line and "measured once" in line for line in table)
+    assert max(map(len, table)) <= 80
 
 
 def test_no_measures_say_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -84,7 +97,9 @@ def test_a_diagnostic_of_the_trainer_is_in_the_row_of_its_epoch(tmp_path: Path, 
     found = metrics(run)
     assert [row["epoch"] for row in found] == ["0", "1"]
     assert all(row["gap/loss"] and row["alpha/entropy"] for row in found)
-    assert "curvature/max" not in found[0]  # nothing may be spent
+    assert found[0]["curvature/max"]
+    assert not found[0]["gradient/match"]  # nothing may be spent before the last epoch
+    assert found[1]["gradient/match"]
     assert (run / "curves.png").is_file()
     assert bool(list(run.glob("events*"))) == (logger == "true")
 
@@ -100,6 +115,16 @@ def test_what_the_trainer_measures_itself_is_not_measured_twice(tmp_path: Path) 
 def test_a_table_that_would_overwrite_the_record_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"Expected `logger` to write into a folder of its own, but CSVLogger"):
         fit(tmp_path, search(), max_epochs=1, logger=CSVLogger(tmp_path, "", ""))
+
+
+@pytest.mark.parametrize("order", list(permutations(("csv", "board", "other"))), ids="-".join)
+def test_the_order_of_loggers_does_not_move_the_folder_of_the_run(tmp_path: Path, order: tuple[str, ...]) -> None:
+    class Elsewhere(DummyLogger):
+        save_dir = str(tmp_path / "elsewhere")
+
+    known = {"csv": CSVLogger(tmp_path, "csv"), "board": TensorBoardLogger(tmp_path, "run", ""), "other": Elsewhere()}
+    assert run_folder(trainer(tmp_path, logger=[known[name] for name in order])) == tmp_path / "run"
+    assert run_folder(trainer(tmp_path, logger=[known[name] for name in order if name != "board"])) == tmp_path
 
 
 def test_the_manifest_says_what_was_measured_on_what(tmp_path: Path) -> None:

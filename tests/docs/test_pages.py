@@ -11,9 +11,12 @@ from typing import Any
 import pytest
 from blocks import ATTRIBUTE, ROOT, blocks, pages
 from running import check_block, furnish, run_block
+from tables import check_each
 
 from robustnas.analysis import registry
 from robustnas.networks import operations
+
+pytestmark = pytest.mark.usefixtures("few_samples")
 
 PAGES = {str(page.relative_to(ROOT)): page for page in pages() if blocks(page)}
 SLOW = [name for name, page in PAGES.items() if any("slow" in block.attributes for block in blocks(page))]
@@ -36,23 +39,31 @@ def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
             del sys.modules[name]
 
 
-def run_page(name: str, with_slow: bool, capsys: pytest.CaptureFixture[str]) -> None:
+def run_page(name: str, with_slow: bool, capsys: pytest.CaptureFixture[str], runs: bool = True) -> None:
     names: dict[str, Any] = {"__name__": "page"}
     for block in blocks(PAGES[name]):
         if block.caption:
             Path(block.caption).write_text(block.text, encoding="utf-8")
-        if block.caption or block.idle or ("slow" in block.attributes and not with_slow):
+        if not runs or block.caption or block.idle or ("slow" in block.attributes and not with_slow):
             check_block(block)
         else:
             run_block(block, names, capsys)
 
 
-DEAR = ("docs/guides/using_results.md", "docs/guides/own_part.md", "docs/guides/interruption.md")  # they train for long
+# Pages that train for long: by default their blocks are checked, as those are that are never run.
+DEAR = [f"docs/guides/{name}.md" for name in ("using_results", "own_part", "interruption", "own_diagnostic", "loggers")]
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in DEAR else []) for name in PAGES])
 def test_a_page_runs(name: str, sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run_page(name, False, capsys)
+
+
+@pytest.mark.parametrize("name", DEAR)
+def test_the_blocks_of_a_page_that_trains_for_long_are_right(
+    name: str, sandbox: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_page(name, False, capsys, runs=False)
 
 
 @pytest.mark.slow
@@ -61,19 +72,24 @@ def test_a_page_runs_with_its_long_commands(name: str, sandbox: Path, capsys: py
     run_page(name, True, capsys)
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_blocks_say_what_they_are(name: str) -> None:
-    for block in blocks(PAGES[name]):
-        directive = re.fullmatch(r"\{[\w-]+\}.*", block.language)
-        assert directive or block.language in LANGUAGES, f"{block.place}: a block of the language {block.language!r}"
-        for kind in ("skip", "slow"):
-            reason = block.attributes.get(kind)
-            assert reason is None or len(reason.split()) > 1, f"{block.place}: {kind} without a reason"
+def test_blocks_say_what_they_are() -> None:
+    def check(name: str) -> None:
+        for block in blocks(PAGES[name]):
+            known = block.language in LANGUAGES or re.fullmatch(r"\{[\w-]+\}.*", block.language)
+            assert known, f"{block.place}: a block of the language {block.language!r}"
+
+            for kind in ("skip", "slow"):
+                reason = block.attributes.get(kind)
+                assert reason is None or len(reason.split()) > 1, f"{block.place}: {kind} without a reason"
+
+    check_each(PAGES, check)
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_attributes_belong_to_blocks(name: str) -> None:
-    found = ATTRIBUTE.findall(PAGES[name].read_text(encoding="utf-8"))
-    kept = [item for block in blocks(PAGES[name]) for item in block.attributes.items()]
-    assert sorted(found) == sorted(kept)
-    assert {kind for kind, _ in found} <= {"skip", "slow", "status", "with"}
+def test_attributes_belong_to_blocks() -> None:
+    def check(name: str) -> None:
+        found = ATTRIBUTE.findall(PAGES[name].read_text(encoding="utf-8"))
+        kept = [item for block in blocks(PAGES[name]) for item in block.attributes.items()]
+        assert sorted(found) == sorted(kept)
+        assert {kind for kind, _ in found} <= {"skip", "slow", "status", "with"}
+
+    check_each(PAGES, check)

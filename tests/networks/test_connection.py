@@ -120,10 +120,15 @@ def test_partial_supernet_has_the_published_number_of_weights() -> None:
     assert sum(weight.numel() for weight in network.parameters()) == 299_578
 
 
-@pytest.mark.parametrize("size", [8, 11], ids=["even", "odd"])
-@pytest.mark.parametrize("convolution", ["separable", "dense"])
-@pytest.mark.parametrize("weigh", [False, True], ids=["plain edges", "weighed edges"])
-@pytest.mark.parametrize("space", [DARTS, S1, NASBench201], ids=lambda space: space.name)
+@pytest.mark.parametrize(
+    ("space", "weigh", "convolution", "size"),
+    [
+        (DARTS, False, "separable", 8), (DARTS, True, "dense", 11),
+        (S1, True, "separable", 11), (S1, False, "dense", 8),
+        (NASBench201, False, "separable", 11), (NASBench201, True, "dense", 8),
+    ],
+    ids=lambda value: getattr(value, "name", None),
+)  # fmt: skip
 def test_joining_once_per_node_gives_what_joining_on_every_edge_gives(
     space: SearchSpace, weigh: bool, convolution: Convolution, size: int
 ) -> None:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from robustnas.networks.depthwise import depthwise_conv, from_phases, to_phases
+from robustnas.networks.convolutions import depthwise_conv, from_phases, to_phases
 
 
 def plain(x: Tensor, weight: Tensor, stride: int, dilation: int) -> Tensor:
@@ -17,10 +17,13 @@ def plain(x: Tensor, weight: Tensor, stride: int, dilation: int) -> Tensor:
     return F.conv2d(x, weight, None, stride, padding, dilation, groups=x.shape[1])
 
 
-@pytest.mark.parametrize("last", [False, True], ids=["contiguous", "channels_last"])
-@pytest.mark.parametrize("size", [(8, 8), (7, 8), (5, 3), (2, 2)], ids=str)
-@pytest.mark.parametrize(("stride", "dilation"), [(1, 1), (1, 2), (2, 1), (2, 2)])
-@pytest.mark.parametrize("taps", [3, 5, 7])
+STEPS = [(1, 1), (1, 2), (2, 1), (2, 2)]  # stride, dilation
+SIZES = [(8, 8), (7, 8), (5, 3), (2, 2)]
+# Each two values of different columns come together at least once.
+PAIRWISE = [((3, 5, 7)[(i + j) % 3], *STEPS[i], SIZES[j], bool((i + j // 2) % 2)) for i in range(4) for j in range(4)]
+
+
+@pytest.mark.parametrize(("taps", "stride", "dilation", "size", "last"), PAIRWISE)
 def test_first_and_second_derivatives(taps: int, stride: int, dilation: int, size: tuple[int, int], last: bool) -> None:
     x = torch.randn(2, 3, *size, dtype=torch.float64)
     x = x.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format).requires_grad_()
@@ -45,11 +48,14 @@ def test_one_gradient_alone(wanted: str, dilation: int) -> None:
     torch.testing.assert_close(*slopes)
 
 
-@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(
-    ("taps", "stride", "dilation"), [(3, 1, 1), (3, 2, 1), (5, 1, 1), (5, 2, 1), (5, 1, 2), (3, 2, 2), (7, 1, 1)]
-)
-def test_reduced_precision_stays_near(taps: int, stride: int, dilation: int, precision: torch.dtype) -> None:
+    ("precision", "taps", "stride", "dilation"),
+    [
+        (torch.bfloat16, 3, 1, 1), (torch.float32, 3, 2, 1), (torch.bfloat16, 5, 2, 1), (torch.float32, 5, 1, 1),
+        (torch.bfloat16, 5, 1, 2), (torch.float32, 3, 1, 2), (torch.bfloat16, 3, 2, 2), (torch.float32, 7, 1, 1),
+    ],
+)  # fmt: skip
+def test_reduced_precision_stays_near(precision: torch.dtype, taps: int, stride: int, dilation: int) -> None:
     x = torch.randn(4, 8, 16, 16).to(precision, memory_format=torch.channels_last).requires_grad_()
     weight = torch.randn(8, 1, taps, taps).to(precision).requires_grad_()
     found = depthwise_conv(x, weight, stride, dilation)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tables import check_each
 
 from robustnas.networks import Mixture, one_hot
 from robustnas.spaces import DARTS
@@ -61,27 +62,32 @@ def test_edge_weights_multiply_offsets() -> None:
     assert torch.equal(Mixture(operations, edges, offsets=offsets).shifts(), offsets * edges)
 
 
-@pytest.mark.parametrize(
-    ("mixture", "message"),
-    [
-        (
-            Mixture(torch.rand(14, 7)),
-            r"`operations` of the mixture 'normal' to have shape \(14, 8\), but got \(14, 7\)",
-        ),
-        (Mixture(torch.rand(14, 8), torch.rand(14, 1)), r"`edges` .* shape \(14,\), but got \(14, 1\)"),
-        (Mixture(torch.rand(14, 8), offsets=torch.ones(8)), r"`offsets` .* shape \(14,\), but got \(8,\)"),
-        (Mixture(torch.rand(14, 8), active=torch.ones(8)), r"`active` .* shape \(14, 8\), but got \(8,\)"),
-        (Mixture(torch.rand(14, 8), probed=torch.ones(8)), r"`probed` .* shape \(14, 8\), but got \(8,\)"),
-        (
-            Mixture(torch.rand(14, 8), active=torch.ones(14, 8).bool(), probed=torch.eye(14, 8).bool()),
-            "`probed` of the mixture 'normal' to hold no operation that is computed",
-        ),
-        (Mixture(torch.rand(14, 8), probed=torch.eye(14, 8).bool()), "`probed` .* to hold no operation that is comp"),
-    ],
-)
-def test_shapes_are_checked(mixture: Mixture, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        mixture.validate("normal", CELL)
+def test_shapes_are_checked() -> None:
+    def check(mixture: Mixture, message: str) -> None:
+        with pytest.raises(ValueError, match=message):
+            mixture.validate("normal", CELL)
+
+    check_each(
+        [
+            (
+                Mixture(torch.rand(14, 7)),
+                r"`operations` of the mixture 'normal' to have shape \(14, 8\), but got \(14, 7\)",
+            ),
+            (Mixture(torch.rand(14, 8), torch.rand(14, 1)), r"`edges` .* shape \(14,\), but got \(14, 1\)"),
+            (Mixture(torch.rand(14, 8), offsets=torch.ones(8)), r"`offsets` .* shape \(14,\), but got \(8,\)"),
+            (Mixture(torch.rand(14, 8), active=torch.ones(8)), r"`active` .* shape \(14, 8\), but got \(8,\)"),
+            (Mixture(torch.rand(14, 8), probed=torch.ones(8)), r"`probed` .* shape \(14, 8\), but got \(8,\)"),
+            (
+                Mixture(torch.rand(14, 8), active=torch.ones(14, 8).bool(), probed=torch.eye(14, 8).bool()),
+                "`probed` of the mixture 'normal' to hold no operation that is computed",
+            ),
+            (
+                Mixture(torch.rand(14, 8), probed=torch.eye(14, 8).bool()),
+                "`probed` .* to hold no operation that is comp",
+            ),
+        ],
+        lambda row: check(*row),
+    )
 
 
 def test_a_fitting_mixture_passes() -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from robustnas.networks import DiscreteNetwork, Mixture, PartialChannels, Supernet, one_hot, operations
 from robustnas.networks.bundle import Bundle, State
-from robustnas.networks.mbconv import MBConv
+from robustnas.networks.operations import MBConv
 from robustnas.spaces import Genotype, Mobile, SearchSpace, complete_cell, mobile
 
 SHORT = mobile("short", (1, 3, 2), ("mbconv_3x3_3", "mbconv_5x5_6"))

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from chains import count, genotype
+from tables import check_each
 
 from robustnas.networks import DiscreteNetwork, Supernet, SupernetConfig
 from robustnas.networks.cell import Candidate
@@ -25,19 +26,22 @@ def mbconv(before: int, after: int, size: int, expansion: int) -> int:
     return expand + inside * size * size + norm(inside) + inside * after + norm(after)
 
 
-@pytest.mark.parametrize(("size", "expansion"), [(3, 3), (5, 6), (7, 3)])
-def test_parameters_by_hand(size: int, expansion: int) -> None:
+def test_parameters_by_hand() -> None:
     """The chain of one operation in the paper's widths, for ImageNet."""
-    expected, before = 3 * 32 * 9 + norm(32) + mbconv(32, 16, 3, 1), 16
-    for width, blocks in zip((24, 40, 80, 96, 192, 320), (4, 4, 4, 4, 4, 1), strict=True):
-        for _ in range(blocks):
-            expected += mbconv(before, width, size, expansion)
-            before = width
-    expected += 320 * 1280 + norm(1280) + 1280 * 1000 + 1000
-    with torch.device("meta"):
-        found = genotype(Mobile, f"mbconv_{size}x{size}_{expansion}")
-        network = DiscreteNetwork(Mobile, found, channels=32, num_classes=1000, stem="imagenet")
-    assert count(network) == expected
+
+    def check(size: int, expansion: int) -> None:
+        expected, before = 3 * 32 * 9 + norm(32) + mbconv(32, 16, 3, 1), 16
+        for width, blocks in zip((24, 40, 80, 96, 192, 320), (4, 4, 4, 4, 4, 1), strict=True):
+            for _ in range(blocks):
+                expected += mbconv(before, width, size, expansion)
+                before = width
+        expected += 320 * 1280 + norm(1280) + 1280 * 1000 + 1000
+        with torch.device("meta"):
+            found = genotype(Mobile, f"mbconv_{size}x{size}_{expansion}")
+            network = DiscreteNetwork(Mobile, found, channels=32, num_classes=1000, stem="imagenet")
+        assert count(network) == expected
+
+    check_each([(3, 3), (5, 6), (7, 3)], lambda row: check(*row))
 
 
 # Networks of the ProxylessNAS authors, whose widths differ from those of the search, as configured in
@@ -62,16 +66,18 @@ PUBLISHED = {
 }
 
 
-@pytest.mark.parametrize("expected", PUBLISHED)
-def test_parameters_of_published_networks(expected: int) -> None:
-    widths, blocks = PUBLISHED[expected]
-    names = ["none" if block == "." else f"mbconv_{block[0]}x{block[0]}_{block[1]}" for block in blocks.split()]
-    candidates = {
-        "chain": [Candidate(k, 0, *choice) for k, choice in enumerate(genotype(Mobile, *names).cells["chain"])]
-    }
-    with torch.device("meta"):
-        config = SupernetConfig(widths[0], num_classes=1000, stem="imagenet")
-        assert count(MobileSkeleton(Mobile, candidates, config, widths)) == expected
+def test_parameters_of_published_networks() -> None:
+    def check(expected: int) -> None:
+        widths, blocks = PUBLISHED[expected]
+        names = ["none" if block == "." else f"mbconv_{block[0]}x{block[0]}_{block[1]}" for block in blocks.split()]
+        candidates = {
+            "chain": [Candidate(k, 0, *choice) for k, choice in enumerate(genotype(Mobile, *names).cells["chain"])]
+        }
+        with torch.device("meta"):
+            config = SupernetConfig(widths[0], num_classes=1000, stem="imagenet")
+            assert count(MobileSkeleton(Mobile, candidates, config, widths)) == expected
+
+    check_each(PUBLISHED, check)
 
 
 def test_widths_are_scaled_and_rounded_as_in_the_original() -> None:

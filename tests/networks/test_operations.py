@@ -118,9 +118,13 @@ def test_factorised_convolutions_are_two_plain_ones(convolution: Convolution, st
         check(found[edge], nn.functional.batch_norm(tall, None, None, training=True))
 
 
-@pytest.mark.parametrize("precision", [torch.float32, torch.float64])
-@pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("size", [(8, 8), (7, 4), (1, 1)], ids=str)
+@pytest.mark.parametrize(
+    ("size", "stride", "precision"),
+    [
+        ((8, 8), 1, torch.float32), ((8, 8), 2, torch.float64), ((7, 4), 1, torch.float64), ((7, 4), 2, torch.float32),
+        ((1, 1), 1, torch.float32), ((1, 1), 2, torch.float64),
+    ],
+)  # fmt: skip
 def test_average_pooling_leaves_the_padding_out(size: tuple[int, int], stride: int, precision: torch.dtype) -> None:
     images = torch.randn(2, 3, *size, dtype=precision, requires_grad=True)
     found, expected = (

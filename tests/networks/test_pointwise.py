@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from robustnas.networks import DiscreteNetwork, Mixture, ResNet, Supernet, operations, register_operation
 from robustnas.networks.bundle import Bundle, Convolution, State
 from robustnas.networks.connection import Connection, Full, PartialChannels
-from robustnas.networks.pointwise import pointwise_conv, strided_pointwise
+from robustnas.networks.convolutions import pointwise_conv, strided_pointwise
 from robustnas.spaces import DARTS, SearchSpace, complete_cell, random_genotype
 from robustnas.spaces.find import KNOWN
 from robustnas.verification.per_edge import edge_by_edge
@@ -71,11 +71,12 @@ EVERY = {**KNOWN, "pointwise": own_space()}
 
 
 def cases() -> list[Any]:
-    """Every space with every stem its skeleton has."""
+    """Every space with every stem its skeleton has, and with both forms of a convolution."""
     found = []
-    for name, space in EVERY.items():
-        stems = ("cifar",) if space.skeleton == "nasbench201" else ("cifar", "imagenet")
-        found += [pytest.param(space, stem, id=f"{name}-{stem}") for stem in stems]
+    for number, (name, space) in enumerate(EVERY.items()):
+        stems = ("cifar", "cifar") if space.skeleton == "nasbench201" else ("cifar", "imagenet")
+        forms: tuple[Convolution, Convolution] = ("dense", "separable") if number % 2 else ("separable", "dense")
+        found += [pytest.param(space, *one, id="-".join((name, *one))) for one in zip(stems, forms, strict=True)]
     return found
 
 
@@ -98,8 +99,7 @@ def test_the_watch_sees_what_it_is_there_to_see() -> None:
     assert not watch(nn.Conv2d(4, 4, 3, 2, 1), lambda: pointwise_conv(x, weight, 2), backward=True).found
 
 
-@pytest.mark.parametrize("convolution", ["separable", "dense"])
-@pytest.mark.parametrize(("space", "stem"), cases())
+@pytest.mark.parametrize(("space", "stem", "convolution"), cases())
 def test_no_network_asks_torch_for_a_strided_pointwise_convolution(
     space: SearchSpace, stem: str, convolution: Convolution
 ) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from golden import check, golden, part, tolerance
+from tables import check_each
 from torch import Tensor, nn
 
 from robustnas.networks import Mixture, Supernet, SupernetConfig
@@ -43,9 +44,15 @@ def inputs(space: SearchSpace, arrays: dict[str, Any]) -> tuple[dict[str, Tensor
     return alphas, {kind: Mixture(alpha.softmax(dim=1)) for kind, alpha in alphas.items()}
 
 
-@pytest.mark.parametrize("checkpointing", [False, True], ids=["kept", "checkpointed"])
-@pytest.mark.parametrize("convolution", ["separable", "dense"])
-@pytest.mark.parametrize("name", SUPERNETS)
+# Every space with both forms of a convolution, and with cells that are kept or computed again.
+CASES: list[tuple[str, Convolution, bool]] = [
+    case
+    for number, name in enumerate(SUPERNETS)
+    for case in ((name, "separable", bool(number % 2)), (name, "dense", not number % 2))
+]
+
+
+@pytest.mark.parametrize(("name", "convolution", "checkpointing"), CASES)
 def test_values_and_gradients_are_those_of_the_original(
     name: str, convolution: Convolution, checkpointing: bool
 ) -> None:
@@ -86,28 +93,35 @@ def test_pooled_features_of_nasbench201_are_those_of_the_original(convolution: C
     check(seen[0], arrays["out/features"], **tolerance(meta, "out/logits"))
 
 
+def test_supernets_have_the_published_number_of_weights() -> None:
+    def correct(space: SearchSpace, count: int) -> None:
+        with torch.device("meta"):
+            network = Supernet(space)
+        assert sum(weight.numel() for weight in network.parameters()) == count
+
+    check_each(
+        [
+            (S1, 405_146),
+            (S2, 665_466),
+            (S3, 665_466),
+            (S4, 624_506),
+            (DARTS, 1_930_618),
+            (DARTSWithoutNone, 1_930_618),
+            (NASBench201, 1_686_106),
+        ],
+        lambda row: correct(*row),
+    )
+
+
 @pytest.mark.parametrize(
-    ("space", "count"),
+    ("precision", "convolution", "space"),
     [
-        (S1, 405_146),
-        (S2, 665_466),
-        (S3, 665_466),
-        (S4, 624_506),
-        (DARTS, 1_930_618),
-        (DARTSWithoutNone, 1_930_618),
-        (NASBench201, 1_686_106),
+        (torch.float32, "separable", DARTS), (torch.bfloat16, "dense", DARTS),
+        (torch.float32, "dense", S4), (torch.bfloat16, "separable", S4),
+        (torch.float32, "separable", NASBench201), (torch.bfloat16, "dense", NASBench201),
     ],
     ids=lambda value: getattr(value, "name", None),
-)
-def test_supernets_have_the_published_number_of_weights(space: SearchSpace, count: int) -> None:
-    with torch.device("meta"):
-        network = Supernet(space)
-    assert sum(weight.numel() for weight in network.parameters()) == count
-
-
-@pytest.mark.parametrize("space", [DARTS, S4, NASBench201], ids=lambda space: space.name)
-@pytest.mark.parametrize("convolution", ["separable", "dense"])
-@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+)  # fmt: skip
 def test_reduced_precision_stays_near(space: SearchSpace, convolution: Convolution, precision: torch.dtype) -> None:
     depth = {"layers": 3} if space.skeleton == "darts" else {"cells": 1}
     network = Supernet(space, channels=8, convolution=convolution, **depth).double()
@@ -176,39 +190,43 @@ def test_imagenet_stem_divides_the_resolution_by_8() -> None:
         network(torch.randn(2, 3, 31, 64), evenly(DARTS))
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"space": DARTS, "cells": 5}, "Expected `layers` to set the depth"),
-        ({"space": NASBench201, "layers": 8}, "Expected `cells` to set the depth"),
-        ({"space": DARTS, "layers": 2}, "Expected `layers` to be at least 3, but got 2"),
-        ({"space": NASBench201, "cells": 0}, "Expected `cells` to be at least 1, but got 0"),
-        (
-            {"space": NASBench201, "stem": "imagenet"},
-            "Expected `stem` to be 'cifar' in the space NASBench201, but got 'imagenet'",
-        ),
-        ({"space": DARTS, "channels": 0}, "Expected `channels` to be at least 1, but got 0"),
-        ({"space": DARTS, "num_classes": -1}, "Expected `num_classes` to be at least 1, but got -1"),
-        ({"space": "darst"}, "darst"),
-    ],
-)
-def test_arguments_that_do_not_fit_are_refused(settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        Supernet(**settings)
+def test_arguments_that_do_not_fit_are_refused() -> None:
+    def correct(settings: dict[str, Any], message: str) -> None:
+        with pytest.raises(ValueError, match=message):
+            Supernet(**settings)
+
+    check_each(
+        [
+            ({"space": DARTS, "cells": 5}, "Expected `layers` to set the depth"),
+            ({"space": NASBench201, "layers": 8}, "Expected `cells` to set the depth"),
+            ({"space": DARTS, "layers": 2}, "Expected `layers` to be at least 3, but got 2"),
+            ({"space": NASBench201, "cells": 0}, "Expected `cells` to be at least 1, but got 0"),
+            (
+                {"space": NASBench201, "stem": "imagenet"},
+                "Expected `stem` to be 'cifar' in the space NASBench201, but got 'imagenet'",
+            ),
+            ({"space": DARTS, "channels": 0}, "Expected `channels` to be at least 1, but got 0"),
+            ({"space": DARTS, "num_classes": -1}, "Expected `num_classes` to be at least 1, but got -1"),
+            ({"space": "darst"}, "darst"),
+        ],
+        lambda row: correct(*row),
+    )
 
 
-@pytest.mark.parametrize(
-    ("shape", "message"),
-    [
-        ((2, 1, 8, 8), r"Expected `images` to be \[batch, 3, height, width\], but got \[2, 1, 8, 8\]"),
-        ((3, 8, 8), r"but got \[3, 8, 8\]"),
-        ((2, 3, 8, 3), "at least 4 x 4 pixels.*but got 8 x 3"),
-    ],
-)
-def test_images_that_do_not_fit_are_refused(shape: tuple[int, ...], message: str) -> None:
-    network = Supernet(S2, channels=2, layers=3)
-    with pytest.raises(ValueError, match=message):
-        network(torch.randn(shape), evenly(S2))
+def test_images_that_do_not_fit_are_refused() -> None:
+    def correct(shape: tuple[int, ...], message: str) -> None:
+        network = Supernet(S2, channels=2, layers=3)
+        with pytest.raises(ValueError, match=message):
+            network(torch.randn(shape), evenly(S2))
+
+    check_each(
+        [
+            ((2, 1, 8, 8), r"Expected `images` to be \[batch, 3, height, width\], but got \[2, 1, 8, 8\]"),
+            ((3, 8, 8), r"but got \[3, 8, 8\]"),
+            ((2, 3, 8, 3), "at least 4 x 4 pixels.*but got 8 x 3"),
+        ],
+        lambda row: correct(*row),
+    )
 
 
 def test_mixtures_that_do_not_fit_are_refused() -> None:

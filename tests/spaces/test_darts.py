@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-import pytest
 from golden import golden
+from tables import check_each
 
 from robustnas.spaces import DARTS, S1, S2, S3, S4, DARTSWithoutNone, Genotype, SearchSpace, darts_like
 
 ROBUST_DARTS = {"s1": S1, "s2": S2, "s3": S3, "s4": S4}
 
 
-@pytest.mark.parametrize("name", ROBUST_DARTS)
-def test_operations_are_those_of_robust_darts(name: str) -> None:
-    arrays, meta = golden("spaces_robustdarts")
-    space = ROBUST_DARTS[name]
-    for kind, lists in arrays["out/spaces"][name].items():
-        assert [list(edge.operations) for edge in space.cells[kind].edges] == lists
-        assert [edge.name for edge in space.cells[kind].edges] == meta["edge_order"]
+def test_operations_are_those_of_robust_darts() -> None:
+    def check(name: str) -> None:
+        arrays, meta = golden("spaces_robustdarts")
+        space = ROBUST_DARTS[name]
+        for kind, lists in arrays["out/spaces"][name].items():
+            assert [list(edge.operations) for edge in space.cells[kind].edges] == lists
+            assert [edge.name for edge in space.cells[kind].edges] == meta["edge_order"]
+
+    check_each(ROBUST_DARTS, check)
 
 
-@pytest.mark.parametrize("name", ROBUST_DARTS)
-def test_genotypes_found_by_robust_darts_belong_to_the_space(name: str) -> None:
-    arrays, _ = golden("spaces_robustdarts")
-    space = ROBUST_DARTS[name]
-    listings = arrays[f"out/genotypes_{name}"]
-    assert len(listings) == 20
-    for listing in listings:
-        Genotype.from_quark0(listing["normal"], listing["reduce"], space.name).validate(space)
+def test_genotypes_found_by_robust_darts_belong_to_the_space() -> None:
+    def check(name: str) -> None:
+        arrays, _ = golden("spaces_robustdarts")
+        space = ROBUST_DARTS[name]
+        listings = arrays[f"out/genotypes_{name}"]
+        assert len(listings) == 20
+        for listing in listings:
+            Genotype.from_quark0(listing["normal"], listing["reduce"], space.name).validate(space)
+
+    check_each(ROBUST_DARTS, check)
 
 
 def test_operations_are_those_of_darts() -> None:
@@ -37,12 +41,14 @@ def test_operations_are_those_of_darts() -> None:
     assert DARTSWithoutNone.operations == DARTS.operations[1:]
 
 
-@pytest.mark.parametrize("space", [DARTS, DARTSWithoutNone, *ROBUST_DARTS.values()], ids=lambda space: space.name)
-def test_cells_have_two_inputs_four_nodes_and_keep_two_edges_into_each(space: SearchSpace) -> None:
-    assert list(space.cells) == ["normal", "reduce"]
-    for kind, cell in space.cells.items():
-        assert (cell.inputs, list(cell.nodes), cell.outputs) == (2, [2, 3, 4, 5], (2, 3, 4, 5))
-        assert (cell.keep, cell.never_selected, cell.reduction) == (2, {"none"}, kind == "reduce")
+def test_cells_have_two_inputs_four_nodes_and_keep_two_edges_into_each() -> None:
+    def check(space: SearchSpace) -> None:
+        assert list(space.cells) == ["normal", "reduce"]
+        for kind, cell in space.cells.items():
+            assert (cell.inputs, list(cell.nodes), cell.outputs) == (2, [2, 3, 4, 5], (2, 3, 4, 5))
+            assert (cell.keep, cell.never_selected, cell.reduction) == (2, {"none"}, kind == "reduce")
+
+    check_each([DARTS, DARTSWithoutNone, *ROBUST_DARTS.values()], check)
 
 
 def test_a_space_of_ones_own_may_differ_between_the_cells() -> None:

@@ -8,6 +8,7 @@ import re
 from typing import Any
 
 import pytest
+from tables import check_each
 
 from robustnas.spaces import CellSpace, Choice, Edge, Genotype, Mobile, SearchSpace, find_space, mobile
 
@@ -100,8 +101,10 @@ WRONG: dict[str, tuple[Any, str]] = {
 }
 
 
-@pytest.mark.parametrize("case", WRONG)
-def test_what_is_no_chain_is_refused(case: str) -> None:
-    call, beginning = WRONG[case]
-    with pytest.raises(ValueError, match=re.escape(beginning)):
-        call()
+def test_what_is_no_chain_is_refused() -> None:
+    def check(case: str) -> None:
+        call, beginning = WRONG[case]
+        with pytest.raises(ValueError, match=re.escape(beginning)):
+            call()
+
+    check_each(WRONG, check)

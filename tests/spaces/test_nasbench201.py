@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from golden import golden
+from tables import check_each
 
 from robustnas.spaces import Choice, Genotype, NASBench201
 
@@ -71,12 +72,12 @@ def test_string_is_written_in_order_of_the_sources() -> None:
     assert Genotype("NASBench201", {"cell": choices[::-1]}).to_nasbench201() == text
 
 
-@pytest.mark.parametrize(
-    "text", ["", "|", "||", "none~0", "|none~0", "|none|", "|none~0|+", "|none~0||none~0|", "|a b~0|"]
-)
-def test_other_strings_are_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="Expected `text` to read like"):
-        Genotype.from_nasbench201(text)
+def test_other_strings_are_refused() -> None:
+    def check(text: str) -> None:
+        with pytest.raises(ValueError, match="Expected `text` to read like"):
+            Genotype.from_nasbench201(text)
+
+    check_each(["", "|", "||", "none~0", "|none~0", "|none|", "|none~0|+", "|none~0||none~0|", "|a b~0|"], check)
 
 
 def test_cells_of_another_skeleton_have_no_string() -> None:

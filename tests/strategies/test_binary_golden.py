@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from robustnas.networks import Mixture, SupernetConfig, operations
 from robustnas.networks.cell import Candidate, MixtureWeights
-from robustnas.networks.mbconv import MBConv
 from robustnas.networks.mobile import Block
+from robustnas.networks.operations import MBConv
 from robustnas.strategies import BinaryGates, StepContext
 from robustnas.strategies.binary_gates import Draw, rescaled
 

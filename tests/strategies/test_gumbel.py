@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 import torch.nn.functional as F
 from golden import check
+from tables import check_each
 from torch import Tensor
 
 from robustnas.networks import Supernet
@@ -134,11 +137,12 @@ def test_one_operation_of_each_edge_is_computed(space: SearchSpace) -> None:
     assert sum(calls) == expected > 0
 
 
-@pytest.mark.parametrize("name", ["tau_start", "tau_end"])
-@pytest.mark.parametrize("value", [0.0, -1.0, float("nan")])
-def test_a_temperature_that_is_not_positive_is_refused(name: str, value: float) -> None:
-    with pytest.raises(ValueError, match=rf"Expected `{name}` to be positive, but got "):
-        GumbelOneHot(**{name: value})
+def test_a_temperature_that_is_not_positive_is_refused() -> None:
+    def correct(value: float, name: str) -> None:
+        with pytest.raises(ValueError, match=rf"Expected `{name}` to be positive, but got "):
+            GumbelOneHot(**{name: value})
+
+    check_each(itertools.product([0.0, -1.0, float("nan")], ["tau_start", "tau_end"]), lambda row: correct(*row))
 
 
 def test_an_unknown_evaluation_is_refused() -> None:

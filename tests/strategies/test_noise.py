@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
 import pytest
+from tables import check_each
 
 from robustnas.analysis.curvature_rise import averages
 from robustnas.strategies import CurvatureRise, RaiseDecay
-from robustnas.strategies.noise import DRAWS, flat_growth, scatter
+from robustnas.strategies.stopping import DRAWS, flat_growth, scatter
 
 EPOCHS = list(range(0, 50, 2))
 RULE = CurvatureRise()
 
 
-@pytest.mark.parametrize("growth", [0.0, 0.05, -0.05])
-@pytest.mark.parametrize("sigma", [0.05, 0.2])
-def test_the_scatter_is_that_of_the_noise_whatever_the_trend(sigma: float, growth: float) -> None:
-    noise = np.random.default_rng(1).standard_normal((500, 9))
-    found = [scatter(np.exp(growth * np.arange(9) + sigma * row).tolist()) ** 2 for row in noise]
-    assert math.sqrt(np.mean(found)) == pytest.approx(sigma, rel=0.05)
+def test_the_scatter_is_that_of_the_noise_whatever_the_trend() -> None:
+    def check(sigma: float, growth: float) -> None:
+        noise = np.random.default_rng(1).standard_normal((500, 9))
+        found = [scatter(np.exp(growth * np.arange(9) + sigma * row).tolist()) ** 2 for row in noise]
+        assert math.sqrt(np.mean(found)) == pytest.approx(sigma, rel=0.05)
+
+    check_each(itertools.product([0.05, 0.2], [0.0, 0.05, -0.05]), lambda row: check(*row))
 
 
 def test_the_scatter_of_too_few_or_of_none_is_not_known() -> None:
@@ -29,12 +32,15 @@ def test_the_scatter_of_too_few_or_of_none_is_not_known() -> None:
     assert scatter([1.0, 2.0, 4.0, 8.0]) == pytest.approx(0, abs=1e-12)
 
 
-@pytest.mark.parametrize(("sigma", "chance"), [(0.05, 0.0), (0.1, 0.0), (0.2, 0.11), (0.3, 0.46)])
-def test_flat_curves_stop_as_often_as_said(sigma: float, chance: float) -> None:
+def test_flat_curves_stop_as_often_as_said() -> None:
     """The figures of the docstring, by the rule itself on curves of other draws."""
-    noise = np.random.default_rng(7).standard_normal((400, len(EPOCHS)))
-    stopped = [RULE.decide(EPOCHS, np.maximum(1 + sigma * row, 1e-6).tolist()) is not None for row in noise]
-    assert np.mean(stopped) == pytest.approx(chance, abs=0.06)
+
+    def check(sigma: float, chance: float) -> None:
+        noise = np.random.default_rng(7).standard_normal((400, len(EPOCHS)))
+        stopped = [RULE.decide(EPOCHS, np.maximum(1 + sigma * row, 1e-6).tolist()) is not None for row in noise]
+        assert np.mean(stopped) == pytest.approx(chance, abs=0.06)
+
+    check_each([(0.05, 0.0), (0.1, 0.0), (0.2, 0.11), (0.3, 0.46)], lambda row: check(*row))
 
 
 @pytest.mark.parametrize("rule", [RULE, CurvatureRise(window=3, lag=2, start=4), CurvatureRise(window=1, lag=1)])

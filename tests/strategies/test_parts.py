@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import jsonargparse
 import pytest
+from tables import check_each
 
 from robustnas import networks, strategies
 from robustnas.strategies import CurvatureRise, RaiseDecay, Relaxation, Stop, Stopping
@@ -39,12 +40,15 @@ class OwnRelaxation(Relaxation):
     temperature: float = 1.0
 
 
-@pytest.mark.parametrize("part", [*PARTS, OwnStopping, OwnRelaxation], ids=lambda part: part.__name__)
-def test_the_types_of_all_options_are_known(part: type) -> None:
+def test_the_types_of_all_options_are_known() -> None:
     """jsonargparse takes whatever it is given where it cannot find out the type."""
-    parser = jsonargparse.ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(part, "part")
-    assert "Unvalidated" not in parser.format_help()
+
+    def check(part: type) -> None:
+        parser = jsonargparse.ArgumentParser(exit_on_error=False)
+        parser.add_class_arguments(part, "part")
+        assert "Unvalidated" not in parser.format_help()
+
+    check_each([*PARTS, OwnStopping, OwnRelaxation], check)
 
 
 RAISE = "robustnas.strategies.RaiseDecay"

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from golden import check
+from tables import check_each
 from torch import Tensor
 
 from robustnas.strategies import EntropyPenalty, LpSparsity, NoPenalty, Penalty, StepContext
@@ -109,18 +110,20 @@ def test_weight_zero_adds_nothing(penalty: Penalty) -> None:
     assert penalty.of({}, one(0.2, 0.8), context()) == 0
 
 
-@pytest.mark.parametrize(
-    ("kind", "option", "message"),
-    [
-        (LpSparsity, {"power": 0.0}, "Expected `power` to be between 0 and 1, but got 0.0."),
-        (LpSparsity, {"power": 1.0}, "Expected `power` to be between 0 and 1, but got 1.0."),
-        (LpSparsity, {"power": float("nan")}, "Expected `power` to be between 0 and 1, but got nan."),
-        (LpSparsity, {"weight": -0.1}, "Expected `weight` to be zero or more, but got -0.1."),
-        (LpSparsity, {"epsilon": 0.0}, "Expected `epsilon` to be positive, but got 0.0."),
-        (EntropyPenalty, {"weight": -1.0}, "Expected `weight` to be zero or more, but got -1.0."),
-        (EntropyPenalty, {"weight": float("nan")}, "Expected `weight` to be zero or more, but got nan."),
-    ],
-)
-def test_options_out_of_range_are_refused(kind: type[Penalty], option: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
-        kind(**option)
+def test_options_out_of_range_are_refused() -> None:
+    def correct(kind: type[Penalty], option: dict[str, Any], message: str) -> None:
+        with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+            kind(**option)
+
+    check_each(
+        [
+            (LpSparsity, {"power": 0.0}, "Expected `power` to be between 0 and 1, but got 0.0."),
+            (LpSparsity, {"power": 1.0}, "Expected `power` to be between 0 and 1, but got 1.0."),
+            (LpSparsity, {"power": float("nan")}, "Expected `power` to be between 0 and 1, but got nan."),
+            (LpSparsity, {"weight": -0.1}, "Expected `weight` to be zero or more, but got -0.1."),
+            (LpSparsity, {"epsilon": 0.0}, "Expected `epsilon` to be positive, but got 0.0."),
+            (EntropyPenalty, {"weight": -1.0}, "Expected `weight` to be zero or more, but got -1.0."),
+            (EntropyPenalty, {"weight": float("nan")}, "Expected `weight` to be zero or more, but got nan."),
+        ],
+        lambda row: correct(*row),
+    )

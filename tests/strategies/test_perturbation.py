@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError
 from functools import partial
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from golden import check
+from tables import check_each
 from torch import Tensor
 
 from robustnas.networks import Mixture
@@ -53,9 +55,14 @@ def perturbed(
     return {kind: mixture.operations for kind, mixture in found.items()}
 
 
-@pytest.mark.parametrize("part", BOTH)
-@pytest.mark.parametrize("radius", [0.03, 0.3, 1.0])
-@pytest.mark.parametrize("spread", [0.1, 3.0, 30.0])
+@pytest.mark.parametrize(
+    ("part", "radius", "spread"),
+    [
+        (RandomPerturbation, 0.03, 0.1), (AdversarialPerturbation, 0.03, 3.0), (RandomPerturbation, 0.03, 30.0),
+        (AdversarialPerturbation, 0.3, 0.1), (RandomPerturbation, 0.3, 3.0), (AdversarialPerturbation, 0.3, 30.0),
+        (RandomPerturbation, 1.0, 0.1), (AdversarialPerturbation, 1.0, 3.0), (AdversarialPerturbation, 1.0, 30.0),
+    ],
+)  # fmt: skip
 def test_rows_stay_on_the_simplex(part: Any, radius: float, spread: float) -> None:
     for seed in range(5):
         torch.manual_seed(seed)
@@ -89,14 +96,14 @@ def test_kinds_of_cells_get_noise_of_their_own() -> None:
     assert bool((found["normal"] != found["reduce"]).all())
 
 
-@pytest.mark.parametrize(("epoch", "radius"), [(0, 0.03), (1, 0.0354), (25, 0.165), (49, 0.2946)])
 @pytest.mark.parametrize("part", BOTH)
-def test_the_radius_grows_linearly(part: Any, epoch: int, radius: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_radius_grows_linearly(part: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[float] = []
     plain = perturbing._noise
     monkeypatch.setattr(perturbing, "_noise", lambda like, r, g: (seen.append(r), plain(like, r, g))[1])
-    perturbed(part(), {"cell": Mixture(drawn(6, 5))}, epoch=epoch, epochs=50)
-    assert seen == [pytest.approx(radius, abs=1e-12)]
+    for epoch in (0, 1, 25, 49):
+        perturbed(part(), {"cell": Mixture(drawn(6, 5))}, epoch=epoch, epochs=50)
+    assert seen == pytest.approx([0.03, 0.0354, 0.165, 0.2946], abs=1e-12)
 
 
 @pytest.mark.parametrize("part", BOTH)
@@ -107,18 +114,23 @@ def test_no_radius_is_no_perturbation(part: Any) -> None:
     check(found, clean, rtol=2 * torch.finfo(torch.float32).eps, atol=0.0)
 
 
-@pytest.mark.parametrize("part", BOTH)
-@pytest.mark.parametrize("name", ["radius_start", "radius_end"])
-@pytest.mark.parametrize("radius", [-0.01, 1.01, float("nan"), float("inf")])
-def test_a_radius_out_of_range_is_refused(part: Any, name: str, radius: float) -> None:
-    with pytest.raises(ValueError, match=rf"Expected `{name}` to be between 0 and 1, but got {radius}\."):
-        part(**{name: radius})
+def test_a_radius_out_of_range_is_refused() -> None:
+    def correct(radius: float, name: str, part: Any) -> None:
+        with pytest.raises(ValueError, match=rf"Expected `{name}` to be between 0 and 1, but got {radius}\."):
+            part(**{name: radius})
+
+    check_each(
+        itertools.product([-0.01, 1.01, float("nan"), float("inf")], ["radius_start", "radius_end"], BOTH),
+        lambda row: correct(*row),
+    )
 
 
-@pytest.mark.parametrize("steps", [0, -3])
-def test_an_attack_without_steps_is_refused(steps: int) -> None:
-    with pytest.raises(ValueError, match=rf"Expected `steps` to be at least 1, but got {steps}\."):
-        AdversarialPerturbation(steps=steps)
+def test_an_attack_without_steps_is_refused() -> None:
+    def correct(steps: int) -> None:
+        with pytest.raises(ValueError, match=rf"Expected `steps` to be at least 1, but got {steps}\."):
+            AdversarialPerturbation(steps=steps)
+
+    check_each([0, -3], correct)
 
 
 def test_parts_are_frozen_and_equal_if_their_numbers_are() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import Any
 
 import pytest
 import torch
+from tables import check_each
 from torch import Tensor
 
 from robustnas.spaces import DARTS, S1, S3, NASBench201, SearchSpace
@@ -89,25 +91,24 @@ def test_an_edge_that_keeps_nothing_goes_on_so(pruning: ShareThreshold) -> None:
     assert row([0.2] * 5, pruning, [False] * 5) == "00000"
 
 
-@pytest.mark.parametrize("space", [DARTS, S1, S3, NASBench201], ids=lambda space: space.name)
-@pytest.mark.parametrize("threshold", [0.05, 0.3, 0.7, 1.0])
-def test_every_edge_keeps_one_that_can_be_selected_and_it_is_what_selection_takes(
-    space: SearchSpace, threshold: float
-) -> None:
-    for seed in range(5):
-        kept = default_diagnostics(space)
-        shares = random_shares(space, kept, seed)
-        found = at(threshold).prune(space, shares, kept, context())
-        for kind, cell in space.cells.items():
-            assert found[kind].dtype == torch.bool
-            assert not (found[kind] & ~kept[kind]).any()
-            for number, edge in enumerate(cell.edges):
-                legal = [k for k, name in enumerate(edge.operations) if name not in cell.never_selected]
-                best = max(legal, key=lambda k: float(shares[kind][number, k]))
-                assert found[kind][number, best]
-                for k in range(len(edge.operations)):
-                    stays = float(shares[kind][number, k]) >= threshold or k == best
-                    assert bool(found[kind][number, k]) == stays
+def test_every_edge_keeps_one_that_can_be_selected_and_it_is_what_selection_takes() -> None:
+    def check(threshold: float, space: SearchSpace) -> None:
+        for seed in range(5):
+            kept = default_diagnostics(space)
+            shares = random_shares(space, kept, seed)
+            found = at(threshold).prune(space, shares, kept, context())
+            for kind, cell in space.cells.items():
+                assert found[kind].dtype == torch.bool
+                assert not (found[kind] & ~kept[kind]).any()
+                for number, edge in enumerate(cell.edges):
+                    legal = [k for k, name in enumerate(edge.operations) if name not in cell.never_selected]
+                    best = max(legal, key=lambda k: float(shares[kind][number, k]))
+                    assert found[kind][number, best]
+                    for k in range(len(edge.operations)):
+                        stays = float(shares[kind][number, k]) >= threshold or k == best
+                        assert bool(found[kind][number, k]) == stays
+
+    check_each(itertools.product([0.05, 0.3, 0.7, 1.0], [DARTS, S1, S3, NASBench201]), lambda row: check(*row))
 
 
 def test_columns_past_a_short_edge_stay_out() -> None:
@@ -154,15 +155,17 @@ def test_nothing_leaves_before_the_start() -> None:
     assert counts == [30, 30, 30, 6, 6]
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"threshold_start": -0.1}, "Expected `threshold_start` to be between 0 and 1, but got -0.1."),
-        ({"threshold_end": 1.1}, "Expected `threshold_end` to be between 0 and 1, but got 1.1."),
-        ({"threshold_end": float("nan")}, "Expected `threshold_end` to be between 0 and 1, but got nan."),
-        ({"start": -1}, "Expected `start` to be zero or more, but got -1."),
-    ],
-)
-def test_options_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
-        ShareThreshold(**options)
+def test_options_out_of_range_are_refused() -> None:
+    def check(options: dict[str, Any], message: str) -> None:
+        with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+            ShareThreshold(**options)
+
+    check_each(
+        [
+            ({"threshold_start": -0.1}, "Expected `threshold_start` to be between 0 and 1, but got -0.1."),
+            ({"threshold_end": 1.1}, "Expected `threshold_end` to be between 0 and 1, but got 1.1."),
+            ({"threshold_end": float("nan")}, "Expected `threshold_end` to be between 0 and 1, but got nan."),
+            ({"start": -1}, "Expected `start` to be zero or more, but got -1."),
+        ],
+        lambda row: check(*row),
+    )

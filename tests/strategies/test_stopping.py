@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from golden import golden
+from tables import check_each
 
 from robustnas.analysis.curvature_rise import WINDOW, averages
 from robustnas.strategies import CurvatureRise, Never, SkipDominance, Stop, Stopping
@@ -28,33 +29,35 @@ def first_decision(rule: Stopping, epochs: Sequence[int], values: Sequence[float
     return None
 
 
-@pytest.mark.parametrize("case", range(16))
-def test_synthetic_sequences_are_decided_as_by_the_original(case: int) -> None:
-    arrays, meta = golden("early_stop_robustdarts")
-    expected = arrays["out/early_stop"][case]
-    assert len(arrays["out/early_stop"]) == 16
-    rule = CurvatureRise(
-        window=expected["window"],
-        lag=expected["delta"],
-        ratio=expected["factor"],
-        start=expected["es_start_epoch"],
-        interval=expected["ev_frequency"],
-    )
-    epochs = expected["evaluated_epochs"]
-    values = [float(arrays["ev"][case][epoch]) for epoch in epochs]
-    stop = first_decision(rule, epochs, values)
-    assert (stop is not None) == expected["stopped"]
-    if stop is not None:
-        assert stop == Stop(expected["detected_at_epoch"], expected["returned_epoch"])
-        values = values[: epochs.index(stop.detected) + 1]
-        assert rule.decide(epochs, [float(arrays["ev"][case][epoch]) for epoch in epochs]) == stop
-    else:  # the original then appends averages of shortened windows
-        values = values[:-1]
-    means = averages(values, rule.window)
-    assert means == pytest.approx(
-        expected["local_averages"][: len(means)], rel=meta["tolerances"]["local_averages"]["rtol"], abs=0
-    )
-    assert len(means) == len([epoch for epoch in expected["local_average_epochs"].values() if epoch >= 0])
+def test_synthetic_sequences_are_decided_as_by_the_original() -> None:
+    def check(case: int) -> None:
+        arrays, meta = golden("early_stop_robustdarts")
+        expected = arrays["out/early_stop"][case]
+        assert len(arrays["out/early_stop"]) == 16
+        rule = CurvatureRise(
+            window=expected["window"],
+            lag=expected["delta"],
+            ratio=expected["factor"],
+            start=expected["es_start_epoch"],
+            interval=expected["ev_frequency"],
+        )
+        epochs = expected["evaluated_epochs"]
+        values = [float(arrays["ev"][case][epoch]) for epoch in epochs]
+        stop = first_decision(rule, epochs, values)
+        assert (stop is not None) == expected["stopped"]
+        if stop is not None:
+            assert stop == Stop(expected["detected_at_epoch"], expected["returned_epoch"])
+            values = values[: epochs.index(stop.detected) + 1]
+            assert rule.decide(epochs, [float(arrays["ev"][case][epoch]) for epoch in epochs]) == stop
+        else:  # the original then appends averages of shortened windows
+            values = values[:-1]
+        means = averages(values, rule.window)
+        assert means == pytest.approx(
+            expected["local_averages"][: len(means)], rel=meta["tolerances"]["local_averages"]["rtol"], abs=0
+        )
+        assert len(means) == len([epoch for epoch in expected["local_average_epochs"].values() if epoch >= 0])
+
+    check_each(range(16), check)
 
 
 def test_the_synthetic_sequences_hold_both_decisions() -> None:
@@ -176,44 +179,48 @@ def test_no_rise_is_seen_from_an_average_that_is_not_positive() -> None:
         assert stop.returned >= 18
 
 
-@pytest.mark.parametrize("rule", [CurvatureRise(interval=1), SkipDominance()], ids=lambda rule: type(rule).__name__)
-@pytest.mark.parametrize(
-    ("epochs", "values", "message"),
-    [
-        ([0, 1, 2], [1.0], "Expected `values` to be one for each of 3 epochs, but got 1."),
-        ([0, 1, 2], [1.0, float("nan"), 1.0], "Expected `values` to be finite, but got nan at epoch 1."),
-        ([0, 1], [1.0, float("inf")], "Expected `values` to be finite, but got inf at epoch 1."),
-        ([0, 2, 2], [1.0] * 3, "Expected `epochs` to increase, but got 2 after 2."),
-        ([3, 1], [1.0] * 2, "Expected `epochs` to increase, but got 1 after 3."),
-    ],
-)
-def test_measurements_that_make_no_sense_are_refused(rule: Stopping, epochs, values, message: str) -> None:
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
-        rule.decide(epochs, values)
+def test_measurements_that_make_no_sense_are_refused() -> None:
+    def check(epochs, values, message: str) -> None:
+        for rule in (CurvatureRise(interval=1), SkipDominance()):
+            with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+                rule.decide(epochs, values)
+
+    check_each(
+        [
+            ([0, 1, 2], [1.0], "Expected `values` to be one for each of 3 epochs, but got 1."),
+            ([0, 1, 2], [1.0, float("nan"), 1.0], "Expected `values` to be finite, but got nan at epoch 1."),
+            ([0, 1], [1.0, float("inf")], "Expected `values` to be finite, but got inf at epoch 1."),
+            ([0, 2, 2], [1.0] * 3, "Expected `epochs` to increase, but got 2 after 2."),
+            ([3, 1], [1.0] * 2, "Expected `epochs` to increase, but got 1 after 3."),
+        ],
+        lambda row: check(*row),
+    )
 
 
-@pytest.mark.parametrize(
-    ("rule", "option", "message"),
-    [
-        (
-            CurvatureRise,
-            {"window": 0},
-            "`window`, `lag` and `interval` to be at least 1 and `start` to be zero",
-        ),
-        (CurvatureRise, {"lag": 0}, "but got 5, 0, 2 and 10."),
-        (CurvatureRise, {"interval": 0}, "but got 5, 4, 0 and 10."),
-        (CurvatureRise, {"start": -1}, "but got 5, 4, 2 and -1."),
-        (CurvatureRise, {"ratio": 0.75}, "`ratio` to be a finite number of at least 1, but got 0.75."),
-        (CurvatureRise, {"ratio": float("nan")}, "`ratio` to be a finite number of at least 1, but got nan."),
-        (CurvatureRise, {"ratio": float("inf")}, "`ratio` to be a finite number of at least 1, but got inf."),
-        (SkipDominance, {"max_skips": -1}, "but got -1, 0 and 1."),
-        (SkipDominance, {"start": -1}, "but got 2, -1 and 1."),
-        (SkipDominance, {"interval": 0}, "but got 2, 0 and 0."),
-    ],
-)
-def test_options_out_of_range_are_refused(rule: type[Stopping], option: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=re.escape(message)):
-        rule(**option)
+def test_options_out_of_range_are_refused() -> None:
+    def check(rule: type[Stopping], option: dict[str, Any], message: str) -> None:
+        with pytest.raises(ValueError, match=re.escape(message)):
+            rule(**option)
+
+    check_each(
+        [
+            (
+                CurvatureRise,
+                {"window": 0},
+                "`window`, `lag` and `interval` to be at least 1 and `start` to be zero",
+            ),
+            (CurvatureRise, {"lag": 0}, "but got 5, 0, 2 and 10."),
+            (CurvatureRise, {"interval": 0}, "but got 5, 4, 0 and 10."),
+            (CurvatureRise, {"start": -1}, "but got 5, 4, 2 and -1."),
+            (CurvatureRise, {"ratio": 0.75}, "`ratio` to be a finite number of at least 1, but got 0.75."),
+            (CurvatureRise, {"ratio": float("nan")}, "`ratio` to be a finite number of at least 1, but got nan."),
+            (CurvatureRise, {"ratio": float("inf")}, "`ratio` to be a finite number of at least 1, but got inf."),
+            (SkipDominance, {"max_skips": -1}, "but got -1, 0 and 1."),
+            (SkipDominance, {"start": -1}, "but got 2, -1 and 1."),
+            (SkipDominance, {"interval": 0}, "but got 2, 0 and 0."),
+        ],
+        lambda row: check(*row),
+    )
 
 
 def test_too_many_skip_connections_stop_and_return_to_the_measurement_before() -> None:

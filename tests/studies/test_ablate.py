@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
+from tables import check_each
 from test_running import Inline
 
 from robustnas.__main__ import main
@@ -144,9 +145,10 @@ def test_a_dry_run_probes_and_leaves_nothing(asked: list[Any], tmp_path: Path, c
     assert asked == []
 
 
-@pytest.mark.parametrize(
-    ("changed", "sentence"),
-    [
+def test_what_cannot_run_is_said_before_anything_runs(
+    asked: list[Any], tmp_path_factory: pytest.TempPathFactory, capsys: Any
+) -> None:
+    rows = [
         ({"common": {"model.init_args.learning": 1}}, "Expected an option of DARTS, but got `learning`"),
         ({"common": {"trainer.epochs": 1}}, "Expected an option.*`(--)?(trainer.)?epochs`"),
         ({"overrides": {"lr": {"x": {"model.init_args.lr": "fast"}}}}, r"`lr` to be float.*'fast' \(in DARTS/lr=x\)"),
@@ -156,18 +158,20 @@ def test_a_dry_run_probes_and_leaves_nothing(asked: list[Any], tmp_path: Path, c
         ({"baselines": ["Luck"]}, r"Expected `baselines` to be among RandomGenotype.*, but got 'Luck'"),
         ({"evaluation": {"options": {"trainer.epochs": 1}}}, "Expected an option"),
         ({"evaluation": None, "score": "test/top1"}, "Expected `evaluation`, since `score` is test/top1, but got none"),
-    ],
-)  # fmt: skip
-def test_what_cannot_run_is_said_before_anything_runs(
-    changed: Any, sentence: str, asked: list[Any], tmp_path: Path, capsys: Any
-) -> None:
-    assert main(["ablate", write(tmp_path, **changed), "--folder", str(tmp_path / "study")]) == 1
-    said = capsys.readouterr().err
-    assert re.search(sentence, said), said
-    assert said.startswith("robustnas: Expected ")
-    assert said.count("\n") == 1
-    assert asked == []
-    assert not (tmp_path / "study").exists()
+    ]  # fmt: skip
+
+    def check(row: tuple[Any, str]) -> None:
+        changed, sentence = row
+        tmp_path = tmp_path_factory.mktemp("row")
+        assert main(["ablate", write(tmp_path, **changed), "--folder", str(tmp_path / "study")]) == 1
+        said = capsys.readouterr().err
+        assert re.search(sentence, said), said
+        assert said.startswith("robustnas: Expected ")
+        assert said.count("\n") == 1
+        assert asked == []
+        assert not (tmp_path / "study").exists()
+
+    check_each(rows, check)
 
 
 def test_a_cell_without_evaluation_is_scored_by_its_search(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from tables import check_each
 from test_running import Inline
 
 from robustnas.__main__ import main
@@ -153,9 +154,10 @@ def test_cheap_baselines_are_there_unless_they_are_switched_off(tmp_path: Path) 
     assert listed == {"ResNet": {}, "RandomSearch": SHORT} == study(tmp_path, baselines=listed).baselines
 
 
-@pytest.mark.parametrize(
-    ("changed", "sentence"),
-    [
+def test_a_baseline_that_makes_no_sense_is_refused_at_the_start(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [
         ({"baselines": {"RandomSearch": {"budget": 3}}}, "Expected RandomSearch to have only evaluations, epochs, but"),
         ({"baselines": {"RandomGenotype": {"n": 3}}}, "Expected RandomGenotype to have no arguments, but got `n`"),
         ({"baselines": {"RandomSearch": {"epochs": 0}}}, "`epochs` of RandomSearch to be a whole number from 1, but"),
@@ -165,15 +167,17 @@ def test_cheap_baselines_are_there_unless_they_are_switched_off(tmp_path: Path) 
         ({"baselines": ["RandomSearch"], "evaluation": None}, "`evaluation` or `table` for RandomSearch, but got"),
         ({"baselines": ["SuccessiveHalving"]}, r"Expected Ray Tune .* not installed; `pip install robustnas\[ray\]"),
         ({"baselines": ["RandomSearch"], "common": {"trainer.max_epochs": -1}}, "`evaluations` of RandomSearch, si"),
-    ],
-)  # fmt: skip
-def test_a_baseline_that_makes_no_sense_is_refused_at_the_start(
-    changed: Any, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(halving.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=sentence) as caught:
-        configured(trials_of(study(tmp_path, **changed)))
-    assert str(caught.value).startswith("Expected ")
+    ]  # fmt: skip
+
+    def check(row: tuple[Any, str]) -> None:
+        changed, sentence = row
+        tmp_path = tmp_path_factory.mktemp("row")
+        monkeypatch.setattr(halving.importlib.util, "find_spec", lambda name: None)
+        with pytest.raises(ValueError, match=sentence) as caught:
+            configured(trials_of(study(tmp_path, **changed)))
+        assert str(caught.value).startswith("Expected ")
+
+    check_each(rows, check)
 
 
 @pytest.mark.slow

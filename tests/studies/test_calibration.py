@@ -115,13 +115,13 @@ def test_the_lead_is_counted_from_the_alarm_to_the_end() -> None:
 
 
 def test_thresholds_of_the_verdict_are_used_as_the_verdict_uses_them() -> None:
-    """Entropy over 0.95 counts in the last fifth only, a gap of 10 % only twice in a row."""
-    entropy = [1.0] * 4 + [0.9] * 6
+    """Entropy over 0.99 counts after the first fifth only, and three times in a row."""
+    entropy = [1.0] * 3 + [0.9] * 7
     cases = [case([1.0] * 10, True, name="alpha/entropy"), case(entropy, False, name="alpha/entropy")]
     (row,) = calibrate(cases, [(ENTROPY, "last")])
-    assert (row.threshold, row.chosen) == (0.95, False)
+    assert (row.threshold, row.chosen) == (0.99, False)
     assert row.lead is not None
-    assert (row.lead.hits.count, row.lead.median) == (1, END - 7)
+    assert (row.lead.hits.count, row.lead.median) == (1, END - 3)
     assert row.lead.false is not None
     assert row.lead.false.count == 0
     assert first_alarm({0: 1.0, 1: 0.0, 2: 1.0, 3: 1.0}, 0.5, hold=2) == 3

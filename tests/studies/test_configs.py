@@ -44,7 +44,14 @@ def test_a_shipped_study_has_cells_and_is_documented(path: Path) -> None:
     assert set(study.variants) == eight or "nasbench201" not in path.stem
 
 
-@pytest.mark.parametrize("path", [path for path in STUDIES if "nasbench201" in path.stem], ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, id=path.stem, marks=pytest.mark.slow if path.stem.endswith("small") else [])
+        for path in STUDIES
+        if "nasbench201" in path.stem
+    ],
+)
 def test_the_studies_of_all_variants_are_understood(path: Path) -> None:
     found = configured(trials(path))
     assert len({trial.fingerprint for trial in found}) == len(found)

@@ -19,8 +19,9 @@ from made_studies import EPOCHS, VARIANTS, Page, page_of, study_cells, write_stu
 from robustnas.__main__ import main
 from robustnas.reports.study import write_report
 from robustnas.reports.study.checklist import checklist
-from robustnas.reports.study.study_data import RANDOM, StudyData
+from robustnas.reports.study.study_data import RANDOM, Score, StudyData
 from robustnas.reports.study.tables import latex, latex_tables, markdown_tables
+from robustnas.statistics import Interval
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = ("results.csv", "results.parquet", "report.html", "tables.md", "tables.tex", "calibration.csv")
@@ -190,6 +191,17 @@ def test_studies_and_searches_are_not_mixed(tmp_path: Path, capsys: Output) -> N
     assert "Expected no --out with 2 studies" in capsys.readouterr().err
     with pytest.raises(ValueError, match="to be the folder of a study, with study"):
         write_report(tmp_path)
+
+
+def test_an_interval_ends_where_accuracies_end(tmp_path: Path) -> None:
+    for name, whole in (("test/top1", 1.0), ("truth/accuracy", 100.0)):
+        cut = Score(name).possible(Interval(0.9 * whole, 1.1 * whole))
+        assert (cut.low, cut.high) == (0.9 * whole, whole)
+        assert Score(name).possible(Interval(-1.0, 0.5)).low == 0.0
+    assert Score("val/loss", False).possible(Interval(-1.0, 200.0)) == Interval(-1.0, 200.0)
+    page = page_of(write_study(tmp_path, score=lambda cell, rng: 1.0 if rng.random() < 0.7 else 0.9))
+    ends = [float(high) for high in re.findall(r"\d+\.\d\d to (\d+\.\d\d)", " ".join(page.texts["td"]))]
+    assert max(ends) == 100.0
 
 
 def test_a_damaged_history_is_left_out_and_said(tmp_path: Path) -> None:

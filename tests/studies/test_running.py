@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,11 @@ def trials(*variants: str, seeds: int = 1) -> list[Trial]:
 def starts(root: Path, trial: Trial) -> list[int]:
     path = root / trial.folder / "starts.txt"
     return [int(line) for line in path.read_text(encoding="utf-8").split()] if path.exists() else []
+
+
+def wait_for(holds: Callable[[], object]) -> None:
+    while not holds():
+        time.sleep(0.05)
 
 
 def test_one_cell_that_fails_stops_no_other_and_a_killed_worker_is_replaced(tmp_path: Path) -> None:

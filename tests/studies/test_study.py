@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
+from tables import check_each
 
 from robustnas.studies.configuration import arguments_of
 from robustnas.studies.grid import select_trials, trials_of
@@ -102,23 +103,29 @@ def test_shipped_studies_are_found_by_name() -> None:
     assert {trial.seed for trial in trials} == {0, 1, 2}
 
 
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [("Softmax", "Softmax"), (None, "null"), (True, "true"), (3e-4, "0.0003"), ([1, 2], "[1, 2]"),
-     ({"class_path": "A"}, '{"class_path": "A"}'), (float("inf"), "inf")],
-)  # fmt: skip
-def test_options_are_parsed_with_a_class_before_its_arguments(value: Any, text: str) -> None:
-    recipe = Recipe(("a.yaml", "b.yaml"), {"x.init_args.y": value, "x": "Class"})
-    assert arguments_of(recipe)[1:] == ["--config=a.yaml", "--config=b.yaml", "--x=Class", f"--x.init_args.y={text}"]
+def test_options_are_parsed_with_a_class_before_its_arguments() -> None:
+    rows = [("Softmax", "Softmax"), (None, "null"), (True, "true"), (3e-4, "0.0003"), ([1, 2], "[1, 2]"),
+     ({"class_path": "A"}, '{"class_path": "A"}'), (float("inf"), "inf")]  # fmt: skip
+
+    def check(row: tuple[Any, str]) -> None:
+        value, text = row
+        recipe = Recipe(("a.yaml", "b.yaml"), {"x.init_args.y": value, "x": "Class"})
+        wanted = ["--config=a.yaml", "--config=b.yaml", "--x=Class", f"--x.init_args.y={text}"]
+        assert arguments_of(recipe)[1:] == wanted
+
+    check_each(rows, check)
 
 
-@pytest.mark.parametrize(
-    ("patterns", "count"),
-    [([], 6), (["A"], 3), (["A/seed-1", "B/seed-1"], 2), (["*/seed-2"], 2), (["B/"], 3), (["A", "A/seed-0"], 3)],
-)
-def test_only_chooses_cells(patterns: list[str], count: int, tmp_path: Path) -> None:
-    trials = trials_of(study(tmp_path, variants={"A": {"options": {}}, "B": {"options": {}}}))
-    assert len(select_trials(trials, patterns)) == count
+def test_only_chooses_cells(tmp_path_factory: pytest.TempPathFactory) -> None:
+    rows = [([], 6), (["A"], 3), (["A/seed-1", "B/seed-1"], 2), (["*/seed-2"], 2), (["B/"], 3), (["A", "A/seed-0"], 3)]
+
+    def check(row: tuple[list[str], int]) -> None:
+        patterns, count = row
+        tmp_path = tmp_path_factory.mktemp("row")
+        trials = trials_of(study(tmp_path, variants={"A": {"options": {}}, "B": {"options": {}}}))
+        assert len(select_trials(trials, patterns)) == count
+
+    check_each(rows, check)
 
 
 WRONG: list[tuple[Any, str]] = [
@@ -161,13 +168,17 @@ WRONG: list[tuple[Any, str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("held", "sentence"), WRONG)
-def test_what_makes_no_sense_is_said_in_a_sentence(held: Any, sentence: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=sentence) as caught:
-        trials_of(read_study(write(tmp_path, held)))
-    said = str(caught.value)
-    assert said.startswith("Expected ")
-    assert "\n" not in said
+def test_what_makes_no_sense_is_said_in_a_sentence(tmp_path_factory: pytest.TempPathFactory) -> None:
+    def check(row: tuple[Any, str]) -> None:
+        held, sentence = row
+        tmp_path = tmp_path_factory.mktemp("row")
+        with pytest.raises(ValueError, match=sentence) as caught:
+            trials_of(read_study(write(tmp_path, held)))
+        said = str(caught.value)
+        assert said.startswith("Expected ")
+        assert "\n" not in said
+
+    check_each(WRONG, check)
 
 
 def test_a_missing_file_and_a_choice_of_nothing_are_said(tmp_path: Path) -> None:

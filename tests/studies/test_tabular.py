@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from tables import check_each
 from test_running import Inline
 
 from robustnas.__main__ import main
@@ -114,9 +115,10 @@ def test_a_table_that_misses_what_was_found_fails_that_cell(tables: Path, tmp_pa
 VARIANT = {"DARTS": {"config": "digits_darts_second_order.yaml", "options": {"model.init_args.gradient": "FirstOrder"}}}
 
 
-@pytest.mark.parametrize(
-    ("changed", "sentence"),
-    [
+def test_a_table_that_does_not_fit_is_said_at_the_start(
+    tables: Path, tmp_path_factory: pytest.TempPathFactory, capsys: Any
+) -> None:
+    rows = [
         ({"table": "nowhere.csv"}, "Expected `table.file` to be a CSV or Parquet file beside the study or in the "),
         ({"table": {"accuracy": "x"}}, "Expected `table` to have a `file`, `accuracy` and `validation`, but got {'ac"),
         ({"table": {"file": "one.csv", "accuracy": "top1"}}, "to have the column 'top1', but got ['up_test_200', "),
@@ -124,19 +126,21 @@ VARIANT = {"DARTS": {"config": "digits_darts_second_order.yaml", "options": {"mo
         ({"baselines": ["RandomSearch"], "table": {"file": "one.csv", "accuracy": VALID}}, "RandomSearch may query"),
         ({"baselines": ["ResNet"]}, "Expected `evaluation`, whose recipe ResNet is trained with, but got none"),
         ({"score": "test/top1"}, "Expected `evaluation`, since `score` is test/top1, but got none"),
-    ],
-)  # fmt: skip
-def test_a_table_that_does_not_fit_is_said_at_the_start(
-    changed: Any, sentence: str, tables: Path, tmp_path: Path, capsys: Any
-) -> None:
-    (tmp_path / "one.csv").write_text((tables / "one.csv").read_text(encoding="utf-8"), encoding="utf-8")
-    table = {"file": "one.csv", "accuracy": UP}
-    assert start(tmp_path, **{"table": table, "baselines": ["RandomGenotype"], **changed}) == 1
-    said = capsys.readouterr().err
-    assert sentence in said, said
-    assert said.startswith("robustnas: Expected ")
-    assert said.count("\n") == 1
-    assert not (tmp_path / "runs").exists()
+    ]  # fmt: skip
+
+    def check(row: tuple[Any, str]) -> None:
+        changed, sentence = row
+        tmp_path = tmp_path_factory.mktemp("row")
+        (tmp_path / "one.csv").write_text((tables / "one.csv").read_text(encoding="utf-8"), encoding="utf-8")
+        table = {"file": "one.csv", "accuracy": UP}
+        assert start(tmp_path, **{"table": table, "baselines": ["RandomGenotype"], **changed}) == 1
+        said = capsys.readouterr().err
+        assert sentence in said, said
+        assert said.startswith("robustnas: Expected ")
+        assert said.count("\n") == 1
+        assert not (tmp_path / "runs").exists()
+
+    check_each(rows, check)
 
 
 def test_the_column_that_baselines_ask_is_one_of_validation(tmp_path: Path) -> None:

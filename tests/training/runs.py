@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
+import sklearn.datasets
 import torch
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
@@ -12,6 +18,8 @@ from robustnas.variants import DARTS
 from torch import Tensor
 
 from robustnas.data import Digits
+from robustnas.runtime import environment
+from robustnas.training import recorder
 from robustnas.training.recorder import RunRecorder
 from robustnas.training.search import SearchModule
 
@@ -44,11 +52,37 @@ def trainer(folder: Path, **options: Any) -> Trainer:
     return Trainer(default_root_dir=folder, **{**quiet, **options})
 
 
-def fit(folder: Path, module: SearchModule | None = None, ckpt_path: Path | None = None, **options: Any) -> Trainer:
+_repository = cache(environment._repository)
+_read = cache(sklearn.datasets.load_digits)
+
+
+def _images() -> Any:
+    return deepcopy(_read())
+
+
+@contextmanager
+def cheap(drawings: bool) -> Iterator[None]:
+    """What costs as much as a short search is done once in a process, or left out: digits, git, pictures of the end."""
+    with ExitStack() as stack:
+        stack.enter_context(mock.patch.object(sklearn.datasets, "load_digits", _images))
+        stack.enter_context(mock.patch.object(environment, "_repository", _repository))
+        if not drawings:
+            stack.enter_context(mock.patch.object(recorder, "save_drawing"))
+        yield
+
+
+def fit(
+    folder: Path,
+    module: SearchModule | None = None,
+    ckpt_path: Path | None = None,
+    drawings: bool = False,
+    **options: Any,
+) -> Trainer:
     """Run a search; the result has its ``lightning_module``."""
     data = options.pop("data", None) or digits()
     running = trainer(folder, **options)
-    running.fit(module or search(), data, ckpt_path=ckpt_path, weights_only=True)
+    with cheap(drawings):
+        running.fit(module or search(), data, ckpt_path=ckpt_path, weights_only=True)
     return running
 
 

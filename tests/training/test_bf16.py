@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from runs import digits, search, trainer
+from tables import check_each
 
 from robustnas.training import EvaluationModule, ResNet, bf16
 from robustnas.training.bf16 import Slowdown, native_bf16, probe_bf16, slow_bf16
@@ -52,24 +53,28 @@ def test_an_evaluation_is_told_too_and_float32_is_not(
     assert caplog.messages.count(SAID) == 1
 
 
-@pytest.mark.parametrize(
-    ("native", "found", "device", "zero", "count"),
-    [
-        (False, SLOW, "cpu", True, 1), (None, SLOW, "cpu", True, 1), (True, SLOW, "cpu", True, 0),
-        (False, FAST, "cpu", True, 0), (False, SLOW, "cuda", True, 0), (False, SLOW, "cpu", False, 0),
-    ],
-)  # fmt: skip
-def test_it_is_said_where_it_is_so(
-    native: bool | None, found: Slowdown, device: str, zero: bool, count: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(bf16, "native_bf16", lambda: native)
-    monkeypatch.setattr(bf16, "probe_bf16", lambda *_: found)
-    running = SimpleNamespace(
-        strategy=SimpleNamespace(root_device=torch.device(device)), precision="bf16-mixed", is_global_zero=zero,
-        datamodule=None,
-    )  # fmt: skip
-    module: Any = SimpleNamespace(trainer=running, description={"init_args": {"channels": 4}})
-    assert len(slow_bf16(module)) == count
+def test_it_is_said_where_it_is_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def check(native: bool | None, found: Slowdown, device: str, zero: bool, count: int) -> None:
+        monkeypatch.setattr(bf16, "native_bf16", lambda: native)
+        monkeypatch.setattr(bf16, "probe_bf16", lambda *_: found)
+        running = SimpleNamespace(
+            strategy=SimpleNamespace(root_device=torch.device(device)), precision="bf16-mixed", is_global_zero=zero,
+            datamodule=None,
+        )  # fmt: skip
+        module: Any = SimpleNamespace(trainer=running, description={"init_args": {"channels": 4}})
+        assert len(slow_bf16(module)) == count
+
+    check_each(
+        [
+            (False, SLOW, "cpu", True, 1),
+            (None, SLOW, "cpu", True, 1),
+            (True, SLOW, "cpu", True, 0),
+            (False, FAST, "cpu", True, 0),
+            (False, SLOW, "cuda", True, 0),
+            (False, SLOW, "cpu", False, 0),
+        ],
+        lambda row: check(*row),
+    )
 
 
 def test_a_probe_leaves_no_trace_and_ends(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,16 +97,20 @@ def test_a_probe_leaves_no_trace_and_ends(monkeypatch: pytest.MonkeyPatch) -> No
     assert len(forwards) == 2  # one step of each where a step takes a minute
 
 
-@pytest.mark.parametrize(
-    ("known", "allowed", "native"),
-    [
-        (["avx2"], True, False), (["avx2", "avx512f"], True, False), (["avx512f", "avx512_bf16"], True, True),
-        (["amx_bf16"], False, False), (["asimd", "bf16"], True, True), (None, True, None),
-    ],
-)  # fmt: skip
-def test_what_is_native(
-    known: list[str] | None, allowed: bool, native: bool | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(bf16, "instructions", lambda: known)
-    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: allowed)
-    assert native_bf16() is native
+def test_what_is_native(monkeypatch: pytest.MonkeyPatch) -> None:
+    def check(known: list[str] | None, allowed: bool, native: bool | None) -> None:
+        monkeypatch.setattr(bf16, "instructions", lambda: known)
+        monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: allowed)
+        assert native_bf16() is native
+
+    check_each(
+        [
+            (["avx2"], True, False),
+            (["avx2", "avx512f"], True, False),
+            (["avx512f", "avx512_bf16"], True, True),
+            (["amx_bf16"], False, False),
+            (["asimd", "bf16"], True, True),
+            (None, True, None),
+        ],
+        lambda row: check(*row),
+    )

@@ -12,6 +12,7 @@ from pytorch_lightning import Callback
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities import CombinedLoader
 from runs import digits, fit, search, state, trainer
+from tables import check_each
 from torch.utils.data import DataLoader
 
 from robustnas.data import Batch, Images
@@ -52,11 +53,13 @@ REFUSALS = {
 }
 
 
-@pytest.mark.parametrize(("options", "limits", "sentence"), REFUSALS.values(), ids=REFUSALS)
-def test_what_does_not_fit_is_refused_before_training(tmp_path, options, limits, sentence: str) -> None:
-    with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
-        fit(tmp_path, search(**options), callbacks=[Never()], **limits)
-    assert not any(tmp_path.iterdir())
+def test_what_does_not_fit_is_refused_before_training(tmp_path) -> None:
+    def check(options, limits, sentence: str) -> None:
+        with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
+            fit(tmp_path, search(**options), callbacks=[Never()], **limits)
+        assert not any(tmp_path.iterdir())
+
+    check_each(REFUSALS.values(), lambda row: check(*row))
 
 
 def test_another_task_than_that_of_the_data_is_refused(tmp_path) -> None:
@@ -96,22 +99,24 @@ def test_data_without_a_module_are_refused_by_the_network(tmp_path) -> None:
         trainer(tmp_path).fit(search(), loaders)
 
 
-@pytest.mark.parametrize(
-    ("options", "sentence"),
-    [
-        ({"lr": 0.0}, "Expected `lr` to be positive, but got 0.0."),
-        ({"arch_lr": -1e-3}, "Expected `arch_lr` to be positive, but got -0.001."),
-        ({"lr": float("nan")}, "Expected `lr` to be positive, but got nan."),
-        ({"num_classes": 1}, "Expected `num_classes` to be at least 2 for classification, but got 1."),
-        (
-            {"task": "clustering"},
-            "Expected `task` to be one of ['classification', 'multilabel', 'regression'], but got 'clustering'.",
-        ),
-    ],
-)
-def test_arguments_out_of_range_are_refused(options: dict[str, Any], sentence: str) -> None:
-    with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
-        search(**options)
+def test_arguments_out_of_range_are_refused() -> None:
+    def check(options: dict[str, Any], sentence: str) -> None:
+        with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
+            search(**options)
+
+    check_each(
+        [
+            ({"lr": 0.0}, "Expected `lr` to be positive, but got 0.0."),
+            ({"arch_lr": -1e-3}, "Expected `arch_lr` to be positive, but got -0.001."),
+            ({"lr": float("nan")}, "Expected `lr` to be positive, but got nan."),
+            ({"num_classes": 1}, "Expected `num_classes` to be at least 2 for classification, but got 1."),
+            (
+                {"task": "clustering"},
+                "Expected `task` to be one of ['classification', 'multilabel', 'regression'], but got 'clustering'.",
+            ),
+        ],
+        lambda row: check(*row),
+    )
 
 
 def test_positive_numbers_pass_and_infinity_does_not() -> None:
@@ -194,18 +199,20 @@ def test_the_images_are_checked_without_data(tmp_path) -> None:
     assert digits().image_shape == (1, 8, 8)
 
 
-@pytest.mark.parametrize(
-    ("argument", "value", "wanted"),
-    [
-        ("lr", 0.0, "positive"),
-        ("lr_min", -1.0, "zero or more"),
-        ("weight_decay", -1.0, "zero or more"),
-        ("clip", float("nan"), "zero or more"),
-        ("momentum", 1.0, "zero or more and below one"),
-        ("drop_path", 2.0, "zero or more and below one"),
-        ("arch_betas", (0.5, 2.0), "zero or more and below one"),
-    ],
-)
-def test_numbers_out_of_range_are_refused(argument: str, value: Any, wanted: str) -> None:
-    with pytest.raises(ValueError, match=rf"^Expected `\w+` to be {wanted}, but got"):
-        search(**{argument: value})
+def test_numbers_out_of_range_are_refused() -> None:
+    def check(argument: str, value: Any, wanted: str) -> None:
+        with pytest.raises(ValueError, match=rf"^Expected `\w+` to be {wanted}, but got"):
+            search(**{argument: value})
+
+    check_each(
+        [
+            ("lr", 0.0, "positive"),
+            ("lr_min", -1.0, "zero or more"),
+            ("weight_decay", -1.0, "zero or more"),
+            ("clip", float("nan"), "zero or more"),
+            ("momentum", 1.0, "zero or more and below one"),
+            ("drop_path", 2.0, "zero or more and below one"),
+            ("arch_betas", (0.5, 2.0), "zero or more and below one"),
+        ],
+        lambda row: check(*row),
+    )

@@ -11,13 +11,13 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 from runs import digits, fit, search, trainer
 from sklearn.utils.class_weight import compute_class_weight
+from tables import check_each
 from torch import Tensor
 
 from robustnas.data import Batch
 from robustnas.runs.record import Run
 from robustnas.training import EvaluationModule, ResNet, SearchModule
-from robustnas.training.class_weights import balanced
-from robustnas.training.tasks import loss_of
+from robustnas.training.tasks import balanced, loss_of
 
 UNEQUAL = [float(1 + i) for i in range(10)]
 
@@ -27,13 +27,15 @@ def labels(seed: int, count: int = 60, classes: int = 4) -> Tensor:
     return torch.from_numpy(draw.choice(classes, count, p=[0.7, 0.2, 0.06, 0.04][:classes]))
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_balanced_weights_are_those_of_scikit_learn(seed: int) -> None:
-    targets = labels(seed)
-    there = targets.unique().numpy()
-    expected = np.zeros(5)
-    expected[there] = compute_class_weight("balanced", classes=there, y=targets.numpy())
-    np.testing.assert_allclose(balanced(targets, "classification", 5).numpy(), expected, rtol=1e-6)
+def test_balanced_weights_are_those_of_scikit_learn() -> None:
+    def check(seed: int) -> None:
+        targets = labels(seed)
+        there = targets.unique().numpy()
+        expected = np.zeros(5)
+        expected[there] = compute_class_weight("balanced", classes=there, y=targets.numpy())
+        np.testing.assert_allclose(balanced(targets, "classification", 5).numpy(), expected, rtol=1e-6)
+
+    check_each(range(5), check)
 
 
 def test_balanced_weights_of_labels_let_both_kinds_count_alike() -> None:
@@ -41,13 +43,15 @@ def test_balanced_weights_of_labels_let_both_kinds_count_alike() -> None:
     assert balanced(targets, "multilabel", 3).tolist() == [3.0, 1.0, 1.0]
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_the_balanced_loss_is_the_mean_over_classes_of_their_mean_losses(seed: int) -> None:
-    targets = labels(seed)
-    outputs = torch.randn(60, 4, dtype=torch.float64)
-    each = [loss_of("classification")(outputs[targets == c], targets[targets == c]) for c in targets.unique()]
-    loss = loss_of("classification")(outputs, targets, balanced(targets, "classification", 4).double())
-    assert loss.item() == pytest.approx((sum(each) / len(each)).item(), rel=1e-6)
+def test_the_balanced_loss_is_the_mean_over_classes_of_their_mean_losses() -> None:
+    def check(seed: int) -> None:
+        targets = labels(seed)
+        outputs = torch.randn(60, 4, dtype=torch.float64)
+        each = [loss_of("classification")(outputs[targets == c], targets[targets == c]) for c in targets.unique()]
+        loss = loss_of("classification")(outputs, targets, balanced(targets, "classification", 4).double())
+        assert loss.item() == pytest.approx((sum(each) / len(each)).item(), rel=1e-6)
+
+    check_each(range(3), check)
 
 
 def test_weights_of_labels_multiply_the_positive_terms() -> None:
@@ -59,20 +63,25 @@ def test_weights_of_labels_multiply_the_positive_terms() -> None:
     assert loss.item() == pytest.approx(expected.item(), rel=1e-12)
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"class_weights": [1.0, 2.0]}, "`class_weights` to be 10 positive numbers, one for each class, but got"),
-        ({"class_weights": [0.0] * 10}, "10 positive numbers"),
-        ({"class_weights": [float("nan")] * 10}, "10 positive numbers"),
-        ({"class_weights": "equal"}, "`class_weights` to be None, 'balanced' or a list, but got 'equal'"),
-        ({"class_weights": "balanced", "task": "regression"}, "None for regression, which has no classes, but got bal"),
-    ],
-)
-def test_weights_that_do_not_fit_are_refused(options: dict[str, Any], message: str) -> None:
-    for build in (search, lambda **given: EvaluationModule(ResNet(4, 1), image_channels=1, **given)):
-        with pytest.raises(ValueError, match=message):
-            build(**options)
+def test_weights_that_do_not_fit_are_refused() -> None:
+    def check(options: dict[str, Any], message: str) -> None:
+        for build in (search, lambda **given: EvaluationModule(ResNet(4, 1), image_channels=1, **given)):
+            with pytest.raises(ValueError, match=message):
+                build(**options)
+
+    check_each(
+        [
+            ({"class_weights": [1.0, 2.0]}, "`class_weights` to be 10 positive numbers, one for each class, but got"),
+            ({"class_weights": [0.0] * 10}, "10 positive numbers"),
+            ({"class_weights": [float("nan")] * 10}, "10 positive numbers"),
+            ({"class_weights": "equal"}, "`class_weights` to be None, 'balanced' or a list, but got 'equal'"),
+            (
+                {"class_weights": "balanced", "task": "regression"},
+                "None for regression, which has no classes, but got bal",
+            ),
+        ],
+        lambda row: check(*row),
+    )
 
 
 def batch() -> Batch:

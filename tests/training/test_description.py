@@ -14,6 +14,7 @@ import torch
 from pytorch_lightning import LightningModule
 from robustnas.variants import DARTS
 from runs import fit, search
+from tables import check_each
 
 from robustnas.networks import Mixture
 from robustnas.spaces import NASBench201, SearchSpace
@@ -78,6 +79,7 @@ def changed(checkpoint: Path, folder: Path, change: Any) -> Path:
     return folder / "changed.ckpt"
 
 
+NOT_BUILT = "Expected the checkpoint to describe a SearchModule, but got one that fails"
 MALICIOUS = [
     "os.system",
     "subprocess.Popen",
@@ -90,45 +92,53 @@ MALICIOUS = [
 ]
 
 
-@pytest.mark.parametrize("class_path", MALICIOUS)
-def test_other_classes_than_searches_are_not_built(tmp_path, monkeypatch, checkpoint, class_path: str) -> None:
-    def refuse(*_: Any, **__: Any) -> None:
-        raise AssertionError
+def test_other_classes_than_searches_are_not_built(tmp_path, monkeypatch, checkpoint) -> None:
+    def check(class_path: str) -> None:
+        def refuse(*_: Any, **__: Any) -> None:
+            raise AssertionError
 
-    monkeypatch.setattr(os, "system", refuse)
-    monkeypatch.setattr(torch.nn.Linear, "__init__", refuse)
-    path = changed(checkpoint, tmp_path, lambda c: c[KEY]["module"].update(class_path=class_path))
-    with pytest.raises(ValueError, match="Expected the checkpoint to describe a SearchModule, but got one that fails"):
-        load(path, SearchModule)
+        monkeypatch.setattr(os, "system", refuse)
+        monkeypatch.setattr(torch.nn.Linear, "__init__", refuse)
+        path = changed(checkpoint, tmp_path, lambda c: c[KEY]["module"].update(class_path=class_path))
+        with pytest.raises(ValueError, match=NOT_BUILT):
+            load(path, SearchModule)
 
-
-@pytest.mark.parametrize("part", ["relaxation", "gradient", "selection", "perturbation"])
-def test_parts_of_another_kind_are_not_built(tmp_path, monkeypatch, checkpoint, part: str) -> None:
-    monkeypatch.setattr(os, "system", lambda *_: pytest.fail("executed"))
-    call = {"class_path": "os.system", "init_args": {"command": "true"}}
-    path = changed(checkpoint, tmp_path, lambda c: c[KEY]["module"]["init_args"].update({part: call}))
-    with pytest.raises(ValueError, match="Expected the checkpoint to describe a SearchModule, but got one that fails"):
-        load(path, SearchModule)
+    check_each(MALICIOUS, check)
 
 
-@pytest.mark.parametrize("space", ["os.system", "os.environ", "no.such.space"])
-def test_a_space_that_is_none_is_refused(tmp_path, monkeypatch, checkpoint, space: str) -> None:
-    monkeypatch.setattr(os, "system", lambda *_: pytest.fail("executed"))
-    path = changed(checkpoint, tmp_path, lambda c: c[KEY]["module"]["init_args"].update(space=space))
-    with pytest.raises(ValueError, match="space"):
-        load(path, SearchModule)
+def test_parts_of_another_kind_are_not_built(tmp_path, monkeypatch, checkpoint) -> None:
+    def check(part: str) -> None:
+        monkeypatch.setattr(os, "system", lambda *_: pytest.fail("executed"))
+        call = {"class_path": "os.system", "init_args": {"command": "true"}}
+        path = changed(checkpoint, tmp_path, lambda c: c[KEY]["module"]["init_args"].update({part: call}))
+        with pytest.raises(ValueError, match=NOT_BUILT):
+            load(path, SearchModule)
+
+    check_each(["relaxation", "gradient", "selection", "perturbation"], check)
 
 
-@pytest.mark.parametrize(
-    ("change", "named"),
-    [
-        (lambda c: c[KEY]["module"]["init_args"].update(nonsense=1), "nonsense"),
-        (lambda c: c[KEY]["module"]["init_args"].update(channels="many"), "many"),
-    ],
-)
-def test_a_description_that_does_not_fit_its_class_is_refused(tmp_path, checkpoint, change, named: str) -> None:
-    with pytest.raises(ValueError, match=f"(?s)Expected the checkpoint to describe a SearchModule.*{named}"):
-        load(changed(checkpoint, tmp_path, change), SearchModule)
+def test_a_space_that_is_none_is_refused(tmp_path, monkeypatch, checkpoint) -> None:
+    def check(space: str) -> None:
+        monkeypatch.setattr(os, "system", lambda *_: pytest.fail("executed"))
+        path = changed(checkpoint, tmp_path, lambda c: c[KEY]["module"]["init_args"].update(space=space))
+        with pytest.raises(ValueError, match="space"):
+            load(path, SearchModule)
+
+    check_each(["os.system", "os.environ", "no.such.space"], check)
+
+
+def test_a_description_that_does_not_fit_its_class_is_refused(tmp_path, checkpoint) -> None:
+    def check(change, named: str) -> None:
+        with pytest.raises(ValueError, match=f"(?s)Expected the checkpoint to describe a SearchModule.*{named}"):
+            load(changed(checkpoint, tmp_path, change), SearchModule)
+
+    check_each(
+        [
+            (lambda c: c[KEY]["module"]["init_args"].update(nonsense=1), "nonsense"),
+            (lambda c: c[KEY]["module"]["init_args"].update(channels="many"), "many"),
+        ],
+        lambda row: check(*row),
+    )
 
 
 class Harmful:
@@ -158,16 +168,18 @@ DAMAGED = {
 }
 
 
-@pytest.mark.parametrize("write", DAMAGED.values(), ids=DAMAGED)
-def test_damaged_files_are_named_and_nothing_in_them_runs(tmp_path, monkeypatch, write) -> None:
-    monkeypatch.chdir(tmp_path)
-    path = tmp_path / "damaged.ckpt"
-    write(path)
-    with pytest.raises(
-        ValueError, match=r"Expected .*damaged\.ckpt to be a checkpoint of robustnas, but reading it fails"
-    ):
-        load(path, SearchModule)
-    assert not (tmp_path / "harmed").exists()
+def test_damaged_files_are_named_and_nothing_in_them_runs(tmp_path, monkeypatch) -> None:
+    def check(write) -> None:
+        monkeypatch.chdir(tmp_path)
+        path = tmp_path / "damaged.ckpt"
+        write(path)
+        with pytest.raises(
+            ValueError, match=r"Expected .*damaged\.ckpt to be a checkpoint of robustnas, but reading it fails"
+        ):
+            load(path, SearchModule)
+        assert not (tmp_path / "harmed").exists()
+
+    check_each(DAMAGED, lambda name: check(DAMAGED[name]))
 
 
 def test_a_missing_file_is_named(tmp_path) -> None:
@@ -176,22 +188,23 @@ def test_a_missing_file_is_named(tmp_path) -> None:
             load(path, SearchModule)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda content: content["state_dict"].pop("alphas.cell"),
-        lambda content: content["state_dict"].update({"alphas.cell": torch.zeros(2, 2)}),
-        lambda content: content["state_dict"].update({"alphas.other": torch.zeros(6, 5)}),
-        lambda content: content.pop("state_dict"),
-    ],
-    ids=["missing", "shape", "unknown", "none"],
-)
-def test_weights_that_do_not_fit_are_refused(tmp_path, checkpoint, change) -> None:
-    path = changed(checkpoint, tmp_path, change)
-    with pytest.raises(
-        ValueError, match=r"(?s)Expected .*changed\.ckpt to hold what fits its module.*(alphas|state_dict)"
-    ):
-        load(path, SearchModule)
+UNFIT = {
+    "missing": lambda content: content["state_dict"].pop("alphas.cell"),
+    "shape": lambda content: content["state_dict"].update({"alphas.cell": torch.zeros(2, 2)}),
+    "unknown": lambda content: content["state_dict"].update({"alphas.other": torch.zeros(6, 5)}),
+    "none": lambda content: content.pop("state_dict"),
+}
+
+
+def test_weights_that_do_not_fit_are_refused(tmp_path, checkpoint) -> None:
+    def check(name: str) -> None:
+        path = changed(checkpoint, tmp_path, UNFIT[name])
+        with pytest.raises(
+            ValueError, match=r"(?s)Expected .*changed\.ckpt to hold what fits its module.*(alphas|state_dict)"
+        ):
+            load(path, SearchModule)
+
+    check_each(UNFIT, check)
 
 
 def test_a_search_of_another_class_is_refused(checkpoint) -> None:

@@ -19,17 +19,19 @@ Numbers = dict[str, dict[str, Tensor]]
 def as_trained(folder: Path, methods: list[str], rank: int) -> Numbers:
     """With BatchNorm, in single precision, and with noise of each process where a method allows it."""
     paths = {name: 0.2 for name in methods if not name.startswith("SmoothDARTS")}
-    return {
-        name: numbers(search(name, folder / name, batch_size=8, devices=2, drop_path=paths.get(name, 0.0)))
-        for name in methods
-    }
+    found = {}
+    for name in methods:
+        running = search(name, folder / name, batch_size=8, devices=2, drop_path=paths.get(name, 0.0))
+        genotype = str(running.lightning_module.genotype())
+        found[name] = {**numbers(running), "genotype": torch.tensor(list(genotype.encode()))}
+    return found
 
 
-def exact(folder: Path, methods: list[str], devices: int, rank: int) -> Numbers:
+def exact(folder: Path, methods: list[str], epochs: dict[str, int], devices: int, rank: int) -> Numbers:
     """Without BatchNorm, in double precision, without noise of a process."""
     without_norms()
     torch.set_default_dtype(torch.float64)
-    options = {"batch_size": 16 // devices, "devices": devices, "precision": "64-true"}
+    options = {"batch_size": 16 // devices, "devices": devices, "precision": "64-true", **epochs}
     return {name: numbers(search(name, folder / f"{name} {devices}", **options)) for name in methods}
 
 
@@ -44,9 +46,9 @@ def check_one_state(methods: list[str], folder: Path) -> None:
         assert first[name]["steps"] >= (10 if "stopped" in name else 20)
 
 
-def check_doubled_batch(methods: list[str], folder: Path) -> None:
-    halves = in_two(partial(exact, folder, methods, 2), folder / "two")
-    (whole,) = in_two(partial(exact, folder, methods, 1), folder / "one", count=1)
+def check_doubled_batch(methods: list[str], folder: Path, **epochs: int) -> None:
+    halves = in_two(partial(exact, folder, methods, epochs, 2), folder / "two")
+    (whole,) = in_two(partial(exact, folder, methods, epochs, 1), folder / "one", count=1)
     for name in methods:
         for half in halves:
             assert half[name].keys() == whole[name].keys()
@@ -56,11 +58,11 @@ def check_doubled_batch(methods: list[str], folder: Path) -> None:
 
 
 def test_two_processes_hold_one_state(tmp_path) -> None:
-    check_one_state(["ProxylessNAS"], tmp_path)
+    check_one_state(["ProxylessNAS", "DARTS, sampled by α"], tmp_path)
 
 
 def test_two_processes_are_one_with_the_doubled_batch(tmp_path) -> None:
-    check_doubled_batch(["DARTS, second order"], tmp_path)
+    check_doubled_batch(["DARTS, second order"], tmp_path, max_epochs=2)
 
 
 def test_every_variant_is_a_method() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,12 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 from robustnas.variants import DARTS
 from runs import fit, state
+from tables import check_each
 from torch import Tensor
 
 from robustnas import variants
 from robustnas.networks import Mixture, Supernet
 from robustnas.runtime.precision import full_precision
-from robustnas.spaces import SearchSpace
 from robustnas.spaces.find import KNOWN
 from robustnas.strategies import BestOfSampled, LargestDrop
 from robustnas.training import EvaluationModule, Found
@@ -28,7 +29,7 @@ pytestmark = pytest.mark.skipif(
 
 DEPTHS: dict[str, dict[str, int]] = {"darts": {"layers": 3}, "nasbench201": {"cells": 1}, "mobile": {}}
 SHORTER: dict[str, dict[str, Any]] = {
-    "DARTSPT": {"selection": LargestDrop(interval=1)},
+    "DARTSPT": {"selection": LargestDrop(finetune=1)},
     "PCDARTS": {"space": "S2", "layers": 3, "cells": None},
     "RandomSharing": {"selection": BestOfSampled(samples=3), "arch_start": 1_000_000},
 }
@@ -46,17 +47,19 @@ def small(name: str) -> Any:
     return getattr(variants, name)(**{**given, **SHORTER.get(name, {})})
 
 
-@pytest.mark.parametrize("name", sorted(variants.__all__))
-def test_an_epoch_of_every_variant(name: str, tmp_path: Path) -> None:
-    module = small(name)
-    before = {key: parameter.detach().clone() for key, parameter in module.named_parameters()}
-    running = fit(tmp_path, module, accelerator=ACCELERATOR, devices=1, limit_val_batches=1)
-    assert running.strategy.root_device.type == DEVICE
-    after = dict(module.named_parameters())
-    assert all(parameter.isfinite().all() for parameter in after.values())
-    moved = {key.split(".")[0] for key, parameter in after.items() if not torch.equal(parameter.cpu(), before[key])}
-    assert {"alphas", "supernet"} - moved == ({"alphas"} if name == "RandomSharing" else set())
-    module.genotype().validate(module.space)
+def test_an_epoch_of_every_variant(tmp_path: Path) -> None:
+    def check(name: str) -> None:
+        module = small(name)
+        before = {key: parameter.detach().clone() for key, parameter in module.named_parameters()}
+        running = fit(tmp_path / name, module, accelerator=ACCELERATOR, devices=1, limit_val_batches=1)
+        assert running.strategy.root_device.type == DEVICE
+        after = dict(module.named_parameters())
+        assert all(parameter.isfinite().all() for parameter in after.values())
+        moved = {key.split(".")[0] for key, parameter in after.items() if not torch.equal(parameter.cpu(), before[key])}
+        assert {"alphas", "supernet"} - moved == ({"alphas"} if name == "RandomSharing" else set())
+        module.genotype().validate(module.space)
+
+    check_each(sorted(variants.__all__), check)
 
 
 def results(network: Supernet, images: Tensor, weights: dict[str, Tensor]) -> list[Tensor]:
@@ -67,18 +70,19 @@ def results(network: Supernet, images: Tensor, weights: dict[str, Tensor]) -> li
     return [one.detach().cpu() for one in (logits, *torch.autograd.grad(logits.square().sum(), wanted))]
 
 
-@pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize(
-    "space", [space for space in KNOWN.values() if space.name != "S4"], ids=lambda space: space.name
-)  # S4 draws noise, which differs between devices
-def test_values_and_gradients_are_those_of_the_cpu(space: SearchSpace, training: bool) -> None:
-    network = Supernet(space, channels=8, num_classes=4, **DEPTHS[space.skeleton]).double().train(training)
-    images = torch.rand(4, 3, 16, 16, dtype=torch.float64)
-    weights = {kind: torch.rand(cell.shape, dtype=torch.float64) for kind, cell in space.cells.items()}
-    expected = results(network, images, weights)
-    found = results(network.to(DEVICE), images.to(DEVICE), weights)
-    for one, other in zip(found, expected, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-8)
+def test_values_and_gradients_are_those_of_the_cpu() -> None:
+    def check(name: str, training: bool) -> None:
+        space = KNOWN[name]
+        network = Supernet(space, channels=8, num_classes=4, **DEPTHS[space.skeleton]).double().train(training)
+        images = torch.rand(4, 3, 16, 16, dtype=torch.float64)
+        weights = {kind: torch.rand(cell.shape, dtype=torch.float64) for kind, cell in space.cells.items()}
+        expected = results(network, images, weights)
+        found = results(network.to(DEVICE), images.to(DEVICE), weights)
+        for one, other in zip(found, expected, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-8)
+
+    names = [name for name in KNOWN if name != "S4"]  # which draws noise, and that differs between devices
+    check_each(itertools.product(names, (True, False)), lambda row: check(*row))
 
 
 def test_single_precision_stays_near_the_cpu() -> None:

@@ -124,7 +124,7 @@ def test_an_empty_role_that_is_trained_on_is_refused(tmp_path: Path) -> None:
 def test_an_empty_selection_is_not_measured(tmp_path: Path) -> None:
     running = fit(tmp_path, smallest(), data=Made(fractions=(0.5, 0.5, 0.0)), limit_train_batches=1)
     assert not any(name.startswith("val/") for name in running.callback_metrics)
-    module = smallest(selection=LargestDrop(interval=1))  # scores are taken on the role arch then
+    module = smallest(selection=LargestDrop(finetune=1))  # scores are taken on the role arch then
     fit(tmp_path, module, data=Made(fractions=(0.5, 0.5, 0.0)), limit_train_batches=1)
     assert len(module.hooks["perturbation_selection"].entries) == 6
 

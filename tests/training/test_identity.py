@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 from methods import search
 from ranks import in_two
+from tables import check_each
 
 from robustnas.training import replica_check
 from robustnas.training.checkpointing import LastCheckpoint
@@ -31,24 +32,28 @@ def independent(tensor: torch.Tensor) -> int:
     return (total + 2**63) % 2**64 - 2**63
 
 
-@pytest.mark.parametrize("dtype", TYPES[:-1], ids=str)
-def test_a_fingerprint_is_its_formula(dtype: torch.dtype) -> None:
-    tensor = (torch.randn(3, 5) * 100).to(dtype)
-    assert int(fingerprint(tensor)) == independent(tensor)
-    assert int(fingerprint(tensor.t())) == independent(tensor.t().contiguous())
+def test_a_fingerprint_is_its_formula() -> None:
+    def check(dtype: torch.dtype) -> None:
+        tensor = (torch.randn(3, 5) * 100).to(dtype)
+        assert int(fingerprint(tensor)) == independent(tensor)
+        assert int(fingerprint(tensor.t())) == independent(tensor.t().contiguous())
+
+    check_each(TYPES[:-1], check)
 
 
-@pytest.mark.parametrize("dtype", TYPES, ids=str)
-def test_every_single_bit_changes_a_fingerprint(dtype: torch.dtype) -> None:
-    tensor = (torch.randn(7) * 100).to(dtype)
-    raw = tensor.view(torch.uint8)
-    seen = {int(fingerprint(tensor))}
-    for place in range(len(raw)):
-        for bit in range(8):
-            raw[place] ^= 1 << bit
-            seen.add(int(fingerprint(tensor)))
-            raw[place] ^= 1 << bit
-    assert len(seen) == 1 + 8 * len(raw)
+def test_every_single_bit_changes_a_fingerprint() -> None:
+    def check(dtype: torch.dtype) -> None:
+        tensor = (torch.randn(7) * 100).to(dtype)
+        raw = tensor.view(torch.uint8)
+        seen = {int(fingerprint(tensor))}
+        for place in range(len(raw)):
+            for bit in range(8):
+                raw[place] ^= 1 << bit
+                seen.add(int(fingerprint(tensor)))
+                raw[place] ^= 1 << bit
+        assert len(seen) == 1 + 8 * len(raw)
+
+    check_each(TYPES, check)
 
 
 def test_order_and_signs_change_a_fingerprint() -> None:

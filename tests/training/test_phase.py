@@ -8,65 +8,27 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
 import torch.nn.functional as F
-from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.callbacks import ModelCheckpoint
-from runs import StopAfter, differing, digits, fit, rows, state, trainer
-from test_watch import At
+from phases import OPERATIONS, TINY, Snapshots, briefly, tiny
+from pytorch_lightning import Callback, Trainer
+from runs import digits, fit, trainer
+from tables import check_each
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from robustnas.data import Digits
 from robustnas.networks import Mixture
 from robustnas.spaces import DARTS, NASBench201
-from robustnas.spaces.space import SearchSpace, complete_cell
-from robustnas.strategies import LargestDrop, Pruning, RandomPerturbation, Strongest
+from robustnas.spaces.space import SearchSpace
+from robustnas.strategies import LargestDrop, Pruning, Strongest
 from robustnas.strategies.decisions import Decisions, Score
 from robustnas.training.hooks.perturbation_selection import in_words
 from robustnas.training.scoring import Scoring
 from robustnas.training.search import SearchModule
-
-OPERATIONS = ("none", "skip_connect", "sep_conv_3x3")
-CELL: dict[str, Any] = {"keep": 2, "never_selected": ("none",)}
-TINY = SearchSpace(
-    "tiny",
-    {
-        "normal": complete_cell(2, 2, OPERATIONS, (2, 3), **CELL),
-        "reduce": complete_cell(2, 2, OPERATIONS, (2, 3), reduction=True, **CELL),
-    },
-)
-BY_LOSS = LargestDrop("loss", interval=1)
-
-
-def tiny(selection: LargestDrop = BY_LOSS, **options: Any) -> SearchModule:
-    shared: dict[str, Any] = {"channels": 4, "layers": 3, "image_channels": 1, "alpha_init": 1.0}
-    return SearchModule(TINY, selection=selection, **{**shared, **options})
-
-
-def briefly(folder: Path, module: SearchModule, *args: Any, **options: Any) -> Trainer:
-    return fit(folder, module, *args, **{"max_epochs": 1, "limit_train_batches": 2, **options})
-
-
-class Snapshots(Callback):
-    """The search at the start of every epoch, before it decides, and the step size of its weights in it."""
-
-    def __init__(self) -> None:
-        self.before: dict[int, SearchModule] = {}
-        self.lr: dict[int, float] = {}
-        self.momentum: dict[int, bool] = {}
-
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        module: Any = copy.copy(pl_module)
-        module._modules = {n: copy.deepcopy(m) for n, m in pl_module._modules.items() if n in ("supernet", "alphas")}
-        self.before[trainer.current_epoch] = module
-
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        if batch_idx == 0:
-            self.lr[trainer.current_epoch] = trainer.optimizers[0].param_groups[0]["lr"]
-            self.momentum[trainer.current_epoch] = bool(trainer.optimizers[0].state)
 
 
 def test_the_schedule_is_that_of_the_papers_runs() -> None:
@@ -79,9 +41,9 @@ def test_the_schedule_is_that_of_the_papers_runs() -> None:
     assert turns(LargestDrop(), DARTS) == list(range(0, 81, 5))
     assert LargestDrop().epochs(NASBench201) == 25
     assert turns(LargestDrop(), NASBench201) == [0, 5, 10, 15, 20, 24]
-    assert turns(LargestDrop(interval=1), NASBench201) == list(range(6))
-    assert turns(LargestDrop(interval=2), TINY) == list(range(0, 12, 2))
-    assert LargestDrop(interval=2).epochs(TINY) == 11
+    assert turns(LargestDrop(finetune=1), NASBench201) == list(range(6))
+    assert turns(LargestDrop(finetune=2), TINY) == list(range(0, 12, 2))
+    assert LargestDrop(finetune=2).epochs(TINY) == 11
     assert Strongest().epochs(DARTS) == 0
 
 
@@ -92,11 +54,28 @@ def reference_loss(module: SearchModule, weights: Mapping[str, Tensor], images: 
     return float(F.cross_entropy(logits, targets))
 
 
-def test_a_whole_phase_decides_as_a_plain_loop_does(tmp_path: Path) -> None:
+class Phase(NamedTuple):
+    """A search that selected, what was seen of it, and what it said."""
+
+    folder: Path
+    data: Digits
+    seen: Snapshots
+    module: Any
+    said: list[str]
+
+
+@pytest.fixture(scope="module")
+def phase(tmp_path_factory: pytest.TempPathFactory) -> Phase:
+    folder, data, seen, said = tmp_path_factory.mktemp("phase"), digits(eval_batch_size=1000), Snapshots(), list[str]()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(logging.getLogger("pytorch_lightning.robustnas"), "info", said.append)
+        running = briefly(folder, tiny(), data=data, callbacks=[seen])
+    return Phase(folder, data, seen, running.lightning_module, said)
+
+
+def test_a_whole_phase_decides_as_a_plain_loop_does(phase: Phase) -> None:
     """Every score is recomputed with the supernet of that epoch, and every decision from the scores."""
-    data, seen = digits(eval_batch_size=1000), Snapshots()
-    running = briefly(tmp_path, tiny(), data=data, callbacks=[seen])
-    module: Any = running.lightning_module
+    data, seen, module = phase.data, phase.seen, phase.module
     images = data.prepare(next(iter(data.loader("selection")))).images
     targets = next(iter(data.loader("selection"))).targets
     entries = module.hooks["perturbation_selection"].entries
@@ -140,11 +119,11 @@ def test_a_whole_phase_decides_as_a_plain_loop_does(tmp_path: Path) -> None:
         left = [(cell.edges[row].source, cell.edges[row].node, OPERATIONS[chosen[kind][row]]) for row in rows_left]
         assert choices[kind] == left
     module.genotype().validate(TINY)
-    assert json.loads((tmp_path / "decisions.json").read_text()) == {"schema": 1, "decisions": entries}
+    assert json.loads((phase.folder / "decisions.json").read_text()) == {"schema": 1, "decisions": entries}
 
 
-def test_what_is_decided_against_is_not_computed_and_teaches_nothing(tmp_path: Path) -> None:
-    module: Any = briefly(tmp_path, tiny()).lightning_module
+def test_what_is_decided_against_is_not_computed_and_teaches_nothing(phase: Phase) -> None:
+    module = phase.module
     for kind, mixture in module.mixtures(module.context("arch")).items():
         assert mixture.active.sum(dim=1).tolist() == [0 if row == set_of(module, kind) else 1 for row in range(5)]
         assert mixture.operations.detach().sum(dim=1).tolist() == [float(n) for n in mixture.active.sum(dim=1)]
@@ -172,89 +151,6 @@ def test_open_edges_still_learn(tmp_path: Path) -> None:
         )
         assert int(decided.sum()) == 1
         assert torch.equal(gradient.abs().sum(dim=1) > 0, ~decided)
-
-
-@pytest.mark.parametrize(("lr", "wanted"), [pytest.param(None, 0.0025, marks=pytest.mark.slow), (0.004, 0.004)])
-def test_schedules_are_those_of_the_search_and_the_phase_has_a_constant_step(
-    tmp_path: Path, lr: float | None, wanted: float
-) -> None:
-    seen, plain = Snapshots(), Snapshots()
-    running = briefly(tmp_path / "a", tiny(LargestDrop(interval=1, lr=lr)), max_epochs=3, callbacks=[seen])
-    briefly(tmp_path / "b", SearchModule(TINY, 4, 3, image_channels=1), max_epochs=3, callbacks=[plain])
-    assert [seen.lr[epoch] for epoch in range(3)] == [plain.lr[epoch] for epoch in range(3)]
-    assert [seen.lr[epoch] for epoch in range(3, 9)] == [wanted] * 6
-    assert [seen.momentum[epoch] for epoch in range(9)] == [epoch not in (0, 3) for epoch in range(9)]
-    assert running.max_epochs == 3  # as it was given
-    assert running.current_epoch == 9
-    module: Any = running.lightning_module
-    context = module.context("weights")
-    assert (context.epoch, context.epochs) == (3, 3)
-
-
-CASES: dict[str, dict[str, Any]] = {
-    "plain": {},
-    "drop path, smoothed": {"drop_path": 0.3, "perturbation": RandomPerturbation()},
-}
-
-
-@pytest.mark.parametrize("case", ["plain", pytest.param("drop path, smoothed", marks=pytest.mark.slow)])
-def test_a_phase_that_is_resumed_is_the_undisturbed_one(tmp_path: Path, case: str) -> None:
-    whole = briefly(tmp_path / "whole", tiny(**CASES[case]))
-    module: Any = whole.lightning_module
-    expected, entries = state(whole), module.hooks["perturbation_selection"].entries
-    assert whole.global_step == 14
-    saves: dict[str, tuple[int, dict[str, Any]]] = {
-        "after the search": (2, {"save_on_train_epoch_end": True}),
-        "inside an epoch of the phase": (6, {"every_n_train_steps": 5}),
-        "between epochs of the phase": (8, {"save_on_train_epoch_end": True}),
-    }
-    for where, (step, when) in saves.items():
-        folder = tmp_path / where
-        saver = ModelCheckpoint(folder, "last", enable_version_counter=False, **when)
-        with pytest.raises(RuntimeError, match="killed"):
-            briefly(folder, tiny(**CASES[case]), callbacks=[saver, StopAfter(step)])
-        resumed = briefly(folder, tiny(**CASES[case]), folder / "last.ckpt")
-        assert resumed.global_step == 14, where
-        assert differing(state(resumed), expected) == [], where
-        again: Any = resumed.lightning_module
-        assert again.hooks["perturbation_selection"].entries == entries, where
-        assert again.genotype() == module.genotype(), where
-        assert rows(resumed) == rows(whole), where
-
-
-@pytest.mark.slow
-def test_a_finished_phase_is_not_begun_again(tmp_path: Path) -> None:
-    running = briefly(tmp_path, tiny())
-    running.save_checkpoint(tmp_path / "end.ckpt")
-    before: Any = running.lightning_module
-    again = briefly(tmp_path, tiny(), tmp_path / "end.ckpt")
-    module: Any = again.lightning_module
-    assert again.global_step == running.global_step
-    assert module.genotype() == before.genotype()
-    assert module.hooks["perturbation_selection"].entries == before.hooks["perturbation_selection"].entries
-
-
-@pytest.mark.slow
-def test_a_stopped_search_selects_at_once(tmp_path: Path) -> None:
-    """The supernet is that of the stop; the epoch returned to counts for what is open."""
-    seen = Snapshots()
-    running = briefly(tmp_path, tiny(stopping=At(2, 1)), max_epochs=9, callbacks=[seen])
-    module: Any = running.lightning_module
-    assert running.current_epoch == 3 + 6
-    assert module.hooks["perturbation_selection"].began == module.search_epochs == 3
-    assert [one["epoch"] for one in module.hooks["perturbation_selection"].entries] == [
-        epoch for epoch in range(3, 9) for _ in "nr"
-    ]
-    for kind, strength in module.hooks["perturbation_selection"].weights.items():
-        assert torch.equal(strength, module.hooks["early_stopping"].kept[1][kind])
-    assert seen.lr[3] == pytest.approx(0.0025)
-    saver = ModelCheckpoint(tmp_path, "last", enable_version_counter=False, every_n_train_steps=3)
-    with pytest.raises(RuntimeError, match="killed"):
-        briefly(tmp_path, tiny(stopping=At(2, 1)), max_epochs=9, callbacks=[saver, StopAfter(10)])
-    resumed = briefly(tmp_path, tiny(stopping=At(2, 1)), tmp_path / "last.ckpt", max_epochs=9)
-    assert differing(state(resumed), state(running)) == []
-    again: Any = resumed.lightning_module
-    assert again.hooks["perturbation_selection"].entries == module.hooks["perturbation_selection"].entries
 
 
 @dataclass(frozen=True)
@@ -310,11 +206,8 @@ def test_without_samples_for_selection_those_of_alpha_count(tmp_path: Path) -> N
     assert module.hooks["perturbation_selection"].decisions.complete(TINY)
 
 
-def test_every_decision_is_said_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    said: list[str] = []
-    monkeypatch.setattr(logging.getLogger("pytorch_lightning.robustnas"), "info", said.append)
-    module: Any = briefly(tmp_path, tiny()).lightning_module
-    assert said == [in_words(one, "loss") for one in module.hooks["perturbation_selection"].entries]
+def test_every_decision_is_said_in_words(phase: Phase) -> None:
+    assert phase.said == [in_words(one, "loss") for one in phase.module.hooks["perturbation_selection"].entries]
     scores = {"skip_connect": {"accuracy": 0.71, "loss": 1.0}, "conv": {"accuracy": None, "loss": None}}
     one = {"epoch": 55, "cell": "normal", "edge": "0-2", "keeps": "conv", "without": [scores]}
     assert in_words(one, "accuracy") == (
@@ -344,14 +237,16 @@ def test_other_data_than_those_of_the_library_are_refused(tmp_path: Path) -> Non
         running.fit(tiny(), DataLoader([0]))
 
 
-@pytest.mark.parametrize(
-    ("options", "says"),
-    [
-        ({"criterion": "luck"}, "Expected `criterion` to be 'accuracy' or 'loss', but got 'luck'."),
-        ({"interval": 0}, "Expected `interval` to be at least 1, but got 0."),
-        ({"lr": -1.0}, "Expected `lr` to be positive, but got -1.0."),
-    ],
-)
-def test_wrong_arguments_are_named(options: dict[str, Any], says: str) -> None:
-    with pytest.raises(ValueError, match=says):
-        LargestDrop(**options)
+def test_wrong_arguments_are_named() -> None:
+    def check(options: dict[str, Any], says: str) -> None:
+        with pytest.raises(ValueError, match=says):
+            LargestDrop(**options)
+
+    check_each(
+        [
+            ({"criterion": "luck"}, "Expected `criterion` to be 'accuracy' or 'loss', but got 'luck'."),
+            ({"finetune": -1}, "Expected `finetune` to be at least 0, but got -1."),
+            ({"lr": -1.0}, "Expected `lr` to be positive, but got -1.0."),
+        ],
+        lambda row: check(*row),
+    )

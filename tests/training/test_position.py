@@ -26,10 +26,10 @@ SEARCHES: dict[str, tuple[int, Callable[[], SearchModule]]] = {
     "stopped early": (4, lambda: RobustDARTS(stopping=At(1, 0), **SMALL)),
     "sent back": (6, lambda: adaptive(Scripted)),
     "pruned": (3, lambda: search(pruning=ShareThreshold(0.0, 1.0), alpha_init=0.3, arch_lr=0.03)),
-    "selecting": (1, lambda: DARTSPT(selection=LargestDrop("loss", interval=1), **SMALL)),
+    "selecting": (1, lambda: DARTSPT(selection=LargestDrop("loss", finetune=1), **SMALL)),
     "selecting, stopped": (
         3,
-        lambda: DARTSPT(selection=LargestDrop("loss", interval=2), stopping=SkipDominance(max_skips=0), **SMALL),
+        lambda: DARTSPT(selection=LargestDrop("loss", finetune=2), stopping=SkipDominance(max_skips=0), **SMALL),
     ),
     "β, late α": (3, lambda: PCDARTS(arch_start=1, **SMALL)),
     "second order": (2, lambda: search(gradient=Unrolled(), drop_path=0.2)),
@@ -57,7 +57,7 @@ def untimed(running: Trainer) -> list[dict[str, float]]:
     return [{name: value for name, value in row.items() if name not in TIMED} for row in rows(running)]
 
 
-def check(folder: Path, name: str, last_steps: bool) -> None:
+def check(folder: Path, name: str, last_steps: bool, **limits: int) -> None:
     epochs, make = SEARCHES[name]
 
     def run(where: str, path: Path | None = None, *callbacks: Callback) -> Trainer:
@@ -69,6 +69,7 @@ def check(folder: Path, name: str, last_steps: bool) -> None:
             max_epochs=epochs,
             callbacks=[*callbacks, *watching],
             enable_checkpointing=bool(callbacks),
+            **limits,
         )
 
     whole = run("whole", None, EveryStep(folder))
@@ -95,7 +96,7 @@ def check(folder: Path, name: str, last_steps: bool) -> None:
 
 
 def test_a_run_goes_on_from_the_last_steps_of_its_epochs(tmp_path: Path) -> None:
-    check(tmp_path, "stopped early", last_steps=True)
+    check(tmp_path, "stopped early", last_steps=True, limit_train_batches=2, limit_val_batches=2)
 
 
 @pytest.mark.slow

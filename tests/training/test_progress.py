@@ -18,7 +18,7 @@ def test_a_decision_is_seen_with_either_progress_bar(
 ) -> None:
     callback = bar()
     quick = {"max_epochs": 1, "limit_train_batches": 1, "limit_val_batches": 1, "max_steps": 2}
-    module = search(selection=LargestDrop("loss", interval=1))
+    module = search(selection=LargestDrop("loss", finetune=1))
     fit(tmp_path, module, enable_progress_bar=True, callbacks=[callback], **quick)
     out, err = capsys.readouterr()
     (one,) = module.hooks["perturbation_selection"].entries

@@ -60,7 +60,7 @@ def test_every_edge_ends_with_one_operation_whatever_the_other_parts(tmp_path: P
     kept, module = Kept(), pruned(**SEARCHES[name])
     seen: list[tuple[dict[str, Mixture], dict[str, Tensor]]] = []
     module.supernet.register_forward_pre_hook(lambda m, args: seen.append((args[1], module.architecture.active_mask)))
-    running = fit(tmp_path, module, max_epochs=4, callbacks=[kept])
+    running = fit(tmp_path, module, max_epochs=4, limit_train_batches=2, callbacks=[kept])
     assert module.architecture.active_mask["cell"].sum(dim=-1).tolist() == [1] * 6
     counts = [int(held["cell"].sum()) for held in kept.kept]
     assert counts[0] == 30
@@ -80,7 +80,7 @@ def test_every_edge_ends_with_one_operation_whatever_the_other_parts(tmp_path: P
 @pytest.mark.parametrize("relaxation", [Softmax(), Sparsemax(), GumbelOneHot()], ids=lambda r: type(r).__name__)
 def test_at_the_end_the_supernet_is_the_discrete_network(tmp_path: Path, relaxation: Any) -> None:
     module = pruned(relaxation=relaxation, cells=2)
-    fit(tmp_path, module, max_epochs=3)
+    fit(tmp_path, module, max_epochs=3, limit_train_batches=2)
     network = DiscreteNetwork(module.space, module.genotype(), channels=4, cells=2, image_channels=1)
     network.load_edgewise_state_dict(module.supernet.edgewise_state_dict(), strict=False)
     images = torch.randn(16, 1, 8, 8)
@@ -161,14 +161,15 @@ def test_an_edge_from_which_all_left_adds_nothing_and_has_no_gradient() -> None:
 
 def test_nothing_leaves_before_alpha_moves(tmp_path: Path) -> None:
     kept, module = Kept(), pruned(arch_start=2, pruning=ShareThreshold(1.0, 1.0))
-    running = fit(tmp_path, module, max_epochs=4, callbacks=[kept])
+    running = fit(tmp_path, module, max_epochs=4, limit_train_batches=2, callbacks=[kept])
     assert [int(held["cell"].sum()) for held in kept.kept] == [30, 30, 30, 6]
     assert [row["arch/operations"] for row in rows(running)] == [30, 30, 6, 6]
 
 
 def test_a_threshold_of_zero_changes_nothing(tmp_path: Path) -> None:
-    plain = fit(tmp_path / "a", search("S2", channels=2), max_epochs=2)
-    none = fit(tmp_path / "b", search("S2", channels=2, pruning=ShareThreshold(0.0, 0.0)), max_epochs=2)
+    short = {"max_epochs": 2, "limit_train_batches": 2}
+    plain = fit(tmp_path / "a", search("S2", channels=2), **short)
+    none = fit(tmp_path / "b", search("S2", channels=2, pruning=ShareThreshold(0.0, 0.0)), **short)
     assert differing(state(plain), state(none)) == []
     assert "arch/operations" not in rows(plain)[0]
     assert rows(none)[0]["arch/operations"] == 56

@@ -11,6 +11,7 @@ import pytest
 import torch
 from pytorch_lightning.plugins import DoublePrecision, HalfPrecision, MixedPrecision
 from runs import fit, search
+from tables import check_each
 from test_variants import VARIANTS, small
 
 from robustnas.runtime.precision import matmul_precision, settings
@@ -63,7 +64,8 @@ PARTS = {
     "arch_step": {"gradient": Unrolled()},
     "measure_curvature": {"stopping": CurvatureRise(interval=1)},
     "measure_curvature of the last batch": {"stopping": CurvatureRise(interval=1, measured_on="last_batch")},
-    "_decide": {"selection": LargestDrop(interval=1)},
+    "_decide": {"selection": LargestDrop(finetune=1)},
+    "end_epoch": {"selection": LargestDrop(finetune=0)},
 }
 
 
@@ -71,6 +73,7 @@ PARTS = {
 def test_second_order_curvature_and_selection_are_in_full_precision(tmp_path: Path, where: str) -> None:
     module: Any = search(**PARTS[where])
     owners = {"_decide": "perturbation_selection", "measure_curvature": "early_stopping"}
+    owners |= {"end_epoch": "one_shot_selection"}
     where, *_ = where.split()
     owner = module.hooks[owners[where]] if where in owners else module
     inner, forward, depth, seen = getattr(owner, where), module.supernet.forward, [0], set()
@@ -96,34 +99,34 @@ def test_second_order_curvature_and_selection_are_in_full_precision(tmp_path: Pa
     assert seen == {(True, False, torch.float32), (False, True, torch.bfloat16)}
 
 
-@pytest.mark.parametrize(
-    "precision", [16, "16", "16-mixed", "16-true", "bf16-true", "transformer-engine", "transformer-engine-float16"]
-)
-def test_every_spelling_of_half_precision_is_refused(precision: Any) -> None:
-    sentence = (
-        f"Expected `precision` to be 32-true, 64-true or bf16-mixed, but got {precision}: gradients of α underflow in "
-        "float16, where loss scaling does not reach them, and its steps vanish in bfloat16."
-    )
-    for call in (
-        lambda: check_precision(precision),
-        lambda: check_fit(search(), SimpleNamespace(precision=precision, max_epochs=1), "fit"),  # type: ignore[arg-type]
-    ):
-        with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
-            call()
+WHY = "gradients of α underflow in float16, where loss scaling does not reach them, and its steps vanish in bfloat16."
 
 
-@pytest.mark.parametrize(
-    "plugin", [MixedPrecision("16-mixed", "cpu"), HalfPrecision("16-true"), HalfPrecision("bf16-true")]
-)
-def test_half_precision_by_a_plugin_is_refused(tmp_path: Path, plugin: Any) -> None:
-    with pytest.raises(ValueError, match=rf"^Expected `precision` to be .*, but got {plugin.precision}"):
-        fit(tmp_path, plugins=plugin)
-    assert not any(tmp_path.iterdir())
+def test_every_spelling_of_half_precision_is_refused() -> None:
+    def check(precision: Any) -> None:
+        said = re.escape(f"Expected `precision` to be 32-true, 64-true or bf16-mixed, but got {precision}: {WHY}")
+        with pytest.raises(ValueError, match=f"^{said}$"):
+            check_precision(precision)
+        with pytest.raises(ValueError, match=f"^{said}$"):
+            check_fit(module, SimpleNamespace(precision=precision, max_epochs=1), "fit")  # type: ignore[arg-type]
+
+    module, engine = search(), "transformer-engine"
+    check_each([16, "16", "16-mixed", "16-true", "bf16-true", engine, f"{engine}-float16"], check)
 
 
-@pytest.mark.parametrize("precision", [32, "32", "32-true", 64, "64-true", "bf16", "bf16-mixed", None])
-def test_other_precisions_are_taken(precision: Any) -> None:
-    check_precision(precision)
+def test_half_precision_by_a_plugin_is_refused(tmp_path: Path) -> None:
+    def check(plugin: Any) -> None:
+        with pytest.raises(ValueError, match=rf"^Expected `precision` to be .*, but got {plugin.precision}"):
+            fit(tmp_path, plugins=plugin)
+        assert not any(tmp_path.iterdir())
+
+    plugins = [MixedPrecision("16-mixed", "cpu"), HalfPrecision("16-true"), HalfPrecision("bf16-true")]
+    named = {plugin.precision: plugin for plugin in plugins}
+    check_each(named, lambda name: check(named[name]))
+
+
+def test_other_precisions_are_taken() -> None:
+    check_each([32, "32", "32-true", 64, "64-true", "bf16", "bf16-mixed", None], check_precision)
 
 
 def test_double_precision_reaches_α(tmp_path: Path) -> None:

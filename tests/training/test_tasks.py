@@ -10,6 +10,7 @@ import pytest
 import torch
 from golden import check
 from runs import fit, search
+from tables import check_each
 from torch import Tensor
 
 from robustnas.data import Images
@@ -37,18 +38,27 @@ def test_multilabel_is_binary_cross_entropy_of_each_label() -> None:
     check(loss_of("multilabel")(outputs, targets), expected)
 
 
-@pytest.mark.parametrize("shape", [(5,), (5, 1), (5, 3)])
-def test_regression_is_the_squared_error(shape: tuple[int, ...]) -> None:
-    outputs = torch.randn(5, shape[1] if len(shape) > 1 else 1, dtype=torch.float64)
-    targets = torch.randn(shape)
-    expected = sum((a - b) ** 2 for a, b in zip(outputs.flatten().tolist(), targets.flatten().tolist(), strict=True))
-    assert loss_of("regression")(outputs, targets).item() == pytest.approx(expected / outputs.numel(), rel=1e-12)
+def test_regression_is_the_squared_error() -> None:
+    def correct(shape: tuple[int, ...]) -> None:
+        outputs = torch.randn(5, shape[1] if len(shape) > 1 else 1, dtype=torch.float64)
+        targets = torch.randn(shape)
+        expected = sum(
+            (a - b) ** 2 for a, b in zip(outputs.flatten().tolist(), targets.flatten().tolist(), strict=True)
+        )
+        assert loss_of("regression")(outputs, targets).item() == pytest.approx(expected / outputs.numel(), rel=1e-12)
+
+    check_each([(5,), (5, 1), (5, 3)], correct)
 
 
-@pytest.mark.parametrize("task", ["classification", "multilabel", "regression"])
 @pytest.mark.parametrize(
-    ("given", "computed"),
-    [(torch.bfloat16, torch.float32), (torch.float32, torch.float32), (torch.float64, torch.float64)],
+    ("task", "given", "computed"),
+    [
+        ("classification", torch.bfloat16, torch.float32),
+        ("multilabel", torch.bfloat16, torch.float32),
+        ("regression", torch.bfloat16, torch.float32),
+        ("classification", torch.float32, torch.float32),
+        ("multilabel", torch.float64, torch.float64),
+    ],
 )
 def test_losses_are_computed_in_float32_or_better(task: Any, given: torch.dtype, computed: torch.dtype) -> None:
     outputs = torch.randn(4, 3).to(given)
@@ -141,22 +151,24 @@ def test_a_mean_over_samples_weighs_batches_by_their_size() -> None:
     assert again.compute().item() == 1.0
 
 
-@pytest.mark.parametrize(
-    ("task", "classes", "sentence"),
-    [
-        (
-            "ranking",
-            3,
-            "Expected `task` to be one of ['classification', 'multilabel', 'regression'], but got 'ranking'.",
-        ),
-        ("classification", 1, "Expected `num_classes` to be at least 2 for classification, but got 1."),
-        ("regression", 0, "Expected `num_classes` to be at least 1 for regression, but got 0."),
-        ("multilabel", 0, "Expected `num_classes` to be at least 1 for multilabel, but got 0."),
-    ],
-)
-def test_tasks_that_make_no_sense_are_refused(task: str, classes: int, sentence: str) -> None:
-    with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
-        check_task(task, classes)
+def test_tasks_that_make_no_sense_are_refused() -> None:
+    def correct(task: str, classes: int, sentence: str) -> None:
+        with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
+            check_task(task, classes)
+
+    check_each(
+        [
+            (
+                "ranking",
+                3,
+                "Expected `task` to be one of ['classification', 'multilabel', 'regression'], but got 'ranking'.",
+            ),
+            ("classification", 1, "Expected `num_classes` to be at least 2 for classification, but got 1."),
+            ("regression", 0, "Expected `num_classes` to be at least 1 for regression, but got 0."),
+            ("multilabel", 0, "Expected `num_classes` to be at least 1 for multilabel, but got 0."),
+        ],
+        lambda row: correct(*row),
+    )
 
 
 class Drawn(ImageData):

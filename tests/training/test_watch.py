@@ -163,11 +163,12 @@ def test_a_resumed_search_stops_where_the_undisturbed_one_does(tmp_path: Path, w
     def made() -> RobustDARTS:
         return robust(stopping=At(2, 1), drop_path=0.3)
 
-    whole = fit(tmp_path / "whole", made(), max_epochs=5)
+    short: dict[str, Any] = {"max_epochs": 5, "limit_train_batches": 3}
+    whole = fit(tmp_path / "whole", made(), **short)
     saver = ModelCheckpoint(tmp_path / "cut", "last", enable_version_counter=False, **when)
     with pytest.raises(RuntimeError, match="killed"):
-        fit(tmp_path / "cut", made(), max_epochs=5, callbacks=[saver, StopAfter(9)])
-    resumed = fit(tmp_path / "cut", made(), tmp_path / "cut/last.ckpt", max_epochs=5)
+        fit(tmp_path / "cut", made(), callbacks=[saver, StopAfter(6)], **short)
+    resumed = fit(tmp_path / "cut", made(), tmp_path / "cut/last.ckpt", **short)
     assert whole.current_epoch == resumed.current_epoch == 3
     assert differing(state(resumed), state(whole)) == []
     assert rows(resumed) == rows(whole)

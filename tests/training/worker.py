@@ -31,7 +31,7 @@ class Apart(FlatStrategy):
 
 torch.set_num_threads(1)
 folder, gradient, epochs, mode, *checkpoint = sys.argv[1:]
-parts = {"selection": strategies.LargestDrop("loss", interval=1)} if mode == "select" else {}
+parts = {"selection": strategies.LargestDrop("loss", finetune=1)} if mode == "select" else {}
 module = search("NASBench201", channels=2, gradient=getattr(strategies, gradient)(), drop_path=0.2, **parts)
 if os.environ.get("LOCAL_RANK") == "1":
     for parameter in module.parameters():

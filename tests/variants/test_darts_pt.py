@@ -48,7 +48,7 @@ PAIRS: dict[str, tuple[Any, dict[str, Any]]] = {
 )
 def test_any_search_can_be_selected_from_in_this_way(name: str, tmp_path: Path) -> None:
     kind, options = PAIRS[name]
-    module = kind(**{**SMALL, **options, "selection": LargestDrop("loss", interval=1)})
+    module = kind(**{**SMALL, **options, "selection": LargestDrop("loss", finetune=1)})
     running = fit(tmp_path, module, **QUICK)
     assert running.current_epoch == 1 + module.selection.epochs(module.space)
     assert module.hooks["perturbation_selection"].decisions.complete(module.space)
@@ -77,13 +77,13 @@ def test_smoothing_is_at_its_largest_radius_while_decisions_are_taken(tmp_path: 
             seen.append((context.epoch, context.epochs))
             return super().perturb(mixtures, loss_at, context, average)
 
-    module = DARTSPT(**SMALL, perturbation=Watched(), selection=LargestDrop(interval=1))
+    module = DARTSPT(**SMALL, perturbation=Watched(), selection=LargestDrop(finetune=1))
     fit(tmp_path, module, **{**QUICK, "max_epochs": 2})
     assert seen == [(0, 2), (1, 2), *[(2, 2)] * 6]
 
 
 def test_alpha_rests_in_the_blank_variant(tmp_path: Path) -> None:
-    module = DARTSPT(**SMALL, alpha_init=0.0, arch_start=1000000, selection=LargestDrop(interval=1))
+    module = DARTSPT(**SMALL, alpha_init=0.0, arch_start=1000000, selection=LargestDrop(finetune=1))
     fit(tmp_path, module, **QUICK)
     alpha: Tensor = module.alphas["cell"]
     assert not alpha.any()

@@ -59,13 +59,14 @@ def test_each_step_computes_one_path_of_its_own(tmp_path: Path, relaxation: Gumb
 
 
 def test_a_resumed_search_is_the_undisturbed_one_bit_for_bit(tmp_path: Path) -> None:
-    whole = fit(tmp_path / "whole", small(relaxation=GHOST), max_epochs=3)
+    short: dict[str, Any] = {"max_epochs": 3, "limit_train_batches": 3}
+    whole = fit(tmp_path / "whole", small(relaxation=GHOST), **short)
     folder = tmp_path / "killed"
     saver = ModelCheckpoint(folder, "last", enable_version_counter=False, every_n_train_steps=4)
     with pytest.raises(RuntimeError, match="killed"):
-        fit(folder, small(relaxation=GHOST), max_epochs=3, callbacks=[saver, StopAfter(9)])
-    resumed = fit(folder, small(relaxation=GHOST), folder / "last.ckpt", max_epochs=3)
-    assert resumed.global_step == whole.global_step == 15
+        fit(folder, small(relaxation=GHOST), callbacks=[saver, StopAfter(6)], **short)
+    resumed = fit(folder, small(relaxation=GHOST), folder / "last.ckpt", **short)
+    assert resumed.global_step == whole.global_step == 9
     assert differing(state(resumed), state(whole)) == []
     assert rows(resumed) == rows(whole)
     restored = GDAS.load_from_checkpoint(folder / "last.ckpt")
@@ -82,7 +83,7 @@ def test_a_path_of_nothing_but_none_is_survived(tmp_path: Path, gradient: Any) -
         module.alphas["cell"].fill_(-100.0)[:, 0] = 0.0
     before = module.alphas["cell"].detach().clone()
     bias = module.supernet.body.classifier.bias.detach().clone()
-    fit(tmp_path, module)
+    fit(tmp_path, module, limit_train_batches=2)
     assert torch.equal(module.alphas["cell"], before)
     assert not torch.equal(module.supernet.body.classifier.bias, bias)
     assert module.genotype().count("none") == {"cell": 6}

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tables import check_each
 
 from robustnas.__main__ import main
 from robustnas.verification import checks
@@ -59,24 +60,26 @@ def test_a_failed_check_is_named_with_its_figure(place: Path, capsys: Any, monke
     assert found["checks"][0]["says"] == ("Expected error [relative] to be at most 1e-06, but got 0.5 (cells.0).")
 
 
-@pytest.mark.parametrize(
-    ("words", "sentence"),
-    [
-        (["--only", "gradients"], "Expected `--only` to be one of partition, gradient"),
-        (["--json", "nowhere/found.json"], "Expected `--json` to be a file in a folder that exists"),
-        (["--model.chanels", "2"], "did you mean `channels`?"),
-        (["--model", "EvaluationModule", "--model.genotype", "x"], "Expected "),
-        (["--trainer.precision", "16-mixed"], "Expected `precision` to be 32-true, 64-true or bf16-mixed"),
-        (["--data.batch_size", "0"], "Expected `batch_size` to be at least 1"),
-        (["--data.fractions", "[0.9, 0.5, 0.1]"], "Expected `fractions` to be shares"),
-    ],
-)
-def test_wrong_words_get_a_sentence(words: list[str], sentence: str, place: Path, capsys: Any) -> None:
-    assert main(["verify", *SMALL, *words]) in (1, 2)
-    said = capsys.readouterr().err
-    assert sentence in said
-    assert said.count("\n") == 1
-    assert said.startswith("robustnas: Expected ")
+def test_wrong_words_get_a_sentence(place: Path, capsys: Any) -> None:
+    def check(words: list[str], sentence: str) -> None:
+        assert main(["verify", *SMALL, *words]) in (1, 2)
+        said = capsys.readouterr().err
+        assert sentence in said
+        assert said.count("\n") == 1
+        assert said.startswith("robustnas: Expected ")
+
+    check_each(
+        [
+            (["--only", "gradients"], "Expected `--only` to be one of partition, gradient"),
+            (["--json", "nowhere/found.json"], "Expected `--json` to be a file in a folder that exists"),
+            (["--model.chanels", "2"], "did you mean `channels`?"),
+            (["--model", "EvaluationModule", "--model.genotype", "x"], "Expected "),
+            (["--trainer.precision", "16-mixed"], "Expected `precision` to be 32-true, 64-true or bf16-mixed"),
+            (["--data.batch_size", "0"], "Expected `batch_size` to be at least 1"),
+            (["--data.fractions", "[0.9, 0.5, 0.1]"], "Expected `fractions` to be shares"),
+        ],
+        lambda row: check(*row),
+    )
 
 
 def test_without_a_model_one_is_asked_for(place: Path, capsys: Any) -> None:
@@ -84,12 +87,14 @@ def test_without_a_model_one_is_asked_for(place: Path, capsys: Any) -> None:
     assert "Expected `data` and `model`" in capsys.readouterr().err.replace("`model` and `data`", "`data` and `model`")
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), 2e-6])
-def test_a_figure_beyond_what_is_allowed_fails(value: float) -> None:
-    assert not Figure(value, 1e-6).passed
-    outcome = Outcome("gradient", Finding("", {"error": Figure(value, 1e-6)}), 0.0)
-    assert outcome.status == "failed"
-    assert outcome.says.startswith("Expected error to be at most 1e-06, but got ")
+def test_a_figure_beyond_what_is_allowed_fails() -> None:
+    def check(value: float) -> None:
+        assert not Figure(value, 1e-6).passed
+        outcome = Outcome("gradient", Finding("", {"error": Figure(value, 1e-6)}), 0.0)
+        assert outcome.status == "failed"
+        assert outcome.says.startswith("Expected error to be at most 1e-06, but got ")
+
+    check_each([float("nan"), float("inf"), 2e-6], check)
 
 
 def test_a_finding_without_figures_does_not_apply() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -28,10 +27,10 @@ from robustnas.diagnostics import Diagnostic
 from robustnas.data.loader import TensorLoader
 from robustnas.data.roles import SplitImages
 from robustnas.training import SearchModule
-from robustnas.verification import checks
-from robustnas.verification.checks import CHECKS, describe, run_checks
+from robustnas.verification import checks, repeated
+from robustnas.verification.checks import CHECKS, run_checks
 from robustnas.verification.finding import Outcome
-from robustnas.verification.subject import Subject
+from robustnas.verification.subject import Subject, describe
 
 ROOT = Path(__file__).resolve().parents[2]
 ALONE = [name for name in CHECKS if name != "ranks"]
@@ -41,7 +40,6 @@ SMALL = [
     "--model=DARTS", "--model.space=NASBench201", "--model.channels=4", "--model.cells=1", "--data=Digits",
 ]  # fmt: skip
 Patch = pytest.MonkeyPatch
-diagnostics = importlib.import_module("robustnas.diagnostics")
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +105,7 @@ class Rude(Diagnostic):
 
 
 def rude(leaves: Callable[[SearchModule], object]) -> Callable[[Patch], None]:
-    return lambda patch: patch.setattr(diagnostics, "default_diagnostics", lambda: [Rude(leaves)])
+    return lambda patch: patch.setattr(repeated, "default_diagnostics", lambda: [Rude(leaves)])
 
 
 def buffers_moved(search: SearchModule) -> None:

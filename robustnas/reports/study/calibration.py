@@ -10,18 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from statistics import fmean
 from typing import Any, Literal
 
 import numpy as np
-from scipy import optimize, stats
 
 from robustnas.analysis import metrics
 from robustnas.analysis.registry import Metric, indicators
 from robustnas.analysis.thresholds import Threshold
 from robustnas.reports.study.study_data import RANDOM, STATES, StudyData, Task, task_name
 from robustnas.statistics import Interval, Lead, lead_time, separation
-from robustnas.statistics.agreement import area_variance
+from robustnas.statistics.agreement import area_variance, newcombe_interval
 
 FEW = 5  # bad or good trials, below which nothing is concluded
 Reading = Literal["last", "peak"]
@@ -90,15 +90,11 @@ def pooled_area(groups: Iterable[tuple[Sequence[float], Sequence[float]]]) -> tu
     sizes = [(len(bad), len(good)) for bad, good in held]
     pairs = sum(n * m for n, m in sizes)
     area = sum(separation(bad, good).value * len(bad) * len(good) for bad, good in held) / pairs
-    z = float(stats.norm.ppf(0.975))
 
-    def outside(theta: float) -> float:
-        variance = sum((n * m / pairs) ** 2 * area_variance(theta, n, m) for n, m in sizes)
-        return (area - theta) ** 2 - z**2 * variance
+    def variance(theta: float) -> float:
+        return sum((n * m / pairs) ** 2 * area_variance(theta, n, m) for n, m in sizes)
 
-    low = optimize.brentq(outside, 1e-12, area - 1e-9) if area > 1e-9 else 0.0
-    high = optimize.brentq(outside, area + 1e-9, 1 - 1e-12) if area < 1 - 1e-9 else 1.0
-    return area, Interval(float(low), float(high), 0.95, "Newcombe")
+    return area, newcombe_interval(area, variance)
 
 
 def cases_of(study: StudyData) -> tuple[list[Case], str]:
@@ -181,8 +177,7 @@ def _alarms(
         return None, False, None
     if metric == metrics.VERDICT:
         return None, False, _lead(cases, [case.since for case in cases])
-    row = next((row for row in metric.thresholds if not row.chance), None)
-    if row is not None:
+    if (row := next((row for row in metric.thresholds if not row.chance), None)) is not None:
         raised = [first_alarm(_judged(case, row), row.value, sign, row.hold) for case in cases]
         return row.value, False, _lead(cases, raised)
     if not predicts:
@@ -203,11 +198,8 @@ def _judged(case: Case, row: Threshold) -> dict[int, float]:
 
 def _lead(cases: Sequence[Case], alarms: Sequence[int | None]) -> Lead:
     both = list(zip(cases, alarms, strict=True))
-    return lead_time(
-        [alarm for case, alarm in both if case.bad],
-        [case.end for case in cases if case.bad],
-        [alarm for case, alarm in both if not case.bad],
-    )
+    bad, good = ([alarm for case, alarm in both if case.bad is kind] for kind in (True, False))
+    return lead_time(bad, [case.end for case in cases if case.bad], good)
 
 
 def first_alarm(values: Mapping[int, float], threshold: float, sign: float = 1.0, hold: int = 1) -> int | None:
@@ -222,12 +214,8 @@ def first_alarm(values: Mapping[int, float], threshold: float, sign: float = 1.0
 
 def standing_since(values: Mapping[int, float], threshold: float, sign: float = 1.0) -> int | None:
     """Epoch from which on a threshold is crossed to the end, or ``None``."""
-    since = None
-    for epoch, value in sorted(values.items(), reverse=True):
-        if sign * value <= sign * threshold:
-            break
-        since = epoch
-    return since
+    last = takewhile(lambda epoch: sign * values[epoch] > sign * threshold, sorted(values, reverse=True))
+    return min(last, default=None)
 
 
 def _youden(cases: Sequence[Case], values: Sequence[float]) -> float:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from robustnas.analysis.history import part
 from robustnas.analysis.metrics import RANKING
-from robustnas.reports.search_data import part
 from robustnas.reports.study.analysis import Family, Standing, family, leaderboard, ranking, reference_of
 from robustnas.reports.study.study_data import RANDOM, StudyData
 from robustnas.runtime.safe_yaml import read_yaml
@@ -93,33 +94,35 @@ class _Files:
 
     def config(self, record: Record, stage: str) -> Any:
         """Configuration of a stage, empty where it cannot be read."""
-        path = self.study.root / record.folder / stage / "config.yaml"
         try:
-            return read_yaml(path)
+            return read_yaml(self.study.root / record.folder / stage / "config.yaml")
         except ValueError:
             return None
 
 
 def _if(good: object, why: str, proof: str, otherwise: str) -> Found:
-    """Yes with its proof, or no with the reason."""
     return ("yes", why, proof) if good else ("no", otherwise, None)
 
 
-def _same_data(files: _Files) -> Found:
-    study = files.study
+def _agree(
+    files: _Files, pick: Callable[[Record], Any], seeds: Iterable[int | None], said: Found, otherwise: str
+) -> Found:
+    """What is said where all evaluated trials of a task, and of a seed unless it is ``None``, agree in something."""
     if not files.evaluated:
         return "does not apply", "nothing was trained from scratch", None
+    for task, seed in itertools.product(files.study.tasks, seeds):
+        trials = [one for one in files.study.of(task) if one in files.evaluated and seed in (None, one.seed)]
+        if trials and not files.same(pick, trials):
+            return "no", otherwise.format(seed=seed), None
+    return said[0], said[1], f"{files.evaluated[0].folder}/evaluation/{said[2]}"
 
+
+def _same_data(files: _Files) -> Found:
     def roles(record: Record) -> Any:
-        return part(study.manifests[record.folder], "evaluation", "data", "roles")
+        return part(files.study.manifests[record.folder], "evaluation", "data", "roles")
 
-    for task in study.tasks:
-        for seed in study.seeds:
-            trials = [record for record in study.of(task) if record.seed == seed and record in files.evaluated]
-            if trials and not files.same(roles, trials):
-                return "no", f"data roles differ, or are not recorded, with seed {seed}", None
-    proof = f"{files.evaluated[0].folder}/evaluation/manifest.json"
-    return "yes", "hashes of all data roles agree, seed by seed", proof
+    said: Found = "yes", "hashes of all data roles agree, seed by seed", "manifest.json"
+    return _agree(files, roles, files.study.seeds, said, "data roles differ, or are not recorded, with seed {seed}")
 
 
 def _same_machine(files: _Files) -> Found:
@@ -136,20 +139,14 @@ def _same_machine(files: _Files) -> Found:
 
 
 def _same_protocol(files: _Files) -> Found:
-    if not files.evaluated:
-        return "does not apply", "nothing was trained from scratch", None
-
     def protocol(record: Record) -> Any:
         held = files.config(record, "evaluation")
         own = part(held, "model", "init_args")
         rest = {name: value for name, value in own.items() if name != "architecture"} if own else None
         return rest and (rest, part(held, "trainer"))
 
-    for task in files.study.tasks:
-        trials = [record for record in files.study.of(task) if record in files.evaluated]
-        if trials and not files.same(protocol, trials):
-            return "no", "settings of the evaluation differ, or are not recorded", None
-    return "yes", "the same settings for all, baselines included", f"{files.evaluated[0].folder}/evaluation/config.yaml"
+    said: Found = "yes", "the same settings for all, baselines included", "config.yaml"
+    return _agree(files, protocol, [None], said, "settings of the evaluation differ, or are not recorded")
 
 
 def _random(files: _Files) -> Found:

@@ -6,26 +6,13 @@ from collections.abc import Sequence
 from statistics import fmean, median
 from typing import Any
 
+from robustnas.analysis.history import part
 from robustnas.plotting.charts import Chart, Point, Series
 from robustnas.reports.rendering import Cell, Table, figure
-from robustnas.reports.search_data import part
-from robustnas.reports.study.ablation_factors import designs, effects
-from robustnas.reports.study.analysis import (
-    ALPHA,
-    Family,
-    Standing,
-    best_differs,
-    family,
-    in_words,
-    leaderboard,
-    ranking,
-    reference_of,
-    shown_p,
-    signed,
-)
-from robustnas.reports.study.drawings import Row, dot_plot, rank_diagram
+from robustnas.reports.study import analysis
+from robustnas.reports.study.analysis import ALPHA, Family, Standing, in_words, shown_p, signed
 from robustnas.reports.study.study_data import Score, StudyData, Task, task_name
-from robustnas.reports.svg import draw
+from robustnas.reports.svg import Row, dot_plot, draw, rank_diagram
 from robustnas.statistics import Comparison, Factorial, Friedman, Interval, Profile
 
 HEAD = ("95 % interval", "pairs", "p, corrected", "smallest possible p", "effect size", "in words")
@@ -33,18 +20,18 @@ HEAD = ("95 % interval", "pairs", "p, corrected", "smallest possible p", "effect
 
 def main_results(study: StudyData) -> list[str]:
     """A sentence for each task: the best method, and which differences are significant."""
-    reference, said = reference_of(study), []
+    reference, said = analysis.reference_of(study), []
     for task in study.tasks:
-        rows, metric = leaderboard(study, task), study.metric(task)
+        rows, metric = analysis.leaderboard(study, task), study.metric(task)
         if not rows or reference is None:
             continue
         best, where = rows[0], f"{task_name(task)}: " if len(study.tasks) > 1 else ""
         words = f"{where}{best.entry.label} has the best mean, {metric.shown(best.summary.mean)} ({metric.said}, "
         words += best.summary.count + ")"
         if len(rows) > 1:
-            sure = "is" if best_differs(study, task, rows) else "is not"
+            sure = "is" if analysis.best_differs(study, task, rows) else "is not"
             words += f"; its difference from the second, {rows[1].entry.label}, {sure} significant"
-        held = family(study, task, reference)
+        held = analysis.family(study, task, reference)
         sure_ones = [entry.label for entry, found in held.comparisons.items() if found.adjusted < ALPHA]
         if sure_ones:
             words += f". Significantly different from {reference.label}: {', '.join(sure_ones)}"
@@ -62,7 +49,7 @@ def results(study: StudyData) -> list[dict[str, object]]:
 
 
 def _results(study: StudyData, task: Task, explain: bool) -> dict[str, object]:
-    rows, metric, reference = leaderboard(study, task), study.metric(task), reference_of(study)
+    rows, metric, reference = analysis.leaderboard(study, task), study.metric(task), analysis.reference_of(study)
     drawn = [_row(study, task, row, metric) for row in rows]
     lines = [
         Series(row.label, [Point(seed, value, note=f"{row.label}, seed {seed}: {figure(value)}")
@@ -80,7 +67,7 @@ def _results(study: StudyData, task: Task, explain: bool) -> dict[str, object]:
     }  # fmt: skip
     if reference is None or not study.scores(task, reference):
         return {**found, "missing": f"The reference {found['reference']} has no score on this task."}
-    held = family(study, task, reference)
+    held = analysis.family(study, task, reference)
     if not held.comparisons:
         missing = f"No comparison with {reference.label}: a paired test needs two seeds that both methods have."
         return {**found, "missing": missing}
@@ -89,7 +76,7 @@ def _results(study: StudyData, task: Task, explain: bool) -> dict[str, object]:
 
 
 def _row(study: StudyData, task: Task, row: Standing, metric: Score) -> Row:
-    scale, inside = metric.scale, row.summary.interval
+    scale, inside = metric.scale, row.summary.interval and metric.possible(row.summary.interval)
     values = {seed: scale * value for seed, value in study.scores(task, row.entry).items()}
     interval = inside and Interval(scale * inside.low, scale * inside.high)
     return Row(row.entry.label, study.number(row.entry), values, scale * row.summary.mean, interval)
@@ -100,7 +87,7 @@ def _leaderboard(study: StudyData, task: Task, rows: Sequence[Standing], metric:
     published = [study.published.get(row.entry.variant) for row in rows]
     gains, body = any(row.gain for row in rows), []
     for row, known, others in zip(rows, truth, published, strict=True):
-        found, inside = row.summary, row.summary.interval
+        found, inside = row.summary, row.summary.interval and metric.possible(row.summary.interval)
         cells: list[object] = [
             row.entry.label, metric.shown(found.mean),
             f"{metric.shown(inside.low)} to {metric.shown(inside.high)}" if inside else "one seed",
@@ -134,7 +121,8 @@ def _leaderboard(study: StudyData, task: Task, rows: Sequence[Standing], metric:
 def _leaderboard_notes(gains: bool) -> list[str]:
     return [
         "n: trials with a score, of those planned. Interval of the mean: Student's t below 20 trials, BCa bootstrap "
-        "from 20 on; one collapsed trial makes it wide. The more trials, the further apart are best and worst.",
+        "from 20 on, cut at 0 and 100 % for accuracies; one collapsed trial makes it wide. The more trials, the "
+        "further apart are best and worst.",
         "Gain over random: 100 (mean − r) / r with the mean r of the random architectures of the task "
         "(arXiv:1912.12522), with Fieller's interval where both have two seeds." if gains else
         "No gain over random is shown: it needs finished trials of RandomGenotype, and a score for which higher is "
@@ -189,7 +177,7 @@ def comparison(label: str, found: Comparison, metric: Score, reference: str) -> 
 
 def over_tasks(study: StudyData) -> dict[str, object]:
     """Ranks and performance profiles, or why there are none."""
-    ranks, shares, why = ranking(study)
+    ranks, shares, why = analysis.ranking(study)
     labels = {entry.label: study.number(entry) for entry in study.entries}
     unit = study.metric(next(task for task in study.tasks if study.scored(task))).points if shares else ""
     return {
@@ -235,14 +223,15 @@ def parts(study: StudyData) -> list[Table | str]:
     shown: list[Table | str] = []
     for task in study.tasks:
         metric, where = study.metric(task), f", {task_name(task)}" if len(study.tasks) > 1 else ""
-        for design in designs(study, task):
-            reference, verb = design.family.reference.label, design.verb
+        for design in analysis.designs(study, task):
+            reference, left_out = design.family.reference.label, design.kind == "leave_one_out"
+            verb = "left out of" if left_out else "added to"
             rows = [comparison(design.parts[entry], found, metric, reference)
                 for entry, found in design.family.comparisons.items()]  # fmt: skip
             caption = f"One part at a time {verb} {design.variant}, compared with {reference}{where}"
             shown.append(Table(caption, ["part", "difference", *HEAD], rows, "numbers") if rows else
                 f"Parts {verb} {design.variant}{where}: no two common seeds are finished.")  # fmt: skip
-        found, said = effects(study, task)
+        found, said = analysis.effects(study, task)
         if found is not None:
             shown.append(_effects(found, metric, where, said))
         elif said:

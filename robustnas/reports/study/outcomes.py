@@ -11,9 +11,8 @@ from robustnas.analysis.registry import find, scores
 from robustnas.plotting.charts import Chart, Point, Series
 from robustnas.reports.rendering import Cell, Table, duration, figure
 from robustnas.reports.study.calibration import FEW, Calibration
-from robustnas.reports.study.drawings import STAGES, stacked
 from robustnas.reports.study.study_data import StudyData, Task, entry_name, entry_of_record, task_name
-from robustnas.reports.svg import Drawing, draw
+from robustnas.reports.svg import STAGES, Drawing, draw, stacked
 from robustnas.studies.results import Record
 
 

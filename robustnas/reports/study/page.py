@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
+from robustnas.analysis.history import part
 from robustnas.reports.rendering import Cell, Table, duration, page, state
-from robustnas.reports.search_data import part
 from robustnas.reports.study.calibration import Calibration
 from robustnas.reports.study.checklist import SOURCES, Item
 from robustnas.reports.study.comparing import main_results, over_tasks, parts, results
@@ -54,7 +54,6 @@ def study_page(
 
 
 def _summary(study: StudyData) -> list[tuple[str, object]]:
-    """What was compared on what, and how far it got."""
     states = Counter(study.state(trial) for trial in study.trials)
     manifests = [held for stages in study.manifests.values() for held in stages.values()]
 
@@ -87,7 +86,6 @@ def _summary(study: StudyData) -> list[tuple[str, object]]:
 
 
 def _trials(study: StudyData, base: str) -> Table:
-    """Every finished trial with its verdict, and links to its files."""
     known, several = ("accuracy", "regret", "rank") if study.truths else (), len(study.tasks) > 1
     rows = []
     for record in study.records:
@@ -118,7 +116,6 @@ def _links(study: StudyData, record: Record, base: str) -> list[Cell]:
 
 
 def _failed(study: StudyData, base: str) -> Table:
-    """Failed trials, each with its error."""
     places = {trial["folder"]: trial for trial in study.trials}
     rows = [
         [_short(folder), task_name((places[folder]["space"], places[folder]["data"])), said,
@@ -129,7 +126,6 @@ def _failed(study: StudyData, base: str) -> Table:
 
 
 def _checklist(items: Sequence[Item], base: str) -> Table:
-    """The checklist with links to the files that prove it."""
     rows = []
     for item in items:
         path, _, anchor = (item.proof or "").partition("#")

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from robustnas.analysis import History
+from robustnas.analysis import History, thresholds
 from robustnas.analysis.history import is_measured
 from robustnas.analysis.measures import measures
-from robustnas.analysis.metrics import TRUTH
+from robustnas.analysis.registry import find
 from robustnas.runs.record import read_json
+from robustnas.statistics import Interval
 from robustnas.studies.grid import OFF, ON
 from robustnas.studies.results import Record, read_failures, read_plan, read_results
 
 RANDOM = "RandomGenotype"  # the baseline that gains are relative to
-STATES = {"healthy": 0.0, "at risk": 1.0, "collapsed": 2.0}  # of a verdict, as numbers
+STATES: dict[str, float] = {state: float(place) for place, state in enumerate(thresholds.STATES)}  # as numbers
 Task = tuple[str | None, str | None]
 Series = Mapping[str, Mapping[int, float]]
 
@@ -48,13 +49,18 @@ class Score:
 
     @property
     def percent(self) -> bool:
-        """Accuracies are shown in percent."""
-        return self.name.endswith(("top1", "top5", "accuracy", "map"))
+        """Whether it is shown in percent."""
+        return find(self.name).unit in ("%", "percent")
 
     @property
     def scale(self) -> float:
-        """Factor for showing a value; accuracies of tables are in percent already."""
-        return 100.0 if self.percent and not self.name.startswith(TRUTH.of("")) else 1.0
+        """Factor for showing a value."""
+        return 100.0 if find(self.name).unit == "%" else 1.0
+
+    def possible(self, interval: Interval) -> Interval:
+        """An interval of a mean without what lies beyond the values that an accuracy can have."""
+        low, high = (0.0, 100.0 / self.scale) if self.percent else (-math.inf, math.inf)
+        return replace(interval, low=max(interval.low, low), high=min(interval.high, high))
 
     @property
     def said(self) -> str:

@@ -119,7 +119,6 @@ def _markdown(table: Table, align: str = "---:") -> str:
 
 
 def _rows(table: Table, escape: Callable[[object], str], bold: str) -> list[list[str]]:
-    """Escaped cells, marked ones in bold."""
     return [
         [bold.format(escape(cell.text)) if isinstance(cell, Cell) else escape(cell) for cell in row]
         for row in table.rows

@@ -27,9 +27,7 @@ class Baseline(ABC):
     def planned(self, trial: Trial, epochs: int | None) -> Baseline:
         """Return the baseline with what the study leaves open filled in, so that it costs what the searches cost.
 
-        Args:
-            trial: The trial.
-            epochs: Epochs of the longest search of a variant on the same task; ``None`` where none has an end.
+        ``epochs`` are those of the longest search of a variant on the same task; ``None`` where none has an end.
 
         Raises:
             ValueError: If it makes no sense in the study.
@@ -51,7 +49,5 @@ class Baseline(ABC):
     def find(self, trial: Trial, folder: Path) -> Genotype | dict[str, Any]:
         """Return a genotype of the space, or a network as the argument ``architecture`` of an evaluation.
 
-        Args:
-            trial: The trial, with its seed and its configurations.
-            folder: Where to leave files, such as ``trace.json``; what lies there is of an earlier attempt.
+        Files such as ``trace.json`` are left in ``folder``; what lies there is of an earlier attempt.
         """

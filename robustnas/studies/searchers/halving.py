@@ -15,7 +15,6 @@ from typing import Any
 from robustnas.runtime.module_path import InRootFolder, remove_current_folder_from_path
 from robustnas.runtime.trust import VARIABLE
 from robustnas.spaces import Genotype, SearchSpace, find_space, num_architectures
-from robustnas.studies.searchers.ledger import Ledger
 from robustnas.studies.searchers.searcher import RandomSearch, Search, affordable
 from robustnas.studies.searchers.trace import Trace
 from robustnas.studies.searchers.training import Train, Training
@@ -34,19 +33,12 @@ class SuccessiveHalving(RandomSearch):
     ``ASHAScheduler`` of Ray Tune, here or on the cluster that ``ray.init`` has joined. Which architectures continue
     depends on which finish first, so only a run with ``max_concurrent`` of 1 is a function of its seed. A run that was
     interrupted starts again. In a study there are by default as many architectures as the longest search pays for.
-
-    Args:
-        evaluations: How many architectures, none of them twice.
-        epochs: Epochs of those that are never stopped.
-        grace: Epochs that each one gets.
-        factor: :math:`\eta`.
-        max_concurrent: Trainings at one time.
     """
 
-    epochs: int = 9
-    grace: int = 1
-    factor: int = 3
-    max_concurrent: int = 1
+    epochs: int = 9  #: epochs of those that are never stopped
+    grace: int = 1  #: epochs that each one gets
+    factor: int = 3  #: :math:`\eta`
+    max_concurrent: int = 1  #: trainings at one time
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -82,13 +74,7 @@ class SuccessiveHalving(RandomSearch):
         shutil.rmtree(training.folder, ignore_errors=True)
         gpus = 1 / self.max_concurrent if torch.cuda.is_available() else 0
         trace = self.halve(find_space(trial.search_space), self.generator(trial.seed), training.train, gpus=gpus)
-        about = {
-            "baseline": "SuccessiveHalving",
-            "unit": "epochs",
-            "planned": self.trained,
-            "metric": training.measured,
-        }
-        Ledger(folder, about, trial.table).take(trace)
+        self._ledger(trial, folder, "epochs", self.trained, training.measured).take(trace)
         return trace.incumbent.genotype
 
     def halve(
@@ -96,14 +82,8 @@ class SuccessiveHalving(RandomSearch):
     ) -> Trace:
         """Return an observation of each architecture, in the order they were drawn, with the last score it reported.
 
-        The budget of an observation is the number of epochs that the architecture got.
-
-        Args:
-            space: Where to look.
-            generator: Source of random numbers.
-            train: Trains an architecture and reports its score after every epoch; Ray sends it to its workers.
-            gpus: GPUs of a training, also a part of one.
-            folder: Where Ray Tune leaves its record; ``None`` for nowhere.
+        The budget of an observation is the number of epochs that the architecture got. Ray sends ``train`` to its
+        workers; a training gets ``gpus``, also a part of one. Ray Tune leaves its record in ``folder``, if any.
 
         Raises:
             ValueError: If Ray is missing, the space is too small, or no training came to an end.

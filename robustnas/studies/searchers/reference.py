@@ -43,14 +43,10 @@ class RandomSharing(Baseline):
 
     It takes network, data, trainer and step sizes of the weights of the first variant. The supernet is normalised by
     the batch, since running statistics would be those of all paths together.
-
-    Args:
-        epochs: Epochs of the supernet; by default those of the longest search.
-        samples: How many architectures are compared at the end.
     """
 
-    epochs: int | None = None
-    samples: int = 100
+    epochs: int | None = None  #: epochs of the supernet; by default those of the longest search
+    samples: int = 100  #: how many architectures are compared at the end
 
     def planned(self, trial: Trial, epochs: int | None) -> RandomSharing:
         return replace(self, epochs=self.epochs or epochs)
@@ -73,15 +69,10 @@ class RandomSharing(Baseline):
 
 @dataclass(frozen=True)
 class ResNet(Baseline):
-    """A residual network with about as many weights as the median of random networks of the space.
+    """A residual network with about as many weights as the median of random networks of the space."""
 
-    Args:
-        channels: Its width instead.
-        blocks: Residual blocks of a stage.
-    """
-
-    channels: int | None = None
-    blocks: int = 3
+    channels: int | None = None  #: its width; by default matched to that size
+    blocks: int = 3  #: residual blocks of a stage
 
     def planned(self, trial: Trial, epochs: int | None) -> ResNet:
         if trial.evaluation is None:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
 from robustnas.spaces import Genotype, SearchSpace, find_space, mutated, num_architectures, random_genotype
 from robustnas.studies.searchers.baseline import Baseline
-from robustnas.studies.searchers.ledger import Ledger
-from robustnas.studies.searchers.trace import Evaluate, Observation, Trace
+from robustnas.studies.searchers.trace import Evaluate, Ledger, Observation, Trace
 from robustnas.studies.searchers.training import Training
 from robustnas.studies.trial import Trial
 
@@ -35,17 +33,9 @@ def affordable(cost: float, each: float) -> int:
 
 
 class Search:
-    """A search by a searcher: :meth:`ask` for an architecture, evaluate it, :meth:`tell` its score.
+    """A search by a searcher: :meth:`ask` for an architecture, evaluate it with ``budget``, :meth:`tell` its score.
 
-    Args:
-        searcher: What proposes.
-        space: Where it looks.
-        generator: Source of random numbers.
-        budget: Budget of each evaluation, such as epochs.
-
-    Attributes:
-        proposed: Every architecture that was asked for.
-        trace: The observations that it was told.
+    ``proposed`` holds every architecture that was asked for, and ``trace`` the observations that it was told.
 
     Raises:
         ValueError: If the searcher does not say how many architectures it evaluates, or the budget is not positive.
@@ -79,25 +69,17 @@ class Searcher(Baseline):
 
     In a study as many are evaluated as the longest search of a variant pays for: :func:`affordable` of its epochs and
     those of one evaluation. A look-up counts the epochs that its column names, such as ``cifar10_valid_12``.
-
-    Args:
-        evaluations: How many architectures are evaluated.
-        epochs: Epochs of an evaluation.
     """
 
-    evaluations: int | None = None
-    epochs: int | None = None
+    evaluations: int | None = None  #: how many architectures are evaluated
+    epochs: int | None = None  #: epochs of an evaluation
 
     @abstractmethod
     def propose(self, search: Search) -> Genotype:
         """The next architecture, by what a search has proposed and observed."""
 
     def run(self, space: SearchSpace, generator: Random, evaluate: Evaluate, budget: float = 1.0) -> Trace:
-        """Return every observation of a :class:`Search` to the end; the incumbent of the trace is what was found.
-
-        Raises:
-            ValueError: If a number is not given or not positive.
-        """
+        """Every observation of a :class:`Search` to the end; the incumbent of the trace is what was found."""
         search = Search(self, space, generator, budget)
         while (genotype := search.ask()) is not None:
             search.tell(genotype, evaluate(genotype, budget))
@@ -125,24 +107,23 @@ class Searcher(Baseline):
         return (self.evaluations or 0) * (self.epochs or 0)
 
     def find(self, trial: Trial, folder: Path) -> Genotype:
+        space, generator = find_space(trial.search_space), self.generator(trial.seed)
         if trial.table is None:
-            training = Training.of(trial, folder)
-            evaluate: Callable[[Genotype, float, int], float] = training
-            metric, budget, unit = training.metric, self.epochs or EPOCHS, "epochs"
-        else:
-            metric, budget, unit = trial.table.queried, 1, "queries"
-            look_up = trial.table.read().evaluator(str(metric))
-            evaluate = lambda genotype, given, number: look_up(genotype, given)  # noqa: E731
-        about = {"baseline": type(self).__name__, "unit": unit, "planned": budget * (self.evaluations or 0)}
-        ledger = Ledger(folder, {**about, "metric": metric}, trial.table)
-        if trial.table is None:
+            training, epochs = Training.of(trial, folder), self.epochs or EPOCHS
+            ledger = self._ledger(trial, folder, "epochs", epochs * (self.evaluations or 0), training.metric)
             ledger.write()  # so that progress can be shown
-        recorded = ledger.recorded(evaluate, keep=trial.table is None)
-        found = self.run(find_space(trial.search_space), self.generator(trial.seed), recorded, budget)
-        if trial.table is None:
+            found = self.run(space, generator, ledger.recorded(training, keep=True), epochs)
             ledger.about["metric"] = training.measured
+        else:
+            column = str(trial.table.queried)
+            ledger = self._ledger(trial, folder, "queries", self.evaluations or 0, column)
+            found = self.run(space, generator, ledger.recorded(trial.table.read().evaluator(column), keep=False), 1)
         ledger.write()
         return found.incumbent.genotype
+
+    def _ledger(self, trial: Trial, folder: Path, unit: str, planned: float, metric: str | None) -> Ledger:
+        about = {"baseline": type(self).__name__, "unit": unit, "planned": planned, "metric": metric}
+        return Ledger(folder, about, trial.table)
 
     def generator(self, seed: int) -> Random:
         """Its source of random numbers in a trial."""
@@ -172,13 +153,10 @@ class RegularisedEvolution(Searcher):
     The first ``population`` architectures are drawn uniformly. From then on ``sample`` members of the population are
     drawn, with replacement as in the paper, and the best of them has a child with one edge changed
     (:func:`~robustnas.spaces.mutated`), which takes the place of the oldest member. See :class:`Searcher`.
-
-    Args:
-        population: Members of the population; by default a quarter of the evaluations.
-        sample: Members that compete for having a child; by default a quarter of the population, as in the paper.
     """
 
-    population: int | None = None
+    population: int | None = None  #: members of the population; by default a quarter of the evaluations
+    #: members that compete for having a child; by default a quarter of the population, as in the paper
     sample: int | None = None
 
     def __post_init__(self) -> None:

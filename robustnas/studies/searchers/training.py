@@ -33,21 +33,15 @@ class Training:
     it; :meth:`train` reports after every epoch, as successive halving wants it. Each training is an ordinary run below
     ``folder``, and one that was interrupted is resumed. The test set is not touched, and the learning rate falls over
     the epochs of the training.
-
-    Args:
-        evaluation: The configuration of an evaluation, see :func:`~robustnas.cli.configuration.configuration`; its
-            genotype and epochs are replaced.
-        folder: Where each training has a folder.
-        seed: Seed of everything.
-        metric: The metric that is compared, as it is logged; ``None`` for the first one of the task.
-        home: Working directory, to which relative paths refer.
     """
 
+    #: the configuration of an evaluation, see :func:`~robustnas.cli.configuration.configuration`; its genotype and
+    #: epochs are replaced
     evaluation: Mapping[str, Any]
-    folder: Path
-    seed: int = 0
-    metric: str | None = None
-    home: str = field(default_factory=os.getcwd)
+    folder: Path  #: where each training has a folder
+    seed: int = 0  #: seed of everything
+    metric: str | None = None  #: the metric that is compared, as it is logged; ``None`` for the first one of the task
+    home: str = field(default_factory=os.getcwd)  #: working directory, to which relative paths refer
 
     @classmethod
     def of(cls, trial: Trial, folder: Path) -> Training:

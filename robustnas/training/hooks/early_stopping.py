@@ -87,7 +87,7 @@ class EarlyStopping(SearchHook):
         return True
 
     @property
-    def over(self) -> bool:  # type: ignore[override]
+    def over(self) -> bool:
         return self.stop is not None
 
     @property
@@ -97,7 +97,7 @@ class EarlyStopping(SearchHook):
         return {**found, **self.stopping.noise(self.epochs, self.values)}
 
     def architecture_weights(self) -> dict[str, Tensor] | None:
-        return self.kept[self.stop.returned] if self.over and self.stop is not None else None
+        return self.kept[self.stop.returned] if self.stop is not None and self.over else None
 
     def state_dict(self) -> dict[str, Any]:
         stop = None if self.stop is None else list(self.stop)

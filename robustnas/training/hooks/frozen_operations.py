@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from robustnas.networks import Mixture, Supernet
-from robustnas.networks.cell import Cell, MixtureWeights
+from robustnas.networks.cell import Cell
 from robustnas.networks.mobile import Block
 
 Slices = list[int]
@@ -20,26 +20,19 @@ def frozen_operations(
     supernet: Supernet, mixtures: Mapping[str, Mixture], optimizer: torch.optim.Optimizer
 ) -> Iterator[None]:
     """Have the optimiser step inside leave alone whatever belongs only to operations that were not computed."""
-    parts: list[tuple[nn.Parameter, Slices]] = []
+    parts: list[tuple[nn.Parameter, Slices, Tensor, dict[str, Tensor]]] = []
     for parameter, slices in _at_rest(supernet, mixtures):
         if slices is None:
             parameter.grad = None  # the optimiser passes it over
-        else:
-            parts.append((parameter, slices))
-    before = [_read(parameter, slices, optimizer) for parameter, slices in parts]
+        else:  # an index by a list makes copies
+            held = {name: tensor[slices] for name, tensor in _held(parameter, optimizer).items()}
+            parts.append((parameter, slices, parameter.detach()[slices], held))
     yield
     with torch.no_grad():
-        for (parameter, slices), (value, held) in zip(parts, before, strict=True):
+        for parameter, slices, value, held in parts:
             parameter[slices] = value
             for name, tensor in _held(parameter, optimizer).items():
                 tensor[slices] = held.get(name, torch.zeros_like(value))  # zero: momentum of what never moved
-
-
-def _read(
-    parameter: nn.Parameter, slices: Slices, optimizer: torch.optim.Optimizer
-) -> tuple[Tensor, dict[str, Tensor]]:
-    held = {name: tensor[slices] for name, tensor in _held(parameter, optimizer).items()}
-    return parameter.detach()[slices], held  # an index by a list makes copies
 
 
 def _held(parameter: nn.Parameter, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -52,19 +45,13 @@ def _at_rest(supernet: Supernet, mixtures: Mapping[str, Mixture]) -> Iterator[tu
     """Parameters of operations that were not computed, with the slices that rest; ``None`` for all of them."""
     for cell, weights in zip(supernet.body.ordered_cells(), supernet.cell_weights(mixtures), strict=True):
         assert isinstance(cell, Cell | Block)
-        yield from _in_cell(cell, weights)
-
-
-def _in_cell(cell: Cell | Block, weights: MixtureWeights) -> Iterator[tuple[nn.Parameter, Slices | None]]:
-    for bundle in cell.bundles:
-        computed = [weights.active(one.row, one.column) for one in bundle.candidates]
-        if all(computed):
-            continue
-        for name, parameter in bundle.operation.named_parameters():
-            places = [bundle.operation.edgewise(name, position) for position in range(len(computed))]
-            used = {place[1] for place, now in zip(places, computed, strict=True) if place is not None and now}
-            slices = {place[1] for place in places if place is not None} - used
-            if not used:
-                yield parameter, None
-            elif slices:
-                yield parameter, [index for index in slices if index is not None]
+        for bundle in cell.bundles:
+            computed = [weights.active(one.row, one.column) for one in bundle.candidates]
+            for name, parameter in bundle.operation.named_parameters() if not all(computed) else ():
+                places = [bundle.operation.edgewise(name, position) for position in range(len(computed))]
+                used = {place[1] for place, now in zip(places, computed, strict=True) if place is not None and now}
+                slices = {place[1] for place in places if place is not None} - used
+                if not used:
+                    yield parameter, None
+                elif slices:
+                    yield parameter, [index for index in slices if index is not None]

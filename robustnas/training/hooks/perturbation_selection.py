@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from robustnas.data.batch import derived_seed
-from robustnas.networks import Mixture
 from robustnas.runs.record import SCHEMA, write_json
-from robustnas.spaces import Genotype, SearchSpace
+from robustnas.spaces import Genotype
 from robustnas.strategies import LargestDrop, Strongest
-from robustnas.strategies.decisions import Decision, Decisions, Evaluate, Score
+from robustnas.strategies.decisions import Decision, Decisions, Evaluate, count_scores
+from robustnas.training.ended_search import expected_operations, supernet_scores
 from robustnas.training.lightning.loops import set_max_epochs
-from robustnas.training.lightning.progress import progress, say
+from robustnas.training.lightning.progress import say
 from robustnas.training.recorder import run_folder
-from robustnas.training.scoring import Scoring, image_data, score_as_json
+from robustnas.training.scoring import image_data
 from robustnas.training.search_hook import SearchHook
 from robustnas.training.search_state import SearchState
 
@@ -50,7 +50,7 @@ class PerturbationSelection(SearchHook):
         return decisions
 
     @property
-    def selecting(self) -> bool:  # type: ignore[override]
+    def selecting(self) -> bool:
         return self.began is not None
 
     def architecture_weights(self) -> dict[str, Tensor] | None:
@@ -113,33 +113,21 @@ class PerturbationSelection(SearchHook):
 
     @torch.no_grad()
     def _decide(self) -> None:
-        search, parameters, epoch = self.search, self.search.architecture, self.search.current_epoch
-        seed = derived_seed(search.seed, "selection", epoch)
-        context, alphas = search.context("evaluation"), parameters.legal_alphas()
-        expected = {kind: search.relaxation.expected(alphas[kind], context) for kind in self.space.cells}
-        weights = {kind: m.restricted(parameters.active_mask[kind]).operations for kind, m in expected.items()}
-        edges = {kind: parameters.edge_weights(kind) for kind in weights}
-        scoring = Scoring(search.trainer, search.supernet, search.task, self.selection.batch_statistics, seed)
+        search, selection, epoch = self.search, self.selection, self.search.current_epoch
+        parameters, seed = search.architecture, derived_seed(search.seed, "selection", epoch)
+        weights = expected_operations(search, search.context("evaluation"))
 
         def decide(evaluate: Evaluate) -> tuple[Decisions, list[Decision]]:
-            generator = torch.Generator().manual_seed(seed)
-            return self.selection.decide(
-                self.space, self.decisions, parameters.active_mask, weights, evaluate, generator
-            )
+            generator, mask = torch.Generator().manual_seed(seed), parameters.active_mask
+            return selection.decide(self.space, self.decisions, mask, weights, evaluate, generator)
 
-        with progress(search.trainer, f"deciding in epoch {epoch}", _evaluations(decide)) as advance:
-
-            def evaluate(weights: Mapping[str, Tensor]) -> Score:
-                mixtures = {k: Mixture(w, edges[k], active=(w != 0).cpu()) for k, w in weights.items()}
-                score = scoring(lambda images: search.supernet(images, mixtures))
-                advance()
-                return score
-
-            decisions, new = decide(evaluate)
-        self.entries += [entry(self.space, epoch, decision) for decision in new]
+        says, total = f"deciding in epoch {epoch}", count_scores(decide)
+        with supernet_scores(search, selection.batch_statistics, seed, says, total) as scores:
+            decisions, new = decide(scores.at)
+        self.entries += [decision.to_json(self.space, epoch) for decision in new]
         parameters.active_mask = decisions.kept(parameters.active_mask)
         for one in self.entries[-len(new) :] if new else ():
-            say(search.trainer, in_words(one, self.selection.criterion))
+            say(search.trainer, in_words(one, selection.criterion))
 
     def state_dict(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in ("search_epochs", "began", "entries", "weights")}
@@ -157,33 +145,6 @@ class PerturbationSelection(SearchHook):
         if self.selecting:
             for group in checkpoint["optimizer_states"][0]["param_groups"]:
                 group["lr"] = self.rate
-
-
-def _evaluations(decide: Callable[[Evaluate], object]) -> int:
-    """How often a decision asks for a score, which does not depend on the scores."""
-    asked: list[Mapping[str, Tensor]] = []
-
-    def evaluate(weights: Mapping[str, Tensor]) -> Score:
-        asked.append(weights)
-        return Score(0.0, 0.0)
-
-    decide(evaluate)
-    return len(asked)
-
-
-def entry(space: SearchSpace, epoch: int, decision: Decision) -> dict[str, Any]:
-    """A decision in plain words and numbers, as a checkpoint and ``decisions.json`` hold it."""
-    cell = space.cells[decision.kind]
-    names = [edge.name for edge in cell.edges]
-    common = {"epoch": epoch, "cell": decision.kind}
-    if decision.row is None:
-        rounds = [{names[row]: dict(score_as_json(score)) for row, score in one.items()} for one in decision.rounds]
-        dropped = [names[row] for row in sorted(decision.dropped)]
-        return {**common, "node": decision.node, "drops": dropped, "without": rounds}
-    assert decision.column is not None
-    operations = cell.edges[decision.row].operations
-    scores = {operations[k]: dict(score_as_json(score)) for k, score in decision.rounds[0].items()}
-    return {**common, "edge": names[decision.row], "keeps": operations[decision.column], "without": [scores]}
 
 
 def in_words(one: Mapping[str, Any], criterion: str) -> str:

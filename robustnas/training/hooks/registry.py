@@ -1,17 +1,35 @@
-"""Which hook a part of a search brings."""
+"""Which hook a part of a search brings, and the hook of pruning."""
 
 from __future__ import annotations
 
 from functools import singledispatch
 
-from robustnas.strategies import BestOfSampled, LargestDrop, Never, NoPruning, Pruning, RaiseDecay, Stopping
+from robustnas.analysis.metrics import OPERATIONS
+from robustnas.data.batch import Batch
+from robustnas.strategies import LargestDrop, Never, NoPruning, Pruning, RaiseDecay, Selection, Stopping
 from robustnas.training.hooks.early_stopping import EarlyStopping
+from robustnas.training.hooks.one_shot_selection import OneShotSelection
 from robustnas.training.hooks.perturbation_selection import PerturbationSelection
-from robustnas.training.hooks.pruning import PruningHook
 from robustnas.training.hooks.rollback import Rollback
-from robustnas.training.hooks.sampled_selection import SampledSelection
 from robustnas.training.search_hook import SearchHook
 from robustnas.training.search_state import SearchState
+
+
+class PruningHook(SearchHook):
+    """Asks the rule at the end of each epoch from which α moves on, and logs how many operations are left."""
+
+    name = "pruning"
+
+    def __init__(self, rule: Pruning, search: SearchState) -> None:
+        self.rule, self.search = rule, search
+
+    def last_step(self, batch: Batch) -> None:
+        search, parameters = self.search, self.search.architecture
+        if search.current_epoch >= search.arch_start:
+            shares = {kind: share.detach().cpu() for kind, share in parameters.shares().items()}
+            context = search.context("arch")
+            parameters.active_mask = self.rule.prune(search.space, shares, parameters.active_mask, context)
+        search.log_numbers({OPERATIONS.name: float(sum(int(mask.sum()) for mask in parameters.active_mask.values()))})
 
 
 @singledispatch
@@ -26,8 +44,16 @@ def _none(part: object, search: SearchState) -> None:
     """Parts that never act need no hook."""
 
 
+@hook_for.register
+def _of_selection(part: Selection, search: SearchState) -> SearchHook | None:
+    return OneShotSelection(part, search) if part.evaluates else None
+
+
+@hook_for.register
+def _of_largest_drop(part: LargestDrop, search: SearchState) -> SearchHook:
+    return OneShotSelection(part, search) if part.evaluates else PerturbationSelection(part, search)
+
+
 hook_for.register(Stopping, EarlyStopping)
 hook_for.register(RaiseDecay, Rollback)
 hook_for.register(Pruning, PruningHook)
-hook_for.register(LargestDrop, PerturbationSelection)
-hook_for.register(BestOfSampled, SampledSelection)

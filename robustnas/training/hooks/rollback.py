@@ -36,7 +36,7 @@ class Rollback(EarlyStopping):
         return self.left > 0
 
     @property
-    def over(self) -> bool:  # type: ignore[override]
+    def over(self) -> bool:
         return False  # the result is always the present architecture
 
     @property
@@ -46,18 +46,19 @@ class Rollback(EarlyStopping):
     def steps_done(self) -> None:
         if self.stop is not None:
             return  # whatever it returns to must still be there
-        epochs = self.rule.returnable(self.epochs, self.left)
-        self.states = {epoch: state for epoch, state in self.states.items() if epoch in epochs}
-        if self.search.current_epoch in epochs:
+        if self.search.current_epoch in self._drop_states():
             self.states[self.search.current_epoch] = state_of(self.search)
 
+    def _drop_states(self) -> list[int]:
+        """Drop states that no decision can return to any more, and return the epochs of the others."""
+        epochs = self.rule.returnable(self.epochs, self.left)
+        self.states = {epoch: state for epoch, state in self.states.items() if epoch in epochs}
+        return epochs
+
     def begin_training(self) -> None:
-        self._go_back()
+        self.end_epoch()
 
     def end_epoch(self) -> None:
-        self._go_back()
-
-    def _go_back(self) -> None:
         """Return, if that is decided and the epoch of the decision is over."""
         search, stop = self.search, self.stop
         if stop is None or epochs_over(search.trainer) <= stop.detected:
@@ -71,18 +72,13 @@ class Rollback(EarlyStopping):
         self.stop, self.raised = None, self.raised + 1
         for group in search.trainer.optimizers[0].param_groups:
             group["weight_decay"] = self.decays[self.raised]
-        self._forget(stop.returned)
+        count = sum(epoch <= stop.returned for epoch in self.epochs)
+        self.epochs, self.values = self.epochs[:count], self.values[:count]
+        self.kept = {epoch: held for epoch, held in self.kept.items() if epoch <= stop.returned}
+        self._drop_states()
         rewind(search.trainer, stop.detected - stop.returned)
         way = f"from the end of epoch {stop.detected} to the end of epoch {stop.returned}"
         say(search.trainer, f"Returned {way}, with weight decay {self.decays[self.raised]:g}.")
-
-    def _forget(self, epoch: int) -> None:
-        """Drop all that was noted after an epoch."""
-        count = sum(measured <= epoch for measured in self.epochs)
-        self.epochs, self.values = self.epochs[:count], self.values[:count]
-        self.kept = {measured: held for measured, held in self.kept.items() if measured <= epoch}
-        left = self.rule.returnable(self.epochs, self.left)
-        self.states = {measured: state for measured, state in self.states.items() if measured in left}
 
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "raised": self.raised, "states": self.states, "early": self.early}
@@ -95,7 +91,7 @@ class Rollback(EarlyStopping):
 def state_of(search: SearchState) -> dict[str, Any]:
     """All that a search consists of between two epochs, copied to the CPU: plain values and tensors."""
     state: dict[str, Any] = {
-        "tensors": {**dict(search.named_parameters()), **dict(search.named_buffers())},
+        "tensors": dict([*search.named_parameters(), *search.named_buffers()]),
         "active_mask": search.architecture.active_mask,
         "optimizers": [optimizer.state_dict() for optimizer in search.trainer.optimizers],
         "schedulers": [config.scheduler.state_dict() for config in search.trainer.lr_scheduler_configs],

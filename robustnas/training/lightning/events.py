@@ -79,6 +79,6 @@ def settle(trainer: Any, epoch: bool) -> dict[str, float]:
 
 def flush(trainer: Any) -> None:
     """Force to disk what was logged."""
-    for logger in trainer.loggers:
-        if isinstance(logger, Events) and trainer.is_global_zero:
+    for logger in trainer.loggers if trainer.is_global_zero else ():
+        if isinstance(logger, Events):
             logger.save()

@@ -67,7 +67,6 @@ class Interruption:
         return self.asked
 
     def end(self, trainer: Trainer, checkpoint: Path, again: str, over: bool = False) -> NoReturn:
-        """End the run."""
         name = signal.Signals(self.asked).name
         where = f"Ended by {name} in epoch {trainer.current_epoch}, after step {trainer.global_step}."
         said = f"Ended by {name}." if over else f"{where} {checkpoint} holds the complete run."

@@ -1,4 +1,4 @@
-"""Depthwise convolution with a backward pass that is fast on CPUs."""
+"""Depthwise convolutions that are fast on CPUs, and strided 1 x 1 convolutions that do not damage memory there."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+
+from robustnas.networks.memory_format import lay_gradient_out
 
 
 def depthwise_conv(x: Tensor, weight: Tensor, stride: int = 1, dilation: int = 1) -> Tensor:
@@ -41,10 +43,8 @@ class _DepthwiseOnCPU(torch.autograd.Function):
         if ctx.stride > 1 and dtype == torch.bfloat16:  # strided bfloat16 has no fast kernel
             x, weight, grad = x.float(), weight.float(), grad.float()
         wanted = tuple(ctx.needs_input_grad[:2])
-        grad_x, grad_weight = _gradients(grad, x, weight, ctx.stride, ctx.padding, ctx.dilation, wanted)
-        grad_x = None if grad_x is None else grad_x.to(dtype)
-        grad_weight = None if grad_weight is None else grad_weight.to(dtype)
-        return grad_x, grad_weight, None, None, None
+        found = _gradients(grad, x, weight, ctx.stride, ctx.padding, ctx.dilation, wanted)
+        return *(None if gradient is None else gradient.to(dtype) for gradient in found), None, None, None
 
 
 def _gradients(
@@ -86,3 +86,14 @@ def from_phases(x: Tensor) -> Tensor:
     quarters = x.permute(0, 2, 3, 1).reshape(2, 2, batch, height, width, channels)
     woven = quarters.permute(2, 3, 0, 4, 1, 5).reshape(batch, 2 * height, 2 * width, channels)
     return woven.permute(0, 3, 1, 2)
+
+
+def pointwise_conv(x: Tensor, weight: Tensor, stride: int = 1) -> Tensor:
+    """Convolve with 1 x 1 kernels, ``[out, channels, 1, 1]``, on the pixels that the stride reaches."""
+    # Where torch sees the stride, a weight gradient is written beyond its memory on CPUs (docs/guides/precision.md).
+    return F.conv2d(x if stride == 1 else lay_gradient_out(x)[..., ::stride, ::stride], weight)
+
+
+def strided_pointwise(module: nn.Module) -> bool:
+    """Whether a module is a strided 1 x 1 convolution, which torch should not get."""
+    return isinstance(module, nn.Conv2d) and max(module.kernel_size) == 1 and max(module.stride) > 1
