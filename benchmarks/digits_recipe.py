@@ -40,10 +40,10 @@ class Recipe:
     """Nesterov momentum, a linear warm-up and a cosine to zero, set before every step; no augmentation."""
 
     channels: int = 4
-    cells: int = 1
-    epochs: int = 6
+    cells: int = 2
+    epochs: int = 8
     batch_size: int = 32
-    lr: float = 0.1
+    lr: float = 0.05
     warmup: float = 0.2  # of all steps
     momentum: float = 0.9
     weight_decay: float = 5e-4

@@ -19,11 +19,11 @@ ONE = 1 << 12  # a pixel, and the number 1, in fixed point
 ORIGINAL = 8  # side of an original in pixels
 SIDE = 12
 TEST_ORIGINALS = 599  # a third of 1,797
-ROTATION = 40  # degrees
+ROTATION = 15  # degrees
 SCALE = (64, 77)  # 64ths
 CONTRAST = (50, 100)  # percent
 PIECES, PIECE = 1, 4  # pieces of other digits, and their side
-NOISE = 6  # grey levels: the sum of four uniform draws between -6 and 6
+NOISE = 4  # grey levels: the sum of four uniform draws between -4 and 4
 BACKGROUND = 40
 
 
