@@ -118,7 +118,8 @@ def draw_images(originals: Integers, drawings: int, draws: Draws) -> Integers:
     for _ in range(PIECES):
         canvas = np.maximum(canvas, _piece(originals, len(which), draws))
     noise = draws.between(-NOISE, NOISE, *canvas.shape, 4).sum(axis=3)
-    return np.clip(canvas + noise + BACKGROUND, 0, 255)
+    images: Integers = np.clip(canvas + noise + BACKGROUND, 0, 255)
+    return images
 
 
 def _place(images: Integers, draws: Draws) -> Integers:
