@@ -25,7 +25,9 @@ def reproducible() -> Iterator[None]:
     torch.set_default_dtype(precision)
 
 
-@pytest.fixture
-def few_samples(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The curvature of a search of one step is measured on 4 samples: it is not what such tests are about."""
-    monkeypatch.setattr("robustnas.diagnostics.curvature.FEWEST", 4)
+@pytest.fixture(scope="module")
+def few_samples() -> Iterator[None]:
+    """The curvature of a short search is measured on 4 samples, in modules that are not about it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("robustnas.diagnostics.curvature.FEWEST", 4)
+        yield

@@ -28,6 +28,8 @@ from robustnas.training.checkpointing import AtomicCheckpoints, LastCheckpoint
 from robustnas.training.lightning import interruption
 from robustnas.training.lightning.interruption import Interrupted, Interruption
 
+pytestmark = pytest.mark.usefixtures("few_samples")
+
 SEARCH = [
     "fit",
     *SMALL,

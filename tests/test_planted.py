@@ -14,6 +14,8 @@ from words import QUIET, SMALL
 from robustnas.__main__ import COMMANDS, main
 from robustnas.studies.results import read_results
 
+pytestmark = pytest.mark.usefixtures("few_samples")
+
 ONE = ["--trainer.max_epochs=1", "--trainer.limit_train_batches=1", "--trainer.limit_val_batches=1"]
 NETWORK = [f"--model.architecture.{option}" for option in ("cells=1", "channels=2")]
 TABLE = "arch,cifar10\n|avg_pool_3x3~0|+|none~0|none~1|+|none~0|none~1|none~2|,1\n"

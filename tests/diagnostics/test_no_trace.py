@@ -28,6 +28,8 @@ from robustnas.training.curvature import Measured
 from robustnas.training.search import SearchModule
 from robustnas.training.search_hook import SearchHook
 
+pytestmark = pytest.mark.usefixtures("few_samples")
+
 QUICK = ("PCDARTS", "ProxylessNAS")
 LONGER = sorted(set(variants.__all__) - set(QUICK))
 

@@ -18,6 +18,8 @@ from robustnas.spaces import S2, NASBench201, decode, encode, random_genotype
 from robustnas.tabular import Table
 from robustnas.training.recorder import RunRecorder
 
+pytestmark = pytest.mark.usefixtures("few_samples")
+
 
 def write(path: Path, numbers: Any = range(15625), space: Any = NASBench201) -> Path:
     """A table in which the accuracy of an architecture is a hundredth of its number."""

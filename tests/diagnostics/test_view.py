@@ -19,6 +19,8 @@ from robustnas.analysis import Metric, Threshold, judge_run, register, registry
 from robustnas.analysis.registry import panels
 from robustnas.training.description import describe
 
+pytestmark = pytest.mark.usefixtures("few_samples")
+
 EVERYTHING = dict.fromkeys(("images", "histograms", "scalars", "tensors"), 0)
 PNG = b"\x89PNG"
 

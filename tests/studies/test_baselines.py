@@ -27,6 +27,8 @@ from robustnas.studies.searchers import baseline_of, halving
 from robustnas.studies.study import Study, read_study
 from robustnas.studies.trial import Trial
 
+pytestmark = pytest.mark.usefixtures("few_samples")
+
 TINY = Path(__file__).with_name("tiny.yaml")
 SHORT = {"evaluations": 2, "epochs": 1}
 EVERY = {"RandomSharing": {"samples": 3}, "ResNet": {"blocks": 1}, "RandomSearch": SHORT}

@@ -16,6 +16,8 @@ from robustnas.__main__ import main
 from robustnas.verification import checks
 from robustnas.verification.finding import Figure, Finding, Outcome
 
+pytestmark = pytest.mark.usefixtures("few_samples")
+
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = [
     "--model=DARTS", "--model.space=NASBench201", "--model.channels=2", "--model.cells=1", "--data=Digits",

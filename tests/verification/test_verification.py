@@ -32,6 +32,8 @@ from robustnas.verification.checks import CHECKS, run_checks
 from robustnas.verification.finding import Outcome
 from robustnas.verification.subject import Subject, describe
 
+pytestmark = pytest.mark.usefixtures("few_samples")
+
 ROOT = Path(__file__).resolve().parents[2]
 ALONE = [name for name in CHECKS if name != "ranks"]
 RUNS = ["repeat", "resume", "trace", "test set"]
