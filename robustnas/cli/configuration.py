@@ -33,12 +33,16 @@ def configuration(arguments: Sequence[str] | Mapping[str, Any]) -> dict[str, Any
     """
     given = arguments if isinstance(arguments, Mapping) else ["fit", *arguments]
     parsed: Any = lightning_cli.main(given, stop_after="parsing").config.fit
-    sections: dict[str, Any] = json.loads(json.dumps(parsed.as_dict(), default=str))
+    sections: dict[str, Any] = json.loads(json.dumps(parsed.as_dict(), default=_plain))
     for name in OWN:
         sections.pop(name, None)
     for name in ("model", "data"):
         (sections[name].get("init_args") or {}).pop("seed", None)
     return sections
+
+
+def _plain(value: Any) -> Any:
+    return value.as_dict() if isinstance(value, jsonargparse.Namespace) else str(value)  # the first in lists of classes
 
 
 def instance_of(kind: type, name: str, given: list[str] | Mapping[str, Any]) -> Any:

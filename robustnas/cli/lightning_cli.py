@@ -7,6 +7,7 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, nullcontext
+from copy import deepcopy
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
@@ -229,7 +230,7 @@ def main(arguments: list[str] | Mapping[str, Any], **options: Any) -> RobustCLI:
             save_config_callback=SaveConfig,
             parser_kwargs={"exit_on_error": False, **exact, **{name: dict(exact) for name in RobustCLI.subcommands()}},
             trainer_defaults={"enable_model_summary": False},
-            args=checked(arguments) if isinstance(arguments, list) else {"subcommand": "fit", "fit": dict(arguments)},
+            args=checked(arguments) if isinstance(arguments, list) else _fit(arguments),
             **options,
         )
     except ArgumentError as error:
@@ -243,6 +244,10 @@ def main(arguments: list[str] | Mapping[str, Any], **options: Any) -> RobustCLI:
     finally:
         if not child:
             os.environ.pop("ROBUSTNAS_RUN", None)
+
+
+def _fit(sections: Mapping[str, Any]) -> dict[str, Any]:
+    return {"subcommand": "fit", "fit": deepcopy(dict(sections))}  # jsonargparse changes lists of classes in it
 
 
 def _quiet() -> None:

@@ -9,7 +9,7 @@ COMMANDS = {
     "evaluate": ("robustnas.commands.evaluate", "train the genotype of a search from scratch, and test it"),
     "ablate": ("robustnas.commands.ablate", "run a study: compare methods, spaces, data, options and seeds"),
     "landscape": ("robustnas.commands.landscape", "plot the validation loss around the α of a checkpoint"),
-    "diagnose": ("robustnas.commands.diagnose", "judge a search: healthy, at risk, undecided or collapsed, and why"),
+    "diagnose": ("robustnas.commands.diagnose", "judge a search: whether it collapsed, decided and learnt, and why"),
     "report": ("robustnas.commands.report", "write an HTML report about one search or several"),
     "select": ("robustnas.commands.select", "derive the genotype of a search by another selection rule"),
     "draw": ("robustnas.commands.draw", "draw the cells of a genotype as SVG or PNG"),

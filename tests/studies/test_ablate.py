@@ -136,6 +136,15 @@ def test_a_configuration_object_runs_as_its_options_do(tmp_path: Path) -> None:
     assert {**held[0], "run_dir": None} == {**held[1], "run_dir": None}
 
 
+def test_a_configuration_with_a_list_of_classes_is_plain_and_stays_as_it_is() -> None:
+    measures = [{"class_path": "robustnas.diagnostics.AlphaShares"}]
+    words = ["-c", "digits_darts", f"--diagnostics.measures={json.dumps(measures)}"]
+    held = configuration(words)
+    given = json.loads(json.dumps(held))
+    assert held["diagnostics"]["measures"][0]["class_path"] == measures[0]["class_path"]
+    assert configuration(held) == held == given
+
+
 def test_a_dry_run_probes_and_leaves_nothing(asked: list[Any], tmp_path: Path, capsys: Any) -> None:
     root = tmp_path / "study"
     assert main(["ablate", write(tmp_path, seeds=[0, 1]), "--folder", str(root), "--dry-run"]) == 0
