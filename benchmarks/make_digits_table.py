@@ -7,7 +7,7 @@
     python benchmarks/make_digits_table.py assemble --out parts --to robustnas/tabular/embedded
 
 Cells come in random order, so what is finished is a random sample at any moment. Runs of the seeds 1 to 3 for the first
-200 cells are spread among those of seed 0. 32 cells are trained side by side. Each run adds one line to the file
+100 cells are spread among those of seed 0. 64 cells are trained side by side. Each run adds one line to the file
 of its part; a run with a line is not repeated. `digits_report.py` prints what the table shows.
 """
 
@@ -42,8 +42,8 @@ from robustnas.runs.record import read_json, write_json
 from robustnas.spaces import NASBench201, decode
 
 ORDER_SEED = 201
-SIDE_BY_SIDE = 32  # cells that are trained together
-REPEATED, SEEDS = 200, 4  # cells that are trained with more seeds, and the number of seeds of these
+SIDE_BY_SIDE = 64  # cells that are trained together
+REPEATED, SEEDS = 100, 4  # cells that are trained with more seeds, and the number of seeds of these
 
 
 class Run(NamedTuple):
