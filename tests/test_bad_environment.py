@@ -41,7 +41,9 @@ ROWS: dict[str, tuple[Mapping[str, str], Sequence[str], str]] = {
         "Expected `precision` to be 32-true, 64-true or bf16-mixed, but got 16-mixed: gradients of α underflow in ",
     ),
     "Nesterov without momentum": ({}, ["--model.nesterov=true", "--model.momentum=0"], "Expected `momentum` to be pos"),
-    "a run without a name": ({}, ["--run-dir="], "Expected `--run-dir` to name a folder, but got ''."),
+    "a run without a name": ({}, ["--run-dir="], "Expected `--run-dir` to be a path, but got ''."),
+    "an empty word for a run": ({}, ["--run-dir", ""], "Expected `--run-dir` to be a path, but got ''."),
+    "a checkpoint without a name": ({}, ["--ckpt_path="], "Expected `--ckpt_path` to be a path, but got ''."),
     "trust without a module": ({}, ["--trust"], "Expected `--trust` to be names of modules, such as my_space, but got"),
     "trust in the parser": ({}, ["--trust=jsonargparse"], "Expected `--trust` to be names of modules, such as my_spac"),
     "a genotype read as YAML": (
@@ -74,6 +76,13 @@ COMMANDS: dict[str, tuple[Sequence[str], str]] = {
         ["report", "none"],
         "Expected RUN to be the folder of a search, but there is no folder none.",
     ),
+    "a quickstart without a name": (["quickstart", "--run-dir="], "Expected `--run-dir` to be a path, but got ''."),
+    "an evaluation without a name": (
+        ["evaluate", "x", "--run-dir="],
+        "Expected `--run-dir` to be a path, but got ''.",
+    ),
+    "a selection without a name": (["select", "x", "--run-dir", ""], "Expected `--run-dir` to be a path, but got ''."),
+    "an empty word for a folder": (["diagnose", ""], "Expected `RUN` to be a path, but got ''."),
     "a zero byte": (["diagnose", "a\0b"], "Expected RUN to be the folder of a search, but there is no folder a"),
 }
 
