@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -87,14 +88,20 @@ COMMANDS: dict[str, tuple[Sequence[str], str]] = {
 }
 
 
+@contextmanager
+def untrained_folder(folders: pytest.TempPathFactory) -> Iterator[tuple[Path, pytest.MonkeyPatch]]:
+    """A new working directory, in which a step of training fails the test."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.chdir(folder := folders.mktemp("row"))
+        untrained(monkeypatch)
+        yield folder, monkeypatch
+
+
 def test_nothing_starts_where_it_cannot_run(
     tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def check(case: str) -> None:
-        tmp_path = tmp_path_factory.mktemp("row")
-        with pytest.MonkeyPatch.context() as monkeypatch:
-            monkeypatch.chdir(tmp_path)
-            untrained(monkeypatch)
+        with untrained_folder(tmp_path_factory) as (tmp_path, monkeypatch):
             Path("file").write_text("")
             variables, words, beginning = ROWS[case]
             for name, value in variables.items():
@@ -111,10 +118,7 @@ def test_every_command_says_what_is_wrong_in_a_sentence(
     tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def check(case: str) -> None:
-        tmp_path = tmp_path_factory.mktemp("row")
-        with pytest.MonkeyPatch.context() as monkeypatch:
-            monkeypatch.chdir(tmp_path)
-            untrained(monkeypatch)
+        with untrained_folder(tmp_path_factory) as (tmp_path, _):
             words, beginning = COMMANDS[case]
             sentence = said(words, capsys)
             assert sentence.startswith(beginning), sentence
