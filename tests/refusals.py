@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 import words
+from tables import check_each
 
 from robustnas.__main__ import main
 from robustnas.training import EvaluationModule, SearchModule
@@ -27,6 +28,35 @@ def said(words: Sequence[str], capsys: pytest.CaptureFixture[str], statuses: Seq
     (line,) = [line for line in caught.err.splitlines() if line.strip()]
     assert line.startswith("robustnas: ")
     return line.removeprefix("robustnas: ")
+
+
+def check_refusals(
+    rows: Mapping[str, tuple[Sequence[str], str]],
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    longest: int = 700,
+) -> None:
+    """Give every command in a folder; each is refused by a sentence with its beginning, and leaves no run."""
+    monkeypatch.chdir(folder)
+    untrained(monkeypatch)
+
+    def check(case: str) -> None:
+        words, beginning = rows[case]
+        sentence = said(words, capsys)
+        assert sentence.startswith(beginning), sentence
+        assert len(sentence) < longest
+        assert trained(folder) == []
+        assert not (folder / "runs").exists()  # what is refused takes no number
+
+    check_each(rows, check)
+
+
+def short_search(folder: Path) -> Path:
+    """The folder of a finished search of one batch."""
+    short = ["--trainer.limit_train_batches=1", "--trainer.limit_val_batches=1", "--diagnostics.measures=[]"]
+    assert main([*SEARCH, *short, f"--run-dir={folder}"]) == 0
+    return folder
 
 
 def trained(folder: Path) -> list[Path]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,9 @@ ROWS: dict[str, tuple[Mapping[str, str], Sequence[str], str]] = {
         "Expected `precision` to be 32-true, 64-true or bf16-mixed, but got 16-mixed: gradients of α underflow in ",
     ),
     "Nesterov without momentum": ({}, ["--model.nesterov=true", "--model.momentum=0"], "Expected `momentum` to be pos"),
-    "a run without a name": ({}, ["--run-dir="], "Expected `--run-dir` to name a folder, but got ''."),
+    "a run without a name": ({}, ["--run-dir="], "Expected `--run-dir` to be a path, but got ''."),
+    "an empty word for a run": ({}, ["--run-dir", ""], "Expected `--run-dir` to be a path, but got ''."),
+    "a checkpoint without a name": ({}, ["--ckpt_path="], "Expected `--ckpt_path` to be a path, but got ''."),
     "trust without a module": ({}, ["--trust"], "Expected `--trust` to be names of modules, such as my_space, but got"),
     "trust in the parser": ({}, ["--trust=jsonargparse"], "Expected `--trust` to be names of modules, such as my_spac"),
     "a genotype read as YAML": (
@@ -74,18 +77,31 @@ COMMANDS: dict[str, tuple[Sequence[str], str]] = {
         ["report", "none"],
         "Expected RUN to be the folder of a search, but there is no folder none.",
     ),
+    "a quickstart without a name": (["quickstart", "--run-dir="], "Expected `--run-dir` to be a path, but got ''."),
+    "an evaluation without a name": (
+        ["evaluate", "x", "--run-dir="],
+        "Expected `--run-dir` to be a path, but got ''.",
+    ),
+    "a selection without a name": (["select", "x", "--run-dir", ""], "Expected `--run-dir` to be a path, but got ''."),
+    "an empty word for a folder": (["diagnose", ""], "Expected `RUN` to be a path, but got ''."),
     "a zero byte": (["diagnose", "a\0b"], "Expected RUN to be the folder of a search, but there is no folder a"),
 }
+
+
+@contextmanager
+def untrained_folder(folders: pytest.TempPathFactory) -> Iterator[tuple[Path, pytest.MonkeyPatch]]:
+    """A new working directory, in which a step of training fails the test."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.chdir(folder := folders.mktemp("row"))
+        untrained(monkeypatch)
+        yield folder, monkeypatch
 
 
 def test_nothing_starts_where_it_cannot_run(
     tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def check(case: str) -> None:
-        tmp_path = tmp_path_factory.mktemp("row")
-        with pytest.MonkeyPatch.context() as monkeypatch:
-            monkeypatch.chdir(tmp_path)
-            untrained(monkeypatch)
+        with untrained_folder(tmp_path_factory) as (tmp_path, monkeypatch):
             Path("file").write_text("")
             variables, words, beginning = ROWS[case]
             for name, value in variables.items():
@@ -102,10 +118,7 @@ def test_every_command_says_what_is_wrong_in_a_sentence(
     tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def check(case: str) -> None:
-        tmp_path = tmp_path_factory.mktemp("row")
-        with pytest.MonkeyPatch.context() as monkeypatch:
-            monkeypatch.chdir(tmp_path)
-            untrained(monkeypatch)
+        with untrained_folder(tmp_path_factory) as (tmp_path, _):
             words, beginning = COMMANDS[case]
             sentence = said(words, capsys)
             assert sentence.startswith(beginning), sentence

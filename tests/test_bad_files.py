@@ -13,10 +13,9 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from refusals import QUIET, SEARCH, said, trained, untrained
+from refusals import QUIET, said, short_search, trained, untrained
 from tables import check_each
 
-from robustnas.__main__ import main
 from robustnas.cli import lightning_cli
 from robustnas.training.checkpointing import check_checkpoint
 
@@ -188,10 +187,7 @@ RUNS: dict[str, tuple[Callable[[Path], object], Sequence[str], str]] = {
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("files") / "good"
-    short = ["--trainer.limit_train_batches=1", "--trainer.limit_val_batches=1", "--diagnostics.measures=[]"]
-    assert main([*SEARCH, *short, f"--run-dir={folder}"]) == 0
-    return folder
+    return short_search(tmp_path_factory.mktemp("files") / "good")
 
 
 @pytest.fixture

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from refusals import DATA, MODEL, QUIET, SEARCH, said, trained, untrained
-from tables import check_each
+from refusals import DATA, MODEL, QUIET, SEARCH, check_refusals, said
 
 ROWS: dict[str, tuple[Sequence[str], str]] = {
     "unknown command": (["serach"], "Expected a command among quickstart, fit, validate, test, evaluate, "),
@@ -162,18 +161,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_wrong_input_is_named_before_anything_is_trained(
     place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(place)
-    untrained(monkeypatch)
-
-    def check(case: str) -> None:
-        words, beginning = ROWS[case]
-        sentence = said(words, capsys)
-        assert sentence.startswith(beginning), sentence
-        assert len(sentence) < 700
-        assert trained(place) == []
-        assert not (place / "runs").exists()  # what is refused takes no number
-
-    check_each(ROWS, check)
+    check_refusals(ROWS, place, capsys, monkeypatch)
 
 
 OWN = """

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from made import picture, write_folders, write_parquet
-from refusals import DATA, EVALUATION, FOUND, GENOTYPE, MODEL, QUIET, SEARCH, said, trained, untrained
-from tables import check_each
+from refusals import DATA, EVALUATION, FOUND, GENOTYPE, MODEL, QUIET, SEARCH, check_refusals
 
 from robustnas.runs.record import Run, read_genotype
 
@@ -152,15 +151,4 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_wrong_files_are_named_before_anything_is_trained(
     place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(place)
-    untrained(monkeypatch)
-
-    def check(case: str) -> None:
-        words, beginning = ROWS[case]
-        sentence = said(words, capsys)
-        assert sentence.startswith(beginning), sentence
-        assert len(sentence) < 700
-        assert trained(place) == []
-        assert not (place / "runs").exists()  # what is refused takes no number
-
-    check_each(ROWS, check)
+    check_refusals(ROWS, place, capsys, monkeypatch)

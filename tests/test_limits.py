@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from made import write_folders
-from refusals import MODEL, QUIET, SEARCH, said, untrained
-from tables import check_each
+from refusals import MODEL, QUIET, SEARCH, check_refusals
 
 from robustnas.data import ImageFolder
 from robustnas.networks import Supernet, config
@@ -56,16 +55,7 @@ OPTIONS: dict[str, tuple[list[str], str]] = {
 def test_a_billion_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    untrained(monkeypatch)
-
-    def check(case: str) -> None:
-        words, says = OPTIONS[case]
-        sentence = said(words, capsys)
-        assert sentence.startswith(says), sentence
-        assert len(sentence) < 2500
-
-    check_each(OPTIONS, check)
+    check_refusals(OPTIONS, tmp_path, capsys, monkeypatch, longest=2500)
 
 
 def test_a_network_is_refused_by_the_memory_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:

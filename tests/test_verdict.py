@@ -1,38 +1,18 @@
-"""What a verdict concludes from signs, and how it reads."""
+"""What a verdict concludes from signs, since when, and which genotype it takes."""
 
 from __future__ import annotations
-
-import dataclasses
-import inspect
-import json
 
 import numpy as np
 import pytest
 import torch
 from tables import check_each
-from verdicts import EPOCHS, constant, genotype, search, signs, skips
+from verdicts import EPOCHS, HINTS, constant, genotype, search, signs, skips, taken_over
 
-import robustnas.networks
-import robustnas.strategies
-from robustnas.analysis import History, Verdict, judge, registry
-from robustnas.analysis.calibration import RATES
+from robustnas.analysis import History, judge, registry
 from robustnas.analysis.measures import curvature_rise, measures
-from robustnas.analysis.registry import thresholds
-from robustnas.analysis.thresholds import REMEDIES, Threshold
-from robustnas.cli.configuration import instance_of
-from robustnas.spaces import DARTS, S1, S3, Genotype, NASBench201, SearchSpace
-from robustnas.strategies import CurvatureRise, Selection, Strongest
-from robustnas.training import SearchModule
-
-HINTS = {
-    "alpha/saturated": constant(0.6, 9, 2),
-    "gradient/match": {epoch: -0.1 if epoch >= 12 else 0.5 for epoch in range(EPOCHS)},
-}
-
-
-def taken_over(since: int = 8, epochs: int = EPOCHS) -> dict[int, Genotype]:
-    """One skip connection until an epoch, three in it, seven after it."""
-    return {epoch: skips(1 if epoch < since - 1 else 3 if epoch < since else 7) for epoch in range(epochs)}
+from robustnas.analysis.thresholds import Threshold
+from robustnas.spaces import DARTS, S1, S3, NASBench201, SearchSpace
+from robustnas.strategies import CurvatureRise, Strongest
 
 
 def test_a_search_without_signs_is_healthy() -> None:
@@ -145,31 +125,6 @@ def test_remedies_leave_out_what_the_search_did() -> None:
     assert used == ["AdversarialPerturbation", "PartialChannels", "SkipDominance"]
 
 
-def test_remedies_are_parts_and_arguments_that_exist() -> None:
-    arguments = set(inspect.signature(SearchModule).parameters)
-    for remedy in REMEDIES.values():
-        option, *part = remedy.setting.split()
-        if len(part) > 1:  # a selection without training, from this search or the next
-            words = remedy.setting.removeprefix("robustnas select RUN ").replace("--model.", "--").split()
-            rule = instance_of(Selection, "selection", words)
-            assert rule.evaluates
-            assert type(rule).__name__ == remedy.part.partition(",")[0]
-            continue
-        assert option == "--trainer.max_epochs" or option.removeprefix("--model.") in arguments
-        if part and not part[0][0].isdigit():
-            assert part == [remedy.part]
-            found = hasattr(robustnas.strategies, part[0]) or hasattr(robustnas.networks, part[0])
-            assert found or part[0] == "LargestDrop"  # DARTS-PT
-    assert {name for row in thresholds() for name in row.helps} <= set(REMEDIES)
-
-
-def test_the_table_of_thresholds_is_sound() -> None:
-    names = [row.name for row in thresholds()]
-    assert len(names) == len(set(names))
-    assert set(RATES) <= {*names, "at risk", "collapsed"}
-    assert all(row.source and row.words and row.helps for row in thresholds())
-
-
 def test_an_undecided_alpha_is_natural_for_gdas() -> None:
     gdas = {"relaxation": {"class_path": "robustnas.strategies.gumbel_one_hot.GumbelOneHot"}}
     assert signs(search({"alpha/entropy": constant(0.995)})) == {"undecided": "decides"}
@@ -271,44 +226,3 @@ def test_a_history_knows_its_epochs() -> None:
     assert before.series == {"curvature/max": {0: 1.0}}
     with pytest.raises(ValueError, match=r"^Expected a history to hold at least one finished epoch, but got none\.$"):
         History(DARTS)
-
-
-@pytest.fixture
-def verdicts() -> list[Verdict]:
-    collapsed = search(HINTS, taken_over(), name="runs/a-very-long-name")
-    return [judge(search()), judge(search(HINTS)), judge(collapsed), judge(collapsed.until(9))]
-
-
-def test_the_text_fits_a_terminal(verdicts: list[Verdict]) -> None:
-    for verdict in verdicts:
-        text = verdict.text()
-        assert max(map(len, text.splitlines())) <= 80
-        assert text.startswith(verdict.state)
-        assert all(e.threshold.measure in text and e.limit in text for e in verdict.evidence)
-        assert all(remedy.setting in text for remedy in verdict.remedies)
-
-
-def test_every_sign_fits_a_terminal(verdicts: list[Verdict]) -> None:
-    evidence = tuple(dataclasses.replace(verdicts[2].evidence[0], threshold=row) for row in thresholds())
-    text = dataclasses.replace(verdicts[2], evidence=evidence, remedies=tuple(REMEDIES.values())).text()
-    assert max(map(len, text.splitlines())) <= 80
-
-
-def test_markdown_says_the_same(verdicts: list[Verdict]) -> None:
-    for verdict in verdicts:
-        markdown = verdict.markdown()
-        assert markdown.startswith(f"## {verdict.state.capitalize()}")
-        table = [line for line in markdown.splitlines() if line.startswith("|")]
-        assert len(table) == (len(verdict.evidence) + 2 if verdict.evidence else 0)
-        assert {line.count("|") for line in table} <= {4}
-
-
-def test_json_says_the_same(verdicts: list[Verdict]) -> None:
-    for verdict in verdicts:
-        data = json.loads(verdict.to_json())
-        assert (data["schema"], data["state"], data["since"]) == (1, verdict.state, verdict.since)
-        assert [one["name"] for one in data["evidence"]] == [e.threshold.name for e in verdict.evidence]
-        assert all(one["source"] and one["threshold"] is not None for one in data["evidence"])
-        held = data["take"]["genotype"]
-        taken = None if held is None else Genotype.from_json(json.dumps(held))
-        assert taken == verdict.take.genotype

@@ -1,4 +1,4 @@
-"""The states of a verdict: what puts a search into each, which one counts, and that no figure contradicts it."""
+"""The states of a verdict: undecided searches, genotypes that carry nothing, and which state counts."""
 
 from __future__ import annotations
 
@@ -8,120 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from verdicts import EPOCHS, constant, genotype, search, signs, skips
+from verdicts import EPOCHS, POOR, UNIFORM, constant, genotype, search, signs, skips
 
 from robustnas.__main__ import main
-from robustnas.analysis import History, Verdict, judge
-from robustnas.analysis.chance import constant_answer, margin, near
-from robustnas.analysis.measures import by_chance, degeneracy, measures
-from robustnas.analysis.registry import thresholds
+from robustnas.analysis import History, judge
 from robustnas.analysis.step_noise import margin_over_noise
 from robustnas.analysis.thresholds import STATES
-from robustnas.runs.record import Run, write_text
-from robustnas.spaces import DARTS, S4, Genotype, MobileSmall, NASBench201, SearchSpace, strongest
+from robustnas.runs.record import Run
+from robustnas.spaces import S4, MobileSmall, NASBench201, SearchSpace, strongest
 
 Alphas = dict[int, dict[str, np.ndarray]]
-POOR = {"val/top1": constant(0.1)}
-UNIFORM = {"alpha/entropy": constant(0.995)}
 DEAD = genotype(*["nor_conv_3x3"] * 3, *["none"] * 3, space="NASBench201")
-
-
-# --- a supernet that did not learn -----------------------------------------------------------------------------------
-
-
-def test_near_chance_is_twice_it_with_ten_classes_and_less_than_all_with_two() -> None:
-    assert near(0.1) == pytest.approx(0.2)
-    assert near(0.01) == pytest.approx(0.02)
-    assert near(0.5) == pytest.approx(0.5 + 0.5 / 9)
-    assert near(0.9) == pytest.approx(0.9 + 0.1 / 9)
-    assert margin(0.1) == pytest.approx(0.1)
-
-
-@pytest.mark.parametrize(("constant", "samples"), [(0.1, 50), (0.5, 40), (0.7, 100), (0.1, 25_000)])
-def test_few_samples_widen_what_is_near_chance(constant: float, samples: int) -> None:
-    """A constant answer is above it less often than a normal deviate is above 3, up to the steps of a count."""
-    rng = np.random.default_rng(0)
-    accuracies = rng.binomial(samples, constant, 200_000) / samples
-    assert (accuracies > near(constant, samples)).mean() < 0.004
-    assert near(constant, samples) >= near(constant)
-    error = math.sqrt(constant * (1 - constant) / samples)
-    assert near(constant, samples) == pytest.approx(constant + max(margin(constant), 3 * error))
-
-
-@pytest.mark.parametrize(
-    ("counts", "known"),
-    [
-        ({"a": 30, "b": 10}, (0.75, 40)),
-        ({"a": 5, "b": 5, "c": 0}, (0.5, 10)),
-        ({"a": 3}, None),
-        ({}, None),
-        (None, None),
-        ({"a": 0, "b": 0}, None),
-        ({"a": 7, "b": 0}, None),
-        ({"a": -1, "b": 3}, None),
-        ({"a": True, "b": 3}, None),
-        ({"a": "x", "b": 3}, None),
-    ],
-)
-def test_the_constant_answer_is_the_largest_class(counts: object, known: tuple[float, int] | None) -> None:
-    assert constant_answer(counts) == known
-
-
-def recorded(folder: Path, accuracy: float, counts: dict[str, int], task: str = "classification") -> Path:
-    """The folder of a finished search without any other sign, whose supernet stays at an accuracy."""
-    run = Run(folder)
-    data = {"task": task, "classes": list(counts), "roles": {"selection": {"class_counts": counts}}}
-    run.write_manifest({"epochs": 12, "data": data, "module": {"init_args": {"space": "S2"}}})
-    for epoch in range(12):
-        run.write_genotype(skips(int(epoch == 3), "S2"), epoch)
-    write_text(folder / "metrics.csv", "epoch,val/top1\n" + "".join(f"{epoch},{accuracy}\n" for epoch in range(12)))
-    run.write_genotype(skips(0, "S2"))
-    return folder
-
-
-@pytest.mark.parametrize(
-    ("counts", "accuracy", "state"),
-    [
-        ({str(digit): 100 for digit in range(10)}, 0.19, "did not learn"),
-        ({str(digit): 100 for digit in range(10)}, 0.21, "healthy"),
-        ({"1": 280, **{str(digit): 80 for digit in range(2, 11)}}, 0.28, "did not learn"),  # always the first class
-        ({"1": 280, **{str(digit): 80 for digit in range(2, 11)}}, 0.37, "healthy"),
-        ({"sick": 90, "well": 910}, 0.91, "did not learn"),
-        ({"sick": 90, "well": 910}, 0.96, "healthy"),
-    ],
-)
-def test_a_constant_answer_is_seen_from_the_shares_of_the_classes(
-    counts: dict[str, int], accuracy: float, state: str, tmp_path: Path
-) -> None:
-    history = History.of_run(recorded(tmp_path / "run", accuracy, counts))
-    assert (history.constant, history.samples) == constant_answer(counts)
-    assert judge(history).state == state
-
-
-def test_a_task_that_is_no_classification_has_no_chance(tmp_path: Path) -> None:
-    history = History.of_run(recorded(tmp_path / "run", 0.1, {"a": 5, "b": 5}, "multilabel"))
-    assert (history.classes, history.chance) == (None, None)
-    assert judge(history).state == "healthy"
-
-
-def test_a_history_of_svhn_at_the_share_of_its_largest_class_did_not_learn() -> None:
-    """The accuracy of recorded searches on S3 whose supernet always answers the digit 1; shares are not known there."""
-    verdict = judge(search({"val/top1": constant(0.1900134)}, classes=10))
-    assert verdict.state == "did not learn"
-    assert verdict.line == (
-        "did not learn: the supernet is hardly better than a constant answer (top-1 accuracy of the supernet 19 % "
-        "after 20 epochs, at most 20 %), so α follows noise"
-    )
-    assert [remedy.part for remedy in verdict.remedies] == ["lr", "epochs"]
-    assert verdict.take.why == "it is no better than a random one: search again"
-    strong = judge(search(POOR, classes=10, settings={"weight_decay": 0.2187}))
-    assert [remedy.part for remedy in strong.remedies] == ["weaker_decay", "lr", "epochs"]
-
-
-def test_chance_that_is_not_known_decides_nothing() -> None:
-    assert judge(search(POOR)).state == "healthy"
 
 
 # --- an α that has not decided ---------------------------------------------------------------------------------------
@@ -293,86 +190,3 @@ def test_a_space_without_skips_is_judged(space: SearchSpace) -> None:
     assert verdict.take.genotype == history.final
     assert not {"skip_domination", "many_skips"} & set(signs(history))
     json.loads(verdict.to_json())
-
-
-# --- no state is contradicted by a figure under it -------------------------------------------------------------------
-
-SHARE = st.floats(0, 1, allow_nan=False)
-SERIES = {
-    "val/top1": SHARE,
-    "train/top1": SHARE,
-    "gap/supernet_accuracy": SHARE,
-    "gap/discrete_accuracy": SHARE,
-    "alpha/saturated": SHARE,
-    "curvature/max": st.floats(0, 10),
-    "gradient/match": st.floats(-1, 1),
-    "ranking/tau": st.floats(-1, 1),
-}
-
-
-@st.composite
-def histories(draw: st.DrawFn) -> History:
-    """Searches of three spaces with random α that drift or wander, random measures, finished or not."""
-    space = draw(st.sampled_from([DARTS, NASBench201, S4]))
-    epochs, planned = draw(st.integers(1, 12)), draw(st.none() | st.integers(12, 60))
-    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    drift, noise = draw(st.sampled_from([0.0, 0.01, 0.3, 3.0])), draw(st.sampled_from([0.0, 0.001, 0.1, 1.0]))
-    base = {kind: rng.normal(size=cell.shape) for kind, cell in space.cells.items()}
-    alphas = {
-        epoch: {kind: drift * epoch * a + noise * rng.normal(size=a.shape) for kind, a in base.items()}
-        for epoch in range(epochs)
-    }
-    names = draw(st.sets(st.sampled_from(sorted(SERIES))))
-    series = {name: {epoch: draw(SERIES[name]) for epoch in range(epochs)} for name in sorted(names)}
-    final = strongest(space, alphas[epochs - 1]) if draw(st.booleans()) else None
-    known = draw(st.sampled_from([(None, None, None), (10, None, None), (2, 0.9, 100), (10, 0.19, 25_000)]))
-    classes, share, samples = known
-    return History(
-        space, alphas, {}, series, planned=planned, final=final, classes=classes, constant=share, samples=samples
-    )
-
-
-def contradictions(history: History, verdict: Verdict) -> list[str]:
-    """What is wrong with a verdict, by figures computed anew from the history."""
-    found, end, weights = measures(history), history.epochs[-1], [e.weight for e in verdict.evidence]
-    states = {e.threshold.state for e in verdict.evidence if e.weight == "decides"}
-    judged = history.finished or history.progress(end) >= 0.5
-    last = {name: values[max(values)] for name, values in found.items()}
-    wrong = []
-    if verdict.state == "healthy":
-        wrong += ["a weighty sign"] * bool({"decides", "warns"} & set(weights) or weights.count("hints") > 1)
-        wrong += ["uniform"] * (judged and end >= 2 and last["alpha/entropy"] > 0.995 and history.finished)
-        bound = by_chance(history).get("val/top1")
-        wrong += ["chance"] * (history.finished and bound is not None and last.get("val/top1", 1.0) <= bound)
-        values = degeneracy(history, history.final) if history.final else {}
-        wrong += ["disconnected"] * (values.get("genotype/live") == 0 or values.get("genotype/live_parametric") == 0)
-    elif verdict.state == "at risk":
-        wrong += ["no sign"] * ("warns" not in weights and weights.count("hints") < 2) + ["decided"] * bool(states)
-    else:
-        wrong += ["another state"] * (verdict.state != max(states, key=STATES.index))
-    wrong += ["no remedy"] * (bool(set(weights) - {"notes"}) and not verdict.remedies)
-    wrong += ["since"] * ((verdict.since is None) != (verdict.state == "healthy"))
-    silent = not verdict.take.why.endswith((": search again", ": wait for the next epochs"))
-    if verdict.take.genotype is not None and silent:
-        values, chance = degeneracy(history, verdict.take.genotype), by_chance(history)
-        condemned = [
-            row.name
-            for row in thresholds()
-            if row.weight == "decides" and row.series in values
-            and row.passes(values[row.series], row.bound(chance.get(row.series, 0.0)))
-        ]  # fmt: skip
-        wrong += [f"takes what is {name}" for name in condemned]
-    return wrong
-
-
-@settings(max_examples=150, deadline=None, derandomize=True)
-@given(histories())
-def test_no_state_is_contradicted_by_its_figures(history: History) -> None:
-    verdict = judge(history)
-    assert contradictions(history, verdict) == []
-    data = json.loads(verdict.to_json())
-    assert data["state"] in STATES
-    assert verdict.text().startswith(verdict.state)
-    assert max(map(len, verdict.text().splitlines())) <= 80
-    taken = data["take"]["genotype"]
-    assert taken is None or Genotype.from_json(json.dumps(taken)) == verdict.take.genotype

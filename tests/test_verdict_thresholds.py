@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 
 from tables import check_each
 from verdicts import EPOCHS, search
 
+import robustnas.networks
+import robustnas.strategies
 from robustnas.analysis import Threshold
+from robustnas.analysis.calibration import RATES
 from robustnas.analysis.judging import sign
 from robustnas.analysis.registry import thresholds
+from robustnas.analysis.thresholds import REMEDIES
 from robustnas.analysis.verdict import Evidence
+from robustnas.cli.configuration import instance_of
+from robustnas.strategies import Selection
+from robustnas.training import SearchModule
 
 # Threshold, comparison, weight, measurements it must hold, share of the search from which and until which it is judged,
 # latched. A change here changes verdicts: measure the rates again, benchmarks/calibrate_verdict.py.
@@ -126,3 +134,28 @@ def test_a_figure_beyond_its_threshold_reads_so() -> None:
         assert (evidence.shown, evidence.limit) == (shown, limit)
 
     check_each(rows, check)
+
+
+def test_remedies_are_parts_and_arguments_that_exist() -> None:
+    arguments = set(inspect.signature(SearchModule).parameters)
+    for remedy in REMEDIES.values():
+        option, *part = remedy.setting.split()
+        if len(part) > 1:  # a selection without training, from this search or the next
+            words = remedy.setting.removeprefix("robustnas select RUN ").replace("--model.", "--").split()
+            rule = instance_of(Selection, "selection", words)
+            assert rule.evaluates
+            assert type(rule).__name__ == remedy.part.partition(",")[0]
+            continue
+        assert option == "--trainer.max_epochs" or option.removeprefix("--model.") in arguments
+        if part and not part[0][0].isdigit():
+            assert part == [remedy.part]
+            found = hasattr(robustnas.strategies, part[0]) or hasattr(robustnas.networks, part[0])
+            assert found or part[0] == "LargestDrop"  # DARTS-PT
+    assert {name for row in thresholds() for name in row.helps} <= set(REMEDIES)
+
+
+def test_the_table_of_thresholds_is_sound() -> None:
+    names = [row.name for row in thresholds()]
+    assert len(names) == len(set(names))
+    assert set(RATES) <= {*names, "at risk", "collapsed"}
+    assert all(row.source and row.words and row.helps for row in thresholds())

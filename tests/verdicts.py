@@ -54,3 +54,16 @@ def search(
 def signs(history: History) -> dict[str, str]:
     """Names of the signs that the verdict gives, with their weights."""
     return {evidence.threshold.name: evidence.weight for evidence in judge(history).evidence}
+
+
+POOR = {"val/top1": constant(0.1)}
+UNIFORM = {"alpha/entropy": constant(0.995)}
+HINTS = {
+    "alpha/saturated": constant(0.6, 9, 2),
+    "gradient/match": {epoch: -0.1 if epoch >= 12 else 0.5 for epoch in range(EPOCHS)},
+}
+
+
+def taken_over(since: int = 8, epochs: int = EPOCHS) -> dict[int, Genotype]:
+    """One skip connection until an epoch, three in it, seven after it."""
+    return {epoch: skips(1 if epoch < since - 1 else 3 if epoch < since else 7) for epoch in range(epochs)}

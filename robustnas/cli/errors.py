@@ -62,11 +62,9 @@ class Parser(argparse.ArgumentParser):
 
 
 def checked(arguments: Sequence[str]) -> list[str]:
-    """Check `--run-dir` and the YAML files of a command line before it is parsed; names become paths."""
+    """Check the YAML files of a command line before it is parsed; names become paths."""
     found: list[str] = []
     for word in arguments:
-        if word == "--run-dir=":
-            raise CommandLineError("Expected `--run-dir` to name a folder, but got ''.")
         option, equals, value = word.partition("=")
         if option in ("-c", "--config") and equals:
             found.append(f"{option}={_configuration(value)}")
@@ -92,8 +90,10 @@ def path_option(name: str) -> Callable[[str], str]:
     """A type for argparse, of the argument with a name."""
 
     def read(word: str) -> str:
+        if not word:
+            raise argparse.ArgumentTypeError(f"Expected `{name}` to be a path, but got ''.")
         try:
-            return word and str(expand(word, name))
+            return str(expand(word, name))
         except ValueError as error:
             raise argparse.ArgumentTypeError(str(error)) from error
 

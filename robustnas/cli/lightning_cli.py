@@ -123,6 +123,8 @@ class RobustCLI(LightningCLI):
         check_launch(count_processes(config.trainer), int(config.trainer.num_nodes))
         self.precision.enter_context(matmul_precision(config.matmul_precision))
         for name, option in (("run_dir", "--run-dir"), ("ckpt_path", "--ckpt_path")):
+            if config.get(name) == "":
+                raise CommandLineError(f"Expected `{option}` to be a path, but got ''.")
             if config.get(name):
                 config[name] = str(expand(config[name], option))
         checkpoint = config.get("ckpt_path")

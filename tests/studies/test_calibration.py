@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from made_studies import VARIANTS, study_cells, write_study
 
-from robustnas.analysis.metrics import ENTROPY
+from robustnas.analysis.metrics import ENTROPY, MATCH, RANKING
 from robustnas.analysis.registry import Metric
 from robustnas.reports.study import write_report
 from robustnas.reports.study.calibration import (
@@ -124,11 +124,22 @@ def test_thresholds_of_the_verdict_are_used_as_the_verdict_uses_them() -> None:
     assert (row.lead.hits.count, row.lead.median) == (1, END - 3)
     assert row.lead.false is not None
     assert row.lead.false.count == 0
-    assert first_alarm({0: 1.0, 1: 0.0, 2: 1.0, 3: 1.0}, 0.5, hold=2) == 3
-    assert first_alarm({0: 1.0, 1: 0.0}, 0.5, hold=2) is None
-    assert first_alarm({0: 1.0, 1: 0.0}, 0.5, sign=-1.0) == 1
-    assert standing_since({0: 1.0, 1: 0.0, 2: 1.0, 4: 1.0}, 0.5) == 2
-    assert standing_since({0: 1.0, 1: 0.0}, 0.5) is None
+    assert first_alarm({0: 1.0, 1: 0.0, 2: 1.0, 3: 1.0}, bool, hold=2) == 3
+    assert first_alarm({0: 1.0, 1: 0.0}, bool, hold=2) is None
+    assert first_alarm({0: 1.0, 1: 0.0}, lambda value: value < 0.5) == 1
+    assert standing_since({0: 1.0, 1: 0.0, 2: 1.0, 4: 1.0}, bool) == 2
+    assert standing_since({0: 1.0, 1: 0.0}, bool) is None
+
+
+@pytest.mark.parametrize(("metric", "alarms"), [(MATCH, 1), (RANKING, 0)], ids=lambda given: getattr(given, "name", ""))
+def test_a_value_at_the_threshold_is_an_alarm_where_the_verdict_sees_a_sign(metric: Metric, alarms: int) -> None:
+    """``match`` holds at 0 or less, ``ranking`` under 0.2."""
+    (row,) = metric.thresholds
+    values = [row.value] * 10
+    (found,) = calibrate([case(values, True, name=metric.name)], [(metric, "last")])
+    assert row.passes(row.value, row.value) == bool(alarms)
+    assert found.lead is not None
+    assert (found.threshold, found.lead.hits.count) == (row.value, alarms)
 
 
 def test_bad_is_under_the_mean_of_random_or_in_the_bottom_third(tmp_path: Path) -> None:

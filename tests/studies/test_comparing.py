@@ -75,6 +75,25 @@ def test_the_best_is_bold_only_where_it_differs_from_the_next(tmp_path: Path) ->
     assert "\\toprule" in latex_tables(many)
 
 
+def test_an_interval_of_accuracies_ends_at_0_and_100_percent(tmp_path: Path) -> None:
+    """In the tables as on the page; that of a score without a unit is not cut."""
+    found = {"high": (0.90, 1.00), "low": (0.00, 0.10), "within": (0.50, 0.51), RANDOM: (0.4, 0.4)}
+    root = write_study(tmp_path / "s", study_cells(("high", "low", "within"), (None,), [0, 1]),
+        lambda cell, rng: found[cell.variant][cell.seed])  # fmt: skip
+    study, page = StudyData.read(root), page_of(root).all
+    half = 12.706204736 * 0.005  # Student's t with 1 degree of freedom
+    cells = ("95.00 [31.47, 100.00]", "5.00 [0.00, 68.53]", f"50.50 ± {100 * half:.2f}")
+    assert [name for name in cells if f"{name} &" in latex_tables(study).replace(r"$\pm$", "±")] == list(cells)
+    assert [name for name in cells if f"| {name} |" in markdown_tables(study, []).replace("\\", "")] == list(cells)
+    assert "31.47 to 100.00" in page
+    assert "0.00 to 68.53" in page
+    for path in root.rglob("result.json"):
+        held = json.loads(path.read_text(encoding="utf-8"))
+        held["score"] |= {"name": "test/loss"}
+        path.write_text(json.dumps(held), encoding="utf-8")
+    assert "0.9500 ± 0.6353" in markdown_tables(StudyData.read(root), [])
+
+
 def test_lower_is_better_is_turned_round(tmp_path: Path) -> None:
     root = write_study(tmp_path / "s", study_cells(("A", "B"), ("x", "y"), [0, 1]))
     for path in root.rglob("result.json"):

@@ -8,7 +8,7 @@ begins where it was crossed for the rest of the search, or for a peak where it w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from statistics import fmean
@@ -178,15 +178,14 @@ def _alarms(
     if metric == metrics.VERDICT:
         return None, False, _lead(cases, [case.since for case in cases])
     if (row := next((row for row in metric.thresholds if not row.chance), None)) is not None:
-        raised = [first_alarm(_judged(case, row), row.value, sign, row.hold) for case in cases]
+        raised = [first_alarm(_judged(case, row), lambda v: row.passes(v, row.value), row.hold) for case in cases]
         return row.value, False, _lead(cases, raised)
     if not predicts:
         return None, False, None
-    threshold = sign * _youden(cases, [value for _, value in read])
-    values = [case.series[metric.name] for case in cases]
-    if reading == "peak":
-        return threshold, True, _lead(cases, [first_alarm(one, threshold, sign) for one in values])
-    return threshold, True, _lead(cases, [standing_since(one, threshold, sign) for one in values])
+    chosen = _youden(cases, [value for _, value in read])
+    since = first_alarm if reading == "peak" else standing_since
+    alarms = [since(case.series[metric.name], lambda value: sign * value > chosen) for case in cases]
+    return sign * chosen, True, _lead(cases, alarms)
 
 
 def _judged(case: Case, row: Threshold) -> dict[int, float]:
@@ -202,20 +201,19 @@ def _lead(cases: Sequence[Case], alarms: Sequence[int | None]) -> Lead:
     return lead_time(bad, [case.end for case in cases if case.bad], good)
 
 
-def first_alarm(values: Mapping[int, float], threshold: float, sign: float = 1.0, hold: int = 1) -> int | None:
-    """First epoch at which a threshold has been crossed in so many measurements in a row, or ``None``."""
+def first_alarm(values: Mapping[int, float], seen: Callable[[float], bool], hold: int = 1) -> int | None:
+    """First epoch at which a sign has been seen in so many measurements in a row, or ``None``."""
     row = 0
     for epoch, value in sorted(values.items()):
-        row = row + 1 if sign * value > sign * threshold else 0
+        row = row + 1 if seen(value) else 0
         if row == hold:
             return epoch
     return None
 
 
-def standing_since(values: Mapping[int, float], threshold: float, sign: float = 1.0) -> int | None:
-    """Epoch from which on a threshold is crossed to the end, or ``None``."""
-    last = takewhile(lambda epoch: sign * values[epoch] > sign * threshold, sorted(values, reverse=True))
-    return min(last, default=None)
+def standing_since(values: Mapping[int, float], seen: Callable[[float], bool]) -> int | None:
+    """Epoch from which on a sign is seen to the end, or ``None``."""
+    return min(takewhile(lambda epoch: seen(values[epoch]), sorted(values, reverse=True)), default=None)
 
 
 def _youden(cases: Sequence[Case], values: Sequence[float]) -> float:

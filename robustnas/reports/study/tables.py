@@ -9,7 +9,8 @@ from robustnas.reports.rendering import Cell, Table
 from robustnas.reports.study.analysis import best_differs, family, leaderboard, reference_of, signed
 from robustnas.reports.study.checklist import SOURCES, Item
 from robustnas.reports.study.comparing import comparison
-from robustnas.reports.study.study_data import StudyData, Task, task_name
+from robustnas.reports.study.study_data import Score, StudyData, Task, task_name
+from robustnas.statistics import Summary
 
 _SPECIAL = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "^": r"\textasciicircum{}",
@@ -69,11 +70,8 @@ def _leaderboard(study: StudyData, task: Task) -> Table:
     metric, rows, found = study.metric(task), leaderboard(study, task), []
     differs, gains = best_differs(study, task, rows), any(row.gain for row in rows)
     for place, row in enumerate(rows):
-        inside, summary = row.summary.interval, row.summary
-        half = f" ± {metric.shown((inside.high - inside.low) / 2)}" if inside else ""
-        if inside and inside.method != "t":
-            half = f" [{metric.shown(inside.low)}, {metric.shown(inside.high)}]"
-        mean = f"{metric.shown(summary.mean)}{half}"
+        summary = row.summary
+        mean = f"{metric.shown(summary.mean)}{_spread(summary, metric)}"
         found.append([
             row.entry.label, Cell(mean, "mark") if differs and not place else mean,
             f"{summary.n} of {summary.n + summary.missing}" if summary.missing else summary.n,
@@ -88,8 +86,19 @@ def _leaderboard(study: StudyData, task: Task) -> Table:
         "test with Holm's correction at 5 %."
     )  # fmt: skip
     n = f"n = {ns[0]}" if len(ns) == 1 else f"n = {ns[0]} to {ns[-1]}"
-    caption = f"Mean over seeds with its 95 % interval (Student's t below 20 seeds), {n}. {said}"
+    cut = ", cut at 0 and 100 %" if metric.percent else ""
+    caption = f"Mean over seeds with its 95 % interval (Student's t below 20 seeds{cut}), {n}. {said}"
     return Table(caption, head + (["gain over random, %"] if gains else []), found)
+
+
+def _spread(summary: Summary, metric: Score) -> str:
+    """The interval of a mean: half its width where it is symmetric, its ends where it is not or was cut."""
+    if summary.interval is None:
+        return ""
+    inside = metric.possible(summary.interval)
+    if inside == summary.interval and inside.method == "t":
+        return f" ± {metric.shown((inside.high - inside.low) / 2)}"
+    return f" [{metric.shown(inside.low)}, {metric.shown(inside.high)}]"
 
 
 def _comparisons(study: StudyData, task: Task) -> Table | None:
