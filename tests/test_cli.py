@@ -25,7 +25,7 @@ from robustnas.cli import lightning_cli
 from robustnas.data import Digits
 from robustnas.runs.record import Run
 
-pytestmark = pytest.mark.usefixtures("few_samples")
+pytestmark = pytest.mark.usefixtures("few_samples", "no_pictures", "known_costs")
 
 ROOT = Path(__file__).resolve().parents[1]
 SEARCH = ["fit", *SMALL, "--diagnostics.budget=null"]

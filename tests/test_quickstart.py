@@ -28,7 +28,7 @@ from robustnas.networks import ResNet
 from robustnas.runs.record import Run, read_genotype
 from robustnas.training.checkpointing import LastCheckpoint
 
-pytestmark = pytest.mark.usefixtures("few_samples")
+pytestmark = pytest.mark.usefixtures("few_samples", "known_costs")
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMON = {"config.yaml", "last.ckpt", "manifest.json", "metrics.csv"}
