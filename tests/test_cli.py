@@ -132,6 +132,7 @@ def test_the_saved_configuration_starts_the_same_run_again(whole: Path, tmp_path
     assert (folder / "genotype.json").read_bytes() == (whole / "genotype.json").read_bytes()
 
 
+@pytest.mark.slow  # by default `test_interruption` continues searches that a signal has ended
 def test_an_interrupted_search_continues_bit_for_bit(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

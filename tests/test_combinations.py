@@ -38,7 +38,7 @@ pytestmark = pytest.mark.usefixtures("few_samples", "no_pictures", "known_costs"
 PARTIAL = {"class_path": "robustnas.networks.PartialChannels", "init_args": {"k": 2}}
 CURVATURE = {
     "class_path": "CurvatureRise",
-    "init_args": {"window": 1, "lag": 1, "start": 0, "interval": 1, "samples": 16},
+    "init_args": {"window": 1, "lag": 1, "start": 0, "interval": 1, "samples": 4},
 }
 ADVERSARIAL = {"class_path": "AdversarialPerturbation", "init_args": {"steps": 2}}
 DROP = {"class_path": "LargestDrop", "init_args": {"finetune": 1}}

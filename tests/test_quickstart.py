@@ -109,6 +109,7 @@ def send(moment: str) -> Callback:
     return type("Send", (Callback,), {moment: sent})()
 
 
+@pytest.mark.usefixtures("no_pictures")
 @pytest.mark.parametrize(
     ("part", "moment"),
     [pytest.param(0, "on_train_epoch_start", marks=pytest.mark.slow), (1, "on_train_end")],

@@ -85,7 +85,7 @@ def test_an_evaluation_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert not [name for name in metrics(tmp_path)[0] if name.startswith("diagnostics")]
 
 
-@pytest.mark.parametrize("logger", ["true", "false", "CSVLogger"])
+@pytest.mark.parametrize("logger", ["true", "false", pytest.param("CSVLogger", marks=pytest.mark.slow)])
 def test_a_diagnostic_of_the_trainer_is_in_the_row_of_its_epoch(tmp_path: Path, logger: str) -> None:
     config, run = tmp_path / "own.yaml", tmp_path / "run"
     own = {"class_path": "robustnas.diagnostics.DiscretisationGap", "init_args": {"batches": 1, "budget": None}}
