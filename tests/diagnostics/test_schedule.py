@@ -17,6 +17,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from robustnas.data import Probe
 from robustnas.training.search import SearchModule
 
+pytestmark = pytest.mark.usefixtures("no_pictures", "known_costs")
+
 SHORT: dict[str, Any] = {"limit_train_batches": 1, "limit_val_batches": 1}
 HEADLINES = {"curvature/max", "alpha/entropy", "gap/accuracy", "shares/skip_connect", "genotype/skips_cell"}
 

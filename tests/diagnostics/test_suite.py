@@ -20,6 +20,8 @@ from robustnas.__main__ import main
 from robustnas.runs.record import Run
 from robustnas.training.recorder import run_folder
 
+pytestmark = pytest.mark.usefixtures("few_samples", "no_pictures", "known_costs")
+
 QUIET = ["--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu", "--trainer.max_epochs=1"]
 DATA = ["--data=Digits", "--data.batch_size=16", "--data.fractions=[0.04, 0.02, 0.02]"]
 SEARCH = ["fit", "--model=DARTS", "--model.space=NASBench201", "--model.cells=1", "--model.channels=2", *DATA, *QUIET]
