@@ -21,6 +21,14 @@ torch.set_num_threads(1)
 os.environ["ROBUSTNAS_TRUST"] = "tests"  # command lines name classes of test modules under other names
 
 
+@pytest.fixture(scope="session", autouse=True)
+def unsynced() -> Iterator[None]:
+    """No file waits for the disk, which takes as long as a step; `test_record` checks that the library asks for it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda number: None)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def reproducible() -> Iterator[None]:
     """Each test starts from the same seed, and leaves the default precision as it was."""
