@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -19,6 +20,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 torch.set_num_threads(1)
 os.environ["ROBUSTNAS_TRUST"] = "tests"  # command lines name classes of test modules under other names
+
+
+def pytest_collection_finish() -> None:
+    """Libraries and tests that are loaded stay: the collector of garbage need not look at them each time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
