@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-import torch
+
+for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(name, "1")  # before numpy and torch are imported, and for the processes that tests start
+
+import torch  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 torch.set_num_threads(1)
 os.environ["ROBUSTNAS_TRUST"] = "tests"  # command lines name classes of test modules under other names
+
+
+def pytest_collection_finish() -> None:
+    """Libraries and tests that are loaded stay: the collector of garbage need not look at them each time."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def unsynced() -> Iterator[None]:
+    """No file waits for the disk, which takes as long as a step; `test_record` checks that the library asks for it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda number: None)
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -30,4 +50,43 @@ def few_samples() -> Iterator[None]:
     """The curvature of a short search is measured on 4 samples, in modules that are not about it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("robustnas.diagnostics.curvature.FEWEST", 4)
+        yield
+
+
+@pytest.fixture(scope="module")
+def no_pictures() -> Iterator[None]:
+    """Pictures of a search are blank, in modules that are not about them: drawing takes longer than the search."""
+    from matplotlib.figure import Figure
+
+    def blank(*given: object, **named: object) -> Figure:
+        return Figure(figsize=(1, 1))
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("view.curves_figure", "view.alpha_figure", "view.genotype_card"):
+            patch.setattr(f"robustnas.diagnostics.{name}", blank)
+        patch.setattr("robustnas.plotting.cells.genotype_figure", blank)
+        yield
+
+
+@pytest.fixture(scope="module")
+def known_costs() -> Iterator[None]:
+    """Searches of one size share a table of costs, in modules that are not about it; spaces of tests have their own."""
+    from robustnas.diagnostics import cost
+
+    from robustnas.spaces.find import KNOWN
+
+    made, table_of = dict[str, Any](), cost.table_of
+
+    def known(search: Any, probe: Any) -> Any:
+        if KNOWN.get(search.space.name) is not search.space:
+            return table_of(search, probe)
+        given = search.description["init_args"]
+        sizes = [given[name] for name in ("channels", "layers", "cells", "num_classes", "stem", "image_channels")]
+        key = f"{search.space.name} {sizes} {probe.batches('arch', 1)[0].images.shape[-2:]}"
+        if key not in made:
+            made[key] = table_of(search, probe)
+        return made[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cost, "table_of", known)
         yield

@@ -1,10 +1,10 @@
-"""One test over a table of plain data: every row is checked, and the failure names each row that is wrong."""
+"""Tests over tables: all rows in one test, which names each that is wrong; or one a row, of which some are slow."""
 
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterable
-from typing import TypeVar
+from collections.abc import Callable, Container, Iterable
+from typing import Any, TypeVar
 
 import pytest
 import torch
@@ -32,3 +32,8 @@ def check_each(rows: Iterable[Row], check: Callable[[Row], object]) -> None:
     assert count, "a table without rows checks nothing"
     if failed:
         pytest.fail(f"{len(failed)} of {count} rows are wrong\n\n" + "\n".join(failed), pytrace=False)
+
+
+def with_slow(rows: Iterable[Any], slow: Container[Any]) -> list[Any]:
+    """Parameters of a test, of which some run with ``-m slow`` only."""
+    return [pytest.param(row, marks=pytest.mark.slow if row in slow else []) for row in rows]

@@ -23,7 +23,7 @@ from robustnas.spaces import find_space
 from robustnas.spaces.space import Edge, SearchSpace, complete_cell
 from robustnas.training import SearchModule, load
 
-pytestmark = pytest.mark.usefixtures("few_samples")
+pytestmark = pytest.mark.usefixtures("few_samples", "no_pictures", "known_costs")
 
 SEARCH = ["fit", *SMALL, "--trainer.max_epochs=3", "--diagnostics.measures=[]"]
 

@@ -25,7 +25,7 @@ from robustnas.cli import lightning_cli
 from robustnas.data import Digits
 from robustnas.runs.record import Run
 
-pytestmark = pytest.mark.usefixtures("few_samples")
+pytestmark = pytest.mark.usefixtures("few_samples", "no_pictures", "known_costs")
 
 ROOT = Path(__file__).resolve().parents[1]
 SEARCH = ["fit", *SMALL, "--diagnostics.budget=null"]
@@ -132,6 +132,7 @@ def test_the_saved_configuration_starts_the_same_run_again(whole: Path, tmp_path
     assert (folder / "genotype.json").read_bytes() == (whole / "genotype.json").read_bytes()
 
 
+@pytest.mark.slow  # by default `test_interruption` continues searches that a signal has ended
 def test_an_interrupted_search_continues_bit_for_bit(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,7 +17,7 @@ from robustnas.cli import lightning_cli
 from robustnas.networks import operations
 from robustnas.runs.record import Run
 
-pytestmark = pytest.mark.usefixtures("few_samples")
+pytestmark = pytest.mark.usefixtures("few_samples", "no_pictures", "known_costs")
 
 QUIET = ["--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu"]
 TINY = ["--trainer.limit_train_batches=1", "--trainer.limit_val_batches=1", *QUIET]

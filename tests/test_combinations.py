@@ -33,12 +33,12 @@ sys.path.insert(0, str(Path(__file__).parent / "training"))
 
 from runs import fit
 
-pytestmark = pytest.mark.usefixtures("few_samples")
+pytestmark = pytest.mark.usefixtures("few_samples", "no_pictures", "known_costs")
 
 PARTIAL = {"class_path": "robustnas.networks.PartialChannels", "init_args": {"k": 2}}
 CURVATURE = {
     "class_path": "CurvatureRise",
-    "init_args": {"window": 1, "lag": 1, "start": 0, "interval": 1, "samples": 16},
+    "init_args": {"window": 1, "lag": 1, "start": 0, "interval": 1, "samples": 4},
 }
 ADVERSARIAL = {"class_path": "AdversarialPerturbation", "init_args": {"steps": 2}}
 DROP = {"class_path": "LargestDrop", "init_args": {"finetune": 1}}
@@ -57,6 +57,10 @@ PAIRS: dict[str, tuple[str, dict[str, Any]]] = {
     "GDAS + SkipDominance": ("GDAS", {"stopping": "SkipDominance"}),
     "GDAS + CurvatureRise": ("GDAS", {"stopping": CURVATURE}),
     "GDAS + edge weights": ("GDAS", {"edge_weights": True}),
+    "GDAS + entropy + SkipDominance + edge weights": (
+        "GDAS",
+        {"penalty": "EntropyPenalty", "stopping": "SkipDominance", "edge_weights": True},
+    ),
     "GDAS + pruning": ("GDAS", {"pruning": PRUNED}),
     "Sparsemax + CurvatureRise": ("SparsemaxDARTS", {"stopping": CURVATURE}),
     "Sparsemax + SDARTS-RS": ("SparsemaxDARTS", {"perturbation": "RandomPerturbation"}),
@@ -78,9 +82,9 @@ PAIRS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 SAMPLED = [  # every variant and every part of a pair once; the others take as long and show the same
-    "PC-DARTS + SDARTS-ADV", "PC-DARTS + second order", "GDAS + SkipDominance", "GDAS + pruning", "GDAS + entropy",
-    "Sparsemax + SDARTS-RS", "RobustDARTS + sparsity + drop path",
-    "ProxylessNAS + LargestDrop", "GDAS + edge weights", "GDAS + second order by differences",
+    "PC-DARTS + SDARTS-ADV", "SDARTS-RS + second order", "GDAS + entropy + SkipDominance + edge weights",
+    "GDAS + pruning", "Sparsemax + SDARTS-RS", "RobustDARTS + sparsity + drop path",
+    "ProxylessNAS + LargestDrop", "GDAS + second order by differences",
 ]  # fmt: skip
 
 

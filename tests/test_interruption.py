@@ -28,7 +28,7 @@ from robustnas.training.checkpointing import AtomicCheckpoints, LastCheckpoint
 from robustnas.training.lightning import interruption
 from robustnas.training.lightning.interruption import Interrupted, Interruption
 
-pytestmark = pytest.mark.usefixtures("few_samples")
+pytestmark = pytest.mark.usefixtures("few_samples", "no_pictures", "known_costs")
 
 SEARCH = [
     "fit",

@@ -14,7 +14,7 @@ from words import QUIET, SMALL
 from robustnas.__main__ import COMMANDS, main
 from robustnas.studies.results import read_results
 
-pytestmark = pytest.mark.usefixtures("few_samples")
+pytestmark = pytest.mark.usefixtures("few_samples", "no_pictures", "known_costs")
 
 ONE = ["--trainer.max_epochs=1", "--trainer.limit_train_batches=1", "--trainer.limit_val_batches=1"]
 NETWORK = [f"--model.architecture.{option}" for option in ("cells=1", "channels=2")]

@@ -13,6 +13,8 @@ from robustnas.__main__ import main
 from robustnas.cost import Profiler, read_table
 from robustnas.spaces import NASBench201
 
+pytestmark = pytest.mark.usefixtures("few_samples", "no_pictures")
+
 CONFIG = """model:
   class_path: DARTS
   init_args:

@@ -28,7 +28,7 @@ from robustnas.networks import ResNet
 from robustnas.runs.record import Run, read_genotype
 from robustnas.training.checkpointing import LastCheckpoint
 
-pytestmark = pytest.mark.usefixtures("few_samples")
+pytestmark = pytest.mark.usefixtures("few_samples", "known_costs")
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMON = {"config.yaml", "last.ckpt", "manifest.json", "metrics.csv"}
@@ -109,6 +109,7 @@ def send(moment: str) -> Callback:
     return type("Send", (Callback,), {moment: sent})()
 
 
+@pytest.mark.usefixtures("no_pictures")
 @pytest.mark.parametrize(
     ("part", "moment"),
     [pytest.param(0, "on_train_epoch_start", marks=pytest.mark.slow), (1, "on_train_end")],

@@ -21,7 +21,7 @@ from runs import differing, fit, rows, state
 
 VARIANTS = sorted(variants.__all__)
 SHORTER: dict[str, dict[str, Any]] = {
-    "RobustDARTS": {"stopping": CurvatureRise(samples=16)},
+    "RobustDARTS": {"stopping": CurvatureRise(samples=4)},
     "DARTSPT": {"selection": LargestDrop(finetune=1)},
     "SmoothDARTS": {"perturbation": AdversarialPerturbation(steps=2)},
     "RandomSharing": {"selection": BestOfSampled(samples=3), "arch_start": 1_000_000},

@@ -158,8 +158,17 @@ def test_by_default_it_is_what_the_stopping_rule_would_measure() -> None:
     assert Curvature(samples=16).measure(module, probe) != values
 
 
-def test_a_short_search_is_measured_on_fewer_samples_and_a_continued_one_on_as_many(tmp_path: Path) -> None:
+def test_a_short_search_is_measured_on_fewer_samples_and_a_continued_one_on_as_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One for each 1,500 images that the weights will see."""
+    used: list[int] = []
+
+    def few(module: Any, probe: Probe, samples: int) -> Any:
+        used.append(samples)
+        return probe_batches(module, probe, 4)  # their number is what is asked for
+
+    monkeypatch.setattr("robustnas.diagnostics.curvature.probe_batches", few)
     options: dict[str, Any] = {"limit_train_batches": 1, "limit_val_batches": 1}
 
     def chosen(own: Curvature, epochs: int) -> Curvature:
@@ -178,6 +187,7 @@ def test_a_short_search_is_measured_on_fewer_samples_and_a_continued_one_on_as_m
         one.load_state_dict(own.state_dict())
         assert one.state_dict()["samples"] == wanted
     assert chosen(again, 2).state_dict()["samples"] == 256
+    assert used == [32, 100, 256, 256]
 
 
 def test_running_statistics_stay() -> None:

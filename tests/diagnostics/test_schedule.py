@@ -17,6 +17,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from robustnas.data import Probe
 from robustnas.training.search import SearchModule
 
+pytestmark = pytest.mark.usefixtures("no_pictures", "known_costs")
+
 SHORT: dict[str, Any] = {"limit_train_batches": 1, "limit_val_batches": 1}
 HEADLINES = {"curvature/max", "alpha/entropy", "gap/accuracy", "shares/skip_connect", "genotype/skips_cell"}
 
@@ -102,12 +104,12 @@ def test_a_resumed_search_keeps_the_schedule(tmp_path: Path) -> None:
 def test_headlines_at_every_epoch_of_a_short_search_and_everything_at_its_end(tmp_path: Path) -> None:
     logger = TensorBoardLogger(tmp_path, "", "", default_hp_metric=False)
     watching = Diagnostics(default_diagnostics(), budget=0.0)
-    watching.measures[[measure.name for measure in watching.measures].index("Curvature")].samples = 16  # type: ignore[attr-defined]
-    found = rows(fit(tmp_path, search(channels=2), max_epochs=3, logger=logger, callbacks=[watching], **SHORT))
+    watching.measures[[measure.name for measure in watching.measures].index("Curvature")].samples = 4  # type: ignore[attr-defined]
+    found = rows(fit(tmp_path, search(channels=2), max_epochs=2, logger=logger, callbacks=[watching], **SHORT))
     assert all(row.keys() >= HEADLINES for row in found)
-    assert ["gradient/match" in row for row in found] == [False, False, True]
+    assert ["gradient/match" in row for row in found] == [False, True]
     events = EventAccumulator(str(tmp_path), size_guidance={"images": 0})
     events.Reload()
     assert {tag: [image.step for image in events.Images(tag)] for tag in events.Tags()["images"]} == {
-        "heatmap/cell": [2], "genotype": [2], "curves": [2],
+        "heatmap/cell": [1], "genotype": [1], "curves": [1],
     }  # fmt: skip

@@ -20,6 +20,8 @@ from robustnas.__main__ import main
 from robustnas.runs.record import Run
 from robustnas.training.recorder import run_folder
 
+pytestmark = pytest.mark.usefixtures("few_samples", "no_pictures", "known_costs")
+
 QUIET = ["--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu", "--trainer.max_epochs=1"]
 DATA = ["--data=Digits", "--data.batch_size=16", "--data.fractions=[0.04, 0.02, 0.02]"]
 SEARCH = ["fit", "--model=DARTS", "--model.space=NASBench201", "--model.cells=1", "--model.channels=2", *DATA, *QUIET]
@@ -85,7 +87,7 @@ def test_an_evaluation_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert not [name for name in metrics(tmp_path)[0] if name.startswith("diagnostics")]
 
 
-@pytest.mark.parametrize("logger", ["true", "false", "CSVLogger"])
+@pytest.mark.parametrize("logger", ["true", "false", pytest.param("CSVLogger", marks=pytest.mark.slow)])
 def test_a_diagnostic_of_the_trainer_is_in_the_row_of_its_epoch(tmp_path: Path, logger: str) -> None:
     config, run = tmp_path / "own.yaml", tmp_path / "run"
     own = {"class_path": "robustnas.diagnostics.DiscretisationGap", "init_args": {"batches": 1, "budget": None}}

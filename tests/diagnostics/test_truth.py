@@ -18,7 +18,7 @@ from robustnas.spaces import S2, NASBench201, decode, encode, random_genotype
 from robustnas.tabular import Table
 from robustnas.training.recorder import RunRecorder
 
-pytestmark = pytest.mark.usefixtures("few_samples")
+pytestmark = pytest.mark.usefixtures("few_samples", "no_pictures", "known_costs")
 
 
 def write(path: Path, numbers: Any = range(15625), space: Any = NASBench201) -> Path:

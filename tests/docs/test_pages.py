@@ -16,7 +16,7 @@ from tables import check_each
 from robustnas.analysis import registry
 from robustnas.networks import operations
 
-pytestmark = pytest.mark.usefixtures("few_samples")
+pytestmark = pytest.mark.usefixtures("few_samples", "no_pictures", "known_costs")
 
 PAGES = {str(page.relative_to(ROOT)): page for page in pages() if blocks(page)}
 SLOW = [name for name, page in PAGES.items() if any("slow" in block.attributes for block in blocks(page))]
@@ -51,7 +51,12 @@ def run_page(name: str, with_slow: bool, capsys: pytest.CaptureFixture[str], run
 
 
 # Pages that train for long: by default their blocks are checked, as those are that are never run.
-DEAR = [f"docs/guides/{name}.md" for name in ("using_results", "own_part", "interruption", "own_diagnostic", "loggers")]
+# README, quickstart and add_a_paper run.
+GUIDES = (
+    "using_results", "own_part", "interruption", "own_diagnostic", "loggers", "own_images", "own_space",
+    "verdict", "verify",
+)  # fmt: skip
+DEAR = [*(f"docs/guides/{name}.md" for name in GUIDES), "docs/start/install.md", "docs/reference/file_formats.md"]
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in DEAR else []) for name in PAGES])

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from tables import with_slow
 from torch import Tensor, nn
 
 from robustnas.networks import DiscreteNetwork, Mixture, PartialChannels, Supernet, operations, register_operation
@@ -138,7 +139,7 @@ def test_so_it_is_in_compiled_cells(mode: Any, graphs: list[Any]) -> None:
     assert graphs == []
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", with_slow(MODES, [torch.no_grad]))  # as in inference mode
 def test_compiled_cells_are_whole_once_nothing_was_written(mode: Any, graphs: list[Any]) -> None:
     found, plain = network(READING["clone"]), network(READING["clone"])
     plain.load_state_dict(found.state_dict())

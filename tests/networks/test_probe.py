@@ -68,8 +68,8 @@ def same_noise(operation: Noise, like: Tensor, edges: int) -> Tensor:
 
 
 # Every space with both forms of a convolution, and with weights of edges and without.
-CASES: list[tuple[SearchSpace, bool, Convolution]] = [
-    case
+CASES = [
+    pytest.param(*case, marks=pytest.mark.slow if space.name == "Mobile" else [])  # as in its smaller sibling
     for number, space in enumerate(SPACES)
     for case in ((space, bool(number % 2), "separable"), (space, not number % 2, "dense"))
 ]

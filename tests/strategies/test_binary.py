@@ -209,7 +209,9 @@ def test_what_is_held_in_memory_changes_no_value_and_no_gradient(
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("space", [DARTS, NASBench201], ids=lambda space: space.name)
+@pytest.mark.parametrize(
+    "space", [pytest.param(DARTS, marks=pytest.mark.slow), NASBench201], ids=lambda space: space.name
+)
 def test_the_gradient_of_alpha_is_made_of_slopes_of_the_loss(space: SearchSpace, mode: Mode) -> None:
     case, step, part = Case(space, of_none=-20.0), 1e-6, BinaryGates(mode)  # a node of zeros is at the kink of a ReLU
     mixtures = case.mixtures(part)

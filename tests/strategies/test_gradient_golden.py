@@ -110,8 +110,9 @@ def test_first_order_takes_the_steps_of_the_original(tmp_path) -> None:
 
 @dataclass(frozen=True)
 class Both(Gradient):
-    """Follows the finite difference, as the original does, and writes down the exact gradient at the same states."""
+    """Follows the finite difference, as the original does, and writes down the exact gradient at its first states."""
 
+    states: int = 3
     exact: list[list[Tensor]] = field(default_factory=list)
     direct: list[list[Tensor]] = field(default_factory=list)
     before: list[Tensor] = field(default_factory=list)
@@ -121,12 +122,14 @@ class Both(Gradient):
         self.before.append(loss.detach())
         moved = problem.step.take(problem.weights, torch.autograd.grad(loss, list(problem.weights.values())))
         self.direct.append(list(torch.autograd.grad(problem.arch_loss(moved), problem.alphas)))
-        self.exact.append(Unrolled().of(problem)[0])
+        if len(self.exact) < self.states:
+            self.exact.append(Unrolled().of(problem)[0])
         return UnrolledByDifferences(0.01).of(problem)
 
 
-def test_second_order_takes_the_steps_of_the_original(tmp_path) -> None:
-    both = Both()
+@pytest.mark.parametrize("states", [1, pytest.param(3, marks=pytest.mark.slow)])
+def test_second_order_takes_the_steps_of_the_original(tmp_path, states: int) -> None:
+    both = Both(states)
     module, steps, arrays = run("darts_second_order", both, tmp_path)
     close = {"rtol": 1e-7, "atol": 1e-9}
     gradient = {"rtol": 1e-6, "atol": 1e-9}
@@ -137,6 +140,8 @@ def test_second_order_takes_the_steps_of_the_original(tmp_path) -> None:
         for k, kind in enumerate(("normal", "reduce")):
             by_differences = (both.direct[i][k] - step["gradients"][kind]) / 0.025
             check(by_differences, arrays[f"out/unroll/hvp/{kind}"][i], rtol=1e-6, atol=1e-8)
+            if i >= states:
+                continue
             exact = (both.direct[i][k] - both.exact[i][k]) / 0.025
             check(exact, arrays[f"out/unroll/hvp_small_r/{kind}"][i], rtol=1e-4, atol=1e-6)
             check(both.exact[i][k], arrays[f"out/unroll/alpha_grad_small_r/{kind}"][i], rtol=1e-4, atol=1e-6)

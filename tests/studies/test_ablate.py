@@ -26,7 +26,7 @@ from robustnas.spaces import find_space
 from robustnas.studies.results import read_results
 from robustnas.studies.searchers.reference import random_architecture
 
-pytestmark = pytest.mark.usefixtures("few_samples")
+pytestmark = pytest.mark.usefixtures("few_samples", "no_pictures", "known_costs")
 
 TINY = Path(__file__).with_name("tiny.yaml")
 

@@ -27,7 +27,7 @@ from robustnas.studies.searchers import baseline_of, halving
 from robustnas.studies.study import Study, read_study
 from robustnas.studies.trial import Trial
 
-pytestmark = pytest.mark.usefixtures("few_samples")
+pytestmark = pytest.mark.usefixtures("few_samples", "no_pictures", "known_costs")
 
 TINY = Path(__file__).with_name("tiny.yaml")
 SHORT = {"evaluations": 2, "epochs": 1}

@@ -21,7 +21,7 @@ from robustnas.studies.results import Record, read_results
 from robustnas.studies.study_table import StudyTable
 from robustnas.tabular import Table
 
-pytestmark = pytest.mark.usefixtures("few_samples")
+pytestmark = pytest.mark.usefixtures("few_samples", "no_pictures", "known_costs")
 
 TINY = Path(__file__).with_name("tiny.yaml")
 UP, DOWN, VALID = "up_test_200", "down_test_200", "up_valid_12"

@@ -22,7 +22,7 @@ from robustnas.training.hooks.rollback import Rollback, restore, state_of
 from robustnas.training.search import SearchModule
 from robustnas.training.search_hook import SearchHook
 
-RULE = CurvatureRise(window=1, lag=2, start=0, interval=1, samples=16)
+RULE = CurvatureRise(window=1, lag=2, start=0, interval=1, samples=4)
 VALUES = [[1, 1, 1, 2, 9, 9], [1, 1, 1, 1, 2, 9], [1, 9, 99, 999, 9999, 99999]]  # by increase and epoch
 EPOCHS = [0, 1, 2, 3, 2, 3, 4, 3, 4, 5]  # back from 3 to 1, back from 4 to 2, and then no more
 SMALL = {**SMALLEST["NASBench201"], "channels": 4, "image_channels": 1, "arch_lr": 0.03}
@@ -214,7 +214,7 @@ def test_the_result_of_early_stopping_is_said_at_the_first_increase(tmp_path, ca
 def test_the_eigenvalue_itself_sends_a_search_back(tmp_path) -> None:
     """Not a script: with a ratio of one, some measurement is higher than one before."""
     module = adaptive(
-        RobustDARTS, stopping=RaiseDecay(CurvatureRise(1, 1, 1.0, 0, 1, samples=16), max_weight_decay=3e-3)
+        RobustDARTS, stopping=RaiseDecay(CurvatureRise(1, 1, 1.0, 0, 1, samples=4), max_weight_decay=3e-3)
     )
     running = run(tmp_path, module)
     assert module.hooks["early_stopping"].raised == 1

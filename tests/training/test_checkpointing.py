@@ -10,10 +10,10 @@ from runs import fit, search
 
 from robustnas.strategies import AdversarialPerturbation, FirstOrder, Unrolled, UnrolledByDifferences
 
-PARTS: list[dict[str, Any]] = [
+PARTS: list[Any] = [
     {"gradient": FirstOrder()},
     {"gradient": Unrolled()},
-    {"gradient": UnrolledByDifferences()},
+    pytest.param({"gradient": UnrolledByDifferences()}, marks=pytest.mark.slow),
     {"perturbation": AdversarialPerturbation(steps=2)},
 ]
 

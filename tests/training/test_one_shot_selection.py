@@ -113,8 +113,17 @@ OTHERS: dict[str, tuple[Any, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("name", OTHERS)
-@pytest.mark.parametrize("rule", SELECTIONS)
+ONCE = (("one shot", "edge weights"), ("one shot", "pruned"), ("by α", "stopped"), ("by α", "sparsemax"))
+
+
+@pytest.mark.parametrize(
+    ("rule", "name"),
+    [
+        pytest.param(rule, name, marks=pytest.mark.slow if (rule, name) in ONCE else [])
+        for rule in SELECTIONS
+        for name in OTHERS
+    ],
+)
 def test_any_search_can_be_selected_from(name: str, rule: str, tmp_path: Path) -> None:
     kind, options = OTHERS[name]
     selection, file = SELECTIONS[rule]

@@ -20,7 +20,7 @@ from robustnas.strategies import LargestDrop, ShareThreshold, SkipDominance, Unr
 from robustnas.training.lightning.loops import steps_over
 from robustnas.training.search import SearchModule
 
-pytestmark = pytest.mark.usefixtures("few_samples")
+pytestmark = pytest.mark.usefixtures("few_samples", "no_pictures", "known_costs")
 
 SMALL: dict[str, Any] = {**SMALLEST["NASBench201"], "channels": 4, "image_channels": 1}
 SEARCHES: dict[str, tuple[int, Callable[[], SearchModule]]] = {

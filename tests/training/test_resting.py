@@ -96,7 +96,12 @@ class Training:
 
 @pytest.mark.parametrize(
     ("space", "options"),
-    [*((space, {"nesterov": True}) for space in SPACES), (NASBench201, {"foreach": True}), (OWN, {"momentum": 0.0})],
+    [
+        pytest.param(DARTS, {"nesterov": True}, marks=pytest.mark.slow),
+        *((space, {"nesterov": True}) for space in SPACES[1:]),
+        (NASBench201, {"foreach": True}),
+        (OWN, {"momentum": 0.0}),
+    ],
     ids=lambda part: getattr(part, "name", str(part)),
 )
 def test_what_was_not_computed_rests_bit_for_bit(space: SearchSpace, options: dict[str, Any]) -> None:

@@ -27,7 +27,7 @@ class At(Stopping):
     returned: int
     interval: int = 1
     monitor: ClassVar[Literal["curvature"]] = "curvature"
-    samples: ClassVar[int] = 16
+    samples: ClassVar[int] = 4
 
     def decide(self, epochs: Sequence[int], values: Sequence[float]) -> Stop | None:
         return Stop(self.detected, self.returned) if self.detected in epochs else None

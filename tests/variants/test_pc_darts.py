@@ -54,9 +54,9 @@ def test_genotypes_and_logits_are_those_of_the_original() -> None:
         check(gradient, arrays[f"out/grad_alpha/{name}"], **tolerance(meta, "gradients"))
 
 
-@pytest.mark.parametrize("space", ["DARTS", "NASBench201"])
+@pytest.mark.parametrize("space", ["S2", "NASBench201"])
 def test_alpha_and_beta_rest_and_then_move(tmp_path: Path, space: str) -> None:
-    depth = {"layers": 3} if space == "DARTS" else {"layers": None, "cells": 1}
+    depth = {"layers": 3} if space == "S2" else {"layers": None, "cells": 1}
     module = small(space=space, arch_start=1, **depth)
     before = [parameter.detach().clone() for parameter in module.arch_parameters]
     fit(tmp_path, module, limit_train_batches=2)

@@ -91,7 +91,8 @@ def test_alpha_steps_after_every_fifth_step_of_one_path(tmp_path: Path, mode: Mo
 @pytest.mark.parametrize(
     ("mode", "space"),
     [
-        ("two", "NASBench201"), ("full", "DARTS"), ("full_v2", "S1"), ("full", "S2"), ("two", "S3"), ("full_v2", "S4"),
+        ("two", "NASBench201"), pytest.param("full", "DARTS", marks=pytest.mark.slow), ("full_v2", "S1"),
+        ("full", "S2"), ("two", "S3"), ("full_v2", "S4"),
     ],
 )  # fmt: skip
 def test_alpha_moves_where_it_was_looked_at(tmp_path: Path, mode: Mode, space: str) -> None:

@@ -16,7 +16,7 @@ from robustnas.__main__ import main
 from robustnas.verification import checks
 from robustnas.verification.finding import Figure, Finding, Outcome
 
-pytestmark = pytest.mark.usefixtures("few_samples")
+pytestmark = pytest.mark.usefixtures("few_samples", "no_pictures", "known_costs")
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = [

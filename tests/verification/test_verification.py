@@ -32,7 +32,7 @@ from robustnas.verification.checks import CHECKS, run_checks
 from robustnas.verification.finding import Outcome
 from robustnas.verification.subject import Subject, describe
 
-pytestmark = pytest.mark.usefixtures("few_samples")
+pytestmark = pytest.mark.usefixtures("few_samples", "no_pictures", "known_costs")
 
 ROOT = Path(__file__).resolve().parents[2]
 ALONE = [name for name in CHECKS if name != "ranks"]
