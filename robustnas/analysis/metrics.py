@@ -11,43 +11,23 @@ The order is that of the charts, and of the signs in a verdict. Series without a
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import ParamSpec
-
 from robustnas.analysis.curvature_rise import RATIO
-from robustnas.analysis.registry import BUILT_IN, METRICS, SCORES, Metric, Unit, register
-from robustnas.analysis.thresholds import STATES, Threshold
-
-P = ParamSpec("P")
-
-ZELA, LIANG, MOVAHEDI, YU = "arXiv:1909.09656", "arXiv:1909.06035", "arXiv:2210.07998", "arXiv:1902.08142"
-OLES, DA2S, OWN = "OLES, NeurIPS 2023", "arXiv:2007.03154", "ours"
-
-_COLLAPSE = ("CurvatureRise", "weight_decay", "AdversarialPerturbation", "PartialChannels", "SkipDominance")
-_SHARP = ("CurvatureRise", "AdversarialPerturbation", "weight_decay")
-_DISCRETE = ("LargestDrop", "EntropyPenalty", "AdversarialPerturbation")
-_UNDECIDED = ("LargestDrop, one shot", "BestOfSampled", "arch_lr", "EntropyPenalty", "LargestDrop")
-_OVERFIT = ("weight_decay", "drop_path", "CurvatureRise")
-
-
-def _registered(make: Callable[P, Metric]) -> Callable[P, Metric]:
-    return lambda *args, **kwargs: register(make(*args, **kwargs))
-
-
-_entry = _registered(Metric)
+from robustnas.analysis.registry import BUILT_IN, METRICS, SCORES, Unit, entry
+from robustnas.analysis.sources import DA2S, LIANG, MOVAHEDI, OLES, OWN, YU, ZELA
+from robustnas.analysis.thresholds import COLLAPSE, DISCRETE, OVERFIT, SHARP, STATES, UNDECIDED, Threshold
 
 # fmt: off
 # Training and evaluation
-TRAIN_LOSS = _entry("train/loss", "training loss", panel="Loss", label="training")
-VAL_LOSS = _entry("val/loss", "loss of the supernet on validation", worse="high", panel="Loss", label="validation")
-TEST_LOSS = _entry("test/loss", "loss on the test set")
+TRAIN_LOSS = entry("train/loss", "training loss", panel="Loss", label="training")
+VAL_LOSS = entry("val/loss", "loss of the supernet on validation", worse="high", panel="Loss", label="validation")
+TEST_LOSS = entry("test/loss", "loss on the test set")
 for _score, _words in SCORES.items():
     _unit: Unit = "" if _score == "r2" else "%"
-    _entry(f"train/{_score}", f"{_words} in training", _unit)
+    entry(f"train/{_score}", f"{_words} in training", _unit)
     if _score != "top1":
-        _entry(f"val/{_score}", f"{_words} of the supernet on validation", _unit, "low")
-    _entry(f"test/{_score}", f"{_words} on the test set", _unit)
-VAL_TOP1 = _entry(
+        entry(f"val/{_score}", f"{_words} of the supernet on validation", _unit, "low")
+    entry(f"test/{_score}", f"{_words} on the test set", _unit)
+VAL_TOP1 = entry(
     "val/top1", f"{SCORES['top1']} of the supernet on validation", "%", "low", "Accuracy", "supernet",
     unit_interval=True,
     thresholds=(Threshold(
@@ -56,139 +36,139 @@ VAL_TOP1 = _entry(
         "top-1 accuracy of the supernet", state="did not learn", hold=3, after=0.2, chance="floor"
     ),),
 )
-_entry("train/top5", "top-5 accuracy in training", "%")
-_entry("val/top5", "top-5 accuracy of the supernet on validation", "%")
-_entry("test/top5", "top-5 accuracy on the test set", "%")
+entry("train/top5", "top-5 accuracy in training", "%")
+entry("val/top5", "top-5 accuracy of the supernet on validation", "%")
+entry("test/top5", "top-5 accuracy on the test set", "%")
 TRAIN_TOP1 = METRICS["train/top1"]
-DISCRETE_ACCURACY = _entry(
+DISCRETE_ACCURACY = entry(
     "gap/discrete_accuracy", "accuracy of the discretised supernet", "%", "low", "Accuracy", "discretised",
     unit_interval=True,
 )
 
 # Shares of operations, of which there is also one series for each operation and kind of cell
-SHARES = _entry("shares", "shares of operations", unit_interval=True)
-PARAMETER_FREE_SHARE = _entry(
+SHARES = entry("shares", "shares of operations", unit_interval=True)
+PARAMETER_FREE_SHARE = entry(
     "shares/parameter_free", "share of operations without parameters", "", "high", "Share of operations",
     "without parameters", unit_interval=True,
 )
-SKIP_CONNECT_SHARE = _entry(
+SKIP_CONNECT_SHARE = entry(
     "shares/skip_connect", "share of skip connections", panel="Share of operations", label="skip connections",
     unit_interval=True,
 )
-NONE_SHARE = _entry("shares/none", "share of `none`", panel="Share of operations", label="none", unit_interval=True)
-PARAMETER_FREE_EDGES = _entry(
+NONE_SHARE = entry("shares/none", "share of `none`", panel="Share of operations", label="none", unit_interval=True)
+PARAMETER_FREE_EDGES = entry(
     "genotype/parameter_free", "edges without parameters", panel="Edges without parameters", by_kind=True,
     unit_interval=True,
 )
 
 # What the verdict computes from α, genotypes and logged series
-CURVATURE_RISE = _entry(
+CURVATURE_RISE = entry(
     "curvature/rise", "growth of the averaged curvature", worse="high", reading=("peak",), charted=False,
     thresholds=(Threshold(
         "curvature_rise", ">", RATIO, "hints", ZELA, "the loss grows sharp in α: discretisation will cost accuracy",
-        _SHARP, "growth of the curvature in α", latched=True
+        SHARP, "growth of the curvature in α", latched=True
     ),),
 )
-SKIP_RISE = _entry(
+SKIP_RISE = entry(
     "genotype/skip_rise", "skip connections gained in 10 epochs", "edges", "high", reading=("peak",), charted=False,
     thresholds=(Threshold(
-        "skip_rise", ">", 0.15, "hints", OWN, "skip connections are taking over", _COLLAPSE, hold=2
+        "skip_rise", ">", 0.15, "hints", OWN, "skip connections are taking over", COLLAPSE, hold=2
     ),),
 )
-SKIP_SHARE = _entry(
+SKIP_SHARE = entry(
     "genotype/skip_share", "skip connections in the genotype", "edges", "high", unit_interval=True,
     thresholds=(
         Threshold(
             "skip_domination", ">", 0.5, "decides", f"{ZELA}, {OWN}", "most of the kept edges are skip connections",
-            _COLLAPSE, hold=3, after=0.2, chance="halfway"
+            COLLAPSE, hold=3, after=0.2, chance="halfway"
         ),
         Threshold(
             "many_skips", ">", 0.25, "hints", LIANG, "more than DARTS+ allows, and more than in a random cell",
-            ("SkipDominance", *_COLLAPSE[:4]), "skip connections, bound of DARTS+", hold=3, after=0.2, chance="floor"
+            ("SkipDominance", *COLLAPSE[:4]), "skip connections, bound of DARTS+", hold=3, after=0.2, chance="floor"
         ),
     ),
 )
-LIVE = _entry(
+LIVE = entry(
     "genotype/live", "edges on a path from input to output", "edges", charted=False, unit_interval=True,
     thresholds=(Threshold(
         "disconnected", "<=", 0.0, "decides", OWN, "no path of kept operations leads from the input to the output",
-        _COLLAPSE, hold=3
+        COLLAPSE, hold=3
     ),),
 )
-LIVE_PARAMETRIC = _entry(
+LIVE_PARAMETRIC = entry(
     "genotype/live_parametric", "live edges with parameters", "edges", unit_interval=True,
     thresholds=(Threshold(
         "no_convolution", "<=", 0.0, "decides", OWN,  # of 1,983 such cells of NAS-Bench-201 none reaches 87.1
-        "no operation with parameters lies on a path from the input to the output", _COLLAPSE, hold=3
+        "no operation with parameters lies on a path from the input to the output", COLLAPSE, hold=3
     ),),
 )
-AVOIDABLE = _entry(
+AVOIDABLE = entry(
     "genotype/avoidable", "edges without parameters that could have some", "edges", "high", unit_interval=True,
     thresholds=(Threshold(
         "mostly_parameter_free", ">", 0.5, "notes", f"{ZELA}, {OWN}",  # 11 % of such cells of NAS-Bench-201 reach 90
-        "most of the edges that could carry parameters do not", _COLLAPSE, "edges without parameters", hold=3,
+        "most of the edges that could carry parameters do not", COLLAPSE, "edges without parameters", hold=3,
         after=0.2, chance="halfway"
     ),),
 )
-OVER_CHANCE = _entry(
+OVER_CHANCE = entry(
     "gap/over_chance", "accuracy of the discretised supernet over chance", charted=False,
     thresholds=(Threshold(
         "discrete_at_chance", "<=", 1.2, "decides", f"{ZELA}, {OWN}",
-        "the discretised supernet is hardly better than guessing", _DISCRETE, "discrete accuracy / chance", hold=2,
+        "the discretised supernet is hardly better than guessing", DISCRETE, "discrete accuracy / chance", hold=2,
         after=0.8
     ),),
 )
-SMOOTH_OVERFITTING = _entry(
+SMOOTH_OVERFITTING = entry(
     "generalisation/smooth", "training minus validation accuracy", "%", "high", reading=("peak",), charted=False,
     thresholds=(Threshold(
         "overfitting", ">", 0.05, "hints", f"{LIANG}, {OWN}", "weights overfit, and operations without weights win",
-        _OVERFIT, hold=3, after=0.2
+        OVERFIT, hold=3, after=0.2
     ),),
 )
-SKIP_EXCESS = _entry(
+SKIP_EXCESS = entry(
     "shares/skip_excess", "mass of skips over a uniform start", worse="high", charted=False,
-    thresholds=(Threshold("skip_mass", ">", 0.25, "hints", OWN, "α moves to skip connections", _COLLAPSE, hold=3),),
+    thresholds=(Threshold("skip_mass", ">", 0.25, "hints", OWN, "α moves to skip connections", COLLAPSE, hold=3),),
 )
-LOST = _entry(
+LOST = entry(
     "gap/lost", "share of accuracy lost by discretisation", "%", "high",
     thresholds=(Threshold(
         "gap", ">", 0.5, "hints", f"{DA2S}, {OWN}", "the supernet does not predict the cell it is discretised to",
-        _DISCRETE, hold=2, after=0.8
+        DISCRETE, hold=2, after=0.8
     ),),
 )
-GAP_RISE = _entry(
+GAP_RISE = entry(
     "gap/rise", "discretisation gap gained in 10 epochs", "%", charted=False,
     thresholds=(Threshold(
-        "gap_rise", ">", 0.1, "hints", OWN, "discretisation costs more and more", _DISCRETE, hold=2, after=0.5
+        "gap_rise", ">", 0.1, "hints", OWN, "discretisation costs more and more", DISCRETE, hold=2, after=0.5
     ),),
 )
 
 # How decided α is
-ENTROPY = _entry(
+ENTROPY = entry(
     "alpha/entropy", "normalised entropy of α", "", "high", "Decision", "entropy of α", unit_interval=True,
     thresholds=(Threshold(
         "undecided", ">", 0.99, "decides", OWN, "α is still almost uniform, so the genotype is close to a random one",
-        _UNDECIDED, state="undecided", hold=3, after=0.2
+        UNDECIDED, state="undecided", hold=3, after=0.2
     ),),
 )
 # m / (s sqrt(5)) of the median kept edge: the margin m between its two strongest operations, and the standard deviation
 # s of the last 10 steps of that margin from epoch to epoch.
-MARGIN_NOISE = _entry(
+MARGIN_NOISE = entry(
     "alpha/margin_noise", "margin over the noise of α's steps", worse="low", charted=False,
     thresholds=(Threshold(
         "within_noise", "<", 1.0, "decides", OWN,
         "the margin between operations is within the noise of α's steps, so a few more epochs change the genotype",
-        _UNDECIDED, "margin / noise of 5 epochs", state="undecided", hold=3, after=0.2
+        UNDECIDED, "margin / noise of 5 epochs", state="undecided", hold=3, after=0.2
     ),),
 )
-MARGIN = _entry(
+MARGIN = entry(
     "alpha/margin", "largest minus second largest share", panel="Decision", label="margin", unit_interval=True
 )
-CHANGED = _entry(
+CHANGED = entry(
     "genotype/changed", "choices of the genotype that changed", "%", panel="Decision", label="changed",
     unit_interval=True,
 )
-SATURATED = _entry(
+SATURATED = entry(
     "alpha/saturated", "share of saturated edges", "%", "high", unit_interval=True,
     thresholds=(Threshold(
         "saturated", ">", 0.5, "hints", f"{MOVAHEDI}, {OWN}",
@@ -196,30 +176,30 @@ SATURATED = _entry(
         "saturated edges, first half", hold=2, before=0.5, latched=True
     ),),
 )
-EFFECTIVE = _entry("alpha/effective", "effective number of operations")
-EDGE_MARGIN = _entry("alpha/edge_margin", "margin between kept and dropped edge")
+EFFECTIVE = entry("alpha/effective", "effective number of operations")
+EDGE_MARGIN = entry("alpha/edge_margin", "margin between kept and dropped edge")
 
 # Curvature of the loss in α
 _CURVATURE = "Largest Hessian eigenvalue in α"
-CURVATURE = _entry(
+CURVATURE = entry(
     "curvature/max", "largest eigenvalue in α", "", "high", _CURVATURE, "validation loss", reading=("last", "peak"),
     bounds=("upper", "deviation"),
 )
-ARCH_CURVATURE = _entry(
+ARCH_CURVATURE = entry(
     "arch/curvature", "largest eigenvalue in α, of the stopping rule", panel=_CURVATURE, label="stopping rule",
     bounds=("upper", "deviation"),
 )
-SMALLEST_CURVATURE = _entry("curvature/min", "smallest eigenvalue in α", bounds=("lower",))
-CURVATURE_QUANTILE = _entry("curvature/quantile", "quantile of the eigenvalues in α")
-TRACE = _entry("curvature/trace", "trace of the Hessian in α")
-NEGATIVE = _entry("curvature/negative", "share of negative eigenvalues", unit_interval=True)
-CURVATURE_NOISE = _entry("arch/curvature_noise", "scatter of the curvature that the stopping rule compares")
-FLAT_STOPS = _entry(
+SMALLEST_CURVATURE = entry("curvature/min", "smallest eigenvalue in α", bounds=("lower",))
+CURVATURE_QUANTILE = entry("curvature/quantile", "quantile of the eigenvalues in α")
+TRACE = entry("curvature/trace", "trace of the Hessian in α")
+NEGATIVE = entry("curvature/negative", "share of negative eigenvalues", unit_interval=True)
+CURVATURE_NOISE = entry("arch/curvature_noise", "scatter of the curvature that the stopping rule compares")
+FLAT_STOPS = entry(
     "arch/curvature_flat_stops", "share of flat curves of this noise that would have stopped", unit_interval=True
 )
 
 # Gradients
-ALIGNMENT = _entry(
+ALIGNMENT = entry(
     "gradient/alignment", "alignment of layers' gradients of α", "", "low", "Agreement of gradients", "layers",
     by_kind=True, charted=False,
     thresholds=(Threshold(
@@ -227,35 +207,35 @@ ALIGNMENT = _entry(
         ("AdversarialPerturbation", "arch_lr"), hold=3
     ),),
 )
-MATCH = _entry(
+MATCH = entry(
     "gradient/match", "match of training and validation gradient", "", "low", "Agreement of gradients",
     "training with validation",
     thresholds=(Threshold(
         "match", "<=", 0.0, "hints", f"{OLES}, {OWN}",
-        "a step that lowers the training loss no longer lowers the validation loss", _OVERFIT, hold=3
+        "a step that lowers the training loss no longer lowers the validation loss", OVERFIT, hold=3
     ),),
 )
-ALPHA_NORM = _entry("gradient/alpha_norm", "norm of α's gradient")
-IMPLICIT_SHARE = _entry("gradient/implicit_share", "implicit share of the second-order gradient")
-IMPLICIT_COSINE = _entry("gradient/implicit_cosine", "cosine of the implicit gradient and its finite difference")
+ALPHA_NORM = entry("gradient/alpha_norm", "norm of α's gradient")
+IMPLICIT_SHARE = entry("gradient/implicit_share", "implicit share of the second-order gradient")
+IMPLICIT_COSINE = entry("gradient/implicit_cosine", "cosine of the implicit gradient and its finite difference")
 
 # Generalisation, discretisation, ranking
-OVERFITTING_LOSS = _entry("generalisation/loss", "generalisation gap, loss", "", "high", "Generalisation gap", "loss")
-OVERFITTING = _entry("generalisation/accuracy", "generalisation gap, accuracy", "%")
-GAP = _entry(
+OVERFITTING_LOSS = entry("generalisation/loss", "generalisation gap, loss", "", "high", "Generalisation gap", "loss")
+OVERFITTING = entry("generalisation/accuracy", "generalisation gap, accuracy", "%")
+GAP = entry(
     "gap/accuracy", "accuracy lost by discretisation", "%", "high", label="statistics of BatchNorm measured anew"
 )
-GAP_STALE = _entry(
+GAP_STALE = entry(
     "gap/accuracy_stale", "accuracy lost with BatchNorm of the supernet", "%", label="statistics of the supernet"
 )
-GAP_LOSS = _entry(
+GAP_LOSS = entry(
     "gap/loss", "loss added by discretisation", worse="high", label="statistics of BatchNorm measured anew"
 )
-GAP_LOSS_STALE = _entry(
+GAP_LOSS_STALE = entry(
     "gap/loss_stale", "loss added with BatchNorm of the supernet", label="statistics of the supernet"
 )
-SUPERNET_ACCURACY = _entry("gap/supernet_accuracy", "accuracy of the supernet on the same batches", "%")
-RANKING = _entry(
+SUPERNET_ACCURACY = entry("gap/supernet_accuracy", "accuracy of the supernet on the same batches", "%")
+RANKING = entry(
     "ranking/tau", "rank correlation, Kendall's τ", worse="low",
     thresholds=(Threshold(
         "ranking", "<", 0.2, "hints", f"{YU}, {OWN}", "the supernet ranks cells hardly better than chance",
@@ -264,50 +244,50 @@ RANKING = _entry(
 )
 
 # Genotypes
-UNCHANGED = _entry(
+UNCHANGED = entry(
     "genotype/unchanged", "epochs without a change of genotype", "epochs", charted=False,
     thresholds=(Threshold(
         "never_changed", ">=", 10, "hints", OWN, "the genotype is the one of the first epoch", ("arch_lr", "epochs")
     ),),
 )
-CHURN = _entry(
+CHURN = entry(
     "genotype/churn", "choices that change per epoch", "%", "high", charted=False,
     thresholds=(Threshold(
         "unsettled", ">", 0.2, "hints", OWN, "the genotype still changes at the end: the last epoch decides it",
         ("epochs", "EntropyPenalty"), after=0.8
     ),),
 )
-MOVED = _entry(
+MOVED = entry(
     "alpha/moved", "largest step of α in an epoch",
     thresholds=(Threshold(
         "frozen", "<", 1e-6, "hints", OWN, "α does not move", ("arch_lr", "epochs"), hold=5, after=0.2
     ),),
 )
-MOST_NONE = _entry(
+MOST_NONE = entry(
     "shares/most_none", "mass of `none`", charted=False,
     thresholds=(Threshold(
         "none_mass", ">", 0.5, "notes", OWN, "most of the mixture is switched off; shares of the rest are small",
         ("LargestDrop",)
     ),),
 )
-SKIPS = _entry("genotype/skips", "number of skip connections in the genotype")
-DEPTH = _entry("genotype/depth", "depth of the genotype")
-WIDTH = _entry("genotype/width", "width of the genotype", unit_interval=True)
-PARAMETERS = _entry("genotype/parameters", "parameters of the genotype")
-FLOPS = _entry("genotype/flops", "multiply-adds of the genotype")
-TRUTH = _entry("truth", "what a table knows of the genotype")
-TRUE_ACCURACY = _entry("truth/accuracy", "true accuracy of the genotype", "percent")
-REGRET = _entry("truth/regret", "regret of the genotype")
-RANK = _entry("truth/rank", "rank of the genotype in the table")
+SKIPS = entry("genotype/skips", "number of skip connections in the genotype")
+DEPTH = entry("genotype/depth", "depth of the genotype")
+WIDTH = entry("genotype/width", "width of the genotype", unit_interval=True)
+PARAMETERS = entry("genotype/parameters", "parameters of the genotype")
+FLOPS = entry("genotype/flops", "multiply-adds of the genotype")
+TRUTH = entry("truth", "what a table knows of the genotype")
+TRUE_ACCURACY = entry("truth/accuracy", "true accuracy of the genotype", "percent")
+REGRET = entry("truth/regret", "regret of the genotype")
+RANK = entry("truth/rank", "rank of the genotype in the table")
 
 # The search itself
-ARCH = _entry("arch", "numbers of the search")
-ARCH_LOSS = _entry("arch/loss", "loss of α's steps")
-ARCH_SKIPS = _entry("arch/skips", "skip connections, as the stopping rule counts")
-OPERATIONS = _entry("arch/operations", "candidate operations left")
-WEIGHT_DECAY = _entry("arch/weight_decay", "weight decay")
-DIAGNOSTICS_SHARE = _entry("diagnostics/share", "share of time spent in diagnostics", "%")
-VERDICT = _entry("verdict/state", f"verdict: {', '.join(STATES)}", worse="high")
+ARCH = entry("arch", "numbers of the search")
+ARCH_LOSS = entry("arch/loss", "loss of α's steps")
+ARCH_SKIPS = entry("arch/skips", "skip connections, as the stopping rule counts")
+OPERATIONS = entry("arch/operations", "candidate operations left")
+WEIGHT_DECAY = entry("arch/weight_decay", "weight decay")
+DIAGNOSTICS_SHARE = entry("diagnostics/share", "share of time spent in diagnostics", "%")
+VERDICT = entry("verdict/state", f"verdict: {', '.join(STATES)}", worse="high")
 # fmt: on
 
 BUILT_IN.update(METRICS)

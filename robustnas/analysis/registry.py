@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, is_dataclass, replace
-from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NamedTuple, ParamSpec, get_args, get_origin, get_type_hints
 
 from robustnas.analysis.thresholds import Threshold
 
+P = ParamSpec("P")
 Unit = Literal["", "%", "percent", "edges", "epochs", "seconds"]
 
 SCORES = {"top1": "top-1 accuracy", "accuracy": "accuracy", "map": "mean average precision", "r2": "R²"}
@@ -80,6 +81,13 @@ def register(metric: Metric) -> Metric:
     _ADOPTED.discard(metric.name)
     METRICS[metric.name] = metric
     return metric
+
+
+def _registered(make: Callable[P, Metric]) -> Callable[P, Metric]:
+    return lambda *args, **kwargs: register(make(*args, **kwargs))
+
+
+entry = _registered(Metric)  #: an entry of these fields, added
 
 
 def own_metrics() -> list[dict[str, Any]]:

@@ -66,6 +66,13 @@ class Remedy:
     why: str
 
 
+# For each kind of sign the names of the remedies, the most direct first.
+COLLAPSE = ("CurvatureRise", "weight_decay", "AdversarialPerturbation", "PartialChannels", "SkipDominance")
+SHARP = ("CurvatureRise", "AdversarialPerturbation", "weight_decay")
+DISCRETE = ("LargestDrop", "EntropyPenalty", "AdversarialPerturbation")
+UNDECIDED = ("LargestDrop, one shot", "BestOfSampled", "arch_lr", "EntropyPenalty", "LargestDrop")
+OVERFIT = ("weight_decay", "drop_path", "CurvatureRise")
+
 REMEDIES: dict[str, Remedy] = {
     part: Remedy(part, setting, why)
     for part, setting, why in (
