@@ -22,9 +22,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mutations import VALUES, as_json, changed, replaced
 from pytorch_lightning import Trainer
-from refusals import SEARCH
+from refusals import short_search
 
-from robustnas.__main__ import main
 from robustnas.analysis import History, judge
 from robustnas.analysis.foreign import read_foreign
 from robustnas.cli.configuration import configuration
@@ -109,10 +108,7 @@ many = pytest.mark.parametrize("examples", EXAMPLES)
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished search."""
-    folder = tmp_path_factory.mktemp("fuzz") / "run"
-    short = ["--trainer.limit_train_batches=1", "--trainer.limit_val_batches=1", "--diagnostics.measures=[]"]
-    assert main([*SEARCH, *short, f"--run-dir={folder}"]) == 0
-    return folder
+    return short_search(tmp_path_factory.mktemp("fuzz") / "run")
 
 
 def written(path: Path, data: bytes) -> Path:

@@ -20,7 +20,7 @@ import torch
 import yaml
 from made import write_folders
 from PIL import Image
-from refusals import MODEL, QUIET, SEARCH, said, untrained
+from refusals import MODEL, QUIET, SEARCH, said, short_search, untrained
 
 from robustnas.__main__ import main
 from robustnas.cli.errors import explain
@@ -43,10 +43,7 @@ class Payload:
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("safe") / "good"
-    short = ["--trainer.limit_train_batches=1", "--trainer.limit_val_batches=1", "--diagnostics.measures=[]"]
-    assert main([*SEARCH, *short, f"--run-dir={folder}"]) == 0
-    return folder
+    return short_search(tmp_path_factory.mktemp("safe") / "good")
 
 
 @pytest.fixture
