@@ -217,6 +217,8 @@ def test_a_wrong_configuration(
 
 # One of each step of the check; the slow tests hand all of them to the commands.
 HANDED = ("no loops", "an optimiser too few", "a callback with another state", "undefined α", "no description")
+# A validation saves no checkpoint: it has no `LastCheckpoint`, and that state is not read.
+VALIDATED = tuple(case for case in CHECKPOINTS if case != "a callback with another state")
 
 
 @pytest.mark.parametrize(
@@ -224,7 +226,7 @@ HANDED = ("no loops", "an optimiser too few", "a callback with another state", "
     [
         ("fit", HANDED),
         pytest.param("fit", tuple(CHECKPOINTS), marks=pytest.mark.slow),
-        pytest.param("validate", tuple(CHECKPOINTS), marks=pytest.mark.slow),
+        pytest.param("validate", VALIDATED, marks=pytest.mark.slow),
     ],
     ids=["fit", "fit, all", "validate, all"],
 )
@@ -250,7 +252,7 @@ def test_a_wrong_checkpoint(
         assert sentence.startswith(says), sentence
         assert sorted(Path().rglob("*")) == files
 
-    check_each(CHECKPOINTS, check)
+    check_each(handed if command == "validate" else CHECKPOINTS, check)
 
 
 def test_a_wrong_run_folder(good: Path, bad: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,6 +27,17 @@ class Alone(DARTS):
             searching.average = average
 
 
+class Unchecked(Alone):
+    """The processes do not compare their replicas either."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        check, searching.check_replicas = searching.check_replicas, lambda *_: None
+        try:
+            super().training_step(batch, batch_idx)
+        finally:
+            searching.check_replicas = check
+
+
 class Summing(DARTS):
     """Gradients of α are added where they should be averaged."""
 
