@@ -4,7 +4,7 @@
     python benchmarks/make_digits_table.py train --out parts --workers 8
     python benchmarks/make_digits_table.py train --out parts --part 1/3   # a third of the runs, on one of 3 machines
     python benchmarks/make_digits_table.py status --out parts
-    python benchmarks/make_digits_table.py assemble --out parts --to robustnas/tabular/embedded
+    python benchmarks/make_digits_table.py assemble --out parts --to robustnas/tabular/tables
 
 Cells come in random order, so what is finished is a random sample at any moment. Runs of the seeds 1 to 3 for the first
 100 cells are spread among those of seed 0. 64 cells are trained side by side. Each run adds one line to the file
