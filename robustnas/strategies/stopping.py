@@ -35,7 +35,7 @@ class Stopping(ABC):
             :mod:`robustnas.training.curvature`; ``last_batch`` is RobustDARTS' own form, the last batch of α's steps
             as they saw it, in α alone, with drop path and with the weight decay of α.
         samples: Samples of the probe; all of the role arch where it has fewer.
-        interval: Epochs between two measurements. The last epoch is measured too.
+        interval: Epochs between two measurements, 1 by default. The last epoch is measured too.
         at_last: Whether the rule is asked at the last epoch, where only a return to an earlier one is left to decide.
     """
 
@@ -43,7 +43,7 @@ class Stopping(ABC):
     measured_on = "probe"
     samples = 256
     at_last = True
-    interval: int
+    interval = 1
 
     def noise(self, epochs: Sequence[int], values: Sequence[float]) -> dict[str, float]:
         """How noisy the measurements are and what that means for the rule, as numbers to log; nothing by default."""

@@ -16,6 +16,7 @@ from tables import check_each
 
 from robustnas.analysis.curvature_rise import WINDOW, averages
 from robustnas.strategies import CurvatureRise, Never, SkipDominance, Stop, Stopping
+from robustnas.training.hooks.early_stopping import EarlyStopping
 
 RUNS = Path(__file__).resolve().parents[2] / "../shared/data/robustdarts_runs_s1_cifar10.json.gz"
 
@@ -237,3 +238,17 @@ def test_too_many_skip_connections_stop_and_return_to_the_measurement_before() -
 def test_a_search_that_never_stops() -> None:
     assert Never().monitor == "nothing"
     assert Never().decide(EPOCHS, [2.0**i for i in range(26)]) is None
+
+
+def test_a_rule_of_ones_own_is_asked_after_every_epoch_unless_it_says_otherwise() -> None:
+    class Own(Stopping):
+        monitor = "skips"
+
+        def decide(self, epochs: Sequence[int], values: Sequence[float]) -> Stop | None:
+            return None
+
+    class Seldom(Own):
+        interval = 2
+
+    due = [[e for e in range(6) if EarlyStopping(rule, None).due(e, 6)] for rule in (Own(), Seldom())]
+    assert due == [[0, 1, 2, 3, 4, 5], [0, 2, 4, 5]]
