@@ -14,20 +14,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from digits_recipe import Recipe, Task
+from digits_report import spread_of_seeds
+from distinct_cells import canonical_form, representatives
+from make_digits_table import Run, append, check_folder, open_part, pending, read_parts, train_part
+from stacked_cells import StackedNetworks
+
+from robustnas.data import ClutteredDigits
+from robustnas.networks import DiscreteNetwork
+from robustnas.spaces import Choice, Genotype, NASBench201, decode, random_genotype
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "benchmarks"))
-
-from digits_recipe import Recipe, Task  # noqa: E402
-from digits_report import spread_of_seeds  # noqa: E402
-from distinct_cells import canonical_form, representatives  # noqa: E402
-from make_digits_table import Run, append, check_folder, open_part, pending, read_parts, train_part  # noqa: E402
-from stacked_cells import StackedNetworks  # noqa: E402
-
-from robustnas.data import ClutteredDigits  # noqa: E402
-from robustnas.networks import DiscreteNetwork  # noqa: E402
-from robustnas.spaces import Choice, Genotype, NASBench201, decode, random_genotype  # noqa: E402
-
 TINY = Recipe(epochs=1, batch_size=128)
 
 
