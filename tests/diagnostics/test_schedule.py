@@ -101,10 +101,10 @@ def test_a_resumed_search_keeps_the_schedule(tmp_path: Path) -> None:
     assert (first.epochs, second.epochs) == ([0, 1, 3, 4], [4, 6, 7, 9, 10])
 
 
+@pytest.mark.usefixtures("few_samples")
 def test_headlines_at_every_epoch_of_a_short_search_and_everything_at_its_end(tmp_path: Path) -> None:
     logger = TensorBoardLogger(tmp_path, "", "", default_hp_metric=False)
     watching = Diagnostics(default_diagnostics(), budget=0.0)
-    watching.measures[[measure.name for measure in watching.measures].index("Curvature")].samples = 4  # type: ignore[attr-defined]
     found = rows(fit(tmp_path, search(channels=2), max_epochs=2, logger=logger, callbacks=[watching], **SHORT))
     assert all(row.keys() >= HEADLINES for row in found)
     assert ["gradient/match" in row for row in found] == [False, True]
