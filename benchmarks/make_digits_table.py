@@ -3,12 +3,14 @@
     python benchmarks/make_digits_table.py train --out parts              # one process; stop and repeat at any moment
     python benchmarks/make_digits_table.py train --out parts --workers 8
     python benchmarks/make_digits_table.py train --out parts --part 1/3   # a third of the runs, on one of 3 machines
+    python benchmarks/make_digits_table.py train --out parts --workers 3 --device cuda --together 440
     python benchmarks/make_digits_table.py status --out parts
     python benchmarks/make_digits_table.py assemble --out parts --to robustnas/tabular/tables
 
 Cells come in random order, so what is finished is a random sample at any moment. Runs of the seeds 1 to 3 for the first
-100 cells are spread among those of seed 0. 64 cells are trained side by side. Each run adds one line to the file
-of its part; a run with a line is not repeated. `digits_report.py` prints what the table shows.
+100 cells are spread among those of seed 0. 64 cells are trained side by side; a GPU is busy with several hundred. Each
+run adds one line to the file of its part; a run with a line is not repeated. `digits_report.py` prints what the table
+shows.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import os
 import platform
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -138,18 +141,26 @@ def pending(runs: Sequence[Run], done: Mapping[Run, Any], size: int) -> list[Run
     return [run for run in left[: SEEDS * size] if run.seed == left[0].seed][:size]
 
 
-def train_part(folder: Path, runs: Sequence[Run], part: str, recipe: Recipe, data: ClutteredDigits) -> None:
+def train_part(
+    folder: Path,
+    runs: Sequence[Run],
+    part: str,
+    recipe: Recipe,
+    data: ClutteredDigits,
+    device: str = "cpu",
+    together: int = SIDE_BY_SIDE,
+) -> None:
     """Make those of the runs that are not made yet."""
     torch.set_num_threads(1)
-    task = Task.load(data)
+    task = Task.load(data, device)
     with open_part(folder / f"part-{part}.jsonl") as file:
         done = dict(read_parts(folder))
-        while group := pending(runs, done, SIDE_BY_SIDE):
-            start = time.process_time()
+        while group := pending(runs, done, together):
+            start = time.perf_counter()
             correct = recipe.train([decode(run.cell, NASBench201) for run in group], task, group[0].seed)
-            seconds = round((time.process_time() - start) / len(group), 3)
+            seconds = round((time.perf_counter() - start) / len(group), 3)
             entries = [
-                {"cell": run.cell, "seed": run.seed, "correct": found, "seconds": seconds}
+                {"cell": run.cell, "seed": run.seed, "correct": found, "seconds": seconds, "device": device}
                 for run, found in zip(group, correct, strict=True)
             ]
             append(file, entries)
@@ -165,7 +176,9 @@ def train(options: argparse.Namespace) -> None:
     jobs = []
     for worker in range(options.workers):
         place, step = part + parts * worker, parts * options.workers
-        jobs.append((options.out, all_runs()[place::step], f"{place}-of-{step}", recipe, data))
+        jobs.append(
+            (options.out, all_runs()[place::step], f"{place}-of-{step}", recipe, data, options.device, options.together)
+        )
     if len(jobs) == 1:
         train_part(*jobs[0])
         return
@@ -180,6 +193,14 @@ def status(options: argparse.Namespace) -> None:
     left = len(set(runs) - set(done))
     hours = left * mean / 3600
     print(f"{len(runs) - left:,} of {len(runs):,} runs, {mean:.2f} s each; {hours:.1f} h of processor time left")
+
+
+def costs(done: Mapping[Run, Mapping[str, Any]]) -> Counter[str]:
+    """Seconds of all runs by the device that made them; on a GPU several processes share it."""
+    seconds: Counter[str] = Counter()
+    for entry in done.values():
+        seconds[entry["device"]] += entry["seconds"]
+    return seconds
 
 
 def assemble(options: argparse.Namespace) -> None:
@@ -212,7 +233,7 @@ def write_table(folder: Path, done: Mapping[Run, Mapping[str, Any]], about: Mapp
         "distinct": len(set(trained)),
         "seed": 0,
         "repeats": {"seeds": SEEDS, "correct": correct},
-        "seconds": round(sum(entry["seconds"] for entry in done.values())),
+        "seconds": {device: round(seconds) for device, seconds in sorted(costs(done).items())},
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
         "sha256": hashlib.sha256((folder / "digits.parquet").read_bytes()).hexdigest(),
     }
@@ -228,6 +249,10 @@ def main(arguments: list[str] | None = None) -> None:
         action = actions.add_parser(name, help=command.__doc__)
         action.add_argument("--out", type=Path, required=True, help="folder of the part files")
     actions.choices["train"].add_argument("--workers", type=int, default=1, help="processes, one thread each")
+    actions.choices["train"].add_argument("--device", default="cpu", help="cpu or cuda")
+    actions.choices["train"].add_argument(
+        "--together", type=int, default=SIDE_BY_SIDE, metavar="N", help="cells that are trained side by side"
+    )
     actions.choices["train"].add_argument(
         "--part", default="0/1", metavar="I/N", help="make the I-th of N parts of the runs"
     )

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from grouped_conv import grouped_conv2d
 from torch import Tensor, nn
 
 from robustnas.networks import DiscreteNetwork
@@ -21,6 +22,7 @@ from robustnas.spaces import Genotype
 STAGES = 3
 NODES = 4
 CONVOLUTIONS = ("nor_conv_1x1", "nor_conv_3x3")
+FREE = ("skip_connect", "avg_pool_3x3")
 
 
 class Place(NamedTuple):
@@ -46,10 +48,14 @@ class StackedConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``[batch, networks * channels, h, w]``; the images of a stem are those of all networks."""
-        groups = self.groups if x.shape[1] > 1 else 1
-        if x.shape[-1] > 6:
-            x = x.contiguous(memory_format=torch.channels_last)
-        x = F.conv2d(x, self.weight, None, self.stride, self.weight.shape[-1] // 2, 1, groups)
+        stem = x.shape[1] == 1
+        if x.is_cuda and not stem:
+            x = grouped_conv2d(x, self.weight, self.stride, self.groups)
+        else:
+            if x.is_cpu and x.shape[-1] > 6:
+                x = x.contiguous(memory_format=torch.channels_last)
+            groups = 1 if stem else self.groups
+            x = F.conv2d(x, self.weight, None, self.stride, self.weight.shape[-1] // 2, 1, groups)
         return x if self.bn is None else self.bn(x)
 
 
@@ -72,22 +78,55 @@ class StackedEdges(nn.Module):
         super().__init__()
         names = [f"{cell}.{place.name(source, operation)}" for place in places]
         self.conv = StackedConv([states[place.network] for place in places], names)
-        self.places = places
-        self.register_buffer("networks", torch.tensor([place.network for place in places]))
+        self.ends = Ends(places)
 
     def forward(self, x: Tensor, nodes: list[Tensor | None]) -> None:
         """Add the outputs to the nodes; ``x`` and nodes are ``[batch, networks, channels, h, w]``."""
-        out = self.conv(x.index_select(1, self.networks).flatten(1, 2)).unflatten(1, (len(self.places), -1))
-        add(out, self.places, nodes, x)
+        out = self.conv(x.index_select(1, self.ends.networks).flatten(1, 2))
+        self.ends(out.unflatten(1, (len(self.ends.networks), -1)), nodes, x)
 
 
-def add(out: Tensor, places: list[Place], nodes: list[Tensor | None], like: Tensor) -> None:
-    """Add ``[batch, places, ...]``, ordered by node, to the sums of the nodes."""
-    counts = Counter(place.node for place in places)
-    for part, node in zip(out.split([counts[node] for node in sorted(counts)], dim=1), sorted(counts), strict=True):
-        if (total := nodes[node]) is None:
-            total = nodes[node] = torch.zeros_like(like, memory_format=torch.contiguous_format)
-        total.index_add_(1, _networks([place for place in places if place.node == node]), part)
+class Ends(nn.Module):
+    """Where the outputs of edges go, which are ordered by the node that they enter."""
+
+    networks: Tensor
+
+    def __init__(self, places: list[Place]) -> None:
+        super().__init__()
+        self.counts = sorted(Counter(place.node for place in places).items())
+        self.register_buffer("networks", torch.tensor([place.network for place in places]))
+
+    def forward(self, out: Tensor, nodes: list[Tensor | None], like: Tensor) -> None:
+        """Add ``[batch, edges, ...]`` to the sums of the nodes."""
+        sizes = [count for _, count in self.counts]
+        for (node, _), part, networks in zip(self.counts, out.split(sizes, 1), self.networks.split(sizes), strict=True):
+            if (total := nodes[node]) is None:
+                total = nodes[node] = torch.zeros_like(like, memory_format=torch.contiguous_format)
+            total.index_add_(1, networks, part)
+
+
+class StackedFree(nn.Module):
+    """One kind of operation without weights on all edges that leave a state, computed once for a network."""
+
+    entering: Tensor
+    rows: Tensor
+
+    def __init__(self, operation: str, places: list[Place]) -> None:
+        super().__init__()
+        entering = sorted({place.network for place in places})
+        self.operation = operation
+        self.ends = Ends(places)
+        self.register_buffer("entering", torch.tensor(entering))
+        self.register_buffer("rows", torch.tensor([entering.index(place.network) for place in places]))
+
+    def forward(self, x: Tensor, nodes: list[Tensor | None]) -> None:
+        """Add the outputs to the nodes; ``x`` and nodes are ``[batch, networks, channels, h, w]``."""
+        if self.operation == "skip_connect":
+            self.ends(x.index_select(1, self.ends.networks), nodes, x)
+            return
+        states = x.index_select(1, self.entering)
+        pooled = average_pool(states.flatten(1, 2), 1).unflatten(1, states.shape[1:3])
+        self.ends(pooled.index_select(1, self.rows), nodes, x)
 
 
 class StackedCell(nn.Module):
@@ -96,20 +135,18 @@ class StackedCell(nn.Module):
     def __init__(self, states: Sequence[dict[str, Tensor]], genotypes: Sequence[Genotype], cell: str) -> None:
         super().__init__()
         self.edges = nn.ModuleDict()
-        self.free: dict[tuple[int, str], list[Place]] = {}
         for source in range(NODES - 1):
-            for operation in (*CONVOLUTIONS, "skip_connect", "avg_pool_3x3"):
+            for operation in (*FREE, *CONVOLUTIONS):
                 places = sorted(
                     Place(choice.node, network)
                     for network, genotype in enumerate(genotypes)
                     for choice in genotype.cells["cell"]
                     if (choice.source, choice.operation) == (source, operation)
                 )
-                if places and operation in CONVOLUTIONS:
-                    edges = StackedEdges(states, cell, source, operation, places)
-                    self.edges[f"{source}{operation}"] = edges
+                if places and operation in FREE:
+                    self.edges[f"{source}{operation}"] = StackedFree(operation, places)
                 elif places:
-                    self.free[source, operation] = places
+                    self.edges[f"{source}{operation}"] = StackedEdges(states, cell, source, operation, places)
 
     def forward(self, x: Tensor) -> Tensor:
         """``[batch, networks, channels, h, w]`` to the same shape."""
@@ -117,23 +154,11 @@ class StackedCell(nn.Module):
         for source in range(NODES - 1):
             if (state := nodes[source]) is None:
                 continue
-            if places := self.free.get((source, "skip_connect")):
-                add(state.index_select(1, _networks(places)), places, nodes, x)
-            if places := self.free.get((source, "avg_pool_3x3")):
-                pooling = sorted({place.network for place in places})
-                entering = state.index_select(1, torch.tensor(pooling))
-                pooled = average_pool(entering.flatten(1, 2), 1).unflatten(1, entering.shape[1:3])
-                rows = torch.tensor([pooling.index(place.network) for place in places])
-                add(pooled.index_select(1, rows), places, nodes, x)
             relu = F.relu(state)
-            for operation in CONVOLUTIONS:
+            for operation in (*FREE, *CONVOLUTIONS):
                 if f"{source}{operation}" in self.edges:
-                    self.edges[f"{source}{operation}"](relu, nodes)
+                    self.edges[f"{source}{operation}"](relu if operation in CONVOLUTIONS else state, nodes)
         return torch.zeros_like(x) if nodes[-1] is None else nodes[-1]
-
-
-def _networks(places: list[Place]) -> Tensor:
-    return torch.tensor([place.network for place in places])
 
 
 class StackedBlock(nn.Module):

@@ -17,6 +17,7 @@ import torch
 from digits_recipe import Recipe, Task
 from digits_report import spread_of_seeds
 from distinct_cells import canonical_form, representatives
+from grouped_conv import COMPILED, grouped_conv2d
 from make_digits_table import Run, append, check_folder, open_part, pending, read_parts, train_part
 from stacked_cells import StackedNetworks
 
@@ -121,6 +122,34 @@ def test_stacked_networks_are_the_discrete_networks(training: bool, repeats: int
         assert torch.allclose(stacked.stem.weight.grad, wanted, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize(("size", "stride", "out"), [(3, 1, 4), (3, 2, 8), (1, 1, 4), (1, 2, 8)])
+def test_matrix_products_are_the_grouped_convolution(size: int, stride: int, out: int) -> None:
+    x = torch.randn(3, 5 * 4, 7, 6, dtype=torch.float64)
+    weight = torch.randn(5 * out, 4, size, size, dtype=torch.float64)
+    wanted = torch.nn.functional.conv2d(x, weight, None, stride, size // 2, 1, 5)
+    assert torch.allclose(grouped_conv2d(x, weight, stride, 5), wanted)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="the kernels need a GPU")
+@pytest.mark.parametrize("channels", COMPILED)
+@pytest.mark.parametrize("size", [1, 3])
+def test_kernels_are_the_grouped_convolution(channels: int, size: int) -> None:
+    shapes = (5, 7 * channels, 12, 11), (7 * channels, channels, size, size), (5, 7 * channels, 12, 11)
+    x, weight, gradient = (torch.randn(shape, device="cuda") for shape in shapes)
+    exact = [value.double().requires_grad_() for value in (x, weight)]
+    wanted = torch.nn.functional.conv2d(*exact, None, 1, size // 2, 1, 7)
+    x.requires_grad_()
+    weight.requires_grad_()
+    found = grouped_conv2d(x, weight, 1, 7)
+    pairs = zip(
+        (found, *torch.autograd.grad(found, [x, weight], gradient)),
+        (wanted, *torch.autograd.grad(wanted, exact, gradient.double())),
+        strict=True,
+    )
+    assert all((one - other).norm() <= 1e-6 * other.norm() for one, other in pairs)
+
+
 def test_the_learning_rate_rises_and_falls_to_zero() -> None:
     recipe = Recipe()
     rates = [recipe.factor(done) for done in np.linspace(0, 1, 101)]
@@ -195,10 +224,8 @@ from pathlib import Path
 from digits_recipe import Recipe
 from make_digits_table import Run, train_part
 from robustnas.data import ClutteredDigits
-import make_digits_table
-make_digits_table.SIDE_BY_SIDE = 1
 runs = [Run(cell, 0) for cell in range(0, 15000, 1000)]
-train_part(Path({folder!r}), runs, "0-of-1", Recipe(epochs=1, batch_size=128), ClutteredDigits(1, 1))
+train_part(Path({folder!r}), runs, "0-of-1", Recipe(epochs=1, batch_size=128), ClutteredDigits(1, 1), together=1)
 """
 
 
