@@ -7,6 +7,7 @@ import random
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from pytorch_lightning import LightningModule, Trainer
 from robustnas.diagnostics.diagnostic import BatchDiagnostic
@@ -16,9 +17,8 @@ from robustnas.analysis.metrics import RANKING
 from robustnas.data import Probe
 from robustnas.networks.batchnorm_statistics import evaluating, recalibrate
 from robustnas.networks.mixture import one_hots
-from robustnas.spaces import Genotype, SearchSpace
-from robustnas.tabular import parse, read_columns
-from robustnas.tabular.reading import column_of
+from robustnas.spaces import Genotype, decode
+from robustnas.tabular import Table
 from robustnas.training.search import SearchModule
 
 
@@ -68,41 +68,32 @@ class SupernetRanking(BatchDiagnostic):
         super().__init__(batches, **shared)
         if architectures < 2:
             raise ValueError(f"Expected `architectures` to be at least 2, but got {architectures}.")
-        self.table = Path(table)
-        texts, columns = read_columns(self.table, architecture)
-        values = column_of(columns, accuracy, self.table).tolist()
-        known = [(text, value) for text, value in zip(texts, values, strict=True) if math.isfinite(value)]
+        self.table = Table.read_cached(table, architecture)
+        values = self.table.column(accuracy)
+        known = np.flatnonzero(np.isfinite(values)).tolist()
         if len(known) < architectures:
             raise ValueError(
-                f"Expected {self.table} to hold at least {architectures} architectures with a number in {accuracy!r}, "
-                f"but got {len(known)}."
+                f"Expected {self.table.source} to hold at least {architectures} architectures with a number in "
+                f"{accuracy!r}, but got {len(known)}."
             )
-        self.sample = random.Random(seed).sample(known, architectures)
+        rows = random.Random(seed).sample(known, architectures)
+        cells = [decode(int(self.table.numbers[row]), self.table.space) for row in rows]
+        self.sample = [Known(cell, float(values[row])) for cell, row in zip(cells, rows, strict=True)]
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse a table of another space before anything is trained."""
         super().on_fit_start(trainer, pl_module)
-        if isinstance(pl_module, SearchModule):
-            self.known(pl_module.space)
-
-    def known(self, space: SearchSpace) -> list[Known]:
-        """The sample as architectures of a space with their accuracies; refused if one is none of the space."""
-        found = []
-        for text, accuracy in self.sample:
-            try:
-                found.append(Known(parse(text, space), accuracy))
-            except ValueError as error:
-                raise ValueError(
-                    f"Expected {self.table} to hold architectures of {space.name}, but got {text!r}: {error}"
-                ) from error
-        return found
+        if isinstance(pl_module, SearchModule) and pl_module.space != self.table.space:
+            raise ValueError(
+                f"Expected {self.table.source} to hold architectures of {pl_module.space.name}, but got those of "
+                f"{self.table.space.name}."
+            )
 
     def measure(self, search: SearchModule, probe: Probe) -> dict[str, float]:
         from scipy.stats import kendalltau
 
-        known = self.known(search.space)
-        inherited = [quality(search, probe, one.genotype, self.batches) for one in known]
-        tau = float(kendalltau(inherited, [one.accuracy for one in known]).statistic)
+        inherited = [quality(search, probe, one.genotype, self.batches) for one in self.sample]
+        tau = float(kendalltau(inherited, [one.accuracy for one in self.sample]).statistic)
         return {} if math.isnan(tau) else {RANKING.name: tau}  # all the same on one side
 
 

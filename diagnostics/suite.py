@@ -50,8 +50,9 @@ class Diagnostics(Callback):
     Args:
         measures: List of diagnostics (default: :func:`default_diagnostics`), whose own budgets are ignored.
         budget: Largest fraction of the run's time that all diagnostics together may take; ``None`` for no limit.
-        table: Tabular benchmark of the space, CSV or Parquet; adds comparisons with its accuracies.
-        accuracy: Column of the table that holds the accuracy.
+        table: Tabular benchmark of the space, CSV or Parquet, or ``digits``, the one that comes with the package for
+            :class:`~robustnas.data.ClutteredDigits`; adds comparisons with its accuracies.
+        accuracy: Column of the table that holds the accuracy; by default its only one, or ``cifar10_test_200``.
         verbose: Whether the end of the run lists the price of each diagnostic, and how often it was skipped.
 
     Raises:
@@ -63,14 +64,14 @@ class Diagnostics(Callback):
         measures: Sequence[Diagnostic] | None = None,
         budget: float | None = 0.03,
         table: str | Path | None = None,
-        accuracy: str = "cifar10_test_200",
+        accuracy: str | None = None,
         verbose: bool = False,
     ) -> None:
         self.measures = default_diagnostics() if measures is None else list(measures)
         if table is not None:
             truth = TrueAccuracy(table, accuracy)
             ranks = len(truth.table) >= RANKED
-            self.measures += [truth, SupernetRanking(table, accuracy, architectures=RANKED)] if ranks else [truth]
+            self.measures += [truth, SupernetRanking(table, truth.accuracy, architectures=RANKED)] if ranks else [truth]
         self.budget, self.verbose = Budget(budget), verbose
         names = [measure.name for measure in self.measures]
         if len(set(names)) < len(names):

@@ -32,8 +32,9 @@ class TrueAccuracy(Diagnostic):
     the best and the mean of the table to compare with: the mean is what a random architecture reaches.
 
     Args:
-        table: A CSV file, also gzipped, or a Parquet file, with a row for each architecture.
-        accuracy: Its column of accuracies.
+        table: A CSV file, also gzipped, or a Parquet file, with a row for each architecture; or ``digits``, the table
+            that comes with the package.
+        accuracy: Its column of accuracies; by default its only one, or ``cifar10_test_200``.
         architecture: Its column of architectures.
         **shared: Arguments of :class:`~robustnas.diagnostics.Diagnostic`.
 
@@ -47,14 +48,15 @@ class TrueAccuracy(Diagnostic):
     def __init__(
         self,
         table: str | Path,
-        accuracy: str = "cifar10_test_200",
+        accuracy: str | None = None,
         architecture: str = "arch",
         **shared: Any,
     ) -> None:
         super().__init__(**shared)
-        self.source, self.accuracy = str(table), accuracy
+        self.source = str(table)
         self.table = Table.read_cached(table, architecture)
-        self.table.column(accuracy)
+        self.accuracy = accuracy or self.table.usual_column
+        self.table.column(self.accuracy)
         self._missing = False
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

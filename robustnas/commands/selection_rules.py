@@ -60,8 +60,7 @@ def _truth(table: str, accuracy: str | None, space: SearchSpace) -> TrueAccuracy
         raise ValueError(
             f"Expected `--table` to hold architectures of {space.name}, but got those of {known.space.name}."
         )
-    column = accuracy or (next(iter(known.columns)) if len(known.columns) == 1 else None)
-    return TrueAccuracy(table) if column is None else TrueAccuracy(table, column)
+    return TrueAccuracy(table, accuracy)
 
 
 def compare(

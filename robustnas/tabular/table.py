@@ -155,6 +155,11 @@ class Table:
         """Size of numbers and columns in bytes."""
         return int(self.numbers.nbytes + sum(column.nbytes for column in self.columns.values()))
 
+    @property
+    def usual_column(self) -> str:
+        """The only column, or else ``cifar10_test_200``, which the published tables have."""
+        return next(iter(self.columns)) if len(self.columns) == 1 else "cifar10_test_200"
+
     def column(self, name: str) -> Column:
         """Accuracies by name of the column, in the order of :meth:`__iter__`, ``[architectures]``."""
         found: Column = column_of(self.columns, name, self.source)
