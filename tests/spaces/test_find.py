@@ -47,7 +47,8 @@ def test_an_import_path_gives_the_space_of_a_users_module(
 def test_anything_else_is_refused_with_the_list_of_names() -> None:
     def check(path: object) -> None:
         with pytest.raises(
-            ValueError, match=r"Expected `space` to be one of \['DARTS', .*'NASBench201', 'Mobile', 'MobileSmall'\]"
+            ValueError,
+            match=r"Expected `space` to be one of \['DARTS', .*'NASBench201', 'NASBench201SkipConv', 'Mobile'",
         ):
             find_space(path)
 
