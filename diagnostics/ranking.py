@@ -69,25 +69,26 @@ class SupernetRanking(BatchDiagnostic):
         if architectures < 2:
             raise ValueError(f"Expected `architectures` to be at least 2, but got {architectures}.")
         self.table = Table.read_cached(table, architecture)
-        values = self.table.column(accuracy)
-        known = np.flatnonzero(np.isfinite(values)).tolist()
-        if len(known) < architectures:
-            raise ValueError(
-                f"Expected {self.table.source} to hold at least {architectures} architectures with a number in "
-                f"{accuracy!r}, but got {len(known)}."
-            )
-        rows = random.Random(seed).sample(known, architectures)
-        cells = [decode(int(self.table.numbers[row]), self.table.space) for row in rows]
-        self.sample = [Known(cell, float(values[row])) for cell, row in zip(cells, rows, strict=True)]
+        self.accuracy, self.architectures, self.seed = accuracy, architectures, seed
+        self.sample = self._drawn()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse a table of another space before anything is trained."""
         super().on_fit_start(trainer, pl_module)
         if isinstance(pl_module, SearchModule) and pl_module.space != self.table.space:
+            self.table = self.table.within(pl_module.space)
+            self.sample = self._drawn()
+
+    def _drawn(self) -> list[Known]:
+        table, values = self.table, self.table.column(self.accuracy)
+        known = np.flatnonzero(np.isfinite(values)).tolist()
+        if len(known) < self.architectures:
             raise ValueError(
-                f"Expected {self.table.source} to hold architectures of {pl_module.space.name}, but got those of "
-                f"{self.table.space.name}."
+                f"Expected {table.source} to hold at least {self.architectures} architectures with a number in "
+                f"{self.accuracy!r}, but got {len(known)}."
             )
+        rows = random.Random(self.seed).sample(known, self.architectures)
+        return [Known(decode(int(table.numbers[row]), table.space), float(values[row])) for row in rows]
 
     def measure(self, search: SearchModule, probe: Probe) -> dict[str, float]:
         from scipy.stats import kendalltau

@@ -11,7 +11,7 @@ from robustnas.diagnostics.diagnostic import Diagnostic
 from robustnas.analysis.metrics import TRUTH
 from robustnas.data import Probe
 from robustnas.runs.record import write_json
-from robustnas.spaces import Genotype
+from robustnas.spaces import Genotype, SearchSpace
 from robustnas.tabular import Table
 from robustnas.training.lightning.progress import say
 from robustnas.training.recorder import run_folder
@@ -29,7 +29,8 @@ class TrueAccuracy(Diagnostic):
 
     It is reported, and never used to select: nothing of a search reads it. A search whose true accuracy rises and then
     falls has collapsed (arXiv:1909.09656). After the search ``truth.json`` holds the same of the final genotype, with
-    the best and the mean of the table to compare with: the mean is what a random architecture reaches.
+    the best and the mean of the table to compare with: the mean is what a random architecture reaches. A search in a
+    part of the table's space is compared with that part.
 
     Args:
         table: A CSV file, also gzipped, or a Parquet file, with a row for each architecture; or ``digits``, the table
@@ -62,11 +63,12 @@ class TrueAccuracy(Diagnostic):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse a table of another space before anything is trained."""
         super().on_fit_start(trainer, pl_module)
-        if isinstance(pl_module, SearchModule) and pl_module.space != self.table.space:
-            raise ValueError(
-                f"Expected {self.source} to hold architectures of {pl_module.space.name}, but got those of "
-                f"{self.table.space.name}."
-            )
+        if isinstance(pl_module, SearchModule):
+            self.compare_within(pl_module.space)
+
+    def compare_within(self, space: SearchSpace) -> None:
+        """Compare with the architectures of a space, which is that of the table or shares some with it."""
+        self.table = self.table.within(space)
 
     def measure(self, search: SearchModule, probe: Probe) -> dict[str, float]:
         values = self.look_up(search.genotype())

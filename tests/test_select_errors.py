@@ -65,7 +65,7 @@ def wrong(searched: Path, tmp_path: Path) -> dict[str, tuple[list[str], str]]:
         ),
         "a table of another space": (
             [run, "--compare", "--table", str(other), "--accuracy=top1"],
-            "Expected `--table` to hold architectures of NASBench201, but got those of S2.",
+            f"Expected {other} to hold architectures of NASBench201, but got those of S2.",
         ),
         "a table without the column": (
             [run, "--compare", "--table", str(table), "--accuracy=top5"],

@@ -15,7 +15,7 @@ import pytest
 from golden import listing
 from tables import check_each
 
-from robustnas.spaces import S2, Genotype, NASBench201, decode, encode, random_genotype
+from robustnas.spaces import S2, Genotype, NASBench201, NASBench201SkipConv, decode, encode, random_genotype
 from robustnas.tabular import Entry, Rank, Table, read_columns
 
 REAL = Path(__file__).resolve().parents[1] / "../shared/data/nas_bench_201.csv.gz"
@@ -55,6 +55,21 @@ def test_a_table_knows_accuracy_regret_and_rank() -> None:
             ask("top5")
     with pytest.raises(ValueError, match="to be from the space NASBench201, but got one from S2"):
         table.accuracy(decode(0, S2), "top1")
+
+
+def test_a_part_of_the_space_is_a_table_of_its_own() -> None:
+    table = made([781, 3906, 5218, 5000], top1=[40.0, 90.0, 80.0, 99.0])
+    cells = [decode(number, NASBench201) for number in (3906, 5218)]  # all skip; skips and convolutions
+    part = table.within(NASBench201SkipConv)
+    assert part.space == NASBench201SkipConv
+    assert [one.cells for one in part] == [cell.cells for cell in cells]
+    moved = Genotype(NASBench201SkipConv.name, cells[1].cells)
+    assert part.accuracy(moved, "top1") == 80.0
+    assert part.rank(moved, "top1") == Rank(2, 2)
+    assert part.regret(moved, "top1") == 10.0
+    assert table.within(NASBench201) is table
+    with pytest.raises(ValueError, match=r"^Expected t\.csv to hold architectures of S2, but got those of NASBench201"):
+        table.within(S2)
 
 
 def test_equal_functions_have_entries_of_their_own() -> None:

@@ -18,7 +18,6 @@ from robustnas.runs.record import SCHEMA, read_json, write_json
 from robustnas.spaces import Genotype, SearchSpace
 from robustnas.strategies import BestOfSampled, LargestDrop, Selection, Strongest
 from robustnas.strategies.selection import Selected
-from robustnas.tabular import Table
 from robustnas.training.description import plain
 from robustnas.training.ended_search import Ended
 
@@ -55,12 +54,9 @@ def truth_of(table: str | None, accuracy: str | None, run: Path, space: SearchSp
 
 
 def _truth(table: str, accuracy: str | None, space: SearchSpace) -> TrueAccuracy:
-    known = Table.read_cached(table)
-    if known.space != space:
-        raise ValueError(
-            f"Expected `--table` to hold architectures of {space.name}, but got those of {known.space.name}."
-        )
-    return TrueAccuracy(table, accuracy)
+    known = TrueAccuracy(table, accuracy)
+    known.compare_within(space)
+    return known
 
 
 def compare(

@@ -83,8 +83,8 @@ def _with_configurations(trial: Trial, parsed: dict[str, dict[str, Any]]) -> Tri
     if name is None:
         raise ValueError(f"Expected a variant to be a search, but got {search['model']['class_path']}.")
     space = find_space(name)
-    if trial.table is not None and (table := trial.table.read()).space != space:
-        raise ValueError(f"Expected {table.source} to hold architectures of {space.name}, but got {table.space.name}.")
+    if trial.table is not None:
+        trial.table.read(space)
     if (recipe := trial.evaluation_recipe) is None:
         if (trial.score or "").startswith("test/"):
             raise ValueError(f"Expected `evaluation`, since `score` is {trial.score}, but got none.")

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from robustnas.runtime.paths import expand
-from robustnas.spaces import Genotype
+from robustnas.spaces import Genotype, SearchSpace, find_space
 from robustnas.tabular import Table
+from robustnas.tabular.embedded import COLUMN
+from robustnas.tabular.embedded import NAME as EMBEDDED
 
 SCHEMA = 1
 
@@ -24,7 +26,7 @@ class StudyTable:
 
     @classmethod
     def of(cls, given: Any, folder: Path) -> StudyTable | None:
-        """The table that a study file names, not yet read; its file is looked for in the study's folder first."""
+        """The table that a study file names, not yet read; a file is looked for in the study's folder first."""
         if given is None:
             return None
         given = {"file": given} if isinstance(given, str) else given
@@ -32,13 +34,15 @@ class StudyTable:
         right = isinstance(given, dict) and "file" in given and not set(given) - set(names)
         if not right or not all(isinstance(value, str) for value in given.values()):
             raise ValueError(f"Expected `table` to have a `file`, `accuracy` and `validation`, but got {given!r}.")
+        if given["file"] == EMBEDDED:
+            return cls(**{"accuracy": COLUMN, **given})
         file = expand(given["file"], "table.file")
         for path in (folder / file, file):
             if path.is_file():
                 return cls(**{**given, "file": str(path)})
         raise ValueError(
-            f"Expected `table.file` to be a CSV or Parquet file beside the study or in the working directory, but "
-            f"there is no {given['file']}."
+            f"Expected `table.file` to be {EMBEDDED!r}, or a CSV or Parquet file beside the study or in the working "
+            f"directory, but there is no {given['file']}."
         )
 
     @property
@@ -53,15 +57,15 @@ class StudyTable:
         named = re.fullmatch(r".+_(\d+)", self.queried or "")
         return int(named[1]) if named else None
 
-    def read(self) -> Table:
-        """The table itself, read once in a process; refused where the column ``accuracy`` is missing."""
-        table = Table.read_cached(self.file)
+    def read(self, space: SearchSpace) -> Table:
+        """The architectures of a space; refused where the table has none, or no column ``accuracy``."""
+        table = Table.read_cached(self.file).within(space)
         table.column(self.accuracy)
         return table
 
     def truth(self, genotype: Genotype) -> dict[str, Any]:
         """Accuracy, regret and rank of an architecture by the table, as ``truth.json`` of a search holds them."""
-        table, column = self.read(), self.accuracy
+        table, column = self.read(find_space(genotype.space)), self.accuracy
         rank = table.rank(genotype, column)
         return {
             "schema": SCHEMA, "table": self.file, "column": column, "genotype": str(genotype),

@@ -6,6 +6,7 @@ import functools
 import gzip
 import io
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -126,6 +127,28 @@ class Table:
         except OSError:
             return cls.read(path, architecture=architecture)  # raises the error
         return _cached(str(path), architecture, changed)
+
+    def within(self, space: SearchSpace) -> Table:
+        """Return the architectures that a space shares with that of the table, as a table of it; itself for its own.
+
+        Raises:
+            ValueError: If they share none.
+        """
+        if space == self.space:
+            return self
+        rows: dict[int, int] = {}
+        if space.skeleton == self.space.skeleton:
+            for row, genotype in enumerate(self):
+                with suppress(ValueError):  # not of the space
+                    rows[encode(Genotype(space.name, genotype.cells), space)] = row
+        if not rows:
+            raise ValueError(
+                f"Expected {self.source} to hold architectures of {space.name}, but got those of {self.space.name}."
+            )
+        numbers = sorted(rows)
+        held = [rows[number] for number in numbers]
+        columns = {name: column[held] for name, column in self.columns.items()}
+        return Table(space, np.array(numbers, INDEX), columns, self.source)
 
     def write(self, path: str | Path) -> None:
         """Write a ``.parquet``, ``.csv`` or ``.csv.gz`` file for :meth:`read`, atomically; other names are refused."""

@@ -91,7 +91,8 @@ class Searcher(Baseline):
         if trial.table is None:
             each = each or EPOCHS
         else:
-            table, column = trial.table.read(), trial.table.queried
+            space = find_space(trial.search_space)
+            table, column = trial.table.read(space), trial.table.queried
             if column is None or column not in table.columns:
                 raise ValueError(
                     f"Expected `table.validation` to be a column of {trial.table.file} that {type(self).__name__} may "
@@ -117,7 +118,9 @@ class Searcher(Baseline):
         else:
             column = str(trial.table.queried)
             ledger = self._ledger(trial, folder, "queries", self.evaluations or 0, column)
-            found = self.run(space, generator, ledger.recorded(trial.table.read().evaluator(column), keep=False), 1)
+            found = self.run(
+                space, generator, ledger.recorded(trial.table.read(space).evaluator(column), keep=False), 1
+            )
         ledger.write()
         return found.incumbent.genotype
 
