@@ -14,7 +14,7 @@ from runs import differing, fit, rows, search, state
 
 from robustnas.cli import lightning_cli
 from robustnas.runs.record import Run
-from robustnas.spaces import S2, NASBench201, decode, encode, random_genotype
+from robustnas.spaces import S2, Genotype, NASBench201, NASBench201SkipConv, decode, encode, random_genotype
 from robustnas.tabular import Table
 from robustnas.training.recorder import RunRecorder
 
@@ -79,8 +79,27 @@ def test_a_table_of_another_space_is_refused_before_training(tmp_path: Path) -> 
     with pytest.raises(ValueError, match=r"s2\.csv to hold architectures of NASBench201, but got those of S2\.$"):
         fit(tmp_path / "run", max_epochs=1, callbacks=[TrueAccuracy(tmp_path / "s2.csv", "top1")])
     assert not (tmp_path / "run").exists()
-    with pytest.raises(ValueError, match=r"s2\.csv to have the column 'cifar10_test_200', but got \['top1'\]"):
-        TrueAccuracy(tmp_path / "s2.csv")
+
+
+def test_the_column_of_a_table_with_several_is_named_or_that_of_the_published_ones(tmp_path: Path) -> None:
+    cell = random_genotype(NASBench201, random.Random(0))
+    one, two = {"top1": np.float32([1])}, {"top1": np.float32([1]), "top5": np.float32([2])}
+    for name, columns in (("one", one), ("two", two)):
+        Table.of([cell], columns, "made", NASBench201).write(tmp_path / f"{name}.csv")
+    assert TrueAccuracy(tmp_path / "one.csv").accuracy == "top1"
+    assert TrueAccuracy(tmp_path / "two.csv", "top5").look_up(cell)["accuracy"] == 2
+    with pytest.raises(ValueError, match=r"two\.csv to have the column 'cifar10_test_200', but got \['top1', 'top5'\]"):
+        TrueAccuracy(tmp_path / "two.csv")
+
+
+def test_a_search_in_a_part_of_the_space_is_compared_with_that_part(tmp_path: Path) -> None:
+    (all_skip, other) = (decode(number, NASBench201) for number in (3906, 0))
+    table = Table.of([all_skip, other], {"top1": np.float32([60, 90])}, "made", NASBench201)
+    table.write(tmp_path / "t.csv")
+    measure = TrueAccuracy(tmp_path / "t.csv")
+    measure.compare_within(NASBench201SkipConv)
+    found = measure.look_up(Genotype(NASBench201SkipConv.name, all_skip.cells))
+    assert found == {"accuracy": 60, "regret": 0, "rank": 1, "of": 1}
 
 
 def test_one_option_adds_all_that_a_table_tells(tmp_path: Path, whole: Path) -> None:

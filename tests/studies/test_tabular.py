@@ -121,10 +121,10 @@ def test_a_table_that_does_not_fit_is_said_at_the_start(
     tables: Path, tmp_path_factory: pytest.TempPathFactory, capsys: Any
 ) -> None:
     rows = [
-        ({"table": "nowhere.csv"}, "Expected `table.file` to be a CSV or Parquet file beside the study or in the "),
+        ({"table": "nowhere.csv"}, "Expected `table.file` to be 'digits', or a CSV or Parquet file beside "),
         ({"table": {"accuracy": "x"}}, "Expected `table` to have a `file`, `accuracy` and `validation`, but got {'ac"),
         ({"table": {"file": "one.csv", "accuracy": "top1"}}, "to have the column 'top1', but got ['up_test_200', "),
-        ({"common": {"model.init_args": {"space": "S1", "cells": None}}}, "architectures of S1, but got NASBench201"),
+        ({"common": {"model.init_args": {"space": "S1", "cells": None}}}, "architectures of S1, but got those of NASB"),
         ({"baselines": ["RandomSearch"], "table": {"file": "one.csv", "accuracy": VALID}}, "RandomSearch may query"),
         ({"baselines": ["ResNet"]}, "Expected `evaluation`, whose recipe ResNet is trained with, but got none"),
         ({"score": "test/top1"}, "Expected `evaluation`, since `score` is test/top1, but got none"),
