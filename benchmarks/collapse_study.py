@@ -1,0 +1,221 @@
+"""Which methods keep a good cell where plain DARTS loses it, on `ClutteredDigits` with the truth known.
+
+    python benchmarks/collapse_study.py run --out runs --seeds 0-9
+    python benchmarks/collapse_study.py run --out runs --methods DARTS GumbelOneHot
+    python benchmarks/collapse_study.py table --out runs
+
+The configuration is `configs/collapse.yaml`, with the options of a method added. Searches are those of `robustnas fit`,
+seed by seed over all methods, in folders `METHOD/seed-N` with everything that a run keeps. It may be stopped at any
+moment, and the same command goes on: a finished search is not repeated, an interrupted one resumes from its checkpoint.
+Several processes may each make other seeds. The true accuracy of a genotype is that of the embedded table.
+
+A search has collapsed by the truth if its last genotype is below the median cell of the space and at least 3 points
+below the best genotype of its own epochs. It lost its cell at the first epoch from which on that held until the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from robustnas import statistics
+from robustnas.analysis import History, judge
+from robustnas.cli.configuration import configuration, fit
+from robustnas.spaces import Genotype, find_space
+from robustnas.tabular import Table
+from robustnas.tabular.embedded import COLUMN, NAME
+
+BASELINE = "DARTS"
+LOST = 3.0  # points below the best epoch
+METHODS: dict[str, tuple[str, ...]] = {
+    BASELINE: (),
+    "RandomPerturbation": ("--model.perturbation=RandomPerturbation",),
+    "CurvatureRise": (
+        "--model.stopping=CurvatureRise", "--model.stopping.window=3", "--model.stopping.lag=2",
+        "--model.stopping.start=1", "--model.stopping.interval=1",
+    ),
+    "PartialChannels": ("--model.connection=PartialChannels", "--model.connection.k=2", "--model.edge_weights=true"),
+    "LargestDrop": ("--model.selection=LargestDrop", "--model.selection.finetune=0"),
+    "GumbelOneHot": ("--model.relaxation=GumbelOneHot",),
+    "Sparsemax": ("--model.relaxation=Sparsemax",),
+    "late_start": ("--model.arch_start=20",),
+    "more_images": ("--data.drawings=3",),
+}  # fmt: skip
+
+
+@cache
+def known(space: str) -> Table:
+    """The embedded table of the architectures of a space."""
+    return Table.read_cached(NAME).within(find_space(space))
+
+
+def truth(genotypes: Iterable[Genotype]) -> list[float]:
+    """The true accuracy of each genotype, in percent."""
+    return [known(genotype.space).accuracy(genotype, COLUMN) for genotype in genotypes]
+
+
+def median(space: str) -> float:
+    """True accuracy of the median cell of a space."""
+    return float(np.median(known(space).column(COLUMN)))
+
+
+@dataclass(frozen=True)
+class Search:
+    """What a finished search found, by the truth and by its verdict."""
+
+    space: str
+    final: float  #: true accuracy of its result
+    epochs: dict[int, float]  #: true accuracy of the genotype of each epoch
+    skips: int  #: skip connections of its result
+    state: str  #: of the verdict
+    rise: int | None  #: first epoch at which the curvature had risen
+    lost: int | None  #: epoch at which the good cell was lost
+
+    @property
+    def best(self) -> float:
+        """True accuracy of the best genotype of an epoch."""
+        return max(self.epochs.values())
+
+    @classmethod
+    def read(cls, folder: Path) -> Search:
+        """Read the folder of a run."""
+        history = History.of_run(folder)
+        assert history.final is not None
+        epochs = dict(zip(history.genotypes, truth(history.genotypes.values()), strict=True))
+        (final,) = truth([history.final])
+        verdict = judge(history)
+        rises = [sign.since for sign in verdict.evidence if sign.threshold.name == "curvature_rise"]
+        skips = sum(choice.operation == "skip_connect" for choice in history.final.cells["cell"])
+        lost = lost_at({**epochs, max(epochs): final}, median(history.final.space))
+        return cls(history.final.space, final, epochs, skips, verdict.state, rises[0] if rises else None, lost)
+
+
+def lost_at(accuracies: Mapping[int, float], median: float) -> int | None:
+    """The first epoch from which on a search was collapsed by the truth, or ``None`` if it is not at the end."""
+    best, since = -np.inf, None
+    for epoch, accuracy in sorted(accuracies.items()):
+        best = max(best, accuracy)
+        collapsed = accuracy < median and accuracy <= best - LOST
+        since = (epoch if since is None else since) if collapsed else None
+    return since
+
+
+def folder_of(out: Path, method: str, seed: int) -> Path:
+    """The folder of a search."""
+    return out / method / f"seed-{seed}"
+
+
+def run(options: argparse.Namespace) -> None:
+    """Make the searches that are missing, seed by seed."""
+    torch.set_num_threads(1)
+    options.out.mkdir(parents=True, exist_ok=True)
+    for seed in seeds_of(options.seeds):
+        for method in options.methods:
+            folder = folder_of(options.out, method, seed)
+            if not (folder / "genotype.json").exists():
+                given = configuration(["-c", options.config, *METHODS[method], *options.set])
+                fit(given, folder, seed)
+            found = Search.read(folder)
+            print(f"{method} seed {seed}: {found.final:.2f}, best {found.best:.2f}, {found.state}", flush=True)
+
+
+def table(options: argparse.Namespace) -> None:
+    """Print what the finished searches show."""
+    found = {
+        method: {
+            seed: Search.read(folder)
+            for seed in seeds_of(options.seeds)
+            if ((folder := folder_of(options.out, method, seed)) / "genotype.json").exists()
+        }
+        for method in options.methods
+    }
+    every = [search for searches in found.values() for search in searches.values()]
+    medians = ", ".join(f"{median(space):.2f} in {space}" for space in sorted({search.space for search in every}))
+    print(f"True accuracy in percent, mean and 95 % interval; the median cell has {medians}\n")
+    print("| method | n | end | best epoch | collapsed | skips | verdicts | rise before loss |")
+    print("|---|---|---|---|---|---|---|---|")
+    for method, searches in found.items():
+        if searches:
+            print(row(method, list(searches.values())))
+    print(f"\n{agreement(every)}\n")
+    for line in differences({method: {s: r.final for s, r in rows.items()} for method, rows in found.items()}):
+        print(line)
+
+
+def row(method: str, searches: Sequence[Search]) -> str:
+    """A line of the table."""
+    states = [search.state for search in searches]
+    counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+    both = [search.lost - search.rise for search in searches if search.lost is not None and search.rise is not None]
+    lead = f"{sum(by > 0 for by in both)} of {len(both)}" if both else "-"
+    lost = sum(search.lost is not None for search in searches)
+    ends, bests = ([getattr(search, name) for search in searches] for name in ("final", "best"))
+    skips = np.mean([search.skips for search in searches])
+    return f"| {method} | {len(searches)} | {_mean(ends)} | {_mean(bests)} | {lost} | {skips:.1f} | {counts} | {lead} |"
+
+
+def agreement(searches: Sequence[Search]) -> str:
+    """How often the verdict "collapsed" is right by the truth."""
+    judged = [(search.state == "collapsed", search.lost is not None) for search in searches]
+    return (
+        f"Verdict of {len(judged)} searches: {judged.count((True, True))} collapses seen, "
+        f"{judged.count((False, True))} missed, {judged.count((True, False))} false alarms, "
+        f"{judged.count((False, False))} rightly without."
+    )
+
+
+def differences(finals: Mapping[str, Mapping[int, float]]) -> list[str]:
+    """Paired differences of each method to DARTS, over the seeds that both have; p-values are not corrected."""
+    lines = []
+    for method, scores in finals.items():
+        if method == BASELINE or len(set(scores) & set(finals.get(BASELINE, {}))) < 2:
+            continue
+        pairs = statistics.match(scores, finals[BASELINE])
+        result = statistics.compare(pairs.first, pairs.second)
+        lines.append(
+            f"{method} - {BASELINE}: {result.difference:+.2f}, {result.interval:.2f}, n = {result.n}, permutation test "
+            f"p = {result.permutation:.3f} (at least {result.smallest_p:.3f})"
+        )
+    return lines
+
+
+def _mean(values: Sequence[float]) -> str:
+    found = statistics.summarise(values)
+    return f"{found.mean:.2f}" + ("" if found.interval is None else f" {found.interval:.2f}")
+
+
+def seeds_of(text: str) -> range:
+    """Seeds such as ``0-9`` or ``3``."""
+    first, _, last = text.partition("-")
+    return range(int(first), int(last or first) + 1)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Make searches, or print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    actions = parser.add_subparsers(dest="action", required=True)
+    for name, command in {"run": run, "table": table}.items():
+        action = actions.add_parser(name, help=command.__doc__)
+        action.add_argument("--out", type=Path, required=True, help="folder of the searches")
+        action.add_argument("--seeds", default="0-9", help="seeds, such as 0-9 or 3")
+        action.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), metavar="METHOD")
+        action.set_defaults(act=command)
+    actions.choices["run"].add_argument("--config", default="collapse", help="configuration of plain DARTS")
+    actions.choices["run"].add_argument(
+        "--set", action="append", default=[], metavar="OPTION", help="one more option of `fit`, such as --set=--X=Y"
+    )
+    options = parser.parse_args(arguments)
+    options.act(options)
+
+
+if __name__ == "__main__":
+    main()
