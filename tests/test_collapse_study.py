@@ -12,7 +12,7 @@ from robustnas.cli.configuration import configuration
 
 CONFIG = """
 model: {class_path: robustnas.variants.DARTS, init_args: {space: NASBench201, channels: 4, cells: 1}}
-data: {class_path: robustnas.data.ClutteredDigits, init_args: {batch_size: 16}}
+data: {class_path: robustnas.data.ClutteredDigits, init_args: {drawings: 1, batch_size: 16}}
 trainer: {max_epochs: 2, limit_train_batches: 1, limit_val_batches: 1, enable_progress_bar: false}
 """
 
