@@ -97,13 +97,13 @@ def smaller_data(config: dict[str, Any], folder: Path, monkeypatch: pytest.Monke
         fake = SimpleNamespace(load_dataset=lambda *_, **__: parts, Image=lambda decode: None)
         monkeypatch.setitem(sys.modules, "datasets", fake)
         return []
-    assert kind in ("Digits", "None"), f"a stand-in for {kind} is missing here"
+    assert kind in ("Digits", "ClutteredDigits", "None"), f"a stand-in for {kind} is missing here"
     return ["--data=Digits"] if kind == "None" else []
 
 
 # Of every data, skeleton and command one; the other methods run from YAML in `test_combinations` and `test_baselines`.
 SAMPLED = (
-    "digits_darts", "digits_darts_pt", "digits_mobile_gdas", "cifar10_darts", "hub_darts", "my_images",
+    "digits_darts", "digits_darts_pt", "digits_mobile_gdas", "cifar10_darts", "hub_darts", "my_images", "collapse",
     "evaluate_darts", "evaluate_nasbench201",
 )  # fmt: skip
 SAMPLE = [path for path in CONFIGS if path.stem in SAMPLED]
