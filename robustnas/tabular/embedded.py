@@ -1,4 +1,4 @@
-"""The embedded table, yet to be made: every cell of NAS-Bench-201, trained alone on ``ClutteredDigits``."""
+"""The table that comes with the package: every cell of NAS-Bench-201, trained alone on ``ClutteredDigits``."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ def read_manifest(folder: Path | None = None) -> dict[str, Any]:
     path = (folder or FOLDER) / f"{NAME}.json"
     if not path.exists():
         raise ValueError(
-            f"Expected the manifest of the table {NAME!r} at {path}, but there is none: it does not come "
-            "with this version. Make it with benchmarks/make_digits_table.py."
+            f"Expected the manifest of the table {NAME!r} at {path}, but there is none. Install robustnas "
+            "again, or make the table with benchmarks/make_digits_table.py."
         )
     manifest = read_json(path)
     if (
