@@ -48,7 +48,7 @@ def test_anything_else_is_refused_with_the_list_of_names() -> None:
     def check(path: object) -> None:
         with pytest.raises(
             ValueError,
-            match=r"Expected `space` to be one of \['DARTS', .*'NASBench201', 'NASBench201SkipConv', 'Mobile'",
+            match=r"Expected `space` to be one of \['DARTS', .*'NASBench201SkipConv', 'Mobile', 'MobileSmall'\]",
         ):
             find_space(path)
 
