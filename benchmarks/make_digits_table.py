@@ -21,7 +21,6 @@ import hashlib
 import json
 import multiprocessing
 import os
-import platform
 import sys
 import time
 from collections import Counter
@@ -152,7 +151,7 @@ def train_part(
 ) -> None:
     """Make those of the runs that are not made yet."""
     torch.set_num_threads(1)
-    task = Task.load(data, device)
+    task, made_on = Task.load(data, device), f"{device}, torch {torch.__version__}"
     with open_part(folder / f"part-{part}.jsonl") as file:
         done = dict(read_parts(folder))
         while group := pending(runs, done, together):
@@ -160,7 +159,7 @@ def train_part(
             correct = recipe.train([decode(run.cell, NASBench201) for run in group], task, group[0].seed)
             seconds = round((time.perf_counter() - start) / len(group), 3)
             entries = [
-                {"cell": run.cell, "seed": run.seed, "correct": found, "seconds": seconds, "device": device}
+                {"cell": run.cell, "seed": run.seed, "correct": found, "seconds": seconds, "made_on": made_on}
                 for run, found in zip(group, correct, strict=True)
             ]
             append(file, entries)
@@ -196,10 +195,10 @@ def status(options: argparse.Namespace) -> None:
 
 
 def costs(done: Mapping[Run, Mapping[str, Any]]) -> Counter[str]:
-    """Seconds of all runs by the device that made them; on a GPU several processes share it."""
+    """Seconds of all runs by the device and version that made them; on a GPU several processes share it."""
     seconds: Counter[str] = Counter()
     for entry in done.values():
-        seconds[entry["device"]] += entry["seconds"]
+        seconds[entry["made_on"]] += entry["seconds"]
     return seconds
 
 
@@ -233,8 +232,7 @@ def write_table(folder: Path, done: Mapping[Run, Mapping[str, Any]], about: Mapp
         "distinct": len(set(trained)),
         "seed": 0,
         "repeats": {"seeds": SEEDS, "correct": correct},
-        "seconds": {device: round(seconds) for device, seconds in sorted(costs(done).items())},
-        "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
+        "seconds": {made_on: round(seconds) for made_on, seconds in sorted(costs(done).items())},
         "sha256": hashlib.sha256((folder / "digits.parquet").read_bytes()).hexdigest(),
     }
     write_json(folder / "digits.json", manifest)

@@ -54,7 +54,7 @@ def read_embedded(folder: Path | None = None) -> tuple[npt.NDArray[np.int64], di
 
 
 def read_manifest(folder: Path | None = None) -> dict[str, Any]:
-    """Return the manifest of the table: task, recipe, seeds, versions, repeated runs.
+    """Return the manifest of the table: task, recipe, seeds, repeated runs, seconds by device and version of torch.
 
     Raises:
         ValueError: If it is missing, or of another task than :class:`~robustnas.data.ClutteredDigits`.
