@@ -84,9 +84,13 @@ def ending(last: Genotype, epochs: int, space: str = "DARTS") -> History:
     return search(None, {**start, **dict.fromkeys(range(EPOCHS - epochs, EPOCHS), last)}, space, running=True)
 
 
-NOISE = {kind: genotype(*["noise"] * kind, space="S4") for kind in (4, 5)}
+NOISE = {count: genotype(*["noise"] * count, space="S4") for count in (6, 7)}
 POOLS = {count: genotype(*["max_pool_3x3"] * count) for count in (4, 5)}
 FREE = ("none", "skip_connect", "avg_pool_3x3", "none", "none")
+SKIP_CONV = {
+    count: genotype(*["skip_connect"] * count, *["nor_conv_3x3"] * (6 - count), space="NASBench201SkipConv")
+    for count in (4, 5)
+}
 NB = {count: genotype(*FREE[:count], space="NASBench201") for count in (4, 5)}
 
 
@@ -104,15 +108,18 @@ GENOTYPES: list[tuple[str, Genotype, int, bool]] = [
     ("skip_domination", skips(5), 3, True),
     ("skip_domination", skips(5), 2, False),
     ("skip_domination", skips(4), 3, False),
-    ("skip_domination", skips(5, "S2"), 3, True),
+    ("skip_domination", skips(6, "S2"), 3, False),  # a random cell has four
+    ("skip_domination", skips(7, "S2"), 3, True),
+    ("skip_domination", SKIP_CONV[4], 3, False),  # a random cell has three
+    ("skip_domination", SKIP_CONV[5], 3, True),
     ("skip_domination", skips(4, "NASBench201"), 3, True),
     ("skip_domination", skips(3, "NASBench201"), 3, False),
     ("mostly_parameter_free", skips(5), 3, True),
     ("mostly_parameter_free", POOLS[5], 3, True),
     ("mostly_parameter_free", POOLS[5], 2, False),
     ("mostly_parameter_free", POOLS[4], 3, False),
-    ("mostly_parameter_free", NOISE[5], 3, True),
-    ("mostly_parameter_free", NOISE[4], 3, False),
+    ("mostly_parameter_free", NOISE[7], 3, True),
+    ("mostly_parameter_free", NOISE[6], 3, False),
     ("mostly_parameter_free", NB[5], 3, True),
     ("mostly_parameter_free", NB[4], 3, False),
     ("disconnected", DEAD, 3, True),

@@ -22,7 +22,7 @@ def cell(space: SearchSpace, kind: str, wanted: list[str], other: str) -> tuple[
 def genotype(*wanted: str, space: str = "DARTS", reduce: tuple[str, ...] = (), other: str = "") -> Genotype:
     """A genotype whose first normal edges carry the wanted operations, the rest convolutions."""
     found = find_space(space)
-    conv = other or ("nor_conv_3x3" if space == "NASBench201" else "sep_conv_3x3")
+    conv = other or ("nor_conv_3x3" if found.skeleton == "nasbench201" else "sep_conv_3x3")
     kinds = {kind: list(reduce if kind == "reduce" else wanted) for kind in found.cells}
     return Genotype(space, {kind: cell(found, kind, names, conv) for kind, names in kinds.items()})
 

@@ -23,8 +23,8 @@ class Threshold:
 
     It ``decides`` on the state; ``warns`` that the search is at risk; ``hints``, two of which warn; or ``notes``, which
     do not count. Where a random genotype has a share :math:`u` of what is measured, or chance gives :math:`u`, the
-    threshold is at least :math:`u` for the chance ``floor``; for ``halfway``, :math:`(1 + u) / 2` where :math:`u` is
-    above the threshold.
+    threshold is at least :math:`u` for the chance ``floor``; for ``halfway``, :math:`(1 + u) / 2` where :math:`u`
+    reaches the threshold.
     """
 
     name: str  #: name of the sign
@@ -50,7 +50,7 @@ class Threshold:
         """The threshold where chance gives ``chance`` of what is measured."""
         if self.chance == "floor":
             return max(self.value, chance)
-        return (1 + chance) / 2 if self.chance == "halfway" and chance > self.value else self.value
+        return (1 + chance) / 2 if self.chance == "halfway" and chance >= self.value else self.value
 
     def passes(self, value: float, bound: float) -> bool:
         """Whether a value is a sign, with the threshold where it was measured."""
