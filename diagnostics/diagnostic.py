@@ -26,8 +26,9 @@ class Diagnostic(Callback, ABC):
     everything as it was. What it returns is logged under its names, lands in ``metrics.csv`` and in TensorBoard. By
     itself it is a callback like any other; :class:`~robustnas.diagnostics.Diagnostics` gives many one budget.
 
-    The last epoch is always measured, and with ``headline`` so are the eight epochs of
-    :func:`~robustnas.diagnostics.schedule.is_scheduled`; ``interval`` and ``budget`` decide about the other epochs.
+    The last epoch is always measured, and with ``headline`` so are the epochs of
+    :func:`~robustnas.diagnostics.schedule.is_scheduled`, eight by default; ``interval`` and ``budget`` decide about
+    the other epochs.
 
     Args:
         interval: Epochs between two measures, at least 1.
@@ -47,6 +48,7 @@ class Diagnostic(Callback, ABC):
             raise ValueError(f"Expected `interval` to be at least 1, but got {interval}.")
         self.interval = interval
         self.budget = Budget(budget)
+        self.points = POINTS
         self._probe: Probe | None = None
         self._not_finite: set[str] = set()
 
@@ -102,13 +104,13 @@ class Diagnostic(Callback, ABC):
         """Whether it is measured at the present epoch whatever it costs."""
         if part_done(trainer, search) == 1:
             return True
-        return self.headline and is_scheduled(trainer.current_epoch, planned_epochs(trainer, search))
+        return self.headline and is_scheduled(trainer.current_epoch, planned_epochs(trainer, search), self.points)
 
     def expect(self, trainer: Trainer) -> None:
         """Estimate what it will cost, from the time of the steps so far."""
         if not self.free:
             seconds = (self.budget.elapsed - self.budget.spent) / max(trainer.global_step, 1)
-            self.budget.expect(self.name, self.cost_in_steps(trainer) * seconds, POINTS if self.headline else 1)
+            self.budget.expect(self.name, self.cost_in_steps(trainer) * seconds, self.points if self.headline else 1)
 
     def costs_nothing(self, search: SearchModule) -> bool:
         """Whether no budget applies at the present epoch."""

@@ -8,28 +8,30 @@ from pytorch_lightning.callbacks import Timer
 from robustnas.training.lightning.loops import training_ends
 from robustnas.training.search import SearchModule
 
-POINTS = 8  # epochs at which a headline measure is taken, at least
+POINTS = 8  # epochs at which a headline measure is taken, at least, unless more are asked for
 
 
-def is_scheduled(epoch: int, epochs: int | None) -> bool:
+def is_scheduled(epoch: int, epochs: int | None, points: int = POINTS) -> bool:
     """Return whether the headline measures are taken after ``epoch``.
 
-    Of a known number of epochs these are eight, evenly apart, with the first and the last one, or all where there are
-    fewer. Where the number is open, the interval is 1 up to epoch 15 and doubles then, at 16, 32, 64 and so on: at any
-    end there are eight multiples of the interval, or all epochs where fewer have run.
+    Of a known number of epochs these are as many as ``points``, evenly apart, with the first and the last one, or all
+    where there are fewer. Where the number is open, the interval is 1 before epoch :math:`2 p` and doubles then, at
+    :math:`2 p, 4 p` and so on: at any end there are :math:`p` multiples of the interval, or all epochs where fewer
+    have run.
 
     Args:
         epoch: The epoch that ends, counted from 0.
         epochs: Epochs that the search is to take; ``None`` where steps or time may end it before.
+        points: How many epochs :math:`p`, at least 2.
 
     Returns:
         Whether ``epoch`` is one of them; never after the last one of a known number.
     """
     if epochs is None:
-        return epoch % (1 << (max(epoch, POINTS) // POINTS).bit_length() - 1) == 0
-    if epochs <= POINTS:
+        return epoch % (1 << (max(epoch, points) // points).bit_length() - 1) == 0
+    if epochs <= points:
         return epoch < epochs
-    return epoch in {round(k * (epochs - 1) / (POINTS - 1)) for k in range(POINTS)}
+    return epoch in {round(k * (epochs - 1) / (points - 1)) for k in range(points)}
 
 
 def planned_epochs(trainer: Trainer, search: SearchModule) -> int | None:

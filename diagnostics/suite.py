@@ -21,6 +21,7 @@ from robustnas.diagnostics.genotype import GenotypeChurn
 from robustnas.diagnostics.gradient_match import GradientMatch
 from robustnas.diagnostics.implicit import ImplicitShare
 from robustnas.diagnostics.ranking import SupernetRanking
+from robustnas.diagnostics.schedule import POINTS
 from robustnas.diagnostics.truth import TrueAccuracy
 from robustnas.diagnostics.view import TensorBoardView, last_step, tensorboard
 
@@ -44,8 +45,8 @@ class Diagnostics(Callback):
     """Watch a search with many diagnostics that share a budget.
 
     At the end of the run it says what they took, in a line. The headline measures (shares and entropy of α, genotype,
-    discretisation gap, curvature) are taken at eight epochs at least, and everything at the last one; the budget limits
-    the rest.
+    discretisation gap, curvature) are taken at eight epochs or as many as ``points`` says, and everything at the last
+    one; the budget limits the rest.
 
     Args:
         measures: List of diagnostics (default: :func:`default_diagnostics`), whose own budgets are ignored.
@@ -53,10 +54,12 @@ class Diagnostics(Callback):
         table: Tabular benchmark of the space, CSV or Parquet, or ``digits``, the one that comes with the package for
             :class:`~robustnas.data.ClutteredDigits`; adds comparisons with its accuracies.
         accuracy: Column of the table that holds the accuracy; by default its only one, or ``cifar10_test_200``.
+        points: At how many epochs, evenly apart, the headline measures are taken whatever they cost, at least 8.
         verbose: Whether the end of the run lists the price of each diagnostic, and how often it was skipped.
 
     Raises:
-        ValueError: If the budget is out of range, two diagnostics are of one class, or the table is wrong.
+        ValueError: If the budget or ``points`` is out of range, two diagnostics are of one class, or the table is
+            wrong.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class Diagnostics(Callback):
         budget: float | None = 0.03,
         table: str | Path | None = None,
         accuracy: str | None = None,
+        points: int = POINTS,
         verbose: bool = False,
     ) -> None:
         self.measures = default_diagnostics() if measures is None else list(measures)
@@ -72,12 +76,14 @@ class Diagnostics(Callback):
             truth = TrueAccuracy(table, accuracy)
             ranks = len(truth.table) >= RANKED
             self.measures += [truth, SupernetRanking(table, truth.accuracy, architectures=RANKED)] if ranks else [truth]
+        if points < POINTS:
+            raise ValueError(f"Expected `points` to be at least {POINTS}, but got {points}.")
         self.budget, self.verbose = Budget(budget), verbose
         names = [measure.name for measure in self.measures]
         if len(set(names)) < len(names):
             raise ValueError(f"Expected `measures` to be of different classes, but got {names}.")
         for measure in self.measures:
-            measure.budget = self.budget
+            measure.budget, measure.points = self.budget, points
 
     def describe(self) -> dict[str, Any]:
         return {"budget": self.budget.share, "measures": [measure.describe() for measure in self.measures]}

@@ -23,8 +23,8 @@ SHORT: dict[str, Any] = {"limit_train_batches": 1, "limit_val_batches": 1}
 HEADLINES = {"curvature/max", "alpha/entropy", "gap/accuracy", "shares/skip_connect", "genotype/skips_cell"}
 
 
-def epochs_of(epochs: int | None, end: int) -> list[int]:
-    return [epoch for epoch in range(end) if is_scheduled(epoch, epochs)]
+def epochs_of(epochs: int | None, end: int, points: int = 8) -> list[int]:
+    return [epoch for epoch in range(end) if is_scheduled(epoch, epochs, points)]
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 7, 8, 9, 10, 13, 50, 600])
@@ -45,6 +45,13 @@ def test_of_an_open_number_of_epochs_eight_are_evenly_apart_at_any_end(end: int)
     assert set(range(0, end, interval)) <= set(found)
     assert len(range(0, end, interval)) >= min(end, 8)
     assert len(found) <= max(16, 8 * (end.bit_length() - 2))
+
+
+@pytest.mark.parametrize("points", [9, 20, 40])
+def test_as_many_epochs_as_asked_for(points: int) -> None:
+    found = epochs_of(40, 60, points)
+    assert (len(found), found[0], found[-1]) == (points, 0, 39)
+    assert len(epochs_of(None, 1000, points)) >= points
 
 
 class Recorded(Diagnostic):
@@ -72,6 +79,18 @@ def recorded(folder: Path, **options: Any) -> tuple[list[int], list[int]]:
 
 def test_without_a_budget_the_schedule_and_the_last_epoch_remain(tmp_path: Path) -> None:
     assert recorded(tmp_path, max_epochs=11) == ([0, 1, 3, 4, 6, 7, 9, 10], [10])
+
+
+def test_more_points_are_more_epochs(tmp_path: Path) -> None:
+    own, rest = Recorded(), Rest(headline=False)
+    watching = [Diagnostics([own, rest], budget=0.0, points=11)]
+    fit(tmp_path, search(channels=2), max_epochs=11, callbacks=watching, **SHORT)
+    assert (own.epochs, rest.epochs) == (list(range(11)), [10])
+
+
+def test_fewer_points_than_eight_are_refused() -> None:
+    with pytest.raises(ValueError, match="Expected `points` to be at least 8, but got 7"):
+        Diagnostics(points=7)
 
 
 def test_where_steps_end_the_search_the_last_epoch_has_everything(tmp_path: Path) -> None:
