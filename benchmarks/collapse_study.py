@@ -39,16 +39,14 @@ LOST = 3.0  # points below the best epoch
 METHODS: dict[str, tuple[str, ...]] = {
     BASELINE: (),
     "RandomPerturbation": ("--model.perturbation=RandomPerturbation",),
-    "CurvatureRise": (
-        "--model.stopping=CurvatureRise", "--model.stopping.window=3", "--model.stopping.lag=2",
-        "--model.stopping.start=1", "--model.stopping.interval=1",
-    ),
+    "CurvatureRise": ("--model.stopping=CurvatureRise", "--model.stopping.start=10", "--model.stopping.interval=1"),
     "PartialChannels": ("--model.connection=PartialChannels", "--model.connection.k=2", "--model.edge_weights=true"),
     "LargestDrop": ("--model.selection=LargestDrop", "--model.selection.finetune=0"),
     "GumbelOneHot": ("--model.relaxation=GumbelOneHot",),
     "Sparsemax": ("--model.relaxation=Sparsemax",),
-    "late_start": ("--model.arch_start=20",),
-    "more_images": ("--data.drawings=3",),
+    "drop_path": ("--model.drop_path=0.3",),
+    "late_start": ("--model.arch_start=15",),
+    "twice_the_images": ("--data.fractions=[0.4,0.4,0.2]", "--data.batch_size=192"),
 }  # fmt: skip
 
 
