@@ -188,6 +188,18 @@ def test_several_runs_are_compared_first(tmp_path: Path) -> None:
     assert page.texts["h3"] == SECTIONS * 2
 
 
+def test_the_true_accuracy_of_what_was_found_stands_beside_the_rest(tmp_path: Path) -> None:
+    folders = [write_run(tmp_path / name) for name in ("a", "b")]
+    write_json(folders[0] / "truth.json", {"accuracy": 86.81, "rank": 57, "of": 64, "best": 95.1})
+    page = page_of(*folders)
+    assert page.texts["th"][12:14] == ["truth", "rank"]
+    assert "86.8 %57 of 64" in page.texts["tbody"][0]
+    assert "true accuracy by the table86.8 %, rank 57 of 64" in page.all
+    write_json(folders[0] / "truth.json", {"accuracy": "high"})
+    with pytest.raises(ValueError, match=r"truth\.json to hold numbers for accuracy, rank, of, but got"):
+        report(folders)
+
+
 def test_of_many_runs_a_colour_is_a_variant(tmp_path: Path) -> None:
     folders = [write_run(tmp_path / f"r{k}", "NASBench201" if k == 8 else "DARTS", epochs=2) for k in range(9)]
     page = page_of(*folders)

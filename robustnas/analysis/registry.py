@@ -39,7 +39,7 @@ class Metric:
     def __post_init__(self) -> None:
         named = (replace(t, series=self.name, measure=t.measure or self.title, unit=self.unit) for t in self.thresholds)
         object.__setattr__(self, "thresholds", tuple(named))
-        object.__setattr__(self, "digits", self.digits or (1 if self.unit in ("%", "edges") else 4))
+        object.__setattr__(self, "digits", self.digits or (1 if self.unit in ("%", "edges", "percent") else 4))
 
     @property
     def heading(self) -> str:
@@ -52,6 +52,8 @@ class Metric:
 
     def show(self, value: float) -> str:
         """A value for people."""
+        if self.unit == "percent":
+            return f"{value:.{self.digits}f} %"
         return f"{100 * value:.{self.digits}f} %" if self.unit in ("%", "edges") else f"{value:.{self.digits}g}"
 
 

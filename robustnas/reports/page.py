@@ -17,9 +17,9 @@ from robustnas.spaces import SearchSpace
 
 CURVATURES = (metrics.CURVATURE.name, metrics.ARCH_CURVATURE.name)
 HEADLINES = (  # of each the first metric that a run has is shown
-    (metrics.VAL_LOSS.name,), scores("val"), (metrics.DISCRETE_ACCURACY.name,), (metrics.GAP.name,),
-    (metrics.SKIP_SHARE.name,), (metrics.PARAMETER_FREE_SHARE.name,), (metrics.ENTROPY.name,), (metrics.CHANGED.name,),
-    CURVATURES, (metrics.OVERFITTING_LOSS.name,),
+    (metrics.TRUE_ACCURACY.name,), (metrics.VAL_LOSS.name,), scores("val"), (metrics.DISCRETE_ACCURACY.name,),
+    (metrics.GAP.name,), (metrics.SKIP_SHARE.name,), (metrics.PARAMETER_FREE_SHARE.name,), (metrics.ENTROPY.name,),
+    (metrics.CHANGED.name,), CURVATURES, (metrics.OVERFITTING_LOSS.name,),
 )  # fmt: skip
 
 
@@ -53,9 +53,9 @@ def short_names(folders: Sequence[Path]) -> list[str]:
 
 
 def _comparison(runs: Sequence[SearchData], names: Sequence[str]) -> dict[str, object]:
-    many = len(runs) > len(COLOURS)
+    many, known = len(runs) > len(COLOURS), any(run.truth is not None for run in runs)
     head = ["run", "verdict", "since", "variant", "space", "data", "seed", "epochs", "time", "validation",
-        "discretised", "test", "skips", "λ max"]  # fmt: skip
+        "discretised", "test", *(["truth", "rank"] if known else []), "skips", "λ max"]  # fmt: skip
     note = (
         "validation: score of the supernet after the last epoch. discretised: accuracy of the discretised supernet "
         "with the same weights. test: the network trained from scratch. skips: share of the kept edges that are skip "
@@ -63,19 +63,29 @@ def _comparison(runs: Sequence[SearchData], names: Sequence[str]) -> dict[str, o
         "measurement, in brackets its error bound and one standard error over samples."
     )
     notes = [note, *(["In the charts a colour stands for a variant in a space."] if many else [])]
-    rows = [_row(run, name, f"#run-{k}") for k, (run, name) in enumerate(zip(runs, names, strict=True), 1)]
+    if known:
+        notes.append("truth, rank: of the result, by the table of the benchmark.")
+    rows = [_row(run, name, f"#run-{k}", known) for k, (run, name) in enumerate(zip(runs, names, strict=True), 1)]
+    return {"table": Table("All runs", head, rows, "runs", notes), "charts": draw(*headline_charts(runs, names))}
+
+
+def headline_charts(
+    runs: Sequence[SearchData], names: Sequence[str], headlines: Sequence[Sequence[str]] = HEADLINES
+) -> list[Chart]:
+    """A chart for each headline, with a line for each run; with many runs a colour stands for a variant."""
+    many = len(runs) > len(COLOURS)
     span, charts = (min(run.span[0] for run in runs), max(run.span[1] for run in runs)), []
-    for headline in HEADLINES:
+    for headline in headlines:
         lines, title = [], next((one for one in headline for run in runs if run.found.get(one)), headline[0])
         for run, name in zip(runs, names, strict=True):
             found = next((one for one in headline if run.found.get(one)), headline[0])
             group = f"{run.variant or 'unknown variant'}, {run.history.space.name}" if many else ""
             lines.append(series(run.found, found, name, group))
         charts.append(Chart(find(title).heading, lines, span=span, zero_to_one=METRICS[title].unit_interval))
-    return {"table": Table("All runs", head, rows, "runs", notes), "charts": draw(*charts)}
+    return charts
 
 
-def _row(run: SearchData, name: str, link: str) -> list[object]:
+def _row(run: SearchData, name: str, link: str, known: bool) -> list[object]:
     tested = next((n for n in run.test or {} if n.startswith("test/") and n != metrics.TEST_LOSS.name), None)
     return [
         Cell(name, "link", link), state(run.verdict.state), run.verdict.since, run.variant or None,
@@ -83,7 +93,7 @@ def _row(run: SearchData, name: str, link: str) -> list[object]:
         None if run.seconds is None else duration(run.seconds),
         run.last(run.quality), run.last(metrics.DISCRETE_ACCURACY.name),
         None if tested is None or run.test is None else find(tested).show(run.test[tested]),
-        run.last(metrics.SKIP_SHARE.name), _curvature(run),
+        *((run.true_accuracy, run.rank) if known else ()), run.last(metrics.SKIP_SHARE.name), _curvature(run),
     ]  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from robustnas.analysis import History, Verdict, judge
 from robustnas.analysis.history import part
 from robustnas.analysis.measures import measures
-from robustnas.analysis.metrics import VAL_LOSS
+from robustnas.analysis.metrics import TRUE_ACCURACY, VAL_LOSS
 from robustnas.analysis.registry import find, scores
 from robustnas.runs.record import Run, read_json
 from robustnas.runtime.csv_files import read_csv
@@ -29,6 +29,7 @@ class SearchData:
     manifest: Mapping[str, Any]  #: versions, hardware, data and arguments; empty where they were not recorded
     seconds: float | None  #: time of its epochs, where that was recorded
     test: Mapping[str, float] | None  #: metrics of its evaluation on the test set
+    truth: Mapping[str, float] | None  #: true accuracy and rank of its result, and of how many, where a table knows it
 
     @classmethod
     def read(cls, folder: str | Path, space: SearchSpace | str | None = None) -> SearchData:
@@ -38,6 +39,7 @@ class SearchData:
             run.path, history, judge(history), measures(history),
             run.manifest if (run.path / "manifest.json").exists() else {},
             _seconds(run.path / "metrics.csv"), _test(run.path / "evaluation" / "test.json"),
+            _truth(run.path / "truth.json"),
         )  # fmt: skip
 
     @property
@@ -67,6 +69,16 @@ class SearchData:
         measured = [name for name in self.found if name.startswith("val/") and name != VAL_LOSS.name]
         return next((name for name in (*scores("val"), *measured) if name in self.found), None)
 
+    @property
+    def true_accuracy(self) -> str | None:
+        """The true accuracy of its result, for people."""
+        return None if self.truth is None else find(TRUE_ACCURACY.name).show(self.truth["accuracy"])
+
+    @property
+    def rank(self) -> str | None:
+        """The rank of its result, such as ``57 of 64``."""
+        return None if self.truth is None else f"{self.truth['rank']} of {self.truth['of']}"
+
     def last(self, name: str | None) -> str | None:
         """The last value of a series, for people."""
         values = self.found.get(name or "")
@@ -92,3 +104,13 @@ def _test(path: Path) -> dict[str, float] | None:
         raise ValueError(f"Expected {path} to hold the metrics of a test, but got a {type(data).__name__}.")
     numbers = {name: value for name, value in data.items() if isinstance(value, int | float)}
     return {name: value for name, value in numbers.items() if abs(value) < 1e100}  # and not NaN
+
+
+def _truth(path: Path) -> dict[str, float] | None:
+    if not path.exists():
+        return None
+    found = read_json(path)
+    numbers = {name: part(found, name) for name in ("accuracy", "rank", "of")}
+    if any(type(value) not in (int, float) for value in numbers.values()):
+        raise ValueError(f"Expected {path} to hold numbers for {', '.join(numbers)}, but got {found!r}.")
+    return numbers
