@@ -19,13 +19,13 @@ import yaml
 from pytorch_lightning import Callback
 
 from robustnas.__main__ import main
+from robustnas.analysis.registry import METRICS
 from robustnas.cli import lightning_cli
-from robustnas.cli.configuration import Result
 from robustnas.commands import quickstart
-from robustnas.commands.quickstart import _resnet_like
-from robustnas.data import Digits
-from robustnas.networks import ResNet
+from robustnas.data import ClutteredDigits
 from robustnas.runs.record import Run, read_genotype
+from robustnas.spaces import find_space
+from robustnas.tabular import Table
 from robustnas.training.checkpointing import LastCheckpoint
 
 pytestmark = pytest.mark.usefixtures("few_samples", "known_costs")
@@ -36,28 +36,27 @@ SEARCHED = COMMON | {
     "alpha",
     "curves.png",
     "curves.svg",
+    "evaluation",
     "verdict.json",
     "genotype.json",
     "genotype.png",
     "genotype.svg",
     "genotypes",
+    "truth.json",
 }
-NAMES = {"search": SEARCHED, "evaluation": COMMON | {"test.json"}, "resnet": COMMON | {"test.json"}}
-
-
-def measured_in(folder: Path) -> dict[str, float]:
-    return json.loads((folder / "test.json").read_text(encoding="utf-8"))
+SEARCHES = [method.folder for method in quickstart.METHODS]
+RUNS = dict.fromkeys(SEARCHES, SEARCHED) | {f"{name}/evaluation": COMMON | {"test.json"} for name in SEARCHES}
 
 
 def check_files(root: Path, *more: str) -> None:
-    """Three runs, each with its record and maybe more, on the same roles of the same data."""
-    assert {path.name for path in root.iterdir()} == set(NAMES)
-    for name, wanted in NAMES.items():
+    """Two searches and the evaluation of each, with their records and maybe more, on the same data roles."""
+    assert {path.name for path in root.iterdir()} == {*SEARCHES, "report.html", "curves.png"}
+    for name, wanted in RUNS.items():
         found = {path.name for path in (root / name).iterdir()}
         assert {file for file in found if not file.startswith("events.out.tfevents")} == {*wanted, *more}, name
-    data = [Run(root / name).manifest["data"] for name in NAMES]
-    assert data[0] == data[1] == data[2]
-    assert data[0]["roles"]["test"]["sha256"] == Digits().split.hashes()["test"]
+    data = [Run(root / name).manifest["data"] for name in RUNS]
+    assert all(one == data[0] for one in data)
+    assert data[0]["roles"]["test"]["sha256"] == ClutteredDigits().split.hashes()["test"]
 
 
 @pytest.fixture
@@ -84,20 +83,23 @@ def test_it_searches_evaluates_and_compares(shrunk: list[list[str]], tmp_path: P
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(threads)
-    assert len(shrunk) == 3
+    assert len(shrunk) == 4
     check_files(root)
-    assert [Run(root / name).manifest["data"]["seed"] for name in NAMES] == [3, 3, 3]
+    assert [Run(root / name).manifest["data"]["seed"] for name in RUNS] == [3] * 4
     printed = capsys.readouterr().out
-    assert str(Run(root / "search").genotype()) in printed
-    for name in ("evaluation", "resnet"):
-        measured = measured_in(root / name)
-        assert f"{measured['test/top1']:.2%}" in printed
-        assert f"{measured['parameters']:,}" in printed
-    sizes = [measured_in(root / name)["parameters"] for name in ("evaluation", "resnet")]
-    assert 0.8 < sizes[0] / sizes[1] < 1.25
-    trained = yaml.safe_load((root / "evaluation" / "config.yaml").read_text(encoding="utf-8"))
-    chosen = trained["model"]["init_args"]["architecture"]["init_args"]["genotype"]
-    assert read_genotype(chosen) == Run(root / "search").genotype()
+    for name in SEARCHES:
+        genotype = Run(root / name).genotype()
+        assert str(genotype) in printed
+        measured = json.loads((root / name / "evaluation" / "test.json").read_text(encoding="utf-8"))
+        assert METRICS["test/top1"].show(measured["test/top1"]) in printed
+        assert f"{genotype.count('skip_connect')['cell']} of 6" in printed
+        trained = yaml.safe_load((root / name / "evaluation" / "config.yaml").read_text(encoding="utf-8"))
+        assert read_genotype(trained["model"]["init_args"]["architecture"]["init_args"]["genotype"]) == genotype
+    methods = [Run(root / name).manifest["module"] for name in SEARCHES]
+    assert [one["class_path"].rpartition(".")[2] for one in methods] == ["DARTS", "SmoothDARTS"]
+    settings = [{k: v for k, v in one["init_args"].items() if k != "perturbation"} for one in methods]
+    assert settings[0] == settings[1]  # the searches differ in the method alone
+    assert all(name in (root / "report.html").read_text(encoding="utf-8") for name in SEARCHES)
 
 
 def send(moment: str) -> Callback:
@@ -146,18 +148,8 @@ def test_the_folder_of_another_run_is_refused_before_anything_is_trained(tmp_pat
     assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
 
 
-@pytest.mark.parametrize("parameters", [500, 20_000, 300_000])
-def test_the_resnet_is_the_nearest_in_size(parameters: int, tmp_path: Path) -> None:
-    chosen = _resnet_like(Result("found", {}, parameters, 0.0, tmp_path))["init_args"]
-    sizes = {}
-    for channels in range(2, 40):
-        network = ResNet(channels, chosen["blocks"], num_classes=10, image_channels=1)
-        sizes[channels] = sum(parameter.numel() for parameter in network.parameters())
-    assert abs(sizes[chosen["channels"]] - parameters) == min(abs(size - parameters) for size in sizes.values())
-
-
 @pytest.mark.slow
-def test_in_three_minutes_it_finds_a_network_of_97_per_cent(tmp_path: Path) -> None:
+def test_both_searches_are_measured_at_every_epoch_and_judged_within_three_minutes(tmp_path: Path) -> None:
     root = tmp_path / "quick"
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     words = [sys.executable, "-m", "robustnas", "quickstart", "--run-dir", str(root)]
@@ -168,10 +160,18 @@ def test_in_three_minutes_it_finds_a_network_of_97_per_cent(tmp_path: Path) -> N
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     check_files(root, "previous.ckpt")  # after a second epoch
-    found = measured_in(root / "evaluation")
-    assert found["test/top1"] >= 0.97
-    assert re.search(rf"found by DARTS.*{found['test/top1']:.2%}", done.stdout)
-    epochs = [len((root / name / "metrics.csv").read_text(encoding="utf-8").splitlines()) - 1 for name in NAMES]
-    assert epochs == [10, 18, 18]
-    assert torch.load(root / "search" / "last.ckpt", weights_only=True)["epoch"] == 10
+    table = Table.read_cached("digits").within(find_space("NASBench201SkipConv"))
+    for name in SEARCHES:  # which cells are found differs between processors: the searches are chaotic
+        genotype = Run(root / name).genotype()
+        truth = json.loads((root / name / "truth.json").read_text(encoding="utf-8"))
+        assert truth["accuracy"] == table.accuracy(genotype, table.usual_column)
+        state = json.loads((root / name / "verdict.json").read_text(encoding="utf-8"))["state"]
+        assert state == "collapsed" or genotype.count("skip_connect")["cell"] < 5
+        assert f"{truth['rank']} of 64" in done.stdout
+        rows = (root / name / "metrics.csv").read_text(encoding="utf-8").splitlines()
+        for measure in ("curvature/max", "gap/accuracy", "alpha/entropy", "shares/skip_connect", "truth/accuracy"):
+            column = rows[0].split(",").index(measure)
+            assert all(row.split(",")[column] for row in rows[1:]), measure  # at every epoch
+        tested = json.loads((root / name / "evaluation" / "test.json").read_text(encoding="utf-8"))
+        assert tested["test/top1"] > 0.4
     assert seconds < 180, f"{seconds:.0f} s"

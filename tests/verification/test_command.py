@@ -106,7 +106,7 @@ def test_a_finding_without_figures_does_not_apply() -> None:
 
 @pytest.mark.slow
 def test_the_quickstart_is_sound(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "robustnas", "verify", "-c", str(ROOT / "configs/quickstart_search.yaml")]
+    command = [sys.executable, "-m", "robustnas", "verify", "-c", str(ROOT / "configs/collapse.yaml")]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [*command, "--json", "found.json"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
