@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from robustnas.analysis import metrics
+from robustnas.analysis.registry import METRICS
 from robustnas.cli import lightning_cli
 from robustnas.cli.configuration import Result, data_of, train_and_test
 from robustnas.cli.errors import Parser
@@ -128,7 +129,7 @@ def _shown(search: SearchData, result: Result) -> dict[str, str]:
         "skips of the result": _skips(search),
         "supernet": search.last(metrics.VAL_TOP1.name) or "",
         "discretised supernet": search.last(metrics.DISCRETE_ACCURACY.name) or "",
-        "result, trained here": metrics.METRICS["test/top1"].show(result.metrics["test/top1"]),
+        "result, trained here": METRICS["test/top1"].show(result.metrics["test/top1"]),
         "best cell on the way": f"{metrics.TRUE_ACCURACY.show(truth[best])} (epoch {best})",
         "true accuracy": search.true_accuracy or "",
         "rank": search.rank or "",
