@@ -8,6 +8,7 @@ begins where it was crossed for the rest of the search, or for a peak where it w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
@@ -148,16 +149,16 @@ def _sign(metric: Metric) -> float:
     return -1.0 if metric.worse == "low" else 1.0
 
 
-def _read(metric: Metric, reading: Reading, case: Case) -> float | None:
-    """The value that counts, turned so that high ones warn."""
-    values = case.series.get(metric.name)
+def turned(metric: Metric, reading: Reading, series: Series, until: float = math.inf) -> float | None:
+    """The value that counts up to an epoch, turned so that high ones warn; ``None`` if it was not measured by then."""
+    values = {epoch: _sign(metric) * value for epoch, value in series.get(metric.name, {}).items() if epoch <= until}
     if not values:
         return None
-    return _sign(metric) * values[max(values)] if reading == "last" else max(_sign(metric) * v for v in values.values())
+    return values[max(values)] if reading == "last" else max(values.values())
 
 
 def _row(metric: Metric, reading: Reading, cases: Sequence[Case]) -> Calibration:
-    read = [(case, value) for case in cases if (value := _read(metric, reading, case)) is not None]
+    read = [(case, value) for case in cases if (value := turned(metric, reading, case.series)) is not None]
     groups = [
         tuple([value for case, value in read if case.task == task and case.bad is bad] for bad in (True, False))
         for task in dict.fromkeys(case.task for case, _ in read)
@@ -182,7 +183,7 @@ def _alarms(
         return row.value, False, _lead(cases, raised)
     if not predicts:
         return None, False, None
-    chosen = _youden(cases, [value for _, value in read])
+    chosen = youden([case.bad for case in cases], [value for _, value in read])
     since = first_alarm if reading == "peak" else standing_since
     alarms = [since(case.series[metric.name], lambda value: sign * value > chosen) for case in cases]
     return sign * chosen, True, _lead(cases, alarms)
@@ -216,10 +217,10 @@ def standing_since(values: Mapping[int, float], seen: Callable[[float], bool]) -
     return min(takewhile(lambda epoch: seen(values[epoch]), sorted(values, reverse=True)), default=None)
 
 
-def _youden(cases: Sequence[Case], values: Sequence[float]) -> float:
+def youden(bad: Sequence[bool], values: Sequence[float]) -> float:
     """The threshold with the largest share of hits minus that of false alarms; just under a value that is seen."""
-    read, bad = np.asarray(values, dtype=float), np.array([case.bad for case in cases])
+    read, chosen = np.asarray(values, dtype=float), np.asarray(bad, dtype=bool)
     ordered = np.unique(read)
     middles = [ordered[0] - 1.0, *((ordered[1:] + ordered[:-1]) / 2)]
-    rates = [(read[bad] > at).mean() - ((read[~bad] > at).mean() if (~bad).any() else 0.0) for at in middles]
+    rates = [(read[chosen] > at).mean() - ((read[~chosen] > at).mean() if (~chosen).any() else 0.0) for at in middles]
     return float(middles[int(np.argmax(rates))])
