@@ -12,7 +12,7 @@ from robustnas.analysis.metrics import TRUTH
 from robustnas.data import Probe
 from robustnas.runs.record import write_json
 from robustnas.spaces import Genotype, SearchSpace
-from robustnas.tabular import Table
+from robustnas.tabular import Table, embedded
 from robustnas.training.lightning.progress import say
 from robustnas.training.recorder import run_folder
 from robustnas.training.search import SearchModule
@@ -61,10 +61,13 @@ class TrueAccuracy(Diagnostic):
         self._missing = False
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuse a table of another space before anything is trained."""
+        """Refuse a table of another space before anything is trained, and say if it is that of other data."""
         super().on_fit_start(trainer, pl_module)
         if isinstance(pl_module, SearchModule):
             self.compare_within(pl_module.space)
+            data = str(getattr(trainer.datamodule, "source", "unknown data"))  # type: ignore[attr-defined]
+            if self.source == embedded.NAME and not embedded.is_task(data):
+                say(trainer, f"True accuracies are those on ClutteredDigits, but this search is on {data}.")
 
     def compare_within(self, space: SearchSpace) -> None:
         """Compare with the architectures of a space, which is that of the table or shares some with it."""

@@ -82,6 +82,11 @@ def read_manifest(folder: Path | None = None) -> dict[str, Any]:
     return manifest
 
 
+def is_task(source: str) -> bool:
+    """Whether data, by their ``source``, are of the task of the table, in whatever number of drawings."""
+    return source.startswith("ClutteredDigits(") and source.endswith("task_seed=0)")
+
+
 def _columns(data: bytes) -> dict[str, npt.NDArray[Any]]:
     import pyarrow.parquet as pq
 

@@ -13,9 +13,10 @@ from robustnas.diagnostics import Diagnostics, TrueAccuracy
 from runs import differing, fit, rows, search, state
 
 from robustnas.cli import lightning_cli
+from robustnas.data import ClutteredDigits
 from robustnas.runs.record import Run
 from robustnas.spaces import S2, Genotype, NASBench201, NASBench201SkipConv, decode, encode, random_genotype
-from robustnas.tabular import Table
+from robustnas.tabular import Table, embedded
 from robustnas.training.recorder import RunRecorder
 
 pytestmark = pytest.mark.usefixtures("few_samples", "no_pictures", "known_costs")
@@ -79,6 +80,13 @@ def test_a_table_of_another_space_is_refused_before_training(tmp_path: Path) -> 
     with pytest.raises(ValueError, match=r"s2\.csv to hold architectures of NASBench201, but got those of S2\.$"):
         fit(tmp_path / "run", max_epochs=1, callbacks=[TrueAccuracy(tmp_path / "s2.csv", "top1")])
     assert not (tmp_path / "run").exists()
+
+
+def test_that_the_embedded_table_is_of_other_data_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    fit(tmp_path, max_epochs=1, callbacks=[TrueAccuracy("digits")])
+    assert sum("True accuracies are those on ClutteredDigits, but this" in text for text in caplog.messages) == 1
+    assert embedded.is_task(ClutteredDigits(drawings=1).source)
+    assert not embedded.is_task(ClutteredDigits(task_seed=1).source)
 
 
 def test_the_column_of_a_table_with_several_is_named_or_that_of_the_published_ones(tmp_path: Path) -> None:
