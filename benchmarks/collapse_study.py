@@ -34,10 +34,10 @@ from robustnas.spaces import Genotype, find_space
 from robustnas.tabular import Table
 from robustnas.tabular.embedded import COLUMN, NAME
 
-BASELINE = "DARTS"
+BASELINES = ("DARTS", "RandomSharing")
 LOST = 3.0  # points below the best epoch
 METHODS: dict[str, tuple[str, ...]] = {
-    BASELINE: (),
+    "DARTS": (),
     "RandomPerturbation": ("--model.perturbation=RandomPerturbation",),
     "CurvatureRise": ("--model.stopping=CurvatureRise", "--model.stopping.start=10", "--model.stopping.interval=1"),
     "PartialChannels": ("--model.connection=PartialChannels", "--model.connection.k=2", "--model.edge_weights=true"),
@@ -68,6 +68,12 @@ def truth(genotypes: Iterable[Genotype]) -> list[float]:
 def median(space: str) -> float:
     """True accuracy of the median cell of a space."""
     return float(np.median(known(space).column(COLUMN)))
+
+
+def cells_of(space: str) -> str:
+    """What random cells of a space reach."""
+    accuracies = known(space).column(COLUMN)
+    return f"mean {accuracies.mean():.2f}, median {np.median(accuracies):.2f}, best {accuracies.max():.2f} in {space}"
 
 
 @dataclass(frozen=True)
@@ -141,16 +147,17 @@ def table(options: argparse.Namespace) -> None:
         for method in options.methods
     }
     every = [search for searches in found.values() for search in searches.values()]
-    medians = ", ".join(f"{median(space):.2f} in {space}" for space in sorted({search.space for search in every}))
-    print(f"True accuracy in percent, mean and 95 % interval; the median cell has {medians}\n")
+    cells = "; ".join(cells_of(space) for space in sorted({search.space for search in every}))
+    print(f"True accuracy in percent, mean and 95 % interval (t). Random cells: {cells}\n")
     print("| method | n | end | best epoch | collapsed | skips | verdicts | rise before loss |")
     print("|---|---|---|---|---|---|---|---|")
     for method, searches in found.items():
         if searches:
             print(row(method, list(searches.values())))
     print(f"\n{agreement(every)}\n")
-    for line in differences({method: {s: r.final for s, r in rows.items()} for method, rows in found.items()}):
-        print(line)
+    finals = {method: {seed: search.final for seed, search in searches.items()} for method, searches in found.items()}
+    for baseline in BASELINES:
+        print("\n".join([*differences(finals, baseline), ""]))
 
 
 def row(method: str, searches: Sequence[Search]) -> str:
@@ -175,16 +182,16 @@ def agreement(searches: Sequence[Search]) -> str:
     )
 
 
-def differences(finals: Mapping[str, Mapping[int, float]]) -> list[str]:
-    """Paired differences of each method to DARTS, over the seeds that both have; p-values are not corrected."""
+def differences(finals: Mapping[str, Mapping[int, float]], baseline: str) -> list[str]:
+    """Paired differences of each method to another, over the seeds that both have; p-values are not corrected."""
     lines = []
     for method, scores in finals.items():
-        if method == BASELINE or len(set(scores) & set(finals.get(BASELINE, {}))) < 2:
+        if method == baseline or len(set(scores) & set(finals.get(baseline, {}))) < 2:
             continue
-        pairs = statistics.match(scores, finals[BASELINE])
+        pairs = statistics.match(scores, finals[baseline])
         result = statistics.compare(pairs.first, pairs.second)
         lines.append(
-            f"{method} - {BASELINE}: {result.difference:+.2f}, {result.interval:.2f}, n = {result.n}, permutation test "
+            f"{method} - {baseline}: {result.difference:+.2f}, {result.interval:.2f}, n = {result.n}, permutation test "
             f"p = {result.permutation:.3f} (at least {result.smallest_p:.3f})"
         )
     return lines
@@ -192,7 +199,7 @@ def differences(finals: Mapping[str, Mapping[int, float]]) -> list[str]:
 
 def _mean(values: Sequence[float]) -> str:
     found = statistics.summarise(values)
-    return f"{found.mean:.2f}" + ("" if found.interval is None else f" {found.interval:.2f}")
+    return f"{found.mean:.1f}" + (f" [{found.interval.low:.1f}, {found.interval.high:.1f}]" if found.interval else "")
 
 
 def seeds_of(text: str) -> range:

@@ -50,7 +50,7 @@ def test_the_verdict_is_compared_with_the_truth() -> None:
 
 def test_differences_are_paired_by_seed() -> None:
     finals = {"DARTS": {0: 80.0, 1: 81.0, 2: 82.0}, "GumbelOneHot": {1: 91.0, 2: 90.0, 3: 50.0}, "drop_path": {0: 90.0}}
-    (line,) = differences(finals)
+    (line,) = differences(finals, "DARTS")
     assert line.startswith("GumbelOneHot - DARTS: +9.00")
     assert "n = 2" in line
 
