@@ -9,10 +9,10 @@ search collapsed as in `collapse_study.py`; a recorded one, as in `calibrate_ver
 - AUROC after a quarter, a half and three quarters of the search: of the value then, over the searches that had not lost
   their cell yet. At the end: of the last value, over all searches, when it is too late. 0.5 is chance; the interval is
   Newcombe's, 95 %.
-- A rule that raises an alarm when an indicator first crosses a threshold: the threshold separates the searches with an
-  even seed best (Youden's J), what it does is reported on those with an odd seed. A hit is an alarm no later than the
-  loss, the lead is the number of epochs from the alarm to the loss, and a false alarm is one in a search that kept its
-  cell.
+- A rule that raises an alarm when an indicator first crosses a threshold; empty where none is better than an alarm in
+  every search. The threshold separates the searches with an even seed best (Youden's J), what it does is reported on
+  those with an odd seed. A hit is an alarm no later than the loss, the lead is the number of epochs from the alarm to
+  the loss, and a false alarm is one in a search that kept its cell.
 """
 
 from __future__ import annotations
@@ -119,6 +119,8 @@ def _rule(metric: Metric, cases: Sequence[Case]) -> tuple[float | None, Lead | N
     if {bad for bad, _ in first} != {True, False} or {case.lost is None for case in second} != {True, False}:
         return None, None
     bound, sign = youden(*zip(*first, strict=True)), -1.0 if metric.worse == "low" else 1.0
+    if bound < min(peak for _, peak in first):  # nothing separates them better than an alarm in every search
+        return None, None
 
     def alarm(case: Case) -> int | None:
         until = {at: value for at, value in case.series[metric.name].items() if at <= _end(case)}
