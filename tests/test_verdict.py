@@ -118,11 +118,11 @@ def test_where_every_genotype_is_dominated_the_least_is_taken_with_a_warning() -
 def test_remedies_leave_out_what_the_search_did() -> None:
     genotypes = taken_over()
     plain = [remedy.part for remedy in judge(search(None, genotypes)).remedies]
-    assert plain == ["CurvatureRise", "weight_decay", "AdversarialPerturbation", "PartialChannels"]
+    assert plain == ["RandomPerturbation", "CurvatureRise", "weight_decay", "AdversarialPerturbation"]
     stopping = {"class_path": "robustnas.strategies.stopping.CurvatureRise", "init_args": {}}
     settings = {"stopping": stopping, "weight_decay": 0.0081}
     used = [remedy.part for remedy in judge(search(None, genotypes, settings=settings)).remedies]
-    assert used == ["AdversarialPerturbation", "PartialChannels", "SkipDominance"]
+    assert used == ["RandomPerturbation", "AdversarialPerturbation", "PartialChannels", "SkipDominance"]
 
 
 def test_an_undecided_alpha_is_natural_for_gdas() -> None:

@@ -67,8 +67,11 @@ class Remedy:
 
 
 # For each kind of sign the names of the remedies, the most direct first.
-COLLAPSE = ("CurvatureRise", "weight_decay", "AdversarialPerturbation", "PartialChannels", "SkipDominance")
-SHARP = ("CurvatureRise", "AdversarialPerturbation", "weight_decay")
+COLLAPSE = (
+    "RandomPerturbation", "CurvatureRise", "weight_decay", "AdversarialPerturbation", "PartialChannels",
+    "SkipDominance",
+)  # fmt: skip
+SHARP = ("RandomPerturbation", "CurvatureRise", "AdversarialPerturbation", "weight_decay")
 DISCRETE = ("LargestDrop", "EntropyPenalty", "AdversarialPerturbation")
 UNDECIDED = ("LargestDrop, one shot", "BestOfSampled", "arch_lr", "EntropyPenalty", "LargestDrop")
 OVERFIT = ("weight_decay", "drop_path", "CurvatureRise")
@@ -76,6 +79,8 @@ OVERFIT = ("weight_decay", "drop_path", "CurvatureRise")
 REMEDIES: dict[str, Remedy] = {
     part: Remedy(part, setting, why)
     for part, setting, why in (
+        ("RandomPerturbation", "--model.perturbation RandomPerturbation",
+            "trains weights near α, as fast as DARTS: 2 collapses where DARTS had 9 in 10 (arXiv:2002.05283)"),
         ("CurvatureRise", "--model.stopping CurvatureRise",
             "stops where the loss grows sharp in α, returns to before (arXiv:1909.09656)"),
         ("weight_decay", "--model.weight_decay 0.0081",
