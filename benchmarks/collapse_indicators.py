@@ -1,9 +1,10 @@
 """What predicts a collapse: every indicator against the truth, over the searches of `collapse_study.py`.
 
-    python benchmarks/collapse_indicators.py runs/study runs/shallower
+    python benchmarks/collapse_indicators.py runs/study runs/shallower [--within-methods]
     python benchmarks/collapse_indicators.py --recorded robustdarts_runs_s1_cifar10.json.gz
 
-A folder holds searches of one setting, as METHOD/seed-N; searches are compared within a folder only. By the truth a
+A folder holds searches of one setting, as METHOD/seed-N; searches are compared within a folder only, or within a
+method of a folder, so that an indicator gets no credit for telling methods apart. By the truth a
 search collapsed as in `collapse_study.py`; a recorded one, as in `calibrate_verdict.py`, if skip connections take over.
 
 - AUROC after a quarter, a half and three quarters of the search: of the value then, over the searches that had not lost
@@ -62,12 +63,13 @@ class Row:
     lead: Lead | None  #: on the half that did not choose the threshold
 
 
-def cases_of(root: Path) -> list[Case]:
+def cases_of(root: Path, within_methods: bool = False) -> list[Case]:
     """The finished searches of a folder."""
     found = []
     for path in sorted(root.glob("*/seed-*/genotype.json")):
         search, history = Search.read(path.parent), History.of_run(path.parent)
-        found.append(_case(root.name, int(path.parent.name.partition("-")[2]), history, search.lost))
+        group = f"{root.name}/{path.parent.parent.name}" if within_methods else root.name
+        found.append(_case(group, int(path.parent.name.partition("-")[2]), history, search.lost))
     return found
 
 
@@ -150,7 +152,7 @@ def verdict_rows(cases: Sequence[Case]) -> list[Row]:
 def show(cases: Sequence[Case]) -> str:
     """The table."""
     bad = sum(case.lost is not None for case in cases)
-    groups = ", ".join(dict.fromkeys(case.group for case in cases))
+    groups = ", ".join(dict.fromkeys(case.group.partition("/")[0] for case in cases))
     head = ["AUROC, 95 % interval", *(f"after {moment}" for moment in MOMENTS), "at the end", "alarm from", "hits",
         "false alarms", "median lead, epochs"]  # fmt: skip
     left = ", ".join(
@@ -189,8 +191,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="*", type=Path, help="folders of searches, each of one setting")
     parser.add_argument("--recorded", type=Path, help="recorded RobustDARTS searches")
+    parser.add_argument("--within-methods", action="store_true", help="compare searches of one method only")
     options = parser.parse_args(arguments)
-    cases = [case for folder in options.folders for case in cases_of(folder)]
+    cases = [case for folder in options.folders for case in cases_of(folder, options.within_methods)]
     if options.recorded:
         cases += recorded_cases(options.recorded)
     if not cases:
