@@ -59,7 +59,9 @@ class Diagnostic(Callback, ABC):
 
     def describe(self) -> dict[str, Any]:
         """Its choices, for the manifest of the run."""
-        chosen = {name: value for name, value in vars(self).items() if not name.startswith("_") and name != "free"}
+        chosen = {
+            name: value for name, value in vars(self).items() if name[0] != "_" and name not in ("free", "points")
+        }
         plain = {name: value for name, value in chosen.items() if isinstance(value, (bool, int, float, str))}
         return {"measure": self.name, "on": self.on, **plain}
 

@@ -78,7 +78,7 @@ class Diagnostics(Callback):
             self.measures += [truth, SupernetRanking(table, truth.accuracy, architectures=RANKED)] if ranks else [truth]
         if points < POINTS:
             raise ValueError(f"Expected `points` to be at least {POINTS}, but got {points}.")
-        self.budget, self.verbose = Budget(budget), verbose
+        self.budget, self.points, self.verbose = Budget(budget), points, verbose
         names = [measure.name for measure in self.measures]
         if len(set(names)) < len(names):
             raise ValueError(f"Expected `measures` to be of different classes, but got {names}.")
@@ -86,7 +86,11 @@ class Diagnostics(Callback):
             measure.budget, measure.points = self.budget, points
 
     def describe(self) -> dict[str, Any]:
-        return {"budget": self.budget.share, "measures": [measure.describe() for measure in self.measures]}
+        return {
+            "budget": self.budget.share,
+            "points": self.points,
+            "measures": [measure.describe() for measure in self.measures],
+        }
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Time runs from now. What is a callback of the trainer by itself too is left to that one."""

@@ -40,6 +40,7 @@ entry("train/top5", "top-5 accuracy in training", "%")
 entry("val/top5", "top-5 accuracy of the supernet on validation", "%")
 entry("test/top5", "top-5 accuracy on the test set", "%")
 TRAIN_TOP1 = METRICS["train/top1"]
+TEST_TOP1 = METRICS["test/top1"]
 DISCRETE_ACCURACY = entry(
     "gap/discrete_accuracy", "accuracy of the discretised supernet", "%", "low", "Accuracy", "discretised",
     unit_interval=True,
