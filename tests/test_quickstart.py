@@ -148,6 +148,12 @@ def test_the_folder_of_another_run_is_refused_before_anything_is_trained(tmp_pat
     assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
 
 
+def test_a_run_on_other_data_in_the_place_of_a_search_is_refused(tmp_path: Path) -> None:
+    Run(tmp_path / "darts").write_manifest({"data": {"source": "Digits()"}})
+    with pytest.raises(ValueError, match=r"but .* holds another run"):
+        quickstart.main(["quickstart", f"--run-dir={tmp_path}"])
+
+
 @pytest.mark.slow
 def test_both_searches_are_measured_at_every_epoch_and_judged_within_three_minutes(tmp_path: Path) -> None:
     root = tmp_path / "quick"

@@ -14,14 +14,15 @@ from rich.console import Console
 from rich.table import Table
 
 from robustnas.analysis import metrics
-from robustnas.analysis.registry import METRICS
+from robustnas.analysis.history import part
 from robustnas.cli import lightning_cli
 from robustnas.cli.configuration import Result, data_of, train_and_test
 from robustnas.cli.errors import Parser
+from robustnas.data import ClutteredDigits
 from robustnas.plotting.cells import render
 from robustnas.plotting.curves import curves_figure
 from robustnas.reports import SearchData, headline_charts, report
-from robustnas.runs.record import read_genotype, write_bytes, write_text
+from robustnas.runs.record import Run, read_genotype, write_bytes, write_text
 from robustnas.runs.run_lock import holds_run, new_folder
 from robustnas.runtime.launch import resume_command
 
@@ -60,7 +61,7 @@ def main(arguments: list[str]) -> None:
     """Search with DARTS and with a robust method; train both results, compare, and write a report."""
     options = parser().parse_args(arguments[1:])
     root = Path(options.run_dir) if options.run_dir else new_folder("quickstart")
-    if root.is_dir() and holds_run(root):
+    if root.is_dir() and (holds_run(root) or any(_is_other(root / method.folder) for method in METHODS)):
         raise ValueError(f"Expected `--run-dir` to be new or the folder of a quickstart, but {root} holds another run.")
     threads = torch.get_num_threads()
     # Images of 12 x 12 gain nothing from threads, and on busy cores waiting threads take 70 times longer.
@@ -99,6 +100,13 @@ def _compare(root: Path, seed: list[str], again: str) -> None:
     print(f"  tensorboard --logdir {where}")
 
 
+def _is_other(folder: Path) -> bool:
+    """Whether a folder holds a run on other data than those of the quickstart."""
+    if not (folder / "manifest.json").exists():
+        return False
+    return not str(part(Run(folder).manifest, "data", "source")).startswith(ClutteredDigits.__name__)
+
+
 def _config(name: str) -> str:
     return str(files("robustnas.configs") / f"{name}.yaml")
 
@@ -119,9 +127,9 @@ def _print(searches: Sequence[SearchData], trained: Sequence[Result]) -> None:
 
 def _shown(search: SearchData, result: Result) -> dict[str, str]:
     """What the table says of a search, by row."""
-    verdict, truth = search.verdict, search.found[metrics.TRUE_ACCURACY.name]
-    best = max(truth, key=lambda epoch: (truth[epoch], epoch))
-    curvature, share = (search.found[metric.name] for metric in (metrics.CURVATURE, metrics.SKIP_CONNECT_SHARE))
+    verdict, truth = search.verdict, search.found.get(metrics.TRUE_ACCURACY.name, {})
+    best = max(truth, key=lambda epoch: (truth[epoch], epoch), default=None)
+    curvature, share = (search.found.get(one.name, {}) for one in (metrics.CURVATURE, metrics.SKIP_CONNECT_SHARE))
     return {
         "verdict": verdict.state if verdict.since is None else f"{verdict.state} since epoch {verdict.since}",
         "curvature in α": _ends(curvature),
@@ -129,14 +137,16 @@ def _shown(search: SearchData, result: Result) -> dict[str, str]:
         "skips of the result": _skips(search),
         "supernet": search.last(metrics.VAL_TOP1.name) or "",
         "discretised supernet": search.last(metrics.DISCRETE_ACCURACY.name) or "",
-        "result, trained here": METRICS["test/top1"].show(result.metrics["test/top1"]),
-        "best cell on the way": f"{metrics.TRUE_ACCURACY.show(truth[best])} (epoch {best})",
+        "result, trained here": metrics.TEST_TOP1.show(result.metrics[metrics.TEST_TOP1.name]),
+        "best cell on the way": "" if best is None else f"{metrics.TRUE_ACCURACY.show(truth[best])} (epoch {best})",
         "true accuracy": search.true_accuracy or "",
         "rank": search.rank or "",
     }
 
 
 def _ends(values: Mapping[int, float]) -> str:
+    if not values:
+        return ""
     return f"{values[min(values)]:.2f} → {values[max(values)]:.2f}"
 
 
