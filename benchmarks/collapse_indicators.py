@@ -13,7 +13,8 @@ search collapsed as in `collapse_study.py`; a recorded one, as in `calibrate_ver
 - A rule that raises an alarm when an indicator first crosses a threshold; empty where none is better than an alarm in
   every search. The threshold separates the searches with an even seed best (Youden's J), what it does is reported on
   those with an odd seed. A hit is an alarm no later than the loss, the lead is the number of epochs from the alarm to
-  the loss, and a false alarm is one in a search that kept its cell.
+  the loss, and a false alarm is one in a search that kept its cell, by the median epoch of the losses.
+- The verdict is that after each epoch; its states count from when the first of them was given, if one is at the end.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -35,6 +37,7 @@ from robustnas.analysis.registry import Metric, indicators
 from robustnas.reports.study.calibration import Reading, first_alarm, pooled_area, turned, youden
 from robustnas.statistics import Interval, Lead, lead_time
 
+SAME_SEARCH = ("LargestDrop", "CurvatureRise")  # that of DARTS with another end: they would count it again
 MOMENTS = {"a quarter": 0.25, "a half": 0.5, "three quarters": 0.75}
 SHIFTED = (metrics.SKIP_CONNECT_SHARE, metrics.CURVATURE)  # high values warn, where it is not said that they do
 VERDICTS = {"collapsed": ("collapsed",), "at risk or worse": ("at risk", "undecided", "collapsed", "did not learn")}
@@ -49,8 +52,8 @@ class Case:
     series: Mapping[str, Mapping[int, float]]
     planned: int  #: epochs
     lost: int | None  #: epoch at which the cell was lost for good
-    state: str  #: of the verdict
-    since: int | None  #: first epoch of that state
+    states: Mapping[str, int]  #: each state of the verdict, the last among them, to the epoch it was first given after
+    state: str  #: the last
 
 
 @dataclass(frozen=True)
@@ -67,9 +70,13 @@ def cases_of(root: Path, within_methods: bool = False) -> list[Case]:
     """The finished searches of a folder."""
     found = []
     for path in sorted(root.glob("*/seed-*/genotype.json")):
+        if path.parent.parent.name in SAME_SEARCH:
+            continue
         search, history = Search.read(path.parent), History.of_run(path.parent)
-        group = f"{root.name}/{path.parent.parent.name}" if within_methods else root.name
+        group = str(path.parent.parent if within_methods else root)
         found.append(_case(group, int(path.parent.name.partition("-")[2]), history, search.lost))
+    if not found:
+        raise ValueError(f"Expected {root} to hold finished searches as METHOD/seed-N, but it does not.")
     return found
 
 
@@ -79,8 +86,12 @@ def recorded_cases(path: Path) -> list[Case]:
 
 
 def _case(group: str, seed: int, history: History, lost: int | None) -> Case:
-    verdict, planned = judge(history), history.planned or len(history.epochs)
-    return Case(group, seed % 2, measures(history), planned, lost, verdict.state, verdict.since)
+    states: dict[str, int] = {}
+    for epoch in history.epochs[:-1]:
+        states.setdefault(judge(history.until(epoch)).state, epoch)
+    last = judge(history).state
+    states.setdefault(last, history.epochs[-1])
+    return Case(group, seed % 2, measures(history), history.planned or len(history.epochs), lost, states, last)
 
 
 def rows_of(cases: Sequence[Case]) -> list[Row]:
@@ -109,15 +120,21 @@ def _row(metric: Metric, reading: Reading, cases: Sequence[Case]) -> Row:
     }
     areas["the end"] = area(cases, lambda _: float("inf"))
     title = metric.title if len(metric.reading) == 1 else f"{metric.title}, {reading}"
+    title = f"{title} ({metric.worse or 'high'})"
     return Row(title, areas, *_rule(metric, cases))
 
 
 def _rule(metric: Metric, cases: Sequence[Case]) -> tuple[float | None, Lead | None]:
     """The threshold of the first half of the cases, and what it does on the second."""
-    peaks = [(case, turned(metric, "peak", case.series, _end(case))) for case in cases]
-    known = [(case, peak) for case, peak in peaks if peak is not None]
-    first = [(case.lost is not None, peak) for case, peak in known if case.half == 0]
-    second = [case for case, _ in known if case.half == 1]
+    losses = [case.lost for case in cases if case.lost is not None]
+    horizon = median(losses) if losses else float("inf")  # a search that kept its cell is not watched for longer
+
+    def end(case: Case) -> float:
+        return horizon if case.lost is None else case.lost
+
+    peaks = [(case, turned(metric, "peak", case.series, end(case))) for case in cases]
+    first = [(case.lost is not None, peak) for case, peak in peaks if peak is not None and case.half == 0]
+    second = [case for case in cases if case.half == 1]
     if {bad for bad, _ in first} != {True, False} or {case.lost is None for case in second} != {True, False}:
         return None, None
     bound, sign = youden(*zip(*first, strict=True)), -1.0 if metric.worse == "low" else 1.0
@@ -125,17 +142,12 @@ def _rule(metric: Metric, cases: Sequence[Case]) -> tuple[float | None, Lead | N
         return None, None
 
     def alarm(case: Case) -> int | None:
-        until = {at: value for at, value in case.series[metric.name].items() if at <= _end(case)}
+        until = {at: value for at, value in case.series.get(metric.name, {}).items() if at <= end(case)}
         return first_alarm(until, lambda value: sign * value > bound)
 
     bad, good = ([case for case in second if (case.lost is None) is kept] for kept in (False, True))
     lost = [case.lost for case in bad if case.lost is not None]
     return sign * bound, lead_time([alarm(case) for case in bad], lost, [alarm(case) for case in good])
-
-
-def _end(case: Case) -> float:
-    """The epoch at which a warning comes too late."""
-    return float("inf") if case.lost is None else case.lost
 
 
 def verdict_rows(cases: Sequence[Case]) -> list[Row]:
@@ -144,23 +156,27 @@ def verdict_rows(cases: Sequence[Case]) -> list[Row]:
     for title, states in VERDICTS.items():
         bad, good = ([case for case in cases if (case.lost is None) is kept] for kept in (False, True))
         lost = [case.lost for case in bad if case.lost is not None]
-        alarms = [[case.since if case.state in states else None for case in part] for part in (bad, good)]
+        alarms = [[_given(case, states) for case in part] for part in (bad, good)]
         rows.append(Row(f'verdict "{title}", all searches', {}, None, lead_time(alarms[0], lost, alarms[1])))
     return rows
+
+
+def _given(case: Case, states: Sequence[str]) -> int | None:
+    """The first epoch after which the verdict was one of some states, if it is at the end."""
+    return min(case.states[one] for one in states if one in case.states) if case.state in states else None
 
 
 def show(cases: Sequence[Case]) -> str:
     """The table."""
     bad = sum(case.lost is not None for case in cases)
-    groups = ", ".join(dict.fromkeys(case.group.partition("/")[0] for case in cases))
-    head = ["AUROC, 95 % interval", *(f"after {moment}" for moment in MOMENTS), "at the end", "alarm from", "hits",
+    head = ["indicator (warns if)", *(f"after {moment}" for moment in MOMENTS), "at the end", "alarm from", "hits",
         "false alarms", "median lead, epochs"]  # fmt: skip
     left = ", ".join(
         f"{sum(case.lost is not None and case.lost > part * case.planned for case in cases)} after {moment}"
         for moment, part in MOMENTS.items()
     )
     lines = [
-        f"{len(cases)} searches of {groups}: {bad} collapsed by the truth ({left} yet to), {len(cases) - bad} did not.",
+        f"{len(cases)} searches: {bad} collapsed by the truth ({left} yet to), {len(cases) - bad} did not.",
         "",
     ]
     lines += [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]

@@ -63,7 +63,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def parse() -> argparse.Namespace:
-    """The arguments of the command; by default the sizes of the quickstart."""
+    """The arguments of the command; by default a small search in the space of DARTS."""
     arguments = parser(__doc__, "the search")
     arguments.set_defaults(channels=4, layers=3, batch=64, image_size=8, repeats=1)  # the digits are of this size
     arguments.add_argument("--variant", default="DARTS", choices=sorted(variants.__all__), help="the method")

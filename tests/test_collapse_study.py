@@ -58,6 +58,9 @@ def test_differences_are_paired_by_seed() -> None:
 def test_seeds_are_a_range() -> None:
     assert list(seeds_of("3")) == [3]
     assert list(seeds_of("0-2")) == [0, 1, 2]
+    for wrong in ("-1", "3-", "9-0", "x"):
+        with pytest.raises(ValueError, match="Expected `--seeds` to be a seed or a range"):
+            seeds_of(wrong)
 
 
 @pytest.mark.parametrize("method", METHODS)
