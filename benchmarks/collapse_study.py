@@ -151,7 +151,7 @@ def table(options: argparse.Namespace) -> None:
         for method in options.methods
     }
     every = [search for searches in found.values() for search in searches.values()]
-    best = float(np.mean([search.best for search in every]))
+    best = float(np.median([search.best for search in every]))
     cells = "; ".join(cells_of(space, best) for space in sorted({search.space for search in every}))
     print(f"True accuracy in percent, mean and 95 % interval (t). Random cells: {cells}\n")
     print("| method | n | end | best epoch | collapsed | skips | verdicts | rise before loss |")
