@@ -4,8 +4,8 @@
     python benchmarks/collapse_indicators.py --recorded robustdarts_runs_s1_cifar10.json.gz
 
 A folder holds searches of one setting, as METHOD/seed-N; searches are compared within a folder only, or within a
-method of a folder, so that an indicator gets no credit for telling methods apart. By the truth a
-search collapsed as in `collapse_study.py`; a recorded one, as in `calibrate_verdict.py`, if skip connections take over.
+method of a folder, so that an indicator gets no credit for telling methods apart. By the truth a search collapsed as in
+`collapse_study.py`; a recorded one, as in `calibrate_verdict.py`, if skip connections take over.
 
 - AUROC after a quarter, a half and three quarters of the search: of the value then, over the searches that had not lost
   their cell yet. At the end: of the last value, over all searches, when it is too late. 0.5 is chance; the interval is
@@ -13,7 +13,7 @@ search collapsed as in `collapse_study.py`; a recorded one, as in `calibrate_ver
 - A rule that raises an alarm when an indicator first crosses a threshold; empty where none is better than an alarm in
   every search. The threshold separates the searches with an even seed best (Youden's J), what it does is reported on
   those with an odd seed. A hit is an alarm no later than the loss, the lead is the number of epochs from the alarm to
-  the loss, and a false alarm is one in a search that kept its cell, by the median epoch of the losses.
+  the loss, and a false alarm is one in a search that kept its cell, by the median epoch of the even seeds' losses.
 - The verdict is that after each epoch; its states count from when the first of them was given, if one is at the end.
 """
 
@@ -39,7 +39,7 @@ from robustnas.statistics import Interval, Lead, lead_time
 
 SAME_SEARCH = ("LargestDrop", "CurvatureRise")  # that of DARTS with another end: they would count it again
 MOMENTS = {"a quarter": 0.25, "a half": 0.5, "three quarters": 0.75}
-SHIFTED = (metrics.SKIP_CONNECT_SHARE, metrics.CURVATURE)  # high values warn, where it is not said that they do
+ALSO = (metrics.SKIP_CONNECT_SHARE,)  # the registry names no bad direction for it; here high values warn
 VERDICTS = {"collapsed": ("collapsed",), "at risk or worse": ("at risk", "undecided", "collapsed", "did not learn")}
 
 
@@ -96,7 +96,7 @@ def _case(group: str, seed: int, history: History, lost: int | None) -> Case:
 
 def rows_of(cases: Sequence[Case]) -> list[Row]:
     """A row for each indicator that was measured, the best after half of the search first."""
-    read = [*indicators(), *((metric, "last") for metric in SHIFTED if not metric.worse)]
+    read = [*indicators(), *((metric, "last") for metric in ALSO)]
     rows = [_row(metric, how, cases) for metric, how in read if any(case.series.get(metric.name) for case in cases)]
     return sorted(rows, key=lambda row: -(row.areas["a half"] or (0.0,))[0])
 
@@ -111,13 +111,11 @@ def _row(metric: Metric, reading: Reading, cases: Sequence[Case]) -> Row:
         found = pooled_area(groups.values())
         return None if found is None or min(sizes) < 2 else (*found, *sizes)
 
-    areas = {
-        moment: area(
-            (case for case in cases if case.lost is None or case.lost > part * case.planned),
-            lambda case, part=part: part * case.planned,  # type: ignore[misc]
-        )
-        for moment, part in MOMENTS.items()
-    }
+    def before_loss(part: float) -> tuple[float, Interval, int, int] | None:
+        left = (case for case in cases if case.lost is None or case.lost > part * case.planned)
+        return area(left, lambda case: part * case.planned)
+
+    areas = {moment: before_loss(part) for moment, part in MOMENTS.items()}
     areas["the end"] = area(cases, lambda _: float("inf"))
     title = metric.title if len(metric.reading) == 1 else f"{metric.title}, {reading}"
     title = f"{title} ({metric.worse or 'high'})"
@@ -126,7 +124,7 @@ def _row(metric: Metric, reading: Reading, cases: Sequence[Case]) -> Row:
 
 def _rule(metric: Metric, cases: Sequence[Case]) -> tuple[float | None, Lead | None]:
     """The threshold of the first half of the cases, and what it does on the second."""
-    losses = [case.lost for case in cases if case.lost is not None]
+    losses = [case.lost for case in cases if case.lost is not None and case.half == 0]
     horizon = median(losses) if losses else float("inf")  # a search that kept its cell is not watched for longer
 
     def end(case: Case) -> float:
