@@ -65,7 +65,8 @@ class TrueAccuracy(Diagnostic):
         super().on_fit_start(trainer, pl_module)
         if isinstance(pl_module, SearchModule):
             self.compare_within(pl_module.space)
-            data = str(getattr(trainer.datamodule, "source", "unknown data"))  # type: ignore[attr-defined]
+            running: Any = trainer
+            data = str(getattr(running.datamodule, "source", "unknown data"))
             if self.source == embedded.NAME and not embedded.is_task(data):
                 say(trainer, f"True accuracies are those on ClutteredDigits, but this search is on {data}.")
 

@@ -80,7 +80,7 @@ REMEDIES: dict[str, Remedy] = {
     part: Remedy(part, setting, why)
     for part, setting, why in (
         ("RandomPerturbation", "--model.perturbation RandomPerturbation",
-            "trains weights near α, as fast as DARTS: 2 collapses where DARTS had 9 in 10 (arXiv:2002.05283)"),
+            "trains weights near α, as fast as DARTS: 2 of 10 seeds collapsed, of DARTS 9 (arXiv:2002.05283)"),
         ("CurvatureRise", "--model.stopping CurvatureRise",
             "stops where the loss grows sharp in α, returns to before (arXiv:1909.09656)"),
         ("weight_decay", "--model.weight_decay 0.0081",
