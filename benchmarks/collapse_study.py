@@ -1,4 +1,4 @@
-"""Which methods keep a good cell where plain DARTS loses it, on `ClutteredDigits` with the truth known.
+r"""Which methods keep a good cell where plain DARTS loses it, on `ClutteredDigits` with the truth known.
 
     python benchmarks/collapse_study.py run --out runs --seeds 0-9
     python benchmarks/collapse_study.py run --out runs --methods DARTS GumbelOneHot
@@ -7,7 +7,11 @@
 The configuration is `configs/collapse.yaml`, with the options of a method added. Searches are those of `robustnas fit`,
 seed by seed over all methods, in folders `METHOD/seed-N` with everything that a run keeps. It may be stopped at any
 moment, and the same command goes on: a finished search is not repeated, an interrupted one resumes from its checkpoint.
-Several processes may each make other seeds. The true accuracy of a genotype is that of the embedded table.
+Several processes may each make other seeds. The true accuracy of a genotype is that of the embedded table, or of one
+that `--table` names, as for NAS-Bench-201 on small images of CIFAR-10:
+
+    python benchmarks/collapse_study.py run --config benchmarks/collapse_cifar10.yaml --out runs/cifar10 --seeds 0-2 \
+        --table data/nas_bench_201.csv.gz --methods DARTS RandomPerturbation
 
 A search has collapsed by the truth if its last genotype is below the median cell of the space and at least 3 points
 below the best genotype of its own epochs. It lost its cell at the first epoch from which on that held until the end.
@@ -32,7 +36,8 @@ from robustnas.analysis import History, judge
 from robustnas.cli.configuration import configuration, fit
 from robustnas.spaces import Genotype, find_space
 from robustnas.tabular import Table
-from robustnas.tabular.embedded import COLUMN, NAME
+from robustnas.tabular.embedded import NAME
+from robustnas.tabular.reading import Column
 
 BASELINES = ("DARTS", "RandomSharing")
 LOST = 3.0  # points below the best epoch
@@ -50,28 +55,38 @@ METHODS: dict[str, tuple[str, ...]] = {
     "Unrolled": ("--model.gradient=Unrolled",),
     "drop_path": ("--model.drop_path=0.3",),
     "late_start": ("--model.arch_start=15",),
+    "low_temperature": ("--model.relaxation=GumbelOneHot", "--model.relaxation.tau_start=1"),
+    "perturbed_partial": (
+        "--model.perturbation=RandomPerturbation", "--model.connection=PartialChannels", "--model.connection.k=2",
+        "--model.edge_weights=true",
+    ),
+    "perturbed_sampled": (
+        "--model.perturbation=RandomPerturbation", "--model.selection=BestOfSampled", "--model.selection.source=alpha",
+    ),
 }  # fmt: skip
 
 
 @cache
-def known(space: str) -> Table:
-    """The embedded table of the architectures of a space."""
-    return Table.read_cached(NAME).within(find_space(space))
+def known(space: str, table: str) -> Table:
+    """A table of the architectures of a space."""
+    return Table.read_cached(table).within(find_space(space))
 
 
-def truth(genotypes: Iterable[Genotype]) -> list[float]:
+def truth(genotypes: Iterable[Genotype], table: str) -> list[float]:
     """The true accuracy of each genotype, in percent."""
-    return [known(genotype.space).accuracy(genotype, COLUMN) for genotype in genotypes]
+    tables = ((genotype, known(genotype.space, table)) for genotype in genotypes)
+    return [found.accuracy(genotype, found.usual_column) for genotype, found in tables]
 
 
-def median(space: str) -> float:
-    """True accuracy of the median cell of a space."""
-    return float(np.median(known(space).column(COLUMN)))
+def accuracies_of(space: str, table: str) -> Column:
+    """The true accuracies of all cells of a space, in percent."""
+    found = known(space, table)
+    return found.column(found.usual_column)
 
 
-def cells_of(space: str, best: float) -> str:
+def cells_of(space: str, best: float, table: str) -> str:
     """What random cells of a space reach, and how many would count as collapsed after a best epoch of ``best``."""
-    accuracies = known(space).column(COLUMN)
+    accuracies = accuracies_of(space, table)
     bad = np.mean((accuracies < np.median(accuracies)) & (accuracies <= best - LOST))
     return (
         f"mean {accuracies.mean():.2f}, median {np.median(accuracies):.2f}, best {accuracies.max():.2f} in {space}; "
@@ -97,17 +112,17 @@ class Search:
         return max(self.epochs.values())
 
     @classmethod
-    def read(cls, folder: Path) -> Search:
-        """Read the folder of a run."""
+    def read(cls, folder: Path, table: str = NAME) -> Search:
+        """Read the folder of a run, with the true accuracies of a table."""
         history = History.of_run(folder)
         if history.final is None or not history.genotypes:
             raise ValueError(f"Expected {folder} to hold a finished search with its genotypes, but it does not.")
-        epochs = dict(zip(history.genotypes, truth(history.genotypes.values()), strict=True))
-        (final,) = truth([history.final])
+        epochs = dict(zip(history.genotypes, truth(history.genotypes.values(), table), strict=True))
+        (final,) = truth([history.final], table)
         verdict = judge(history)
         rises = [sign.since for sign in verdict.evidence if sign.threshold.name == "curvature_rise"]
         skips = sum(choice.operation == "skip_connect" for choice in history.final.cells["cell"])
-        lost = lost_at({**epochs, max(epochs): final}, median(history.final.space))
+        lost = lost_at({**epochs, max(epochs): final}, float(np.median(accuracies_of(history.final.space, table))))
         return cls(history.final.space, final, epochs, skips, verdict.state, rises[0] if rises else None, lost)
 
 
@@ -136,7 +151,7 @@ def run(options: argparse.Namespace) -> None:
             if not (folder / "genotype.json").exists():
                 given = configuration(["-c", options.config, *METHODS[method], *options.set])
                 fit(given, folder, seed)
-            found = Search.read(folder)
+            found = Search.read(folder, options.table)
             print(f"{method} seed {seed}: {found.final:.2f}, best {found.best:.2f}, {found.state}", flush=True)
 
 
@@ -144,7 +159,7 @@ def table(options: argparse.Namespace) -> None:
     """Print what the finished searches show."""
     found = {
         method: {
-            seed: Search.read(folder)
+            seed: Search.read(folder, options.table)
             for seed in seeds_of(options.seeds)
             if ((folder := folder_of(options.out, method, seed)) / "genotype.json").exists()
         }
@@ -152,7 +167,7 @@ def table(options: argparse.Namespace) -> None:
     }
     every = [search for searches in found.values() for search in searches.values()]
     best = float(np.median([search.best for search in every]))
-    cells = "; ".join(cells_of(space, best) for space in sorted({search.space for search in every}))
+    cells = "; ".join(cells_of(space, best, options.table) for space in sorted({search.space for search in every}))
     print(f"True accuracy in percent, mean and 95 % interval (t). Random cells: {cells}\n")
     print("| method | n | end | best epoch | collapsed | skips | verdicts | rise before loss |")
     print("|---|---|---|---|---|---|---|---|")
@@ -224,6 +239,7 @@ def main(arguments: list[str] | None = None) -> None:
         action = actions.add_parser(name, help=command.__doc__)
         action.add_argument("--out", type=Path, required=True, help="folder of the searches")
         action.add_argument("--seeds", default="0-9", help="seeds, such as 0-9 or 3")
+        action.add_argument("--table", default=NAME, help="true accuracies: `digits`, or the file of a table")
         action.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), metavar="METHOD")
         action.set_defaults(act=command)
     actions.choices["run"].add_argument("--config", default="collapse", help="configuration of plain DARTS")
