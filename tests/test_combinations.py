@@ -36,6 +36,7 @@ from runs import fit
 pytestmark = pytest.mark.usefixtures("few_samples", "no_pictures", "known_costs")
 
 PARTIAL = {"class_path": "robustnas.networks.PartialChannels", "init_args": {"k": 2}}
+SKIPPED = {"class_path": "AuxiliarySkip", "init_args": {"channels": PARTIAL}}
 CURVATURE = {
     "class_path": "CurvatureRise",
     "init_args": {"window": 1, "lag": 1, "start": 0, "interval": 1, "samples": 4},
@@ -77,6 +78,14 @@ PAIRS: dict[str, tuple[str, dict[str, Any]]] = {
     "ProxylessNAS + LargestDrop": ("ProxylessNAS", {"selection": DROP, "arch_every": 1}),
     "PC-DARTS + LargestDrop": ("PCDARTS", {"connection": PARTIAL, "selection": DROP}),
     "ProxylessNAS + CurvatureRise": ("ProxylessNAS", {"stopping": CURVATURE, "arch_every": 1}),
+    "DARTS- + PC-DARTS": ("DARTSMinus", {"connection": SKIPPED, "edge_weights": True}),
+    "DARTS- + second order": ("DARTSMinus", {"gradient": "Unrolled"}),
+    "DARTS- + GDAS": ("DARTSMinus", {"relaxation": "GumbelOneHot"}),
+    "DARTS- + ProxylessNAS": ("ProxylessNAS", {"connection": "AuxiliarySkip", "arch_every": 1}),
+    "DARTS- + SDARTS-ADV": ("DARTSMinus", {"perturbation": ADVERSARIAL}),
+    "DARTS- + pruning": ("DARTSMinus", {"pruning": PRUNED}),
+    "DARTS- + LargestDrop": ("DARTSMinus", {"selection": DROP}),
+    "DARTS- + CurvatureRise": ("DARTSMinus", {"stopping": CURVATURE}),
     "ProxylessNAS + PC-DARTS": ("ProxylessNAS", {"connection": PARTIAL, "arch_every": 1}),
 }
 
@@ -84,7 +93,7 @@ PAIRS: dict[str, tuple[str, dict[str, Any]]] = {
 SAMPLED = [  # every variant and every part of a pair once; the others take as long and show the same
     "PC-DARTS + SDARTS-ADV", "SDARTS-RS + second order", "GDAS + entropy + SkipDominance + edge weights",
     "GDAS + pruning", "Sparsemax + SDARTS-RS", "RobustDARTS + sparsity + drop path",
-    "ProxylessNAS + LargestDrop", "GDAS + second order by differences",
+    "ProxylessNAS + LargestDrop", "GDAS + second order by differences", "DARTS- + PC-DARTS",
 ]  # fmt: skip
 
 

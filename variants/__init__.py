@@ -1,6 +1,7 @@
 """One final class per paper: DARTS and its robust variants, each a choice of parts."""
 
 from robustnas.variants.darts import DARTS
+from robustnas.variants.darts_minus import DARTSMinus
 from robustnas.variants.darts_pt import DARTSPT
 from robustnas.variants.gdas import GDAS
 from robustnas.variants.pc_darts import PCDARTS
@@ -11,6 +12,6 @@ from robustnas.variants.smooth_darts import SmoothDARTS
 from robustnas.variants.sparsemax_darts import SparsemaxDARTS
 
 __all__ = [
-    "DARTS", "DARTSPT", "GDAS", "PCDARTS", "ProxylessNAS", "RandomSharing", "RobustDARTS", "SmoothDARTS",
+    "DARTS", "DARTSPT", "GDAS", "PCDARTS", "DARTSMinus", "ProxylessNAS", "RandomSharing", "RobustDARTS", "SmoothDARTS",
     "SparsemaxDARTS",
 ]  # fmt: skip

@@ -126,6 +126,7 @@ def _between(mixture: Mixture, end: Tensor, share: float) -> Mixture:
         (1 - share) * mixture.operations + share * end,
         None if edges is None else (1 - share) * edges + share,
         offsets=None if offsets is None else (1 - share) * offsets,
+        auxiliary=(1 - share) * mixture.auxiliary,
     )
 
 

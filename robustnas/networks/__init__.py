@@ -1,5 +1,6 @@
 """How a search space becomes a network."""
 
+from robustnas.networks.auxiliary_skip import AuxiliarySkip
 from robustnas.networks.config import SupernetConfig
 from robustnas.networks.connection import Connection, Full, PartialChannels
 from robustnas.networks.discrete import DiscreteNetwork
@@ -10,6 +11,6 @@ from robustnas.networks.skeleton import Skeleton
 from robustnas.networks.supernet import Supernet
 
 __all__ = [
-    "Connection", "DiscreteNetwork", "Full", "Mixture", "PartialChannels", "ResNet", "Skeleton", "Supernet",
-    "SupernetConfig", "one_hot", "register_operation",
+    "AuxiliarySkip", "Connection", "DiscreteNetwork", "Full", "Mixture", "PartialChannels", "ResNet", "Skeleton",
+    "Supernet", "SupernetConfig", "one_hot", "register_operation",
 ]  # fmt: skip

@@ -16,6 +16,8 @@ from robustnas.networks.operations import build_operation
 from robustnas.networks.probe import Probe, probed
 from robustnas.spaces import CellSpace
 
+AUXILIARY = -1  # column of what a connection adds beside the candidates of an edge
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -32,7 +34,8 @@ class MixtureWeights:
     """A mixture, read once for all cells of a kind."""
 
     def __init__(self, mixture: Mixture) -> None:
-        self.values, self.edges = mixture.weights(), mixture.edges
+        self.edges, self._auxiliary = mixture.edges, mixture.auxiliary != 0
+        self.values = _with_auxiliary(mixture) if self._auxiliary else mixture.weights()
         self._active = None if mixture.active is None else mixture.active.tolist()
         wanted = mixture.probed is not None and self.values.requires_grad and torch.is_grad_enabled()
         self._probed = mixture.probed.tolist() if wanted and mixture.probed is not None else None
@@ -40,11 +43,13 @@ class MixtureWeights:
 
     def active(self, row: int, column: int) -> bool:
         """Whether an operation is computed."""
+        if column == AUXILIARY:
+            return self._auxiliary and (self._active is None or any(self._active[row]))
         return self._active is None or bool(self._active[row][column])
 
     def probed(self, row: int, column: int) -> bool:
         """Whether an operation is computed in the backward pass only."""
-        return self._probed is not None and bool(self._probed[row][column])
+        return self._probed is not None and column != AUXILIARY and bool(self._probed[row][column])
 
     def of(self, rows: Sequence[int], columns: Sequence[int]) -> Tensor:
         """Weights of some candidates, ``[len(rows)]``."""
@@ -53,6 +58,13 @@ class MixtureWeights:
     def shift(self, node: Tensor, rows: Sequence[int]) -> Tensor:
         """The sum at a node with the offsets of the edges that enter it."""
         return node if self._shifts is None else node + self._shifts[list(rows)].sum().to(node.dtype)
+
+
+def _with_auxiliary(mixture: Mixture) -> Tensor:
+    """Weights of the operations and, in a last column, of what is added beside them, ``[edges, operations + 1]``."""
+    weights = mixture.weights()
+    beside = weights.new_full((len(weights), 1), mixture.auxiliary)
+    return torch.cat([weights, beside if mixture.edges is None else beside * mixture.edges[:, None]], dim=1)
 
 
 class EdgeOperation(nn.Module):
@@ -115,12 +127,32 @@ class Cell(nn.Module):
                 leaving = EdgeOperation(name, bundled, bundle)
                 self.edge.append(leaving)
                 self._leaving.setdefault(source, []).append(leaving)
+        self.auxiliary = nn.ModuleList()
         self._identities = {c.row for one in self.bundles if one.operation.identity for c in one.candidates}
 
     @property
     def bundles(self) -> list[EdgeOperation]:
         """Every operation of the cell with its candidates."""
         return [module for module in self.edge if isinstance(module, EdgeOperation)]
+
+    @property
+    def stacked(self) -> list[EdgeOperation]:
+        """The bundles, and what is added beside them."""
+        return [*self.bundles, *(module for module in self.auxiliary if isinstance(module, EdgeOperation))]
+
+    def add_auxiliary(self, name: str, config: SupernetConfig) -> None:
+        """Have every edge compute one more operation, which has no column in α."""
+        for source in sorted(self._sources):
+            leaving = [
+                Candidate(row, AUXILIARY, source, node, "auxiliary")
+                for node, rows in self.sources_into.items()
+                for row in rows
+                if rows[row] == source
+            ]
+            bundle = config.bundle(len(leaving), self.through, self.through, self.space.stride(source))
+            added = EdgeOperation(name, leaving, bundle)
+            self.auxiliary.append(added)
+            self._leaving.setdefault(source, []).append(added)
 
     def forward(self, inputs: Sequence[Tensor], weights: MixtureWeights | None, drop_path: float = 0.0) -> Tensor:
         """The output of the cell; without ``weights`` they are one, and drop path spares identities."""

@@ -1,4 +1,4 @@
-"""Which channels of a state take part in the mixed operations of an edge."""
+"""What an edge carries besides its mixed operations: channels that bypass them, and what is added to them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,18 @@ class Connection(ABC):
 
     What bypasses an edge is linear in the edges and the same for all that leave a state. So a cell sums what
     passes through and what bypasses by themselves, and joins the two once per node.
+
+    A connection may also add one more operation to every edge, beside those that α weighs.
+
+    Attributes:
+        auxiliary: Name of the operation that every edge adds, with weights of its own; ``None`` for none.
     """
+
+    auxiliary: str | None = None
+
+    def auxiliary_weight(self, epoch: int, epochs: int) -> float:
+        """Weight of the operation that every edge adds, in an epoch from 0 of so many; at 0 it is not computed."""
+        return 0.0
 
     @abstractmethod
     def through(self, channels: int) -> int:

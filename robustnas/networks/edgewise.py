@@ -39,10 +39,11 @@ def edgewise_slices(skeleton: Skeleton) -> dict[str, Slice]:
 
 
 def _of_cell(prefix: str, cell: Cell | Block) -> Iterator[tuple[str, Slice]]:
-    for i, bundle in enumerate(cell.bundles):
+    paths = {id(module): path for path, module in cell.named_modules()}
+    for bundle in cell.stacked:
         for position, candidate in enumerate(bundle.candidates):
             edge = f"{prefix}.edge.{candidate.source}-{candidate.node}.{candidate.operation}"
-            yield from _of_operation(bundle.operation, position, edge, f"{prefix}.edge.{i}.operation")
+            yield from _of_operation(bundle.operation, position, edge, f"{prefix}.{paths[id(bundle.operation)]}")
     for name, module in cell.named_children():
         if isinstance(module, Operation):
             yield from _of_operation(module, 0, f"{prefix}.{name}", f"{prefix}.{name}")

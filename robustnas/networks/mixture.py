@@ -14,8 +14,9 @@ from robustnas.spaces import CellSpace, Genotype, SearchSpace
 class Mixture:
     r"""How the candidate operations of one kind of cell are weighed.
 
-    The output of edge :math:`e` is :math:`b_e \bigl(\sum_k a_{ek}\, o_k(x) + c_e\bigr)` with :math:`a` the weights
-    of the operations, :math:`b` those of the edges and :math:`c` offsets.
+    The output of edge :math:`e` is :math:`b_e \bigl(\sum_k a_{ek}\, o_k(x) + \beta\, h_e(x) + c_e\bigr)` with
+    :math:`a` the weights of the operations, :math:`b` those of the edges, :math:`c` offsets, and :math:`h_e` what the
+    connection adds beside the operations, if anything.
 
     Args:
         operations: Weights :math:`a`, ``[edges, operations]``; rows by node then source, columns in the
@@ -28,6 +29,8 @@ class Mixture:
         probed: Boolean ``[edges, operations]`` on the CPU: which of the operations that are not computed, and whose
             weights are zero, give their weights a gradient all the same. They are computed in the backward pass, one
             bundle after the other, and nothing of them is held in memory. ``None`` for none of them.
+        auxiliary: Weight :math:`\beta` of what the connection adds. At 0 it is not computed, nor on edges of which no
+            operation is computed; other numbers need a connection with an ``auxiliary`` operation.
     """
 
     operations: Tensor
@@ -35,6 +38,7 @@ class Mixture:
     active: Tensor | None = None
     offsets: Tensor | None = None
     probed: Tensor | None = None
+    auxiliary: float = 0.0
 
     def validate(self, kind: str, cell: CellSpace) -> Mixture:
         """Return the mixture itself, or refuse it for another shape than the kind of cell wants, or wrong probes."""

@@ -56,6 +56,11 @@ class Block(nn.Module):
         """Every operation with its candidate."""
         return [module for module in self.edge if isinstance(module, EdgeOperation)]
 
+    @property
+    def stacked(self) -> list[EdgeOperation]:
+        """The bundles: nothing is added beside them."""
+        return self.bundles
+
     def forward(self, inputs: Sequence[Tensor], weights: MixtureWeights | None, drop_path: float = 0.0) -> Tensor:
         """The output of the block; without ``weights`` they are one."""
         (images,) = inputs

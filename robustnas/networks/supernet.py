@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from robustnas.networks.cell import Candidate, MixtureWeights
+from robustnas.networks.cell import Candidate, Cell, MixtureWeights
 from robustnas.networks.config import SupernetConfig, check_depth, check_weights
 from robustnas.networks.edgewise import Edgewise
 from robustnas.networks.mixture import Mixture
@@ -40,9 +40,19 @@ class Supernet(Edgewise):
         self.space = find_space(space)
         self.config = SupernetConfig.of(config, *size, **fields)
         self.body = build_skeleton(self.space, all_candidates(self.space), self.config)
+        if self.config.connection.auxiliary is not None:
+            self._add_auxiliary(self.config.connection.auxiliary)
         for module in self.body.modules():
             if isinstance(module, BundleNorm):
                 module.batch_statistics = self.config.batch_statistics
+
+    def _add_auxiliary(self, name: str) -> None:
+        """Build what the connection adds to the edges, by numbers of its own, so that all else is drawn as without."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(torch.randint(2**62, ())))
+            for module in self.body.modules():
+                if isinstance(module, Cell):
+                    module.add_auxiliary(name, self.config)
 
     def forward(self, images: Tensor, mixtures: Mapping[str, Mixture], drop_path: float = 0.0) -> Tensor:
         """Return logits, ``[batch, num_classes]``, of images ``[batch, image_channels, h, w]``.

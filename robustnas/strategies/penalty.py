@@ -60,7 +60,7 @@ class LpSparsity(Penalty):
     def __post_init__(self) -> None:
         if not 0 < self.power < 1:
             raise ValueError(f"Expected `power` to be between 0 and 1, but got {self.power}.")
-        _check_weight(self.weight)
+        check_weight(self.weight)
         if not self.epsilon > 0:
             raise ValueError(f"Expected `epsilon` to be positive, but got {self.epsilon}.")
 
@@ -82,7 +82,7 @@ class EntropyPenalty(Penalty):
     weight: float = 0.1
 
     def __post_init__(self) -> None:
-        _check_weight(self.weight)
+        check_weight(self.weight)
 
     def of(self, alphas: ByKind, shares: ByKind, context: StepContext) -> Tensor:
         tiny = torch.finfo(next(iter(shares.values())).dtype).tiny  # keeps the gradient at a share of zero finite
@@ -90,6 +90,7 @@ class EntropyPenalty(Penalty):
         return self.weight * (context.epoch + 1) / context.epochs * edges.mean()
 
 
-def _check_weight(weight: float) -> None:
+def check_weight(weight: float) -> None:
+    """Refuse a weight below zero."""
     if not weight >= 0:
         raise ValueError(f"Expected `weight` to be zero or more, but got {weight}.")

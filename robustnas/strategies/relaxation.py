@@ -17,6 +17,7 @@ class Relaxation(ABC):
     freezes_inactive = False  # whether momentum and weight decay leave alone operations that a step does not compute
     per_cell = False  # whether each cell has a mixture of its own, instead of one for all cells of a kind
     samples = False  # whether a mixture is one sampled operation of each edge
+    surrogate = False  # whether a mixture is drawn so that its derivative is not that of the draw with fixed numbers
 
     @abstractmethod
     def mixture(self, alpha: Tensor, context: StepContext) -> Mixture:

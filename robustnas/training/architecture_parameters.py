@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from robustnas.networks import Mixture
+from robustnas.networks import Connection, Full, Mixture
 from robustnas.spaces import CellSpace, SearchSpace
 from robustnas.strategies import Relaxation, StepContext
 from robustnas.strategies.selection import column_mask
@@ -19,13 +19,20 @@ class ArchitectureParameters:
 
     α has one matrix ``[edges, operations]`` and, with ``edge_weights``, β one vector ``[edges]`` for each kind of cell.
     Both are drawn from a normal distribution with standard deviation ``deviation``. The search registers them, so that
-    its checkpoint names them ``alphas.normal``. ``kinds`` are those of the cells in the order of the supernet.
+    its checkpoint names them ``alphas.normal``. ``kinds`` are those of the cells in the order of the supernet, and
+    ``connection`` is that of the supernet.
     """
 
     def __init__(
-        self, space: SearchSpace, relaxation: Relaxation, deviation: float, edge_weights: bool, kinds: Sequence[str]
+        self,
+        space: SearchSpace,
+        relaxation: Relaxation,
+        deviation: float,
+        edge_weights: bool,
+        kinds: Sequence[str],
+        connection: Connection = Full(),
     ) -> None:
-        self.space, self.relaxation = space, relaxation
+        self.space, self.relaxation, self.connection = space, relaxation, connection
         self.cell_names = {k: [f"{k}.{i}" for i, kind in enumerate(kinds) if kind == k] for k in space.cells}
         cells = space.cells.items()
         self.alphas = nn.ParameterDict({k: nn.Parameter(deviation * torch.randn(c.shape)) for k, c in cells})
@@ -52,6 +59,10 @@ class ArchitectureParameters:
         """Weights of the edges of a kind of cell, ``[edges]``, which sum to one at each node; ``None`` without β."""
         return edge_weights(self.space.cells[kind], self.betas[kind]) if kind in self.betas else None
 
+    def auxiliary(self, context: StepContext) -> float:
+        """Weight of what the connection adds to every edge at a step."""
+        return self.connection.auxiliary_weight(context.epoch, context.epochs)
+
     def mixtures(self, context: StepContext) -> dict[str, Mixture]:
         """The mixture of each kind of cell, or of each cell where the relaxation asks for it, differentiable in α."""
         found = {}
@@ -62,7 +73,7 @@ class ArchitectureParameters:
                     name, got = type(self.relaxation).__name__, type(mixture).__name__
                     raise ValueError(f"Expected `mixture` of {name} to return a Mixture, but got a {got}.")
                 mixture = mixture.restricted(self.active_mask[kind]) if self.pruned else mixture
-                found[name] = replace(mixture, edges=self.edge_weights(kind))
+                found[name] = replace(mixture, edges=self.edge_weights(kind), auxiliary=self.auxiliary(context))
         return found
 
     def shares(self) -> dict[str, Tensor]:

@@ -26,10 +26,14 @@ class SupernetScores:
     def __init__(self, search: SearchState, batch_statistics: bool, seed: int, advance: Callable[[], object]) -> None:
         self.search, self.advance = search, advance
         self.edges = {kind: search.architecture.edge_weights(kind) for kind in search.space.cells}
+        self.auxiliary = search.architecture.auxiliary(search.context("evaluation"))
         self.scoring = Scoring(search.trainer, search.supernet, search.task, batch_statistics, seed)
 
     def at(self, weights: Weights) -> Score:
-        return self._score({k: Mixture(w, self.edges[k], active=(w != 0).cpu()) for k, w in weights.items()})
+        return self._score({kind: self._mixture(kind, weight) for kind, weight in weights.items()})
+
+    def _mixture(self, kind: str, weights: Tensor) -> Mixture:
+        return Mixture(weights, self.edges[kind], active=(weights != 0).cpu(), auxiliary=self.auxiliary)
 
     def of(self, genotype: Genotype) -> Score:
         like = next(iter(self.search.alphas.values())).detach()

@@ -57,7 +57,7 @@ class SearchState(Module):
         penalty: What is added to the loss of α.
         stopping: When the search stops, and to which epoch it returns.
         pruning: Which operations leave during the search.
-        connection: Which channels take part.
+        connection: What an edge carries besides its operations.
         arch_optimizer: How α steps along its gradient.
         edge_weights: Whether every edge has a learned weight too: β, a softmax over the edges that enter a node.
         lr: Step size of the weights at the start.
@@ -164,7 +164,9 @@ class SearchState(Module):
             torch.manual_seed(derived_seed(seed, "initial"))
             self.supernet = Supernet(self.space, config=config)
             kinds = self.supernet.body.kinds
-            self.architecture = ArchitectureParameters(self.space, relaxation, alpha_init, edge_weights, kinds)
+            self.architecture = ArchitectureParameters(
+                self.space, relaxation, alpha_init, edge_weights, kinds, connection
+            )
         self.alphas, self.betas = self.architecture.alphas, self.architecture.betas
         self.task_loss = loss_of(task)
         self.train_metrics = metrics_of(task, num_classes, "train/", persistent=True)

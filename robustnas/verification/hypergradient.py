@@ -95,7 +95,7 @@ class _Reference:
         self.optimizer: Any = search.optimizers(use_pl_optimizer=False)[0]  # type: ignore[index]
         self.draw = torch.Generator().manual_seed(SEED)
         self.start = {kind: _computed(mixture) for kind, mixture in self._mixtures().items()}
-        self.sampled = self._is_piecewise_constant()
+        self.sampled = search.relaxation.surrogate or self._is_piecewise_constant()
 
     def differentiated(self) -> list[Tensor]:
         """The derivative by automatic differentiation, through the graph of the inner step."""

@@ -16,7 +16,7 @@ from torch.func import functional_call
 
 from robustnas.networks import Mixture, Supernet
 from robustnas.networks.bundle import State
-from robustnas.networks.cell import Cell, EdgeOperation
+from robustnas.networks.cell import AUXILIARY, Cell, EdgeOperation
 from robustnas.networks.mobile import Block
 from robustnas.networks.modules import Modules
 from robustnas.networks.operations import build_operation
@@ -56,7 +56,7 @@ def _cell(cell: Cell, mixture: Mixture, inputs: Sequence[Tensor], weights: objec
                 continue
             stride = 2 if cell.space.reduction and edge.source < cell.space.inputs else 1
             entering, bypass = cell.connection.split(states[edge.source], stride)
-            mixed = _mixed(cell.bundles, mixture, row, entering)
+            mixed = _mixed(cell.stacked, mixture, row, entering)
             if mixed is None:
                 mixed = torch.zeros_like(entering[..., ::stride, ::stride])
             arriving.append(_weighed(cell.connection.join(_offset(mixed, mixture, row), bypass), mixture, row))
@@ -76,9 +76,11 @@ def _block(block: Block, mixture: Mixture, inputs: Sequence[Tensor], weights: ob
 
 
 def _mixed(bundles: Sequence[EdgeOperation], mixture: Mixture, row: int, images: Tensor) -> Tensor | None:
-    """The weighted sum of an edge's operations; ``None`` if it has only `none`."""
+    """The weighted sum of an edge's operations, and of what is added; ``None`` if it has only `none`."""
+    beside = mixture.auxiliary if mixture.active is None or bool(mixture.active[row].any()) else 0.0
     terms = [
-        mixture.operations[row, candidate.column] * single_operation(leaving, position, images)
+        (beside if candidate.column == AUXILIARY else mixture.operations[row, candidate.column])
+        * single_operation(leaving, position, images)
         for leaving in bundles
         for position, candidate in enumerate(leaving.candidates)
         if candidate.row == row

@@ -58,6 +58,7 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "ProxylessNAS, full": ("ProxylessNAS", {"arch_start": 0, "arch_every": 2, "relaxation": BinaryGates("full")}),
     "DARTSPT": ("DARTSPT", {"selection": LargestDrop("loss", finetune=1), "max_epochs": 2}),
     "SparsemaxDARTS": ("SparsemaxDARTS", {}),
+    "DARTSMinus": ("DARTSMinus", {"space": "S2", "layers": 3}),
     "RandomSharing": ("RandomSharing", {"selection": BestOfSampled(samples=5)}),
     "DARTS, one shot": ("DARTS", {"selection": LargestDrop("loss", finetune=0)}),
     "DARTS, sampled by α": ("DARTS", {"selection": BestOfSampled(5, "loss", source="alpha")}),

@@ -45,7 +45,7 @@ def _at_rest(supernet: Supernet, mixtures: Mapping[str, Mixture]) -> Iterator[tu
     """Parameters of operations that were not computed, with the slices that rest; ``None`` for all of them."""
     for cell, weights in zip(supernet.body.ordered_cells(), supernet.cell_weights(mixtures), strict=True):
         assert isinstance(cell, Cell | Block)
-        for bundle in cell.bundles:
+        for bundle in cell.stacked:
             computed = [weights.active(one.row, one.column) for one in bundle.candidates]
             for name, parameter in bundle.operation.named_parameters() if not all(computed) else ():
                 places = [bundle.operation.edgewise(name, position) for position in range(len(computed))]
