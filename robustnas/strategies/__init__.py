@@ -16,6 +16,7 @@ from robustnas.strategies.pruning import NoPruning, Pruning, ShareThreshold
 from robustnas.strategies.raise_decay import RaiseDecay
 from robustnas.strategies.relaxation import Relaxation, Softmax
 from robustnas.strategies.selection import Selection, Strongest
+from robustnas.strategies.single_level import SingleLevel
 from robustnas.strategies.sparsemax import Sparsemax
 from robustnas.strategies.step_context import StepContext
 from robustnas.strategies.stopping import CurvatureRise, Never, SkipDominance, Stop, Stopping
@@ -25,6 +26,6 @@ __all__ = [
     "Adam", "AdversarialPerturbation", "ArchOptimizer", "BestOfSampled", "Bilevel", "BinaryGates", "CurvatureRise",
     "EntropyPenalty", "ExpectedCost", "FirstOrder", "Gradient", "GumbelOneHot", "LargestDrop", "LpSparsity", "Never",
     "NoPenalty", "NoPruning", "Penalty", "Perturbation", "Pruning", "RaiseDecay", "RandomPerturbation", "Relaxation",
-    "Selection", "ShareThreshold", "SkipDominance", "Softmax", "Sparsemax", "Step", "StepContext", "Stop", "Stopping",
-    "Strongest", "UniformOneHot", "Unperturbed", "Unrolled", "UnrolledByDifferences",
+    "Selection", "ShareThreshold", "SingleLevel", "SkipDominance", "Softmax", "Sparsemax", "Step", "StepContext",
+    "Stop", "Stopping", "Strongest", "UniformOneHot", "Unperturbed", "Unrolled", "UnrolledByDifferences",
 ]  # fmt: skip
