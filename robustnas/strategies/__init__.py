@@ -6,10 +6,12 @@ An argument out of the range that its class names raises a ``ValueError``.
 from robustnas.strategies.arch_optimizer import Adam, ArchOptimizer
 from robustnas.strategies.best_of_sampled import BestOfSampled
 from robustnas.strategies.binary_gates import BinaryGates
+from robustnas.strategies.concrete import Concrete
 from robustnas.strategies.expected_cost import ExpectedCost
 from robustnas.strategies.gradient import Bilevel, FirstOrder, Gradient, Step, Unrolled, UnrolledByDifferences
 from robustnas.strategies.gumbel_one_hot import GumbelOneHot
 from robustnas.strategies.largest_drop import LargestDrop
+from robustnas.strategies.log_cost import LogCost
 from robustnas.strategies.penalty import EntropyPenalty, LpSparsity, NoPenalty, Penalty
 from robustnas.strategies.perturbation import AdversarialPerturbation, Perturbation, RandomPerturbation, Unperturbed
 from robustnas.strategies.pruning import NoPruning, Pruning, ShareThreshold
@@ -23,9 +25,10 @@ from robustnas.strategies.stopping import CurvatureRise, Never, SkipDominance, S
 from robustnas.strategies.uniform_one_hot import UniformOneHot
 
 __all__ = [
-    "Adam", "AdversarialPerturbation", "ArchOptimizer", "BestOfSampled", "Bilevel", "BinaryGates", "CurvatureRise",
-    "EntropyPenalty", "ExpectedCost", "FirstOrder", "Gradient", "GumbelOneHot", "LargestDrop", "LpSparsity", "Never",
-    "NoPenalty", "NoPruning", "Penalty", "Perturbation", "Pruning", "RaiseDecay", "RandomPerturbation", "Relaxation",
-    "Selection", "ShareThreshold", "SingleLevel", "SkipDominance", "Softmax", "Sparsemax", "Step", "StepContext",
-    "Stop", "Stopping", "Strongest", "UniformOneHot", "Unperturbed", "Unrolled", "UnrolledByDifferences",
+    "Adam", "AdversarialPerturbation", "ArchOptimizer", "BestOfSampled", "Bilevel", "BinaryGates", "Concrete",
+    "CurvatureRise", "EntropyPenalty", "ExpectedCost", "FirstOrder", "Gradient", "GumbelOneHot", "LargestDrop",
+    "LogCost", "LpSparsity", "Never", "NoPenalty", "NoPruning", "Penalty", "Perturbation", "Pruning", "RaiseDecay",
+    "RandomPerturbation", "Relaxation", "Selection", "ShareThreshold", "SingleLevel", "SkipDominance", "Softmax",
+    "Sparsemax", "Step", "StepContext", "Stop", "Stopping", "Strongest", "UniformOneHot", "Unperturbed", "Unrolled",
+    "UnrolledByDifferences",
 ]  # fmt: skip
