@@ -27,6 +27,11 @@ from robustnas.training.search_state import Mixtures, SearchState
 Batches = Mapping[str, Batch]
 
 
+def by_step(batch: Batches | Batch) -> Batches:
+    """The batches of the steps of α and of the weights by name, which are one where one stream serves both."""
+    return {"arch": batch, "weights": batch} if isinstance(batch, Batch) else batch
+
+
 class SearchModule(SearchState):
     r"""Search for an architecture by gradient descent on α (arXiv:1806.09055).
 
@@ -47,7 +52,7 @@ class SearchModule(SearchState):
 
     def training_step(self, batch: Batches | Batch, batch_idx: int) -> None:
         torch.manual_seed(derived_seed(self.seed, "own", self.global_step, self.global_rank))
-        batches = {"arch": batch, "weights": batch} if isinstance(batch, Batch) else batch  # one stream serves both
+        batches = by_step(batch)
         steps: list[Callable[[Batches], None]] = [self.arch_step, self.weight_step]
         if self.current_epoch < self.arch_start or (self.global_step + 1) % self.arch_every:
             steps = [self.weight_step]
