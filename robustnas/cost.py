@@ -1,7 +1,9 @@
-"""Cost of the operations of a space: parameters, FLOPs and latency.
+"""Cost of the operations of a space: parameters, FLOPs, memory access and latency.
 
 FLOPs are multiply-adds of convolutions and linear layers for one image, the convention of papers on mobile networks: a
-product and its addition count as one. BatchNorm, activations, poolings and sums are not counted.
+product and its addition count as one. BatchNorm, activations, poolings and sums are not counted. Memory access is the
+numbers that convolutions, linear layers and poolings read and write for one image: inputs, weights and outputs
+(arXiv:1807.11164). An identity computes nothing and costs nothing.
 """
 
 from __future__ import annotations
@@ -29,14 +31,41 @@ from robustnas.runtime.safe_files import parse_json, read_bytes
 from robustnas.spaces import Genotype, SearchSpace, find_space
 
 SCHEMA = 1
-Measure = Literal["parameters", "flops", "latency"]
+Measure = Literal["parameters", "flops", "memory_access", "latency"]
 UNITS: Mapping[Measure, str] = {
     "parameters": "weights",
     "flops": "multiply-adds for an image",
+    "memory_access": "numbers read and written for an image",
     "latency": "milliseconds for a batch",
 }
 
 Rows = tuple[tuple[float, ...], ...]
+Shape = Sequence[int]
+
+
+def _layer(images: Shape, weight: Shape, *_: Any, out_shape: Shape, **__: Any) -> int:
+    return math.prod(images) + math.prod(weight) + math.prod(out_shape)
+
+
+def _linear(_: Shape, images: Shape, weight: Shape, *__: Any, out_shape: Shape, **___: Any) -> int:
+    return _layer(images, weight, out_shape=out_shape)
+
+
+def _max_pooling(images: Shape, *_: Any, out_shape: Sequence[Shape], **__: Any) -> int:
+    return math.prod(images) + math.prod(out_shape[0])
+
+
+def _pooling(images: Shape, *_: Any, out_shape: Shape, **__: Any) -> int:
+    return math.prod(images) + math.prod(out_shape)
+
+
+#: How many numbers an operation of torch reads and writes, from the shapes of its arguments and of its result.
+ACCESSES: dict[Any, Callable[..., int]] = {
+    torch.ops.aten.convolution: _layer,
+    torch.ops.aten.addmm: _linear,
+    torch.ops.aten.max_pool2d_with_indices: _max_pooling,
+    torch.ops.aten.avg_pool2d: _pooling,
+}
 
 
 @dataclass(frozen=True)
@@ -206,9 +235,10 @@ class Profiler:
         if measure == "latency":
             images = in_format(torch.rand(self.batch, *shape, device=device), None)
             return self._milliseconds(lambda: run(module, images))
-        with FlopCounterMode(display=False) as counter:
+        counted = ACCESSES if measure == "memory_access" else {}
+        with FlopCounterMode(display=False, custom_mapping=counted) as counter:
             run(module, torch.empty(1, *shape, device=device))
-        return int(counter.get_total_flops()) // 2
+        return int(counter.get_total_flops()) // (1 if counted else 2)
 
     def _milliseconds(self, run: Callable[[], object]) -> float:
         seconds = []

@@ -67,6 +67,12 @@ PAIRS: dict[str, tuple[str, dict[str, Any]]] = {
     "Sparsemax + SDARTS-RS": ("SparsemaxDARTS", {"perturbation": "RandomPerturbation"}),
     "Sparsemax + sparsity": ("SparsemaxDARTS", {"penalty": "LpSparsity"}),
     "Sparsemax + second order": ("SparsemaxDARTS", {"gradient": "Unrolled"}),
+    "SNAS + PC-DARTS": ("SNAS", {"connection": PARTIAL}),
+    "SNAS + CurvatureRise + entropy": ("SNAS", {"stopping": CURVATURE, "penalty": "EntropyPenalty"}),
+    "SNAS + two levels": ("SNAS", {"gradient": "FirstOrder"}),
+    "SNAS + LargestDrop": ("SNAS", {"selection": DROP}),
+    "GDAS + one level": ("GDAS", {"gradient": "SingleLevel"}),
+    "ProxylessNAS + one level": ("ProxylessNAS", {"gradient": "SingleLevel", "arch_every": 1}),
     "SDARTS-ADV + CurvatureRise": ("SmoothDARTS", {"perturbation": ADVERSARIAL, "stopping": CURVATURE}),
     "SDARTS-RS + second order": ("SmoothDARTS", {"perturbation": "RandomPerturbation", "gradient": "Unrolled"}),
     "RobustDARTS + sparsity + drop path": (
@@ -93,7 +99,7 @@ PAIRS: dict[str, tuple[str, dict[str, Any]]] = {
 SAMPLED = [  # every variant and every part of a pair once; the others take as long and show the same
     "PC-DARTS + SDARTS-ADV", "SDARTS-RS + second order", "GDAS + entropy + SkipDominance + edge weights",
     "GDAS + pruning", "Sparsemax + SDARTS-RS", "RobustDARTS + sparsity + drop path",
-    "ProxylessNAS + LargestDrop", "GDAS + second order by differences", "DARTS- + PC-DARTS",
+    "SNAS + CurvatureRise + entropy", "ProxylessNAS + LargestDrop", "GDAS + second order by differences", "DARTS- + PC-DARTS",
 ]  # fmt: skip
 
 

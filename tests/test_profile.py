@@ -50,7 +50,7 @@ def test_a_table_is_written_printed_and_read_by_a_search(place: Path, capsys: py
     about = data["about"]
     assert (data["device"], about["batch"], about["image_shape"], about["threads"]) == ("cpu", 4, [1, 8, 8], 1)
     assert {"python", "torch", "robustnas"} <= set(data["versions"])
-    assert set(data["units"]) == {"parameters", "flops", "latency"}
+    assert set(data["units"]) == {"parameters", "flops", "memory_access", "latency"}
     said = capsys.readouterr().out
     assert re.search(r"0-1 +│ +0 │ +0 │ +392 │ +3,080 │ +0 ", said)
     assert "flops, in multiply-adds for an image" in said
@@ -68,7 +68,10 @@ def test_options_of_the_search_may_follow(place: Path) -> None:
 
 
 WRONG: dict[str, tuple[list[str], str]] = {
-    "unknown measure": (["--measure", "time"], "Expected `measures` to be among ['parameters', 'flops', 'latency'], "),
+    "unknown measure": (
+        ["--measure", "time"],
+        "Expected `measures` to be among ['parameters', 'flops', 'memory_access', ",
+    ),
     "no batch": (
         ["--batch=0"],
         "Expected `--batch` to be from 1 to 65,536, but got 0.",

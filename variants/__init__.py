@@ -9,9 +9,10 @@ from robustnas.variants.proxyless_nas import ProxylessNAS
 from robustnas.variants.random_sharing import RandomSharing
 from robustnas.variants.robust_darts import RobustDARTS
 from robustnas.variants.smooth_darts import SmoothDARTS
+from robustnas.variants.snas import SNAS
 from robustnas.variants.sparsemax_darts import SparsemaxDARTS
 
 __all__ = [
-    "DARTS", "DARTSPT", "GDAS", "PCDARTS", "DARTSMinus", "ProxylessNAS", "RandomSharing", "RobustDARTS", "SmoothDARTS",
-    "SparsemaxDARTS",
+    "DARTS", "DARTSMinus", "DARTSPT", "GDAS", "PCDARTS", "ProxylessNAS", "RandomSharing", "RobustDARTS", "SNAS",
+    "SmoothDARTS", "SparsemaxDARTS",
 ]  # fmt: skip

@@ -24,8 +24,8 @@ def parser() -> Parser:
     """The options of ``robustnas profile``."""
     parser = Parser(
         prog="robustnas profile",
-        description="Count parameters and multiply-adds and measure the latency of every operation of a search, with "
-        "the network size of its configuration and the image size of its data.",
+        description="Count parameters, multiply-adds and memory access and measure the latency of every operation of "
+        "a search, with the network size of its configuration and the image size of its data.",
         epilog="Further options are those of `robustnas fit`, such as --model.channels 36.",
     )
     parser.add_argument("-c", "--config", required=True, help="YAML of the search")

@@ -6,28 +6,31 @@ An argument out of the range that its class names raises a ``ValueError``.
 from robustnas.strategies.arch_optimizer import Adam, ArchOptimizer
 from robustnas.strategies.best_of_sampled import BestOfSampled
 from robustnas.strategies.binary_gates import BinaryGates
+from robustnas.strategies.concrete import Concrete
 from robustnas.strategies.dirichlet_kl import DirichletKL
 from robustnas.strategies.dirichlet_sample import DirichletSample
 from robustnas.strategies.expected_cost import ExpectedCost
 from robustnas.strategies.gradient import Bilevel, FirstOrder, Gradient, Step, Unrolled, UnrolledByDifferences
 from robustnas.strategies.gumbel_one_hot import GumbelOneHot
 from robustnas.strategies.largest_drop import LargestDrop
+from robustnas.strategies.log_cost import LogCost
 from robustnas.strategies.penalty import EntropyPenalty, LpSparsity, NoPenalty, Penalty
 from robustnas.strategies.perturbation import AdversarialPerturbation, Perturbation, RandomPerturbation, Unperturbed
 from robustnas.strategies.pruning import NoPruning, Pruning, ShareThreshold
 from robustnas.strategies.raise_decay import RaiseDecay
 from robustnas.strategies.relaxation import Relaxation, Softmax
 from robustnas.strategies.selection import Selection, Strongest
+from robustnas.strategies.single_level import SingleLevel
 from robustnas.strategies.sparsemax import Sparsemax
 from robustnas.strategies.step_context import StepContext
 from robustnas.strategies.stopping import CurvatureRise, Never, SkipDominance, Stop, Stopping
 from robustnas.strategies.uniform_one_hot import UniformOneHot
 
 __all__ = [
-    "Adam", "AdversarialPerturbation", "ArchOptimizer", "BestOfSampled", "Bilevel", "BinaryGates", "CurvatureRise",
-    "DirichletKL", "DirichletSample", "EntropyPenalty", "ExpectedCost", "FirstOrder", "Gradient", "GumbelOneHot",
-    "LargestDrop", "LpSparsity", "Never", "NoPenalty", "NoPruning", "Penalty", "Perturbation", "Pruning",
-    "RaiseDecay", "RandomPerturbation", "Relaxation", "Selection", "ShareThreshold", "SkipDominance", "Softmax",
-    "Sparsemax", "Step", "StepContext", "Stop", "Stopping", "Strongest", "UniformOneHot", "Unperturbed", "Unrolled",
-    "UnrolledByDifferences",
+    "Adam", "AdversarialPerturbation", "ArchOptimizer", "BestOfSampled", "Bilevel", "BinaryGates", "Concrete",
+    "CurvatureRise", "DirichletKL", "DirichletSample", "EntropyPenalty", "ExpectedCost", "FirstOrder", "Gradient",
+    "GumbelOneHot", "LargestDrop", "LogCost", "LpSparsity", "Never", "NoPenalty", "NoPruning", "Penalty",
+    "Perturbation", "Pruning", "RaiseDecay", "RandomPerturbation", "Relaxation", "Selection", "ShareThreshold",
+    "SingleLevel", "SkipDominance", "Softmax", "Sparsemax", "Step", "StepContext", "Stop", "Stopping", "Strongest",
+    "UniformOneHot", "Unperturbed", "Unrolled", "UnrolledByDifferences",
 ]  # fmt: skip

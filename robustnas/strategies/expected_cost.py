@@ -75,14 +75,7 @@ class ExpectedCost(Penalty):
         """The expected cost in the unit of the table, a scalar that is differentiable in ``shares``."""
         total = next(iter(shares.values())).new_tensor(self._table.rest[self.measure])
         for kind, share in shares.items():
-            rows = self._table.kinds[kind][self.measure] if kind in self._table.kinds else ()
-            widest = max(map(len, rows), default=0)
-            if share.shape != (len(rows), widest):
-                raise ValueError(
-                    f"Expected `table` to have costs of the shape {tuple(share.shape)} for {kind!r}, "
-                    f"but {self.table} has {(len(rows), widest)}."
-                )
-            total = total + (share * share.new_tensor([[*row, *[0] * (widest - len(row))] for row in rows])).sum()
+            total = total + (share * costs_like(share, self._table, kind, self.measure, self.table)).sum()
         return total
 
     def of(self, alphas: ByKind, shares: ByKind, context: StepContext) -> Tensor:
@@ -98,3 +91,15 @@ class ExpectedCost(Penalty):
     @cached_property
     def _table(self) -> CostTable:
         return read_table(expand(self.table, "table"))
+
+
+def costs_like(share: Tensor, table: CostTable, kind: str, measure: Measure, path: str) -> Tensor:
+    """Costs of a kind of cell as shares stand, ``[edges, operations]``, zero where an edge has no such candidate."""
+    rows = table.kinds[kind][measure] if kind in table.kinds else ()
+    widest = max(map(len, rows), default=0)
+    if share.shape != (len(rows), widest):
+        raise ValueError(
+            f"Expected `table` to have costs of the shape {tuple(share.shape)} for {kind!r}, "
+            f"but {path} has {(len(rows), widest)}."
+        )
+    return share.new_tensor([[*row, *[0] * (widest - len(row))] for row in rows])

@@ -80,10 +80,12 @@ class Gradient(ABC):
 
     Where it ``looks_ahead``, losses are taken at other weights than the current ones: running statistics of BatchNorm
     stay still, and the search computes in full precision. ``streams`` of training batches draw from roles by name; a
-    single-level method has one, whose batch both steps see.
+    method with one stream shows both steps the same batch. Where it is ``single_level``, they are one step: α and the
+    weights move along one loss of one batch and one sample of operations, by one forward and one backward pass.
     """
 
     looks_ahead = True
+    single_level = False
     streams: ClassVar[Mapping[str, tuple[Role, ...]]] = {"weights": ("weights",), "arch": ("arch",)}
 
     @abstractmethod
@@ -98,9 +100,7 @@ class FirstOrder(Gradient):
     looks_ahead = False
 
     def of(self, problem: Bilevel) -> tuple[list[Tensor], Tensor]:
-        loss = problem.arch_loss({name: weight.detach() for name, weight in problem.weights.items()})
-        *slopes, shared = problem.average([*slopes_in(loss, problem.alphas), loss.detach()])
-        return slopes, shared
+        return at_current_weights(problem)
 
 
 @dataclass(frozen=True)
@@ -159,6 +159,13 @@ class UnrolledByDifferences(Gradient):
 
         mixed = problem.average([(a - b) / (2 * reach) for a, b in zip(slope_at(reach), slope_at(-reach), strict=True)])
         return [d - problem.step.rate * m for d, m in zip(direct, mixed, strict=True)], loss
+
+
+def at_current_weights(problem: Bilevel) -> tuple[list[Tensor], Tensor]:
+    """The gradient of the architecture loss by each α, and that loss, both averaged over processes."""
+    loss = problem.arch_loss({name: weight.detach() for name, weight in problem.weights.items()})
+    *slopes, shared = problem.average([*slopes_in(loss, problem.alphas), loss.detach()])
+    return slopes, shared
 
 
 def slopes_in(loss: Tensor, alphas: Sequence[Tensor]) -> Sequence[Tensor]:

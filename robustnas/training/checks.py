@@ -13,7 +13,7 @@ from robustnas.networks import Mixture
 from robustnas.networks.batchnorm_statistics import frozen_batchnorm_statistics
 from robustnas.runtime.precision import full_precision
 from robustnas.spaces import SearchSpace
-from robustnas.strategies import Perturbation, Relaxation, Stopping
+from robustnas.strategies import Gradient, Perturbation, Relaxation, Stopping
 from robustnas.training.architecture_parameters import first_active
 
 
@@ -132,6 +132,22 @@ def check_parts(space: SearchSpace, relaxation: Relaxation, perturbation: Pertur
             f"but got `{type(perturbation).__name__}`."
         )
     stopping.check(space)
+
+
+def check_single_level(gradient: Gradient, perturbation: Perturbation) -> None:
+    """Refuse a gradient of one level that has two streams or looks ahead, and a mixture for the weights alone."""
+    name = type(gradient).__name__
+    if gradient.single_level and (gradient.looks_ahead or len(gradient.streams) != 1):
+        got = "one that looks ahead" if gradient.looks_ahead else f"the streams {', '.join(gradient.streams)}"
+        raise ValueError(
+            f"Expected the single-level `gradient` {name} to have one stream and to be taken at the current weights, "
+            f"since α and the weights step together on one batch, but got {got}."
+        )
+    if gradient.single_level and perturbation.perturbs:
+        raise ValueError(
+            f"Expected `perturbation` to be `Unperturbed` beside the single-level gradient `{name}`, where α and the "
+            f"weights step at one mixture, but got `{type(perturbation).__name__}`."
+        )
 
 
 def without_effect(module: Any, epochs: int) -> list[str]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from robustnas.data.batch import Batch, derived_seed
 from robustnas.networks.batchnorm_statistics import evaluating, frozen_batchnorm_statistics
@@ -22,9 +22,14 @@ from robustnas.training.lightning.progress import say
 from robustnas.training.processes import average, average_buffers
 from robustnas.training.replica_check import check_replicas
 from robustnas.training.search_hook import SearchHook
-from robustnas.training.search_state import SearchState
+from robustnas.training.search_state import Mixtures, SearchState
 
 Batches = Mapping[str, Batch]
+
+
+def by_step(batch: Batches | Batch) -> Batches:
+    """The batches of the steps of α and of the weights by name, which are one where one stream serves both."""
+    return {"arch": batch, "weights": batch} if isinstance(batch, Batch) else batch
 
 
 class SearchModule(SearchState):
@@ -47,10 +52,12 @@ class SearchModule(SearchState):
 
     def training_step(self, batch: Batches | Batch, batch_idx: int) -> None:
         torch.manual_seed(derived_seed(self.seed, "own", self.global_step, self.global_rank))
-        batches = {"arch": batch, "weights": batch} if isinstance(batch, Batch) else batch  # one stream serves both
+        batches = by_step(batch)
         steps: list[Callable[[Batches], None]] = [self.arch_step, self.weight_step]
         if self.current_epoch < self.arch_start or (self.global_step + 1) % self.arch_every:
             steps = [self.weight_step]
+        elif self.gradient.single_level:
+            steps = [self.joint_step]
         for step in steps if self.step_order == "arch_first" else reversed(steps):
             step(batches)
         if self.trainer.is_last_batch:
@@ -83,11 +90,15 @@ class SearchModule(SearchState):
         precision = full_precision(self.device.type) if ahead else nullcontext()
         with frozen_batchnorm_statistics(self.supernet) if ahead else nullcontext(), precision:
             gradients, loss = self.gradient.of(problem)
+        self.move_alpha(gradients, loss, len(batch["arch"].targets))
+
+    def move_alpha(self, gradients: Sequence[Tensor], loss: Tensor, samples: int) -> None:
+        """Step α along its gradient, averaged over processes; ``loss`` of so many ``samples`` is what it descends."""
         self.check("architecture loss", loss)
         slopes = dict(zip(self.alphas, gradients, strict=False))
         self.check("gradient of α", norm_of(gradients), lambda: rows_of(self.space, slopes))
         self.unreached.note(slopes)
-        self.log_loss("arch", loss, len(batch["arch"].targets))
+        self.log_loss("arch", loss, samples)
         optimizer = self.optimizers(use_pl_optimizer=False)[1]  # type: ignore[index]
         for parameter, gradient in zip(self.arch_parameters, gradients, strict=True):
             parameter.grad = gradient
@@ -108,8 +119,32 @@ class SearchModule(SearchState):
         loss, outputs = self.loss(batch["weights"], mixtures, weights)
         slopes = torch.autograd.grad(loss, list(weights.values()), materialize_grads=True)
         *gradients, shared = average([*slopes, loss.detach()])
-        self.check("training loss", shared)
         self.log_trained(loss, outputs, batch["weights"].targets)
+        self.move_weights(gradients, shared, mixtures)
+
+    def joint_step(self, batch: Batches) -> None:
+        """Move α and the weights along one loss of one batch, at one mixture, from one forward and one backward pass.
+
+        The gradient of α follows from that of the loss by the chain rule: the penalty is a function of it and of α.
+        """
+        weights, alphas = list(self.supernet.parameters()), self.arch_parameters
+        context = self.context("arch")
+        mixtures = self.mixtures(context)
+        loss, outputs = self.loss(batch["weights"], mixtures, dict(self.supernet.named_parameters()))
+        slopes = torch.autograd.grad(loss, [*weights, *alphas], materialize_grads=True)
+        *gradients, shared = average([*slopes, loss.detach()])
+        total = self.penalised(at := shared.clone().requires_grad_(), context)
+        factor, *direct = torch.autograd.grad(total, [at, *alphas], materialize_grads=True)
+        through = gradients[len(weights) :]
+        self.log_trained(loss, outputs, batch["weights"].targets)
+        moves = [factor * slope + more for slope, more in zip(through, direct, strict=True)]
+        self.move_alpha(moves, total.detach(), len(batch["arch"].targets))
+        self.move_weights(gradients[: len(weights)], shared, mixtures)
+
+    def move_weights(self, gradients: Sequence[Tensor], loss: Tensor, mixtures: Mixtures) -> None:
+        """Step the weights along their gradient, averaged over processes, with clipping."""
+        self.check("training loss", loss)
+        weights = dict(self.supernet.named_parameters())
         for weight, gradient in zip(weights.values(), gradients, strict=True):
             weight.grad = gradient
         norm = norm_of(gradients)

@@ -26,7 +26,14 @@ from robustnas.strategies.selection import Selection, Strongest
 from robustnas.strategies.step_context import Phase
 from robustnas.strategies.stopping import Never, Stopping
 from robustnas.training.architecture_parameters import ArchitectureParameters
-from robustnas.training.checks import check_below_one, check_momentum, check_not_negative, check_parts, check_positive
+from robustnas.training.checks import (
+    check_below_one,
+    check_momentum,
+    check_not_negative,
+    check_parts,
+    check_positive,
+    check_single_level,
+)
 from robustnas.training.compilation import check_compilable
 from robustnas.training.finite import Unreached
 from robustnas.training.lightning.loops import trainer_of
@@ -73,7 +80,7 @@ class SearchState(Module):
         arch_every: Steps of the weights for each step of α.
         alpha_init: Standard deviation of the initial α, drawn from a normal distribution.
         drop_path: Probability at the last epoch that an edge is dropped for a sample, growing linearly from 0.
-        step_order: Whether α or the weights step first.
+        step_order: Whether α or the weights step first; a single-level gradient steps both at once.
         stem: ``cifar``, or ``imagenet`` to divide the resolution first, by 8 in the spaces of DARTS.
         class_weights: Weights of the classes in the losses that are descended (of positive samples, for labels): a
             list, ``None``, or ``balanced``, which lets rare classes count as much as others.
@@ -145,6 +152,7 @@ class SearchState(Module):
         check_below_one(drop_path=drop_path, arch_beta1=arch_betas[0], arch_beta2=arch_betas[1])
         self.space = find_space(space)
         check_parts(self.space, relaxation, perturbation, stopping)
+        check_single_level(gradient, perturbation)
         if compile_cells:
             check_compilable(self.space, relaxation, drop_path)
         self.relaxation, self.perturbation = relaxation, perturbation

@@ -51,7 +51,9 @@ def _measure(
         if any(id(one) in arch for one in group["params"])
     )
     moved, idle = [], []
-    for step, own in ((search.weight_step, names.keys() - arch), (search.arch_step, arch)):
+    steps = [(search.weight_step, set(names) - arch), (search.arch_step, arch)]
+    steps += [(search.joint_step, set(names))] if search.gradient.single_level else []
+    for step, own in steps:
         changed = _changed(search, step, batch)
         moved += [names[key] for key in changed - own]
         idle += [] if changed & own else [step.__name__]

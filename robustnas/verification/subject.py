@@ -26,6 +26,7 @@ from robustnas.training import SearchModule
 from robustnas.training.checks import check_fit, check_precision
 from robustnas.training.description import build, plain
 from robustnas.training.recorder import RunRecorder
+from robustnas.training.search import by_step
 
 CHANNELS = 4  # of the reduced network, as far as the space and the parts allow
 SIDE = {"cifar": 32, "imagenet": 64}  # largest side of its images
@@ -160,13 +161,13 @@ class Subject:
         search, seen = self.reduced(**changes), []
         step = search.training_step
 
-        def observed(batch: Mapping[str, Batch], batch_idx: int) -> None:
+        def observed(batch: Mapping[str, Batch] | Batch, batch_idx: int) -> None:
             if search.global_step < 2:
                 return step(batch, batch_idx)
-            seen.append(look(search, batch))
+            seen.append(look(search, by_step(batch)))
             raise ReachedError
 
-        search.training_step = observed  # type: ignore[method-assign, assignment]
+        search.training_step = observed  # type: ignore[method-assign]
         try:
             self.trainer("inside", precision="64-true", limit_val_batches=0).fit(search, self.slice())
         except ReachedError:

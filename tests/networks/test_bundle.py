@@ -12,7 +12,19 @@ from torch import Tensor, nn
 
 from robustnas.networks import Mixture, Supernet
 from robustnas.networks.bundle import Convolution
-from robustnas.spaces import DARTS, S1, S2, S3, S4, CellSpace, DARTSWithoutNone, Edge, NASBench201, SearchSpace
+from robustnas.spaces import (
+    DARTS,
+    S1,
+    S2,
+    S3,
+    S4,
+    CellSpace,
+    DARTSAllEdges,
+    DARTSWithoutNone,
+    Edge,
+    NASBench201,
+    SearchSpace,
+)
 
 DARTS_OPERATIONS = (
     "none", "skip_connect", "max_pool_3x3", "avg_pool_3x3", "sep_conv_3x3", "sep_conv_5x5", "sep_conv_7x7",
@@ -91,7 +103,7 @@ def assert_same(
         assert_relative(edgewise[name], target, name)
 
 
-SPACES = [DARTS, DARTSWithoutNone, S1, S2, S3, S4, NASBench201]
+SPACES = [DARTS, DARTSWithoutNone, DARTSAllEdges, S1, S2, S3, S4, NASBench201]
 
 
 # Every space with both forms of a convolution, in training and in evaluation.

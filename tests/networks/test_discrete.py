@@ -7,7 +7,7 @@ from golden import golden
 from references import ReferenceDiscrete
 
 from robustnas.networks import DiscreteNetwork, Mixture, Supernet, one_hot
-from robustnas.spaces import DARTS, S1, Genotype, NASBench201, SearchSpace, complete_cell
+from robustnas.spaces import DARTS, S1, Choice, DARTSAllEdges, Genotype, NASBench201, SearchSpace, complete_cell
 
 V2_NORMAL = [("sep_conv_3x3", 0), ("sep_conv_3x3", 1), ("sep_conv_3x3", 0), ("sep_conv_3x3", 1)]
 V2_NORMAL += [("sep_conv_3x3", 1), ("skip_connect", 0), ("skip_connect", 0), ("dil_conv_3x3", 2)]
@@ -130,6 +130,23 @@ def test_supernet_hands_down_its_weights() -> None:
         rows = [(cell.row(c.source, c.node), c.operation) for c in convolutions.cells[kind]]
         mixtures[kind] = one_hot(cell, {row: cell.edges[row].operations.index(op) for row, op in rows}, images)
     torch.testing.assert_close(network(images), supernet(images, mixtures), rtol=1e-10, atol=1e-12)
+
+
+def test_none_is_no_edge_and_a_node_without_input_is_zero() -> None:
+    choices = {
+        kind: tuple(
+            Choice(edge.source, edge.node, "none" if edge.node in (3, 5) else "sep_conv_3x3") for edge in cell.edges
+        )
+        for kind, cell in DARTSAllEdges.cells.items()
+    }
+    network = DiscreteNetwork(DARTSAllEdges, Genotype("DARTSAllEdges", choices), channels=4, layers=3)
+    outputs = []
+    network.body.ordered_cells()[1].register_forward_hook(lambda _, __, output: outputs.append(output))
+    logits = network(torch.randn(2, 3, 8, 8))
+    F.cross_entropy(logits, torch.tensor([0, 1])).backward()
+    nodes = outputs[0].chunk(4, dim=1)
+    assert [bool((node == 0).all()) for node in nodes] == [False, True, False, True]
+    assert all(node.shape == nodes[0].shape for node in nodes)
 
 
 def test_refuses_what_does_not_fit() -> None:

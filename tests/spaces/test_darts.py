@@ -5,7 +5,21 @@ from __future__ import annotations
 from golden import golden
 from tables import check_each
 
-from robustnas.spaces import DARTS, S1, S2, S3, S4, DARTSWithoutNone, Genotype, SearchSpace, darts_like
+from robustnas.spaces import (
+    DARTS,
+    S1,
+    S2,
+    S3,
+    S4,
+    Choice,
+    DARTSAllEdges,
+    DARTSWithoutNone,
+    Genotype,
+    SearchSpace,
+    darts_like,
+    num_architectures,
+    strongest,
+)
 
 ROBUST_DARTS = {"s1": S1, "s2": S2, "s3": S3, "s4": S4}
 
@@ -49,6 +63,22 @@ def test_cells_have_two_inputs_four_nodes_and_keep_two_edges_into_each() -> None
             assert (cell.keep, cell.never_selected, cell.reduction) == (2, {"none"}, kind == "reduce")
 
     check_each([DARTS, DARTSWithoutNone, *ROBUST_DARTS.values()], check)
+
+
+def test_snas_keeps_every_edge_and_none_is_an_absent_one() -> None:
+    arrays, meta = golden("snas")
+    assert DARTSAllEdges.operations == DARTS.operations == tuple(meta["ops"])
+    assert num_architectures(DARTSAllEdges) == 8**28
+    absent = 0
+    for alphas, listing in zip(arrays["alpha/genotype"], arrays["out/genotypes"], strict=True):
+        found = strongest(DARTSAllEdges, dict(zip(("normal", "reduce"), alphas.softmax(-1).tolist(), strict=True)))
+        absent += sum(found.count("none").values())
+        for kind, pairs in listing["all_edges"].items():
+            assert len(pairs) == 14
+            nodes = [2] * 2 + [3] * 3 + [4] * 4 + [5] * 5
+            choices = [Choice(source, node, name) for (name, source), node in zip(pairs, nodes, strict=True)]
+            assert sorted(found.validate(DARTSAllEdges).cells[kind]) == sorted(choices)
+    assert absent > 20
 
 
 def test_a_space_of_ones_own_may_differ_between_the_cells() -> None:

@@ -13,6 +13,7 @@ from robustnas.spaces import (
     S2,
     S3,
     S4,
+    DARTSAllEdges,
     DARTSWithoutNone,
     Mobile,
     MobileSmall,
@@ -21,7 +22,7 @@ from robustnas.spaces import (
     find_space,
 )
 
-KNOWN = [DARTS, DARTSWithoutNone, S1, S2, S3, S4, NASBench201, Mobile, MobileSmall]
+KNOWN = [DARTS, DARTSWithoutNone, DARTSAllEdges, S1, S2, S3, S4, NASBench201, Mobile, MobileSmall]
 
 
 def test_a_name_or_a_space_gives_the_space() -> None:

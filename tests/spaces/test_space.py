@@ -15,6 +15,7 @@ from robustnas.spaces import (
     S3,
     S4,
     CellSpace,
+    DARTSAllEdges,
     DARTSWithoutNone,
     Edge,
     NASBench201,
@@ -22,7 +23,7 @@ from robustnas.spaces import (
     complete_cell,
 )
 
-SPACES = [DARTS, DARTSWithoutNone, S1, S2, S3, S4, NASBench201]
+SPACES = [DARTS, DARTSWithoutNone, DARTSAllEdges, S1, S2, S3, S4, NASBench201]
 
 
 def by_name(space: SearchSpace) -> str:

@@ -17,6 +17,7 @@ from robustnas.strategies import (
     BestOfSampled,
     BinaryGates,
     CurvatureRise,
+    FirstOrder,
     LargestDrop,
     RaiseDecay,
     RandomPerturbation,
@@ -61,6 +62,8 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "DARTSMinus": ("DARTSMinus", {"space": "S2", "layers": 3}),
     "RandomSharing": ("RandomSharing", {"selection": BestOfSampled(samples=5)}),
     "DARTS, one shot": ("DARTS", {"selection": LargestDrop("loss", finetune=0)}),
+    "SNAS": ("SNAS", {}),
+    "SNAS, two levels": ("SNAS", {"gradient": FirstOrder()}),
     "DARTS, sampled by α": ("DARTS", {"selection": BestOfSampled(5, "loss", source="alpha")}),
 }
 
