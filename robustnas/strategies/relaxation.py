@@ -18,6 +18,13 @@ class Relaxation(ABC):
     per_cell = False  # whether each cell has a mixture of its own, instead of one for all cells of a kind
     samples = False  # whether a mixture is one sampled operation of each edge
 
+    def initial(self, normal: Tensor) -> Tensor:
+        """Return α of some edges, ``[edges, operations]``, or β of the edges that enter a node, ``[edges]``, at first.
+
+        ``normal`` is drawn with standard deviation ``alpha_init``, minus infinity where an edge has no such candidate.
+        """
+        return normal
+
     @abstractmethod
     def mixture(self, alpha: Tensor, context: StepContext) -> Mixture:
         """Weigh the operations of one kind of cell, or of one cell where ``per_cell`` is true, differentiable in α.
@@ -36,11 +43,20 @@ class Relaxation(ABC):
         """Share of each operation in its edge, ``[edges, operations]``; its rows sum to one."""
         return alpha.softmax(dim=-1)
 
+    def edge_weights(self, beta: Tensor) -> Tensor:
+        """Weights of the edges that enter a node, which sum to one, from their β; both ``[edges]``."""
+        return beta.softmax(dim=-1)
+
     def project_alpha(self, before: Tensor, after: Tensor, context: StepContext) -> Tensor:
         """Return α of a kind of cell ``after`` a step, ``[edges, operations]``, corrected where it must be.
 
-        The mixture of the step was made at α ``before``; the context draws the numbers that the mixture drew.
+        The mixture of the step was made at α ``before``; the context draws the numbers that the mixture drew. Where
+        operations have left, α is corrected too, with ``before`` and ``after`` the same.
         """
+        return after
+
+    def project_beta(self, after: Tensor) -> Tensor:
+        """Return β of the edges that enter a node after a step, ``[edges]``, corrected where it must be."""
         return after
 
 
