@@ -6,7 +6,9 @@ An argument out of the range that its class names raises a ``ValueError``.
 from robustnas.strategies.arch_optimizer import Adam, ArchOptimizer
 from robustnas.strategies.best_of_sampled import BestOfSampled
 from robustnas.strategies.binary_gates import BinaryGates
+from robustnas.strategies.direct import Direct
 from robustnas.strategies.expected_cost import ExpectedCost
+from robustnas.strategies.exponentiated_gradient import ExponentiatedGradient
 from robustnas.strategies.gradient import Bilevel, FirstOrder, Gradient, Step, Unrolled, UnrolledByDifferences
 from robustnas.strategies.gumbel_one_hot import GumbelOneHot
 from robustnas.strategies.largest_drop import LargestDrop
@@ -23,8 +25,9 @@ from robustnas.strategies.uniform_one_hot import UniformOneHot
 
 __all__ = [
     "Adam", "AdversarialPerturbation", "ArchOptimizer", "BestOfSampled", "Bilevel", "BinaryGates", "CurvatureRise",
-    "EntropyPenalty", "ExpectedCost", "FirstOrder", "Gradient", "GumbelOneHot", "LargestDrop", "LpSparsity", "Never",
-    "NoPenalty", "NoPruning", "Penalty", "Perturbation", "Pruning", "RaiseDecay", "RandomPerturbation", "Relaxation",
-    "Selection", "ShareThreshold", "SkipDominance", "Softmax", "Sparsemax", "Step", "StepContext", "Stop", "Stopping",
-    "Strongest", "UniformOneHot", "Unperturbed", "Unrolled", "UnrolledByDifferences",
+    "Direct", "EntropyPenalty", "ExpectedCost", "ExponentiatedGradient", "FirstOrder", "Gradient", "GumbelOneHot",
+    "LargestDrop", "LpSparsity", "Never", "NoPenalty", "NoPruning", "Penalty", "Perturbation", "Pruning",
+    "RaiseDecay", "RandomPerturbation", "Relaxation", "Selection", "ShareThreshold", "SkipDominance", "Softmax",
+    "Sparsemax", "Step", "StepContext", "Stop", "Stopping", "Strongest", "UniformOneHot", "Unperturbed", "Unrolled",
+    "UnrolledByDifferences",
 ]  # fmt: skip

@@ -17,6 +17,7 @@ class Relaxation(ABC):
     freezes_inactive = False  # whether momentum and weight decay leave alone operations that a step does not compute
     per_cell = False  # whether each cell has a mixture of its own, instead of one for all cells of a kind
     samples = False  # whether a mixture is one sampled operation of each edge
+    on_simplex = False  # whether α and β are themselves weights that sum to one, for which an optimiser must be made
 
     def initial(self, normal: Tensor) -> Tensor:
         """Return α of some edges, ``[edges, operations]``, or β of the edges that enter a node, ``[edges]``, at first.

@@ -26,7 +26,14 @@ from robustnas.strategies.selection import Selection, Strongest
 from robustnas.strategies.step_context import Phase
 from robustnas.strategies.stopping import Never, Stopping
 from robustnas.training.architecture_parameters import ArchitectureParameters
-from robustnas.training.checks import check_below_one, check_momentum, check_not_negative, check_parts, check_positive
+from robustnas.training.checks import (
+    check_arch_optimizer,
+    check_below_one,
+    check_momentum,
+    check_not_negative,
+    check_parts,
+    check_positive,
+)
 from robustnas.training.compilation import check_compilable
 from robustnas.training.finite import Unreached
 from robustnas.training.lightning.loops import trainer_of
@@ -146,6 +153,7 @@ class SearchState(Module):
         check_below_one(drop_path=drop_path, arch_beta1=arch_betas[0], arch_beta2=arch_betas[1])
         self.space = find_space(space)
         check_parts(self.space, relaxation, perturbation, stopping)
+        check_arch_optimizer(relaxation, arch_optimizer, arch_weight_decay)
         if compile_cells:
             check_compilable(self.space, relaxation, drop_path)
         self.relaxation, self.perturbation = relaxation, perturbation
