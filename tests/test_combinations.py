@@ -43,6 +43,7 @@ CURVATURE = {
 ADVERSARIAL = {"class_path": "AdversarialPerturbation", "init_args": {"steps": 2}}
 DROP = {"class_path": "LargestDrop", "init_args": {"finetune": 1}}
 PRUNED = {"class_path": "ShareThreshold", "init_args": {"threshold_end": 0.5}}
+ON_SIMPLEX = {"relaxation": "Direct", "arch_optimizer": "ExponentiatedGradient", "arch_weight_decay": 0.0}
 
 # Pairs beyond the papers: a variant, and what else it is asked to be. Names of classes as a user writes them.
 PAIRS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -77,6 +78,13 @@ PAIRS: dict[str, tuple[str, dict[str, Any]]] = {
     "ProxylessNAS + LargestDrop": ("ProxylessNAS", {"selection": DROP, "arch_every": 1}),
     "PC-DARTS + LargestDrop": ("PCDARTS", {"connection": PARTIAL, "selection": DROP}),
     "ProxylessNAS + CurvatureRise": ("ProxylessNAS", {"stopping": CURVATURE, "arch_every": 1}),
+    "GAEA + PC-DARTS": ("GAEA", {"connection": PARTIAL, "edge_weights": True}),
+    "GAEA + SDARTS-RS": ("GAEA", {"perturbation": "RandomPerturbation"}),
+    "GAEA + second order": ("GAEA", {"gradient": "Unrolled"}),
+    "GAEA + CurvatureRise": ("GAEA", {"stopping": CURVATURE}),
+    "GAEA + pruning": ("GAEA", {"pruning": PRUNED}),
+    "GAEA + LargestDrop": ("GAEA", {"selection": DROP}),
+    "PC-DARTS + GAEA": ("PCDARTS", {"connection": PARTIAL, **ON_SIMPLEX}),
     "ProxylessNAS + PC-DARTS": ("ProxylessNAS", {"connection": PARTIAL, "arch_every": 1}),
 }
 
@@ -84,7 +92,7 @@ PAIRS: dict[str, tuple[str, dict[str, Any]]] = {
 SAMPLED = [  # every variant and every part of a pair once; the others take as long and show the same
     "PC-DARTS + SDARTS-ADV", "SDARTS-RS + second order", "GDAS + entropy + SkipDominance + edge weights",
     "GDAS + pruning", "Sparsemax + SDARTS-RS", "RobustDARTS + sparsity + drop path",
-    "ProxylessNAS + LargestDrop", "GDAS + second order by differences",
+    "PC-DARTS + GAEA", "ProxylessNAS + LargestDrop", "GDAS + second order by differences",
 ]  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from robustnas.variants.darts import DARTS
 from robustnas.variants.darts_pt import DARTSPT
+from robustnas.variants.gaea import GAEA
 from robustnas.variants.gdas import GDAS
 from robustnas.variants.pc_darts import PCDARTS
 from robustnas.variants.proxyless_nas import ProxylessNAS
@@ -11,6 +12,6 @@ from robustnas.variants.smooth_darts import SmoothDARTS
 from robustnas.variants.sparsemax_darts import SparsemaxDARTS
 
 __all__ = [
-    "DARTS", "DARTSPT", "GDAS", "PCDARTS", "ProxylessNAS", "RandomSharing", "RobustDARTS", "SmoothDARTS",
+    "DARTS", "DARTSPT", "GAEA", "GDAS", "PCDARTS", "ProxylessNAS", "RandomSharing", "RobustDARTS", "SmoothDARTS",
     "SparsemaxDARTS",
 ]  # fmt: skip

@@ -17,6 +17,8 @@ from robustnas.strategies import (
     BestOfSampled,
     BinaryGates,
     CurvatureRise,
+    Direct,
+    ExponentiatedGradient,
     LargestDrop,
     RaiseDecay,
     RandomPerturbation,
@@ -41,6 +43,9 @@ class Second(CurvatureRise):
         return Stop(epochs[1], epochs[0]) if len(epochs) > 1 else None
 
 
+ON_SIMPLEX: dict[str, Any] = {
+    "relaxation": Direct(), "arch_optimizer": ExponentiatedGradient(), "arch_lr": 0.1, "arch_weight_decay": 0.0,
+}  # fmt: skip
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "DARTS": ("DARTS", {}),
     "DARTS, second order": ("DARTS", {"gradient": Unrolled()}),
@@ -59,6 +64,9 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "DARTSPT": ("DARTSPT", {"selection": LargestDrop("loss", finetune=1), "max_epochs": 2}),
     "SparsemaxDARTS": ("SparsemaxDARTS", {}),
     "RandomSharing": ("RandomSharing", {"selection": BestOfSampled(samples=5)}),
+    "GAEA": ("GAEA", {"arch_lr": 0.1}),
+    "GAEA, pruned": ("GAEA", {"arch_lr": 0.3, "pruning": ShareThreshold(0.15, 0.25)}),
+    "PCDARTS, GAEA": ("PCDARTS", {"space": "S2", "layers": 3, "arch_start": 1, **ON_SIMPLEX}),
     "DARTS, one shot": ("DARTS", {"selection": LargestDrop("loss", finetune=0)}),
     "DARTS, sampled by α": ("DARTS", {"selection": BestOfSampled(5, "loss", source="alpha")}),
 }
