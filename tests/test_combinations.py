@@ -44,6 +44,7 @@ CURVATURE = {
 ADVERSARIAL = {"class_path": "AdversarialPerturbation", "init_args": {"steps": 2}}
 DROP = {"class_path": "LargestDrop", "init_args": {"finetune": 1}}
 PRUNED = {"class_path": "ShareThreshold", "init_args": {"threshold_end": 0.5}}
+ON_SIMPLEX = {"relaxation": "Direct", "arch_optimizer": "ExponentiatedGradient", "arch_weight_decay": 0.0}
 
 # Pairs beyond the papers: a variant, and what else it is asked to be. Names of classes as a user writes them.
 PAIRS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -92,6 +93,13 @@ PAIRS: dict[str, tuple[str, dict[str, Any]]] = {
     "DARTS- + pruning": ("DARTSMinus", {"pruning": PRUNED}),
     "DARTS- + LargestDrop": ("DARTSMinus", {"selection": DROP}),
     "DARTS- + CurvatureRise": ("DARTSMinus", {"stopping": CURVATURE}),
+    "GAEA + PC-DARTS": ("GAEA", {"connection": PARTIAL, "edge_weights": True}),
+    "GAEA + SDARTS-RS": ("GAEA", {"perturbation": "RandomPerturbation"}),
+    "GAEA + second order": ("GAEA", {"gradient": "Unrolled"}),
+    "GAEA + CurvatureRise": ("GAEA", {"stopping": CURVATURE}),
+    "GAEA + pruning": ("GAEA", {"pruning": PRUNED}),
+    "GAEA + LargestDrop": ("GAEA", {"selection": DROP}),
+    "PC-DARTS + GAEA": ("PCDARTS", {"connection": PARTIAL, **ON_SIMPLEX}),
     "ProxylessNAS + PC-DARTS": ("ProxylessNAS", {"connection": PARTIAL, "arch_every": 1}),
 }
 
@@ -99,7 +107,8 @@ PAIRS: dict[str, tuple[str, dict[str, Any]]] = {
 SAMPLED = [  # every variant and every part of a pair once; the others take as long and show the same
     "PC-DARTS + SDARTS-ADV", "SDARTS-RS + second order", "GDAS + entropy + SkipDominance + edge weights",
     "GDAS + pruning", "Sparsemax + SDARTS-RS", "RobustDARTS + sparsity + drop path",
-    "SNAS + CurvatureRise + entropy", "ProxylessNAS + LargestDrop", "GDAS + second order by differences", "DARTS- + PC-DARTS",
+    "SNAS + CurvatureRise + entropy", "PC-DARTS + GAEA", "ProxylessNAS + LargestDrop",
+    "GDAS + second order by differences", "DARTS- + PC-DARTS",
 ]  # fmt: skip
 
 

@@ -115,7 +115,7 @@ def mean_loss(search: Any, batches: list[Any], mixtures: Any) -> float:
 @pytest.mark.parametrize(
     ("variant", "options"),
     [("DARTS", {}), ("DARTS", {"space": "S2", "cells": None, "layers": 3}), ("PCDARTS", {}), ("GDAS", {}),
-     ("SparsemaxDARTS", {}), ("ProxylessNAS", {})],
+     ("SparsemaxDARTS", {}), ("ProxylessNAS", {}), ("GAEA", {})],
 )  # fmt: skip
 def test_the_line_goes_from_the_mixture_to_the_genotype(variant: str, options: dict[str, Any]) -> None:
     search, batches = ready(variant, **options)

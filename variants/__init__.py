@@ -3,6 +3,7 @@
 from robustnas.variants.darts import DARTS
 from robustnas.variants.darts_minus import DARTSMinus
 from robustnas.variants.darts_pt import DARTSPT
+from robustnas.variants.gaea import GAEA
 from robustnas.variants.gdas import GDAS
 from robustnas.variants.pc_darts import PCDARTS
 from robustnas.variants.proxyless_nas import ProxylessNAS
@@ -13,6 +14,6 @@ from robustnas.variants.snas import SNAS
 from robustnas.variants.sparsemax_darts import SparsemaxDARTS
 
 __all__ = [
-    "DARTS", "DARTSMinus", "DARTSPT", "GDAS", "PCDARTS", "ProxylessNAS", "RandomSharing", "RobustDARTS", "SNAS",
+    "DARTS", "DARTSPT", "GAEA", "GDAS", "PCDARTS", "SNAS", "DARTSMinus", "ProxylessNAS", "RandomSharing", "RobustDARTS",
     "SmoothDARTS", "SparsemaxDARTS",
 ]  # fmt: skip

@@ -7,9 +7,11 @@ from robustnas.strategies.arch_optimizer import Adam, ArchOptimizer
 from robustnas.strategies.best_of_sampled import BestOfSampled
 from robustnas.strategies.binary_gates import BinaryGates
 from robustnas.strategies.concrete import Concrete
+from robustnas.strategies.direct import Direct
 from robustnas.strategies.dirichlet_kl import DirichletKL
 from robustnas.strategies.dirichlet_sample import DirichletSample
 from robustnas.strategies.expected_cost import ExpectedCost
+from robustnas.strategies.exponentiated_gradient import ExponentiatedGradient
 from robustnas.strategies.gradient import Bilevel, FirstOrder, Gradient, Step, Unrolled, UnrolledByDifferences
 from robustnas.strategies.gumbel_one_hot import GumbelOneHot
 from robustnas.strategies.largest_drop import LargestDrop
@@ -28,9 +30,9 @@ from robustnas.strategies.uniform_one_hot import UniformOneHot
 
 __all__ = [
     "Adam", "AdversarialPerturbation", "ArchOptimizer", "BestOfSampled", "Bilevel", "BinaryGates", "Concrete",
-    "CurvatureRise", "DirichletKL", "DirichletSample", "EntropyPenalty", "ExpectedCost", "FirstOrder", "Gradient",
-    "GumbelOneHot", "LargestDrop", "LogCost", "LpSparsity", "Never", "NoPenalty", "NoPruning", "Penalty",
-    "Perturbation", "Pruning", "RaiseDecay", "RandomPerturbation", "Relaxation", "Selection", "ShareThreshold",
-    "SingleLevel", "SkipDominance", "Softmax", "Sparsemax", "Step", "StepContext", "Stop", "Stopping", "Strongest",
-    "UniformOneHot", "Unperturbed", "Unrolled", "UnrolledByDifferences",
+    "CurvatureRise", "Direct", "DirichletKL", "DirichletSample", "EntropyPenalty", "ExpectedCost",
+    "ExponentiatedGradient", "FirstOrder", "Gradient", "GumbelOneHot", "LargestDrop", "LogCost", "LpSparsity", "Never",
+    "NoPenalty", "NoPruning", "Penalty", "Perturbation", "Pruning", "RaiseDecay", "RandomPerturbation", "Relaxation",
+    "Selection", "ShareThreshold", "SingleLevel", "SkipDominance", "Softmax", "Sparsemax", "Step", "StepContext",
+    "Stop", "Stopping", "Strongest", "UniformOneHot", "Unperturbed", "Unrolled", "UnrolledByDifferences",
 ]  # fmt: skip

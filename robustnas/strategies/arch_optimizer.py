@@ -13,6 +13,8 @@ from torch import Tensor
 class ArchOptimizer(ABC):
     """An answer to how α moves, given its gradient."""
 
+    on_simplex = False  # whether its steps are made for α and β that are weights themselves, as ``Direct`` takes them
+
     @abstractmethod
     def build(
         self, parameters: Sequence[Tensor], lr: float, betas: tuple[float, float], weight_decay: float

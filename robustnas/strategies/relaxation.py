@@ -18,6 +18,14 @@ class Relaxation(ABC):
     per_cell = False  # whether each cell has a mixture of its own, instead of one for all cells of a kind
     samples = False  # whether a mixture is one sampled operation of each edge
     surrogate = False  # whether a mixture is drawn so that its derivative is not that of the draw with fixed numbers
+    on_simplex = False  # whether α and β are themselves weights that sum to one, for which an optimiser must be made
+
+    def initial(self, normal: Tensor) -> Tensor:
+        """Return α of some edges, ``[edges, operations]``, or β of the edges that enter a node, ``[edges]``, at first.
+
+        ``normal`` is drawn with standard deviation ``alpha_init``, minus infinity where an edge has no such candidate.
+        """
+        return normal
 
     @abstractmethod
     def mixture(self, alpha: Tensor, context: StepContext) -> Mixture:
@@ -37,11 +45,20 @@ class Relaxation(ABC):
         """Share of each operation in its edge, ``[edges, operations]``; its rows sum to one."""
         return alpha.softmax(dim=-1)
 
+    def edge_weights(self, beta: Tensor) -> Tensor:
+        """Weights of the edges that enter a node, which sum to one, from their β; both ``[edges]``."""
+        return beta.softmax(dim=-1)
+
     def project_alpha(self, before: Tensor, after: Tensor, context: StepContext) -> Tensor:
         """Return α of a kind of cell ``after`` a step, ``[edges, operations]``, corrected where it must be.
 
-        The mixture of the step was made at α ``before``; the context draws the numbers that the mixture drew.
+        The mixture of the step was made at α ``before``; the context draws the numbers that the mixture drew. Where
+        operations have left, α is corrected too, with ``before`` and ``after`` the same.
         """
+        return after
+
+    def project_beta(self, after: Tensor) -> Tensor:
+        """Return β of the edges that enter a node after a step, ``[edges]``, corrected where it must be."""
         return after
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -18,8 +18,9 @@ class ArchitectureParameters:
     """α and β of a search, and everything that follows from them without data.
 
     α has one matrix ``[edges, operations]`` and, with ``edge_weights``, β one vector ``[edges]`` for each kind of cell.
-    Both are drawn from a normal distribution with standard deviation ``deviation``. The search registers them, so that
-    its checkpoint names them ``alphas.normal``. ``kinds`` are those of the cells in the order of the supernet, and
+    Both start at what the relaxation makes of draws from a normal distribution with standard deviation ``deviation``,
+    by default the draws themselves. The search registers them, so that its checkpoint names them ``alphas.normal``.
+    ``kinds`` are those of the cells in the order of the supernet, and
     ``connection`` is that of the supernet.
     """
 
@@ -34,12 +35,15 @@ class ArchitectureParameters:
     ) -> None:
         self.space, self.relaxation, self.connection = space, relaxation, connection
         self.cell_names = {k: [f"{k}.{i}" for i, kind in enumerate(kinds) if kind == k] for k in space.cells}
-        cells = space.cells.items()
-        self.alphas = nn.ParameterDict({k: nn.Parameter(deviation * torch.randn(c.shape)) for k, c in cells})
-        weighed = {k: nn.Parameter(deviation * torch.randn(len(c.edges))) for k, c in cells if edge_weights}
-        self.betas = nn.ParameterDict(weighed)
         self.candidate_mask, self.active_mask = candidate_mask(space), candidate_mask(space)  # what is left is active
         self.zero_mask = zero_mask(space)
+        cells = space.cells.items()
+        alphas = {kind: deviation * torch.randn(cell.shape) for kind, cell in cells}
+        betas = {kind: deviation * torch.randn(len(cell.edges)) for kind, cell in cells if edge_weights}
+        self.alphas = nn.ParameterDict({kind: self._initial(kind, alpha) for kind, alpha in alphas.items()})
+        self.betas = nn.ParameterDict(
+            {k: nn.Parameter(by_node(space.cells[k], b, relaxation.initial)) for k, b in betas.items()}
+        )
 
     @property
     def parameters(self) -> list[Tensor]:
@@ -57,7 +61,9 @@ class ArchitectureParameters:
 
     def edge_weights(self, kind: str) -> Tensor | None:
         """Weights of the edges of a kind of cell, ``[edges]``, which sum to one at each node; ``None`` without β."""
-        return edge_weights(self.space.cells[kind], self.betas[kind]) if kind in self.betas else None
+        if kind not in self.betas:
+            return None
+        return by_node(self.space.cells[kind], self.betas[kind], self.relaxation.edge_weights)
 
     def auxiliary(self, context: StepContext) -> float:
         """Weight of what the connection adds to every edge at a step."""
@@ -88,11 +94,23 @@ class ArchitectureParameters:
 
     @torch.no_grad()
     def project(self, before: Mapping[str, Tensor], context: StepContext) -> None:
-        """Let the relaxation correct α after a step."""
+        """Let the relaxation correct α and β after a step, or where operations have left."""
         after = self.legal_alphas()
         for kind, alpha in self.alphas.items():
             projected = self.relaxation.project_alpha(before[kind], after[kind], self._at(context, kind))
             alpha.copy_(projected.where(projected.isfinite(), alpha))
+        for kind, beta in self.betas.items():
+            beta.copy_(by_node(self.space.cells[kind], beta, self.relaxation.project_beta))
+
+    def prune(self, active_mask: Mapping[str, Tensor], context: StepContext) -> None:
+        """Mask all operations but the active ones, boolean ``[edges, operations]`` by kind of cell; correct α."""
+        before, self.active_mask = self.active_mask, dict(active_mask)
+        if any(not torch.equal(before[kind], mask) for kind, mask in self.active_mask.items()):
+            self.project(self.legal_alphas(), context)
+
+    def _initial(self, kind: str, normal: Tensor) -> nn.Parameter:
+        start = self.relaxation.initial(masked(normal, self.candidate_mask[kind]))
+        return nn.Parameter(start.where(start.isfinite(), normal))
 
     def _at(self, context: StepContext, kind: str) -> StepContext:
         return replace(context, zero_mask=self.zero_mask[kind], cell=self.space.cells[kind])
@@ -124,7 +142,7 @@ def first_active(space: SearchSpace, relaxation: Relaxation) -> Tensor | None:
     return relaxation.mixture(equal, StepContext("weights", 0, 1, torch.Generator().manual_seed(0))).active
 
 
-def edge_weights(cell: CellSpace, beta: Tensor) -> Tensor:
-    """Weights of edges, ``[edges]``: a softmax of β over the edges that enter a node."""
+def by_node(cell: CellSpace, beta: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+    """A function of the β of the edges that enter a node, for every node: ``[edges]``, as β is."""
     rows = [[row for row, _ in cell.edges_into(node)] for node in cell.nodes]  # edges are sorted by node
-    return torch.cat([beta[into].softmax(dim=0) for into in rows])
+    return torch.cat([function(beta[into]) for into in rows])

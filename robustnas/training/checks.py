@@ -13,7 +13,7 @@ from robustnas.networks import Mixture
 from robustnas.networks.batchnorm_statistics import frozen_batchnorm_statistics
 from robustnas.runtime.precision import full_precision
 from robustnas.spaces import SearchSpace
-from robustnas.strategies import Gradient, Perturbation, Relaxation, Stopping
+from robustnas.strategies import ArchOptimizer, Gradient, Perturbation, Relaxation, Stopping
 from robustnas.training.architecture_parameters import first_active
 
 
@@ -147,6 +147,26 @@ def check_single_level(gradient: Gradient, perturbation: Perturbation) -> None:
         raise ValueError(
             f"Expected `perturbation` to be `Unperturbed` beside the single-level gradient `{name}`, where α and the "
             f"weights step at one mixture, but got `{type(perturbation).__name__}`."
+        )
+
+
+def check_arch_optimizer(relaxation: Relaxation, arch_optimizer: ArchOptimizer, weight_decay: float) -> None:
+    """Refuse steps that leave the simplex where α lies on it, or that are made for the simplex where it does not."""
+    name, got = type(relaxation).__name__, type(arch_optimizer).__name__
+    if relaxation.on_simplex and not arch_optimizer.on_simplex:
+        raise ValueError(
+            f"Expected `arch_optimizer` to be `ExponentiatedGradient` beside the relaxation `{name}`, whose α are "
+            f"weights that sum to one, which other steps do not keep, but got `{got}`."
+        )
+    if arch_optimizer.on_simplex and not relaxation.on_simplex:
+        raise ValueError(
+            f"Expected `relaxation` to be `Direct` beside the optimiser `{got}`, whose steps multiply positive "
+            f"weights, but got `{name}`, whose α are any numbers."
+        )
+    if relaxation.on_simplex and weight_decay:
+        raise ValueError(
+            f"Expected `arch_weight_decay` to be 0 beside the relaxation `{name}`, where α are weights that sum to "
+            f"one, so that decay would only be undone, but got {weight_decay}."
         )
 
 

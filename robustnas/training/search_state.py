@@ -27,6 +27,7 @@ from robustnas.strategies.step_context import Phase
 from robustnas.strategies.stopping import Never, Stopping
 from robustnas.training.architecture_parameters import ArchitectureParameters
 from robustnas.training.checks import (
+    check_arch_optimizer,
     check_below_one,
     check_momentum,
     check_not_negative,
@@ -66,7 +67,8 @@ class SearchState(Module):
         pruning: Which operations leave during the search.
         connection: What an edge carries besides its operations.
         arch_optimizer: How α steps along its gradient.
-        edge_weights: Whether every edge has a learned weight too: β, a softmax over the edges that enter a node.
+        edge_weights: Whether every edge has a learned weight too, from β: by default a softmax over the edges that
+            enter a node.
         lr: Step size of the weights at the start.
         lr_min: Step size that a cosine schedule over the epochs approaches.
         momentum: Momentum of the weights.
@@ -78,7 +80,7 @@ class SearchState(Module):
         arch_weight_decay: Weight decay of α, added to its gradient.
         arch_start: First epoch in which α moves.
         arch_every: Steps of the weights for each step of α.
-        alpha_init: Standard deviation of the initial α, drawn from a normal distribution.
+        alpha_init: Standard deviation of the initial α and β, drawn from a normal distribution.
         drop_path: Probability at the last epoch that an edge is dropped for a sample, growing linearly from 0.
         step_order: Whether α or the weights step first; a single-level gradient steps both at once.
         stem: ``cifar``, or ``imagenet`` to divide the resolution first, by 8 in the spaces of DARTS.
@@ -153,6 +155,7 @@ class SearchState(Module):
         self.space = find_space(space)
         check_parts(self.space, relaxation, perturbation, stopping)
         check_single_level(gradient, perturbation)
+        check_arch_optimizer(relaxation, arch_optimizer, arch_weight_decay)
         if compile_cells:
             check_compilable(self.space, relaxation, drop_path)
         self.relaxation, self.perturbation = relaxation, perturbation

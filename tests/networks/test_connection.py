@@ -18,7 +18,8 @@ from robustnas.networks import Connection, Full, Mixture, PartialChannels, Super
 from robustnas.networks.bundle import Convolution
 from robustnas.networks.connection import shuffle
 from robustnas.spaces import DARTS, S1, NASBench201, SearchSpace
-from robustnas.training.architecture_parameters import edge_weights
+from robustnas.strategies import Softmax
+from robustnas.training.architecture_parameters import by_node
 
 DEPTH: dict[str, dict[str, int]] = {"darts": {"layers": 3}, "nasbench201": {"cells": 1}}
 
@@ -70,7 +71,7 @@ class PartialReference(ReferenceSupernet):
 
 def mixed(space: SearchSpace, alphas: Mapping[str, Tensor], betas: Mapping[str, Tensor]) -> dict[str, Mixture]:
     """Mixtures of a softmax of α, with edges weighed by β where there is one."""
-    weights = {kind: edge_weights(space.cells[kind], beta) for kind, beta in betas.items()}
+    weights = {kind: by_node(space.cells[kind], beta, Softmax().edge_weights) for kind, beta in betas.items()}
     return {kind: Mixture(alpha.softmax(dim=1), weights.get(kind)) for kind, alpha in alphas.items()}
 
 

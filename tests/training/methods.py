@@ -17,6 +17,8 @@ from robustnas.strategies import (
     BestOfSampled,
     BinaryGates,
     CurvatureRise,
+    Direct,
+    ExponentiatedGradient,
     FirstOrder,
     LargestDrop,
     RaiseDecay,
@@ -42,6 +44,9 @@ class Second(CurvatureRise):
         return Stop(epochs[1], epochs[0]) if len(epochs) > 1 else None
 
 
+ON_SIMPLEX: dict[str, Any] = {
+    "relaxation": Direct(), "arch_optimizer": ExponentiatedGradient(), "arch_lr": 0.1, "arch_weight_decay": 0.0,
+}  # fmt: skip
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "DARTS": ("DARTS", {}),
     "DARTS, second order": ("DARTS", {"gradient": Unrolled()}),
@@ -61,6 +66,9 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "SparsemaxDARTS": ("SparsemaxDARTS", {}),
     "DARTSMinus": ("DARTSMinus", {"space": "S2", "layers": 3}),
     "RandomSharing": ("RandomSharing", {"selection": BestOfSampled(samples=5)}),
+    "GAEA": ("GAEA", {"arch_lr": 0.1}),
+    "GAEA, pruned": ("GAEA", {"arch_lr": 0.3, "pruning": ShareThreshold(0.15, 0.25)}),
+    "PCDARTS, GAEA": ("PCDARTS", {"space": "S2", "layers": 3, "arch_start": 1, **ON_SIMPLEX}),
     "DARTS, one shot": ("DARTS", {"selection": LargestDrop("loss", finetune=0)}),
     "SNAS": ("SNAS", {}),
     "SNAS, two levels": ("SNAS", {"gradient": FirstOrder()}),

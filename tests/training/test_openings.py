@@ -27,6 +27,7 @@ from robustnas.strategies import (
     Penalty,
     Pruning,
     Relaxation,
+    ShareThreshold,
     Softmax,
     StepContext,
     Unperturbed,
@@ -82,17 +83,40 @@ class SameInEachCell(Softmax):
 
 
 @dataclass(frozen=True)
+class OwnEdges(Softmax):
+    """The start, the edge weights and the corrections of DARTS with β, each computed here."""
+
+    def initial(self, normal: Tensor) -> Tensor:
+        return normal.clone()
+
+    def edge_weights(self, beta: Tensor) -> Tensor:
+        assert beta.ndim == 1  # those of one node
+        return torch.softmax(beta, 0)
+
+    def project_alpha(self, before: Tensor, after: Tensor, context: StepContext) -> Tensor:
+        return after.clone()
+
+    def project_beta(self, after: Tensor) -> Tensor:
+        return after.clone()
+
+
+@dataclass(frozen=True)
 class NoHook(Pruning):
     def prune(self, space: Any, shares: Any, active_mask: Any, context: StepContext) -> dict[str, Tensor]:
         return dict(active_mask)
 
 
+PRUNED = ShareThreshold(0.19, 0.21)
 OPENINGS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "a penalty gets α": ({"penalty": LpSparsity()}, {"penalty": SparsityOfAlpha()}),
     "α's optimiser is a part": ({}, {"arch_optimizer": OwnAdam()}),
     "Adam is the default": ({}, {"arch_optimizer": Adam()}),
     "mixtures for each cell": ({}, {"relaxation": SameInEachCell()}),
     "a rule that prunes nothing": ({}, {"pruning": NoHook()}),
+    "the start, the edges and the corrections are the relaxation's": (
+        {"edge_weights": True, "pruning": PRUNED},
+        {"edge_weights": True, "pruning": PRUNED, "relaxation": OwnEdges()},
+    ),
 }
 
 
@@ -216,3 +240,47 @@ def test_a_skeleton_registers_itself(own_skeleton: SearchSpace) -> None:
         Supernet(own_skeleton, cells=5)
     with pytest.raises(ValueError, match="Expected `name` to be that of a new skeleton, but got 'darts'"):
         register_skeleton("darts", SKELETONS["darts"])
+
+
+@dataclass(frozen=True)
+class Twice(Softmax):
+    """Starts at twice the draws, and doubles β after each step; says what it was asked to correct."""
+
+    asked: list[Tensor] = field(default_factory=list, init=False, compare=False)
+
+    def initial(self, normal: Tensor) -> Tensor:
+        return 2 * normal
+
+    def edge_weights(self, beta: Tensor) -> Tensor:
+        return beta
+
+    def project_alpha(self, before: Tensor, after: Tensor, context: StepContext) -> Tensor:
+        self.asked.append(after)
+        return after
+
+    def project_beta(self, after: Tensor) -> Tensor:
+        return 2 * after
+
+
+def test_a_relaxation_says_where_it_starts_and_corrects_beta() -> None:
+    shape = {"space": "S2", "layers": 3, "channels": 4, "edge_weights": True}
+    one, two = variants.DARTS(**shape), variants.DARTS(**shape, relaxation=Twice())
+    for kind in ("normal", "reduce"):
+        assert torch.equal(two.alphas[kind], 2 * one.alphas[kind])
+        assert torch.equal(two.betas[kind], 2 * one.betas[kind])
+        assert two.architecture.edge_weights(kind) is not None
+        assert torch.equal(two.mixtures(two.context("arch"))[kind].edges, two.betas[kind])
+    two.architecture.project(two.architecture.legal_alphas(), two.context("arch"))
+    assert torch.equal(two.betas["normal"], 4 * one.betas["normal"])
+
+
+def test_the_relaxation_corrects_alpha_where_operations_leave() -> None:
+    search = variants.DARTS(**SMALL, relaxation=Twice())
+    asked, mask = search.relaxation.asked, {"cell": torch.ones(6, 5, dtype=torch.bool)}
+    search.architecture.prune(mask, search.context("arch"))
+    assert asked == []
+    fewer = mask["cell"].clone()
+    fewer[2, 3] = False
+    search.architecture.prune({"cell": fewer}, search.context("arch"))
+    assert len(asked) == 1
+    assert asked[0].isneginf().nonzero().tolist() == [[2, 3]]

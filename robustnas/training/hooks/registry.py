@@ -28,7 +28,7 @@ class PruningHook(SearchHook):
         if search.current_epoch >= search.arch_start:
             shares = {kind: share.detach().cpu() for kind, share in parameters.shares().items()}
             context = search.context("arch")
-            parameters.active_mask = self.rule.prune(search.space, shares, parameters.active_mask, context)
+            parameters.prune(self.rule.prune(search.space, shares, parameters.active_mask, context), context)
         search.log_numbers({OPERATIONS.name: float(sum(int(mask.sum()) for mask in parameters.active_mask.values()))})
 
 
