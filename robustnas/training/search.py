@@ -16,7 +16,7 @@ from robustnas.strategies import Bilevel, Step
 from robustnas.training.compilation import compile_cells
 from robustnas.training.description import KEY
 from robustnas.training.finite import norm_of, rows_of
-from robustnas.training.hooks.frozen_operations import frozen_operations
+from robustnas.training.hooks.frozen_operations import frozen_operations, not_computed
 from robustnas.training.hooks.registry import hook_for
 from robustnas.training.lightning.progress import say
 from robustnas.training.processes import average, average_buffers
@@ -117,7 +117,8 @@ class SearchModule(SearchState):
         if self.clip > 0:
             nn.utils.clip_grads_with_norm_(weights.values(), self.clip, norm)
         held = self.optimizers(use_pl_optimizer=False)[0]  # type: ignore[index]
-        with frozen_operations(self.supernet, mixtures, held) if self.relaxation.freezes_inactive else nullcontext():
+        resting = not_computed(self.supernet, mixtures) if self.relaxation.freezes_inactive else ()
+        with frozen_operations(resting, held):
             self.optimizers()[0].step()  # type: ignore[index]
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
