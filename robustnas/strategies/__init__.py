@@ -20,11 +20,12 @@ from robustnas.strategies.sparsemax import Sparsemax
 from robustnas.strategies.step_context import StepContext
 from robustnas.strategies.stopping import CurvatureRise, Never, SkipDominance, Stop, Stopping
 from robustnas.strategies.uniform_one_hot import UniformOneHot
+from robustnas.strategies.weight_hook import NoWeightHook, WeightHook
 
 __all__ = [
     "Adam", "AdversarialPerturbation", "ArchOptimizer", "BestOfSampled", "Bilevel", "BinaryGates", "CurvatureRise",
     "EntropyPenalty", "ExpectedCost", "FirstOrder", "Gradient", "GumbelOneHot", "LargestDrop", "LpSparsity", "Never",
-    "NoPenalty", "NoPruning", "Penalty", "Perturbation", "Pruning", "RaiseDecay", "RandomPerturbation", "Relaxation",
-    "Selection", "ShareThreshold", "SkipDominance", "Softmax", "Sparsemax", "Step", "StepContext", "Stop", "Stopping",
-    "Strongest", "UniformOneHot", "Unperturbed", "Unrolled", "UnrolledByDifferences",
+    "NoPenalty", "NoPruning", "NoWeightHook", "Penalty", "Perturbation", "Pruning", "RaiseDecay", "RandomPerturbation",
+    "Relaxation", "Selection", "ShareThreshold", "SkipDominance", "Softmax", "Sparsemax", "Step", "StepContext", "Stop",
+    "Stopping", "Strongest", "UniformOneHot", "Unperturbed", "Unrolled", "UnrolledByDifferences", "WeightHook",
 ]  # fmt: skip

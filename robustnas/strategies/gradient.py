@@ -63,6 +63,10 @@ class Step:
         return moved
 
 
+def _ignore(slopes: Weights) -> None:
+    """Watch nothing."""
+
+
 @dataclass(frozen=True)
 class Bilevel:
     """The two losses of a search at its current state, as functions of weights, scalars that can be derived by α."""
@@ -73,6 +77,8 @@ class Bilevel:
     alphas: Sequence[Tensor]
     step: Step  # that the weight optimiser would take
     average: Callable[[Sequence[Tensor]], list[Tensor]]  # over all processes
+    watched: Sequence[str] = ()  # weights by whose gradient of the architecture loss ``watch`` is called
+    watch: Callable[[Weights], None] = _ignore  # takes it by name, averaged over processes
 
 
 class Gradient(ABC):
@@ -80,10 +86,12 @@ class Gradient(ABC):
 
     Where it ``looks_ahead``, losses are taken at other weights than the current ones: running statistics of BatchNorm
     stay still, and the search computes in full precision. ``streams`` of training batches draw from roles by name; a
-    single-level method has one, whose batch both steps see.
+    single-level method has one, whose batch both steps see. Where it ``watches``, it takes the architecture loss at the
+    current weights and hands the gradient by those that ``problem.watched`` names to ``problem.watch``.
     """
 
     looks_ahead = True
+    watches = False
     streams: ClassVar[Mapping[str, tuple[Role, ...]]] = {"weights": ("weights",), "arch": ("arch",)}
 
     @abstractmethod
@@ -96,11 +104,16 @@ class FirstOrder(Gradient):
     r"""The current weights count as optimal: :math:`\nabla_\alpha L_\text{arch}(w, \alpha)`."""
 
     looks_ahead = False
+    watches = True
 
     def of(self, problem: Bilevel) -> tuple[list[Tensor], Tensor]:
-        loss = problem.arch_loss({name: weight.detach() for name, weight in problem.weights.items()})
-        *slopes, shared = problem.average([*slopes_in(loss, problem.alphas), loss.detach()])
-        return slopes, shared
+        watched = {name: problem.weights[name] for name in problem.watched}
+        loss = problem.arch_loss({name: weight.detach() for name, weight in problem.weights.items()} | watched)
+        found = slopes_in(loss, [*problem.alphas, *watched.values()])
+        *slopes, shared = problem.average([*found, loss.detach()])
+        if watched:
+            problem.watch(dict(zip(watched, slopes[len(problem.alphas) :], strict=True)))
+        return slopes[: len(problem.alphas)], shared
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from robustnas.data.batch import Batch, derived_seed
+from robustnas.networks import Mixture
 from robustnas.networks.batchnorm_statistics import evaluating, frozen_batchnorm_statistics
 from robustnas.runtime.precision import full_precision
 from robustnas.strategies import Bilevel, Step
@@ -41,7 +43,7 @@ class SearchModule(SearchState):
     def hooks_of_parts(self) -> list[SearchHook]:
         parts = (
             self.relaxation, self.perturbation, self.gradient, self.penalty, self.arch_optimizer, self.stopping,
-            self.pruning, self.selection,
+            self.pruning, self.selection, self.weight_hook,
         )  # fmt: skip
         return [hook for part in parts if (hook := hook_for(part, self)) is not None]
 
@@ -79,7 +81,9 @@ class SearchModule(SearchState):
 
     def arch_step(self, batch: Batches) -> None:
         """Move α along the gradient of the loss on the architecture batch."""
-        problem, ahead = self.problem(batch), self.gradient.looks_ahead
+        ahead = self.gradient.looks_ahead
+        watched = [name for hook in self.hooks.values() for name in hook.watched()]
+        problem = replace(self.problem(batch), watched=watched, watch=self.watch)
         precision = full_precision(self.device.type) if ahead else nullcontext()
         with frozen_batchnorm_statistics(self.supernet) if ahead else nullcontext(), precision:
             gradients, loss = self.gradient.of(problem)
@@ -95,6 +99,11 @@ class SearchModule(SearchState):
         optimizer.step()
         self.architecture.project(before, self.context("arch"))
 
+    def watch(self, slopes: Mapping[str, Tensor]) -> None:
+        """Show the hooks the gradient of the architecture loss by the weights that they watch."""
+        for hook in self.hooks.values():
+            hook.arch_slopes(slopes)
+
     def weight_step(self, batch: Batches) -> None:
         """Move the weights along the gradient of the loss on the weight batch, at the perturbed mixture."""
         weights = dict(self.supernet.named_parameters())
@@ -107,17 +116,29 @@ class SearchModule(SearchState):
             )
         loss, outputs = self.loss(batch["weights"], mixtures, weights)
         slopes = torch.autograd.grad(loss, list(weights.values()), materialize_grads=True)
-        *gradients, shared = average([*slopes, loss.detach()])
+        *found, shared = average([*slopes, loss.detach()])
+        gradients = dict(zip(weights, found, strict=True))
         self.check("training loss", shared)
         self.log_trained(loss, outputs, batch["weights"].targets)
-        for weight, gradient in zip(weights.values(), gradients, strict=True):
-            weight.grad = gradient
-        norm = norm_of(gradients)
-        self.check("gradient of the weights", norm, lambda: zip(weights, gradients, strict=True))
+        for hook in self.hooks.values():
+            hook.weight_slopes(gradients, batch["weights"], mixtures)
+        self.descend(gradients, mixtures)
+
+    def descend(self, gradients: Mapping[str, Tensor], mixtures: Mapping[str, Mixture]) -> None:
+        """Clip the gradient of the weights, by name, and move those that do not rest."""
+        weights = dict(self.supernet.named_parameters())
+        for name, weight in weights.items():
+            weight.grad = gradients[name]
+        norm = norm_of(gradients.values())
+        self.check("gradient of the weights", norm, gradients.items)
         if self.clip > 0:
             nn.utils.clip_grads_with_norm_(weights.values(), self.clip, norm)
+        for hook in self.hooks.values():
+            hook.descended(gradients)  # clipped in place
+        resting = [one for hook in self.hooks.values() for one in hook.resting()]
+        if self.relaxation.freezes_inactive:
+            resting += not_computed(self.supernet, mixtures)
         held = self.optimizers(use_pl_optimizer=False)[0]  # type: ignore[index]
-        resting = not_computed(self.supernet, mixtures) if self.relaxation.freezes_inactive else ()
         with frozen_operations(resting, held):
             self.optimizers()[0].step()  # type: ignore[index]
 

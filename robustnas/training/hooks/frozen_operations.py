@@ -11,15 +11,13 @@ from torch import Tensor, nn
 from robustnas.networks import Mixture, Supernet
 from robustnas.networks.cell import Cell, EdgeOperation
 from robustnas.networks.mobile import Block
-
-Slices = list[int]
-Resting = tuple[nn.Parameter, Slices | None]  # a parameter with the slices that rest; ``None`` for all of them
+from robustnas.training.search_hook import Resting
 
 
 @contextmanager
 def frozen_operations(resting: Iterable[Resting], optimizer: torch.optim.Optimizer) -> Iterator[None]:
     """Have the optimiser step inside leave alone what rests."""
-    parts: list[tuple[nn.Parameter, Slices, Tensor, dict[str, Tensor]]] = []
+    parts: list[tuple[nn.Parameter, list[int], Tensor, dict[str, Tensor]]] = []
     for parameter, slices in resting:
         if slices is None:
             parameter.grad = None  # the optimiser passes it over
