@@ -3,6 +3,7 @@
 from robustnas.variants.darts import DARTS
 from robustnas.variants.darts_pt import DARTSPT
 from robustnas.variants.gdas import GDAS
+from robustnas.variants.oles import OLES
 from robustnas.variants.pc_darts import PCDARTS
 from robustnas.variants.proxyless_nas import ProxylessNAS
 from robustnas.variants.random_sharing import RandomSharing
@@ -11,6 +12,6 @@ from robustnas.variants.smooth_darts import SmoothDARTS
 from robustnas.variants.sparsemax_darts import SparsemaxDARTS
 
 __all__ = [
-    "DARTS", "DARTSPT", "GDAS", "PCDARTS", "ProxylessNAS", "RandomSharing", "RobustDARTS", "SmoothDARTS",
+    "DARTS", "DARTSPT", "GDAS", "OLES", "PCDARTS", "ProxylessNAS", "RandomSharing", "RobustDARTS", "SmoothDARTS",
     "SparsemaxDARTS",
 ]  # fmt: skip

@@ -8,6 +8,7 @@ from robustnas.strategies.best_of_sampled import BestOfSampled
 from robustnas.strategies.binary_gates import BinaryGates
 from robustnas.strategies.expected_cost import ExpectedCost
 from robustnas.strategies.gradient import Bilevel, FirstOrder, Gradient, Step, Unrolled, UnrolledByDifferences
+from robustnas.strategies.gradient_agreement import GradientAgreement
 from robustnas.strategies.gumbel_one_hot import GumbelOneHot
 from robustnas.strategies.largest_drop import LargestDrop
 from robustnas.strategies.penalty import EntropyPenalty, LpSparsity, NoPenalty, Penalty
@@ -24,8 +25,9 @@ from robustnas.strategies.weight_hook import NoWeightHook, WeightHook
 
 __all__ = [
     "Adam", "AdversarialPerturbation", "ArchOptimizer", "BestOfSampled", "Bilevel", "BinaryGates", "CurvatureRise",
-    "EntropyPenalty", "ExpectedCost", "FirstOrder", "Gradient", "GumbelOneHot", "LargestDrop", "LpSparsity", "Never",
-    "NoPenalty", "NoPruning", "NoWeightHook", "Penalty", "Perturbation", "Pruning", "RaiseDecay", "RandomPerturbation",
-    "Relaxation", "Selection", "ShareThreshold", "SkipDominance", "Softmax", "Sparsemax", "Step", "StepContext", "Stop",
-    "Stopping", "Strongest", "UniformOneHot", "Unperturbed", "Unrolled", "UnrolledByDifferences", "WeightHook",
+    "EntropyPenalty", "ExpectedCost", "FirstOrder", "Gradient", "GradientAgreement", "GumbelOneHot", "LargestDrop",
+    "LpSparsity", "Never", "NoPenalty", "NoPruning", "NoWeightHook", "Penalty", "Perturbation", "Pruning", "RaiseDecay",
+    "RandomPerturbation", "Relaxation", "Selection", "ShareThreshold", "SkipDominance", "Softmax", "Sparsemax", "Step",
+    "StepContext", "Stop", "Stopping", "Strongest", "UniformOneHot", "Unperturbed", "Unrolled", "UnrolledByDifferences",
+    "WeightHook",
 ]  # fmt: skip

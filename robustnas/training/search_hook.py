@@ -11,7 +11,7 @@ from robustnas.data.batch import Batch
 from robustnas.networks import Mixture
 from robustnas.spaces import Genotype
 
-Resting = tuple[nn.Parameter, list[int] | None]  # a parameter with the slices that rest; ``None`` for all of them
+Resting = tuple[nn.Parameter, list[int] | Tensor | None]  # with the slices that rest; ``None`` for all of them
 
 
 class SearchHook:

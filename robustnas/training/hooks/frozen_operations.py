@@ -17,7 +17,7 @@ from robustnas.training.search_hook import Resting
 @contextmanager
 def frozen_operations(resting: Iterable[Resting], optimizer: torch.optim.Optimizer) -> Iterator[None]:
     """Have the optimiser step inside leave alone what rests."""
-    parts: list[tuple[nn.Parameter, list[int], Tensor, dict[str, Tensor]]] = []
+    parts: list[tuple[nn.Parameter, list[int] | Tensor, Tensor, dict[str, Tensor]]] = []
     for parameter, slices in resting:
         if slices is None:
             parameter.grad = None  # the optimiser passes it over
