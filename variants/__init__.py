@@ -5,6 +5,7 @@ from robustnas.variants.darts_minus import DARTSMinus
 from robustnas.variants.darts_pt import DARTSPT
 from robustnas.variants.gaea import GAEA
 from robustnas.variants.gdas import GDAS
+from robustnas.variants.oles import OLES
 from robustnas.variants.pc_darts import PCDARTS
 from robustnas.variants.proxyless_nas import ProxylessNAS
 from robustnas.variants.random_sharing import RandomSharing
@@ -14,6 +15,6 @@ from robustnas.variants.snas import SNAS
 from robustnas.variants.sparsemax_darts import SparsemaxDARTS
 
 __all__ = [
-    "DARTS", "DARTSPT", "GAEA", "GDAS", "PCDARTS", "SNAS", "DARTSMinus", "ProxylessNAS", "RandomSharing", "RobustDARTS",
-    "SmoothDARTS", "SparsemaxDARTS",
+    "DARTS", "DARTSPT", "GAEA", "GDAS", "OLES", "PCDARTS", "SNAS", "DARTSMinus", "ProxylessNAS", "RandomSharing",
+    "RobustDARTS", "SmoothDARTS", "SparsemaxDARTS",
 ]  # fmt: skip

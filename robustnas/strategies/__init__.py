@@ -13,6 +13,7 @@ from robustnas.strategies.dirichlet_sample import DirichletSample
 from robustnas.strategies.expected_cost import ExpectedCost
 from robustnas.strategies.exponentiated_gradient import ExponentiatedGradient
 from robustnas.strategies.gradient import Bilevel, FirstOrder, Gradient, Step, Unrolled, UnrolledByDifferences
+from robustnas.strategies.gradient_agreement import GradientAgreement
 from robustnas.strategies.gumbel_one_hot import GumbelOneHot
 from robustnas.strategies.largest_drop import LargestDrop
 from robustnas.strategies.log_cost import LogCost
@@ -27,12 +28,14 @@ from robustnas.strategies.sparsemax import Sparsemax
 from robustnas.strategies.step_context import StepContext
 from robustnas.strategies.stopping import CurvatureRise, Never, SkipDominance, Stop, Stopping
 from robustnas.strategies.uniform_one_hot import UniformOneHot
+from robustnas.strategies.weight_hook import NoWeightHook, WeightHook
 
 __all__ = [
     "Adam", "AdversarialPerturbation", "ArchOptimizer", "BestOfSampled", "Bilevel", "BinaryGates", "Concrete",
     "CurvatureRise", "Direct", "DirichletKL", "DirichletSample", "EntropyPenalty", "ExpectedCost",
-    "ExponentiatedGradient", "FirstOrder", "Gradient", "GumbelOneHot", "LargestDrop", "LogCost", "LpSparsity", "Never",
-    "NoPenalty", "NoPruning", "Penalty", "Perturbation", "Pruning", "RaiseDecay", "RandomPerturbation", "Relaxation",
-    "Selection", "ShareThreshold", "SingleLevel", "SkipDominance", "Softmax", "Sparsemax", "Step", "StepContext",
-    "Stop", "Stopping", "Strongest", "UniformOneHot", "Unperturbed", "Unrolled", "UnrolledByDifferences",
+    "ExponentiatedGradient", "FirstOrder", "Gradient", "GradientAgreement", "GumbelOneHot", "LargestDrop", "LogCost",
+    "LpSparsity", "Never", "NoPenalty", "NoPruning", "NoWeightHook", "Penalty", "Perturbation", "Pruning", "RaiseDecay",
+    "RandomPerturbation", "Relaxation", "Selection", "ShareThreshold", "SingleLevel", "SkipDominance", "Softmax",
+    "Sparsemax", "Step", "StepContext", "Stop", "Stopping", "Strongest", "UniformOneHot", "Unperturbed", "Unrolled",
+    "UnrolledByDifferences", "WeightHook",
 ]  # fmt: skip

@@ -63,6 +63,10 @@ class Step:
         return moved
 
 
+def _ignore(slopes: Weights) -> None:
+    """Watch nothing."""
+
+
 @dataclass(frozen=True)
 class Bilevel:
     """The two losses of a search at its current state, as functions of weights, scalars that can be derived by α."""
@@ -73,6 +77,8 @@ class Bilevel:
     alphas: Sequence[Tensor]
     step: Step  # that the weight optimiser would take
     average: Callable[[Sequence[Tensor]], list[Tensor]]  # over all processes
+    watched: Sequence[str] = ()  # weights by whose gradient of the architecture loss ``watch`` is called
+    watch: Callable[[Weights], None] = _ignore  # takes it by name, averaged over processes
 
 
 class Gradient(ABC):
@@ -81,11 +87,14 @@ class Gradient(ABC):
     Where it ``looks_ahead``, losses are taken at other weights than the current ones: running statistics of BatchNorm
     stay still, and the search computes in full precision. ``streams`` of training batches draw from roles by name; a
     method with one stream shows both steps the same batch. Where it is ``single_level``, they are one step: α and the
-    weights move along one loss of one batch and one sample of operations, by one forward and one backward pass.
+    weights move along one loss of one batch and one sample of operations, by one forward and one backward pass. Where
+    it ``watches``, it takes the architecture loss at the current weights and hands the gradient by those that
+    ``problem.watched`` names to ``problem.watch``.
     """
 
     looks_ahead = True
     single_level = False
+    watches = False
     streams: ClassVar[Mapping[str, tuple[Role, ...]]] = {"weights": ("weights",), "arch": ("arch",)}
 
     @abstractmethod
@@ -98,6 +107,7 @@ class FirstOrder(Gradient):
     r"""The current weights count as optimal: :math:`\nabla_\alpha L_\text{arch}(w, \alpha)`."""
 
     looks_ahead = False
+    watches = True
 
     def of(self, problem: Bilevel) -> tuple[list[Tensor], Tensor]:
         return at_current_weights(problem)
@@ -163,9 +173,12 @@ class UnrolledByDifferences(Gradient):
 
 def at_current_weights(problem: Bilevel) -> tuple[list[Tensor], Tensor]:
     """The gradient of the architecture loss by each α, and that loss, both averaged over processes."""
-    loss = problem.arch_loss({name: weight.detach() for name, weight in problem.weights.items()})
-    *slopes, shared = problem.average([*slopes_in(loss, problem.alphas), loss.detach()])
-    return slopes, shared
+    watched = {name: problem.weights[name] for name in problem.watched}
+    loss = problem.arch_loss({name: weight.detach() for name, weight in problem.weights.items()} | watched)
+    *slopes, shared = problem.average([*slopes_in(loss, [*problem.alphas, *watched.values()]), loss.detach()])
+    if watched:
+        problem.watch(dict(zip(watched, slopes[len(problem.alphas) :], strict=True)))
+    return slopes[: len(problem.alphas)], shared
 
 
 def slopes_in(loss: Tensor, alphas: Sequence[Tensor]) -> Sequence[Tensor]:

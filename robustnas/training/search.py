@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from robustnas.strategies import Bilevel, Step
 from robustnas.training.compilation import compile_cells
 from robustnas.training.description import KEY
 from robustnas.training.finite import norm_of, rows_of
-from robustnas.training.hooks.frozen_operations import frozen_operations
+from robustnas.training.hooks.frozen_operations import frozen_operations, not_computed
 from robustnas.training.hooks.registry import hook_for
 from robustnas.training.lightning.progress import say
 from robustnas.training.processes import average, average_buffers
@@ -46,7 +47,7 @@ class SearchModule(SearchState):
     def hooks_of_parts(self) -> list[SearchHook]:
         parts = (
             self.relaxation, self.perturbation, self.gradient, self.penalty, self.arch_optimizer, self.stopping,
-            self.pruning, self.selection,
+            self.pruning, self.selection, self.weight_hook,
         )  # fmt: skip
         return [hook for part in parts if (hook := hook_for(part, self)) is not None]
 
@@ -86,7 +87,9 @@ class SearchModule(SearchState):
 
     def arch_step(self, batch: Batches) -> None:
         """Move α along the gradient of the loss on the architecture batch."""
-        problem, ahead = self.problem(batch), self.gradient.looks_ahead
+        ahead = self.gradient.looks_ahead
+        watched = [name for hook in self.hooks.values() for name in hook.watched()]
+        problem = replace(self.problem(batch), watched=watched, watch=self.watch)
         precision = full_precision(self.device.type) if ahead else nullcontext()
         with frozen_batchnorm_statistics(self.supernet) if ahead else nullcontext(), precision:
             gradients, loss = self.gradient.of(problem)
@@ -106,6 +109,11 @@ class SearchModule(SearchState):
         optimizer.step()
         self.architecture.project(before, self.context("arch"))
 
+    def watch(self, slopes: Mapping[str, Tensor]) -> None:
+        """Show the hooks the gradient of the architecture loss by the weights that they watch."""
+        for hook in self.hooks.values():
+            hook.arch_slopes(slopes)
+
     def weight_step(self, batch: Batches) -> None:
         """Move the weights along the gradient of the loss on the weight batch, at the perturbed mixture."""
         weights = dict(self.supernet.named_parameters())
@@ -120,18 +128,18 @@ class SearchModule(SearchState):
         slopes = torch.autograd.grad(loss, list(weights.values()), materialize_grads=True)
         *gradients, shared = average([*slopes, loss.detach()])
         self.log_trained(loss, outputs, batch["weights"].targets)
-        self.move_weights(gradients, shared, mixtures)
+        self.move_weights(dict(zip(weights, gradients, strict=True)), shared, batch["weights"], mixtures)
 
     def joint_step(self, batch: Batches) -> None:
         """Move α and the weights along one loss of one batch, at one mixture, from one forward and one backward pass.
 
         The gradient of α follows from that of the loss by the chain rule: the penalty is a function of it and of α.
         """
-        weights, alphas = list(self.supernet.parameters()), self.arch_parameters
+        weights, alphas = dict(self.supernet.named_parameters()), self.arch_parameters
         context = self.context("arch")
         mixtures = self.mixtures(context)
-        loss, outputs = self.loss(batch["weights"], mixtures, dict(self.supernet.named_parameters()))
-        slopes = torch.autograd.grad(loss, [*weights, *alphas], materialize_grads=True)
+        loss, outputs = self.loss(batch["weights"], mixtures, weights)
+        slopes = torch.autograd.grad(loss, [*weights.values(), *alphas], materialize_grads=True)
         *gradients, shared = average([*slopes, loss.detach()])
         total = self.penalised(at := shared.clone().requires_grad_(), context)
         factor, *direct = torch.autograd.grad(total, [at, *alphas], materialize_grads=True)
@@ -139,20 +147,32 @@ class SearchModule(SearchState):
         self.log_trained(loss, outputs, batch["weights"].targets)
         moves = [factor * slope + more for slope, more in zip(through, direct, strict=True)]
         self.move_alpha(moves, total.detach(), len(batch["arch"].targets))
-        self.move_weights(gradients[: len(weights)], shared, mixtures)
+        found = dict(zip(weights, gradients, strict=False))
+        self.move_weights(found, shared, batch["weights"], mixtures)
 
-    def move_weights(self, gradients: Sequence[Tensor], loss: Tensor, mixtures: Mixtures) -> None:
-        """Step the weights along their gradient, averaged over processes, with clipping."""
+    def move_weights(self, gradients: dict[str, Tensor], loss: Tensor, batch: Batch, mixtures: Mixtures) -> None:
+        """Step the weights along their gradient by name, averaged over processes, and what hooks make of it."""
         self.check("training loss", loss)
+        for hook in self.hooks.values():
+            hook.weight_slopes(gradients, batch, mixtures)
+        self.descend(gradients, mixtures)
+
+    def descend(self, gradients: Mapping[str, Tensor], mixtures: Mixtures) -> None:
+        """Clip the gradient of the weights, by name, and move those that do not rest."""
         weights = dict(self.supernet.named_parameters())
-        for weight, gradient in zip(weights.values(), gradients, strict=True):
-            weight.grad = gradient
-        norm = norm_of(gradients)
-        self.check("gradient of the weights", norm, lambda: zip(weights, gradients, strict=True))
+        for name, weight in weights.items():
+            weight.grad = gradients[name]
+        norm = norm_of(gradients.values())
+        self.check("gradient of the weights", norm, gradients.items)
         if self.clip > 0:
             nn.utils.clip_grads_with_norm_(weights.values(), self.clip, norm)
+        for hook in self.hooks.values():
+            hook.descended(gradients)  # clipped in place
+        resting = [one for hook in self.hooks.values() for one in hook.resting()]
+        if self.relaxation.freezes_inactive:
+            resting += not_computed(self.supernet, mixtures)
         held = self.optimizers(use_pl_optimizer=False)[0]  # type: ignore[index]
-        with frozen_operations(self.supernet, mixtures, held) if self.relaxation.freezes_inactive else nullcontext():
+        with frozen_operations(resting, held):
             self.optimizers()[0].step()  # type: ignore[index]
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from robustnas.data.batch import Batch
+from robustnas.networks import Mixture
 from robustnas.spaces import Genotype
+
+Resting = tuple[nn.Parameter, list[int] | Tensor | None]  # with the slices that rest; ``None`` for all of them
 
 
 class SearchHook:
@@ -20,6 +23,7 @@ class SearchHook:
 
     name: ClassVar[str]  # of the state in a checkpoint, and of the hook in ``SearchModule.hooks``
     search_epochs: int | None = None  # of the search itself, where they are not all epochs of the trainer
+    goes_back: ClassVar[bool] = False  # whether its state belongs to the weights, and returns with them to an epoch
 
     @property
     def over(self) -> bool:
@@ -44,6 +48,27 @@ class SearchHook:
 
     def begin_epoch(self) -> None:
         """At the start of an epoch."""
+
+    def watched(self) -> Sequence[str]:
+        """Names of weights whose gradient of the architecture loss the hook wants at each step of α."""
+        return ()
+
+    def arch_slopes(self, slopes: Mapping[str, Tensor]) -> None:
+        """In a step of α: the gradient of its loss by watched weights of all hooks, averaged over processes."""
+
+    def weight_slopes(self, slopes: dict[str, Tensor], batch: Batch, mixtures: Mapping[str, Mixture]) -> None:
+        """In a step of the weights, before clipping: change their gradient, averaged over processes.
+
+        The gradient on ``batch`` at ``mixtures`` was averaged over processes, and is the hook's to write into. What it
+        adds must be the same on all processes.
+        """
+
+    def descended(self, slopes: Mapping[str, Tensor]) -> None:
+        """In a step of the weights, after clipping: the gradient that they descend."""
+
+    def resting(self) -> Sequence[Resting]:
+        """Weights that a step of the weights leaves alone, as neither decay nor momentum does by itself."""
+        return ()
 
     def last_step(self, batch: Batch) -> None:
         """After the last step of an epoch, with the last batch of α's steps, before the learning rate changes."""

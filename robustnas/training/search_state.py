@@ -25,6 +25,7 @@ from robustnas.strategies.relaxation import Relaxation, Softmax
 from robustnas.strategies.selection import Selection, Strongest
 from robustnas.strategies.step_context import Phase
 from robustnas.strategies.stopping import Never, Stopping
+from robustnas.strategies.weight_hook import NoWeightHook, WeightHook
 from robustnas.training.architecture_parameters import ArchitectureParameters
 from robustnas.training.checks import (
     check_arch_optimizer,
@@ -67,6 +68,7 @@ class SearchState(Module):
         pruning: Which operations leave during the search.
         connection: What an edge carries besides its operations.
         arch_optimizer: How α steps along its gradient.
+        weight_hook: What else shapes the step of the weights.
         edge_weights: Whether every edge has a learned weight too, from β: by default a softmax over the edges that
             enter a node.
         lr: Step size of the weights at the start.
@@ -121,6 +123,7 @@ class SearchState(Module):
         pruning: Pruning = NoPruning(),
         connection: Connection = Full(),
         arch_optimizer: ArchOptimizer = Adam(),
+        weight_hook: WeightHook = NoWeightHook(),
         edge_weights: bool = False,
         lr: float = 0.025,
         lr_min: float = 0.001,
@@ -160,7 +163,8 @@ class SearchState(Module):
             check_compilable(self.space, relaxation, drop_path)
         self.relaxation, self.perturbation = relaxation, perturbation
         self.gradient, self.selection = gradient, selection
-        self.penalty, self.stopping, self.pruning, self.arch_optimizer = penalty, stopping, pruning, arch_optimizer
+        self.penalty, self.stopping, self.pruning = penalty, stopping, pruning
+        self.arch_optimizer, self.weight_hook = arch_optimizer, weight_hook
         self.lr, self.lr_min, self.momentum, self.nesterov = lr, lr_min, momentum, nesterov
         self.weight_decay, self.clip, self.drop_path, self.step_order = weight_decay, clip, drop_path, step_order
         self.arch_lr, self.arch_betas, self.arch_weight_decay = arch_lr, arch_betas, arch_weight_decay
@@ -175,6 +179,7 @@ class SearchState(Module):
             torch.manual_seed(derived_seed(seed, "initial"))
             self.supernet = Supernet(self.space, config=config)
             kinds = self.supernet.body.kinds
+            weight_hook.check(self.space, kinds, relaxation, gradient)
             self.architecture = ArchitectureParameters(
                 self.space, relaxation, alpha_init, edge_weights, kinds, connection
             )

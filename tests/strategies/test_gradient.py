@@ -173,3 +173,21 @@ class Exchange:
 def test_the_rate_counts_nesterov() -> None:
     assert Step(0.1, 0.9, 0.0, False, {}).rate == 0.1
     assert Step(0.1, 0.9, 0.0, True, {}).rate == pytest.approx(0.19)
+
+
+def test_first_order_hands_on_the_gradient_by_watched_weights() -> None:
+    toy, seen, averaged = Toy(), [], []
+
+    def average(tensors: Sequence[Tensor]) -> list[Tensor]:
+        averaged.append(len(tensors))
+        return list(tensors)
+
+    problem = replace(toy.problem(average), watched=["out", "a.two"], watch=seen.append)
+    gradients, loss = FirstOrder().of(problem)
+    expected = grad(toy.loss("arch", toy.weights), [*toy.alphas, toy.weights["out"], toy.weights["a.two"]])
+    assert averaged == [len(toy.alphas) + 3]  # one collective for all of it
+    assert [list(slopes) for slopes in seen] == [["out", "a.two"]]
+    for found, plain in zip([*gradients, *seen[0].values()], expected, strict=True):
+        check(found, plain, rtol=1e-14, atol=0)
+    assert not loss.requires_grad
+    assert [part.watches for part in (FirstOrder(), Unrolled(), UnrolledByDifferences())] == [True, False, False]

@@ -31,6 +31,8 @@ from robustnas.strategies import (
     Softmax,
     StepContext,
     Unperturbed,
+    UnrolledByDifferences,
+    WeightHook,
 )
 from robustnas.training.hooks.registry import hook_for
 from robustnas.training.search_hook import SearchHook
@@ -213,6 +215,78 @@ def test_a_part_brings_its_hook_and_its_state(tmp_path: Path, plain: dict[str, T
     other = variants.DARTS(**SMALL, perturbation=Counted())
     other.on_load_checkpoint(torch.load(tmp_path / "last.ckpt", weights_only=True))
     assert (module.hooks["counting"].epochs, other.hooks["counting"].epochs) == (2, 2)
+
+
+@dataclass(frozen=True)
+class Onlooker(WeightHook):
+    """Sees all that a hook of the weights may see."""
+
+    def check(self, space: SearchSpace, kinds: Any, relaxation: Relaxation, gradient: Any) -> None:
+        if not gradient.watches:
+            raise ValueError(f"no {kinds}")
+
+
+class OnlookerHook(SearchHook):
+    name = "onlooker"
+    goes_back = True
+
+    def __init__(self, part: WeightHook, search: Any) -> None:
+        self.search, self.seen, self.clipped, self.norms = search, [], [], []
+
+    def watched(self) -> list[str]:
+        return ["body.stem.conv.weight", "body.classifier.bias"]
+
+    def arch_slopes(self, slopes: Any) -> None:
+        self.seen.append(dict(slopes))
+
+    def weight_slopes(self, slopes: Any, batch: Batch, mixtures: Any) -> None:
+        assert set(mixtures) == {"cell"}
+        assert len(batch.targets) == 16
+        self.norms.append(torch.nn.utils.get_total_norm(slopes.values()))
+
+    def descended(self, slopes: Any) -> None:
+        self.clipped.append(torch.nn.utils.get_total_norm(slopes.values()))
+
+
+hook_for.register(Onlooker, OnlookerHook)
+
+
+def test_a_hook_of_the_weights_sees_their_gradients_and_changes_nothing(
+    tmp_path: Path, plain: dict[str, Tensor]
+) -> None:
+    module = variants.DARTS(**SMALL, weight_hook=Onlooker(), clip=5.0)
+    assert differing(plain, state(fit(tmp_path, module, max_epochs=2, limit_train_batches=3))) == []
+    hook: Any = module.hooks["onlooker"]
+    assert [list(slopes) for slopes in hook.seen] == [hook.watched()] * 6
+    assert all(slope.abs().max() > 0 for slopes in hook.seen for slope in slopes.values())
+    limit = torch.stack(hook.norms).clamp(max=5.0)
+    torch.testing.assert_close(torch.stack(hook.clipped), limit, rtol=1e-5, atol=0.0)
+    with pytest.raises(ValueError, match=r"no \['cell', 'cell', 'cell'\]"):
+        variants.DARTS(**SMALL, weight_hook=Onlooker(), gradient=UnrolledByDifferences())
+
+
+class Resting(OnlookerHook):
+    """Lets the classifier rest, and doubles the gradient of the stem."""
+
+    def weight_slopes(self, slopes: Any, batch: Batch, mixtures: Any) -> None:
+        slopes["body.stem.conv.weight"] *= 2
+
+    def resting(self) -> Any:
+        return [(self.search.supernet.body.classifier.weight, [0, 3])]
+
+
+def test_a_hook_of_the_weights_changes_their_step(tmp_path: Path, plain: dict[str, Tensor]) -> None:
+    found, weight = [], "supernet.body.stem.conv.weight"
+    for hook in (OnlookerHook, Resting):
+        module = variants.DARTS(**SMALL, weight_hook=Onlooker(), arch_start=9, momentum=0.0, weight_decay=0.0, clip=0.0)
+        module.hooks["onlooker"] = hook(Onlooker(), module)
+        before = {name: value.clone() for name, value in module.state_dict().items()}
+        running = fit(tmp_path / hook.__name__, module, max_epochs=1, limit_train_batches=1)
+        found.append({name: value - before[name] for name, value in module.state_dict().items() if name in before})
+        assert running.global_step == 1
+    torch.testing.assert_close(found[1][weight], 2 * found[0][weight], rtol=1e-4, atol=1e-7)
+    rows = found[1]["supernet.body.classifier.weight"].abs().amax(dim=1)
+    assert [bool(row) for row in rows] == [k not in (0, 3) for k in range(10)]
 
 
 @pytest.fixture

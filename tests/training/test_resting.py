@@ -13,7 +13,7 @@ from robustnas.networks import Mixture, Supernet
 from robustnas.networks.edgewise import edgewise_slices
 from robustnas.networks.operations import register_operation
 from robustnas.spaces import DARTS, MobileSmall, NASBench201, SearchSpace, complete_cell, find_space
-from robustnas.training.hooks.frozen_operations import frozen_operations
+from robustnas.training.hooks.frozen_operations import frozen_operations, not_computed
 
 Named = dict[str, Tensor]
 
@@ -63,7 +63,7 @@ class Training:
         for parameter, gradient in zip(parameters, found, strict=True):
             parameter.grad = gradient
         if rest:
-            with frozen_operations(self.network, path, self.optimiser):
+            with frozen_operations(not_computed(self.network, path), self.optimiser):
                 self.optimiser.step()
         else:
             self.optimiser.step()

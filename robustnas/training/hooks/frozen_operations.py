@@ -1,27 +1,24 @@
-"""Weights of operations that a step left out stay as they are: neither momentum nor weight decay moves them."""
+"""Weights of operations that rest stay as they are: neither momentum nor weight decay moves them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
 from robustnas.networks import Mixture, Supernet
-from robustnas.networks.cell import Cell
+from robustnas.networks.cell import Cell, EdgeOperation
 from robustnas.networks.mobile import Block
-
-Slices = list[int]
+from robustnas.training.search_hook import Resting
 
 
 @contextmanager
-def frozen_operations(
-    supernet: Supernet, mixtures: Mapping[str, Mixture], optimizer: torch.optim.Optimizer
-) -> Iterator[None]:
-    """Have the optimiser step inside leave alone whatever belongs only to operations that were not computed."""
-    parts: list[tuple[nn.Parameter, Slices, Tensor, dict[str, Tensor]]] = []
-    for parameter, slices in _at_rest(supernet, mixtures):
+def frozen_operations(resting: Iterable[Resting], optimizer: torch.optim.Optimizer) -> Iterator[None]:
+    """Have the optimiser step inside leave alone what rests."""
+    parts: list[tuple[nn.Parameter, list[int] | Tensor, Tensor, dict[str, Tensor]]] = []
+    for parameter, slices in resting:
         if slices is None:
             parameter.grad = None  # the optimiser passes it over
         else:  # an index by a list makes copies
@@ -41,17 +38,21 @@ def _held(parameter: nn.Parameter, optimizer: torch.optim.Optimizer) -> dict[str
     return {name: x for name, x in state.items() if isinstance(x, Tensor) and x.shape == parameter.shape}
 
 
-def _at_rest(supernet: Supernet, mixtures: Mapping[str, Mixture]) -> Iterator[tuple[nn.Parameter, Slices | None]]:
-    """Parameters of operations that were not computed, with the slices that rest; ``None`` for all of them."""
+def not_computed(supernet: Supernet, mixtures: Mapping[str, Mixture]) -> Iterator[Resting]:
+    """What belongs only to operations that a step does not compute."""
     for cell, weights in zip(supernet.body.ordered_cells(), supernet.cell_weights(mixtures), strict=True):
         assert isinstance(cell, Cell | Block)
         for bundle in cell.stacked:
-            computed = [weights.active(one.row, one.column) for one in bundle.candidates]
-            for name, parameter in bundle.operation.named_parameters() if not all(computed) else ():
-                places = [bundle.operation.edgewise(name, position) for position in range(len(computed))]
-                used = {place[1] for place, now in zip(places, computed, strict=True) if place is not None and now}
-                slices = {place[1] for place in places if place is not None} - used
-                if not used:
-                    yield parameter, None
-                elif slices:
-                    yield parameter, [index for index in slices if index is not None]
+            yield from resting_in(bundle, [not weights.active(one.row, one.column) for one in bundle.candidates])
+
+
+def resting_in(bundle: EdgeOperation, rests: Sequence[bool]) -> Iterator[Resting]:
+    """What belongs only to those candidates of a bundle that rest."""
+    for name, parameter in bundle.operation.named_parameters() if any(rests) else ():
+        places = [bundle.operation.edgewise(name, position) for position in range(len(rests))]
+        used = {place[1] for place, rest in zip(places, rests, strict=True) if place is not None and not rest}
+        slices = {place[1] for place in places if place is not None} - used
+        if not used:
+            yield parameter, None
+        elif slices:
+            yield parameter, [index for index in slices if index is not None]

@@ -6,8 +6,18 @@ from functools import singledispatch
 
 from robustnas.analysis.metrics import OPERATIONS
 from robustnas.data.batch import Batch
-from robustnas.strategies import LargestDrop, Never, NoPruning, Pruning, RaiseDecay, Selection, Stopping
+from robustnas.strategies import (
+    GradientAgreement,
+    LargestDrop,
+    Never,
+    NoPruning,
+    Pruning,
+    RaiseDecay,
+    Selection,
+    Stopping,
+)
 from robustnas.training.hooks.early_stopping import EarlyStopping
+from robustnas.training.hooks.gradient_agreement import AgreementHook
 from robustnas.training.hooks.one_shot_selection import OneShotSelection
 from robustnas.training.hooks.perturbation_selection import PerturbationSelection
 from robustnas.training.hooks.rollback import Rollback
@@ -57,3 +67,4 @@ def _of_largest_drop(part: LargestDrop, search: SearchState) -> SearchHook:
 hook_for.register(Stopping, EarlyStopping)
 hook_for.register(RaiseDecay, Rollback)
 hook_for.register(Pruning, PruningHook)
+hook_for.register(GradientAgreement, AgreementHook)

@@ -95,6 +95,7 @@ def state_of(search: SearchState) -> dict[str, Any]:
         "active_mask": search.architecture.active_mask,
         "optimizers": [optimizer.state_dict() for optimizer in search.trainer.optimizers],
         "schedulers": [config.scheduler.state_dict() for config in search.trainer.lr_scheduler_configs],
+        "hooks": {name: hook.state_dict() for name, hook in search.hooks.items() if hook.goes_back},
     }
     return {name: _copied(held) for name, held in state.items()}
 
@@ -110,6 +111,8 @@ def restore(search: SearchState, state: Mapping[str, Any]) -> None:
         optimizer.load_state_dict(held)
     for config, held in zip(search.trainer.lr_scheduler_configs, state["schedulers"], strict=True):
         config.scheduler.load_state_dict(held)
+    for name, held in state.get("hooks", {}).items():  # checkpoints of earlier versions have none
+        search.hooks[name].load_state_dict(held)
 
 
 def _copied(value: Any) -> Any:
