@@ -11,6 +11,7 @@ from robustnas.strategies.dirichlet_sample import DirichletSample
 from robustnas.strategies.expected_cost import ExpectedCost
 from robustnas.strategies.gradient import Bilevel, FirstOrder, Gradient, Step, Unrolled, UnrolledByDifferences
 from robustnas.strategies.gumbel_one_hot import GumbelOneHot
+from robustnas.strategies.keep_strongest import KeepStrongest
 from robustnas.strategies.largest_drop import LargestDrop
 from robustnas.strategies.penalty import EntropyPenalty, LpSparsity, NoPenalty, Penalty
 from robustnas.strategies.perturbation import AdversarialPerturbation, Perturbation, RandomPerturbation, Unperturbed
@@ -26,8 +27,8 @@ from robustnas.strategies.uniform_one_hot import UniformOneHot
 __all__ = [
     "Adam", "AdversarialPerturbation", "ArchOptimizer", "BestOfSampled", "Bilevel", "BinaryGates", "CurvatureRise",
     "DirichletKL", "DirichletSample", "EntropyPenalty", "ExpectedCost", "FirstOrder", "Gradient", "GumbelOneHot",
-    "LargestDrop", "LpSparsity", "Never", "NoPenalty", "NoPruning", "Penalty", "Perturbation", "Pruning",
-    "RaiseDecay", "RandomPerturbation", "Relaxation", "Selection", "ShareThreshold", "SkipDominance", "Softmax",
-    "Sparsemax", "Step", "StepContext", "Stop", "Stopping", "Strongest", "UniformOneHot", "Unperturbed", "Unrolled",
-    "UnrolledByDifferences",
+    "KeepStrongest", "LargestDrop", "LpSparsity", "Never", "NoPenalty", "NoPruning", "Penalty", "Perturbation",
+    "Pruning", "RaiseDecay", "RandomPerturbation", "Relaxation", "Selection", "ShareThreshold", "SkipDominance",
+    "Softmax", "Sparsemax", "Step", "StepContext", "Stop", "Stopping", "Strongest", "UniformOneHot", "Unperturbed",
+    "Unrolled", "UnrolledByDifferences",
 ]  # fmt: skip

@@ -49,7 +49,8 @@ class SearchModule(SearchState):
         torch.manual_seed(derived_seed(self.seed, "own", self.global_step, self.global_rank))
         batches = {"arch": batch, "weights": batch} if isinstance(batch, Batch) else batch  # one stream serves both
         steps: list[Callable[[Batches], None]] = [self.arch_step, self.weight_step]
-        if self.current_epoch < self.arch_start or (self.global_step + 1) % self.arch_every:
+        waiting = self.current_epoch < self.arch_start or self.pruning.rests(self.current_epoch)
+        if waiting or (self.global_step + 1) % self.arch_every:
             steps = [self.weight_step]
         for step in steps if self.step_order == "arch_first" else reversed(steps):
             step(batches)
