@@ -36,6 +36,7 @@ from runs import fit
 pytestmark = pytest.mark.usefixtures("few_samples", "no_pictures", "known_costs")
 
 PARTIAL = {"class_path": "robustnas.networks.PartialChannels", "init_args": {"k": 2}}
+STAGED = {"class_path": "KeepStrongest", "init_args": {"stages": [[1, 3]], "rest": 0}}
 SKIPPED = {"class_path": "AuxiliarySkip", "init_args": {"channels": PARTIAL}}
 CURVATURE = {
     "class_path": "CurvatureRise",
@@ -86,6 +87,16 @@ PAIRS: dict[str, tuple[str, dict[str, Any]]] = {
     "DARTS- + pruning": ("DARTSMinus", {"pruning": PRUNED}),
     "DARTS- + LargestDrop": ("DARTSMinus", {"selection": DROP}),
     "DARTS- + CurvatureRise": ("DARTSMinus", {"stopping": CURVATURE}),
+    "DrNAS + PC-DARTS + DARTS- + stages": (
+        "DrNAS",
+        {"connection": SKIPPED, "edge_weights": True, "pruning": STAGED},
+    ),
+    "DrNAS + second order": ("DrNAS", {"gradient": "Unrolled"}),
+    "DrNAS + SDARTS-ADV": ("DrNAS", {"perturbation": ADVERSARIAL}),
+    "DrNAS + CurvatureRise": ("DrNAS", {"stopping": CURVATURE}),
+    "DrNAS + LargestDrop": ("DrNAS", {"selection": DROP}),
+    "ProxylessNAS + stages": ("ProxylessNAS", {"pruning": STAGED, "arch_every": 1}),
+    "GDAS + stages": ("GDAS", {"pruning": STAGED}),
     "ProxylessNAS + PC-DARTS": ("ProxylessNAS", {"connection": PARTIAL, "arch_every": 1}),
 }
 
@@ -94,6 +105,7 @@ SAMPLED = [  # every variant and every part of a pair once; the others take as l
     "PC-DARTS + SDARTS-ADV", "SDARTS-RS + second order", "GDAS + entropy + SkipDominance + edge weights",
     "GDAS + pruning", "Sparsemax + SDARTS-RS", "RobustDARTS + sparsity + drop path",
     "ProxylessNAS + LargestDrop", "GDAS + second order by differences", "DARTS- + PC-DARTS",
+    "DrNAS + PC-DARTS + DARTS- + stages",
 ]  # fmt: skip
 
 

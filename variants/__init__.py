@@ -3,6 +3,7 @@
 from robustnas.variants.darts import DARTS
 from robustnas.variants.darts_minus import DARTSMinus
 from robustnas.variants.darts_pt import DARTSPT
+from robustnas.variants.drnas import DrNAS
 from robustnas.variants.gdas import GDAS
 from robustnas.variants.pc_darts import PCDARTS
 from robustnas.variants.proxyless_nas import ProxylessNAS
@@ -12,6 +13,6 @@ from robustnas.variants.smooth_darts import SmoothDARTS
 from robustnas.variants.sparsemax_darts import SparsemaxDARTS
 
 __all__ = [
-    "DARTS", "DARTSPT", "GDAS", "PCDARTS", "DARTSMinus", "ProxylessNAS", "RandomSharing", "RobustDARTS", "SmoothDARTS",
-    "SparsemaxDARTS",
+    "DARTS", "DARTSPT", "GDAS", "PCDARTS", "DARTSMinus", "DrNAS", "ProxylessNAS", "RandomSharing", "RobustDARTS",
+    "SmoothDARTS", "SparsemaxDARTS",
 ]  # fmt: skip
