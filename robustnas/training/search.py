@@ -41,7 +41,7 @@ class SearchModule(SearchState):
     def hooks_of_parts(self) -> list[SearchHook]:
         parts = (
             self.relaxation, self.perturbation, self.gradient, self.penalty, self.arch_optimizer, self.stopping,
-            self.pruning, self.selection,
+            self.pruning, self.selection, self.architecture.connection,
         )  # fmt: skip
         return [hook for part in parts if (hook := hook_for(part, self)) is not None]
 
