@@ -36,6 +36,7 @@ from runs import fit
 pytestmark = pytest.mark.usefixtures("few_samples", "no_pictures", "known_costs")
 
 PARTIAL = {"class_path": "robustnas.networks.PartialChannels", "init_args": {"k": 2}}
+WIDENING = {"class_path": "WideningChannels", "init_args": {"k": 4, "stages": [[1, 2]]}}
 STAGED = {"class_path": "KeepStrongest", "init_args": {"stages": [[1, 3]], "rest": 0}}
 SKIPPED = {"class_path": "AuxiliarySkip", "init_args": {"channels": PARTIAL}}
 CURVATURE = {
@@ -91,6 +92,11 @@ PAIRS: dict[str, tuple[str, dict[str, Any]]] = {
         "DrNAS",
         {"connection": SKIPPED, "edge_weights": True, "pruning": STAGED},
     ),
+    "DrNAS + stages + widening + second order": (
+        "DrNAS",
+        {"connection": WIDENING, "pruning": STAGED, "gradient": "Unrolled"},
+    ),
+    "PC-DARTS + widening + LargestDrop": ("PCDARTS", {"connection": WIDENING, "selection": DROP}),
     "DrNAS + second order": ("DrNAS", {"gradient": "Unrolled"}),
     "DrNAS + SDARTS-ADV": ("DrNAS", {"perturbation": ADVERSARIAL}),
     "DrNAS + CurvatureRise": ("DrNAS", {"stopping": CURVATURE}),
@@ -105,7 +111,7 @@ SAMPLED = [  # every variant and every part of a pair once; the others take as l
     "PC-DARTS + SDARTS-ADV", "SDARTS-RS + second order", "GDAS + entropy + SkipDominance + edge weights",
     "GDAS + pruning", "Sparsemax + SDARTS-RS", "RobustDARTS + sparsity + drop path",
     "ProxylessNAS + LargestDrop", "GDAS + second order by differences", "DARTS- + PC-DARTS",
-    "DrNAS + PC-DARTS + DARTS- + stages",
+    "DrNAS + PC-DARTS + DARTS- + stages", "DrNAS + stages + widening + second order",
 ]  # fmt: skip
 
 
@@ -141,11 +147,7 @@ def test_a_combination_beyond_the_papers_runs_from_yaml(tmp_path: Path, name: st
 
 
 def _held(search: Any, part: str) -> object:
-    return next(_connections(search)) if part == "connection" else getattr(search, part)
-
-
-def _connections(search: Any) -> Any:
-    return (module.connection for module in search.supernet.modules() if hasattr(module, "connection"))
+    return search.architecture.connection if part == "connection" else getattr(search, part)
 
 
 def small(**options: Any) -> SearchModule:

@@ -20,8 +20,8 @@ class DrNAS(SearchModule):
     is that of the mean.
 
     The paper's search in the space of DARTS has two stages, with fewer operations and more channels in the second:
-    ``KeepStrongest`` as ``pruning``. The authors' code for NAS-Bench-201 has weight decay of α in place of the
-    divergence: ``NoPenalty`` and an ``arch_weight_decay`` of 1e-3.
+    ``KeepStrongest`` as ``pruning`` and ``WideningChannels`` as ``connection``. The authors' code for NAS-Bench-201 has
+    weight decay of α in place of the divergence: ``NoPenalty`` and an ``arch_weight_decay`` of 1e-3.
 
     Args:
         relaxation: How α becomes weights of operations.

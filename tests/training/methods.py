@@ -12,6 +12,7 @@ from runs import digits, fit, state
 from torch import Tensor, nn
 
 from robustnas import variants
+from robustnas.networks import WideningChannels
 from robustnas.networks.normalisation import BundleNorm
 from robustnas.strategies import (
     BestOfSampled,
@@ -61,6 +62,10 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "SparsemaxDARTS": ("SparsemaxDARTS", {}),
     "DARTSMinus": ("DARTSMinus", {"space": "S2", "layers": 3}),
     "DrNAS": ("DrNAS", {}),
+    "DrNAS, widening": (
+        "DrNAS",
+        {"connection": WideningChannels(4, ((1, 2), (3, 1))), "pruning": KeepStrongest(((2, 3),), rest=1)},
+    ),
     "DrNAS, in stages": ("DrNAS", {"pruning": KeepStrongest(((2, 3), (3, 2)), rest=1)}),
     "RandomSharing": ("RandomSharing", {"selection": BestOfSampled(samples=5)}),
     "DARTS, one shot": ("DARTS", {"selection": LargestDrop("loss", finetune=0)}),
