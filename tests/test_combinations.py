@@ -36,6 +36,8 @@ from runs import fit
 pytestmark = pytest.mark.usefixtures("few_samples", "no_pictures", "known_costs")
 
 PARTIAL = {"class_path": "robustnas.networks.PartialChannels", "init_args": {"k": 2}}
+WIDENING = {"class_path": "WideningChannels", "init_args": {"k": 4, "stages": [[1, 2]]}}
+STAGED = {"class_path": "KeepStrongest", "init_args": {"stages": [[1, 3]], "rest": 0}}
 SKIPPED = {"class_path": "AuxiliarySkip", "init_args": {"channels": PARTIAL}}
 CURVATURE = {
     "class_path": "CurvatureRise",
@@ -100,6 +102,21 @@ PAIRS: dict[str, tuple[str, dict[str, Any]]] = {
     "GAEA + pruning": ("GAEA", {"pruning": PRUNED}),
     "GAEA + LargestDrop": ("GAEA", {"selection": DROP}),
     "PC-DARTS + GAEA": ("PCDARTS", {"connection": PARTIAL, **ON_SIMPLEX}),
+    "DrNAS + PC-DARTS + DARTS- + stages": (
+        "DrNAS",
+        {"connection": SKIPPED, "edge_weights": True, "pruning": STAGED},
+    ),
+    "DrNAS + stages + widening + second order": (
+        "DrNAS",
+        {"connection": WIDENING, "pruning": STAGED, "gradient": "Unrolled"},
+    ),
+    "PC-DARTS + widening + LargestDrop": ("PCDARTS", {"connection": WIDENING, "selection": DROP}),
+    "DrNAS + second order": ("DrNAS", {"gradient": "Unrolled"}),
+    "DrNAS + SDARTS-ADV": ("DrNAS", {"perturbation": ADVERSARIAL}),
+    "DrNAS + CurvatureRise": ("DrNAS", {"stopping": CURVATURE}),
+    "DrNAS + LargestDrop": ("DrNAS", {"selection": DROP}),
+    "ProxylessNAS + stages": ("ProxylessNAS", {"pruning": STAGED, "arch_every": 1}),
+    "GDAS + stages": ("GDAS", {"pruning": STAGED}),
     "ProxylessNAS + PC-DARTS": ("ProxylessNAS", {"connection": PARTIAL, "arch_every": 1}),
 }
 
@@ -109,6 +126,7 @@ SAMPLED = [  # every variant and every part of a pair once; the others take as l
     "GDAS + pruning", "Sparsemax + SDARTS-RS", "RobustDARTS + sparsity + drop path",
     "SNAS + CurvatureRise + entropy", "PC-DARTS + GAEA", "ProxylessNAS + LargestDrop",
     "GDAS + second order by differences", "DARTS- + PC-DARTS",
+    "DrNAS + PC-DARTS + DARTS- + stages", "DrNAS + stages + widening + second order",
 ]  # fmt: skip
 
 
@@ -144,11 +162,7 @@ def test_a_combination_beyond_the_papers_runs_from_yaml(tmp_path: Path, name: st
 
 
 def _held(search: Any, part: str) -> object:
-    return next(_connections(search)) if part == "connection" else getattr(search, part)
-
-
-def _connections(search: Any) -> Any:
-    return (module.connection for module in search.supernet.modules() if hasattr(module, "connection"))
+    return search.architecture.connection if part == "connection" else getattr(search, part)
 
 
 def small(**options: Any) -> SearchModule:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -62,7 +63,9 @@ def smaller_model(config: dict[str, Any], folder: Path) -> list[str]:
     if config["model"].get("class_path", "").endswith("RobustDARTS") and "stopping" not in model:
         options = ["--model.init_args.stopping=CurvatureRise", "--model.init_args.stopping.samples=4"]
     depth = {"nasbench201": [f"{place}.cells=1"], "darts": [f"{place}.layers=3"], "mobile": []}[skeleton]
-    return [*options, f"{place}.channels=4", *depth]
+    partial = model.get("connection", {}).get("init_args", {})
+    ks = [partial.get("k", 1), *(k for _, k in partial.get("stages", []))]  # partial channels divide them
+    return [*options, f"{place}.channels={math.lcm(4, *ks)}", *depth]
 
 
 class Part:

@@ -3,6 +3,7 @@
 from robustnas.variants.darts import DARTS
 from robustnas.variants.darts_minus import DARTSMinus
 from robustnas.variants.darts_pt import DARTSPT
+from robustnas.variants.drnas import DrNAS
 from robustnas.variants.gaea import GAEA
 from robustnas.variants.gdas import GDAS
 from robustnas.variants.oles import OLES
@@ -15,6 +16,6 @@ from robustnas.variants.snas import SNAS
 from robustnas.variants.sparsemax_darts import SparsemaxDARTS
 
 __all__ = [
-    "DARTS", "DARTSPT", "GAEA", "GDAS", "OLES", "PCDARTS", "SNAS", "DARTSMinus", "ProxylessNAS", "RandomSharing",
-    "RobustDARTS", "SmoothDARTS", "SparsemaxDARTS",
+    "DARTS", "DARTSPT", "GAEA", "GDAS", "OLES", "PCDARTS", "SNAS", "DARTSMinus", "DrNAS", "ProxylessNAS",
+    "RandomSharing", "RobustDARTS", "SmoothDARTS", "SparsemaxDARTS",
 ]  # fmt: skip

@@ -9,8 +9,9 @@ from robustnas.networks.operations import register_operation
 from robustnas.networks.resnet import ResNet
 from robustnas.networks.skeleton import Skeleton
 from robustnas.networks.supernet import Supernet
+from robustnas.networks.widening_channels import WideningChannels
 
 __all__ = [
     "AuxiliarySkip", "Connection", "DiscreteNetwork", "Full", "Mixture", "PartialChannels", "ResNet", "Skeleton",
-    "Supernet", "SupernetConfig", "one_hot", "register_operation",
+    "Supernet", "SupernetConfig", "WideningChannels", "one_hot", "register_operation",
 ]  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from torch import Tensor
@@ -58,6 +58,17 @@ class AuxiliarySkip(Connection):
         done = min(epoch / (epochs - 1), 1.0) if epochs > 1 else 1.0
         left = 1 - done if self.schedule == "linear" else (1 + math.cos(math.pi * done)) / 2
         return self.weight_start * left
+
+    @property
+    def stages(self) -> tuple[tuple[int, int], ...]:  # type: ignore[override]
+        return self.channels.stages
+
+    @property
+    def divide(self) -> bool:  # type: ignore[override]
+        return self.channels.divide
+
+    def at_stage(self, stage: int) -> Connection:
+        return replace(self, channels=self.channels.at_stage(stage))
 
     def through(self, channels: int) -> int:
         return self.channels.through(channels)

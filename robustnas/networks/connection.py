@@ -22,9 +22,17 @@ class Connection(ABC):
 
     Attributes:
         auxiliary: Name of the operation that every edge adds, with weights of its own; ``None`` for none.
+        stages: Pairs of the first epoch of a stage, in which more channels pass through, and a number; none by default.
+        divide: Whether weights of copied input channels are divided by the number of copies when a stage begins.
     """
 
     auxiliary: str | None = None
+    stages: tuple[tuple[int, int], ...] = ()
+    divide: bool = True
+
+    def at_stage(self, stage: int) -> Connection:
+        """The connection from a stage on, from 1 as ``stages`` has them; at 0 the first one, which is itself."""
+        return self
 
     def auxiliary_weight(self, epoch: int, epochs: int) -> float:
         """Weight of the operation that every edge adds, in an epoch from 0 of so many; at 0 it is not computed."""

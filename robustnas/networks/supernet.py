@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from robustnas.networks.cell import Candidate, Cell, MixtureWeights
 from robustnas.networks.config import SupernetConfig, check_depth, check_weights
+from robustnas.networks.connection import Connection
 from robustnas.networks.edgewise import Edgewise
 from robustnas.networks.mixture import Mixture
 from robustnas.networks.mobile import MobileSkeleton as MobileSkeleton  # registers itself
@@ -39,12 +41,23 @@ class Supernet(Edgewise):
         super().__init__()
         self.space = find_space(space)
         self.config = SupernetConfig.of(config, *size, **fields)
+        self._build()
+
+    def _build(self) -> None:
         self.body = build_skeleton(self.space, all_candidates(self.space), self.config)
         if self.config.connection.auxiliary is not None:
             self._add_auxiliary(self.config.connection.auxiliary)
         for module in self.body.modules():
             if isinstance(module, BundleNorm):
                 module.batch_statistics = self.config.batch_statistics
+
+    def rebuild(self, connection: Connection) -> None:
+        """Build the network anew for another connection, with weights that are to be loaded; others draw as before."""
+        like, training = next(self.body.parameters()), self.training
+        self.config = replace(self.config, connection=connection)
+        with torch.random.fork_rng(devices=[]):
+            self._build()
+        self.body.to(like.device, like.dtype).train(training)
 
     def _add_auxiliary(self, name: str) -> None:
         """Build what the connection adds to the edges, by numbers of its own, so that all else is drawn as without."""

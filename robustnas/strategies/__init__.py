@@ -15,6 +15,7 @@ from robustnas.strategies.exponentiated_gradient import ExponentiatedGradient
 from robustnas.strategies.gradient import Bilevel, FirstOrder, Gradient, Step, Unrolled, UnrolledByDifferences
 from robustnas.strategies.gradient_agreement import GradientAgreement
 from robustnas.strategies.gumbel_one_hot import GumbelOneHot
+from robustnas.strategies.keep_strongest import KeepStrongest
 from robustnas.strategies.largest_drop import LargestDrop
 from robustnas.strategies.log_cost import LogCost
 from robustnas.strategies.penalty import EntropyPenalty, LpSparsity, NoPenalty, Penalty
@@ -33,9 +34,9 @@ from robustnas.strategies.weight_hook import NoWeightHook, WeightHook
 __all__ = [
     "Adam", "AdversarialPerturbation", "ArchOptimizer", "BestOfSampled", "Bilevel", "BinaryGates", "Concrete",
     "CurvatureRise", "Direct", "DirichletKL", "DirichletSample", "EntropyPenalty", "ExpectedCost",
-    "ExponentiatedGradient", "FirstOrder", "Gradient", "GradientAgreement", "GumbelOneHot", "LargestDrop", "LogCost",
-    "LpSparsity", "Never", "NoPenalty", "NoPruning", "NoWeightHook", "Penalty", "Perturbation", "Pruning", "RaiseDecay",
-    "RandomPerturbation", "Relaxation", "Selection", "ShareThreshold", "SingleLevel", "SkipDominance", "Softmax",
-    "Sparsemax", "Step", "StepContext", "Stop", "Stopping", "Strongest", "UniformOneHot", "Unperturbed", "Unrolled",
-    "UnrolledByDifferences", "WeightHook",
+    "ExponentiatedGradient", "FirstOrder", "Gradient", "GradientAgreement", "GumbelOneHot", "KeepStrongest",
+    "LargestDrop", "LogCost", "LpSparsity", "Never", "NoPenalty", "NoPruning", "NoWeightHook", "Penalty",
+    "Perturbation", "Pruning", "RaiseDecay", "RandomPerturbation", "Relaxation", "Selection", "ShareThreshold",
+    "SingleLevel", "SkipDominance", "Softmax", "Sparsemax", "Step", "StepContext", "Stop", "Stopping", "Strongest",
+    "UniformOneHot", "Unperturbed", "Unrolled", "UnrolledByDifferences", "WeightHook",
 ]  # fmt: skip

@@ -29,9 +29,13 @@ def pathwise(sample: Tensor, concentrations: Tensor) -> Tensor:
     sample is linear in the concentrations: the curvature is that of :math:`L(x + J (c - c_0))`, symmetric. Operations
     with concentration zero take no part.
     """
-    c = concentrations.detach().cpu().double()
+    return _moving(sample, concentrations, concentrations.detach().to("cpu", torch.float64))
+
+
+def _moving(sample: Tensor, concentrations: Tensor, c: Tensor) -> Tensor:
+    """:func:`pathwise`, for concentrations that were copied to the CPU once, as ``c`` in float64."""
     kept = c > 0
-    inside = sample.cpu().double().clamp(torch.finfo(torch.float64).tiny, 1 - torch.finfo(torch.float64).eps)
+    inside = sample.to(c).clamp(torch.finfo(torch.float64).tiny, 1 - torch.finfo(torch.float64).eps)
     total = c.sum(dim=-1, keepdim=True).expand_as(c)
     slopes = torch._dirichlet_grad(inside, c.where(kept, 1.0), total.where(kept, 2.0))
     alone = kept.sum(dim=-1, keepdim=True) < 2  # such a sample is one, whatever the concentration
@@ -47,7 +51,7 @@ def draw(concentrations: Tensor, generator: torch.Generator) -> Tensor:
     Gamma variables of all columns are drawn, then masked and :func:`divided`, as
     :math:`\ln g = \ln g' + \ln(u) / c` with :math:`g'` of shape :math:`c + 1`, since :math:`g` itself may underflow.
     """
-    c = concentrations.cpu().double()
+    c = concentrations.to("cpu", torch.float64)
     larger = torch._standard_gamma(c + 1, generator=generator)
     exponential = torch.empty_like(c).exponential_(generator=generator)  # minus the logarithm of a uniform number
     return divided(larger.log() - exponential / c, c > 0)
@@ -94,7 +98,8 @@ class DirichletSample(Relaxation):
         if context.phase == "evaluation" and self.evaluation == "mean":
             return Mixture(_mean(alpha))
         c = concentration(alpha)
-        return Mixture(pathwise(draw(c, context.generator), c))
+        near = c.detach().to("cpu", torch.float64)  # once, since a GPU is waited for
+        return Mixture(_moving(draw(near, context.generator), c, near))
 
     def expected(self, alpha: Tensor, context: StepContext) -> Mixture:
         return Mixture(_mean(alpha))

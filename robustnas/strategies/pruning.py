@@ -26,6 +26,13 @@ class Pruning(ABC):
         stayed so far; both are ``[edges, operations]`` by kind of cell.
         """
 
+    def rests(self, epoch: int) -> bool:
+        """Whether α does not move in an epoch, so that the weights adapt to what has left."""
+        return False
+
+    def check(self, space: SearchSpace, arch_start: int) -> None:  # noqa: B027
+        """Refuse, before a search starts, a space or a first epoch of α that the rule does not fit; by default none."""
+
 
 @dataclass(frozen=True)
 class NoPruning(Pruning):

@@ -38,6 +38,7 @@ class RaiseDecay(Stopping):
     max_weight_decay: float = 0.03
     monitor = "curvature"
     at_last = False
+    rewinds = True
 
     def __post_init__(self) -> None:
         if not 1 < self.factor < math.inf:

@@ -37,12 +37,14 @@ class Stopping(ABC):
         samples: Samples of the probe; all of the role arch where it has fewer.
         interval: Epochs between two measurements, 1 by default. The last epoch is measured too.
         at_last: Whether the rule is asked at the last epoch, where only a return to an earlier one is left to decide.
+        rewinds: Whether the whole search returns to an earlier epoch, and goes on from there.
     """
 
     monitor = "nothing"
     measured_on = "probe"
     samples = 256
     at_last = True
+    rewinds = False
     interval = 1
 
     def noise(self, epochs: Sequence[int], values: Sequence[float]) -> dict[str, float]:

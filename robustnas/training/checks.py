@@ -9,7 +9,7 @@ import torch
 from pytorch_lightning import Trainer
 
 from robustnas.data import ImageData
-from robustnas.networks import Mixture
+from robustnas.networks import Connection, Mixture
 from robustnas.networks.batchnorm_statistics import frozen_batchnorm_statistics
 from robustnas.runtime.precision import full_precision
 from robustnas.spaces import SearchSpace
@@ -122,7 +122,9 @@ def _fails_alone(module: Any, data: ImageData) -> bool:
     return False
 
 
-def check_parts(space: SearchSpace, relaxation: Relaxation, perturbation: Perturbation, stopping: Stopping) -> None:
+def check_parts(
+    space: SearchSpace, relaxation: Relaxation, perturbation: Perturbation, stopping: Stopping, connection: Connection
+) -> None:
     """Refuse parts that make no sense together: only what would train for hours to no effect."""
     active = first_active(space, relaxation) if perturbation.perturbs else None
     if active is not None and active.shape[-1] > 1 and (active.sum(dim=-1) <= 1).all():
@@ -132,6 +134,12 @@ def check_parts(space: SearchSpace, relaxation: Relaxation, perturbation: Pertur
             f"but got `{type(perturbation).__name__}`."
         )
     stopping.check(space)
+    if stopping.rewinds and connection.stages:
+        raise ValueError(
+            "Expected `stopping` not to return the search to an earlier epoch beside the connection "
+            f"`{type(connection).__name__}`, whose supernet may have had fewer channels then, but got "
+            f"`{type(stopping).__name__}`."
+        )
 
 
 def check_single_level(gradient: Gradient, perturbation: Perturbation) -> None:
@@ -178,4 +186,7 @@ def without_effect(module: Any, epochs: int) -> list[str]:
         said.append(f"α does not move before epoch {start} of {epochs}: the genotype is that of the random initial α.")
     if pruning is not None and pruning.start >= epochs:
         said.append(f"Pruning starts at epoch {pruning.start} of {epochs}: no operation leaves.")
+    architecture = getattr(module, "architecture", None)
+    stages = getattr(getattr(architecture, "connection", None), "stages", ())
+    said += [f"Channels widen at epoch {first} of {epochs}: they never do." for first, _ in stages if first >= epochs]
     return said

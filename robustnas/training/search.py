@@ -47,7 +47,7 @@ class SearchModule(SearchState):
     def hooks_of_parts(self) -> list[SearchHook]:
         parts = (
             self.relaxation, self.perturbation, self.gradient, self.penalty, self.arch_optimizer, self.stopping,
-            self.pruning, self.selection, self.weight_hook,
+            self.pruning, self.selection, self.weight_hook, self.architecture.connection,
         )  # fmt: skip
         return [hook for part in parts if (hook := hook_for(part, self)) is not None]
 
@@ -55,7 +55,8 @@ class SearchModule(SearchState):
         torch.manual_seed(derived_seed(self.seed, "own", self.global_step, self.global_rank))
         batches = by_step(batch)
         steps: list[Callable[[Batches], None]] = [self.arch_step, self.weight_step]
-        if self.current_epoch < self.arch_start or (self.global_step + 1) % self.arch_every:
+        waiting = self.current_epoch < self.arch_start or self.pruning.rests(self.current_epoch)
+        if waiting or (self.global_step + 1) % self.arch_every:
             steps = [self.weight_step]
         elif self.gradient.single_level:
             steps = [self.joint_step]

@@ -156,7 +156,8 @@ class SearchState(Module):
         check_momentum(momentum, nesterov)
         check_below_one(drop_path=drop_path, arch_beta1=arch_betas[0], arch_beta2=arch_betas[1])
         self.space = find_space(space)
-        check_parts(self.space, relaxation, perturbation, stopping)
+        check_parts(self.space, relaxation, perturbation, stopping, connection)
+        pruning.check(self.space, arch_start)
         check_single_level(gradient, perturbation)
         check_arch_optimizer(relaxation, arch_optimizer, arch_weight_decay)
         if compile_cells:

@@ -12,6 +12,7 @@ from runs import digits, fit, state
 from torch import Tensor, nn
 
 from robustnas import variants
+from robustnas.networks import WideningChannels
 from robustnas.networks.normalisation import BundleNorm
 from robustnas.strategies import (
     BestOfSampled,
@@ -20,6 +21,7 @@ from robustnas.strategies import (
     Direct,
     ExponentiatedGradient,
     FirstOrder,
+    KeepStrongest,
     LargestDrop,
     RaiseDecay,
     RandomPerturbation,
@@ -65,6 +67,12 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "DARTSPT": ("DARTSPT", {"selection": LargestDrop("loss", finetune=1), "max_epochs": 2}),
     "SparsemaxDARTS": ("SparsemaxDARTS", {}),
     "DARTSMinus": ("DARTSMinus", {"space": "S2", "layers": 3}),
+    "DrNAS": ("DrNAS", {}),
+    "DrNAS, widening": (
+        "DrNAS",
+        {"connection": WideningChannels(4, ((1, 2), (3, 1))), "pruning": KeepStrongest(((2, 3),), rest=1)},
+    ),
+    "DrNAS, in stages": ("DrNAS", {"pruning": KeepStrongest(((2, 3), (3, 2)), rest=1)}),
     "RandomSharing": ("RandomSharing", {"selection": BestOfSampled(samples=5)}),
     "GAEA": ("GAEA", {"arch_lr": 0.1}),
     "GAEA, pruned": ("GAEA", {"arch_lr": 0.3, "pruning": ShareThreshold(0.15, 0.25)}),

@@ -6,6 +6,7 @@ from functools import singledispatch
 
 from robustnas.analysis.metrics import OPERATIONS
 from robustnas.data.batch import Batch
+from robustnas.networks import Connection
 from robustnas.strategies import (
     GradientAgreement,
     LargestDrop,
@@ -21,6 +22,7 @@ from robustnas.training.hooks.gradient_agreement import AgreementHook
 from robustnas.training.hooks.one_shot_selection import OneShotSelection
 from robustnas.training.hooks.perturbation_selection import PerturbationSelection
 from robustnas.training.hooks.rollback import Rollback
+from robustnas.training.hooks.widening import WideningHook
 from robustnas.training.search_hook import SearchHook
 from robustnas.training.search_state import SearchState
 
@@ -52,6 +54,11 @@ def hook_for(part: object, search: SearchState) -> SearchHook | None:
 @hook_for.register(NoPruning)
 def _none(part: object, search: SearchState) -> None:
     """Parts that never act need no hook."""
+
+
+@hook_for.register
+def _of_connection(part: Connection, search: SearchState) -> SearchHook | None:
+    return WideningHook(part, search) if part.stages else None
 
 
 @hook_for.register
