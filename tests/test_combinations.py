@@ -44,6 +44,7 @@ ADVERSARIAL = {"class_path": "AdversarialPerturbation", "init_args": {"steps": 2
 DROP = {"class_path": "LargestDrop", "init_args": {"finetune": 1}}
 PRUNED = {"class_path": "ShareThreshold", "init_args": {"threshold_end": 0.5}}
 ON_SIMPLEX = {"relaxation": "Direct", "arch_optimizer": "ExponentiatedGradient", "arch_weight_decay": 0.0}
+COOLING = {"class_path": "Annealed", "init_args": {"relaxation": {"class_path": "Entmax"}, "start": 2.0, "end": 0.5}}
 
 # Pairs beyond the papers: a variant, and what else it is asked to be. Names of classes as a user writes them.
 PAIRS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -85,6 +86,8 @@ PAIRS: dict[str, tuple[str, dict[str, Any]]] = {
     "GAEA + pruning": ("GAEA", {"pruning": PRUNED}),
     "GAEA + LargestDrop": ("GAEA", {"selection": DROP}),
     "PC-DARTS + GAEA": ("PCDARTS", {"connection": PARTIAL, **ON_SIMPLEX}),
+    "SDARTS-RS + annealed Entmax": ("SmoothDARTS", {"perturbation": "RandomPerturbation", "relaxation": COOLING}),
+    "PC-DARTS + annealed Entmax": ("PCDARTS", {"connection": PARTIAL, "relaxation": COOLING}),
     "ProxylessNAS + PC-DARTS": ("ProxylessNAS", {"connection": PARTIAL, "arch_every": 1}),
 }
 
@@ -92,7 +95,8 @@ PAIRS: dict[str, tuple[str, dict[str, Any]]] = {
 SAMPLED = [  # every variant and every part of a pair once; the others take as long and show the same
     "PC-DARTS + SDARTS-ADV", "SDARTS-RS + second order", "GDAS + entropy + SkipDominance + edge weights",
     "GDAS + pruning", "Sparsemax + SDARTS-RS", "RobustDARTS + sparsity + drop path",
-    "PC-DARTS + GAEA", "ProxylessNAS + LargestDrop", "GDAS + second order by differences",
+    "PC-DARTS + GAEA", "SDARTS-RS + annealed Entmax", "ProxylessNAS + LargestDrop",
+    "GDAS + second order by differences",
 ]  # fmt: skip
 
 

@@ -3,10 +3,12 @@
 An argument out of the range that its class names raises a ``ValueError``.
 """
 
+from robustnas.strategies.annealed import Annealed
 from robustnas.strategies.arch_optimizer import Adam, ArchOptimizer
 from robustnas.strategies.best_of_sampled import BestOfSampled
 from robustnas.strategies.binary_gates import BinaryGates
 from robustnas.strategies.direct import Direct
+from robustnas.strategies.entmax import Entmax
 from robustnas.strategies.expected_cost import ExpectedCost
 from robustnas.strategies.exponentiated_gradient import ExponentiatedGradient
 from robustnas.strategies.gradient import Bilevel, FirstOrder, Gradient, Step, Unrolled, UnrolledByDifferences
@@ -24,10 +26,10 @@ from robustnas.strategies.stopping import CurvatureRise, Never, SkipDominance, S
 from robustnas.strategies.uniform_one_hot import UniformOneHot
 
 __all__ = [
-    "Adam", "AdversarialPerturbation", "ArchOptimizer", "BestOfSampled", "Bilevel", "BinaryGates", "CurvatureRise",
-    "Direct", "EntropyPenalty", "ExpectedCost", "ExponentiatedGradient", "FirstOrder", "Gradient", "GumbelOneHot",
-    "LargestDrop", "LpSparsity", "Never", "NoPenalty", "NoPruning", "Penalty", "Perturbation", "Pruning",
-    "RaiseDecay", "RandomPerturbation", "Relaxation", "Selection", "ShareThreshold", "SkipDominance", "Softmax",
-    "Sparsemax", "Step", "StepContext", "Stop", "Stopping", "Strongest", "UniformOneHot", "Unperturbed", "Unrolled",
-    "UnrolledByDifferences",
+    "Adam", "AdversarialPerturbation", "Annealed", "ArchOptimizer", "BestOfSampled", "Bilevel", "BinaryGates",
+    "CurvatureRise", "Direct", "Entmax", "EntropyPenalty", "ExpectedCost", "ExponentiatedGradient", "FirstOrder",
+    "Gradient", "GumbelOneHot", "LargestDrop", "LpSparsity", "Never", "NoPenalty", "NoPruning", "Penalty",
+    "Perturbation", "Pruning", "RaiseDecay", "RandomPerturbation", "Relaxation", "Selection", "ShareThreshold",
+    "SkipDominance", "Softmax", "Sparsemax", "Step", "StepContext", "Stop", "Stopping", "Strongest",
+    "UniformOneHot", "Unperturbed", "Unrolled", "UnrolledByDifferences",
 ]  # fmt: skip

@@ -14,16 +14,19 @@ from torch import Tensor, nn
 from robustnas import variants
 from robustnas.networks.normalisation import BundleNorm
 from robustnas.strategies import (
+    Annealed,
     BestOfSampled,
     BinaryGates,
     CurvatureRise,
     Direct,
+    Entmax,
     ExponentiatedGradient,
     LargestDrop,
     RaiseDecay,
     RandomPerturbation,
     ShareThreshold,
     SkipDominance,
+    Softmax,
     Stop,
     Unrolled,
     UnrolledByDifferences,
@@ -64,6 +67,8 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "DARTSPT": ("DARTSPT", {"selection": LargestDrop("loss", finetune=1), "max_epochs": 2}),
     "SparsemaxDARTS": ("SparsemaxDARTS", {}),
     "RandomSharing": ("RandomSharing", {"selection": BestOfSampled(samples=5)}),
+    "DARTS, entmax": ("DARTS", {"relaxation": Entmax()}),
+    "DARTS, annealed": ("DARTS", {"relaxation": Annealed(Softmax(), 2.0, 0.2)}),
     "GAEA": ("GAEA", {"arch_lr": 0.1}),
     "GAEA, pruned": ("GAEA", {"arch_lr": 0.3, "pruning": ShareThreshold(0.15, 0.25)}),
     "PCDARTS, GAEA": ("PCDARTS", {"space": "S2", "layers": 3, "arch_start": 1, **ON_SIMPLEX}),

@@ -6,7 +6,7 @@ from functools import singledispatch
 
 from robustnas.analysis.metrics import OPERATIONS
 from robustnas.data.batch import Batch
-from robustnas.strategies import LargestDrop, Never, NoPruning, Pruning, RaiseDecay, Selection, Stopping
+from robustnas.strategies import Annealed, LargestDrop, Never, NoPruning, Pruning, RaiseDecay, Selection, Stopping
 from robustnas.training.hooks.early_stopping import EarlyStopping
 from robustnas.training.hooks.one_shot_selection import OneShotSelection
 from robustnas.training.hooks.perturbation_selection import PerturbationSelection
@@ -42,6 +42,11 @@ def hook_for(part: object, search: SearchState) -> SearchHook | None:
 @hook_for.register(NoPruning)
 def _none(part: object, search: SearchState) -> None:
     """Parts that never act need no hook."""
+
+
+@hook_for.register
+def _of_annealed(part: Annealed, search: SearchState) -> SearchHook | None:
+    return hook_for(part.relaxation, search)
 
 
 @hook_for.register
