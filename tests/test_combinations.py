@@ -88,6 +88,8 @@ PAIRS: dict[str, tuple[str, dict[str, Any]]] = {
     "PC-DARTS + GAEA": ("PCDARTS", {"connection": PARTIAL, **ON_SIMPLEX}),
     "SDARTS-RS + annealed Entmax": ("SmoothDARTS", {"perturbation": "RandomPerturbation", "relaxation": COOLING}),
     "PC-DARTS + annealed Entmax": ("PCDARTS", {"connection": PARTIAL, "relaxation": COOLING}),
+    "DA2S + PC-DARTS": ("DA2S", {"connection": PARTIAL}),
+    "DA2S + annealed Entmax": ("DA2S", {"relaxation": COOLING}),
     "ProxylessNAS + PC-DARTS": ("ProxylessNAS", {"connection": PARTIAL, "arch_every": 1}),
 }
 
@@ -95,7 +97,7 @@ PAIRS: dict[str, tuple[str, dict[str, Any]]] = {
 SAMPLED = [  # every variant and every part of a pair once; the others take as long and show the same
     "PC-DARTS + SDARTS-ADV", "SDARTS-RS + second order", "GDAS + entropy + SkipDominance + edge weights",
     "GDAS + pruning", "Sparsemax + SDARTS-RS", "RobustDARTS + sparsity + drop path",
-    "PC-DARTS + GAEA", "SDARTS-RS + annealed Entmax", "ProxylessNAS + LargestDrop",
+    "PC-DARTS + GAEA", "DA2S + PC-DARTS", "SDARTS-RS + annealed Entmax", "ProxylessNAS + LargestDrop",
     "GDAS + second order by differences",
 ]  # fmt: skip
 

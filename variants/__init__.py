@@ -1,5 +1,6 @@
 """One final class per paper: DARTS and its robust variants, each a choice of parts."""
 
+from robustnas.variants.da2s import DA2S
 from robustnas.variants.darts import DARTS
 from robustnas.variants.darts_pt import DARTSPT
 from robustnas.variants.gaea import GAEA
@@ -12,6 +13,6 @@ from robustnas.variants.smooth_darts import SmoothDARTS
 from robustnas.variants.sparsemax_darts import SparsemaxDARTS
 
 __all__ = [
-    "DARTS", "DARTSPT", "GAEA", "GDAS", "PCDARTS", "ProxylessNAS", "RandomSharing", "RobustDARTS", "SmoothDARTS",
-    "SparsemaxDARTS",
+    "DA2S", "DARTS", "DARTSPT", "GAEA", "GDAS", "PCDARTS", "ProxylessNAS", "RandomSharing", "RobustDARTS",
+    "SmoothDARTS", "SparsemaxDARTS",
 ]  # fmt: skip

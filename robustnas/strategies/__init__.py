@@ -8,6 +8,7 @@ from robustnas.strategies.arch_optimizer import Adam, ArchOptimizer
 from robustnas.strategies.best_of_sampled import BestOfSampled
 from robustnas.strategies.binary_gates import BinaryGates
 from robustnas.strategies.direct import Direct
+from robustnas.strategies.discretisation_loss import DiscretisationLoss
 from robustnas.strategies.entmax import Entmax
 from robustnas.strategies.expected_cost import ExpectedCost
 from robustnas.strategies.exponentiated_gradient import ExponentiatedGradient
@@ -27,9 +28,9 @@ from robustnas.strategies.uniform_one_hot import UniformOneHot
 
 __all__ = [
     "Adam", "AdversarialPerturbation", "Annealed", "ArchOptimizer", "BestOfSampled", "Bilevel", "BinaryGates",
-    "CurvatureRise", "Direct", "Entmax", "EntropyPenalty", "ExpectedCost", "ExponentiatedGradient", "FirstOrder",
-    "Gradient", "GumbelOneHot", "LargestDrop", "LpSparsity", "Never", "NoPenalty", "NoPruning", "Penalty",
-    "Perturbation", "Pruning", "RaiseDecay", "RandomPerturbation", "Relaxation", "Selection", "ShareThreshold",
-    "SkipDominance", "Softmax", "Sparsemax", "Step", "StepContext", "Stop", "Stopping", "Strongest",
-    "UniformOneHot", "Unperturbed", "Unrolled", "UnrolledByDifferences",
+    "CurvatureRise", "Direct", "DiscretisationLoss", "Entmax", "EntropyPenalty", "ExpectedCost",
+    "ExponentiatedGradient", "FirstOrder", "Gradient", "GumbelOneHot", "LargestDrop", "LpSparsity", "Never",
+    "NoPenalty", "NoPruning", "Penalty", "Perturbation", "Pruning", "RaiseDecay", "RandomPerturbation",
+    "Relaxation", "Selection", "ShareThreshold", "SkipDominance", "Softmax", "Sparsemax", "Step", "StepContext",
+    "Stop", "Stopping", "Strongest", "UniformOneHot", "Unperturbed", "Unrolled", "UnrolledByDifferences",
 ]  # fmt: skip
