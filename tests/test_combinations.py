@@ -88,6 +88,10 @@ PAIRS: dict[str, tuple[str, dict[str, Any]]] = {
     "PC-DARTS + GAEA": ("PCDARTS", {"connection": PARTIAL, **ON_SIMPLEX}),
     "SDARTS-RS + annealed Entmax": ("SmoothDARTS", {"perturbation": "RandomPerturbation", "relaxation": COOLING}),
     "PC-DARTS + annealed Entmax": ("PCDARTS", {"connection": PARTIAL, "relaxation": COOLING}),
+    "SDARTS-RS + β-DARTS": ("SmoothDARTS", {"perturbation": "RandomPerturbation", "penalty": "BetaDecay"}),
+    "β-DARTS + PC-DARTS": ("BetaDARTS", {"connection": PARTIAL}),
+    "β-DARTS + second order": ("BetaDARTS", {"gradient": "Unrolled"}),
+    "β-DARTS + pruning": ("BetaDARTS", {"pruning": PRUNED}),
     "DA2S + PC-DARTS": ("DA2S", {"connection": PARTIAL}),
     "DA2S + annealed Entmax": ("DA2S", {"relaxation": COOLING}),
     "ProxylessNAS + PC-DARTS": ("ProxylessNAS", {"connection": PARTIAL, "arch_every": 1}),
@@ -97,8 +101,8 @@ PAIRS: dict[str, tuple[str, dict[str, Any]]] = {
 SAMPLED = [  # every variant and every part of a pair once; the others take as long and show the same
     "PC-DARTS + SDARTS-ADV", "SDARTS-RS + second order", "GDAS + entropy + SkipDominance + edge weights",
     "GDAS + pruning", "Sparsemax + SDARTS-RS", "RobustDARTS + sparsity + drop path",
-    "PC-DARTS + GAEA", "DA2S + PC-DARTS", "SDARTS-RS + annealed Entmax", "ProxylessNAS + LargestDrop",
-    "GDAS + second order by differences",
+    "SDARTS-RS + β-DARTS", "PC-DARTS + GAEA", "DA2S + PC-DARTS", "SDARTS-RS + annealed Entmax",
+    "ProxylessNAS + LargestDrop", "GDAS + second order by differences",
 ]  # fmt: skip
 
 
