@@ -52,6 +52,22 @@ ROWS: dict[str, tuple[Sequence[str], str]] = {
         [*SEARCH, "--model.relaxation=Softmax", "--model.relaxation.temprature=1"],
         "Expected an option of Softmax, but got `temprature`; did you mean `temperature`?",
     ),
+    "α on the simplex, stepped by Adam": (
+        [*SEARCH, "--model.relaxation=Direct"],
+        "Expected `arch_optimizer` to be `ExponentiatedGradient` beside the relaxation `Direct`, whose α are weights",
+    ),
+    "exponentiated gradients of logits": (
+        [*SEARCH, "--model.arch_optimizer=ExponentiatedGradient"],
+        "Expected `relaxation` to be `Direct` beside the optimiser `ExponentiatedGradient`, whose steps multiply",
+    ),
+    "decay of α on the simplex": (
+        ["fit", "--model=GAEA", "--model.space=NASBench201", "--model.arch_weight_decay=0.1", *DATA],
+        "Expected `arch_weight_decay` to be 0 beside the relaxation `Direct`, where α are weights that sum to one",
+    ),
+    "annealed weights": (
+        [*SEARCH, "--model.relaxation=Annealed", "--model.relaxation.relaxation=Direct"],
+        "Expected `relaxation` to be one of logits, which a temperature divides, but got `Direct`, whose α are weights",
+    ),
     "misspelt model": (
         ["fit", "--model=DART", *DATA],
         "Expected `model` to be the name or import path of a class that fits, but got 'DART'; did you mean `DARTS`?",

@@ -47,6 +47,7 @@ ADVERSARIAL = {"class_path": "AdversarialPerturbation", "init_args": {"steps": 2
 DROP = {"class_path": "LargestDrop", "init_args": {"finetune": 1}}
 PRUNED = {"class_path": "ShareThreshold", "init_args": {"threshold_end": 0.5}}
 ON_SIMPLEX = {"relaxation": "Direct", "arch_optimizer": "ExponentiatedGradient", "arch_weight_decay": 0.0}
+COOLING = {"class_path": "Annealed", "init_args": {"relaxation": {"class_path": "Entmax"}, "start": 2.0, "end": 0.5}}
 
 # Pairs beyond the papers: a variant, and what else it is asked to be. Names of classes as a user writes them.
 PAIRS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -117,6 +118,14 @@ PAIRS: dict[str, tuple[str, dict[str, Any]]] = {
     "DrNAS + LargestDrop": ("DrNAS", {"selection": DROP}),
     "ProxylessNAS + stages": ("ProxylessNAS", {"pruning": STAGED, "arch_every": 1}),
     "GDAS + stages": ("GDAS", {"pruning": STAGED}),
+    "SDARTS-RS + annealed Entmax": ("SmoothDARTS", {"perturbation": "RandomPerturbation", "relaxation": COOLING}),
+    "PC-DARTS + annealed Entmax": ("PCDARTS", {"connection": PARTIAL, "relaxation": COOLING}),
+    "SDARTS-RS + β-DARTS": ("SmoothDARTS", {"perturbation": "RandomPerturbation", "penalty": "BetaDecay"}),
+    "β-DARTS + PC-DARTS": ("BetaDARTS", {"connection": PARTIAL}),
+    "β-DARTS + second order": ("BetaDARTS", {"gradient": "Unrolled"}),
+    "β-DARTS + pruning": ("BetaDARTS", {"pruning": PRUNED}),
+    "DA2S + PC-DARTS": ("DA2S", {"connection": PARTIAL}),
+    "DA2S + annealed Entmax": ("DA2S", {"relaxation": COOLING}),
     "ProxylessNAS + PC-DARTS": ("ProxylessNAS", {"connection": PARTIAL, "arch_every": 1}),
 }
 
@@ -124,7 +133,8 @@ PAIRS: dict[str, tuple[str, dict[str, Any]]] = {
 SAMPLED = [  # every variant and every part of a pair once; the others take as long and show the same
     "PC-DARTS + SDARTS-ADV", "SDARTS-RS + second order", "GDAS + entropy + SkipDominance + edge weights",
     "GDAS + pruning", "Sparsemax + SDARTS-RS", "RobustDARTS + sparsity + drop path",
-    "SNAS + CurvatureRise + entropy", "PC-DARTS + GAEA", "ProxylessNAS + LargestDrop",
+    "SNAS + CurvatureRise + entropy", "SDARTS-RS + β-DARTS", "PC-DARTS + GAEA", "DA2S + PC-DARTS",
+    "SDARTS-RS + annealed Entmax", "ProxylessNAS + LargestDrop",
     "GDAS + second order by differences", "DARTS- + PC-DARTS",
     "DrNAS + PC-DARTS + DARTS- + stages", "DrNAS + stages + widening + second order",
 ]  # fmt: skip

@@ -1,5 +1,7 @@
 """One final class per paper: DARTS and its robust variants, each a choice of parts."""
 
+from robustnas.variants.beta_darts import BetaDARTS
+from robustnas.variants.da2s import DA2S
 from robustnas.variants.darts import DARTS
 from robustnas.variants.darts_minus import DARTSMinus
 from robustnas.variants.darts_pt import DARTSPT
@@ -16,6 +18,6 @@ from robustnas.variants.snas import SNAS
 from robustnas.variants.sparsemax_darts import SparsemaxDARTS
 
 __all__ = [
-    "DARTS", "DARTSPT", "GAEA", "GDAS", "OLES", "PCDARTS", "SNAS", "DARTSMinus", "DrNAS", "ProxylessNAS",
-    "RandomSharing", "RobustDARTS", "SmoothDARTS", "SparsemaxDARTS",
+    "DA2S", "DARTS", "DARTSPT", "GAEA", "GDAS", "OLES", "PCDARTS", "SNAS", "BetaDARTS", "DARTSMinus", "DrNAS",
+    "ProxylessNAS", "RandomSharing", "RobustDARTS", "SmoothDARTS", "SparsemaxDARTS",
 ]  # fmt: skip

@@ -3,13 +3,17 @@
 An argument out of the range that its class names raises a ``ValueError``.
 """
 
+from robustnas.strategies.annealed import Annealed
 from robustnas.strategies.arch_optimizer import Adam, ArchOptimizer
 from robustnas.strategies.best_of_sampled import BestOfSampled
+from robustnas.strategies.beta_decay import BetaDecay
 from robustnas.strategies.binary_gates import BinaryGates
 from robustnas.strategies.concrete import Concrete
 from robustnas.strategies.direct import Direct
 from robustnas.strategies.dirichlet_kl import DirichletKL
 from robustnas.strategies.dirichlet_sample import DirichletSample
+from robustnas.strategies.discretisation_loss import DiscretisationLoss
+from robustnas.strategies.entmax import Entmax
 from robustnas.strategies.expected_cost import ExpectedCost
 from robustnas.strategies.exponentiated_gradient import ExponentiatedGradient
 from robustnas.strategies.gradient import Bilevel, FirstOrder, Gradient, Step, Unrolled, UnrolledByDifferences
@@ -32,11 +36,11 @@ from robustnas.strategies.uniform_one_hot import UniformOneHot
 from robustnas.strategies.weight_hook import NoWeightHook, WeightHook
 
 __all__ = [
-    "Adam", "AdversarialPerturbation", "ArchOptimizer", "BestOfSampled", "Bilevel", "BinaryGates", "Concrete",
-    "CurvatureRise", "Direct", "DirichletKL", "DirichletSample", "EntropyPenalty", "ExpectedCost",
-    "ExponentiatedGradient", "FirstOrder", "Gradient", "GradientAgreement", "GumbelOneHot", "KeepStrongest",
-    "LargestDrop", "LogCost", "LpSparsity", "Never", "NoPenalty", "NoPruning", "NoWeightHook", "Penalty",
-    "Perturbation", "Pruning", "RaiseDecay", "RandomPerturbation", "Relaxation", "Selection", "ShareThreshold",
-    "SingleLevel", "SkipDominance", "Softmax", "Sparsemax", "Step", "StepContext", "Stop", "Stopping", "Strongest",
-    "UniformOneHot", "Unperturbed", "Unrolled", "UnrolledByDifferences", "WeightHook",
+    "Adam", "AdversarialPerturbation", "Annealed", "ArchOptimizer", "BestOfSampled", "BetaDecay", "Bilevel",
+    "BinaryGates", "Concrete", "CurvatureRise", "Direct", "DirichletKL", "DirichletSample", "DiscretisationLoss",
+    "Entmax", "EntropyPenalty", "ExpectedCost", "ExponentiatedGradient", "FirstOrder", "Gradient", "GradientAgreement",
+    "GumbelOneHot", "KeepStrongest", "LargestDrop", "LogCost", "LpSparsity", "Never", "NoPenalty", "NoPruning",
+    "NoWeightHook", "Penalty", "Perturbation", "Pruning", "RaiseDecay", "RandomPerturbation", "Relaxation", "Selection",
+    "ShareThreshold", "SingleLevel", "SkipDominance", "Softmax", "Sparsemax", "Step", "StepContext", "Stop", "Stopping",
+    "Strongest", "UniformOneHot", "Unperturbed", "Unrolled", "UnrolledByDifferences", "WeightHook",
 ]  # fmt: skip

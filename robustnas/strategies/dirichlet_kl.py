@@ -39,7 +39,7 @@ class DirichletKL(Penalty):
     over: Literal["all", "active"] = "all"
 
     def __post_init__(self) -> None:
-        check_weight(self.weight)
+        check_weight(weight=self.weight)
         if self.over not in ("all", "active"):
             raise ValueError(f"Expected `over` to be 'all' or 'active', but got {self.over!r}.")
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from robustnas.spaces import SearchSpace
+from robustnas.strategies.ramp import Ramp, check_ramp, ramped
 from robustnas.strategies.step_context import StepContext
 
 ByKind: TypeAlias = Mapping[str, Tensor]
@@ -60,7 +61,7 @@ class LpSparsity(Penalty):
     def __post_init__(self) -> None:
         if not 0 < self.power < 1:
             raise ValueError(f"Expected `power` to be between 0 and 1, but got {self.power}.")
-        check_weight(self.weight)
+        check_weight(weight=self.weight)
         if not self.epsilon > 0:
             raise ValueError(f"Expected `epsilon` to be positive, but got {self.epsilon}.")
 
@@ -73,24 +74,34 @@ class LpSparsity(Penalty):
 class EntropyPenalty(Penalty):
     r"""Mean over edges of the entropy :math:`-\lambda(t) \sum_k s_k \log s_k`, which pushes a mixture to one operation.
 
-    The weight grows linearly over the epochs, :math:`\lambda(t) = \lambda\, t`, so that the search stays open at first.
+    The weight grows over the epochs, so that the search stays open at first.
 
     Args:
         weight: λ, that of the last epoch, zero or more.
+        ramp: How it grows, one of those of :func:`~robustnas.strategies.ramp.ramped`.
+        start: First epoch in which it counts, zero or more.
     """
 
     weight: float = 0.1
+    ramp: Ramp = "linear"
+    start: int = 0
 
     def __post_init__(self) -> None:
-        check_weight(self.weight)
+        check_weight(weight=self.weight, start=self.start)
+        check_ramp(ramp=self.ramp)
 
     def of(self, alphas: ByKind, shares: ByKind, context: StepContext) -> Tensor:
-        tiny = torch.finfo(next(iter(shares.values())).dtype).tiny  # keeps the gradient at a share of zero finite
-        edges = torch.cat([-(share * share.clamp_min(tiny).log()).sum(dim=-1) for share in shares.values()])
-        return self.weight * (context.epoch + 1) / context.epochs * edges.mean()
+        return ramped(self.weight, self.ramp, context, self.start) * entropies(shares).mean()
 
 
-def check_weight(weight: float) -> None:
-    """Refuse a weight below zero."""
-    if not weight >= 0:
-        raise ValueError(f"Expected `weight` to be zero or more, but got {weight}.")
+def entropies(shares: ByKind) -> Tensor:
+    r"""The entropy :math:`-\sum_k s_k \log s_k` of every edge of every kind of cell, ``[all edges]``."""
+    tiny = torch.finfo(next(iter(shares.values())).dtype).tiny  # keeps the gradient at a share of zero finite
+    return torch.cat([-(share * share.clamp_min(tiny).log()).sum(dim=-1) for share in shares.values()])
+
+
+def check_weight(**values: float) -> None:
+    """Refuse weights below zero."""
+    for name, value in values.items():
+        if not value >= 0:
+            raise ValueError(f"Expected `{name}` to be zero or more, but got {value}.")

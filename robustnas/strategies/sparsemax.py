@@ -66,6 +66,9 @@ class Sparsemax(Relaxation):
         So operations of an edge are ordered as their α, also those at zero, and edges by their projections where these
         differ by more than :math:`10^{-5}`. The gradient is that of the projection: a penalty moves no dead operation.
         """
-        projected = self.project(alpha)
-        soft = (alpha / self.temperature).softmax(dim=-1)
-        return projected + _TIE_BREAK * (soft - projected).detach()
+        return tie_broken(self.project(alpha), alpha / self.temperature)
+
+
+def tie_broken(weights: Tensor, z: Tensor) -> Tensor:
+    """Weights of which some are zero, mixed with a trace of softmax(z) that orders those too; gradients stay."""
+    return weights + _TIE_BREAK * (z.softmax(dim=-1) - weights).detach()

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from robustnas.spaces import CellSpace
+from robustnas.spaces import CellSpace, SearchSpace
 
 Phase = Literal["arch", "weights", "evaluation"]
 
 
 @dataclass(frozen=True)
 class StepContext:
-    """The step of a search at which a part is asked, and the kind of cell it is asked about, where that is said."""
+    """The step of a search at which a part is asked, and what it is asked about, where that is said."""
 
     phase: Phase  # whether the answer serves the architecture step, the weight step, or evaluation
     epoch: int  # from 0
@@ -23,3 +24,5 @@ class StepContext:
     generator: torch.Generator  # the same on every process: a function of seed and step alone
     zero_mask: Tensor | None = None  # operations called ``none``, boolean [edges, operations] on the CPU
     cell: CellSpace | None = None
+    space: SearchSpace | None = None  # for penalties, with β by kind of cell, [edges], where there is one
+    betas: Mapping[str, Tensor] = field(default_factory=dict)

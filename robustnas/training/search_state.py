@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -265,6 +266,7 @@ class SearchState(Module):
 
     def penalised(self, loss: Tensor, context: StepContext) -> Tensor:
         """A loss of the supernet with the penalty of α."""
+        context = replace(context, space=self.space, betas=dict(self.betas.items()))
         return self.penalty.total(loss, self.architecture.legal_alphas(), self.shares(), context)
 
     def check_images(self, images: Tensor) -> None:

@@ -15,10 +15,13 @@ from robustnas import variants
 from robustnas.networks import WideningChannels
 from robustnas.networks.normalisation import BundleNorm
 from robustnas.strategies import (
+    Annealed,
     BestOfSampled,
     BinaryGates,
     CurvatureRise,
     Direct,
+    DiscretisationLoss,
+    Entmax,
     ExponentiatedGradient,
     FirstOrder,
     KeepStrongest,
@@ -27,6 +30,7 @@ from robustnas.strategies import (
     RandomPerturbation,
     ShareThreshold,
     SkipDominance,
+    Softmax,
     Stop,
     Unrolled,
     UnrolledByDifferences,
@@ -74,6 +78,11 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "DrNAS, in stages": ("DrNAS", {"pruning": KeepStrongest(((2, 3), (3, 2)), rest=1)}),
     "RandomSharing": ("RandomSharing", {"selection": BestOfSampled(samples=5)}),
+    "DARTS, entmax": ("DARTS", {"relaxation": Entmax()}),
+    "DARTS, annealed": ("DARTS", {"relaxation": Annealed(Softmax(), 2.0, 0.2)}),
+    "BetaDARTS": ("BetaDARTS", {}),
+    "BetaDARTS, random": ("BetaDARTS", {"perturbation": RandomPerturbation()}),
+    "DA2S": ("DA2S", {"space": "S2", "layers": 3, "arch_start": 1, "penalty": DiscretisationLoss(start=1)}),
     "GAEA": ("GAEA", {"arch_lr": 0.1}),
     "GAEA, pruned": ("GAEA", {"arch_lr": 0.3, "pruning": ShareThreshold(0.15, 0.25)}),
     "PCDARTS, GAEA": ("PCDARTS", {"space": "S2", "layers": 3, "arch_start": 1, **ON_SIMPLEX}),

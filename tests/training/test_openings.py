@@ -60,6 +60,17 @@ class SparsityOfAlpha(Penalty):
 
 
 @dataclass(frozen=True)
+class SparsityBesideBeta(Penalty):
+    """LpSparsity, and nothing of β, which it is given."""
+
+    def of(self, alphas: Any, shares: Any, context: StepContext) -> Tensor:
+        assert context.space is not None
+        nothing = sum(0.0 * beta[row] for _, beta in context.betas.items() for row in range(len(beta)))
+        assert context.betas.keys() == context.space.cells.keys()
+        return LpSparsity().of(alphas, shares, context) + nothing
+
+
+@dataclass(frozen=True)
 class OwnAdam(ArchOptimizer):
     def build(self, parameters: Any, lr: float, betas: Any, weight_decay: float) -> torch.optim.Optimizer:
         return torch.optim.Adam(list(parameters), lr=lr, betas=betas, eps=1e-8, weight_decay=weight_decay)
@@ -111,6 +122,10 @@ class NoHook(Pruning):
 PRUNED = ShareThreshold(0.19, 0.21)
 OPENINGS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "a penalty gets α": ({"penalty": LpSparsity()}, {"penalty": SparsityOfAlpha()}),
+    "a penalty gets β": (
+        {"penalty": LpSparsity(), "edge_weights": True},
+        {"penalty": SparsityBesideBeta(), "edge_weights": True},
+    ),
     "α's optimiser is a part": ({}, {"arch_optimizer": OwnAdam()}),
     "Adam is the default": ({}, {"arch_optimizer": Adam()}),
     "mixtures for each cell": ({}, {"relaxation": SameInEachCell()}),
@@ -358,3 +373,20 @@ def test_the_relaxation_corrects_alpha_where_operations_leave() -> None:
     search.architecture.prune({"cell": fewer}, search.context("arch"))
     assert len(asked) == 1
     assert asked[0].isneginf().nonzero().tolist() == [[2, 3]]
+
+
+@dataclass(frozen=True)
+class OfBeta(Penalty):
+    def of(self, alphas: Any, shares: Any, context: StepContext) -> Tensor:
+        return torch.stack([beta.square().sum() for beta in context.betas.values()]).sum()
+
+
+def test_a_penalty_of_beta_reaches_beta() -> None:
+    search = variants.DARTS(space="S2", layers=3, channels=4, edge_weights=True, penalty=OfBeta())
+    loss = search.penalised(torch.zeros(()), search.context("arch"))
+    slopes = torch.autograd.grad(loss, list(search.betas.values()))
+    for slope, beta in zip(slopes, search.betas.values(), strict=True):
+        assert torch.equal(slope, 2 * beta)
+    alone = variants.DARTS(space="S2", layers=3, channels=4)
+    assert search.context("arch").betas == {}
+    assert torch.equal(alone.penalised(torch.ones(()), alone.context("arch")), torch.ones(()))

@@ -8,6 +8,7 @@ from robustnas.analysis.metrics import OPERATIONS
 from robustnas.data.batch import Batch
 from robustnas.networks import Connection
 from robustnas.strategies import (
+    Annealed,
     GradientAgreement,
     LargestDrop,
     Never,
@@ -59,6 +60,11 @@ def _none(part: object, search: SearchState) -> None:
 @hook_for.register
 def _of_connection(part: Connection, search: SearchState) -> SearchHook | None:
     return WideningHook(part, search) if part.stages else None
+
+
+@hook_for.register
+def _of_annealed(part: Annealed, search: SearchState) -> SearchHook | None:
+    return hook_for(part.relaxation, search)
 
 
 @hook_for.register
