@@ -42,6 +42,7 @@ CURVATURE = {
 }
 ADVERSARIAL = {"class_path": "AdversarialPerturbation", "init_args": {"steps": 2}}
 DROP = {"class_path": "LargestDrop", "init_args": {"finetune": 1}}
+AGREEMENT = {"class_path": "GradientAgreement", "init_args": {"threshold": 0.9, "interval": 2}}
 PRUNED = {"class_path": "ShareThreshold", "init_args": {"threshold_end": 0.5}}
 
 # Pairs beyond the papers: a variant, and what else it is asked to be. Names of classes as a user writes them.
@@ -77,6 +78,12 @@ PAIRS: dict[str, tuple[str, dict[str, Any]]] = {
     "ProxylessNAS + LargestDrop": ("ProxylessNAS", {"selection": DROP, "arch_every": 1}),
     "PC-DARTS + LargestDrop": ("PCDARTS", {"connection": PARTIAL, "selection": DROP}),
     "ProxylessNAS + CurvatureRise": ("ProxylessNAS", {"stopping": CURVATURE, "arch_every": 1}),
+    "OLES + PC-DARTS": ("OLES", {"weight_hook": AGREEMENT, "connection": PARTIAL, "edge_weights": True}),
+    "OLES + SDARTS-ADV": ("SmoothDARTS", {"perturbation": ADVERSARIAL, "weight_hook": AGREEMENT}),
+    "OLES + pruning + SkipDominance": (
+        "OLES",
+        {"weight_hook": AGREEMENT, "pruning": PRUNED, "stopping": "SkipDominance"},
+    ),
     "ProxylessNAS + PC-DARTS": ("ProxylessNAS", {"connection": PARTIAL, "arch_every": 1}),
 }
 
@@ -84,7 +91,7 @@ PAIRS: dict[str, tuple[str, dict[str, Any]]] = {
 SAMPLED = [  # every variant and every part of a pair once; the others take as long and show the same
     "PC-DARTS + SDARTS-ADV", "SDARTS-RS + second order", "GDAS + entropy + SkipDominance + edge weights",
     "GDAS + pruning", "Sparsemax + SDARTS-RS", "RobustDARTS + sparsity + drop path",
-    "ProxylessNAS + LargestDrop", "GDAS + second order by differences",
+    "ProxylessNAS + LargestDrop", "GDAS + second order by differences", "OLES + PC-DARTS",
 ]  # fmt: skip
 
 

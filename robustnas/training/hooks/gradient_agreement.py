@@ -114,7 +114,7 @@ class AgreementHook(SearchHook):
         similarity, counts = self.part.similarity(sums)
         self.total, self.seen = self.total.to(like) + similarity, self.seen.to(like) + counts
         self.values += 1
-        if self.values == self.part.window:
+        if self.values >= self.part.window:  # above it where a resumed search got a shorter one
             self.frozen |= self.part.disagree(self.total, self.seen).cpu()
             self.total, self.seen, self.values = torch.zeros_like(similarity), torch.zeros_like(similarity), 0
             self._resting = None
