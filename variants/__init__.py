@@ -3,6 +3,7 @@
 from robustnas.variants.darts import DARTS
 from robustnas.variants.darts_pt import DARTSPT
 from robustnas.variants.gdas import GDAS
+from robustnas.variants.lambda_darts import LambdaDARTS
 from robustnas.variants.oles import OLES
 from robustnas.variants.pc_darts import PCDARTS
 from robustnas.variants.proxyless_nas import ProxylessNAS
@@ -12,6 +13,15 @@ from robustnas.variants.smooth_darts import SmoothDARTS
 from robustnas.variants.sparsemax_darts import SparsemaxDARTS
 
 __all__ = [
-    "DARTS", "DARTSPT", "GDAS", "OLES", "PCDARTS", "ProxylessNAS", "RandomSharing", "RobustDARTS", "SmoothDARTS",
+    "DARTS",
+    "DARTSPT",
+    "GDAS",
+    "OLES",
+    "PCDARTS",
+    "LambdaDARTS",
+    "ProxylessNAS",
+    "RandomSharing",
+    "RobustDARTS",
+    "SmoothDARTS",
     "SparsemaxDARTS",
 ]  # fmt: skip

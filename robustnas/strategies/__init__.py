@@ -11,6 +11,7 @@ from robustnas.strategies.gradient import Bilevel, FirstOrder, Gradient, Step, U
 from robustnas.strategies.gradient_agreement import GradientAgreement
 from robustnas.strategies.gumbel_one_hot import GumbelOneHot
 from robustnas.strategies.largest_drop import LargestDrop
+from robustnas.strategies.layer_alignment import LayerAlignment
 from robustnas.strategies.penalty import EntropyPenalty, LpSparsity, NoPenalty, Penalty
 from robustnas.strategies.perturbation import AdversarialPerturbation, Perturbation, RandomPerturbation, Unperturbed
 from robustnas.strategies.pruning import NoPruning, Pruning, ShareThreshold
@@ -26,8 +27,8 @@ from robustnas.strategies.weight_hook import NoWeightHook, WeightHook
 __all__ = [
     "Adam", "AdversarialPerturbation", "ArchOptimizer", "BestOfSampled", "Bilevel", "BinaryGates", "CurvatureRise",
     "EntropyPenalty", "ExpectedCost", "FirstOrder", "Gradient", "GradientAgreement", "GumbelOneHot", "LargestDrop",
-    "LpSparsity", "Never", "NoPenalty", "NoPruning", "NoWeightHook", "Penalty", "Perturbation", "Pruning", "RaiseDecay",
-    "RandomPerturbation", "Relaxation", "Selection", "ShareThreshold", "SkipDominance", "Softmax", "Sparsemax", "Step",
-    "StepContext", "Stop", "Stopping", "Strongest", "UniformOneHot", "Unperturbed", "Unrolled", "UnrolledByDifferences",
-    "WeightHook",
+    "LayerAlignment", "LpSparsity", "Never", "NoPenalty", "NoPruning", "NoWeightHook", "Penalty", "Perturbation",
+    "Pruning", "RaiseDecay", "RandomPerturbation", "Relaxation", "Selection", "ShareThreshold", "SkipDominance",
+    "Softmax", "Sparsemax", "Step", "StepContext", "Stop", "Stopping", "Strongest", "UniformOneHot", "Unperturbed",
+    "Unrolled", "UnrolledByDifferences", "WeightHook",
 ]  # fmt: skip

@@ -9,6 +9,7 @@ from robustnas.data.batch import Batch
 from robustnas.strategies import (
     GradientAgreement,
     LargestDrop,
+    LayerAlignment,
     Never,
     NoPruning,
     Pruning,
@@ -18,6 +19,7 @@ from robustnas.strategies import (
 )
 from robustnas.training.hooks.early_stopping import EarlyStopping
 from robustnas.training.hooks.gradient_agreement import AgreementHook
+from robustnas.training.hooks.layer_alignment import AlignmentHook
 from robustnas.training.hooks.one_shot_selection import OneShotSelection
 from robustnas.training.hooks.perturbation_selection import PerturbationSelection
 from robustnas.training.hooks.rollback import Rollback
@@ -68,3 +70,4 @@ hook_for.register(Stopping, EarlyStopping)
 hook_for.register(RaiseDecay, Rollback)
 hook_for.register(Pruning, PruningHook)
 hook_for.register(GradientAgreement, AgreementHook)
+hook_for.register(LayerAlignment, AlignmentHook)
