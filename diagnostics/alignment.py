@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import combinations
 from typing import Any
 
 import torch
@@ -20,6 +19,7 @@ from robustnas.networks import Mixture
 from robustnas.networks.batchnorm_statistics import frozen_batchnorm_statistics
 from robustnas.networks.cell import Cell, MixtureWeights
 from robustnas.strategies.gradient import slopes_in
+from robustnas.strategies.layer_alignment import alignment
 from robustnas.training.search import SearchModule
 
 
@@ -47,7 +47,11 @@ class LayerAlignment(BatchDiagnostic):
             for kind, slopes in by_cell(search, batch).items():
                 before = totals.get(kind, [torch.zeros_like(slope) for slope in slopes])
                 totals[kind] = [t + slope for t, slope in zip(before, slopes, strict=True)]
-        return {ALIGNMENT.of(kind): _cosine(slopes) for kind, slopes in totals.items() if len(slopes) > 1}
+        return {
+            ALIGNMENT.of(kind): float(alignment(torch.stack([slope.flatten() for slope in slopes])))
+            for kind, slopes in totals.items()
+            if len(slopes) > 1
+        }
 
 
 def by_cell(search: SearchModule, batch: Batch) -> dict[str, list[Tensor]]:
@@ -90,9 +94,3 @@ def _in_alpha(search: SearchModule, mixtures: Mapping[str, Mixture], kind: str, 
         return torch.zeros_like(alpha)
     found: Tensor = grad(operations, alpha, slope, retain_graph=True, materialize_grads=True)[0]
     return found
-
-
-def _cosine(slopes: list[Tensor]) -> float:
-    units = [slope.flatten() / slope.norm().clamp_min(torch.finfo(slope.dtype).tiny) for slope in slopes]
-    cosines = [float(one @ other) for one, other in combinations(units, 2)]
-    return sum(cosines) / len(cosines)

@@ -45,6 +45,7 @@ CURVATURE = {
 }
 ADVERSARIAL = {"class_path": "AdversarialPerturbation", "init_args": {"steps": 2}}
 DROP = {"class_path": "LargestDrop", "init_args": {"finetune": 1}}
+AGREEMENT = {"class_path": "GradientAgreement", "init_args": {"threshold": 0.9, "interval": 2}}
 PRUNED = {"class_path": "ShareThreshold", "init_args": {"threshold_end": 0.5}}
 ON_SIMPLEX = {"relaxation": "Direct", "arch_optimizer": "ExponentiatedGradient", "arch_weight_decay": 0.0}
 COOLING = {"class_path": "Annealed", "init_args": {"relaxation": {"class_path": "Entmax"}, "start": 2.0, "end": 0.5}}
@@ -126,6 +127,12 @@ PAIRS: dict[str, tuple[str, dict[str, Any]]] = {
     "β-DARTS + pruning": ("BetaDARTS", {"pruning": PRUNED}),
     "DA2S + PC-DARTS": ("DA2S", {"connection": PARTIAL}),
     "DA2S + annealed Entmax": ("DA2S", {"relaxation": COOLING}),
+    "OLES + PC-DARTS": ("OLES", {"weight_hook": AGREEMENT, "connection": PARTIAL, "edge_weights": True}),
+    "OLES + SDARTS-ADV": ("SmoothDARTS", {"perturbation": ADVERSARIAL, "weight_hook": AGREEMENT}),
+    "OLES + pruning + SkipDominance": (
+        "OLES",
+        {"weight_hook": AGREEMENT, "pruning": PRUNED, "stopping": "SkipDominance"},
+    ),
     "ProxylessNAS + PC-DARTS": ("ProxylessNAS", {"connection": PARTIAL, "arch_every": 1}),
 }
 
@@ -136,7 +143,7 @@ SAMPLED = [  # every variant and every part of a pair once; the others take as l
     "SNAS + CurvatureRise + entropy", "SDARTS-RS + β-DARTS", "PC-DARTS + GAEA", "DA2S + PC-DARTS",
     "SDARTS-RS + annealed Entmax", "ProxylessNAS + LargestDrop",
     "GDAS + second order by differences", "DARTS- + PC-DARTS",
-    "DrNAS + PC-DARTS + DARTS- + stages", "DrNAS + stages + widening + second order",
+    "DrNAS + PC-DARTS + DARTS- + stages", "DrNAS + stages + widening + second order", "OLES + PC-DARTS",
 ]  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor
 
 from robustnas import variants
-from robustnas.strategies import AdversarialPerturbation, BestOfSampled, CurvatureRise, LargestDrop
+from robustnas.strategies import AdversarialPerturbation, BestOfSampled, CurvatureRise, GradientAgreement, LargestDrop
 from robustnas.training.search import SearchModule
 
 sys.path.insert(0, str(Path(__file__).parent / "training"))
@@ -23,6 +23,7 @@ VARIANTS = sorted(variants.__all__)
 SHORTER: dict[str, dict[str, Any]] = {
     "RobustDARTS": {"stopping": CurvatureRise(samples=4)},
     "DARTSPT": {"selection": LargestDrop(finetune=1)},
+    "OLES": {"weight_hook": GradientAgreement(0.7, interval=2)},
     "SmoothDARTS": {"perturbation": AdversarialPerturbation(steps=2)},
     "RandomSharing": {"selection": BestOfSampled(samples=3), "arch_start": 1_000_000},
 }

@@ -8,6 +8,7 @@ from robustnas.variants.darts_pt import DARTSPT
 from robustnas.variants.drnas import DrNAS
 from robustnas.variants.gaea import GAEA
 from robustnas.variants.gdas import GDAS
+from robustnas.variants.lambda_darts import LambdaDARTS
 from robustnas.variants.oles import OLES
 from robustnas.variants.pc_darts import PCDARTS
 from robustnas.variants.proxyless_nas import ProxylessNAS
@@ -19,5 +20,5 @@ from robustnas.variants.sparsemax_darts import SparsemaxDARTS
 
 __all__ = [
     "DA2S", "DARTS", "DARTSPT", "GAEA", "GDAS", "OLES", "PCDARTS", "SNAS", "BetaDARTS", "DARTSMinus", "DrNAS",
-    "ProxylessNAS", "RandomSharing", "RobustDARTS", "SmoothDARTS", "SparsemaxDARTS",
+    "LambdaDARTS", "ProxylessNAS", "RandomSharing", "RobustDARTS", "SmoothDARTS", "SparsemaxDARTS",
 ]  # fmt: skip

@@ -21,6 +21,7 @@ from robustnas.strategies.gradient_agreement import GradientAgreement
 from robustnas.strategies.gumbel_one_hot import GumbelOneHot
 from robustnas.strategies.keep_strongest import KeepStrongest
 from robustnas.strategies.largest_drop import LargestDrop
+from robustnas.strategies.layer_alignment import LayerAlignment
 from robustnas.strategies.log_cost import LogCost
 from robustnas.strategies.penalty import EntropyPenalty, LpSparsity, NoPenalty, Penalty
 from robustnas.strategies.perturbation import AdversarialPerturbation, Perturbation, RandomPerturbation, Unperturbed
@@ -39,8 +40,8 @@ __all__ = [
     "Adam", "AdversarialPerturbation", "Annealed", "ArchOptimizer", "BestOfSampled", "BetaDecay", "Bilevel",
     "BinaryGates", "Concrete", "CurvatureRise", "Direct", "DirichletKL", "DirichletSample", "DiscretisationLoss",
     "Entmax", "EntropyPenalty", "ExpectedCost", "ExponentiatedGradient", "FirstOrder", "Gradient", "GradientAgreement",
-    "GumbelOneHot", "KeepStrongest", "LargestDrop", "LogCost", "LpSparsity", "Never", "NoPenalty", "NoPruning",
-    "NoWeightHook", "Penalty", "Perturbation", "Pruning", "RaiseDecay", "RandomPerturbation", "Relaxation", "Selection",
-    "ShareThreshold", "SingleLevel", "SkipDominance", "Softmax", "Sparsemax", "Step", "StepContext", "Stop", "Stopping",
-    "Strongest", "UniformOneHot", "Unperturbed", "Unrolled", "UnrolledByDifferences", "WeightHook",
+    "GumbelOneHot", "KeepStrongest", "LargestDrop", "LayerAlignment", "LogCost", "LpSparsity", "Never", "NoPenalty",
+    "NoPruning", "NoWeightHook", "Penalty", "Perturbation", "Pruning", "RaiseDecay", "RandomPerturbation", "Relaxation",
+    "Selection", "ShareThreshold", "SingleLevel", "SkipDominance", "Softmax", "Sparsemax", "Step", "StepContext",
+    "Stop", "Stopping", "Strongest", "UniformOneHot", "Unperturbed", "Unrolled", "UnrolledByDifferences", "WeightHook",
 ]  # fmt: skip

@@ -59,6 +59,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("weight_hook", "class_weights"), PART),
     **dict.fromkeys(("relaxation.", "perturbation.", "gradient.", "penalty.", "pruning.", "arch_optimizer."), APPLIED),
     "weight_hook.": APPLIED,
+    "weight_hook.rule": PART,
     "stopping": NOTED,
     "selection": SELECTS,
     **dict.fromkeys(("lr", "lr_min"), RATE),

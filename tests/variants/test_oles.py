@@ -172,6 +172,7 @@ def test_frozen_weights_rest_bit_for_bit_while_the_rest_and_alpha_move(tmp_path:
     momenta = {f"optimiser 0 {k} momentum_buffer" for k, name in enumerate(names) if ".edge." not in name}
     assert {name for name in moved if "momentum" in name} == momenta
     assert running.callback_metrics[FROZEN.name] == 36
+    assert module.hooks["gradient_agreement"].watched() == []  # so that the step of α costs no more than in DARTS
 
 
 def test_some_operations_freeze_and_others_learn(tmp_path: Path) -> None:

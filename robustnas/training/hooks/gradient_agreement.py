@@ -33,14 +33,14 @@ class Place(NamedTuple):
 class Group:
     """Weights of one shape, which are compared together."""
 
-    names: list[str] = field(default_factory=list)
+    names: dict[str, nn.Parameter] = field(default_factory=dict)
     stacked: list[bool] = field(default_factory=list)  # whether a weight holds those of several operations
     numbers: list[int] = field(default_factory=list)  # of the operation of each slice
 
     def of(self, slopes: Mapping[str, Tensor]) -> Tensor:
-        """Gradients, ``[slices, ...]``, in memory of their own."""
-        held = zip(self.names, self.stacked, strict=True)
-        return torch.cat([slopes[name] if stacked else slopes[name][None] for name, stacked in held])
+        """Gradients, ``[slices, ...]``, in memory of their own; zero where there are none, since all is frozen."""
+        found = [slopes[name] if name in slopes else torch.zeros_like(w) for name, w in self.names.items()]
+        return torch.cat([x if stacked else x[None] for x, stacked in zip(found, self.stacked, strict=True)])
 
 
 class AgreementHook(SearchHook):
@@ -76,13 +76,14 @@ class AgreementHook(SearchHook):
                 owned = [(where[1], number) for where, number in owners if where is not None]
                 stacked = owned[0][0] is not None
                 group = groups.setdefault(tuple(parameter.shape[stacked:]), Group())
-                group.names.append(self.names[parameter])
+                group.names[self.names[parameter]] = parameter
                 group.stacked.append(stacked)
                 group.numbers += [number for _, number in sorted(owned, key=lambda one: one[0] or 0)]
         return list(groups.values())
 
     def watched(self) -> Sequence[str]:
-        return [name for group in self.groups for name in group.names]
+        frozen = {self.names[parameter] for parameter, slices in self.resting() if slices is None}
+        return [name for group in self.groups for name in group.names if name not in frozen]
 
     def arch_slopes(self, slopes: Mapping[str, Tensor]) -> None:
         found = [group.of(slopes) for group in self.groups]
@@ -113,7 +114,7 @@ class AgreementHook(SearchHook):
         similarity, counts = self.part.similarity(sums)
         self.total, self.seen = self.total.to(like) + similarity, self.seen.to(like) + counts
         self.values += 1
-        if self.values == self.part.window:
+        if self.values >= self.part.window:  # above it where a resumed search got a shorter one
             self.frozen |= self.part.disagree(self.total, self.seen).cpu()
             self.total, self.seen, self.values = torch.zeros_like(similarity), torch.zeros_like(similarity), 0
             self._resting = None

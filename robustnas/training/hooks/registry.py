@@ -11,6 +11,7 @@ from robustnas.strategies import (
     Annealed,
     GradientAgreement,
     LargestDrop,
+    LayerAlignment,
     Never,
     NoPruning,
     Pruning,
@@ -20,6 +21,7 @@ from robustnas.strategies import (
 )
 from robustnas.training.hooks.early_stopping import EarlyStopping
 from robustnas.training.hooks.gradient_agreement import AgreementHook
+from robustnas.training.hooks.layer_alignment import AlignmentHook
 from robustnas.training.hooks.one_shot_selection import OneShotSelection
 from robustnas.training.hooks.perturbation_selection import PerturbationSelection
 from robustnas.training.hooks.rollback import Rollback
@@ -81,3 +83,4 @@ hook_for.register(Stopping, EarlyStopping)
 hook_for.register(RaiseDecay, Rollback)
 hook_for.register(Pruning, PruningHook)
 hook_for.register(GradientAgreement, AgreementHook)
+hook_for.register(LayerAlignment, AlignmentHook)
