@@ -18,17 +18,20 @@ from robustnas.strategies.pruning import NoPruning, Pruning, ShareThreshold
 from robustnas.strategies.raise_decay import RaiseDecay
 from robustnas.strategies.relaxation import Relaxation, Softmax
 from robustnas.strategies.selection import Selection, Strongest
+from robustnas.strategies.sigmoid import Sigmoid
 from robustnas.strategies.single_level import SingleLevel
 from robustnas.strategies.sparsemax import Sparsemax
 from robustnas.strategies.step_context import StepContext
 from robustnas.strategies.stopping import CurvatureRise, Never, SkipDominance, Stop, Stopping
+from robustnas.strategies.threshold import Threshold
 from robustnas.strategies.uniform_one_hot import UniformOneHot
+from robustnas.strategies.zero_one import ZeroOne
 
 __all__ = [
     "Adam", "AdversarialPerturbation", "ArchOptimizer", "BestOfSampled", "Bilevel", "BinaryGates", "Concrete",
     "CurvatureRise", "EntropyPenalty", "ExpectedCost", "FirstOrder", "Gradient", "GumbelOneHot", "LargestDrop",
     "LogCost", "LpSparsity", "Never", "NoPenalty", "NoPruning", "Penalty", "Perturbation", "Pruning", "RaiseDecay",
-    "RandomPerturbation", "Relaxation", "Selection", "ShareThreshold", "SingleLevel", "SkipDominance", "Softmax",
-    "Sparsemax", "Step", "StepContext", "Stop", "Stopping", "Strongest", "UniformOneHot", "Unperturbed", "Unrolled",
-    "UnrolledByDifferences",
+    "RandomPerturbation", "Relaxation", "Selection", "ShareThreshold", "Sigmoid", "SingleLevel", "SkipDominance",
+    "Softmax", "Sparsemax", "Step", "StepContext", "Stop", "Stopping", "Strongest", "Threshold", "UniformOneHot",
+    "Unperturbed", "Unrolled", "UnrolledByDifferences", "ZeroOne",
 ]  # fmt: skip

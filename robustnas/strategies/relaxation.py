@@ -17,6 +17,7 @@ class Relaxation(ABC):
     freezes_inactive = False  # whether momentum and weight decay leave alone operations that a step does not compute
     per_cell = False  # whether each cell has a mixture of its own, instead of one for all cells of a kind
     samples = False  # whether a mixture is one sampled operation of each edge
+    independent = False  # whether shares are sigmoids of α, each between 0 and 1 by itself: rows do not sum to one
 
     @abstractmethod
     def mixture(self, alpha: Tensor, context: StepContext) -> Mixture:
@@ -33,7 +34,7 @@ class Relaxation(ABC):
         return Mixture(self.shares(alpha)) if self.samples else self.mixture(alpha, context)
 
     def shares(self, alpha: Tensor) -> Tensor:
-        """Share of each operation in its edge, ``[edges, operations]``; its rows sum to one."""
+        """Share of each operation in its edge, ``[edges, operations]``; rows sum to one unless ``independent``."""
         return alpha.softmax(dim=-1)
 
     def project_alpha(self, before: Tensor, after: Tensor, context: StepContext) -> Tensor:

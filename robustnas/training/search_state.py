@@ -32,6 +32,7 @@ from robustnas.training.checks import (
     check_not_negative,
     check_parts,
     check_positive,
+    check_shares,
     check_single_level,
 )
 from robustnas.training.compilation import check_compilable
@@ -153,6 +154,8 @@ class SearchState(Module):
         self.space = find_space(space)
         check_parts(self.space, relaxation, perturbation, stopping)
         check_single_level(gradient, perturbation)
+        check_shares(relaxation, perturbation, penalty, selection, edge_weights)
+        selection.check(self.space)
         if compile_cells:
             check_compilable(self.space, relaxation, drop_path)
         self.relaxation, self.perturbation = relaxation, perturbation
