@@ -25,6 +25,10 @@ class AlphaShares(Diagnostic):
     - ``alpha/saturated``: share of edges with :math:`\max_k s_{ek} > 0.95`, where the softmax hardly passes a
       gradient (arXiv:2210.07998).
 
+    Where shares are independent of each other, as sigmoids are, the entropy is the mean of
+    :math:`-s \log_2 s - (1 - s) \log_2 (1 - s)`, 1 where all are one half; ``alpha/effective`` is :math:`\sum_k s_{ek}`
+    and ``alpha/margin`` the mean of :math:`|2 s_{ek} - 1|`.
+
     ``shares/OP_KIND`` is left to ``metrics.csv``: TensorBoard shows it as histograms and heat maps.
     """
 
@@ -32,7 +36,8 @@ class AlphaShares(Diagnostic):
     free = True
 
     def measure(self, search: SearchModule, probe: Probe) -> dict[str, float]:
-        return of_shares(search.space, {kind: share.detach().cpu().numpy() for kind, share in search.shares().items()})
+        shares = {kind: share.detach().cpu().numpy() for kind, share in search.shares().items()}
+        return of_shares(search.space, shares, search.relaxation.independent)
 
     def log_value(self, search: SearchModule, name: str, value: float) -> None:
         detail = name.startswith(SHARES.of("")) and name.endswith(tuple(f"_{kind}" for kind in search.space.cells))

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from robustnas.analysis.architecture_statistics import (
+    binary_entropy,
     changed,
     depth,
+    distance,
     edge_margin,
     effective,
     entropy,
@@ -18,6 +20,7 @@ from robustnas.analysis.architecture_statistics import (
     of_shares,
     parameter_free,
     shares_of,
+    sigmoid,
     softmax,
     width,
 )
@@ -153,3 +156,36 @@ def test_rows_that_sum_to_one_are_shares() -> None:
     assert shares_of(DARTS, shares)["normal"][0, 3] == 1
     raw = {kind: values * 1.1 for kind, values in shares.items()}
     assert shares_of(DARTS, raw)["normal"][0, 3] < 0.31
+
+
+def test_independent_shares_are_sigmoids_with_measures_of_their_own() -> None:
+    edges = (Edge(0, 1, ("skip_connect", "nor_conv_3x3", "avg_pool_3x3")), Edge(0, 2, ("nor_conv_3x3",)))
+    space = SearchSpace("Ragged", {"cell": CellSpace(1, edges, (2,))}, "nasbench201")
+    cell, alpha = space.cells["cell"], np.array([[0.3, -2.0, 1.0], [4.0, 9.0, 9.0]])
+    shares = shares_of(space, {"cell": alpha}, independent=True)["cell"]
+    assert np.array_equal(shares, sigmoid(space, {"cell": alpha})["cell"])
+    rows = [[1 / (1 + math.exp(-a)) for a in row] for row in ([0.3, -2.0, 1.0], [4.0])]
+    assert shares.tolist() == [pytest.approx(rows[0]), pytest.approx([*rows[1], 0, 0])]
+    bits = [[-s * math.log2(s) - (1 - s) * math.log2(1 - s) for s in row] for row in rows]
+    entropies = [sum(row) / len(row) for row in bits]
+    distances = [sum(abs(2 * s - 1) for s in row) / len(row) for row in rows]
+    assert binary_entropy(cell, shares) == pytest.approx(entropies)
+    assert distance(cell, shares) == pytest.approx(distances)
+    values = of_shares(space, {"cell": shares}, independent=True)
+    assert values["alpha/entropy"] == pytest.approx(sum(entropies) / 2)
+    assert values["alpha/margin"] == pytest.approx(sum(distances) / 2)
+    assert values["alpha/effective"] == pytest.approx((sum(rows[0]) + sum(rows[1])) / 2)
+    assert values["shares/parameter_free"] == pytest.approx((rows[0][0] + rows[0][2]) / sum(rows[0]) / 2)
+    assert values["shares/nor_conv_3x3"] == pytest.approx((rows[0][1] + rows[1][0]) / 2)
+    assert values["alpha/saturated"] == 0.5
+
+
+def test_at_one_half_nothing_is_decided_and_at_the_ends_all_is() -> None:
+    for value, entropy_of_all, margin_of_all in ((0.0, 1.0, 0.0), (60.0, 0.0, 1.0), (-60.0, 0.0, 1.0)):
+        alphas = {kind: np.full(cell.shape, value) for kind, cell in DARTS.cells.items()}
+        values = of_shares(DARTS, shares_of(DARTS, alphas, independent=True), independent=True)
+        assert values["alpha/entropy"] == pytest.approx(entropy_of_all, abs=1e-12)
+        assert values["alpha/margin"] == pytest.approx(margin_of_all, abs=1e-12)
+        assert 0 <= values["shares/parameter_free"] <= 1
+    masked = {kind: np.full(cell.shape, -np.inf) for kind, cell in DARTS.cells.items()}
+    assert all((share == 0).all() for share in sigmoid(DARTS, masked).values())

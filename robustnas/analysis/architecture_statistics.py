@@ -1,4 +1,8 @@
-"""Numbers from shares, ``[edges, operations]`` with rows that sum to one, and from genotypes, live or recorded."""
+"""Numbers from shares, ``[edges, operations]``, and from genotypes, live or recorded.
+
+Rows of shares sum to one, or, where they are ``independent``, each share is between 0 and 1 by itself, as the sigmoids
+of FairDARTS are (arXiv:1911.12126). At one half nothing is decided then.
+"""
 
 from __future__ import annotations
 
@@ -37,8 +41,15 @@ def candidates(space: SearchSpace, alphas: Shares, other: float = 0.0) -> dict[s
     return {kind: np.where(inside, np.asarray(alphas[kind], dtype=float), other) for kind, inside in held.items()}
 
 
-def shares_of(space: SearchSpace, alphas: Shares) -> dict[str, Array]:
-    """Shares of the operations: α itself where its rows are positive and sum to one, else its softmax."""
+def sigmoid(space: SearchSpace, alphas: Shares) -> dict[str, Array]:
+    """Independent shares of operations from α, zero where an edge has no such candidate."""
+    return {kind: 0.5 * (1 + np.tanh(alpha / 2)) for kind, alpha in candidates(space, alphas, -np.inf).items()}
+
+
+def shares_of(space: SearchSpace, alphas: Shares, independent: bool = False) -> dict[str, Array]:
+    """Shares of the operations: α itself where its rows are positive and sum to one, else its softmax, or sigmoid."""
+    if independent:
+        return sigmoid(space, alphas)
     return candidates(space, alphas) if are_shares(space, alphas) else softmax(space, alphas)
 
 
@@ -52,6 +63,16 @@ def entropy(cell: CellSpace, shares: Array) -> Array:
     r"""Entropy of each edge over that of a uniform one: :math:`-\sum_k s_k \log s_k / \log n`, ``[edges]``."""
     counts = np.array([len(edge.operations) for edge in cell.edges])
     return np.asarray(_nats(shares) / np.log(np.maximum(counts, 2)))
+
+
+def binary_entropy(cell: CellSpace, shares: Array) -> Array:
+    r"""Mean entropy of an edge's independent shares, :math:`-(s \log_2 s + (1 - s) \log_2 (1 - s))`, ``[edges]``."""
+    return _mean_of_candidates(cell, (_surprise(shares) + _surprise(1 - shares)) / np.log(2))
+
+
+def distance(cell: CellSpace, shares: Array) -> Array:
+    r"""Mean distance of an edge's independent shares from one half, :math:`|2s - 1|`, ``[edges]``: 1 is decided."""
+    return _mean_of_candidates(cell, np.abs(2 * shares - 1))
 
 
 def effective(shares: Array) -> Array:
@@ -96,7 +117,7 @@ def changed(before: Genotype, after: Genotype) -> float:
     """Share of the choices of a genotype that another did not have."""
     old = {(kind, choice) for kind, choices in before.cells.items() for choice in choices}
     new = [(kind, choice) for kind, choices in after.cells.items() for choice in choices]
-    return sum(choice not in old for choice in new) / len(new)
+    return sum(choice not in old for choice in new) / max(len(new), 1)
 
 
 def depth(cell: CellSpace, genotype: Genotype, kind: str) -> int:
@@ -116,15 +137,17 @@ def width(cell: CellSpace, genotype: Genotype, kind: str) -> float:
     return len(fed) / len(cell.nodes)
 
 
-def of_shares(space: SearchSpace, shares: Shares) -> dict[str, float]:
+def of_shares(space: SearchSpace, shares: Shares, independent: bool = False) -> dict[str, float]:
     """Means over all edges, and over each kind of cell where there are several, by logged name."""
+    # Independent shares have an entropy and a margin of their own; their sum is the effective number of operations.
     cells = {kind: (cell, np.asarray(shares[kind], dtype=float)) for kind, cell in space.cells.items()}
-    entropies = {kind: entropy(cell, s) for kind, (cell, s) in cells.items()}
-    free = {kind: parameter_free(cell, s) for kind, (cell, s) in cells.items()}
+    entropies = {kind: (binary_entropy if independent else entropy)(cell, s) for kind, (cell, s) in cells.items()}
+    sums = {kind: np.maximum(s.sum(axis=1), np.finfo(float).tiny) for kind, (_, s) in cells.items()}
+    free = {kind: parameter_free(cell, s) / (sums[kind] if independent else 1) for kind, (cell, s) in cells.items()}
     values = {
         metrics.ENTROPY.name: _mean(entropies.values()),
-        metrics.EFFECTIVE.name: _mean([effective(s) for _, s in cells.values()]),
-        metrics.MARGIN.name: _mean([margin(cell, s) for cell, s in cells.values()]),
+        metrics.EFFECTIVE.name: _mean(sums.values() if independent else [effective(s) for _, s in cells.values()]),
+        metrics.MARGIN.name: _mean([(distance if independent else margin)(cell, s) for cell, s in cells.values()]),
         metrics.SATURATED.name: _mean([s.max(axis=1) > SATURATED for _, s in cells.values()]),
         metrics.PARAMETER_FREE_SHARE.name: _mean(free.values()),
     }
@@ -147,7 +170,7 @@ def of_genotype(space: SearchSpace, genotype: Genotype, before: Genotype | None 
     for kind, cell in space.cells.items():
         free = [choice.operation in PARAMETER_FREE for choice in genotype.cells[kind]]
         values[metrics.SKIPS.of(kind)] = skips[kind]
-        values[metrics.PARAMETER_FREE_EDGES.of(kind)] = sum(free) / len(free)
+        values[metrics.PARAMETER_FREE_EDGES.of(kind)] = sum(free) / max(len(free), 1)
         values[metrics.DEPTH.of(kind)] = depth(cell, genotype, kind)
         values[metrics.WIDTH.of(kind)] = width(cell, genotype, kind)
     if before is not None:
@@ -155,8 +178,17 @@ def of_genotype(space: SearchSpace, genotype: Genotype, before: Genotype | None 
     return values
 
 
+def _mean_of_candidates(cell: CellSpace, values: Array) -> Array:
+    rows = zip(cell.edges, values, strict=True)
+    return np.array([row[: len(edge.operations)].mean() for edge, row in rows])
+
+
 def _nats(shares: Array) -> Array:
-    return np.asarray(-(shares * np.log(np.where(shares > 0, shares, 1.0))).sum(axis=1))
+    return np.asarray(_surprise(shares).sum(axis=1))
+
+
+def _surprise(shares: Array) -> Array:
+    return np.asarray(-(shares * np.log(np.where(shares > 0, shares, 1.0))))
 
 
 def _mean(parts: Iterable[Array]) -> float:

@@ -44,6 +44,7 @@ class History:
     name: str = ""  #: where it comes from, for people
     first: int = 0  #: number of the first epoch, 0 or 1, as the source counts them
     read_as: str = ""  #: what was assumed in reading it, for people
+    independent: bool = False  #: whether shares are sigmoids of α, whose rows do not sum to one
 
     def __post_init__(self) -> None:
         if len(self.epochs) > EPOCHS:
@@ -76,7 +77,7 @@ class History:
         return [kind for kind, cell in self.space.cells.items() if not cell.reduction]
 
     def kept_edges(self, kind: str) -> int:
-        """Edges of a discrete cell."""
+        """Edges of a discrete cell; at most, where it may keep fewer."""
         cell = self.space.cells[kind]
         return sum(cell.kept(node) for node in cell.nodes)
 
@@ -87,7 +88,7 @@ class History:
 
     def shares(self, epoch: int) -> dict[str, Array]:
         """Shares of the operations after an epoch whose α is known."""
-        return shares_of(self.space, self.alphas[epoch])
+        return shares_of(self.space, self.alphas[epoch], self.independent)
 
     def genotype(self, epoch: int) -> Genotype:
         """The genotype after an epoch, as recorded or else discretised from α."""
@@ -135,6 +136,7 @@ class History:
             planned=planned if isinstance(planned, int) and planned > 0 else None, final=final,
             **_classes(part(manifest, "data")),
             settings=settings if isinstance(settings, dict) else {}, name=str(folder),
+            independent=manifest.get("independent_shares") is True,
         )  # fmt: skip
 
 

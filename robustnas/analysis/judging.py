@@ -7,7 +7,7 @@ from pathlib import Path
 
 from robustnas.analysis import metrics
 from robustnas.analysis.history import History
-from robustnas.analysis.measures import DEGENERACY, Series, by_chance, could_carry, degeneracy, measures
+from robustnas.analysis.measures import DEGENERACY, Series, by_chance, degeneracy, edges_counted, measures
 from robustnas.analysis.registry import thresholds
 from robustnas.analysis.taking import SETTLED, to_take
 from robustnas.analysis.thresholds import AT_RISK, POINTS, REMEDIES, STATES, UNTOUCHED, Remedy, State, Threshold
@@ -120,10 +120,10 @@ def _unless_early(e: Evidence, entropy: Series, history: History) -> Evidence:
 
 def _counted(e: Evidence, history: History) -> Evidence:
     """The sign with the edges that it counts: those that could carry parameters may be fewer than the kept ones."""
-    if e.threshold.series != metrics.AVOIDABLE.name:
+    series, fewer = e.threshold.series, any(cell.fewer for cell in history.space.cells.values())
+    if series != metrics.AVOIDABLE.name and not (fewer and series in DEGENERACY):
         return e
-    genotype = history.final or history.genotype(e.epoch)
-    return replace(e, edges=could_carry(history, genotype))
+    return replace(e, edges=edges_counted(history, history.final or history.genotype(e.epoch), series))
 
 
 def _state(seen: list[Evidence]) -> tuple[State, int | None]:

@@ -53,6 +53,7 @@ Series = dict[int, float]
 
 #: Series that a genotype has by itself, see :func:`degeneracy`.
 DEGENERACY = tuple(one.name for one in (metrics.SKIP_SHARE, metrics.AVOIDABLE, metrics.LIVE, metrics.LIVE_PARAMETRIC))
+HIGH = (metrics.SKIP_SHARE.name, metrics.AVOIDABLE.name)  # those that are worst where they are largest
 RISE = 10  # epochs over which a rise is measured
 
 
@@ -129,18 +130,31 @@ def by_chance(history: History) -> dict[str, float]:
 
 def degeneracy(history: History, genotype: Genotype) -> dict[str, float]:
     """Shares of the kept edges that make a genotype degenerate, in the kind of cell that is worst."""
+    return {name: (max if name in HIGH else min)(of.values()) for name, of in _by_kind(history, genotype).items()}
+
+
+def edges_counted(history: History, genotype: Genotype, series: str) -> int:
+    """Edges of the kind of cell that is worst in a series of :func:`degeneracy`: what its share is one of."""
+    if series == metrics.AVOIDABLE.name:
+        return could_carry(history, genotype)
+    values = _by_kind(history, genotype)[series]
+    return len(genotype.cells[(max if series in HIGH else min)(values, key=lambda kind: values[kind])])
+
+
+def _by_kind(history: History, genotype: Genotype) -> dict[str, dict[str, float]]:
     skips, kinds = genotype.count("skip_connect"), history.normal_kinds
     live = {kind: live_choices(history.space, genotype, kind) for kind in history.space.cells}
+    size = {kind: max(len(choices), 1) for kind, choices in genotype.cells.items()}  # the kept edges, or fewer
     values = {
-        metrics.SKIP_SHARE.name: max(skips[kind] / history.kept_edges(kind) for kind in kinds),
-        metrics.AVOIDABLE.name: max(avoidable(history, genotype, kind) for kind in kinds),
-        metrics.LIVE.name: min(len(choices) / history.kept_edges(kind) for kind, choices in live.items()),
+        metrics.SKIP_SHARE.name: {kind: skips[kind] / size[kind] for kind in kinds},
+        metrics.AVOIDABLE.name: {kind: avoidable(history, genotype, kind) for kind in kinds},
+        metrics.LIVE.name: {kind: len(choices) / size[kind] for kind, choices in live.items()},
     }
     if parametric := [kind for kind in kinds if _could(history, kind)]:
-        values[metrics.LIVE_PARAMETRIC.name] = min(
-            sum(choice.operation not in PARAMETER_FREE for choice in live[kind]) / history.kept_edges(kind)
+        values[metrics.LIVE_PARAMETRIC.name] = {
+            kind: sum(choice.operation not in PARAMETER_FREE for choice in live[kind]) / size[kind]
             for kind in parametric
-        )
+        }
     return values
 
 
@@ -182,11 +196,14 @@ def _of_genotypes(history: History) -> dict[str, Series]:
 def _of_alphas(history: History) -> dict[str, Series]:
     alphas = dict(sorted(history.alphas.items()))
     shares = {epoch: history.shares(epoch) for epoch in alphas}
-    rows = {epoch: of_shares(history.space, shares[epoch]) for epoch in alphas}
+    rows = {epoch: of_shares(history.space, shares[epoch], history.independent) for epoch in alphas}
     for (_, before), (epoch, alpha) in pairwise(alphas.items()):
         rows[epoch][metrics.MOVED.name] = max(_distance(alpha[kind], before[kind]) for kind in alpha)
     genotypes = {epoch: history.genotype(epoch) for epoch in alphas}
-    return {**_by_name(rows), metrics.MARGIN_NOISE.name: margin_over_noise(history.space, shares, genotypes)}
+    return {
+        **_by_name(rows),
+        metrics.MARGIN_NOISE.name: margin_over_noise(history.space, shares, genotypes, history.independent),
+    }
 
 
 def _by_name(rows: Mapping[int, Mapping[str, float]]) -> dict[str, Series]:
@@ -221,8 +238,8 @@ def _distance(one: Array, other: Array) -> float:
 
 
 def _uniform(history: History, kind: str, operation: str) -> float:
-    shares = [1 / len(e.operations) for e in history.space.cells[kind].edges if operation in e.operations]
-    return fmean(shares) if shares else 0.0
+    edges = [edge for edge in history.space.cells[kind].edges if operation in edge.operations]
+    return fmean(0.5 if history.independent else 1 / len(edge.operations) for edge in edges) if edges else 0.0
 
 
 def _worst(parts: Iterable[Series], choose: Callable[[Iterable[float]], float]) -> Series:

@@ -16,7 +16,10 @@ LARGEST = 1e9  # stands for a margin without any noise
 
 
 def margin_over_noise(
-    space: SearchSpace, shares: Mapping[int, Shares], genotypes: Mapping[int, Genotype]
+    space: SearchSpace,
+    shares: Mapping[int, Shares],
+    genotypes: Mapping[int, Genotype],
+    independent: bool = False,
 ) -> dict[int, float]:
     r"""Margin of the median kept edge over the noise of its steps, by epoch.
 
@@ -29,6 +32,8 @@ def margin_over_noise(
         space: The search space.
         shares: Epoch to shares, ``[edges, operations]`` by kind of cell.
         genotypes: Epoch to the genotype after it, at the same epochs.
+        independent: Whether shares stand each by itself: the margin is then the distance of a kept operation's share
+            from one half.
 
     Returns:
         The ratio from the fifth recorded epoch on; the cap 1e9 stands for a margin without noise.
@@ -38,28 +43,37 @@ def margin_over_noise(
     for last in range(FEWEST, len(at)):
         window = at[max(0, last - STEPS) : last + 1]
         ratios = [
-            ratio
+            _ratio(margins, window)
             for kind in space.cells
-            for ratio in _ratios(space, kind, window, [shares[epoch][kind] for epoch in window], genotypes[at[last]])
+            for margins in _margins(
+                space, kind, [shares[epoch][kind] for epoch in window], genotypes[at[last]], independent
+            )
         ]
         if ratios:
             found[at[last]] = float(np.median(ratios))
     return found
 
 
-def _ratios(space: SearchSpace, kind: str, window: list[int], shares: list[Array], genotype: Genotype) -> list[float]:
-    """The ratio of every kept edge of a cell that has a choice."""
+def _margins(space: SearchSpace, kind: str, shares: list[Array], genotype: Genotype, independent: bool) -> list[Array]:
+    """The course of the margin of every kept edge of a cell that has a choice, ``[epochs]``."""
     cell = space.cells[kind]
-    gaps = np.sqrt(np.diff(window))
-    ratios: list[float] = []
+    margins: list[Array] = []
     for choice in genotype.cells[kind]:
         row = cell.row(choice.source, choice.node)
-        if row is None or len(columns := list(cell.selectable(cell.edges[row]))) < 2:
+        if row is None:
             continue
-        course = np.stack([part[row, columns] for part in shares])  # [epochs, operations]
-        second, first = np.argsort(course[-1], kind="stable")[-2:]
-        margins = course[:, first] - course[:, second]
-        noise = float((np.diff(margins) / gaps).std(ddof=1)) * AHEAD**0.5
-        margin = float(margins[-1])
-        ratios.append(min(margin / noise, LARGEST) if noise > 0 else LARGEST if margin > 0 else 0.0)
-    return ratios
+        edge = cell.edges[row]
+        if independent:
+            margins.append(np.array([part[row, edge.operations.index(choice.operation)] for part in shares]) - 0.5)
+        elif len(columns := list(cell.selectable(edge))) > 1:
+            course = np.stack([part[row, columns] for part in shares])  # [epochs, operations]
+            second, first = np.argsort(course[-1], kind="stable")[-2:]
+            margins.append(course[:, first] - course[:, second])
+    return margins
+
+
+def _ratio(margins: Array, window: list[int]) -> float:
+    gaps = np.sqrt(np.diff(window))
+    noise = float((np.diff(margins) / gaps).std(ddof=1)) * AHEAD**0.5
+    margin = abs(float(margins[-1]))
+    return min(margin / noise, LARGEST) if noise > 0 else LARGEST if margin > 0 else 0.0

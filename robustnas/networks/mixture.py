@@ -94,7 +94,9 @@ def one_hots(space: SearchSpace, genotype: Genotype, like: Tensor) -> dict[str, 
     mixtures = {}
     for kind, cell in space.cells.items():
         rows = {(edge.source, edge.node): row for row, edge in enumerate(cell.edges)}
-        chosen = [(rows[source, node], operation) for source, node, operation in genotype.cells[kind]]
-        columns = {row: cell.edges[row].operations.index(operation) for row, operation in chosen}
-        mixtures[kind] = one_hot(cell, columns, like)
+        active = torch.zeros(cell.shape, dtype=torch.bool)
+        for source, node, operation in genotype.cells[kind]:
+            row = rows[source, node]
+            active[row, cell.edges[row].operations.index(operation)] = True
+        mixtures[kind] = Mixture(active.to(like.device, like.dtype), active=active)
     return mixtures

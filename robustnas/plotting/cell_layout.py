@@ -52,7 +52,8 @@ def plan_cells(genotype: Genotype, space: SearchSpace | None = None) -> dict[str
         outputs = tuple(nodes) if inputs > 1 else tuple(nodes[-1:])
         if space is not None:
             inputs, outputs = space.cells[kind].inputs, space.cells[kind].outputs
-        states = max(nodes, default=0) + 1
+        last = max(nodes, default=0) if space is None else space.cells[kind].nodes[-1]  # a node may have no edge
+        states = last + 1
         plans[kind] = CellPlan(_TITLES.get(kind, kind), inputs, states, choices, assign_lanes(choices), outputs)
     return plans
 

@@ -13,16 +13,18 @@ def darts_like(
     reduce: Operations | None = None,
     keep: int | None = 2,
     never_selected: tuple[str, ...] = ("none",),
+    fewer: bool = False,
+    carried: int = 1,
 ) -> SearchSpace:
     """Return a space with the cells of DARTS: two inputs, four nodes, 14 edges, by default two edges kept per node.
 
     Operations are given for all edges or edge by edge; the reduction cell has those of the normal cell by default.
-    ``keep`` and ``never_selected`` are those of :class:`~robustnas.spaces.CellSpace`: by default ``none`` is part of
-    the mixture but never selected.
+    The other arguments are those of :class:`~robustnas.spaces.CellSpace`: by default ``none`` is part of the mixture
+    but never selected.
     """
 
     def cell(operations: Operations, reduction: bool) -> CellSpace:
-        return complete_cell(2, 4, operations, (2, 3, 4, 5), reduction, keep, never_selected)
+        return complete_cell(2, 4, operations, (2, 3, 4, 5), reduction, keep, never_selected, fewer, carried)
 
     return SearchSpace(
         name, {"normal": cell(normal, False), "reduce": cell(normal if reduce is None else reduce, True)}
@@ -51,6 +53,10 @@ DARTS = darts_like("DARTS", ("none", *_WITHOUT_NONE))
 DARTSWithoutNone = darts_like("DARTSWithoutNone", _WITHOUT_NONE)
 # Every edge keeps its operation, and `none`, which is no edge, may be it: what SNAS discretises to (arXiv:1812.09926).
 DARTSAllEdges = darts_like("DARTSAllEdges", ("none", *_WITHOUT_NONE), keep=None, never_selected=())
+# A node keeps two edges at most; or any, each with two operations at most: what FairDARTS selects by a threshold from
+# sigmoids (arXiv:1911.12126).
+DARTSFewerEdges = darts_like("DARTSFewerEdges", _WITHOUT_NONE, fewer=True)
+DARTSAnyEdges = darts_like("DARTSAnyEdges", _WITHOUT_NONE, keep=None, fewer=True, carried=2)
 S1 = darts_like("S1", _S1_NORMAL, _S1_REDUCE)
 S2 = darts_like("S2", (_SKIP, _SEP3))
 S3 = darts_like("S3", ("none", _SKIP, _SEP3))

@@ -15,6 +15,7 @@ def strongest(space: SearchSpace, strengths: Mapping[str, Rows]) -> Genotype:
     """Return the strongest operation of each edge, and the strongest edges of each node (arXiv:1806.09055).
 
     Strengths are ``[edges, operations]`` for each kind of cell. Ties go to the earlier column and the earlier source.
+    Where a node may keep fewer edges, it keeps as many as it may.
     """
     cells = {}
     for kind, cell in space.cells.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import combinations
 from math import prod
@@ -13,9 +13,9 @@ from robustnas.spaces.space import CellSpace, Edge, SearchSpace
 
 
 class _Kept(NamedTuple):
-    """Edges that a node may keep, the operations each may carry, and how many genotypes of the node keep them."""
+    """Edges that a node may keep, what each may carry, and how many genotypes of the node keep them."""
 
-    edges: tuple[tuple[Edge, tuple[str, ...]], ...]
+    edges: tuple[tuple[Edge, tuple[tuple[str, ...], ...]], ...]
     size: int
 
 
@@ -41,7 +41,15 @@ def encode(genotype: Genotype, space: SearchSpace) -> int:
     genotype.validate(space)
     number = 0
     for node in _nodes(space):
-        carried = {(c.source, c.node): c.operation for c in genotype.cells[node.kind] if c.node == node.node}
+        cell, carried = space.cells[node.kind], dict[tuple[int, int], list[str]]()
+        for choice in genotype.cells[node.kind]:
+            if choice.node == node.node:
+                carried.setdefault(choice[:2], []).append(choice.operation)
+        if not cell.fewer and len(carried) != cell.kept(node.node):
+            kept = [f"{source}-{into}" for source, into in carried]
+            raise ValueError(
+                f"Expected node {node.node} of the {node.kind} cell to keep distinct edges, but got {kept}."
+            )
         number = number * node.size + _rank(node, carried)
     return number
 
@@ -59,18 +67,18 @@ def decode(number: int, space: SearchSpace) -> Genotype:
     return Genotype(space.name, {kind: tuple(choices) for kind, choices in cells.items()})
 
 
-def _rank(node: _Node, carried: dict[tuple[int, int], str]) -> int:
+def _rank(node: _Node, carried: Mapping[tuple[int, int], Sequence[str]]) -> int:
     """The rank of a genotype of a node: by kept edges, then by operations, the last edge counting fastest."""
     before = 0
     for way in node.ways:
         if all((edge.source, edge.node) in carried for edge, _ in way.edges) and len(way.edges) == len(carried):
             rank = 0
-            for edge, names in way.edges:
-                rank = rank * len(names) + names.index(carried[edge.source, edge.node])
+            for edge, loads in way.edges:
+                names = tuple(sorted(carried[edge.source, edge.node], key=edge.operations.index))
+                rank = rank * len(loads) + loads.index(names)
             return before + rank
         before += way.size
-    kept = [f"{source}-{into}" for source, into in carried]
-    raise ValueError(f"Expected node {node.node} of the {node.kind} cell to keep distinct edges, but got {kept}.")
+    raise AssertionError(f"{carried} is no way of node {node.node}")  # validated before
 
 
 def _choices(node: _Node, rank: int) -> list[Choice]:
@@ -78,11 +86,11 @@ def _choices(node: _Node, rank: int) -> list[Choice]:
         if rank < way.size:
             break
         rank -= way.size
-    choices = []
-    for edge, names in reversed(way.edges):
-        rank, column = divmod(rank, len(names))
-        choices.append(Choice(edge.source, edge.node, names[column]))
-    return choices[::-1]
+    choices: list[Choice] = []
+    for edge, loads in reversed(way.edges):
+        rank, place = divmod(rank, len(loads))
+        choices[:0] = [Choice(edge.source, edge.node, name) for name in loads[place]]
+    return choices
 
 
 @lru_cache(maxsize=16)
@@ -92,7 +100,14 @@ def _nodes(space: SearchSpace) -> tuple[_Node, ...]:
 
 def _of_cell(kind: str, cell: CellSpace) -> Iterator[_Node]:
     for node in cell.nodes:
-        entering = [(edge, tuple(cell.selectable(edge).values())) for _, edge in cell.edges_into(node)]
-        subsets = combinations(entering, cell.kept(node))
-        ways = tuple(_Kept(kept, prod(len(names) for _, names in kept)) for kept in subsets)
+        entering = [(edge, _loads(cell, edge)) for _, edge in cell.edges_into(node)]
+        counts = range(0 if cell.fewer else cell.kept(node), cell.kept(node) + 1)
+        subsets = (kept for count in counts for kept in combinations(entering, count))
+        ways = tuple(_Kept(kept, prod(len(loads) for _, loads in kept)) for kept in subsets)
         yield _Node(kind, node, ways, sum(way.size for way in ways))
+
+
+def _loads(cell: CellSpace, edge: Edge) -> tuple[tuple[str, ...], ...]:
+    """What an edge that is kept may carry: one operation, or a set of more where the cell allows it."""
+    names = list(cell.selectable(edge).values())
+    return tuple(load for count in range(1, cell.carried + 1) for load in combinations(names, count))

@@ -6,13 +6,24 @@ import importlib
 import sys
 
 from robustnas.runtime.trust import is_import_path, is_trusted, own_message, refusal
-from robustnas.spaces.darts import DARTS, S1, S2, S3, S4, DARTSAllEdges, DARTSWithoutNone
+from robustnas.spaces.darts import (
+    DARTS,
+    S1,
+    S2,
+    S3,
+    S4,
+    DARTSAllEdges,
+    DARTSAnyEdges,
+    DARTSFewerEdges,
+    DARTSWithoutNone,
+)
 from robustnas.spaces.mobile import Mobile, MobileSmall
 from robustnas.spaces.nasbench201 import NASBench201, NASBench201SkipConv
 from robustnas.spaces.space import SearchSpace
 
 BUILT_IN = (
-    DARTS, DARTSWithoutNone, DARTSAllEdges, S1, S2, S3, S4, NASBench201, NASBench201SkipConv, Mobile, MobileSmall,
+    DARTS, DARTSWithoutNone, DARTSAllEdges, DARTSFewerEdges, DARTSAnyEdges, S1, S2, S3, S4, NASBench201,
+    NASBench201SkipConv, Mobile, MobileSmall,
 )  # fmt: skip
 KNOWN = {space.name: space for space in BUILT_IN}
 

@@ -14,6 +14,7 @@ from robustnas.runtime.safe_files import parse_json
 from robustnas.spaces.space import CellSpace, SearchSpace
 
 SCHEMA = 1
+NO_EDGE = "-"  # in the one-line form, what a cell without edges has in their place
 
 
 class Choice(NamedTuple):
@@ -71,7 +72,7 @@ class Genotype:
 
     def __str__(self) -> str:
         """One line, for instance ``NASBench201 cell: 0-1 skip_connect, 0-2 none, ...``."""
-        cells = (f"{kind}: " + ", ".join(map(str, choices)) for kind, choices in self.cells.items())
+        cells = (f"{kind}: " + (", ".join(map(str, choices)) or NO_EDGE) for kind, choices in self.cells.items())
         return f"{self.space} " + " | ".join(cells)
 
     @classmethod
@@ -79,13 +80,14 @@ class Genotype:
         """Read the one-line form that :meth:`__str__` writes."""
         name, _, body = text.strip().partition(" ")
         cells: dict[str, tuple[Choice, ...]] = {}
+        choices: tuple[Choice, ...] | None
         for part in body.split(" | "):
             kind, _, edges = part.partition(": ")
             try:
-                choices = tuple(map(Choice.from_text, edges.split(", ")))
+                choices = tuple(map(Choice.from_text, [] if edges == NO_EDGE else edges.split(", ")))
             except ValueError:
-                choices = ()
-            if not choices or not re.fullmatch(r"\w+", kind) or kind in cells:
+                choices = None
+            if choices is None or not re.fullmatch(r"\w+", kind) or kind in cells:
                 raise ValueError(
                     f"Expected `text` to read like 'S2 normal: 0-2 skip_connect, ... | reduce: ...', but got {text!r}."
                 )
@@ -198,7 +200,22 @@ def _check_cell(kind: str, cell: CellSpace, choices: tuple[Choice, ...]) -> None
             )
     for node in cell.nodes:
         edges = [choice for choice in choices if choice.node == node]
-        if len(edges) != (wanted := cell.kept(node)):
-            raise ValueError(f"Expected node {node} of the {kind} cell to have {wanted} edges, but got {len(edges)}.")
-    if cell.keep is None and len({choice[:2] for choice in choices}) != len(choices):
+        wanted, found = cell.kept(node), len({choice.source for choice in edges} if cell.fewer else edges)
+        if found != wanted and not (cell.fewer and found < wanted):
+            few = "at most " if cell.fewer else ""
+            raise ValueError(f"Expected node {node} of the {kind} cell to have {few}{wanted} edges, but got {found}.")
+    if cell.fewer:
+        _check_carried(kind, cell, choices)
+    elif cell.keep is None and len({choice[:2] for choice in choices}) != len(choices):
         raise ValueError(f"Expected the edges of the {kind} cell to be distinct, but got {[str(c) for c in choices]}.")
+
+
+def _check_carried(kind: str, cell: CellSpace, choices: tuple[Choice, ...]) -> None:
+    """Refuse more operations on an edge than it may carry, and the same one twice."""
+    for edge in {choice[:2] for choice in choices}:
+        names = [choice.operation for choice in choices if choice[:2] == edge]
+        if len(names) > cell.carried or len(set(names)) != len(names):
+            raise ValueError(
+                f"Expected edge {edge[0]}-{edge[1]} of the {kind} cell to carry at most {cell.carried} distinct "
+                f"operations, but got {names}."
+            )

@@ -18,7 +18,7 @@ FORMS = (
 FIELDS = ("normal", "normal_concat", "reduce", "reduce_concat")  # in the order of the original's tuple
 MAX_DEPTH, MAX_LENGTH = 10, 20_000  # nested brackets and characters in the output of DARTS
 
-_CHOICES = r"\d+-\d+ \w+(?:, \d+-\d+ \w+)*"
+_CHOICES = r"(?:\d+-\d+ \w+(?:, \d+-\d+ \w+)*|-(?![\w-]))"
 _LINE = re.compile(rf"(?<![\w.-])[\w.-]+ \w+: {_CHOICES}(?: \| \w+: {_CHOICES})*")
 _NODE = r"\|(?:\w+~[0-9]+\|)+"
 _BENCHMARK = re.compile(rf"{_NODE}(?:\+{_NODE})*")

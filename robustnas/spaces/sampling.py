@@ -8,7 +8,7 @@ from random import Random
 from robustnas.spaces.discretisation import Rows, strongest_operation
 from robustnas.spaces.encoding import decode, num_architectures
 from robustnas.spaces.genotype import Choice, Genotype
-from robustnas.spaces.space import SearchSpace
+from robustnas.spaces.space import CellSpace, SearchSpace
 
 
 def random_genotype(space: SearchSpace, generator: Random) -> Genotype:
@@ -27,7 +27,8 @@ def weighted_genotype(space: SearchSpace, weights: Mapping[str, Rows], generator
     A node that keeps only some of its edges draws them one after the other, without replacement, each with a
     probability in proportion to its strength: the weight of its strongest operation that may be selected. On an edge
     that is kept, an operation is drawn in proportion to its weight among those that may be selected. What has no weight
-    is drawn only where nothing else is left, and then uniformly.
+    is drawn only where nothing else is left, and then uniformly. Where a node may keep fewer edges, it draws as many as
+    it may keep, each with one operation.
     """
     cells = {}
     for kind, cell in space.cells.items():
@@ -62,38 +63,55 @@ def mutated(genotype: Genotype, space: SearchSpace, generator: Random) -> Genoty
     """Return a neighbour: one random edge has another operation, or another source (arXiv:1802.01548).
 
     An edge is drawn uniformly, then one of its possible changes: another operation, or, if its node drops edges, one of
-    the dropped edges instead. The new edge keeps the operation if it has it, otherwise an operation is drawn.
+    the dropped edges instead. The new edge keeps the operation if it has it, otherwise an operation is drawn. Where
+    nodes may keep fewer edges, that an operation leaves, or that one more is there, are drawn like two further edges.
 
     Raises:
         ValueError: If it is not a genotype of the space, or the space has no other.
     """
     genotype.validate(space)
     options = [
-        (kind, place, what)
+        (kind, ways)
         for kind, choices in genotype.cells.items()
-        for place in range(len(choices))
-        if (what := _ways(genotype, space, kind, place))
+        for ways in (
+            *(_replaced(genotype, space, kind, place) for place in range(len(choices))),
+            *([way] for way in _fewer_or_more(choices, space.cells[kind])),
+        )
+        if ways
     ]
     if not options:
         raise ValueError(f"Expected `space` to have more than one genotype, but {space.name} has one.")
-    kind, place, ways = generator.choice(options)
-    others = generator.choice(ways)
-    choices = list(genotype.cells[kind])
-    choices[place] = generator.choice(others)
-    return Genotype(genotype.space, {**genotype.cells, kind: tuple(choices)})
+    kind, ways = generator.choice(options)
+    return Genotype(genotype.space, {**genotype.cells, kind: generator.choice(generator.choice(ways))})
 
 
-def _ways(genotype: Genotype, space: SearchSpace, kind: str, place: int) -> list[list[Choice]]:
-    """The changes of an edge, other operations and other sources, without empty lists."""
+def _replaced(genotype: Genotype, space: SearchSpace, kind: str, place: int) -> list[list[tuple[Choice, ...]]]:
+    """The cells with another operation on an edge, and those with another source of it, without empty lists."""
     cell, choices = space.cells[kind], genotype.cells[kind]
     chosen = choices[place]
     used = {(one.source, one.node) for one in choices}
+    beside = {one.operation for one in choices if one[:2] == chosen[:2]}
     operations, sources = list[Choice](), list[Choice]()
     for _, edge in cell.edges_into(chosen.node):
         names = list(cell.selectable(edge).values())
         if edge.source == chosen.source:
-            operations += [chosen._replace(operation=name) for name in names if name != chosen.operation]
+            operations += [chosen._replace(operation=name) for name in names if name not in beside]
         elif (edge.source, edge.node) not in used and cell.keep is not None:
             kept = [chosen.operation] if chosen.operation in names else names
             sources += [Choice(edge.source, edge.node, name) for name in kept]
-    return [way for way in (operations, sources) if way]
+    return [[(*choices[:place], other, *choices[place + 1 :]) for other in way] for way in (operations, sources) if way]
+
+
+def _fewer_or_more(choices: tuple[Choice, ...], cell: CellSpace) -> list[list[tuple[Choice, ...]]]:
+    """The cells without one of the operations, and those with one more, as far as the cell allows; no empty lists."""
+    if not cell.fewer:
+        return []
+    less = [choices[:place] + choices[place + 1 :] for place in range(len(choices))]
+    more = []
+    for edge in cell.edges:
+        carried = {one.operation for one in choices if one[:2] == (edge.source, edge.node)}
+        full = len({one.source for one in choices if one.node == edge.node}) >= cell.kept(edge.node)
+        if len(carried) < cell.carried and (carried or not full):
+            names = (name for name in cell.selectable(edge).values() if name not in carried)
+            more += [(*choices, Choice(edge.source, edge.node, name)) for name in names]
+    return [way for way in (less, more) if way]

@@ -57,6 +57,8 @@ class CellSpace:
         reduction: Whether edges that leave an input state halve the resolution.
         keep: Edges that a node of the discrete cell keeps, or ``None`` for all.
         never_selected: Operations that take part in the mixture but not in a genotype.
+        fewer: Whether a node of the discrete cell may keep fewer edges than that, down to none: it is then zero.
+        carried: Most operations that an edge of the discrete cell carries; their sum is its output.
 
     Raises:
         ValueError: If a node has no edge, fewer edges than ``keep``, or no operation to select.
@@ -68,6 +70,8 @@ class CellSpace:
     reduction: bool = False
     keep: int | None = None
     never_selected: frozenset[str] = frozenset()
+    fewer: bool = False
+    carried: int = 1
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "edges", tuple(sorted(self.edges, key=lambda edge: (edge.node, edge.source))))
@@ -85,6 +89,8 @@ class CellSpace:
             raise ValueError(
                 f"Expected `keep` to be at least 1 and at most the edges of every node, but got {self.keep}."
             )
+        if self.carried < 1:
+            raise ValueError(f"Expected `carried` to be at least 1, but got {self.carried}.")
         for edge in self.edges:
             if not set(edge.operations) - self.never_selected:
                 raise ValueError(
@@ -106,7 +112,7 @@ class CellSpace:
         return [(row, edge) for row, edge in enumerate(self.edges) if edge.node == node]
 
     def kept(self, node: int) -> int:
-        """How many of the edges that enter ``node`` a discrete cell keeps."""
+        """How many of the edges that enter ``node`` a discrete cell keeps; at most, where it may keep ``fewer``."""
         return len(self.edges_into(node)) if self.keep is None else self.keep
 
     def selectable(self, edge: Edge) -> dict[int, str]:
@@ -255,6 +261,8 @@ def complete_cell(
     reduction: bool = False,
     keep: int | None = None,
     never_selected: tuple[str, ...] = (),
+    fewer: bool = False,
+    carried: int = 1,
 ) -> CellSpace:
     """Return the space of cells in which every state feeds every one of a number of later ``nodes``.
 
@@ -269,4 +277,4 @@ def complete_cell(
     if len(each) != len(pairs):
         raise ValueError(f"Expected `operations` to list {len(pairs)} edges, but got {len(each)}.")
     edges = tuple(Edge(source, node, names) for (source, node), names in zip(pairs, each, strict=True))
-    return CellSpace(inputs, edges, outputs, reduction, keep, frozenset(never_selected))
+    return CellSpace(inputs, edges, outputs, reduction, keep, frozenset(never_selected), fewer, carried)

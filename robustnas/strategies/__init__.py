@@ -29,12 +29,15 @@ from robustnas.strategies.pruning import NoPruning, Pruning, ShareThreshold
 from robustnas.strategies.raise_decay import RaiseDecay
 from robustnas.strategies.relaxation import Relaxation, Softmax
 from robustnas.strategies.selection import Selection, Strongest
+from robustnas.strategies.sigmoid import Sigmoid
 from robustnas.strategies.single_level import SingleLevel
 from robustnas.strategies.sparsemax import Sparsemax
 from robustnas.strategies.step_context import StepContext
 from robustnas.strategies.stopping import CurvatureRise, Never, SkipDominance, Stop, Stopping
+from robustnas.strategies.threshold import Threshold
 from robustnas.strategies.uniform_one_hot import UniformOneHot
 from robustnas.strategies.weight_hook import NoWeightHook, WeightHook
+from robustnas.strategies.zero_one import ZeroOne
 
 __all__ = [
     "Adam", "AdversarialPerturbation", "Annealed", "ArchOptimizer", "BestOfSampled", "BetaDecay", "Bilevel",
@@ -42,6 +45,7 @@ __all__ = [
     "Entmax", "EntropyPenalty", "ExpectedCost", "ExponentiatedGradient", "FirstOrder", "Gradient", "GradientAgreement",
     "GumbelOneHot", "KeepStrongest", "LargestDrop", "LayerAlignment", "LogCost", "LpSparsity", "Never", "NoPenalty",
     "NoPruning", "NoWeightHook", "Penalty", "Perturbation", "Pruning", "RaiseDecay", "RandomPerturbation", "Relaxation",
-    "Selection", "ShareThreshold", "SingleLevel", "SkipDominance", "Softmax", "Sparsemax", "Step", "StepContext",
-    "Stop", "Stopping", "Strongest", "UniformOneHot", "Unperturbed", "Unrolled", "UnrolledByDifferences", "WeightHook",
+    "Selection", "ShareThreshold", "Sigmoid", "SingleLevel", "SkipDominance", "Softmax", "Sparsemax", "Step",
+    "StepContext", "Stop", "Stopping", "Strongest", "Threshold", "UniformOneHot", "Unperturbed", "Unrolled",
+    "UnrolledByDifferences", "WeightHook", "ZeroOne",
 ]  # fmt: skip

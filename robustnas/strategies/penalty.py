@@ -18,14 +18,20 @@ ByKind: TypeAlias = Mapping[str, Tensor]
 
 
 class Penalty(ABC):
-    """A term of the architecture loss that depends on α alone."""
+    """A term of the architecture loss that depends on α alone.
+
+    Where it means nothing for shares of another kind, it ``wants`` those whose rows sum to one, ``normalised``, or
+    those that are ``independent`` of each other.
+    """
+
+    wants = "any"  # or "normalised", or "independent"
 
     @abstractmethod
     def of(self, alphas: ByKind, shares: ByKind, context: StepContext) -> Tensor:
         """The penalty, a scalar that is differentiable in α and in the shares that follow from it.
 
         Both are ``[edges, operations]`` by kind of cell: α is minus infinity where there is no such candidate, or it
-        has left; rows of shares sum to one.
+        has left; rows of shares sum to one unless the relaxation is ``independent``.
         """
 
     def total(self, loss: Tensor, alphas: ByKind, shares: ByKind, context: StepContext) -> Tensor:
@@ -54,6 +60,7 @@ class LpSparsity(Penalty):
         epsilon: ε, positive, which keeps the gradient of an unused operation finite.
     """
 
+    wants = "normalised"
     weight: float = 0.1
     power: float = 0.5
     epsilon: float = 1e-4
@@ -82,6 +89,7 @@ class EntropyPenalty(Penalty):
         start: First epoch in which it counts, zero or more.
     """
 
+    wants = "normalised"
     weight: float = 0.1
     ramp: Ramp = "linear"
     start: int = 0

@@ -27,6 +27,8 @@ class Relaxation(ABC):
         """
         return normal
 
+    independent = False  # whether shares are sigmoids of α, each between 0 and 1 by itself: rows do not sum to one
+
     @abstractmethod
     def mixture(self, alpha: Tensor, context: StepContext) -> Mixture:
         """Weigh the operations of one kind of cell, or of one cell where ``per_cell`` is true, differentiable in α.
@@ -42,7 +44,7 @@ class Relaxation(ABC):
         return Mixture(self.shares(alpha)) if self.samples else self.mixture(alpha, context)
 
     def shares(self, alpha: Tensor) -> Tensor:
-        """Share of each operation in its edge, ``[edges, operations]``; its rows sum to one."""
+        """Share of each operation in its edge, ``[edges, operations]``; rows sum to one unless ``independent``."""
         return alpha.softmax(dim=-1)
 
     def edge_weights(self, beta: Tensor) -> Tensor:

@@ -69,10 +69,14 @@ class Selection(ABC):
     """The step from architecture weights to a genotype."""
 
     reads_alpha = False  # whether the genotype follows from α alone, so that it means nothing where α never moves
+    absolute = False  # whether it compares shares with a fixed number, so that weights of edges (β) would distort them
 
     @abstractmethod
     def genotype(self, space: SearchSpace, architecture_weights: Mapping[str, Tensor]) -> Genotype:
         """Discretise weights of operations, by kind of cell ``[edges, operations]``, to a genotype of the space."""
+
+    def check(self, space: SearchSpace) -> None:  # noqa: B027
+        """Refuse, before a search starts, a space that has no genotypes of the kind it finds; by default none."""
 
     def epochs(self, space: SearchSpace) -> int:
         """Epochs of training that it takes after those of the search."""

@@ -13,7 +13,7 @@ from robustnas.networks import Connection, Mixture
 from robustnas.networks.batchnorm_statistics import frozen_batchnorm_statistics
 from robustnas.runtime.precision import full_precision
 from robustnas.spaces import SearchSpace
-from robustnas.strategies import ArchOptimizer, Gradient, Perturbation, Relaxation, Stopping
+from robustnas.strategies import ArchOptimizer, Gradient, Penalty, Perturbation, Relaxation, Selection, Stopping
 from robustnas.training.architecture_parameters import first_active
 
 
@@ -139,6 +139,29 @@ def check_parts(
             "Expected `stopping` not to return the search to an earlier epoch beside the connection "
             f"`{type(connection).__name__}`, whose supernet may have had fewer channels then, but got "
             f"`{type(stopping).__name__}`."
+        )
+
+
+def check_shares(
+    relaxation: Relaxation, perturbation: Perturbation, penalty: Penalty, selection: Selection, edge_weights: bool
+) -> None:
+    """Refuse parts that mean nothing for the shares that the relaxation gives."""
+    name, independent = type(relaxation).__name__, relaxation.independent
+    if penalty.wants != "any" and (penalty.wants == "independent") != independent:
+        sums = "do not sum to one" if independent else "sum to one"
+        raise ValueError(
+            f"Expected a `penalty` that means something for shares whose rows {sums}, as those of the relaxation "
+            f"`{name}`, but got `{type(penalty).__name__}`, which is made for the others."
+        )
+    if perturbation.perturbs and independent:
+        raise ValueError(
+            f"Expected `perturbation` to be `Unperturbed` beside the relaxation `{name}`, whose weights do not sum to "
+            f"one on an edge, where perturbed ones are made to, but got `{type(perturbation).__name__}`."
+        )
+    if selection.absolute and edge_weights:
+        raise ValueError(
+            f"Expected no `edge_weights` with the selection `{type(selection).__name__}`, whose threshold is one for "
+            "shares alone: times weights of edges, which sum to one at a node, hardly any share reaches it."
         )
 
 

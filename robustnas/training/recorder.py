@@ -50,6 +50,7 @@ class RunRecorder(Callback):
             "module": getattr(pl_module, "description", None),
             "data": described,
             "class_weights": None if weights is None else weights.tolist(),
+            "independent_shares": bool(getattr(getattr(pl_module, "relaxation", None), "independent", False)),
             "epochs": trainer.max_epochs,
             "precision": str(trainer.precision),
             "float32": settings(),

@@ -35,6 +35,7 @@ from robustnas.training.checks import (
     check_not_negative,
     check_parts,
     check_positive,
+    check_shares,
     check_single_level,
 )
 from robustnas.training.compilation import check_compilable
@@ -161,6 +162,8 @@ class SearchState(Module):
         pruning.check(self.space, arch_start)
         check_single_level(gradient, perturbation)
         check_arch_optimizer(relaxation, arch_optimizer, arch_weight_decay)
+        check_shares(relaxation, perturbation, penalty, selection, edge_weights)
+        selection.check(self.space)
         if compile_cells:
             check_compilable(self.space, relaxation, drop_path)
         self.relaxation, self.perturbation = relaxation, perturbation

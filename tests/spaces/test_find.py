@@ -14,6 +14,8 @@ from robustnas.spaces import (
     S3,
     S4,
     DARTSAllEdges,
+    DARTSAnyEdges,
+    DARTSFewerEdges,
     DARTSWithoutNone,
     Mobile,
     MobileSmall,
@@ -22,7 +24,20 @@ from robustnas.spaces import (
     find_space,
 )
 
-KNOWN = [DARTS, DARTSWithoutNone, DARTSAllEdges, S1, S2, S3, S4, NASBench201, Mobile, MobileSmall]
+KNOWN = [
+    DARTS,
+    DARTSWithoutNone,
+    DARTSAllEdges,
+    DARTSFewerEdges,
+    DARTSAnyEdges,
+    S1,
+    S2,
+    S3,
+    S4,
+    NASBench201,
+    Mobile,
+    MobileSmall,
+]
 
 
 def test_a_name_or_a_space_gives_the_space() -> None:

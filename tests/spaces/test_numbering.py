@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from itertools import combinations, product
+from math import prod
 
 import pytest
 from scipy.stats import chisquare
@@ -14,7 +15,10 @@ from robustnas.spaces import (
     S1,
     S2,
     S4,
+    CellSpace,
     Choice,
+    DARTSAnyEdges,
+    DARTSFewerEdges,
     DARTSWithoutNone,
     Genotype,
     Mobile,
@@ -30,6 +34,7 @@ from robustnas.spaces import (
 )
 
 SAMPLE = [DARTS, S1, NASBench201, Mobile]
+FEWER = [DARTSFewerEdges, DARTSAnyEdges]
 UNEVEN = [("a", "b"), ("a", "b", "c"), ("a",), ("b", "none"), ("a", "c")]  # edges 0-2, 1-2, 0-3, 1-3, 2-3
 TINY = SearchSpace(
     "Tiny",
@@ -74,10 +79,78 @@ def test_sizes_are_those_of_the_papers() -> None:
         num_architectures(DARTS) == num_architectures(DARTSWithoutNone) == (1 * 3 * 6 * 10 * 7**8) ** 2
     )  # 7^8 * 180 for each cell
     assert num_architectures(S2) == num_architectures(S4) == (180 * 2**8) ** 2
+    of_edge = 1 + 7 + 21  # absent, one operation, two
+    assert num_architectures(DARTSAnyEdges) == of_edge**28
+    nodes = (1 + k * 7 + k * (k - 1) // 2 * 49 for k in (2, 3, 4, 5))
+    assert num_architectures(DARTSFewerEdges) == prod(nodes) ** 2
     assert num_architectures(Mobile) == 6**6 * 7**15
 
 
-@pytest.mark.parametrize("space", SAMPLE, ids=lambda space: space.name)
+SPARSE = SearchSpace(  # nodes keep two of their edges at most
+    "Sparse",
+    {
+        "normal": complete_cell(2, 2, ("a", "b", "none"), (2, 3), keep=2, never_selected=("none",), fewer=True),
+        "reduce": complete_cell(2, 1, ("a",), (2,), reduction=True, keep=1, fewer=True),
+    },
+)
+DOUBLE = SearchSpace(  # any edges, with two operations at most
+    "Double",
+    {
+        "normal": complete_cell(2, 1, ("a", "b", "c"), (2,), fewer=True, carried=2),
+        "reduce": complete_cell(2, 1, ("a", "b"), (2,), reduction=True, fewer=True, carried=2),
+    },
+)
+
+
+def every_subset(space: SearchSpace) -> list[Genotype]:
+    """All genotypes of a space whose nodes may keep fewer edges: subsets of all choices that are valid."""
+    kinds = []
+    for kind, cell in space.cells.items():
+        choices = [Choice(e.source, e.node, name) for e in cell.edges for name in cell.selectable(e).values()]
+        every = [tuple(some) for count in range(len(choices) + 1) for some in combinations(choices, count)]
+        kinds.append([(kind, some) for some in every if fits(cell, some)])
+    return [Genotype(space.name, dict(cells)) for cells in product(*kinds)]
+
+
+def fits(cell: CellSpace, some: tuple[Choice, ...]) -> bool:
+    per_edge = Counter(choice[:2] for choice in some)
+    per_node = Counter(node for _, node in per_edge)
+    most = {node: cell.keep or len(cell.edges_into(node)) for node in cell.nodes}
+    return max(per_edge.values(), default=0) <= cell.carried and all(per_node[n] <= most[n] for n in per_node)
+
+
+@pytest.mark.parametrize("space", [SPARSE, DOUBLE], ids=lambda space: space.name)
+def test_every_subset_of_edges_counts_where_a_node_may_keep_fewer(space: SearchSpace) -> None:
+    every = every_subset(space)
+    assert num_architectures(space) == len(every) == len(set(every))
+    assert {decode(number, space).validate(space) for number in range(len(every))} == set(every)
+    assert sorted(encode(genotype, space) for genotype in every) == list(range(len(every)))
+    reached, draw = Genotype(space.name, dict.fromkeys(space.cells, ())), random.Random(0)
+    seen = {reached}
+    for _ in range(20 * len(every)):  # neighbours lead everywhere, from the empty cell on
+        reached = mutated(reached, space, draw)
+        seen.add(reached)
+    assert seen == set(every)
+
+
+def test_neighbours_differ_by_one_operation_where_a_node_may_keep_fewer() -> None:
+    draw = random.Random(2)
+    for space in FEWER:
+        kinds = set()
+        for _ in range(60):
+            genotype = random_genotype(space, draw)
+            changed = mutated(genotype, space, draw).validate(space)
+            gone, new = (
+                sum(len(set(one.cells[kind]) - set(other.cells[kind])) for kind in space.cells)
+                for one, other in ((genotype, changed), (changed, genotype))
+            )
+            kinds.add((gone, new))
+        assert {(1, 1)} <= kinds <= {(1, 1), (1, 0), (0, 1)}
+        empty = Genotype(space.name, dict.fromkeys(space.cells, ()))
+        assert sum(len(choices) for choices in mutated(empty, space, draw).cells.values()) == 1
+
+
+@pytest.mark.parametrize("space", [*SAMPLE, *FEWER], ids=lambda space: space.name)
 def test_a_number_stands_for_its_genotype_in_every_space(space: SearchSpace) -> None:
     draw = random.Random(1)
     for number in (0, num_architectures(space) - 1, *(draw.randrange(num_architectures(space)) for _ in range(30))):
@@ -85,6 +158,8 @@ def test_a_number_stands_for_its_genotype_in_every_space(space: SearchSpace) -> 
         assert encode(genotype, space) == number
         shuffled = {kind: draw.sample(cell, len(cell)) for kind, cell in genotype.cells.items()}
         assert encode(Genotype(space.name, shuffled), space) == number
+        if space in FEWER:
+            continue
         changed = mutated(genotype, space, draw).validate(space)
         assert sum(len(set(cell) - set(changed.cells[kind])) for kind, cell in genotype.cells.items()) == 1
 

@@ -16,6 +16,8 @@ from robustnas.spaces import (
     S4,
     CellSpace,
     DARTSAllEdges,
+    DARTSAnyEdges,
+    DARTSFewerEdges,
     DARTSWithoutNone,
     Edge,
     NASBench201,
@@ -23,7 +25,7 @@ from robustnas.spaces import (
     complete_cell,
 )
 
-SPACES = [DARTS, DARTSWithoutNone, DARTSAllEdges, S1, S2, S3, S4, NASBench201]
+SPACES = [DARTS, DARTSWithoutNone, DARTSAllEdges, DARTSFewerEdges, DARTSAnyEdges, S1, S2, S3, S4, NASBench201]
 
 
 def by_name(space: SearchSpace) -> str:
