@@ -2,6 +2,7 @@
 
 from robustnas.variants.darts import DARTS
 from robustnas.variants.darts_pt import DARTSPT
+from robustnas.variants.fair_darts import FairDARTS
 from robustnas.variants.gdas import GDAS
 from robustnas.variants.pc_darts import PCDARTS
 from robustnas.variants.proxyless_nas import ProxylessNAS
@@ -12,6 +13,6 @@ from robustnas.variants.snas import SNAS
 from robustnas.variants.sparsemax_darts import SparsemaxDARTS
 
 __all__ = [
-    "DARTS", "DARTSPT", "GDAS", "PCDARTS", "SNAS", "ProxylessNAS", "RandomSharing", "RobustDARTS", "SmoothDARTS",
-    "SparsemaxDARTS",
+    "DARTS", "DARTSPT", "GDAS", "PCDARTS", "SNAS", "FairDARTS", "ProxylessNAS", "RandomSharing", "RobustDARTS",
+    "SmoothDARTS", "SparsemaxDARTS",
 ]  # fmt: skip
