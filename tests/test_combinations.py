@@ -72,6 +72,16 @@ PAIRS: dict[str, tuple[str, dict[str, Any]]] = {
     "Sparsemax + SDARTS-RS": ("SparsemaxDARTS", {"perturbation": "RandomPerturbation"}),
     "Sparsemax + sparsity": ("SparsemaxDARTS", {"penalty": "LpSparsity"}),
     "Sparsemax + second order": ("SparsemaxDARTS", {"gradient": "Unrolled"}),
+    "FairDARTS + PC-DARTS": ("FairDARTS", {"connection": PARTIAL, "selection": "Strongest"}),
+    "FairDARTS + pruning + second order": (
+        "FairDARTS",
+        {"pruning": PRUNED, "gradient": "Unrolled", "selection": "Strongest"},
+    ),
+    "FairDARTS + LargestDrop": ("FairDARTS", {"selection": DROP}),
+    "FairDARTS + one level + edge weights": (
+        "FairDARTS",
+        {"gradient": "SingleLevel", "edge_weights": True, "selection": "Strongest"},
+    ),
     "SNAS + PC-DARTS": ("SNAS", {"connection": PARTIAL}),
     "SNAS + CurvatureRise + entropy": ("SNAS", {"stopping": CURVATURE, "penalty": "EntropyPenalty"}),
     "SNAS + two levels": ("SNAS", {"gradient": "FirstOrder"}),
@@ -139,8 +149,8 @@ PAIRS: dict[str, tuple[str, dict[str, Any]]] = {
 
 SAMPLED = [  # every variant and every part of a pair once; the others take as long and show the same
     "PC-DARTS + SDARTS-ADV", "SDARTS-RS + second order", "GDAS + entropy + SkipDominance + edge weights",
-    "GDAS + pruning", "Sparsemax + SDARTS-RS", "RobustDARTS + sparsity + drop path",
-    "SNAS + CurvatureRise + entropy", "SDARTS-RS + β-DARTS", "PC-DARTS + GAEA", "DA2S + PC-DARTS",
+    "GDAS + pruning", "Sparsemax + SDARTS-RS", "RobustDARTS + sparsity + drop path", "SNAS + CurvatureRise + entropy",
+    "FairDARTS + pruning + second order", "SDARTS-RS + β-DARTS", "PC-DARTS + GAEA", "DA2S + PC-DARTS",
     "SDARTS-RS + annealed Entmax", "ProxylessNAS + LargestDrop",
     "GDAS + second order by differences", "DARTS- + PC-DARTS",
     "DrNAS + PC-DARTS + DARTS- + stages", "DrNAS + stages + widening + second order", "OLES + PC-DARTS",

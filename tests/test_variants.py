@@ -12,7 +12,14 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor
 
 from robustnas import variants
-from robustnas.strategies import AdversarialPerturbation, BestOfSampled, CurvatureRise, GradientAgreement, LargestDrop
+from robustnas.strategies import (
+    AdversarialPerturbation,
+    BestOfSampled,
+    CurvatureRise,
+    GradientAgreement,
+    LargestDrop,
+    Strongest,
+)
 from robustnas.training.search import SearchModule
 
 sys.path.insert(0, str(Path(__file__).parent / "training"))
@@ -25,6 +32,7 @@ SHORTER: dict[str, dict[str, Any]] = {
     "DARTSPT": {"selection": LargestDrop(finetune=1)},
     "OLES": {"weight_hook": GradientAgreement(0.7, interval=2)},
     "SmoothDARTS": {"perturbation": AdversarialPerturbation(steps=2)},
+    "FairDARTS": {"selection": Strongest(), "alpha_init": 1e-3},  # of a space that keeps every edge
     "RandomSharing": {"selection": BestOfSampled(samples=3), "arch_start": 1_000_000},
 }
 BATCHES = {"ProxylessNAS": 5}  # one path a step: fewer do not reach every weight

@@ -6,6 +6,7 @@ from robustnas.variants.darts import DARTS
 from robustnas.variants.darts_minus import DARTSMinus
 from robustnas.variants.darts_pt import DARTSPT
 from robustnas.variants.drnas import DrNAS
+from robustnas.variants.fair_darts import FairDARTS
 from robustnas.variants.gaea import GAEA
 from robustnas.variants.gdas import GDAS
 from robustnas.variants.lambda_darts import LambdaDARTS
@@ -20,5 +21,5 @@ from robustnas.variants.sparsemax_darts import SparsemaxDARTS
 
 __all__ = [
     "DA2S", "DARTS", "DARTSPT", "GAEA", "GDAS", "OLES", "PCDARTS", "SNAS", "BetaDARTS", "DARTSMinus", "DrNAS",
-    "LambdaDARTS", "ProxylessNAS", "RandomSharing", "RobustDARTS", "SmoothDARTS", "SparsemaxDARTS",
+    "FairDARTS", "LambdaDARTS", "ProxylessNAS", "RandomSharing", "RobustDARTS", "SmoothDARTS", "SparsemaxDARTS",
 ]  # fmt: skip

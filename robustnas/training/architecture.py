@@ -10,7 +10,7 @@ from robustnas.networks import ResNet as ResNetNetwork
 from robustnas.networks.blocks import Stem
 from robustnas.runs.record import read_genotype
 from robustnas.runtime.paths import expand
-from robustnas.spaces import find_space
+from robustnas.spaces import Genotype, SearchSpace, find_space, live_choices
 from robustnas.training.description import load
 from robustnas.training.search import SearchModule
 
@@ -51,6 +51,7 @@ class Found(Architecture):
     def build(self, num_classes: int, image_channels: int) -> DiscreteNetwork:
         given = find_space(self.space) if self.space else None
         genotype = read_genotype(self.genotype, given)
+        check_connected(given or find_space(genotype.space), genotype)
         network = DiscreteNetwork(
             given or find_space(genotype.space), genotype, self.channels, self.layers, self.cells, num_classes,
             image_channels, self.stem, auxiliary=self.auxiliary,
@@ -59,6 +60,17 @@ class Found(Architecture):
             supernet = load(expand(self.inherit_from, "inherit_from"), SearchModule).supernet
             network.load_edgewise_state_dict(supernet.edgewise_state_dict(), strict=False)
         return network
+
+
+def check_connected(space: SearchSpace, genotype: Genotype) -> None:
+    """Refuse a genotype in whose space nodes may keep fewer edges, if in a kind of cell none leads to the output."""
+    for kind, cell in genotype.validate(space).cells.items():
+        if space.cells[kind].fewer and not live_choices(space, genotype, kind):
+            raise ValueError(
+                f"Expected `genotype` to lead from an input to the output in every kind of cell, but the {kind} cell "
+                f"has {len(cell)} edges, none of which does, and its network would learn nothing of the images: lower "
+                "the threshold of the selection, or search for more epochs."
+            )
 
 
 @dataclass(frozen=True)

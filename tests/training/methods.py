@@ -33,6 +33,8 @@ from robustnas.strategies import (
     SkipDominance,
     Softmax,
     Stop,
+    Strongest,
+    Threshold,
     Unrolled,
     UnrolledByDifferences,
 )
@@ -92,6 +94,11 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "DARTS, one shot": ("DARTS", {"selection": LargestDrop("loss", finetune=0)}),
     "SNAS": ("SNAS", {}),
     "SNAS, two levels": ("SNAS", {"gradient": FirstOrder()}),
+    "FairDARTS": ("FairDARTS", {"selection": Strongest()}),
+    "FairDARTS, fewer edges": (
+        "FairDARTS",
+        {"space": "DARTSFewerEdges", "layers": 3, "selection": Threshold(0.5001), "alpha_init": 1e-3},
+    ),
     "DARTS, sampled by α": ("DARTS", {"selection": BestOfSampled(5, "loss", source="alpha")}),
 }
 
