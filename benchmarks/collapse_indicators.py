@@ -37,7 +37,7 @@ from robustnas.analysis.registry import Metric, indicators
 from robustnas.reports.study.calibration import Reading, first_alarm, pooled_area, turned, youden
 from robustnas.statistics import Interval, Lead, lead_time
 
-SAME_SEARCH = ("LargestDrop", "CurvatureRise")  # that of DARTS with another end: they would count it again
+SAME_SEARCH = ("LargestDrop", "CurvatureRise", "perturbed_sampled")  # those of others, to another end: counted once
 MOMENTS = {"a quarter": 0.25, "a half": 0.5, "three quarters": 0.75}
 ALSO = (metrics.SKIP_CONNECT_SHARE,)  # the registry names no bad direction for it; here high values warn
 VERDICTS = {"collapsed": ("collapsed",), "at risk or worse": ("at risk", "undecided", "collapsed", "did not learn")}
