@@ -88,6 +88,10 @@ PAIRS: dict[str, tuple[str, dict[str, Any]]] = {
     "PC-DARTS + GAEA": ("PCDARTS", {"connection": PARTIAL, **ON_SIMPLEX}),
     "SDARTS-RS + annealed Entmax": ("SmoothDARTS", {"perturbation": "RandomPerturbation", "relaxation": COOLING}),
     "PC-DARTS + annealed Entmax": ("PCDARTS", {"connection": PARTIAL, "relaxation": COOLING}),
+    "SDARTS-RS + BetaDARTS": ("SmoothDARTS", {"perturbation": "RandomPerturbation", "penalty": "BetaDecay"}),
+    "BetaDARTS + PC-DARTS": ("BetaDARTS", {"connection": PARTIAL}),
+    "BetaDARTS + second order": ("BetaDARTS", {"gradient": "Unrolled"}),
+    "BetaDARTS + pruning": ("BetaDARTS", {"pruning": PRUNED}),
     "DA2S + PC-DARTS": ("DA2S", {"connection": PARTIAL}),
     "DA2S + annealed Entmax": ("DA2S", {"relaxation": COOLING}),
     "ProxylessNAS + PC-DARTS": ("ProxylessNAS", {"connection": PARTIAL, "arch_every": 1}),
@@ -97,8 +101,8 @@ PAIRS: dict[str, tuple[str, dict[str, Any]]] = {
 SAMPLED = [  # every variant and every part of a pair once; the others take as long and show the same
     "PC-DARTS + SDARTS-ADV", "SDARTS-RS + second order", "GDAS + entropy + SkipDominance + edge weights",
     "GDAS + pruning", "Sparsemax + SDARTS-RS", "RobustDARTS + sparsity + drop path",
-    "PC-DARTS + GAEA", "DA2S + PC-DARTS", "SDARTS-RS + annealed Entmax", "ProxylessNAS + LargestDrop",
-    "GDAS + second order by differences",
+    "SDARTS-RS + BetaDARTS", "PC-DARTS + GAEA", "DA2S + PC-DARTS", "SDARTS-RS + annealed Entmax",
+    "ProxylessNAS + LargestDrop", "GDAS + second order by differences",
 ]  # fmt: skip
 
 

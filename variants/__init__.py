@@ -1,5 +1,6 @@
 """One final class per paper: DARTS and its robust variants, each a choice of parts."""
 
+from robustnas.variants.beta_darts import BetaDARTS
 from robustnas.variants.da2s import DA2S
 from robustnas.variants.darts import DARTS
 from robustnas.variants.darts_pt import DARTSPT
@@ -13,6 +14,6 @@ from robustnas.variants.smooth_darts import SmoothDARTS
 from robustnas.variants.sparsemax_darts import SparsemaxDARTS
 
 __all__ = [
-    "DA2S", "DARTS", "DARTSPT", "GAEA", "GDAS", "PCDARTS", "ProxylessNAS", "RandomSharing", "RobustDARTS",
+    "DA2S", "DARTS", "DARTSPT", "GAEA", "GDAS", "PCDARTS", "BetaDARTS", "ProxylessNAS", "RandomSharing", "RobustDARTS",
     "SmoothDARTS", "SparsemaxDARTS",
 ]  # fmt: skip

@@ -6,6 +6,7 @@ An argument out of the range that its class names raises a ``ValueError``.
 from robustnas.strategies.annealed import Annealed
 from robustnas.strategies.arch_optimizer import Adam, ArchOptimizer
 from robustnas.strategies.best_of_sampled import BestOfSampled
+from robustnas.strategies.beta_decay import BetaDecay
 from robustnas.strategies.binary_gates import BinaryGates
 from robustnas.strategies.direct import Direct
 from robustnas.strategies.discretisation_loss import DiscretisationLoss
@@ -27,8 +28,8 @@ from robustnas.strategies.stopping import CurvatureRise, Never, SkipDominance, S
 from robustnas.strategies.uniform_one_hot import UniformOneHot
 
 __all__ = [
-    "Adam", "AdversarialPerturbation", "Annealed", "ArchOptimizer", "BestOfSampled", "Bilevel", "BinaryGates",
-    "CurvatureRise", "Direct", "DiscretisationLoss", "Entmax", "EntropyPenalty", "ExpectedCost",
+    "Adam", "AdversarialPerturbation", "Annealed", "ArchOptimizer", "BestOfSampled", "BetaDecay", "Bilevel",
+    "BinaryGates", "CurvatureRise", "Direct", "DiscretisationLoss", "Entmax", "EntropyPenalty", "ExpectedCost",
     "ExponentiatedGradient", "FirstOrder", "Gradient", "GumbelOneHot", "LargestDrop", "LpSparsity", "Never",
     "NoPenalty", "NoPruning", "Penalty", "Perturbation", "Pruning", "RaiseDecay", "RandomPerturbation",
     "Relaxation", "Selection", "ShareThreshold", "SkipDominance", "Softmax", "Sparsemax", "Step", "StepContext",

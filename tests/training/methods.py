@@ -70,6 +70,8 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "RandomSharing": ("RandomSharing", {"selection": BestOfSampled(samples=5)}),
     "DARTS, entmax": ("DARTS", {"relaxation": Entmax()}),
     "DARTS, annealed": ("DARTS", {"relaxation": Annealed(Softmax(), 2.0, 0.2)}),
+    "BetaDARTS": ("BetaDARTS", {}),
+    "BetaDARTS, random": ("BetaDARTS", {"perturbation": RandomPerturbation()}),
     "DA2S": ("DA2S", {"space": "S2", "layers": 3, "arch_start": 1, "penalty": DiscretisationLoss(start=1)}),
     "GAEA": ("GAEA", {"arch_lr": 0.1}),
     "GAEA, pruned": ("GAEA", {"arch_lr": 0.3, "pruning": ShareThreshold(0.15, 0.25)}),
