@@ -40,7 +40,7 @@ class Annealed(Relaxation):
                 "Expected `relaxation` to be one of logits, which a temperature divides, but got "
                 f"`{type(self.relaxation).__name__}`, whose α are weights."
             )
-        for name in ("freezes_inactive", "per_cell", "samples"):  # frozen, and the same in every instance but this one
+        for name in ("freezes_inactive", "per_cell", "samples", "surrogate", "independent"):  # here not of the class
             object.__setattr__(self, name, getattr(self.relaxation, name))
 
     def temperature(self, context: StepContext) -> float:
