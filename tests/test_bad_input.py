@@ -115,6 +115,18 @@ ROWS: dict[str, tuple[Sequence[str], str]] = {
         "Expected `cells` to set the depth in the space NASBench201, but got `layers` = 3.",
     ),
     "unknown space": ([*SEARCH, "--model.space=DART"], "Expected `space` to be one of ['DARTS', 'DARTSWithoutNone',"),
+    "a threshold where every edge stays": (
+        [*SEARCH, "--model.selection=Threshold"],
+        "Expected a space in which nodes may keep fewer edges, such as DARTSFewerEdges, with the selection `Threshold`",
+    ),
+    "a penalty for other shares": (
+        [*SEARCH, "--model.relaxation=Sigmoid", "--model.penalty=EntropyPenalty"],
+        "Expected a `penalty` that means something for shares whose rows do not sum to one, as those of the relaxation",
+    ),
+    "a perturbation on one level": (
+        [*SEARCH, "--model.gradient=SingleLevel", "--model.perturbation=RandomPerturbation"],
+        "Expected `perturbation` to be `Unperturbed` beside the single-level gradient `SingleLevel`, where",
+    ),
     "space that cannot be imported": ([*SEARCH, "--model.space=no_such.SPACE"], "Expected `space` to be one of ['DAR"),
     "classes that the data do not have": (
         [*SEARCH, "--model.num_classes=7"],
