@@ -6,12 +6,25 @@ import importlib
 import sys
 
 from robustnas.runtime.trust import is_import_path, is_trusted, own_message, refusal
-from robustnas.spaces.darts import DARTS, S1, S2, S3, S4, DARTSWithoutNone
+from robustnas.spaces.darts import (
+    DARTS,
+    S1,
+    S2,
+    S3,
+    S4,
+    DARTSSingleCell,
+    DARTSSingleCellWithoutSkip,
+    DARTSWithoutNone,
+    DARTSWithoutSkip,
+)
 from robustnas.spaces.mobile import Mobile, MobileSmall
 from robustnas.spaces.nasbench201 import NASBench201, NASBench201SkipConv
 from robustnas.spaces.space import SearchSpace
 
-BUILT_IN = (DARTS, DARTSWithoutNone, S1, S2, S3, S4, NASBench201, NASBench201SkipConv, Mobile, MobileSmall)
+BUILT_IN = (
+    DARTS, DARTSWithoutNone, DARTSWithoutSkip, DARTSSingleCell, DARTSSingleCellWithoutSkip, S1, S2, S3, S4, NASBench201,
+    NASBench201SkipConv, Mobile, MobileSmall,
+)  # fmt: skip
 KNOWN = {space.name: space for space in BUILT_IN}
 
 

@@ -13,7 +13,10 @@ from robustnas.spaces import (
     S2,
     S3,
     S4,
+    DARTSSingleCell,
+    DARTSSingleCellWithoutSkip,
     DARTSWithoutNone,
+    DARTSWithoutSkip,
     Mobile,
     MobileSmall,
     NASBench201,
@@ -21,7 +24,10 @@ from robustnas.spaces import (
     find_space,
 )
 
-KNOWN = [DARTS, DARTSWithoutNone, S1, S2, S3, S4, NASBench201, Mobile, MobileSmall]
+KNOWN = [
+    DARTS, DARTSWithoutNone, DARTSWithoutSkip, DARTSSingleCell, DARTSSingleCellWithoutSkip, S1, S2, S3, S4, NASBench201,
+    Mobile, MobileSmall,
+]  # fmt: skip
 
 
 def test_a_name_or_a_space_gives_the_space() -> None:
