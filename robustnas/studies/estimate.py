@@ -57,6 +57,7 @@ def seconds_of(probe: Mapping[str, Any] | None) -> float:
     if probe is None:
         return math.nan
     return math.fsum(
-        stage["start"] + stage["epochs"] * (stage["steps"] * stage["step"] + stage["val_steps"] * stage["val_step"])
+        stage.get("times", 1)
+        * (stage["start"] + stage["epochs"] * (stage["steps"] * stage["step"] + stage["val_steps"] * stage["val_step"]))
         for stage in probe["stages"].values()
     )

@@ -103,7 +103,7 @@ class Progress:
 
 def where(folder: Path) -> tuple[str, str, str]:
     """The stage of a running trial, its epoch of how many, and its latest metric, by the files in its folder."""
-    for stage in STAGES:
+    for stage in (*_setting(folder), *STAGES):
         if stage == "search" and (tried := _tried(folder / stage)) is not None:
             return tried
         if (folder / stage / "manifest.json").is_file():
@@ -118,6 +118,13 @@ def where(folder: Path) -> tuple[str, str, str]:
             except (OSError, ValueError, KeyError, IndexError, TypeError):
                 return stage, "", ""
     return "starting", "", ""
+
+
+def _setting(folder: Path) -> list[str]:
+    """The setting of the evaluation under which a trial trains: the one whose folder was written last."""
+    found = [path.parent for path in folder.glob("evaluation/*/manifest.json")]
+    latest = max(found, key=lambda path: (path / "manifest.json").stat().st_mtime, default=None)
+    return [latest.relative_to(folder).as_posix()] if latest else []
 
 
 def _tried(folder: Path) -> tuple[str, str, str] | None:
