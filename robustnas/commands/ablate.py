@@ -80,7 +80,7 @@ def main(arguments: list[str]) -> int:
         progress = Progress(root, todo, len(trials) - len(todo), engine.slots)
         try:
             with progress.shown():
-                failed = run_trials(root, todo, engine, progress)
+                failed = run_trials(root, todo, engine, progress, planned=list(known.values()))
         except KeyboardInterrupt:
             print(f"Stopped. The same command resumes the study; finished trials are in {root}.")
             return STOPPED

@@ -35,15 +35,25 @@ def configured(trials: Sequence[Trial]) -> list[Trial]:
                 cost = None if None in costs or not costs else max(each for each in costs if each is not None)
                 baseline = baseline_of(trial).planned(trial, cost)
                 own = baseline.search(trial.search)
-                trial = replace(trial, arguments=asdict(baseline), search=_parse(own, parsed) if own else trial.search)
+                trial = replace(
+                    trial, arguments=asdict(baseline), search=_parse(own, parsed) if own else trial.search,
+                    choose=trial.choose if own else None,
+                )  # fmt: skip
             else:
                 costs.append(epochs_of(trial.search))
+            _check_measured(trial)
             found[trial.key] = replace(trial, fingerprint=_fingerprint(trial))
         except ValueError as error:
             if not str(error).startswith("Expected "):
                 raise
             raise ValueError(f"{str(error).rstrip('.')} (in {trial.group}).") from error
     return [found[trial.key] for trial in trials]
+
+
+def _check_measured(trial: Trial) -> None:
+    """Refuse a search that does not validate where its validation chooses."""
+    if trial.choose is not None and trial.search["trainer"].get("limit_val_batches") == 0:
+        raise ValueError(f"Expected `trainer.limit_val_batches` above 0, since {trial.choose} chooses, but got 0.")
 
 
 def epochs_of(search: Mapping[str, Any]) -> int | None:
@@ -110,10 +120,12 @@ def _check_distinct(settings: Mapping[str, Any]) -> None:
 
 
 def _fingerprint(trial: Trial) -> str:
-    held = {
+    held: dict[str, Any] = {
         "search": trial.search, "evaluation": trial.evaluation, "seed": trial.seed, "table": trial.table,
         "baseline": [trial.variant, trial.arguments] if trial.baseline else None,
     }  # fmt: skip
     if trial.settings:
         held["settings"] = trial.settings
+    if trial.choose:
+        held["choose"] = trial.choose
     return hashlib.sha256(json.dumps(held, sort_keys=True, default=asdict).encode()).hexdigest()[:16]

@@ -56,15 +56,20 @@ class Progress:
         else:
             seconds = now - self.since.pop(event.key, now)
             said = f"to be retried: {event.text}"
-            if event.kind == "done":
+            if event.kind == "searched":
+                said = f"searched in {duration(seconds)}"
+            elif event.kind == "done":
                 self.took[event.key] = seconds
                 score = event.value.get("score") if isinstance(event.value, dict) else None
                 shown = f", {score['name']} {score['value']:.4f}" if score else ""
+                chosen = event.value.get("chosen") if isinstance(event.value, dict) else None
+                shown += f", seed {chosen['seed']} is chosen" if chosen and not chosen["chosen"] else ""
                 said = f"done in {duration(seconds)}{shown}"
             elif event.kind == "failed":
                 self.failed += 1
                 said = f"failed: {event.text}"
-            self.ended.append((event.key, said))
+            if event.kind != "searched":
+                self.ended.append((event.key, said))
         if not self.console.is_terminal:
             left = f" ({self.left()})" if event.kind == "done" and self.left() else ""
             line = f"[{self.finished + len(self.took)}/{self.finished + len(self.trials)}] {event.key}: {said}{left}"

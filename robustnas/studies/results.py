@@ -33,6 +33,12 @@ class Record:
     held: Mapping[str, Any]
 
     @property
+    def chosen(self) -> Mapping[str, Any] | None:
+        """Which seed of its group was chosen, by which ``metric``, ``of`` how many; ``None`` where every one counts."""
+        found: Mapping[str, Any] | None = self.held.get("chosen")
+        return found
+
+    @property
     def best(self) -> Mapping[str, Any] | None:
         """The best setting of the evaluation: ``value``, ``setting`` and ``of`` how many; ``None`` without settings."""
         found: Mapping[str, Any] | None = (self.held["score"] or {}).get("best")
@@ -74,7 +80,11 @@ def write_plan(
     root: Path, name: str, trials: Iterable[Trial], published: Mapping[str, Mapping[str, Any]] | None = None
 ) -> None:
     """Write ``study.json``: the trials of a study, finished or not, and published numbers by variant."""
-    listed = [{**trial.factors, "folder": trial.folder, "fingerprint": trial.fingerprint} for trial in trials]
+    listed = [
+        {**trial.factors, "folder": trial.folder, "fingerprint": trial.fingerprint,
+            **({"choose": trial.choose} if trial.choose else {})}
+        for trial in trials
+    ]  # fmt: skip
     write_json(root / "study.json", {"schema": SCHEMA, "name": name, "trials": listed, "published": published or {}})
 
 
@@ -124,7 +134,8 @@ def _row(record: Record) -> dict[str, Any]:
         "variant": record.variant, "space": record.space, "data": record.data, **record.levels, "seed": record.seed,
         "baseline": record.baseline, "score": record.score, "metric": (held["score"] or {}).get("name"),
         **held["metrics"]["test"], **held["metrics"].get("truth", {}), "parameters": held["parameters"],
-        **_under_settings(record), "verdict": verdict.get("state"), "since": verdict.get("since"),
+        **_under_settings(record), **({"chosen": record.chosen["chosen"]} if record.chosen else {}),
+        "verdict": verdict.get("state"), "since": verdict.get("since"),
         **{f"seconds/{name}": value for name, value in held["seconds"].items()},
         "processor_seconds": held["processor_seconds"], "device": held["device"], "attempts": held["attempts"],
         "folder": record.folder,

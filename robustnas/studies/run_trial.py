@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,17 +31,36 @@ METRICS = scores("test")  # the score of a task, unless the study names another
 
 
 def run_trial(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """Run what is left of a trial, a search from its checkpoint, and leave ``result.json``, which is returned."""
+    """Return what ``result.json`` holds, after running what is left of a trial, a search from its checkpoint.
+
+    Where one seed of a group is chosen, the payload says which; what the others found is not trained.
+    """
     trial: Trial = payload["trial"]
-    progress = _Progress.begin(trial, Path(payload["root"], trial.folder))
-    try:
+    chosen: Mapping[str, Any] | None = payload.get("chosen")
+    with _attempt(payload, count=chosen is None) as progress:
         progress.stage("search", lambda folder: _search(trial, folder))
+        if chosen is not None and not chosen["chosen"]:
+            trial = replace(trial, evaluation=None, settings={})
         network = progress.held["stages"]["search"].get("architecture") or str(progress.folder / "search")
         for stage, training in trial.evaluations.items():
             progress.stage(stage, partial(_evaluation, trial, training, network))
-        result = _result(trial, progress)
+        result = _result(trial, progress, chosen)
         write_json(progress.folder / "result.json", result)
-        return result
+    return result
+
+
+def search_trial(payload: Mapping[str, Any]) -> None:
+    """Run what is left of the search of a trial, and nothing else: one seed of its group is chosen later."""
+    with _attempt(payload) as progress:
+        progress.stage("search", lambda folder: _search(payload["trial"], folder))
+
+
+@contextlib.contextmanager
+def _attempt(payload: Mapping[str, Any], count: bool = True) -> Iterator[_Progress]:
+    """The progress of a trial, one attempt further if it is to ``count``; afterwards the GPU is left to others."""
+    trial: Trial = payload["trial"]
+    try:
+        yield _Progress.begin(trial, Path(payload["root"], trial.folder), count)
     finally:
         if torch.cuda.is_initialized():  # networks hang together in circles, and others need the memory of the GPU
             gc.collect()
@@ -55,12 +75,12 @@ class _Progress:
     held: dict[str, Any]
 
     @classmethod
-    def begin(cls, trial: Trial, folder: Path) -> _Progress:
+    def begin(cls, trial: Trial, folder: Path, count: bool = True) -> _Progress:
         path = folder / PROGRESS
         held = read_json(path) if path.is_file() else {}
         held = {
             "schema": SCHEMA, "version": __version__, "trial": trial.factors, "fingerprint": trial.fingerprint,
-            "attempts": held.get("attempts", 0) + 1, "stages": held.get("stages", {}),
+            "attempts": max(1, held.get("attempts", 0) + count), "stages": held.get("stages", {}),
         }  # fmt: skip
         write_json(path, held)
         configuration = {**trial.factors, "search": trial.search, "evaluation": trial.evaluation, "score": trial.score,
@@ -113,7 +133,7 @@ def _evaluation(
     return {"metrics": done.metrics, "parameters": done.parameters, "device": done.device}
 
 
-def _result(trial: Trial, progress: _Progress) -> dict[str, Any]:
+def _result(trial: Trial, progress: _Progress, chosen: Mapping[str, Any] | None) -> dict[str, Any]:
     stages = progress.held["stages"]
     rows, folder = _rows(progress.folder / "search"), progress.folder
     trained = [stages[stage] for stage in trial.evaluations]
@@ -133,7 +153,8 @@ def _result(trial: Trial, progress: _Progress) -> dict[str, Any]:
         "genotype": held, "arguments": dict(trial.arguments),
         "metrics": {"search": last, "test": test, **({"truth": truth} if known else {})}, "truth": known,
         **({"settings": under} if under else {}),
-        "score": _score(trial, {**last, **test, **truth}, under),
+        **({"chosen": dict(chosen)} if chosen else {}),
+        "score": None if chosen and not chosen["chosen"] else _score(trial, {**last, **test, **truth}, under),
         "verdict": _verdict(folder / "search" / "verdict.json"),
         "parameters": trained[0]["parameters"] if trained else None, "seconds": seconds,
         "processor_seconds": sum(stage["processor_seconds"] for stage in stages.values()),

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 
 from robustnas.runtime.paths import expand, find_config, shipped_config
 from robustnas.runtime.safe_yaml import read_yaml
+from robustnas.studies.choosing import metric_of
 from robustnas.studies.settings import Settings, check_size, checked_size
 from robustnas.studies.study_table import StudyTable
 from robustnas.studies.trial import EvaluationRecipe, Options, Recipe
@@ -18,7 +19,7 @@ Arguments = dict[str, Any]
 
 KEYS = (
     "name", "variants", "spaces", "data", "overrides", "ablation_factors", "design", "seeds", "common", "baselines",
-    "evaluation", "score", "published", "table",
+    "evaluation", "score", "choose", "published", "table",
 )  # fmt: skip
 SEEDS = (0, 1, 2)
 TRAINED = ("RandomGenotype", "RandomSharing", "ResNet")  # default baselines where what is found is trained
@@ -49,6 +50,7 @@ class Study:
     score: str | None  # metric that counts; None: the first of the test
     published: dict[str, dict[str, Any]] = field(default_factory=dict)
     table: StudyTable | None = None  # of true accuracies
+    choose: str | None = None  # metric by which one seed of each group is chosen; None: every seed counts
 
 
 def read_study(path: str) -> Study:
@@ -90,12 +92,13 @@ def _study(held: dict[str, Any], file: Path) -> Study:
     score = held.get("score")
     if score is not None and not isinstance(score, str):
         raise ValueError(f"Expected `score` to be the name of a metric, such as test/top1, but got {score!r}.")
+    seeds = _seeds(held.get("seeds", SEEDS))
     return Study(
         name, variants, _named("spaces", held), _named("data", held), overrides, factors, design,
-        _seeds(held.get("seeds", SEEDS)), _options("common", held.get("common")), baselines,
+        seeds, _options("common", held.get("common")), baselines,
         _evaluation(held.get("evaluation", {}), folder), score,
         {name: _published(name, given) for name, given in _mapping("published", held).items()},
-        table=table,
+        table=table, choose=metric_of(held.get("choose"), seeds),
     )  # fmt: skip
 
 

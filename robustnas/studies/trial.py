@@ -44,6 +44,7 @@ class Trial:
     search: Mapping[str, Any] = field(default_factory=dict, repr=False)  # complete, but for folder and seed
     evaluation: Mapping[str, Any] | None = field(default=None, repr=False)  # but for the network
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)  # name to such a configuration
+    choose: str | None = None  # metric by which one seed of the group is chosen; None: every seed counts
     score: str | None = None  # metric that counts; None: the first of the test
     arguments: Mapping[str, Any] = field(default_factory=dict)  # of the baseline
     table: StudyTable | None = None
