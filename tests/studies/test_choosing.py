@@ -191,6 +191,9 @@ def test_one_seed_of_a_group_is_trained_under_all_settings(asked: list[Any], tmp
     assert len(asked) == 2 + 4
     (chosen,) = [record for record in read_results(root) if record.score is not None]
     assert (chosen.best or {})["of"] == len(chosen.under) == 4
+    page = (root / "report.html").read_text(encoding="utf-8")
+    assert "n = 1" in page
+    assert "of 2 seeds" in page
 
 
 WRONG: list[tuple[Any, str]] = [

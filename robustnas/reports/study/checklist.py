@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from robustnas.analysis.history import part
 from robustnas.analysis.metrics import RANKING
 from robustnas.reports.study.analysis import ranking
-from robustnas.reports.study.study_data import RANDOM, StudyData
+from robustnas.reports.study.study_data import RANDOM, StudyData, evaluations_of
 from robustnas.reports.study.study_files import Answer, Found, StudyFiles, agree, if_shown
 from robustnas.studies.results import Record
 
@@ -43,9 +43,15 @@ def checklist(study: StudyData) -> list[Item]:
     return items
 
 
+def _the_one(found: Sequence[Any]) -> Any:
+    """What is the same for all, or ``None``."""
+    return found[0] if all(one == found[0] for one in found) else None
+
+
 def _same_data(files: StudyFiles) -> Found:
     def roles(record: Record) -> Any:
-        return part(files.study.manifests[record.folder], "evaluation", "data", "roles")
+        held = files.study.manifests[record.folder]
+        return _the_one([part(held, folder, "data", "roles") for folder in evaluations_of(record)])
 
     said: Found = "yes", "hashes of all data roles agree, seed by seed", "manifest.json"
     return agree(files, roles, files.study.seeds, said, "data roles differ, or are not recorded, with seed {seed}")
@@ -53,23 +59,32 @@ def _same_data(files: StudyFiles) -> Found:
 
 def _same_machine(files: StudyFiles) -> Found:
     study, records = files.study, files.evaluated or files.searched
-    stage = "evaluation" if files.evaluated else "search"
+
+    def stages(record: Record) -> list[str]:
+        return evaluations_of(record) if files.evaluated else ["search"]
 
     def machine(record: Record) -> Any:
-        held = part(study.manifests[record.folder], stage)
-        return held and (held.get("versions"), part(held, "cpu", "model"), held.get("gpus"), record.held["device"])
+        held = [part(study.manifests[record.folder], stage) for stage in stages(record)]
+        return _the_one([
+            one and (one.get("versions"), part(one, "cpu", "model"), one.get("gpus"), record.held["device"])
+            for one in held
+        ])  # fmt: skip
 
     if not files.same(machine, records):
         return "no", "hardware or versions differ between trials, or are not recorded", None
-    return "yes", "the same hardware and versions everywhere", f"{records[0].folder}/{stage}/manifest.json"
+    proof = f"{records[0].folder}/{stages(records[0])[0]}/manifest.json"
+    return "yes", "the same hardware and versions everywhere", proof
 
 
 def _same_protocol(files: StudyFiles) -> Found:
     def protocol(record: Record) -> Any:
-        held = files.config(record, "evaluation")
-        own = part(held, "model", "init_args")
-        rest = {name: value for name, value in own.items() if name != "architecture"} if own else None
-        return rest and (rest, part(held, "trainer"))
+        found = []
+        for folder in evaluations_of(record):
+            held = files.config(record, folder)
+            own = part(held, "model", "init_args")
+            rest = {name: value for name, value in own.items() if name != "architecture"} if own else None
+            found.append(rest and (rest, part(held, "trainer")))
+        return found if all(found) else None
 
     said: Found = "yes", "the same settings for all, baselines included", "config.yaml"
     return agree(files, protocol, [None], said, "settings of the evaluation differ, or are not recorded")
@@ -82,9 +97,16 @@ def _random(files: StudyFiles) -> Found:
     return if_shown(not missing, f"{RANDOM} on every task, with the same training", "results.csv", without)
 
 
-def _repeated(files: StudyFiles, least: int = 2, why: str = "") -> Found:
+def _repeated(files: StudyFiles, least: int = 2, why: str = "", searches: bool = False) -> Found:
+    """Whether every entry has so many seeds with a score, or so many that searched, one of which was chosen."""
     study = files.study
-    fewest = min((len(study.scores(task, entry)) for task in study.tasks for entry in study.entries), default=0)
+    among = searches and study.choice is not None
+    counts = [
+        max(len(study.scores(task, entry)), sum(one.chosen is not None for one in study.of(task, entry)) * among)
+        for task in study.tasks
+        for entry in study.entries
+    ]
+    fewest = min(counts, default=0)
     why = why or f"at least {fewest} seeds for each entry, all listed"
     return if_shown(fewest >= least, why, "results.csv", f"the entry with fewest finished seeds has {fewest}")
 
@@ -117,6 +139,16 @@ def _ablated(files: StudyFiles) -> Found:
 def _two(key: int, what: str, files: StudyFiles) -> Found:
     names = {task[key] for task in files.study.tasks if files.study.scored(task)}
     return if_shown(len(names) > 1, f"{len(names)} {what}", "results.csv", f"fewer than two {what}")
+
+
+def _searched_again(files: StudyFiles) -> Found:
+    return _repeated(files, why="every seed has its own search", searches=True)
+
+
+def _settings(files: StudyFiles) -> Found:
+    fewest = min((len(record.under) for record in files.evaluated), default=0)
+    without = "the evaluation has one setting"
+    return if_shown(fewest > 1, f"under {fewest} settings, mean and best with n", "results.csv", without)
 
 
 def _test_unused(files: StudyFiles) -> Found:
@@ -193,10 +225,10 @@ _ITEMS: dict[str, tuple[str, Callable[[StudyFiles], Found]]] = {
     "E1": ("random search with weight sharing", _sharing),
     "E2": ("rank correlation of supernet and trained networks", _ranked),
     "E3": ("how BatchNorm statistics are kept", lambda k: k.each(k.searched, "search/config.yaml")),
-    "E4": ("search repeated, not only the final training", lambda k: _repeated(k, why="every seed has its own search")),
+    "E4": ("search repeated, not only the final training", _searched_again),
     "E5": ("no selection on the test set", _test_unused),
-    "F1": ("at least three search seeds", lambda k: _repeated(k, 3)),
-    "F2": ("final training under several hyper-parameters", _unknown("a study has one setting of the evaluation")),
+    "F1": ("at least three search seeds", lambda k: _repeated(k, 3, searches=True)),
+    "F2": ("final training under several hyper-parameters", _settings),
     "F3": ("several sub-spaces", lambda k: _two(0, "spaces", k)),
     "G1": ("mean with a 95 % interval, n stated", _intervals),
     "G2": ("paired tests over seeds with Holm's correction", _tests),

@@ -8,9 +8,10 @@ from typing import Any, Literal
 
 from robustnas.analysis.history import part
 from robustnas.reports.study.analysis import Family, Standing, family, leaderboard, reference_of
-from robustnas.reports.study.study_data import StudyData
+from robustnas.reports.study.study_data import StudyData, evaluations_of
 from robustnas.runtime.safe_yaml import read_yaml
 from robustnas.studies.results import Record
+from robustnas.studies.trial import EVALUATION
 
 Answer = Literal["yes", "no", "does not apply"]
 Found = tuple[Answer, str, str | None]  # the answer, why, and the file that shows it
@@ -26,13 +27,19 @@ class StudyFiles:
 
     def each(self, records: Iterable[Record], name: str) -> Found:
         """Whether every one of some trials has a file."""
-        places = [f"{record.folder}/{name}" for record in records]
+        places = [self._places(record, name) for record in records]
         if not places:
             return "does not apply", "the study has no such stage", None
-        lacking = [place for place in places if not (self.study.root / place).is_file()]
-        if lacking:
-            return "no", f"missing in {len(lacking)} of {len(places)} trials, such as {lacking[0]}", None
-        return "yes", f"in each of {len(places)} trials", places[0]
+        missing = [[at for at in files if not (self.study.root / at).is_file()] for files in places]
+        if lacking := [files for files in missing if files]:
+            return "no", f"missing in {len(lacking)} of {len(places)} trials, such as {lacking[0][0]}", None
+        return "yes", f"in each of {len(places)} trials", places[0][0]
+
+    def _places(self, record: Record, name: str) -> list[str]:
+        """A file of a trial, or of each training of what it found."""
+        stage, _, file = name.rpartition("/")
+        folders = [f"{folder}/{file}" for folder in evaluations_of(record)] if stage == EVALUATION else [name]
+        return [f"{record.folder}/{folder}" for folder in folders]
 
     def versioned(self, records: Iterable[Record], stage: str) -> Found:
         """Whether the manifest of a stage names version or commit in every trial."""
@@ -40,7 +47,8 @@ class StudyFiles:
         answer, why, proof = self.each(records, f"{stage}/manifest.json")
         if answer != "yes":
             return answer, why, proof
-        held = [self.study.manifests[record.folder][stage] for record in records]
+        manifests = [self.study.manifests[record.folder] for record in records]
+        held = [one for each in manifests for name, one in each.items() if name.partition("/")[0] == stage]
         dirty = [one for one in held if part(one, "git", "robustnas", "dirty")]
         if dirty:
             return "no", f"{len(dirty)} of {len(held)} trials ran with uncommitted changes", None
@@ -85,4 +93,5 @@ def agree(
         trials = [one for one in files.study.of(task) if one in files.evaluated and seed in (None, one.seed)]
         if trials and not files.same(pick, trials):
             return "no", otherwise.format(seed=seed), None
-    return said[0], said[1], f"{files.evaluated[0].folder}/evaluation/{said[2]}"
+    first = files.evaluated[0]
+    return said[0], said[1], f"{first.folder}/{evaluations_of(first)[0]}/{said[2]}"
