@@ -236,7 +236,7 @@ def _check_chain(space: SearchSpace) -> None:
 
 SKELETONS: dict[str, SkeletonRules] = {
     "darts": SkeletonRules({"normal": (2, False), "reduce": (2, True)}, "layers", 8, 3),
-    "darts_normal": SkeletonRules({"normal": (2, False)}, "layers", 1, 1, "evaluate_darts_single_cell.yaml"),
+    "darts_normal": SkeletonRules({"normal": (2, False)}, "layers", 1, 1, "evaluate_darts_bench_suite.yaml"),
     "nasbench201": SkeletonRules({"cell": (1, False)}, "cells", 5, 1, "evaluate_nasbench201.yaml", _one_output),
     "mobile": SkeletonRules({"chain": (1, False)}, recipe="evaluate_mobile.yaml", check=_check_chain, residual=True),
 }
