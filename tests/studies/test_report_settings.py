@@ -74,6 +74,7 @@ def test_mean_and_best_stand_beside_each_other_with_their_numbers(tmp_path: Path
     assert "n = 1 of 3" not in page.all  # what is not chosen is not missing
     markdown = (root / "tables.md").read_text(encoding="utf-8")
     assert "best setting" in markdown
+    assert "| None |" not in markdown  # a baseline that has no search of its own
     assert "chosen" in markdown
     latex = (root / "tables.tex").read_text(encoding="utf-8")
     assert latex.count("(of 9, lr=") == 2 * len(VARIANTS)

@@ -78,7 +78,7 @@ def _leaderboard(study: StudyData, task: Task) -> Table:
             row.entry.label, Cell(mean, "mark") if differs and not place else mean,
             f"{summary.n} of {summary.n + summary.missing}" if summary.missing else summary.n,
             f"{metric.shown(summary.best.value)} (of {summary.best.n})",
-            *(column[row.entry] for column in trained.values()),
+            *(column[row.entry] or "" for column in trained.values()),
             *([signed(row.gain.value) if row.gain else ""] if gains else []),
         ])  # fmt: skip
     head = ["method", f"{metric.said}: mean and 95 % interval", "n", "best of n", *trained]
