@@ -88,11 +88,11 @@ class Reference(nn.Module):
     def __init__(self, space: SearchSpace, channels: int, layers: int, cells: int, classes: int, image: int) -> None:
         super().__init__()
         self.space = space
-        c = 3 * channels if space.skeleton == "darts" else channels
+        c = 3 * channels if "normal" in space.cells else channels
         self.stem = nn.ModuleDict({"conv": conv(image, c, 3), "bn": nn.BatchNorm2d(c)})
         self.cells, self.res = nn.ModuleDict(), nn.ModuleDict()
         self.kinds: list[str] = []
-        if space.skeleton == "darts":
+        if "normal" in space.cells:
             c = self.stack_darts(c, channels, layers)
         else:
             c = self.stack_nasbench201(channels, cells)
@@ -105,7 +105,7 @@ class Reference(nn.Module):
     def stack_darts(self, c_stem: int, channels: int, layers: int) -> int:
         c_before, c_last, c, reduction_before = c_stem, c_stem, channels, False
         for k in range(layers):
-            reduction = k in (layers // 3, 2 * layers // 3)
+            reduction = "reduce" in self.space.cells and k in (layers // 3, 2 * layers // 3)
             c = 2 * c if reduction else c
             kind = "reduce" if reduction else "normal"
             self.kinds.append(kind)
@@ -178,7 +178,7 @@ class ReferenceSupernet(Reference):
     def make_cell(self, kind: str, sizes: tuple[int, int, int], reduction_before: bool) -> Cell:
         cell = self.space.cells[kind]
         operations = [(edge.source, edge.node, edge.operations) for edge in cell.edges]
-        return Cell(cell, operations, sizes, reduction_before, False, self.space.skeleton == "darts")
+        return Cell(cell, operations, sizes, reduction_before, False, "normal" in self.space.cells)
 
     def features(self, images: Tensor, mixtures: Mapping[str, Tensor], drop_path: float = 0.0) -> Tensor:
         return self.run(images, mixtures, drop_path)[0]

@@ -20,11 +20,23 @@ from robustnas import cost
 from robustnas.cost import UNITS, CostTable, Profiler, read_table
 from robustnas.networks import DiscreteNetwork, operations, register_operation
 from robustnas.runs.record import write_json
-from robustnas.spaces import DARTS, S1, Choice, Genotype, MobileSmall, NASBench201, SearchSpace, complete_cell, mobile
+from robustnas.spaces import (
+    DARTS,
+    S1,
+    Choice,
+    DARTSSingleCell,
+    Genotype,
+    MobileSmall,
+    NASBench201,
+    SearchSpace,
+    complete_cell,
+    mobile,
+)
 
 SIZES: dict[str, dict[str, Any]] = {
     "NASBench201": {"space": NASBench201, "cells": 2, "channels": 8},
     "DARTS": {"space": DARTS, "layers": 4, "channels": 4, "num_classes": 7},
+    "single cell": {"space": DARTSSingleCell, "channels": 4},
     "S1": {"space": S1, "layers": 3, "channels": 4, "stem": "imagenet", "image_shape": (3, 72, 56)},
     "Mobile": {"space": MobileSmall, "channels": 16, "image_shape": (1, 20, 12)},
     "short": {"space": mobile("short", (1, 2), ("mbconv_3x3_3", "mbconv_7x7_6")), "channels": 32, "stem": "imagenet"},

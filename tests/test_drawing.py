@@ -23,10 +23,22 @@ from tables import check_each
 from robustnas.plotting.card import genotype_card
 from robustnas.plotting.cell_layout import label_of
 from robustnas.plotting.cells import alpha_figure, draw_genotype, genotype_figure, render, save_drawing
-from robustnas.spaces import DARTS, S1, S2, CellSpace, Choice, Genotype, Mobile, NASBench201, SearchSpace, darts_like
+from robustnas.spaces import (
+    DARTS,
+    S1,
+    S2,
+    CellSpace,
+    Choice,
+    DARTSSingleCell,
+    Genotype,
+    Mobile,
+    NASBench201,
+    SearchSpace,
+    darts_like,
+)
 
 SKIP, SEP, LONG = "skip_connect", "sep_conv_3x3", "squeeze_and_excite_conv_7x7"
-SPACES = [DARTS, S1, NASBench201, Mobile, darts_like("Mine", ("none", SKIP, LONG))]
+SPACES = [DARTS, S1, NASBench201, DARTSSingleCell, Mobile, darts_like("Mine", ("none", SKIP, LONG))]
 
 
 def random_genotype(space: SearchSpace, seed: int) -> Genotype:

@@ -24,9 +24,21 @@ from robustnas.analysis.architecture_statistics import (
     softmax,
     width,
 )
-from robustnas.spaces import DARTS, S1, S3, CellSpace, Choice, Edge, Genotype, NASBench201, SearchSpace
+from robustnas.spaces import (
+    DARTS,
+    S1,
+    S3,
+    CellSpace,
+    Choice,
+    DARTSSingleCell,
+    DARTSWithoutSkip,
+    Edge,
+    Genotype,
+    NASBench201,
+    SearchSpace,
+)
 
-SPACES = [DARTS, S1, S3, NASBench201]
+SPACES = [DARTS, S1, S3, NASBench201, DARTSSingleCell, DARTSWithoutSkip]
 
 
 def drawn(space: SearchSpace) -> dict[str, np.ndarray]:

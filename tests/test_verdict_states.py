@@ -15,7 +15,7 @@ from robustnas.analysis import History, judge
 from robustnas.analysis.step_noise import margin_over_noise
 from robustnas.analysis.thresholds import STATES
 from robustnas.runs.record import Run
-from robustnas.spaces import S4, MobileSmall, NASBench201, SearchSpace, strongest
+from robustnas.spaces import S4, DARTSSingleCellWithoutSkip, MobileSmall, NASBench201, SearchSpace, strongest
 
 Alphas = dict[int, dict[str, np.ndarray]]
 DEAD = genotype(*["nor_conv_3x3"] * 3, *["none"] * 3, space="NASBench201")
@@ -180,7 +180,7 @@ def test_a_run_of_one_epoch_or_none_is_judged_in_clear_words(
     assert "a run that has not finished an epoch of a search" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("space", [S4, MobileSmall], ids=lambda space: space.name)
+@pytest.mark.parametrize("space", [S4, MobileSmall, DARTSSingleCellWithoutSkip], ids=lambda space: space.name)
 def test_a_space_without_skips_is_judged(space: SearchSpace) -> None:
     rng = np.random.default_rng(0)
     base = {kind: rng.normal(size=cell.shape) for kind, cell in space.cells.items()}

@@ -22,7 +22,7 @@ from robustnas.studies.estimate import Estimate, estimate
 from robustnas.studies.grid import select_trials, trials_of
 from robustnas.studies.pool import pool_of
 from robustnas.studies.progress import Progress, duration
-from robustnas.studies.results import Record, read_failures, read_results, write_plan
+from robustnas.studies.results import Record, best_setting, read_failures, read_results, write_plan
 from robustnas.studies.running import run_trials, unfinished
 from robustnas.studies.study import read_study
 from robustnas.studies.trial import Trial
@@ -80,7 +80,7 @@ def main(arguments: list[str]) -> int:
         progress = Progress(root, todo, len(trials) - len(todo), engine.slots)
         try:
             with progress.shown():
-                failed = run_trials(root, todo, engine, progress)
+                failed = run_trials(root, todo, engine, progress, planned=list(known.values()))
         except KeyboardInterrupt:
             print(f"Stopped. The same command resumes the study; finished trials are in {root}.")
             return STOPPED
@@ -153,8 +153,10 @@ def print_results(records: Iterable[Record], failures: dict[str, str], planned: 
     finished = sum(map(len, groups.values()))
     table = Table(title=f"{finished} of {planned} trials", title_justify="left")
     table.add_column("trial", overflow="fold")
-    for name in (metric, "n", "verdicts", "parameters", "seconds"):
-        table.add_column(name, justify="left" if name == "verdicts" else "right")
+    best = {name: best_setting(group) for name, group in groups.items()}
+    shown = ["best setting"] if any(best.values()) else []
+    for name in (metric, *shown, "n", "verdicts", "parameters", "seconds"):
+        table.add_column(name, justify="left" if name == "verdicts" else "right", no_wrap=name in shown)
     for name, group in groups.items():
         scores = [record.score for record in group if record.score is not None]
         verdicts = Counter(str(record.held["verdict"]["state"]) for record in group if record.held["verdict"])
@@ -162,7 +164,8 @@ def print_results(records: Iterable[Record], failures: dict[str, str], planned: 
         seconds = statistics.fmean(sum(record.held["seconds"].values()) for record in group)
         said = ", ".join(f"{count} {state}" for state, count in verdicts.items())
         size = f"{statistics.fmean(sizes):,.0f}" if sizes else ""
-        table.add_row(name, _spread(scores), str(len(scores)), said, size, f"{seconds:.0f}")
+        under = [f"{one['value']:.4f} (of {one['of']})" if (one := best[name]) else ""] if shown else []
+        table.add_row(name, _spread(scores), *under, str(len(scores)), said, size, f"{seconds:.0f}")
     Console().print(table)
     for folder, reason in failures.items():
         print(f"{folder} failed: {reason} See its log.txt.")

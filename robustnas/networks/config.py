@@ -25,7 +25,7 @@ class SupernetConfig:
 
     Args:
         channels: Channels of the first cells, or of the first convolution in mobile spaces.
-        layers: Number of cells, in spaces with the DARTS skeleton (default 8).
+        layers: Number of cells, in spaces with a DARTS skeleton (default 8, or 1 with normal cells only).
         cells: Cells of each of the three stages, in NAS-Bench-201 (default 5).
         num_classes: Outputs of the classifier.
         image_channels: Channels of the images.

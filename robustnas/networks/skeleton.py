@@ -120,7 +120,7 @@ class DARTSSkeleton(Skeleton, name="darts"):
     ) -> None:
         super().__init__(config)
         channels, layers = config.channels, config.layers or space.rules.default_depth
-        reductions = {layers // 3, 2 * layers // 3}
+        reductions = self.reductions(layers)
         self.shrink = 2 ** len(reductions) * (8 if config.stem == "imagenet" else 1)
         if config.stem == "imagenet":
             self.stem0, self.stem1 = imagenet_stem(config.image_channels, channels)
@@ -140,6 +140,11 @@ class DARTSSkeleton(Skeleton, name="darts"):
                 self.auxiliary = AuxiliaryHead(last, config.num_classes, config.stem)
         self.classifier = nn.Linear(last, config.num_classes)
 
+    @staticmethod
+    def reductions(layers: int) -> set[int]:
+        """Which of so many cells are reduction cells."""
+        return {layers // 3, 2 * layers // 3}
+
     def forward(
         self, images: Tensor, weights: Sequence[MixtureWeights] | None, drop_path: float = 0.0
     ) -> tuple[Tensor, Tensor | None]:
@@ -153,6 +158,14 @@ class DARTSSkeleton(Skeleton, name="darts"):
             if k == self.auxiliary_at and self.training:
                 auxiliary = self.auxiliary(s1)
         return self.classifier(s1.mean(dim=(2, 3))), auxiliary
+
+
+class DARTSNormalSkeleton(DARTSSkeleton, name="darts_normal"):
+    """Normal cells only, one or more, which see the two before them and keep the resolution and the channels."""
+
+    @staticmethod
+    def reductions(layers: int) -> set[int]:
+        return set()
 
 
 class NASBench201Skeleton(Skeleton, name="nasbench201"):

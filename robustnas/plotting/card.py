@@ -13,13 +13,15 @@ if TYPE_CHECKING:
 
 CARD = 3.5  # inches: 350 pixels at 100 dots an inch
 _ROW, _TITLE, _LEFT, _BESIDE = 0.24, 0.34, 0.56, 3  # inches; operations of a chain beside each other
+_COLUMNS = 6  # states beside each other, whose operations can be read
 _INK, _EMPTY = "#2b2b2b", "#f1f1f1"
 
 
 def genotype_card(genotype: Genotype, space: SearchSpace | None = None) -> Figure:
     """Return a figure with a table for each kind of cell: a row for each node, a column for each state that feeds it.
 
-    A chain, whose states have one operation each, is listed from left to right, three to a row. ``space`` is that of
+    A chain, whose states have one operation each, is listed from left to right, three to a row. A cell of many states
+    has a column for each edge that a node keeps. ``space`` is that of
     :func:`~robustnas.plotting.cell_layout.plan_cells`.
     """
     from matplotlib.figure import Figure
@@ -50,6 +52,13 @@ def _table(plan: CellPlan) -> tuple[str, list[str], Rows]:
     sources = range(max((choice.source for choice in plan.choices), default=0) + 1)
     held = {(choice.node, choice.source): choice.operation for choice in plan.choices}
     nodes = sorted({choice.node for choice in plan.choices})
+    entering = {node: sorted(source for into, source in held if into == node) for node in nodes}
+    most = max(map(len, entering.values()), default=0)
+    if len(sources) > _COLUMNS and most <= _BESIDE:
+        return f"{plan.title}: node ← its inputs", [f"input {k + 1}" for k in range(most)], [
+            (f"{node} ← {','.join(map(str, into))}", [held[node, source] for source in into])
+            for node, into in entering.items()
+        ]  # fmt: skip
     rows = [(f"node {node}", [held.get((node, source), "") for source in sources]) for node in nodes]
     return f"{plan.title}: input of each node", [f"from {source}" for source in sources], rows
 

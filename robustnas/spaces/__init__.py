@@ -10,7 +10,10 @@ from robustnas.spaces.darts import (
     DARTSAllEdges,
     DARTSAnyEdges,
     DARTSFewerEdges,
+    DARTSSingleCell,
+    DARTSSingleCellWithoutSkip,
     DARTSWithoutNone,
+    DARTSWithoutSkip,
     darts_like,
 )
 from robustnas.spaces.discretisation import strongest
@@ -25,8 +28,8 @@ from robustnas.spaces.space import CellSpace, Edge, SearchSpace, SkeletonRules, 
 
 __all__ = [
     "DARTS", "S1", "S2", "S3", "S4", "CellSpace", "Choice", "DARTSAllEdges", "DARTSAnyEdges", "DARTSFewerEdges",
-    "DARTSWithoutNone", "Edge", "Genotype", "Mobile", "MobileSmall", "NASBench201", "NASBench201SkipConv",
-    "SearchSpace", "SkeletonRules", "complete_cell", "darts_like", "decode", "encode", "find_space", "is_genotype_text",
-    "live_choices", "mobile", "mutated", "num_architectures", "parse_genotype", "random_genotype", "register_skeleton",
-    "strongest", "weighted_genotype",
+    "DARTSSingleCell", "DARTSSingleCellWithoutSkip", "DARTSWithoutNone", "DARTSWithoutSkip", "Edge", "Genotype",
+    "Mobile", "MobileSmall", "NASBench201", "NASBench201SkipConv", "SearchSpace", "SkeletonRules", "complete_cell",
+    "darts_like", "decode", "encode", "find_space", "is_genotype_text", "live_choices", "mobile", "mutated",
+    "num_architectures", "parse_genotype", "random_genotype", "register_skeleton", "strongest", "weighted_genotype",
 ]  # fmt: skip

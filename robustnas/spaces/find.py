@@ -15,15 +15,18 @@ from robustnas.spaces.darts import (
     DARTSAllEdges,
     DARTSAnyEdges,
     DARTSFewerEdges,
+    DARTSSingleCell,
+    DARTSSingleCellWithoutSkip,
     DARTSWithoutNone,
+    DARTSWithoutSkip,
 )
 from robustnas.spaces.mobile import Mobile, MobileSmall
 from robustnas.spaces.nasbench201 import NASBench201, NASBench201SkipConv
 from robustnas.spaces.space import SearchSpace
 
 BUILT_IN = (
-    DARTS, DARTSWithoutNone, DARTSAllEdges, DARTSFewerEdges, DARTSAnyEdges, S1, S2, S3, S4, NASBench201,
-    NASBench201SkipConv, Mobile, MobileSmall,
+    DARTS, DARTSWithoutNone, DARTSAllEdges, DARTSFewerEdges, DARTSAnyEdges, DARTSWithoutSkip, DARTSSingleCell,
+    DARTSSingleCellWithoutSkip, S1, S2, S3, S4, NASBench201, NASBench201SkipConv, Mobile, MobileSmall,
 )  # fmt: skip
 KNOWN = {space.name: space for space in BUILT_IN}
 

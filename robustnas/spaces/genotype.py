@@ -137,14 +137,16 @@ class Genotype:
 
     @classmethod
     def from_quark0(
-        cls, normal: Iterable[tuple[str, int]], reduce: Iterable[tuple[str, int]], space: str = "DARTS"
+        cls, normal: Iterable[tuple[str, int]], reduce: Iterable[tuple[str, int]] | None, space: str = "DARTS"
     ) -> Genotype:
-        """Read the tuple form of the original DARTS code: pairs ``(operation, source)``, two for each node from 2."""
+        """Read the tuple of the original DARTS code: pairs ``(operation, source)``, two a node; maybe no ``reduce``."""
 
         def cell(pairs: Iterable[tuple[str, int]]) -> tuple[Choice, ...]:
             return tuple(Choice(source, 2 + i // 2, name) for i, (name, source) in enumerate(pairs))
 
-        return cls(space, {"normal": cell(normal), "reduce": cell(reduce)})
+        return cls(
+            space, {"normal": cell(normal)} if reduce is None else {"normal": cell(normal), "reduce": cell(reduce)}
+        )
 
     def to_nasbench201(self) -> str:
         """The string of NAS-Bench-201, ``|op~0|+|op~0|op~1|+|op~0|op~1|op~2|``."""

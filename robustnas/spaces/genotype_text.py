@@ -145,9 +145,12 @@ def _plain(node: ast.AST) -> Any:
 
 def _from_fields(fields: Mapping[str, Any], space: SearchSpace | None) -> Genotype:
     """A genotype from the fields of the original's tuple: two pairs for each node, all nodes concatenated."""
-    if not {"normal", "reduce"} <= set(fields) <= set(FIELDS):
+    # a space may have no reduction cell
+    alone = space is not None and set(space.cells) == {"normal"} and "reduce" not in fields
+    kinds = ("normal",) if alone else ("normal", "reduce")
+    if not set(kinds) <= set(fields) <= set(FIELDS):
         raise ValueError(f"Expected `Genotype` to have the fields {', '.join(FIELDS)}, but got {', '.join(fields)}.")
-    for kind in ("normal", "reduce"):
+    for kind in kinds:
         pairs, joined = fields[kind], fields.get(f"{kind}_concat")
         if not isinstance(pairs, list) or not pairs or not all(map(_is_pair, pairs)):
             raise ValueError(f"Expected `{kind}` to be pairs like ('skip_connect', 0), but got {_short(str(pairs))}.")
@@ -158,7 +161,7 @@ def _from_fields(fields: Mapping[str, Any], space: SearchSpace | None) -> Genoty
                 f"Expected the {kind} cell to have two pairs for each node and to join the nodes {nodes}, "
                 f"but got {got}."
             )
-    return Genotype.from_quark0(fields["normal"], fields["reduce"], _name(space, {"normal", "reduce"}, "DARTS"))
+    return Genotype.from_quark0(fields["normal"], fields.get("reduce"), _name(space, set(kinds), "DARTS"))
 
 
 def _name(space: SearchSpace | None, kinds: set[str], default: str) -> str:

@@ -134,10 +134,11 @@ class SearchSpace:
 
     Args:
         name: Name that genotypes carry, without spaces.
-        cells: Kind of cell to its space: ``normal`` and ``reduce``, or ``cell`` where there is one kind.
+        cells: Kind of cell to its space, as the skeleton has them, such as ``normal`` and ``reduce``.
         skeleton: ``darts`` stacks cells that see the two before them, with reduction cells at one and two
-            thirds of the depth; ``nasbench201`` stacks three stages joined by residual blocks; ``mobile`` is one
-            chain of blocks, each an edge of the kind ``chain``; others can be registered.
+            thirds of the depth; ``darts_normal`` has normal cells only; ``nasbench201`` stacks three stages of the
+            kind ``cell``, joined by residual blocks; ``mobile`` is one chain of blocks, each an edge of the kind
+            ``chain``; others can be registered.
         stages: Blocks of each stage of the ``mobile`` skeleton, and nothing in the others. The first block of a stage
             changes the shape of the images; the others add their input to their output, so that ``none`` skips them.
 
@@ -241,6 +242,7 @@ def _check_chain(space: SearchSpace) -> None:
 
 SKELETONS: dict[str, SkeletonRules] = {
     "darts": SkeletonRules({"normal": (2, False), "reduce": (2, True)}, "layers", 8, 3),
+    "darts_normal": SkeletonRules({"normal": (2, False)}, "layers", 1, 1, "evaluate_darts_bench_suite.yaml"),
     "nasbench201": SkeletonRules({"cell": (1, False)}, "cells", 5, 1, "evaluate_nasbench201.yaml", _one_output),
     "mobile": SkeletonRules({"chain": (1, False)}, recipe="evaluate_mobile.yaml", check=_check_chain, residual=True),
 }

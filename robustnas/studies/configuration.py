@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from typing import Any
 from robustnas.cli.configuration import configuration, recipe_of
 from robustnas.spaces import find_space
 from robustnas.studies.searchers import baseline_of
+from robustnas.studies.settings import size_of
 from robustnas.studies.trial import Recipe, Trial
 
 DEFAULT_EPOCHS = 1000  # of Lightning's trainer
@@ -33,15 +35,25 @@ def configured(trials: Sequence[Trial]) -> list[Trial]:
                 cost = None if None in costs or not costs else max(each for each in costs if each is not None)
                 baseline = baseline_of(trial).planned(trial, cost)
                 own = baseline.search(trial.search)
-                trial = replace(trial, arguments=asdict(baseline), search=_parse(own, parsed) if own else trial.search)
+                trial = replace(
+                    trial, arguments=asdict(baseline), search=_parse(own, parsed) if own else trial.search,
+                    choose=trial.choose if own else None,
+                )  # fmt: skip
             else:
                 costs.append(epochs_of(trial.search))
+            _check_measured(trial)
             found[trial.key] = replace(trial, fingerprint=_fingerprint(trial))
         except ValueError as error:
             if not str(error).startswith("Expected "):
                 raise
             raise ValueError(f"{str(error).rstrip('.')} (in {trial.group}).") from error
     return [found[trial.key] for trial in trials]
+
+
+def _check_measured(trial: Trial) -> None:
+    """Refuse a search that does not validate where its validation chooses."""
+    if trial.choose is not None and trial.search["trainer"].get("limit_val_batches") == 0:
+        raise ValueError(f"Expected `trainer.limit_val_batches` above 0, since {trial.choose} chooses, but got 0.")
 
 
 def epochs_of(search: Mapping[str, Any]) -> int | None:
@@ -89,14 +101,31 @@ def _with_configurations(trial: Trial, parsed: dict[str, dict[str, Any]]) -> Tri
         if (trial.score or "").startswith("test/"):
             raise ValueError(f"Expected `evaluation`, since `score` is {trial.score}, but got none.")
         return replace(trial, search=search, evaluation=None)
-    options = {f"{NETWORK}.genotype": "genotype", f"{NETWORK}.space": name, "data": search["data"], **recipe.options}
-    recipe = Recipe(recipe.configs or (recipe_of(name),), options)
-    return replace(trial, search=search, evaluation=_parse(recipe, parsed))
+    size = {f"{NETWORK}.{one}": value for one, value in size_of(search).items()} if recipe.same_size else {}
+    options = {f"{NETWORK}.genotype": "genotype", f"{NETWORK}.space": name, "data": search["data"], **size,
+        **recipe.options}  # fmt: skip
+    configs = recipe.configs or (recipe_of(name),)
+    settings = {one: _parse(Recipe(configs, {**options, **given}), parsed) for one, given in recipe.settings.items()}
+    _check_distinct(settings)
+    return replace(trial, search=search, evaluation=_parse(Recipe(configs, options), parsed), settings=settings)
+
+
+def _check_distinct(settings: Mapping[str, Any]) -> None:
+    """Refuse two settings of an evaluation that are one."""
+    for (one, held), (other, again) in itertools.combinations(settings.items(), 2):
+        if held == again:
+            raise ValueError(
+                f"Expected `evaluation.settings` to differ in what they train, but {one!r} and {other!r} do not."
+            )
 
 
 def _fingerprint(trial: Trial) -> str:
-    held = {
+    held: dict[str, Any] = {
         "search": trial.search, "evaluation": trial.evaluation, "seed": trial.seed, "table": trial.table,
         "baseline": [trial.variant, trial.arguments] if trial.baseline else None,
     }  # fmt: skip
+    if trial.settings:
+        held["settings"] = trial.settings
+    if trial.choose:
+        held["choose"] = trial.choose
     return hashlib.sha256(json.dumps(held, sort_keys=True, default=asdict).encode()).hexdigest()[:16]

@@ -21,10 +21,14 @@ class Job:
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened to a job; ``retry``: what ran it died, and it waits to be started once more."""
+    """Something that happened to a job.
+
+    ``retry``: what ran it died, and it waits to be started once more; ``searched``: the search of a trial is done, and
+    the rest of it waits for those of other seeds.
+    """
 
     key: str
-    kind: Literal["started", "done", "failed", "retry"]
+    kind: Literal["started", "done", "failed", "retry", "searched"]
     attempt: int  # how often it was started
     text: str = ""  # what went wrong, in a sentence
     value: Any = None  # what the function returned

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import tempfile
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from robustnas.studies.engine import Engine, Job
-from robustnas.studies.trial import Trial
+from robustnas.studies.trial import EVALUATION, Trial
 
 STEPS = 3
 PROBE = "robustnas.studies.probing:probe_trial"
@@ -44,19 +45,28 @@ def estimate(trials: Sequence[Trial], engine: Engine, function: str = PROBE) -> 
         ]
         ended = [event for event in engine.run(jobs) if event.kind in ("done", "failed")]
     probes = {event.key: event.value for event in ended if event.kind == "done"}
+    seeds = Counter(trial.group for trial in trials)
     return Estimate(
-        {trial.key: seconds_of(probes.get(trial.group)) for trial in trials},
+        {
+            trial.key: seconds_of(probes.get(trial.group), 1.0 if trial.choose is None else 1 / seeds[trial.group])
+            for trial in trials
+        },
         tuple(max((probe[name] for probe in probes.values()), default=0) for name in ("memory", "gpu_memory")),  # type: ignore[arg-type]
         {event.key: event.text for event in ended if event.kind == "failed"},
         engine.slots,
     )
 
 
-def seconds_of(probe: Mapping[str, Any] | None) -> float:
-    """Seconds of a trial by what was measured: start, steps and validation batches; ``nan`` without a probe."""
+def seconds_of(probe: Mapping[str, Any] | None, evaluated: float = 1.0) -> float:
+    """Return the seconds of a trial by what was measured: start, steps, validation; ``nan`` without a probe.
+
+    ``evaluated`` is the share of its group that is trained from scratch.
+    """
     if probe is None:
         return math.nan
     return math.fsum(
-        stage["start"] + stage["epochs"] * (stage["steps"] * stage["step"] + stage["val_steps"] * stage["val_step"])
-        for stage in probe["stages"].values()
+        (evaluated if name.startswith(EVALUATION) else 1.0)
+        * stage.get("times", 1)
+        * (stage["start"] + stage["epochs"] * (stage["steps"] * stage["step"] + stage["val_steps"] * stage["val_step"]))
+        for name, stage in probe["stages"].items()
     )

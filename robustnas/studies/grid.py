@@ -31,7 +31,7 @@ def trials_of(study: Study) -> list[Trial]:
         for (space, in_space), (data, on_data) in places:
             common = {**shared, **study.common, **in_space, **on_data}
             made = partial(Trial, space=space, data=data, seed=seed, evaluation_recipe=study.evaluation, score=score,
-                table=table)  # fmt: skip
+                table=table, choose=study.choose)  # fmt: skip
             for name, recipe in study.variants.items():
                 for levels, switched in combinations(study):
                     search = Recipe(recipe.configs, {**common, **recipe.options, **switched})

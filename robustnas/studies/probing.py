@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import resource
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from robustnas.runs.record import Run
 from robustnas.studies.estimate import STEPS
 from robustnas.studies.searchers import baseline_of
 from robustnas.studies.searchers.reference import random_architecture
-from robustnas.studies.trial import Trial, training_of
+from robustnas.studies.trial import EVALUATION, Trial, training_of
 
 
 def probe_trial(payload: Mapping[str, Any]) -> dict[str, Any]:
@@ -32,15 +33,31 @@ def probe_trial(payload: Mapping[str, Any]) -> dict[str, Any]:
         stages["search"] = _probe(search, folder / "search")
     if trial.evaluation is not None:
         Run(folder / "found").write_genotype(random_architecture(trial.search_space, trial.seed))
-        stages["evaluation"] = _probe(training_of(trial.evaluation, str(folder / "found")), folder / "evaluation")
+        for number, (training, times) in enumerate(_alike(trial.evaluations.values())):
+            name = f"{EVALUATION}-{number}" if number else EVALUATION
+            measured = _probe(training_of(training, str(folder / "found")), folder / name)
+            stages[name] = {**measured, "times": times}
         if baseline is not None and baseline.trained and trial.table is None:
-            stages["search"] = {**stages["evaluation"], "epochs": float(baseline.trained)}
+            stages["search"] = {**stages[EVALUATION], "epochs": float(baseline.trained), "times": 1}
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return {
         "stages": stages,
         "memory": used,
         "gpu_memory": torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0,
     }
+
+
+def _alike(trainings: Iterable[Mapping[str, Any]]) -> list[tuple[Mapping[str, Any], int]]:
+    """Trainings that take different times, and how many of each: step sizes and decay change nothing."""
+    counts: dict[str, int] = {}
+    first: dict[str, Mapping[str, Any]] = {}
+    for training in trainings:
+        model = training["model"]
+        key = json.dumps([model["class_path"], model["init_args"]["architecture"], training["data"],
+            training["trainer"]], sort_keys=True, default=str)  # fmt: skip
+        counts[key] = counts.get(key, 0) + 1
+        first.setdefault(key, training)
+    return [(first[key], count) for key, count in counts.items()]
 
 
 class _EnoughError(Exception):

@@ -56,15 +56,20 @@ class Progress:
         else:
             seconds = now - self.since.pop(event.key, now)
             said = f"to be retried: {event.text}"
-            if event.kind == "done":
+            if event.kind == "searched":
+                said = f"searched in {duration(seconds)}"
+            elif event.kind == "done":
                 self.took[event.key] = seconds
                 score = event.value.get("score") if isinstance(event.value, dict) else None
                 shown = f", {score['name']} {score['value']:.4f}" if score else ""
+                chosen = event.value.get("chosen") if isinstance(event.value, dict) else None
+                shown += f", seed {chosen['seed']} is chosen" if chosen and not chosen["chosen"] else ""
                 said = f"done in {duration(seconds)}{shown}"
             elif event.kind == "failed":
                 self.failed += 1
                 said = f"failed: {event.text}"
-            self.ended.append((event.key, said))
+            if event.kind != "searched":
+                self.ended.append((event.key, said))
         if not self.console.is_terminal:
             left = f" ({self.left()})" if event.kind == "done" and self.left() else ""
             line = f"[{self.finished + len(self.took)}/{self.finished + len(self.trials)}] {event.key}: {said}{left}"
@@ -103,7 +108,7 @@ class Progress:
 
 def where(folder: Path) -> tuple[str, str, str]:
     """The stage of a running trial, its epoch of how many, and its latest metric, by the files in its folder."""
-    for stage in STAGES:
+    for stage in (*_setting(folder), *STAGES):
         if stage == "search" and (tried := _tried(folder / stage)) is not None:
             return tried
         if (folder / stage / "manifest.json").is_file():
@@ -118,6 +123,13 @@ def where(folder: Path) -> tuple[str, str, str]:
             except (OSError, ValueError, KeyError, IndexError, TypeError):
                 return stage, "", ""
     return "starting", "", ""
+
+
+def _setting(folder: Path) -> list[str]:
+    """The setting of the evaluation under which a trial trains: the one whose folder was written last."""
+    found = [path.parent for path in folder.glob("evaluation/*/manifest.json")]
+    latest = max(found, key=lambda path: (path / "manifest.json").stat().st_mtime, default=None)
+    return [latest.relative_to(folder).as_posix()] if latest else []
 
 
 def _tried(folder: Path) -> tuple[str, str, str] | None:

@@ -33,6 +33,25 @@ class Record:
     held: Mapping[str, Any]
 
     @property
+    def chosen(self) -> Mapping[str, Any] | None:
+        """Which seed of its group was chosen, by which ``metric``, ``of`` how many; ``None`` where every one counts."""
+        found: Mapping[str, Any] | None = self.held.get("chosen")
+        return found
+
+    @property
+    def best(self) -> Mapping[str, Any] | None:
+        """The best setting of the evaluation: ``value``, ``setting`` and ``of`` how many; ``None`` without settings."""
+        found: Mapping[str, Any] | None = (self.held["score"] or {}).get("best")
+        return found
+
+    @property
+    def under(self) -> dict[str, float]:
+        """Setting of the evaluation to the metric that is the score, where it was measured."""
+        name = (self.held["score"] or {}).get("name")
+        held = self.held.get("settings") or {}
+        return {setting: measured[name] for setting, measured in held.items() if name in measured}
+
+    @property
     def task(self) -> tuple[str | None, str | None]:
         """Space and data: what variants are compared on."""
         return self.space, self.data
@@ -41,6 +60,15 @@ class Record:
     def group(self) -> str:
         """The trial without its seed."""
         return str(Path(self.folder).parent.relative_to("trials").as_posix())
+
+
+def best_setting(records: Iterable[Record]) -> dict[str, Any] | None:
+    """The best of all settings under which what some trials found was trained, of how many; ``None`` without any."""
+    found = [(record.best, bool(record.held["score"]["higher_is_better"])) for record in records if record.best]
+    if not found:
+        return None
+    best = max((one for one, _ in found), key=lambda one: one["value"] * (1 if found[0][1] else -1))
+    return {**best, "of": sum(one["of"] for one, _ in found)}
 
 
 def higher_is_better(metric: str) -> bool:
@@ -52,7 +80,11 @@ def write_plan(
     root: Path, name: str, trials: Iterable[Trial], published: Mapping[str, Mapping[str, Any]] | None = None
 ) -> None:
     """Write ``study.json``: the trials of a study, finished or not, and published numbers by variant."""
-    listed = [{**trial.factors, "folder": trial.folder, "fingerprint": trial.fingerprint} for trial in trials]
+    listed = [
+        {**trial.factors, "folder": trial.folder, "fingerprint": trial.fingerprint,
+            **({"choose": trial.choose} if trial.choose else {})}
+        for trial in trials
+    ]  # fmt: skip
     write_json(root / "study.json", {"schema": SCHEMA, "name": name, "trials": listed, "published": published or {}})
 
 
@@ -102,9 +134,20 @@ def _row(record: Record) -> dict[str, Any]:
         "variant": record.variant, "space": record.space, "data": record.data, **record.levels, "seed": record.seed,
         "baseline": record.baseline, "score": record.score, "metric": (held["score"] or {}).get("name"),
         **held["metrics"]["test"], **held["metrics"].get("truth", {}), "parameters": held["parameters"],
+        **_under_settings(record), **({"chosen": record.chosen["chosen"]} if record.chosen else {}),
         "verdict": verdict.get("state"), "since": verdict.get("since"),
         **{f"seconds/{name}": value for name, value in held["seconds"].items()},
         "processor_seconds": held["processor_seconds"], "device": held["device"], "attempts": held["attempts"],
         "folder": record.folder,
         **{f"search/{name}": value for name, value in held["metrics"]["search"].items()},
+    }  # fmt: skip
+
+
+def _under_settings(record: Record) -> dict[str, Any]:
+    """The score under each setting of the evaluation, the best of them, and of how many; nothing without settings."""
+    if record.best is None:
+        return {}
+    return {
+        "best": record.best["value"], "best_setting": record.best["setting"], "settings": record.best["of"],
+        **{f"score, {setting}": value for setting, value in record.under.items()},
     }  # fmt: skip

@@ -9,15 +9,17 @@ from typing import Any, Literal, get_args
 
 from robustnas.runtime.paths import expand, find_config, shipped_config
 from robustnas.runtime.safe_yaml import read_yaml
+from robustnas.studies.choosing import metric_of
+from robustnas.studies.settings import Settings, check_size, checked_size
 from robustnas.studies.study_table import StudyTable
-from robustnas.studies.trial import Options, Recipe
+from robustnas.studies.trial import EvaluationRecipe, Options, Recipe
 
 Design = Literal["grid", "leave_one_out", "add_one"]
 Arguments = dict[str, Any]
 
 KEYS = (
     "name", "variants", "spaces", "data", "overrides", "ablation_factors", "design", "seeds", "common", "baselines",
-    "evaluation", "score", "published", "table",
+    "evaluation", "score", "choose", "published", "table",
 )  # fmt: skip
 SEEDS = (0, 1, 2)
 TRAINED = ("RandomGenotype", "RandomSharing", "ResNet")  # default baselines where what is found is trained
@@ -44,10 +46,11 @@ class Study:
     seeds: tuple[int, ...]
     common: Options  # options of all searches
     baselines: dict[str, Arguments]  # with their arguments
-    evaluation: Recipe | None  # without a file by the recipe of the space; None: not at all
+    evaluation: EvaluationRecipe | None  # without a file by the recipe of the space; None: not at all
     score: str | None  # metric that counts; None: the first of the test
     published: dict[str, dict[str, Any]] = field(default_factory=dict)
     table: StudyTable | None = None  # of true accuracies
+    choose: str | None = None  # metric by which one seed of each group is chosen; None: every seed counts
 
 
 def read_study(path: str) -> Study:
@@ -75,11 +78,7 @@ def _study(held: dict[str, Any], file: Path) -> Study:
         raise ValueError(
             f"Expected `variants` to name what is compared, but got none: a grid of zero trials in {file}."
         )
-    overrides = {
-        factor: {level: _options(f"overrides.{factor}.{level}", given) for level, given in levels.items()}
-        for factor in _mapping("overrides", held)
-        for levels in [_mapping(factor, held["overrides"], f"overrides.{factor}")]
-    }
+    overrides = _levels("overrides", held.get("overrides"), "overrides" in held)
     factors = _named("ablation_factors", held)
     design = held.get("design", "grid")
     if design not in get_args(Design):
@@ -90,16 +89,16 @@ def _study(held: dict[str, Any], file: Path) -> Study:
         raise ValueError(
             f"Expected `ablation_factors` and `overrides` to have different names, but both have {', '.join(both)}."
         )
-    evaluation = held.get("evaluation", {})
     score = held.get("score")
     if score is not None and not isinstance(score, str):
         raise ValueError(f"Expected `score` to be the name of a metric, such as test/top1, but got {score!r}.")
+    seeds = _seeds(held.get("seeds", SEEDS))
     return Study(
         name, variants, _named("spaces", held), _named("data", held), overrides, factors, design,
-        _seeds(held.get("seeds", SEEDS)), _options("common", held.get("common")), baselines,
-        None if evaluation is None else _recipe("evaluation", evaluation, folder, bare=True), score,
+        seeds, _options("common", held.get("common")), baselines,
+        _evaluation(held.get("evaluation", {}), folder), score,
         {name: _published(name, given) for name, given in _mapping("published", held).items()},
-        table=table,
+        table=table, choose=metric_of(held.get("choose"), seeds),
     )  # fmt: skip
 
 
@@ -133,6 +132,31 @@ def _recipe(where: str, given: Any, folder: Path, bare: bool = False) -> Recipe:
         raise ValueError(f"Expected `{where}.config` to be a YAML file or a list of them, but got {named!r}.")
     configs = tuple(str(find_config(name, "config", folder).resolve()) for name in named)
     return Recipe(configs, _options(f"{where}.options", given.get("options")))
+
+
+def _evaluation(given: Any, folder: Path) -> EvaluationRecipe | None:
+    """How what is found is trained, ``None`` for not at all."""
+    if given is None:
+        return None
+    own = given if isinstance(given, dict) else {}
+    rest = {name: value for name, value in own.items() if name not in ("settings", "size")} if own else given
+    recipe, size = _recipe("evaluation", rest, folder, bare=True), checked_size(own.get("size", "recipe"))
+    if size == "search":
+        check_size(recipe.options)
+    settings = Settings.of(_levels("evaluation.settings", own.get("settings", {}), "settings" in own), size)
+    return EvaluationRecipe(recipe.configs, recipe.options, settings.options, size == "search")
+
+
+def _levels(where: str, given: Any, named: bool) -> dict[str, dict[str, Options]]:
+    """Factors with their levels, and the options of each level."""
+    key = where.rpartition(".")[2]
+    return {
+        factor: {
+            level: _options(f"{where}.{factor}.{level}", options)
+            for level, options in _mapping(factor, given, f"{where}.{factor}").items()
+        }
+        for factor in (_mapping(key, {key: given}, where) if named else ())
+    }
 
 
 def _options(where: str, given: Any) -> Options:

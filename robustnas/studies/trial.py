@@ -10,6 +10,7 @@ from typing import Any
 from robustnas.studies.study_table import StudyTable
 
 Options = dict[str, Any]
+EVALUATION = "evaluation"  # the stage and its folder
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,14 @@ class Recipe:
 
     configs: tuple[str, ...] = ()
     options: Options = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class EvaluationRecipe(Recipe):
+    """How networks that were found are trained: once, or under each of some settings."""
+
+    settings: Mapping[str, Options] = field(default_factory=dict)  # name to options over the others
+    same_size: bool = False  # whether networks are as large as those of the search
 
 
 @dataclass(frozen=True)
@@ -31,9 +40,11 @@ class Trial:
     seed: int
     baseline: bool = False
     search_recipe: Recipe = field(default=Recipe(), repr=False)  # of a baseline: of the first variant
-    evaluation_recipe: Recipe | None = field(default=Recipe(), repr=False)  # None: not trained
+    evaluation_recipe: EvaluationRecipe | None = field(default=EvaluationRecipe(), repr=False)  # None: not trained
     search: Mapping[str, Any] = field(default_factory=dict, repr=False)  # complete, but for folder and seed
     evaluation: Mapping[str, Any] | None = field(default=None, repr=False)  # but for the network
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)  # name to such a configuration
+    choose: str | None = None  # metric by which one seed of the group is chosen; None: every seed counts
     score: str | None = None  # metric that counts; None: the first of the test
     arguments: Mapping[str, Any] = field(default_factory=dict)  # of the baseline
     table: StudyTable | None = None
@@ -56,6 +67,15 @@ class Trial:
         return f"{self.group}/seed-{self.seed}"
 
     @property
+    def evaluations(self) -> dict[str, Mapping[str, Any]]:
+        """Folder of each training of what is found to its configuration; none where nothing is trained."""
+        if self.evaluation is None:
+            return {}
+        if not self.settings:
+            return {EVALUATION: self.evaluation}
+        return {f"{EVALUATION}/{in_folder(name)}": held for name, held in self.settings.items()}
+
+    @property
     def factors(self) -> dict[str, Any]:
         """Its place in the grid, as files hold it."""
         return {
@@ -76,6 +96,11 @@ def training_of(evaluation: Mapping[str, Any], found: str | Mapping[str, Any]) -
     if isinstance(found, str):
         found = {**network, "init_args": {**network["init_args"], "genotype": found}}
     return {**evaluation, "model": {**model, "init_args": {**model["init_args"], "architecture": dict(found)}}}
+
+
+def in_folder(setting: str) -> str:
+    """The name of a setting of the evaluation as that of a folder: ``lr=0.1,decay=1e-4``."""
+    return re.sub(r"[^\w.+=,-]+", "-", setting.replace(", ", ",")).strip(".-") or "-"
 
 
 def _as_folder(name: str) -> str:

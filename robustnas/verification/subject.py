@@ -76,7 +76,8 @@ class Subject:
     def size(self) -> str:
         """The size of the reduced network, in words."""
         small, space = self.reduced().description["init_args"], self.search.space
-        depth = {"layers": f", {small['layers']} layers", "cells": f", {small['cells']} cell a stage"}
+        layers = small["layers"]
+        depth = {"layers": f", {layers} layer{'s' if layers != 1 else ''}", "cells": f", {small['cells']} cell a stage"}
         return f"{space.name}, {small['channels']} channels{depth.get(space.rules.depth or '', '')}"
 
     def slice(self, batch_size: int = 8, processes: int = 1, noisy_test: bool = False) -> ImageData:

@@ -20,10 +20,12 @@ from robustnas.spaces import (
     S4,
     CellSpace,
     DARTSAllEdges,
+    DARTSSingleCellWithoutSkip,
     DARTSWithoutNone,
     Edge,
     NASBench201,
     SearchSpace,
+    darts_like,
 )
 
 DARTS_OPERATIONS = (
@@ -31,6 +33,9 @@ DARTS_OPERATIONS = (
     "dil_conv_3x3", "dil_conv_5x5",
 )  # fmt: skip
 NASBENCH201_OPERATIONS = ("none", "skip_connect", "avg_pool_3x3", "nor_conv_1x1", "nor_conv_3x3", "sep_conv_5x5")
+
+
+NORMAL_ONLY = darts_like("NormalOnly", ("none", "skip_connect", "sep_conv_3x3"), nodes=3, reduction=False)
 
 
 def random_cell(draw: random.Random, inputs: int, reduction: bool, operations: tuple[str, ...]) -> CellSpace:
@@ -72,7 +77,7 @@ def assert_relative(found: Tensor, expected: Tensor, name: str) -> None:
 def assert_same(
     space: SearchSpace, convolution: Convolution, train: bool, size: tuple[int, int], image_channels: int
 ) -> None:
-    depth = {"layers": 3} if space.skeleton == "darts" else {"cells": 1}
+    depth: dict[str, Any] = {str(space.rules.depth): space.rules.least_depth}
     settings: dict[str, Any] = {**depth, "num_classes": 4, "image_channels": image_channels}
     reference = ReferenceSupernet(space, 4, **settings).double()
     network = Supernet(space, 4, convolution=convolution, **settings).double()
@@ -103,7 +108,7 @@ def assert_same(
         assert_relative(edgewise[name], target, name)
 
 
-SPACES = [DARTS, DARTSWithoutNone, DARTSAllEdges, S1, S2, S3, S4, NASBench201]
+SPACES = [DARTS, DARTSWithoutNone, DARTSAllEdges, S1, S2, S3, S4, NASBench201, DARTSSingleCellWithoutSkip, NORMAL_ONLY]
 
 
 # Every space with both forms of a convolution, in training and in evaluation.
@@ -138,10 +143,10 @@ def test_any_space_computes_as_its_edges_one_by_one(seed: int) -> None:
 
 
 @pytest.mark.parametrize("convolution", ["separable", "dense"])
-@pytest.mark.parametrize("space", [DARTS, S4, NASBench201], ids=lambda space: space.name)
+@pytest.mark.parametrize("space", [DARTS, S4, NORMAL_ONLY, NASBench201], ids=lambda space: space.name)
 def test_curvature_equals_that_of_edges_one_by_one(space: SearchSpace, convolution: Convolution) -> None:
     """Hessian-vector products over weights and mixtures together, as unrolled steps need them."""
-    depth = {"layers": 3} if space.skeleton == "darts" else {"cells": 1}
+    depth: dict[str, Any] = {str(space.rules.depth): space.rules.least_depth}
     reference = ReferenceSupernet(space, 2, num_classes=4, **depth).double()
     network = Supernet(space, 2, num_classes=4, convolution=convolution, **depth).double()
     network.load_edgewise_state_dict(reference.edgewise_state_dict())

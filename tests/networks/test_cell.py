@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -26,7 +28,7 @@ def cell_of(*edges: Edge, channels: int = 4, config: SupernetConfig = SupernetCo
 
 
 def small(space: SearchSpace, convolution: Convolution = "separable") -> Supernet:
-    depth = {"layers": 3} if space.skeleton == "darts" else {"cells": 1}
+    depth: dict[str, Any] = {str(space.rules.depth): space.rules.least_depth}
     return Supernet(space, channels=4, num_classes=4, convolution=convolution, **depth).double()
 
 

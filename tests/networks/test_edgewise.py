@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from references import ReferenceSupernet
 
 from robustnas.networks import Mixture, Supernet
-from robustnas.spaces import DARTS, S1, NASBench201, SearchSpace
+from robustnas.spaces import DARTS, S1, DARTSSingleCell, NASBench201, SearchSpace
 
 
 def small(space: SearchSpace) -> Supernet:
-    return Supernet(space, channels=2, **({"layers": 3} if space.skeleton == "darts" else {"cells": 1}))
+    depth: dict[str, Any] = {str(space.rules.depth): space.rules.least_depth}
+    return Supernet(space, channels=2, **depth)
 
 
-@pytest.mark.parametrize("space", [DARTS, S1, NASBench201], ids=lambda space: space.name)
+@pytest.mark.parametrize("space", [DARTS, S1, DARTSSingleCell, NASBench201], ids=lambda space: space.name)
 def test_weights_and_statistics_come_back_as_they_went(space: SearchSpace) -> None:
     first, second = small(space), small(space)
     mixtures = {kind: Mixture(torch.rand(cell.shape)) for kind, cell in space.cells.items()}
@@ -27,9 +30,9 @@ def test_weights_and_statistics_come_back_as_they_went(space: SearchSpace) -> No
     assert torch.equal(second.eval()(images, mixtures), first.eval()(images, mixtures))
 
 
-@pytest.mark.parametrize("space", [DARTS, S1, NASBench201], ids=lambda space: space.name)
+@pytest.mark.parametrize("space", [DARTS, S1, DARTSSingleCell, NASBench201], ids=lambda space: space.name)
 def test_names_and_shapes_are_those_of_edges_one_by_one(space: SearchSpace) -> None:
-    depth = {"layers": 3} if space.skeleton == "darts" else {"cells": 1}
+    depth: dict[str, Any] = {str(space.rules.depth): space.rules.least_depth}
     reference = {
         name: weight.shape for name, weight in ReferenceSupernet(space, 2, **depth).edgewise_state_dict().items()
     }

@@ -13,12 +13,14 @@ from robustnas.networks import Mixture, PartialChannels, Supernet
 from robustnas.networks.batchnorm_statistics import frozen_batchnorm_statistics
 from robustnas.networks.bundle import Convolution
 from robustnas.networks.operations import Noise, SepConv
-from robustnas.spaces import DARTS, MobileSmall, NASBench201, SearchSpace
+from robustnas.spaces import DARTS, MobileSmall, NASBench201, SearchSpace, darts_like
 from robustnas.spaces.find import KNOWN
 
+NORMAL_ONLY = darts_like("NormalOnly", DARTS.operations, nodes=3, reduction=False)
 SPACES = list(KNOWN.values())
-SKELETONS = [DARTS, NASBench201, MobileSmall]  # one space of each
+SKELETONS = [DARTS, NASBench201, MobileSmall, NORMAL_ONLY]  # one space of each
 DEPTHS: dict[str, dict[str, int]] = {"darts": {"layers": 3}, "nasbench201": {"cells": 1}, "mobile": {}}
+DEPTHS["darts_normal"] = {"layers": 2}
 
 
 def small(space: SearchSpace, **options: Any) -> Supernet:

@@ -12,7 +12,18 @@ from torch import Tensor, nn
 
 from robustnas.networks import Mixture, Supernet, SupernetConfig
 from robustnas.networks.bundle import Convolution
-from robustnas.spaces import DARTS, S1, S2, S3, S4, DARTSWithoutNone, NASBench201, SearchSpace
+from robustnas.spaces import (
+    DARTS,
+    S1,
+    S2,
+    S3,
+    S4,
+    DARTSSingleCell,
+    DARTSWithoutNone,
+    DARTSWithoutSkip,
+    NASBench201,
+    SearchSpace,
+)
 
 SUPERNETS = {
     "darts_forward": DARTS,
@@ -108,6 +119,8 @@ def test_supernets_have_the_published_number_of_weights() -> None:
             (DARTS, 1_930_618),
             (DARTSWithoutNone, 1_930_618),
             (NASBench201, 1_686_106),
+            (DARTSWithoutSkip, 1_930_618 - 8 * (32**2 + 64**2)),  # skips of the reduction cells have weights
+            (DARTSSingleCell, 1_392 + 2 * 48 * 16 + 44 * 3_168 + 129 * 10),  # stem, inputs, 44 edges, classifier
         ],
         lambda row: correct(*row),
     )
@@ -123,7 +136,7 @@ def test_supernets_have_the_published_number_of_weights() -> None:
     ids=lambda value: getattr(value, "name", None),
 )  # fmt: skip
 def test_reduced_precision_stays_near(space: SearchSpace, convolution: Convolution, precision: torch.dtype) -> None:
-    depth = {"layers": 3} if space.skeleton == "darts" else {"cells": 1}
+    depth: dict[str, Any] = {str(space.rules.depth): space.rules.least_depth}
     network = Supernet(space, channels=8, convolution=convolution, **depth).double()
     images = torch.randn(8, 3, 16, 16, dtype=torch.float64)
     weights = {kind: torch.rand(cell.shape, dtype=torch.float64) for kind, cell in space.cells.items()}

@@ -12,6 +12,7 @@ from robustnas.spaces import (
     DARTS,
     S1,
     Choice,
+    DARTSSingleCell,
     Genotype,
     MobileSmall,
     NASBench201,
@@ -56,7 +57,7 @@ def test_every_cell_of_nasbench201() -> None:
     assert (dead, without) == (341, 1983)
 
 
-@pytest.mark.parametrize("space", [DARTS, S1], ids=lambda space: space.name)
+@pytest.mark.parametrize("space", [DARTS, S1, DARTSSingleCell], ids=lambda space: space.name)
 def test_random_cells(space: SearchSpace) -> None:
     drawn = random.Random(0)
     for _ in range(50):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from golden import golden
 from tables import check_each
 
@@ -13,7 +14,10 @@ from robustnas.spaces import (
     S4,
     Choice,
     DARTSAllEdges,
+    DARTSSingleCell,
+    DARTSSingleCellWithoutSkip,
     DARTSWithoutNone,
+    DARTSWithoutSkip,
     Genotype,
     SearchSpace,
     darts_like,
@@ -85,3 +89,26 @@ def test_a_space_of_ones_own_may_differ_between_the_cells() -> None:
     space = darts_like("Mine", ("skip_connect", "sep_conv_3x3"), ("max_pool_3x3", "skip_connect"))
     assert space.cells["normal"].edges[0].operations == ("skip_connect", "sep_conv_3x3")
     assert space.cells["reduce"].edges[13].operations == ("max_pool_3x3", "skip_connect")
+
+
+def test_the_spaces_of_the_bench_suite_have_one_cell_of_eight_nodes_or_no_skip() -> None:
+    """36 edges less the one between the inputs, and all operations of DARTS but for ``skip_connect``."""
+    without = tuple(name for name in DARTS.operations if name != "skip_connect")
+    assert DARTSWithoutSkip.operations == DARTSSingleCellWithoutSkip.operations == without
+    assert DARTSSingleCell.operations == DARTS.operations
+    assert list(DARTSWithoutSkip.cells) == ["normal", "reduce"]
+    for space in (DARTSSingleCell, DARTSSingleCellWithoutSkip):
+        assert (list(space.cells), space.rules.depth, space.rules.least_depth) == (["normal"], "layers", 1)
+        (cell,) = space.cells.values()
+        assert (cell.inputs, cell.nodes, cell.outputs, cell.keep) == (2, range(2, 10), tuple(range(2, 10)), 2)
+        assert (len(cell.edges), cell.never_selected, cell.reduction) == (sum(range(2, 10)), {"none"}, False)
+
+
+def test_nodes_and_reduction_cells_are_arguments() -> None:
+    space = darts_like("Mine", ("skip_connect", "sep_conv_3x3"), nodes=2)
+    assert {kind: len(cell.edges) for kind, cell in space.cells.items()} == {"normal": 5, "reduce": 5}
+    assert darts_like("DARTS", DARTS.operations) == DARTS
+    with pytest.raises(ValueError, match=r"^Expected `nodes` to be at least 1, but got 0\.$"):
+        darts_like("Mine", ("skip_connect",), nodes=0)
+    with pytest.raises(ValueError, match=r"^Expected no `reduce` without `reduction` cells, but got "):
+        darts_like("Mine", ("skip_connect",), ("skip_connect",), reduction=False)

@@ -16,7 +16,10 @@ from robustnas.spaces import (
     DARTSAllEdges,
     DARTSAnyEdges,
     DARTSFewerEdges,
+    DARTSSingleCell,
+    DARTSSingleCellWithoutSkip,
     DARTSWithoutNone,
+    DARTSWithoutSkip,
     Mobile,
     MobileSmall,
     NASBench201,
@@ -25,19 +28,9 @@ from robustnas.spaces import (
 )
 
 KNOWN = [
-    DARTS,
-    DARTSWithoutNone,
-    DARTSAllEdges,
-    DARTSFewerEdges,
-    DARTSAnyEdges,
-    S1,
-    S2,
-    S3,
-    S4,
-    NASBench201,
-    Mobile,
-    MobileSmall,
-]
+    DARTS, DARTSWithoutNone, DARTSWithoutSkip, DARTSSingleCell, DARTSSingleCellWithoutSkip, DARTSAllEdges, DARTSFewerEdges, DARTSAnyEdges,
+    S1, S2, S3, S4, NASBench201, Mobile, MobileSmall,
+]  # fmt: skip
 
 
 def test_a_name_or_a_space_gives_the_space() -> None:

@@ -20,7 +20,7 @@ from robustnas.spaces import (
     S4,
     CellSpace,
     Choice,
-    DARTSWithoutNone,
+    DARTSSingleCell,
     Edge,
     Genotype,
     NASBench201,
@@ -76,7 +76,7 @@ def random_genotype(draw: random.Random, space: SearchSpace) -> Genotype:
 def test_any_genotype_of_any_space_is_valid_and_survives_every_form() -> None:
     def check(seed: int) -> None:
         draw = random.Random(seed)
-        known = [DARTS, DARTSWithoutNone, S1, S2, S3, S4, NASBench201]
+        known = [DARTS, DARTSSingleCell, S1, S2, S3, S4, NASBench201]
         space = random_space(draw) if seed % 2 else known[seed // 2 % len(known)]
         genotype = random_genotype(draw, space)
         assert genotype.validate(space) is genotype

@@ -19,7 +19,9 @@ from robustnas.spaces import (
     Choice,
     DARTSAnyEdges,
     DARTSFewerEdges,
+    DARTSSingleCell,
     DARTSWithoutNone,
+    DARTSWithoutSkip,
     Genotype,
     Mobile,
     MobileSmall,
@@ -33,7 +35,7 @@ from robustnas.spaces import (
     random_genotype,
 )
 
-SAMPLE = [DARTS, S1, NASBench201, Mobile]
+SAMPLE = [DARTS, S1, NASBench201, Mobile, DARTSSingleCell, DARTSWithoutSkip]
 FEWER = [DARTSFewerEdges, DARTSAnyEdges]
 UNEVEN = [("a", "b"), ("a", "b", "c"), ("a",), ("b", "none"), ("a", "c")]  # edges 0-2, 1-2, 0-3, 1-3, 2-3
 TINY = SearchSpace(
@@ -78,6 +80,8 @@ def test_sizes_are_those_of_the_papers() -> None:
     assert (
         num_architectures(DARTS) == num_architectures(DARTSWithoutNone) == (1 * 3 * 6 * 10 * 7**8) ** 2
     )  # 7^8 * 180 for each cell
+    assert num_architectures(DARTSWithoutSkip) == (180 * 6**8) ** 2
+    assert num_architectures(DARTSSingleCell) == 1 * 3 * 6 * 10 * 15 * 21 * 28 * 36 * 7**16
     assert num_architectures(S2) == num_architectures(S4) == (180 * 2**8) ** 2
     of_edge = 1 + 7 + 21  # absent, one operation, two
     assert num_architectures(DARTSAnyEdges) == of_edge**28

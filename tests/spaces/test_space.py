@@ -18,6 +18,7 @@ from robustnas.spaces import (
     DARTSAllEdges,
     DARTSAnyEdges,
     DARTSFewerEdges,
+    DARTSSingleCell,
     DARTSWithoutNone,
     Edge,
     NASBench201,
@@ -25,14 +26,26 @@ from robustnas.spaces import (
     complete_cell,
 )
 
-SPACES = [DARTS, DARTSWithoutNone, DARTSAllEdges, DARTSFewerEdges, DARTSAnyEdges, S1, S2, S3, S4, NASBench201]
+SPACES = [
+    DARTS,
+    DARTSWithoutNone,
+    DARTSAllEdges,
+    DARTSFewerEdges,
+    DARTSAnyEdges,
+    S1,
+    S2,
+    S3,
+    S4,
+    NASBench201,
+    DARTSSingleCell,
+]
 
 
 def by_name(space: SearchSpace) -> str:
     return space.name
 
 
-@pytest.mark.parametrize("space", [S1, NASBench201], ids=by_name)
+@pytest.mark.parametrize("space", [S1, NASBench201, DARTSSingleCell], ids=by_name)
 def test_edges_are_ordered_by_node_then_source_and_complete(space: SearchSpace) -> None:
     for cell in space.cells.values():
         assert [(e.node, e.source) for e in cell.edges] == [(n, s) for n in cell.nodes for s in range(n)]
@@ -75,7 +88,7 @@ def test_a_space_lists_every_edge_and_every_operation_once() -> None:
     )
 
 
-@pytest.mark.parametrize("space", [S1, NASBench201], ids=by_name)
+@pytest.mark.parametrize("space", [S1, NASBench201, DARTSSingleCell], ids=by_name)
 def test_spaces_survive_pickling_and_serve_as_keys(space: SearchSpace) -> None:
     copy = pickle.loads(pickle.dumps(space))
     assert copy == space

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from robustnas.spaces import NASBench201, decode
+from robustnas.spaces import NASBench201, decode, find_space
 from robustnas.studies.configuration import configured
 from robustnas.studies.grid import trials_of
 from robustnas.studies.results import higher_is_better
@@ -70,6 +70,31 @@ def test_the_studies_of_all_variants_are_understood(path: Path) -> None:
 def test_the_other_studies_are_understood_too(path: Path) -> None:
     found = configured(trials(path))
     assert len({trial.fingerprint for trial in found}) == len(found)
+
+
+@pytest.mark.parametrize("name", ["darts_bench_suite", "darts_bench_suite_small"])
+def test_the_bench_suite_is_the_protocol_of_its_paper(name: str) -> None:
+    """Three sizes with and without skips, the best of three seeds, nine settings of three step sizes and decays."""
+    study = read_study(name)
+    assert len(study.spaces) == 6
+    spaces = {place: find_space(given["model.init_args.space"]) for place, given in study.spaces.items()}
+    assert {place: "skip_connect" in space.operations for place, space in spaces.items()} == {
+        place: "no-skip" not in place for place in spaces
+    }
+    sizes = {place.removesuffix("-no-skip") for place in spaces}
+    assert sizes == {"wide", "deep", "single"}
+    if name == "darts_bench_suite":
+        size = {(p, g["model.init_args.channels"], g["model.init_args.layers"]) for p, g in study.spaces.items()}
+        assert {(p.removesuffix("-no-skip"), *rest) for p, *rest in size} == {
+            ("wide", 18, 4), ("deep", 7, 18), ("single", 26, 1),
+        }  # fmt: skip
+    assert (study.seeds, study.choose) == ((0, 1, 2), "val/loss")
+    assert study.evaluation is not None
+    assert study.evaluation.same_size
+    given = [
+        (one["model.init_args.lr"], one["model.init_args.weight_decay"]) for one in study.evaluation.settings.values()
+    ]
+    assert given == [(lr, decay) for lr in (0.025, 0.1, 0.01) for decay in (1e-4, 3e-4, 1e-3)]
 
 
 def test_the_scores_of_shipped_studies_point_the_right_way() -> None:

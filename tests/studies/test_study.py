@@ -12,7 +12,7 @@ from tables import check_each
 from robustnas.studies.configuration import arguments_of
 from robustnas.studies.grid import select_trials, trials_of
 from robustnas.studies.study import Study, read_study
-from robustnas.studies.trial import Recipe, Trial
+from robustnas.studies.trial import EvaluationRecipe, Recipe, Trial
 
 ONE = {"A": {"options": {"model.init_args.lr": 0.1}}}
 
@@ -93,7 +93,7 @@ def test_designs_switch_ablation_factors(design: str, on: list[str], tmp_path: P
 def test_three_seeds_and_the_recipe_of_the_space_are_the_default(tmp_path: Path) -> None:
     trials = trials_of(study(tmp_path))
     assert folders(trials) == ["A/seed-0", "A/seed-1", "A/seed-2"]
-    assert trials[0].evaluation_recipe == Recipe()
+    assert trials[0].evaluation_recipe == EvaluationRecipe()
     assert trials_of(study(tmp_path, evaluation=None))[0].evaluation_recipe is None
 
 

@@ -21,6 +21,7 @@ from robustnas.spaces import (
     DARTS,
     S3,
     Choice,
+    DARTSSingleCell,
     Genotype,
     MobileSmall,
     NASBench201,
@@ -56,7 +57,7 @@ def path(space: SearchSpace, seed: int, alphas: dict[str, torch.Tensor] | None =
     return Genotype(space.name, cells).validate(space)
 
 
-@pytest.mark.parametrize("space", [DARTS, S3, NASBench201, MobileSmall], ids=lambda space: space.name)
+@pytest.mark.parametrize("space", [DARTS, S3, NASBench201, MobileSmall, DARTSSingleCell], ids=lambda space: space.name)
 def test_every_path_is_an_architecture_of_the_space(space: SearchSpace) -> None:
     assert len({path(space, seed) for seed in range(20)}) > 10
 

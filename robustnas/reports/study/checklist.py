@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from robustnas.analysis.history import part
 from robustnas.analysis.metrics import RANKING
-from robustnas.reports.study.analysis import Family, Standing, family, leaderboard, ranking, reference_of
-from robustnas.reports.study.study_data import RANDOM, StudyData
-from robustnas.runtime.safe_yaml import read_yaml
+from robustnas.reports.study.analysis import ranking
+from robustnas.reports.study.study_data import RANDOM, StudyData, evaluations_of
+from robustnas.reports.study.study_files import Answer, Found, StudyFiles, agree, if_shown
 from robustnas.studies.results import Record
 
-Answer = Literal["yes", "no", "does not apply"]
 PRODUCED = ("report.html", "tables.md", "results.csv")  # written together with the checklist
 SOURCES = (
     "Items A to C are our paraphrase of Lindauer and Hutter, JMLR 2020; D of Yang et al., ICLR 2020; E of Li and "
     "Talwalkar, UAI 2019, and Yu et al., ICLR 2020; F of the protocol of confopt, 2025; G is ours. An item is answered "
     "with yes only if a file proves it. If no file can, the answer is no, and the authors have to answer."
 )
-Found = tuple[Answer, str, str | None]
 
 
 @dataclass(frozen=True)
@@ -39,161 +36,122 @@ def checklist(study: StudyData) -> list[Item]:
     """Every item in order, answered from the files of a study."""
     items = []
     for name, (asks, answer) in _ITEMS.items():
-        said, why, proof = answer(_Files(study)) if study.records else ("no", "no trial is finished", None)
+        said, why, proof = answer(StudyFiles(study)) if study.records else ("no", "no trial is finished", None)
         if said == "yes" and not (proof and (proof.partition("#")[0] in PRODUCED or (study.root / proof).exists())):
             said, why, proof = "no", f"no file proves it ({why})", None
         items.append(Item(name, asks, said, why, proof))
     return items
 
 
-class _Files:
-    """A study, with the questions that several items ask of its files."""
-
-    def __init__(self, study: StudyData) -> None:
-        self.study = study
-        self.searched = [record for record in study.records if not record.baseline]
-        self.evaluated = [record for record in study.records if record.held["metrics"]["test"]]
-
-    def each(self, records: Iterable[Record], name: str) -> Found:
-        """Whether every one of some trials has a file."""
-        places = [f"{record.folder}/{name}" for record in records]
-        if not places:
-            return "does not apply", "the study has no such stage", None
-        lacking = [place for place in places if not (self.study.root / place).is_file()]
-        if lacking:
-            return "no", f"missing in {len(lacking)} of {len(places)} trials, such as {lacking[0]}", None
-        return "yes", f"in each of {len(places)} trials", places[0]
-
-    def versioned(self, records: Iterable[Record], stage: str) -> Found:
-        """Whether the manifest of a stage names version or commit in every trial."""
-        records = list(records)
-        answer, why, proof = self.each(records, f"{stage}/manifest.json")
-        if answer != "yes":
-            return answer, why, proof
-        held = [self.study.manifests[record.folder][stage] for record in records]
-        dirty = [one for one in held if part(one, "git", "robustnas", "dirty")]
-        if dirty:
-            return "no", f"{len(dirty)} of {len(held)} trials ran with uncommitted changes", None
-        if any(part(one, "git", "robustnas", "commit") is None for one in held):
-            return "no", "the commit of robustnas is not recorded for every trial", None
-        return "yes", f"version and commit of robustnas, {why}", proof
-
-    def same(self, pick: Callable[[Record], Any], records: list[Record]) -> bool:
-        """Whether something is known, and the same, for all of some trials."""
-        picked = [repr(pick(record)) for record in records]
-        return len(set(picked)) == 1 and "None" not in picked
-
-    def standings(self) -> list[Standing]:
-        """The rows of all leaderboards."""
-        return [row for task in self.study.tasks for row in leaderboard(self.study, task)]
-
-    def families(self) -> list[Family]:
-        """The comparisons with the reference on every task."""
-        reference = reference_of(self.study)
-        return [family(self.study, task, reference) for task in self.study.tasks] if reference else []
-
-    def config(self, record: Record, stage: str) -> Any:
-        """Configuration of a stage, empty where it cannot be read."""
-        try:
-            return read_yaml(self.study.root / record.folder / stage / "config.yaml")
-        except ValueError:
-            return None
+def _the_one(found: Sequence[Any]) -> Any:
+    """What is the same for all, or ``None``."""
+    return found[0] if all(one == found[0] for one in found) else None
 
 
-def _if(good: object, why: str, proof: str, otherwise: str) -> Found:
-    return ("yes", why, proof) if good else ("no", otherwise, None)
-
-
-def _agree(
-    files: _Files, pick: Callable[[Record], Any], seeds: Iterable[int | None], said: Found, otherwise: str
-) -> Found:
-    """What is said where all evaluated trials of a task, and of a seed unless it is ``None``, agree in something."""
-    if not files.evaluated:
-        return "does not apply", "nothing was trained from scratch", None
-    for task, seed in itertools.product(files.study.tasks, seeds):
-        trials = [one for one in files.study.of(task) if one in files.evaluated and seed in (None, one.seed)]
-        if trials and not files.same(pick, trials):
-            return "no", otherwise.format(seed=seed), None
-    return said[0], said[1], f"{files.evaluated[0].folder}/evaluation/{said[2]}"
-
-
-def _same_data(files: _Files) -> Found:
+def _same_data(files: StudyFiles) -> Found:
     def roles(record: Record) -> Any:
-        return part(files.study.manifests[record.folder], "evaluation", "data", "roles")
+        held = files.study.manifests[record.folder]
+        return _the_one([part(held, folder, "data", "roles") for folder in evaluations_of(record)])
 
     said: Found = "yes", "hashes of all data roles agree, seed by seed", "manifest.json"
-    return _agree(files, roles, files.study.seeds, said, "data roles differ, or are not recorded, with seed {seed}")
+    return agree(files, roles, files.study.seeds, said, "data roles differ, or are not recorded, with seed {seed}")
 
 
-def _same_machine(files: _Files) -> Found:
+def _same_machine(files: StudyFiles) -> Found:
     study, records = files.study, files.evaluated or files.searched
-    stage = "evaluation" if files.evaluated else "search"
+
+    def stages(record: Record) -> list[str]:
+        return evaluations_of(record) if files.evaluated else ["search"]
 
     def machine(record: Record) -> Any:
-        held = part(study.manifests[record.folder], stage)
-        return held and (held.get("versions"), part(held, "cpu", "model"), held.get("gpus"), record.held["device"])
+        held = [part(study.manifests[record.folder], stage) for stage in stages(record)]
+        return _the_one([
+            one and (one.get("versions"), part(one, "cpu", "model"), one.get("gpus"), record.held["device"])
+            for one in held
+        ])  # fmt: skip
 
     if not files.same(machine, records):
         return "no", "hardware or versions differ between trials, or are not recorded", None
-    return "yes", "the same hardware and versions everywhere", f"{records[0].folder}/{stage}/manifest.json"
+    proof = f"{records[0].folder}/{stages(records[0])[0]}/manifest.json"
+    return "yes", "the same hardware and versions everywhere", proof
 
 
-def _same_protocol(files: _Files) -> Found:
+def _same_protocol(files: StudyFiles) -> Found:
     def protocol(record: Record) -> Any:
-        held = files.config(record, "evaluation")
-        own = part(held, "model", "init_args")
-        rest = {name: value for name, value in own.items() if name != "architecture"} if own else None
-        return rest and (rest, part(held, "trainer"))
+        found = []
+        for folder in evaluations_of(record):
+            held = files.config(record, folder)
+            own = part(held, "model", "init_args")
+            rest = {name: value for name, value in own.items() if name != "architecture"} if own else None
+            found.append(rest and (rest, part(held, "trainer")))
+        return found if all(found) else None
 
     said: Found = "yes", "the same settings for all, baselines included", "config.yaml"
-    return _agree(files, protocol, [None], said, "settings of the evaluation differ, or are not recorded")
+    return agree(files, protocol, [None], said, "settings of the evaluation differ, or are not recorded")
 
 
-def _random(files: _Files) -> Found:
+def _random(files: StudyFiles) -> Found:
     tasks = files.study.tasks
     missing = [task for task in tasks if not files.study.random(task)]
     without = f"no finished {RANDOM} on {len(missing)} of {len(tasks)} tasks"
-    return _if(not missing, f"{RANDOM} on every task, with the same training", "results.csv", without)
+    return if_shown(not missing, f"{RANDOM} on every task, with the same training", "results.csv", without)
 
 
-def _repeated(files: _Files, least: int = 2, why: str = "") -> Found:
+def _repeated(files: StudyFiles, least: int = 2, why: str = "", searches: bool = False) -> Found:
+    """Whether every entry has so many seeds with a score, or so many that searched, one of which was chosen."""
     study = files.study
-    fewest = min((len(study.scores(task, entry)) for task in study.tasks for entry in study.entries), default=0)
+    among = searches and study.choice is not None
+    counts = [
+        max(len(study.scores(task, entry)), sum(one.chosen is not None for one in study.of(task, entry)) * among)
+        for task in study.tasks
+        for entry in study.entries
+    ]
+    fewest = min(counts, default=0)
     why = why or f"at least {fewest} seeds for each entry, all listed"
-    return _if(fewest >= least, why, "results.csv", f"the entry with fewest finished seeds has {fewest}")
+    return if_shown(fewest >= least, why, "results.csv", f"the entry with fewest finished seeds has {fewest}")
 
 
-def _ranked(files: _Files) -> Found:
+def _ranked(files: StudyFiles) -> Found:
     name, searches = RANKING.name, len(files.searched)
     held = [record for record in files.searched if files.study.series.get(record.folder, {}).get(name)]
     proof = f"{held[0].folder}/search/metrics.csv" if held else ""
     few = f"{name} in {len(held)} of {searches} searches"
-    return _if(held and len(held) == searches, f"{name} in each of {len(held)} searches", proof, few)
+    return if_shown(held and len(held) == searches, f"{name} in each of {len(held)} searches", proof, few)
 
 
-def _anytime(files: _Files) -> Found:
+def _anytime(files: StudyFiles) -> Found:
     held, searches = [record for record in files.searched if record.held["epochs"]], len(files.searched)
     few = f"curves of {len(held)} of {searches} searches"
-    return _if(held and len(held) == searches, "curves over time of every search", "report.html#anytime", few)
+    return if_shown(held and len(held) == searches, "curves over time of every search", "report.html#anytime", few)
 
 
-def _table(files: _Files) -> Found:
+def _table(files: StudyFiles) -> Found:
     proof = f"{next(iter(files.study.truths), '')}/search/truth.json"
     without = "no table of known accuracies was given (--diagnostics.table)"
-    return _if(files.study.truths, "true accuracy, regret and rank by a table", proof, without)
+    return if_shown(files.study.truths, "true accuracy, regret and rank by a table", proof, without)
 
 
-def _ablated(files: _Files) -> Found:
+def _ablated(files: StudyFiles) -> Found:
     varied = any(trial["levels"] for trial in files.study.trials)
-    return _if(varied, "parts or factors were varied", "study.json", "no parts or factors were varied")
+    return if_shown(varied, "parts or factors were varied", "study.json", "no parts or factors were varied")
 
 
-def _two(key: int, what: str, files: _Files) -> Found:
+def _two(key: int, what: str, files: StudyFiles) -> Found:
     names = {task[key] for task in files.study.tasks if files.study.scored(task)}
-    return _if(len(names) > 1, f"{len(names)} {what}", "results.csv", f"fewer than two {what}")
+    return if_shown(len(names) > 1, f"{len(names)} {what}", "results.csv", f"fewer than two {what}")
 
 
-def _test_unused(files: _Files) -> Found:
+def _searched_again(files: StudyFiles) -> Found:
+    return _repeated(files, why="every seed has its own search", searches=True)
+
+
+def _settings(files: StudyFiles) -> Found:
+    fewest = min((len(record.under) for record in files.evaluated), default=0)
+    without = "the evaluation has one setting"
+    return if_shown(fewest > 1, f"under {fewest} settings, mean and best with n", "results.csv", without)
+
+
+def _test_unused(files: StudyFiles) -> Found:
     for record in files.searched:
         roles = part(files.study.manifests[record.folder], "search", "data", "roles")
         hashes = [part(roles, name, "sha256") for name in ("weights", "arch", "selection", "test")]
@@ -205,43 +163,43 @@ def _test_unused(files: _Files) -> Found:
     return "yes", "disjoint data roles; searches never load the test role", proof
 
 
-def _sharing(files: _Files) -> Found:
+def _sharing(files: StudyFiles) -> Found:
     held = [record for record in files.study.records if record.baseline and "shar" in record.variant.casefold()]
     why, proof = (held[0].variant, f"{held[0].folder}/result.json") if held else ("", "")
-    return _if(held, why, proof, "no finished baseline of random search with weight sharing")
+    return if_shown(held, why, proof, "no finished baseline of random search with weight sharing")
 
 
-def _gain(files: _Files) -> Found:
+def _gain(files: StudyFiles) -> Found:
     needs = f"needs {RANDOM} and a score for which higher is better"
-    return _if(any(row.gain for row in files.standings()), "beside every mean", "tables.md", needs)
+    return if_shown(any(row.gain for row in files.standings()), "beside every mean", "tables.md", needs)
 
 
-def _intervals(files: _Files) -> Found:
+def _intervals(files: StudyFiles) -> Found:
     known = any(row.summary.interval for row in files.standings())
-    return _if(known, "with n beside every mean", "tables.md", "no entry has two seeds")
+    return if_shown(known, "with n beside every mean", "tables.md", "no entry has two seeds")
 
 
-def _tests(files: _Files) -> Found:
+def _tests(files: StudyFiles) -> Found:
     known = any(one.comparisons for one in files.families())
     without = "no entry shares two seeds with the reference"
-    return _if(known, "sign-flip tests over seeds, Holm's correction", "tables.md", without)
+    return if_shown(known, "sign-flip tests over seeds, Holm's correction", "tables.md", without)
 
 
-def _power(files: _Files) -> Found:
+def _power(files: StudyFiles) -> Found:
     without = "no entry shares two seeds with the reference, or nothing varies"
-    return _if(any(one.power for one in files.families()), "under every leaderboard", "tables.md", without)
+    return if_shown(any(one.power for one in files.families()), "under every leaderboard", "tables.md", without)
 
 
-def _ranks(files: _Files) -> Found:
+def _ranks(files: StudyFiles) -> Found:
     found, _, why = ranking(files.study)
     return ("yes", f"over {found.n} tasks", "report.html#ranks") if found else ("does not apply", why, None)
 
 
-def _unknown(why: str) -> Callable[[_Files], Found]:
+def _unknown(why: str) -> Callable[[StudyFiles], Found]:
     return lambda files: ("no", why, None)
 
 
-_ITEMS: dict[str, tuple[str, Callable[[_Files], Found]]] = {
+_ITEMS: dict[str, tuple[str, Callable[[StudyFiles], Found]]] = {
     "A1": ("code of the final training", lambda k: k.versioned(k.evaluated, "evaluation")),
     "A2": ("code of the search space", lambda k: k.versioned(k.searched, "search")),
     "A3": ("hyper-parameters and seeds of the evaluation", lambda k: k.each(k.evaluated, "evaluation/config.yaml")),
@@ -267,10 +225,10 @@ _ITEMS: dict[str, tuple[str, Callable[[_Files], Found]]] = {
     "E1": ("random search with weight sharing", _sharing),
     "E2": ("rank correlation of supernet and trained networks", _ranked),
     "E3": ("how BatchNorm statistics are kept", lambda k: k.each(k.searched, "search/config.yaml")),
-    "E4": ("search repeated, not only the final training", lambda k: _repeated(k, why="every seed has its own search")),
+    "E4": ("search repeated, not only the final training", _searched_again),
     "E5": ("no selection on the test set", _test_unused),
-    "F1": ("at least three search seeds", lambda k: _repeated(k, 3)),
-    "F2": ("final training under several hyper-parameters", _unknown("a study has one setting of the evaluation")),
+    "F1": ("at least three search seeds", lambda k: _repeated(k, 3, searches=True)),
+    "F2": ("final training under several hyper-parameters", _settings),
     "F3": ("several sub-spaces", lambda k: _two(0, "spaces", k)),
     "G1": ("mean with a 95 % interval, n stated", _intervals),
     "G2": ("paired tests over seeds with Holm's correction", _tests),

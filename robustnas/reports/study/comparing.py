@@ -11,6 +11,7 @@ from robustnas.plotting.charts import Chart, Point, Series
 from robustnas.reports.rendering import Cell, Table, figure
 from robustnas.reports.study import analysis
 from robustnas.reports.study.analysis import ALPHA, Family, Standing, in_words, shown_p, signed
+from robustnas.reports.study.evaluations import settings_table, trained_columns, training_notes
 from robustnas.reports.study.study_data import Score, StudyData, Task, task_name
 from robustnas.reports.svg import Row, dot_plot, draw, rank_diagram
 from robustnas.statistics import Comparison, Factorial, Friedman, Interval, Profile
@@ -59,7 +60,7 @@ def _results(study: StudyData, task: Task, explain: bool) -> dict[str, object]:
     seeds = {seed for row in drawn for seed in row.values}
     found: dict[str, object] = {
         "title": f"Results: {task_name(task)}" if len(study.tasks) > 1 else "Results",
-        "leaderboard": _leaderboard(study, task, rows, metric, explain),
+        "leaderboard": _leaderboard(study, task, rows, metric, explain), "settings": settings_table(study, task, rows),
         "dots": dot_plot("All scores, with the mean and its 95 % interval", metric.said, drawn),
         "seeds": draw(Chart(f"{metric.name} by seed", lines, "seed", metric.said, categories=True))
             if len(seeds) > 1 else [],
@@ -85,7 +86,7 @@ def _row(study: StudyData, task: Task, row: Standing, metric: Score) -> Row:
 def _leaderboard(study: StudyData, task: Task, rows: Sequence[Standing], metric: Score, explain: bool) -> Table:
     truth = [[study.truths[r.folder] for r in study.of(task, row.entry) if r.folder in study.truths] for row in rows]
     published = [study.published.get(row.entry.variant) for row in rows]
-    gains, body = any(row.gain for row in rows), []
+    gains, body, trained = any(row.gain for row in rows), [], trained_columns(study, task, rows)
     for row, known, others in zip(rows, truth, published, strict=True):
         found, inside = row.summary, row.summary.interval and metric.possible(row.summary.interval)
         cells: list[object] = [
@@ -93,6 +94,7 @@ def _leaderboard(study: StudyData, task: Task, rows: Sequence[Standing], metric:
             f"{metric.shown(inside.low)} to {metric.shown(inside.high)}" if inside else "one seed",
             None if found.deviation is None else metric.shown(found.deviation), found.count[4:],
             f"{metric.shown(found.best.value)} (of {found.n})", f"{metric.shown(found.worst.value)} (of {found.n})",
+            *(column[row.entry] for column in trained.values()),
         ]  # fmt: skip
         if gains:
             cells.append(_gain(row))
@@ -104,11 +106,11 @@ def _leaderboard(study: StudyData, task: Task, rows: Sequence[Standing], metric:
         if any(published):
             cells.append(_published(others))
         body.append(cells)
-    head = ["method", f"mean {metric.said}", "95 % interval", "std", "n", "best", "worst"]
+    head = ["method", f"mean {metric.said}", "95 % interval", "std", "n", "best", "worst", *trained]
     head += ["gain over random, %"] if gains else []
     head += ["true accuracy", "regret", "rank, median"] if any(truth) else []
     head += ["published"] if any(published) else []
-    notes = _leaderboard_notes(gains) if explain else []
+    notes = [*_leaderboard_notes(gains), *training_notes(study, task)] if explain else []
     if any(truth):
         best, mean = (next((one[name] for known in truth for one in known if one.get(name) is not None), None)
             for name in ("best", "mean"))  # fmt: skip

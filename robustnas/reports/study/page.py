@@ -13,6 +13,7 @@ from robustnas.reports.rendering import Cell, Table, duration, page, state
 from robustnas.reports.study.calibration import Calibration
 from robustnas.reports.study.checklist import SOURCES, Item
 from robustnas.reports.study.comparing import main_results, over_tasks, parts, results
+from robustnas.reports.study.evaluations import choice_said
 from robustnas.reports.study.outcomes import collapse, cost, over_time
 from robustnas.reports.study.study_data import StudyData, entry_name, task_name
 from robustnas.studies.results import Record
@@ -75,6 +76,11 @@ def _summary(study: StudyData) -> list[tuple[str, object]]:
         ("space", named("module", "init_args", "space")),
         ("data", named("data", "source")),
         ("seeds", ", ".join(map(str, study.seeds))),
+        ("chosen", choice_said(study)),
+        (
+            "settings of the evaluation",
+            "; ".join(dict.fromkeys(n for t in study.tasks for n in study.settings(t))) or None,
+        ),
         ("score", ", ".join(dict.fromkeys(study.metric(t).said for t in study.tasks if study.of(t)))),
         ("trials", ", ".join(f"{states[name]} {name}" for name in ("finished", "failed", "not run"))),
         ("time of the finished trials", duration(seconds) if study.records else None),
@@ -93,7 +99,7 @@ def _trials(study: StudyData, base: str) -> Table:
         evidence = ", ".join(one["name"].replace("_", " ") for one in verdict["evidence"]) if verdict else ""
         rows.append([
             entry_name(record), *([task_name(record.task)] if several else []),
-            None if record.score is None else study.metric(record.task).shown(record.score),
+            _score(study, record),
             *(_known(truth, name) for name in known), state(verdict and verdict["state"]),
             verdict and verdict["since"], Cell(evidence or "–", "words"),
             duration(sum(record.held["seconds"].values())), _links(study, record, base),
@@ -101,6 +107,12 @@ def _trials(study: StudyData, base: str) -> Table:
     head = ["trial", *(["task"] if several else []), "score", *(["true accuracy", "regret", "rank"] if known else []),
         "verdict", "since epoch", "evidence", "time", "files"]  # fmt: skip
     return Table(f"{len(rows)} finished trials", head, rows, "runs")
+
+
+def _score(study: StudyData, record: Record) -> str | None:
+    if record.chosen is not None and not record.chosen["chosen"]:
+        return "not chosen"
+    return None if record.score is None else study.metric(record.task).shown(record.score)
 
 
 def _known(truth: object, name: str) -> str | None:

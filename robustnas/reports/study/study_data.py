@@ -17,6 +17,7 @@ from robustnas.runs.record import read_json
 from robustnas.statistics import Interval
 from robustnas.studies.grid import OFF, ON
 from robustnas.studies.results import Record, read_failures, read_plan, read_results
+from robustnas.studies.trial import EVALUATION, in_folder
 
 RANDOM = "RandomGenotype"  # the baseline that gains are relative to
 STATES: dict[str, float] = {state: float(place) for place, state in enumerate(thresholds.STATES)}  # as numbers
@@ -144,8 +145,18 @@ class StudyData:
         return [record for record in found if entry is None or entry_of_record(record) == entry]
 
     def planned(self, task: Task, entry: Entry) -> int:
-        """How many trials of an entry are planned on a task."""
-        return sum((trial["space"], trial["data"]) == task and entry_of(trial) == entry for trial in self.trials)
+        """How many trials of an entry shall have a score on a task: one where one of its seeds is chosen."""
+        own = [trial for trial in self.trials if (trial["space"], trial["data"]) == task and entry_of(trial) == entry]
+        return 1 if any(trial.get("choose") for trial in own) else len(own)
+
+    @property
+    def choice(self) -> str | None:
+        """Metric by which one seed of each group is chosen; ``None`` where every seed counts."""
+        return next((str(trial["choose"]) for trial in self.trials if trial.get("choose")), None)
+
+    def settings(self, task: Task) -> list[str]:
+        """Settings under which what was found on a task is trained; none where it is trained once."""
+        return list(dict.fromkeys(name for record in self.of(task) for name in record.held.get("settings") or {}))
 
     def scores(self, task: Task, entry: Entry) -> dict[int, float]:
         """Seed to score, of the trials that have one."""
@@ -184,6 +195,11 @@ class StudyData:
         return max(values.values()) if values else self.last(record, name)
 
 
+def evaluations_of(record: Record) -> list[str]:
+    """Folders of the trainings of what a trial found, inside its own."""
+    return [f"{EVALUATION}/{in_folder(name)}" for name in record.held.get("settings") or {}] or [EVALUATION]
+
+
 def entry_of(trial: Mapping[str, Any]) -> Entry:
     """The entry of a planned trial, as ``study.json`` has it."""
     return Entry(trial["variant"], tuple(trial["levels"].items()), bool(trial["baseline"]))
@@ -205,7 +221,9 @@ def entry_of_record(record: Record) -> Entry:
 
 
 def _manifests(folder: Path) -> dict[str, Any]:
-    paths = {stage: folder / stage / "manifest.json" for stage in ("search", "evaluation")}
+    paths = {stage: folder / stage / "manifest.json" for stage in ("search", EVALUATION)}
+    under = sorted(folder.glob(f"{EVALUATION}/*/manifest.json"))
+    paths |= {path.parent.relative_to(folder).as_posix(): path for path in under}
     return {stage: read_json(path) for stage, path in paths.items() if path.is_file()}
 
 

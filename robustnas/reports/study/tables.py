@@ -9,6 +9,7 @@ from robustnas.reports.rendering import Cell, Table
 from robustnas.reports.study.analysis import best_differs, family, leaderboard, reference_of, signed
 from robustnas.reports.study.checklist import SOURCES, Item
 from robustnas.reports.study.comparing import comparison
+from robustnas.reports.study.evaluations import trained_columns, training_notes
 from robustnas.reports.study.study_data import Score, StudyData, Task, task_name
 from robustnas.statistics import Summary
 
@@ -69,6 +70,7 @@ def _tables(study: StudyData) -> Iterator[tuple[Task, str, Table]]:
 def _leaderboard(study: StudyData, task: Task) -> Table:
     metric, rows, found = study.metric(task), leaderboard(study, task), []
     differs, gains = best_differs(study, task, rows), any(row.gain for row in rows)
+    trained = trained_columns(study, task, rows)
     for place, row in enumerate(rows):
         summary = row.summary
         mean = f"{metric.shown(summary.mean)}{_spread(summary, metric)}"
@@ -76,9 +78,10 @@ def _leaderboard(study: StudyData, task: Task) -> Table:
             row.entry.label, Cell(mean, "mark") if differs and not place else mean,
             f"{summary.n} of {summary.n + summary.missing}" if summary.missing else summary.n,
             f"{metric.shown(summary.best.value)} (of {summary.best.n})",
+            *(column[row.entry] or "" for column in trained.values()),
             *([signed(row.gain.value) if row.gain else ""] if gains else []),
         ])  # fmt: skip
-    head = ["method", f"{metric.said}: mean and 95 % interval", "n", "best of n"]
+    head = ["method", f"{metric.said}: mean and 95 % interval", "n", "best of n", *trained]
     ns = sorted({row.summary.n for row in rows})
     said = (
         "Bold: significantly different from the second by a paired sign-flip test with Holm's correction, p < 0.05."
@@ -88,6 +91,7 @@ def _leaderboard(study: StudyData, task: Task) -> Table:
     n = f"n = {ns[0]}" if len(ns) == 1 else f"n = {ns[0]} to {ns[-1]}"
     cut = ", cut at 0 and 100 %" if metric.percent else ""
     caption = f"Mean over seeds with its 95 % interval (Student's t below 20 seeds{cut}), {n}. {said}"
+    caption = " ".join([caption, *training_notes(study, task)])
     return Table(caption, head + (["gain over random, %"] if gains else []), found)
 
 
