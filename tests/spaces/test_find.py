@@ -28,8 +28,8 @@ from robustnas.spaces import (
 )
 
 KNOWN = [
-    DARTS, DARTSWithoutNone, DARTSWithoutSkip, DARTSSingleCell, DARTSSingleCellWithoutSkip, DARTSAllEdges, DARTSFewerEdges, DARTSAnyEdges,
-    S1, S2, S3, S4, NASBench201, Mobile, MobileSmall,
+    DARTS, DARTSWithoutNone, DARTSWithoutSkip, DARTSSingleCell, DARTSSingleCellWithoutSkip, DARTSAllEdges,
+    DARTSFewerEdges, DARTSAnyEdges, S1, S2, S3, S4, NASBench201, Mobile, MobileSmall,
 ]  # fmt: skip
 
 
