@@ -43,6 +43,7 @@ CURVATURE = {
 ADVERSARIAL = {"class_path": "AdversarialPerturbation", "init_args": {"steps": 2}}
 DROP = {"class_path": "LargestDrop", "init_args": {"finetune": 1}}
 AGREEMENT = {"class_path": "GradientAgreement", "init_args": {"threshold": 0.9, "interval": 2}}
+ALIGNED = {"class_path": "LayerAlignment", "init_args": {"weight_end": 0.5}}
 PRUNED = {"class_path": "ShareThreshold", "init_args": {"threshold_end": 0.5}}
 
 # Pairs beyond the papers: a variant, and what else it is asked to be. Names of classes as a user writes them.
@@ -78,6 +79,14 @@ PAIRS: dict[str, tuple[str, dict[str, Any]]] = {
     "ProxylessNAS + LargestDrop": ("ProxylessNAS", {"selection": DROP, "arch_every": 1}),
     "PC-DARTS + LargestDrop": ("PCDARTS", {"connection": PARTIAL, "selection": DROP}),
     "ProxylessNAS + CurvatureRise": ("ProxylessNAS", {"stopping": CURVATURE, "arch_every": 1}),
+    "Λ-DARTS + PC-DARTS + second order": (
+        "LambdaDARTS",
+        {"weight_hook": ALIGNED, "connection": PARTIAL, "edge_weights": True, "gradient": "Unrolled"},
+    ),
+    "Λ-DARTS + SDARTS-RS + Sparsemax": (
+        "LambdaDARTS",
+        {"weight_hook": ALIGNED, "perturbation": "RandomPerturbation", "relaxation": "Sparsemax"},
+    ),
     "OLES + PC-DARTS": ("OLES", {"weight_hook": AGREEMENT, "connection": PARTIAL, "edge_weights": True}),
     "OLES + SDARTS-ADV": ("SmoothDARTS", {"perturbation": ADVERSARIAL, "weight_hook": AGREEMENT}),
     "OLES + pruning + SkipDominance": (

@@ -61,7 +61,8 @@ def smaller_model(config: dict[str, Any], folder: Path) -> list[str]:
         skeleton, options = find_space(model["space"]).skeleton, []
     if config["model"].get("class_path", "").endswith("RobustDARTS") and "stopping" not in model:
         options = ["--model.init_args.stopping=CurvatureRise", "--model.init_args.stopping.samples=4"]
-    depth = {"nasbench201": [f"{place}.cells=1"], "darts": [f"{place}.layers=3"], "mobile": []}[skeleton]
+    layers = 4 if config["model"].get("class_path", "").endswith("LambdaDARTS") else 3  # so that two cells are normal
+    depth = {"nasbench201": [f"{place}.cells=1"], "darts": [f"{place}.layers={layers}"], "mobile": []}[skeleton]
     return [*options, f"{place}.channels=4", *depth]
 
 

@@ -191,8 +191,8 @@ def test_no_other_check_fails(name: str, make: Callable[..., Subject], monkeypat
 
 SOUND = ["", "gdas"]  # the first is that which is broken above
 OTHERS = [
-    "darts_pt", "darts_second_order", "mobile_gdas", "oles", "pc_darts", "proxyless_nas", "pruned_darts",
-    "robust_darts", "smooth_darts", "smooth_darts_random", "sparsemax_darts",
+    "darts_pt", "darts_second_order", "lambda_darts", "mobile_gdas", "oles", "pc_darts", "proxyless_nas",
+    "pruned_darts", "robust_darts", "smooth_darts", "smooth_darts_random", "sparsemax_darts",
 ]  # fmt: skip
 
 
