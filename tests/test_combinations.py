@@ -46,6 +46,7 @@ CURVATURE = {
 ADVERSARIAL = {"class_path": "AdversarialPerturbation", "init_args": {"steps": 2}}
 DROP = {"class_path": "LargestDrop", "init_args": {"finetune": 1}}
 AGREEMENT = {"class_path": "GradientAgreement", "init_args": {"threshold": 0.9, "interval": 2}}
+ALIGNED = {"class_path": "LayerAlignment", "init_args": {"weight_end": 0.5}}
 PRUNED = {"class_path": "ShareThreshold", "init_args": {"threshold_end": 0.5}}
 ON_SIMPLEX = {"relaxation": "Direct", "arch_optimizer": "ExponentiatedGradient", "arch_weight_decay": 0.0}
 COOLING = {"class_path": "Annealed", "init_args": {"relaxation": {"class_path": "Entmax"}, "start": 2.0, "end": 0.5}}
@@ -137,6 +138,14 @@ PAIRS: dict[str, tuple[str, dict[str, Any]]] = {
     "β-DARTS + pruning": ("BetaDARTS", {"pruning": PRUNED}),
     "DA2S + PC-DARTS": ("DA2S", {"connection": PARTIAL}),
     "DA2S + annealed Entmax": ("DA2S", {"relaxation": COOLING}),
+    "Λ-DARTS + PC-DARTS + second order": (
+        "LambdaDARTS",
+        {"weight_hook": ALIGNED, "connection": PARTIAL, "edge_weights": True, "gradient": "Unrolled"},
+    ),
+    "Λ-DARTS + SDARTS-RS + Sparsemax": (
+        "LambdaDARTS",
+        {"weight_hook": ALIGNED, "perturbation": "RandomPerturbation", "relaxation": "Sparsemax"},
+    ),
     "OLES + PC-DARTS": ("OLES", {"weight_hook": AGREEMENT, "connection": PARTIAL, "edge_weights": True}),
     "OLES + SDARTS-ADV": ("SmoothDARTS", {"perturbation": ADVERSARIAL, "weight_hook": AGREEMENT}),
     "OLES + pruning + SkipDominance": (

@@ -62,7 +62,8 @@ def smaller_model(config: dict[str, Any], folder: Path) -> list[str]:
         skeleton, options = find_space(model["space"]).skeleton, []
     if config["model"].get("class_path", "").endswith("RobustDARTS") and "stopping" not in model:
         options = ["--model.init_args.stopping=CurvatureRise", "--model.init_args.stopping.samples=4"]
-    depth = {"nasbench201": [f"{place}.cells=1"], "darts": [f"{place}.layers=3"], "mobile": []}[skeleton]
+    layers = 4 if config["model"].get("class_path", "").endswith("LambdaDARTS") else 3  # so that two cells are normal
+    depth = {"nasbench201": [f"{place}.cells=1"], "darts": [f"{place}.layers={layers}"], "mobile": []}[skeleton]
     partial = model.get("connection", {}).get("init_args", {})
     ks = [partial.get("k", 1), *(k for _, k in partial.get("stages", []))]  # partial channels divide them
     return [*options, f"{place}.channels={math.lcm(4, *ks)}", *depth]

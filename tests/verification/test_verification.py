@@ -191,9 +191,9 @@ def test_no_other_check_fails(name: str, make: Callable[..., Subject], monkeypat
 
 SOUND = ["", "gdas", "snas"]  # the first is that which is broken above; the last has one level
 OTHERS = [
-    "beta_darts", "da2s", "darts_minus", "darts_pt", "darts_second_order", "drnas", "gaea", "mobile_gdas", "oles",
-    "pc_darts", "proxyless_nas", "pruned_darts", "robust_darts", "smooth_darts", "smooth_darts_random",
-    "sparsemax_darts",
+    "beta_darts", "da2s", "darts_minus", "darts_pt", "darts_second_order", "drnas", "gaea", "lambda_darts",
+    "mobile_gdas", "oles", "pc_darts", "proxyless_nas", "pruned_darts", "robust_darts", "smooth_darts",
+    "smooth_darts_random", "sparsemax_darts",
 ]  # fmt: skip
 
 
