@@ -28,6 +28,7 @@ from robustnas.strategies import (
     LargestDrop,
     RandomPerturbation,
     ShareThreshold,
+    Strongest,
     Unrolled,
     UnrolledByDifferences,
 )
@@ -37,6 +38,7 @@ from robustnas.training.curvature import last_batch_eigenvalue
 DEPTHS: dict[str, dict[str, int]] = {"darts": {"layers": 3}, "nasbench201": {"cells": 1}, "mobile": {}}
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     **{name: (name, {}) for name in sorted(variants.__all__)},
+    "FairDARTS": ("FairDARTS", {"selection": Strongest()}),  # in a space whose nodes keep every edge
     "second order": ("DARTS", {"gradient": Unrolled()}),
     "by differences": ("DARTS", {"gradient": UnrolledByDifferences()}),
     "random perturbation": ("SmoothDARTS", {"perturbation": RandomPerturbation()}),
