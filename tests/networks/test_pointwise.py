@@ -81,7 +81,7 @@ def cases() -> list[Any]:
 
 
 def settings(space: SearchSpace, stem: str) -> dict[str, Any]:
-    depth = {"darts": {"layers": 3}, "nasbench201": {"cells": 1}, "mobile": {}}[space.skeleton]
+    depth = {space.rules.depth: space.rules.least_depth} if space.rules.depth else {}
     return {"channels": 4, "num_classes": 3, "stem": stem, **depth}
 
 

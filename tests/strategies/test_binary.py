@@ -156,7 +156,9 @@ def test_an_unknown_mode_is_refused() -> None:
         BinaryGates("one")  # type: ignore[arg-type]
 
 
-DEPTHS: dict[str, dict[str, int]] = {"darts": {"layers": 3}, "nasbench201": {"cells": 1}, "mobile": {}}
+DEPTHS: dict[str, dict[str, int]] = {
+    "darts": {"layers": 3}, "darts_normal": {"layers": 1}, "nasbench201": {"cells": 1}, "mobile": {},
+}  # fmt: skip
 
 
 class Case:

@@ -27,7 +27,9 @@ pytestmark = pytest.mark.skipif(
     not torch.cuda.is_available(), reason="no CUDA device: torch.cuda.is_available() is false"
 )
 
-DEPTHS: dict[str, dict[str, int]] = {"darts": {"layers": 3}, "nasbench201": {"cells": 1}, "mobile": {}}
+DEPTHS: dict[str, dict[str, int]] = {
+    "darts": {"layers": 3}, "darts_normal": {"layers": 1}, "nasbench201": {"cells": 1}, "mobile": {},
+}  # fmt: skip
 SHORTER: dict[str, dict[str, Any]] = {
     "DARTSPT": {"selection": LargestDrop(finetune=1)},
     "PCDARTS": {"space": "S2", "layers": 3, "cells": None},
