@@ -16,12 +16,13 @@ from robustnas.networks.operations import build_operation
 from robustnas.networks.probe import Probe, probed
 from robustnas.spaces import CellSpace
 
-AUXILIARY = -1  # column of what a connection adds beside the candidates of an edge
-
 
 @dataclass(frozen=True)
 class Candidate:
-    """An operation on an edge: ``row`` and ``column`` of α, or a running number and 0 in a discrete cell."""
+    """An operation on an edge: ``row`` and ``column`` of α, or a running number and 0 in a discrete cell.
+
+    What a connection adds beside the candidates has the column after the last of α.
+    """
 
     row: int
     column: int
@@ -34,7 +35,7 @@ class MixtureWeights:
     """A mixture, read once for all cells of a kind."""
 
     def __init__(self, mixture: Mixture) -> None:
-        self.edges, self._auxiliary = mixture.edges, mixture.auxiliary != 0
+        self.edges, self._auxiliary, self._columns = mixture.edges, mixture.auxiliary != 0, mixture.operations.shape[1]
         self.values = _with_auxiliary(mixture) if self._auxiliary else mixture.weights()
         self._active = None if mixture.active is None else mixture.active.tolist()
         wanted = mixture.probed is not None and self.values.requires_grad and torch.is_grad_enabled()
@@ -43,13 +44,13 @@ class MixtureWeights:
 
     def active(self, row: int, column: int) -> bool:
         """Whether an operation is computed."""
-        if column == AUXILIARY:
+        if column == self._columns:
             return self._auxiliary and (self._active is None or any(self._active[row]))
         return self._active is None or bool(self._active[row][column])
 
     def probed(self, row: int, column: int) -> bool:
         """Whether an operation is computed in the backward pass only."""
-        return self._probed is not None and column != AUXILIARY and bool(self._probed[row][column])
+        return self._probed is not None and column < self._columns and bool(self._probed[row][column])
 
     def of(self, rows: Sequence[int], columns: Sequence[int]) -> Tensor:
         """Weights of some candidates, ``[len(rows)]``."""
@@ -144,7 +145,7 @@ class Cell(nn.Module):
         """Have every edge compute one more operation, which has no column in α."""
         for source in sorted(self._sources):
             leaving = [
-                Candidate(row, AUXILIARY, source, node, "auxiliary")
+                Candidate(row, self.space.shape[1], source, node, "auxiliary")
                 for node, rows in self.sources_into.items()
                 for row in rows
                 if rows[row] == source

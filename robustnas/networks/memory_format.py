@@ -15,7 +15,7 @@ def layout_of(images: Tensor) -> torch.memory_format:
 
 def lay_gradient_out(images: Tensor) -> Tensor:
     """Give the gradient of images their memory format: where it differs, BatchNorm on CPUs takes ten times as long."""
-    if images.requires_grad:
+    if images.requires_grad and not torch.compiler.is_compiling():  # torch 2.13 loses what follows several hooks
         images.register_hook(partial(_laid_out, layout_of(images)))
     return images
 

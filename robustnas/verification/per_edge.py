@@ -16,7 +16,7 @@ from torch.func import functional_call
 
 from robustnas.networks import Mixture, Supernet
 from robustnas.networks.bundle import State
-from robustnas.networks.cell import AUXILIARY, Cell, EdgeOperation
+from robustnas.networks.cell import Cell, EdgeOperation
 from robustnas.networks.mobile import Block
 from robustnas.networks.modules import Modules
 from robustnas.networks.operations import build_operation
@@ -79,7 +79,7 @@ def _mixed(bundles: Sequence[EdgeOperation], mixture: Mixture, row: int, images:
     """The weighted sum of an edge's operations, and of what is added; ``None`` if it has only `none`."""
     beside = mixture.auxiliary if mixture.active is None or bool(mixture.active[row].any()) else 0.0
     terms = [
-        (beside if candidate.column == AUXILIARY else mixture.operations[row, candidate.column])
+        (beside if candidate.operation == "auxiliary" else mixture.operations[row, candidate.column])
         * single_operation(leaving, position, images)
         for leaving in bundles
         for position, candidate in enumerate(leaving.candidates)
