@@ -61,7 +61,10 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "DARTSPT": ("DARTSPT", {"selection": LargestDrop("loss", finetune=1), "max_epochs": 2}),
     "SparsemaxDARTS": ("SparsemaxDARTS", {}),
     "LambdaDARTS": ("LambdaDARTS", {"weight_hook": LayerAlignment(0.5)}),
-    "LambdaDARTS, by differences": ("LambdaDARTS", {"weight_hook": LayerAlignment(0.5, form="differences")}),
+    "LambdaDARTS, by differences": (  # a small radius would divide rounding errors by it
+        "LambdaDARTS",
+        {"weight_hook": LayerAlignment(0.5, form="differences", radius=1.0)},
+    ),
     "OLES": ("OLES", {"weight_hook": GradientAgreement(0.85, interval=4)}),
     "OLES, clean": ("OLES", {"weight_hook": GradientAgreement(0.1, interval=4, rule="clean")}),
     "RandomSharing": ("RandomSharing", {"selection": BestOfSampled(samples=5)}),
