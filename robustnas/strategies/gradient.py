@@ -78,7 +78,7 @@ class Bilevel:
     step: Step  # that the weight optimiser would take
     average: Callable[[Sequence[Tensor]], list[Tensor]]  # over all processes
     watched: Sequence[str] = ()  # weights by whose gradient of the architecture loss ``watch`` is called
-    watch: Callable[[Weights], None] = _ignore  # takes it by name, averaged over processes
+    watch: Callable[[Weights], object] = _ignore  # takes it by name, averaged over processes
 
 
 class Gradient(ABC):
