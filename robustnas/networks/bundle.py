@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from robustnas.networks.convolutions import depthwise_conv, to_phases
+from robustnas.networks.convolutions import depthwise_conv, grouped_conv, to_phases
 from robustnas.networks.normalisation import BundleNorm, Group
 
 Convolution = Literal["auto", "separable", "dense"]
@@ -111,7 +111,7 @@ def separable(x: Tensor, depthwise: Tensor, pointwise: Tensor, dense: bool, stri
     edges, _, channels = pointwise.shape[:3]
     if not dense:
         inner = depthwise_conv(x, depthwise.flatten(0, 1), stride, dilation)
-        return F.conv2d(inner, pointwise.flatten(0, 1), groups=edges)
+        return grouped_conv(inner, pointwise.flatten(0, 1), groups=edges)
     # Images may be those that all edges share, ``[batch, c, h, w]``.
     kernel = (pointwise * depthwise.transpose(1, 2)).flatten(0, 1)  # [edges * out, c, k, k]
     padding = dilation * (kernel.shape[-1] // 2)

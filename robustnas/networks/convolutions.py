@@ -21,7 +21,71 @@ def depthwise_conv(x: Tensor, weight: Tensor, stride: int = 1, dilation: int = 1
     if x.is_cpu and (weight.shape[-1] > 3 or (stride > 1 and x.dtype == torch.bfloat16)):
         result: Tensor = _DepthwiseOnCPU.apply(x, weight, stride, padding, dilation)  # type: ignore[no-untyped-call]
         return result
-    return F.conv2d(x, weight, None, stride, padding, dilation, groups=x.shape[1])
+    return grouped_conv(x, weight, stride, padding, dilation, groups=x.shape[1])
+
+
+def grouped_conv(
+    x: Tensor, weight: Tensor, stride: int = 1, padding: int = 0, dilation: int = 1, groups: int = 1
+) -> Tensor:
+    """Convolve groups of channels, as torch does."""
+    # On CPUs the second derivative of torch goes group by group. Where it is derived, nothing is compiled or reduced.
+    if groups == 1 or not x.is_cpu or torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling():
+        return F.conv2d(x, weight, None, stride, padding, dilation, groups)
+    result: Tensor = _GroupedOnCPU.apply(x, weight, (stride, padding, dilation, groups))  # type: ignore[no-untyped-call]
+    return result
+
+
+class _GroupedOnCPU(torch.autograd.Function):
+    """A convolution whose first derivative is that of torch, bit for bit."""
+
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor, how: tuple[int, int, int, int]) -> Tensor:
+        return F.conv2d(x, weight, None, *how)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        x, weight, ctx.how = inputs
+        ctx.save_for_backward(x, weight)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        return *_GroupedGradients.apply(grad, x, weight, ctx.how, ctx.needs_input_grad[:2]), None  # type: ignore[no-untyped-call]
+
+
+class _GroupedGradients(torch.autograd.Function):
+    """Both gradients of a convolution; each is linear in two tensors, so that their derivatives are convolutions."""
+
+    @staticmethod
+    def forward(
+        grad: Tensor, x: Tensor, weight: Tensor, how: tuple[int, int, int, int], wanted: tuple[bool, bool]
+    ) -> tuple[Tensor | None, ...]:
+        stride, padding, dilation, groups = how
+        places = ([stride] * 2, [padding] * 2, [dilation] * 2, False, [0, 0], groups)
+        found: tuple[Tensor | None, ...] = torch.ops.aten.convolution_backward(
+            grad, x, weight, None, *places, [*wanted, False]
+        )
+        return found[:2]
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        *tensors, ctx.how, _ = inputs
+        ctx.save_for_backward(*tensors)
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx: Any, by_x: Tensor | None, by_weight: Tensor | None) -> tuple[Tensor | None, ...]:
+        grad, x, weight = ctx.saved_tensors
+        of_grad = of_x = of_weight = None
+        if ctx.needs_input_grad[0]:
+            pairs = [(by_x, weight), (x, by_weight)]
+            parts = [grouped_conv(a, b, *ctx.how) for a, b in pairs if a is not None and b is not None]
+            of_grad = sum(parts[1:], parts[0]) if parts else None
+        if ctx.needs_input_grad[1] and by_weight is not None:
+            of_x = _GroupedGradients.apply(grad, x, by_weight, ctx.how, (True, False))[0]  # type: ignore[no-untyped-call]
+        if ctx.needs_input_grad[2] and by_x is not None:
+            of_weight = _GroupedGradients.apply(grad, by_x, weight, ctx.how, (False, True))[1]  # type: ignore[no-untyped-call]
+        return of_grad, of_x, of_weight, None, None
 
 
 class _DepthwiseOnCPU(torch.autograd.Function):
@@ -50,22 +114,21 @@ class _DepthwiseOnCPU(torch.autograd.Function):
 def _gradients(
     grad: Tensor, x: Tensor, weight: Tensor, stride: int, padding: int, dilation: int, wanted: tuple[bool, bool]
 ) -> tuple[Tensor | None, Tensor | None]:
-    def native(x: Tensor, weight: Tensor, pads: list[int], mask: list[bool]) -> tuple[Tensor | None, ...]:
-        found: tuple[Tensor | None, ...] = torch.ops.aten.convolution_backward(
-            grad, x, weight, None, [stride] * 2, pads, [dilation] * 2, False, [0, 0], weight.shape[0], [*mask, False]
-        )
+    def native(x: Tensor, weight: Tensor, pad: int, wanted: tuple[bool, bool]) -> tuple[Tensor | None, Tensor | None]:
+        how = (stride, pad, dilation, weight.shape[0])
+        found: tuple[Tensor | None, Tensor | None] = _GroupedGradients.apply(grad, x, weight, how, wanted)  # type: ignore[no-untyped-call]
         return found
 
     taps = weight.shape[-1]
     if not wanted[1] or taps == 3 or dilation > 1:
-        return native(x, weight, [padding] * 2, list(wanted))[:2]  # type: ignore[return-value]
-    grad_x = native(x, weight, [padding] * 2, [True, False])[0] if wanted[0] else None
+        return native(x, weight, padding, wanted)
+    grad_x = native(x, weight, padding, (True, False))[0] if wanted[0] else None
     padded = F.pad(x, [padding] * 4)
     seen = (grad.shape[-1] - 1) * stride + 3
     columns: list[Tensor] = []
     for first in range(0, taps, 3):
         start = min(first, taps - 3)
-        piece = native(padded[..., start : start + seen], weight[..., :3], [0, 0], [False, True])[1]
+        piece = native(padded[..., start : start + seen], weight[..., :3], 0, (False, True))[1]
         assert piece is not None
         columns.append(piece[..., first - start :])
     return grad_x, torch.cat(columns, dim=-1)

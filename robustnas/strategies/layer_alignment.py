@@ -70,6 +70,7 @@ class LayerAlignment(WeightHook):
         ValueError: If an argument is out of its range.
     """
 
+    extra_depth = 1
     weight_end: float = 0.125
     measure: Measure = "corr"
     form: Literal["exact", "differences"] = "exact"

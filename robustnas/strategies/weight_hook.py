@@ -18,6 +18,8 @@ class WeightHook(ABC):
     :class:`~robustnas.training.search_hook.SearchHook` that concern the gradient of the weights.
     """
 
+    extra_depth = 0  # by how much the smallest network in which it makes sense is deeper than its space asks for
+
     @abstractmethod
     def check(self, space: SearchSpace, kinds: Sequence[str], relaxation: Relaxation, gradient: Gradient) -> None:
         """Refuse a search in which it makes no sense; ``kinds`` are those of the supernet's cells, in order."""

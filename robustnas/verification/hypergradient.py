@@ -14,7 +14,7 @@ from torch.autograd import grad
 from robustnas.data import Batch
 from robustnas.networks import Mixture
 from robustnas.networks.batchnorm_statistics import frozen_batchnorm_statistics
-from robustnas.strategies import FirstOrder, Unrolled, UnrolledByDifferences
+from robustnas.strategies import FirstOrder, NoWeightHook, Unrolled, UnrolledByDifferences
 from robustnas.training import SearchModule
 from robustnas.verification.finding import Figure, Finding
 from robustnas.verification.subject import Subject
@@ -45,7 +45,10 @@ def _check(subject: Subject, rule: Any) -> Finding:
     name = type(rule).__name__
     if not isinstance(rule, (FirstOrder, Unrolled, UnrolledByDifferences)):
         return Finding(f"`{name}`", says="There is no reference for a gradient defined by the user.")
-    figures, sampled = subject.in_step(_compare, gradient=rule)
+    changes: dict[str, Any] = {"gradient": rule}
+    if rule is not subject.search.gradient:
+        changes["weight_hook"] = NoWeightHook()  # one may refuse the other gradient, and has no part in α's
+    figures, sampled = subject.in_step(_compare, **changes)
     objective = "the surrogate of the sampled mixture" if sampled else "the loss"
     after = " after a step of the weights" if rule.looks_ahead else ""
     return Finding(f"`{name}` and derivatives of {objective}{after}, in float64", figures)

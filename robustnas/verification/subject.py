@@ -65,7 +65,7 @@ class Subject:
         minimum = 2 * max((cell.channels // cell.through for cell in cells), default=0)  # two for each operation
         given["channels"] = min(given["channels"], max(CHANNELS, minimum))
         if (depth := space.rules.depth) is not None:
-            given[depth] = space.rules.least_depth
+            given[depth] = space.rules.least_depth + self.search.weight_hook.extra_depth
         given |= {"arch_start": 0, "arch_every": 1}
         if self.search.selection.epochs(space):
             given["selection"] = {"class_path": "robustnas.strategies.Strongest"}

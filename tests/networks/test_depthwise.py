@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from robustnas.networks.convolutions import depthwise_conv, from_phases, to_phases
+from robustnas.networks.convolutions import depthwise_conv, from_phases, grouped_conv, to_phases
 
 
 def plain(x: Tensor, weight: Tensor, stride: int, dilation: int) -> Tensor:
@@ -88,3 +88,41 @@ def test_phases_are_woven_back_with_their_gradient() -> None:
     assert torch.equal(from_phases(phases), x)
     upstream = torch.randn_like(x)
     assert torch.equal(torch.autograd.grad(from_phases(phases), x, upstream)[0], upstream)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("groups", "taps", "stride"), [(4, 1, 1), (8, 3, 1), (2, 3, 2)])
+def test_grouped_convolutions_are_those_of_torch_bit_for_bit(
+    groups: int, taps: int, stride: int, precision: torch.dtype
+) -> None:
+    x = torch.randn(3, 8, 7, 8, dtype=precision).contiguous(memory_format=torch.channels_last).requires_grad_()
+    weight = torch.randn(16, 8 // groups, taps, taps, dtype=precision, requires_grad=True)
+    options = (stride, taps // 2, 1, groups)
+    outputs = [F.conv2d(x, weight, None, *options), grouped_conv(x, weight, *options)]
+    upstream = torch.randn_like(outputs[0])
+    slopes = [torch.autograd.grad(y, (x, weight), upstream, retain_graph=True) for y in outputs]
+    assert all(
+        torch.equal(one, other) for one, other in zip((outputs[0], *slopes[0]), (outputs[1], *slopes[1]), strict=True)
+    )
+    for wanted in (x, weight):
+        alone = [torch.autograd.grad(y, wanted, upstream, retain_graph=True)[0] for y in outputs]
+        assert torch.equal(*alone)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_grouped_convolutions_have_second_and_third_derivatives(stride: int) -> None:
+    x = torch.randn(2, 4, 5, 5, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(6, 2, 3, 3, dtype=torch.float64, requires_grad=True)
+
+    def conv(x: Tensor, weight: Tensor) -> Tensor:
+        return grouped_conv(x, weight, stride, 1, 1, 2)
+
+    assert torch.autograd.gradgradcheck(conv, (x, weight))
+    found = []
+    for one in (conv, lambda x, weight: F.conv2d(x, weight, None, stride, 1, 1, 2)):
+        value = one(x, weight).tanh().sum()
+        for _ in range(2):
+            value = sum(slope.square().sum() for slope in torch.autograd.grad(value, (x, weight), create_graph=True))
+        found.append(torch.autograd.grad(value, (x, weight)))
+    for slope, target in zip(*found, strict=True):
+        torch.testing.assert_close(slope, target, rtol=1e-9, atol=1e-9)

@@ -82,7 +82,10 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "DrNAS, in stages": ("DrNAS", {"pruning": KeepStrongest(((2, 3), (3, 2)), rest=1)}),
     "LambdaDARTS": ("LambdaDARTS", {"weight_hook": LayerAlignment(0.5)}),
-    "LambdaDARTS, by differences": ("LambdaDARTS", {"weight_hook": LayerAlignment(0.5, form="differences")}),
+    "LambdaDARTS, by differences": (  # a small radius would divide rounding errors by it
+        "LambdaDARTS",
+        {"weight_hook": LayerAlignment(0.5, form="differences", radius=1.0)},
+    ),
     "OLES": ("OLES", {"weight_hook": GradientAgreement(0.85, interval=4)}),
     "OLES, clean": ("OLES", {"weight_hook": GradientAgreement(0.1, interval=4, rule="clean")}),
     "RandomSharing": ("RandomSharing", {"selection": BestOfSampled(samples=5)}),

@@ -208,6 +208,12 @@ def test_every_method_is_sound(method: str, make: Callable[..., Subject]) -> Non
     assert failing(make(method), ALONE) == {}
 
 
+def test_the_reduced_network_has_the_cells_that_a_part_needs(make: Callable[..., Subject]) -> None:
+    subject = make("lambda_darts", "--model.space", "S2", "--model.layers", "8", "--model.cells", "null")
+    assert subject.reduced().supernet.body.kinds == ["normal", "reduce", "reduce", "normal"]
+    assert failing(subject, ["gradient", "second order"]) == {}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [["S4"], ["S1"], ["DARTS", "imagenet"], ["DARTS", "nesterov"], ["DARTS", "drop"]])
 def test_other_spaces_and_settings_are_sound(options: list[str], make: Callable[..., Subject]) -> None:
