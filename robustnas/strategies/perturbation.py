@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from robustnas.networks import Mixture
+from robustnas.strategies.gradient import slopes_in
 from robustnas.strategies.step_context import StepContext
 
 Mixtures = Mapping[str, Mixture]
@@ -114,7 +115,7 @@ class AdversarialPerturbation(Perturbation):
             for _ in range(self.steps):
                 leaves = {kind: operations.requires_grad_() for kind, operations in moved.items()}
                 loss = loss_at(_at(mixtures, leaves))
-                slopes = average(torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True))
+                slopes = average(slopes_in(loss, list(leaves.values())))
                 moved = self._step(mixtures, moved, slopes, radius)
             with torch.no_grad():
                 before, after = average([loss_at(mixtures), loss_at(_at(mixtures, moved))])

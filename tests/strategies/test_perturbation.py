@@ -189,6 +189,14 @@ def test_the_loss_never_falls() -> None:
     assert reverted > 0
 
 
+def test_a_loss_that_depends_on_no_mixture_leaves_the_attack_at_its_start() -> None:
+    """As where every node has been pruned to `none`."""
+    clean = {"cell": Mixture(drawn(6, 5))}
+    found = perturbed(AdversarialPerturbation(0.03), clean, lambda _: torch.tensor(1.0))
+    started = perturbing._shaken(clean, 0.03, context())
+    torch.testing.assert_close(found["cell"], started["cell"], rtol=0, atol=1e-12)
+
+
 def test_a_fruitless_attack_gives_back_the_clean_mixture_of_every_kind() -> None:
     clean = {"normal": Mixture(drawn(14, 8)), "reduce": Mixture(drawn(14, 3))}
     peak = {kind: mixture.operations for kind, mixture in clean.items()}
