@@ -22,12 +22,14 @@ from torch import Tensor
 
 from robustnas import variants
 from robustnas.data.batch import Batch
-from robustnas.strategies import RandomPerturbation, Unrolled
+from robustnas.strategies import LayerAlignment, RandomPerturbation, Strongest, Unrolled
 from robustnas.training import SearchModule
 
 EPOCHS = 100  # of the search whose middle is measured: α moves by then in all methods
 BASE = "DARTS"
-KINDS = {  # methods that a variant holds beside its defaults
+KINDS = {  # methods that a variant holds beside its defaults, or with other ones
+    "FairDARTS": ("FairDARTS", {"selection": Strongest()}),  # in a space whose nodes keep a fixed number of edges
+    "LambdaDARTS, differences": ("LambdaDARTS", {"weight_hook": LayerAlignment(form="differences")}),
     "DARTS, second order": ("DARTS", {"gradient": Unrolled()}),
     "SmoothDARTS, random": ("SmoothDARTS", {"perturbation": RandomPerturbation()}),
 }
