@@ -45,8 +45,7 @@ class Annealed(Relaxation):
 
     def temperature(self, context: StepContext) -> float:
         """The temperature of an epoch."""
-        progress = min(context.epoch / max(context.epochs - 1, 1), 1.0)  # validation after the search counts one more
-        return self.start + (self.end - self.start) * progress
+        return self.start + (self.end - self.start) * context.progress
 
     def initial(self, normal: Tensor) -> Tensor:
         return self.relaxation.initial(normal)

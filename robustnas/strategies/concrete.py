@@ -62,5 +62,4 @@ class Concrete(Relaxation):
 
     def temperature(self, context: StepContext) -> float:
         """The temperature of an epoch."""
-        progress = min(context.epoch / max(context.epochs - 1, 1), 1.0)  # validation after the search counts one more
-        return self.temperature_start - (self.temperature_start - self.temperature_end) * progress
+        return self.temperature_start - (self.temperature_start - self.temperature_end) * context.progress

@@ -88,8 +88,7 @@ class GumbelOneHot(Relaxation):
 
     def tau(self, context: StepContext) -> float:
         """The temperature of an epoch."""
-        progress = min(context.epoch / max(context.epochs - 1, 1), 1.0)  # validation after the search counts one more
-        return self.tau_start - (self.tau_start - self.tau_end) * progress
+        return self.tau_start - (self.tau_start - self.tau_end) * context.progress
 
 
 def gumbel_noise(like: Tensor, generator: torch.Generator) -> Tensor:

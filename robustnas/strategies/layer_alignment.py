@@ -89,7 +89,7 @@ class LayerAlignment(WeightHook):
 
     def weight(self, context: StepContext) -> float:
         """The weight of the present epoch."""
-        return self.weight_end * min(context.epoch / max(context.epochs - 1, 1), 1.0)
+        return self.weight_end * context.progress
 
     def directions(self, slopes: Tensor) -> Tensor:
         """The derivative of the measure by the gradients of cells, ``[cells, numbers]`` like them."""

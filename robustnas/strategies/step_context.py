@@ -26,3 +26,8 @@ class StepContext:
     cell: CellSpace | None = None
     space: SearchSpace | None = None  # for penalties, with β by kind of cell, [edges], where there is one
     betas: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def progress(self) -> float:
+        """How far the search has come: 0 in its first epoch, 1 in its last and in the validation after it."""
+        return min(self.epoch / max(self.epochs - 1, 1), 1.0)
