@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from random import Random
 from typing import Any, ClassVar
 
 import pytest
 import torch
 from runs import SMALLEST, differing, fit, state
-from torch import Tensor, nn
+from torch import Tensor
 
 from robustnas import variants
 from robustnas.data import Batch
-from robustnas.networks import DiscreteNetwork, Mixture, Supernet
-from robustnas.networks.skeleton import DARTSSkeleton, Skeleton
-from robustnas.spaces import DARTS, NASBench201, SearchSpace, SkeletonRules, random_genotype, register_skeleton
-from robustnas.spaces.space import SKELETONS
+from robustnas.networks import Mixture, Supernet
+from robustnas.spaces import NASBench201, SearchSpace
 from robustnas.strategies import (
     Adam,
     ArchOptimizer,
@@ -302,91 +298,3 @@ def test_a_hook_of_the_weights_changes_their_step(tmp_path: Path, plain: dict[st
     torch.testing.assert_close(found[1][weight], 2 * found[0][weight], rtol=1e-4, atol=1e-7)
     rows = found[1]["supernet.body.classifier.weight"].abs().amax(dim=1)
     assert [bool(row) for row in rows] == [k not in (0, 3) for k in range(10)]
-
-
-@pytest.fixture
-def own_skeleton() -> Iterator[SearchSpace]:
-    """The DARTS space with a skeleton of another name, which builds the same networks."""
-    register_skeleton("mine", SkeletonRules(SKELETONS["darts"].kinds, "layers", 3, 3, "evaluate_s1_s4.yaml"))
-
-    class Mine(DARTSSkeleton, name="mine"):
-        pass
-
-    yield replace(DARTS, name="Mine", skeleton="mine")
-    del SKELETONS["mine"], Skeleton.builders["mine"]
-
-
-def test_a_skeleton_registers_itself(own_skeleton: SearchSpace) -> None:
-    networks: list[nn.Module] = []
-    for space, size in ((DARTS, {"layers": 3}), (own_skeleton, {})):
-        torch.manual_seed(0)
-        networks.append(Supernet(space, channels=4, **size))
-        networks.append(DiscreteNetwork(space, random_genotype(space, Random(0)), channels=4, **size))
-    for one, other in zip(networks[:2], networks[2:], strict=True):
-        pairs = zip(one.state_dict().items(), other.state_dict().items(), strict=True)
-        assert all(a == b and torch.equal(x, y) for (a, x), (b, y) in pairs)
-    with pytest.raises(ValueError, match="Expected `layers` to set the depth in the space Mine, but got `cells` = 5"):
-        Supernet(own_skeleton, cells=5)
-    with pytest.raises(ValueError, match="Expected `name` to be that of a new skeleton, but got 'darts'"):
-        register_skeleton("darts", SKELETONS["darts"])
-
-
-@dataclass(frozen=True)
-class Twice(Softmax):
-    """Starts at twice the draws, and doubles β after each step; says what it was asked to correct."""
-
-    asked: list[Tensor] = field(default_factory=list, init=False, compare=False)
-
-    def initial(self, normal: Tensor) -> Tensor:
-        return 2 * normal
-
-    def edge_weights(self, beta: Tensor) -> Tensor:
-        return beta
-
-    def project_alpha(self, before: Tensor, after: Tensor, context: StepContext) -> Tensor:
-        self.asked.append(after)
-        return after
-
-    def project_beta(self, after: Tensor) -> Tensor:
-        return 2 * after
-
-
-def test_a_relaxation_says_where_it_starts_and_corrects_beta() -> None:
-    shape = {"space": "S2", "layers": 3, "channels": 4, "edge_weights": True}
-    one, two = variants.DARTS(**shape), variants.DARTS(**shape, relaxation=Twice())
-    for kind in ("normal", "reduce"):
-        assert torch.equal(two.alphas[kind], 2 * one.alphas[kind])
-        assert torch.equal(two.betas[kind], 2 * one.betas[kind])
-        assert two.architecture.edge_weights(kind) is not None
-        assert torch.equal(two.mixtures(two.context("arch"))[kind].edges, two.betas[kind])
-    two.architecture.project(two.architecture.legal_alphas(), two.context("arch"))
-    assert torch.equal(two.betas["normal"], 4 * one.betas["normal"])
-
-
-def test_the_relaxation_corrects_alpha_where_operations_leave() -> None:
-    search = variants.DARTS(**SMALL, relaxation=Twice())
-    asked, mask = search.relaxation.asked, {"cell": torch.ones(6, 5, dtype=torch.bool)}
-    search.architecture.prune(mask, search.context("arch"))
-    assert asked == []
-    fewer = mask["cell"].clone()
-    fewer[2, 3] = False
-    search.architecture.prune({"cell": fewer}, search.context("arch"))
-    assert len(asked) == 1
-    assert asked[0].isneginf().nonzero().tolist() == [[2, 3]]
-
-
-@dataclass(frozen=True)
-class OfBeta(Penalty):
-    def of(self, alphas: Any, shares: Any, context: StepContext) -> Tensor:
-        return torch.stack([beta.square().sum() for beta in context.betas.values()]).sum()
-
-
-def test_a_penalty_of_beta_reaches_beta() -> None:
-    search = variants.DARTS(space="S2", layers=3, channels=4, edge_weights=True, penalty=OfBeta())
-    loss = search.penalised(torch.zeros(()), search.context("arch"))
-    slopes = torch.autograd.grad(loss, list(search.betas.values()))
-    for slope, beta in zip(slopes, search.betas.values(), strict=True):
-        assert torch.equal(slope, 2 * beta)
-    alone = variants.DARTS(space="S2", layers=3, channels=4)
-    assert search.context("arch").betas == {}
-    assert torch.equal(alone.penalised(torch.ones(()), alone.context("arch")), torch.ones(()))
