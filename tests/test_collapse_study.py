@@ -69,6 +69,7 @@ def test_every_method_is_a_configuration(method: str, config: str) -> None:
     assert (changed == configuration(["-c", config])) == (method == "DARTS")
 
 
+@pytest.mark.slow
 def test_a_finished_search_is_not_repeated_and_the_table_reads_it(
     tmp_path: Path, config: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

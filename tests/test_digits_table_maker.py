@@ -166,6 +166,7 @@ def small() -> ClutteredDigits:
     return ClutteredDigits(drawings=1, test_drawings=1)
 
 
+@pytest.mark.slow
 def test_training_side_by_side_is_training_alone(small: ClutteredDigits) -> None:
     """Up to rounding: the count of correct images may differ by a few of 599."""
     torch.set_num_threads(1)
@@ -177,6 +178,7 @@ def test_training_side_by_side_is_training_alone(small: ClutteredDigits) -> None
     assert np.abs(np.subtract(together, alone)).max() <= 6
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_not_repeated_and_a_cut_line_is(tmp_path: Path, small: ClutteredDigits) -> None:
     runs = [Run(cell, seed) for seed in (0, 1) for cell in (7, 100, 9292)]
     train_part(tmp_path, runs[:3], "0-of-1", TINY, small)

@@ -112,10 +112,8 @@ def send(moment: str) -> Callback:
 
 
 @pytest.mark.usefixtures("no_pictures")
-@pytest.mark.parametrize(
-    ("part", "moment"),
-    [pytest.param(0, "on_train_epoch_start", marks=pytest.mark.slow), (1, "on_train_end")],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("part", "moment"), [(0, "on_train_epoch_start"), (1, "on_train_end")])
 def test_the_command_that_an_interruption_prints_goes_on(
     part: int, moment: str, shrunk: list[list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
 ) -> None:

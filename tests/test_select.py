@@ -168,6 +168,7 @@ def test_the_table_of_the_run_is_looked_up(
     assert capsys.readouterr().out.startswith(said)
 
 
+@pytest.mark.slow
 def test_an_interrupted_selection_goes_on_by_the_same_command(
     searched: Path, decided: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

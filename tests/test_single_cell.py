@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from tables import with_slow
 from words import QUIET
 
 from robustnas.__main__ import main
@@ -18,7 +19,7 @@ ONE = ["--trainer.max_epochs=1", "--trainer.limit_train_batches=1", "--trainer.l
 SPACES = {"DARTSSingleCell": "1", "DARTSSingleCellWithoutSkip": "2", "DARTSWithoutSkip": "3"}  # to layers
 
 
-@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize("space", with_slow(SPACES, ("DARTSSingleCell", "DARTSWithoutSkip")))
 def test_search_verdict_drawing_cost_and_evaluation(
     space: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

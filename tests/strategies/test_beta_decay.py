@@ -105,7 +105,7 @@ def test_weights_below_zero_are_refused() -> None:
     check_each([-1.0, float("nan")], correct)
 
 
-@pytest.mark.parametrize("space", ["NASBench201", "S2"])
+@pytest.mark.parametrize("space", ["NASBench201", pytest.param("S2", marks=pytest.mark.slow)])
 def test_with_weight_zero_it_is_darts(tmp_path: Path, space: str) -> None:
     shared: dict[str, Any] = {**SMALLEST[space], "channels": 4, "image_channels": 1, "arch_lr": 0.03}
     short = {"max_epochs": 2, "limit_train_batches": 2}
@@ -115,6 +115,7 @@ def test_with_weight_zero_it_is_darts(tmp_path: Path, space: str) -> None:
     assert "alphas." in " ".join(differing(darts, state(fit(tmp_path / "c", BetaDARTS(**shared), **short))))
 
 
+@pytest.mark.slow
 def test_with_a_random_perturbation_both_act(tmp_path: Path) -> None:
     """As in the author's script for the DARTS space: α is pulled down, and the weights see another mixture."""
     shared: dict[str, Any] = {**SMALLEST["NASBench201"], "channels": 4, "image_channels": 1, "arch_lr": 0.03}

@@ -155,9 +155,8 @@ def test_the_finite_difference_of_the_original_is_far_from_the_derivative() -> N
         assert ((coarse - fine).flatten(1).norm(dim=1) > fine.flatten(1).norm(dim=1)).all()
 
 
-@pytest.mark.parametrize(
-    ("missing", "seen_at"), [("weight_decay", 0), pytest.param("momentum", 1, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("missing", "seen_at"), [("weight_decay", 0), ("momentum", 1)])
 def test_golden_values_depend_on_each_part_of_the_virtual_step(tmp_path, missing: str, seen_at: int) -> None:
     """The comparison above can fail: without momentum or decay in the virtual step it does."""
     arrays, _ = golden("darts_second_order")

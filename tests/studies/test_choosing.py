@@ -184,6 +184,7 @@ def test_without_a_choice_nothing_changes(tmp_path: Path) -> None:
     assert differing == [True, False, True, False]
 
 
+@pytest.mark.slow
 def test_one_seed_of_a_group_is_trained_under_all_settings(asked: list[Any], tmp_path: Path) -> None:  # noqa: F811
     root = tmp_path / "study"
     given = study(tmp_path, seeds=[3, 5], baselines=[], evaluation={**EVALUATION, "settings": FACTORS})

@@ -222,6 +222,7 @@ def test_the_eigenvalue_itself_sends_a_search_back(tmp_path) -> None:
     assert module.hooks["early_stopping"].epochs == list(range(6))
 
 
+@pytest.mark.slow
 def test_a_checkpoint_holds_the_states_that_can_be_returned_to_and_executes_nothing(tmp_path) -> None:
     saver = ModelCheckpoint(tmp_path, "{step}", save_top_k=-1, save_on_train_epoch_end=True)
     run(tmp_path, adaptive(RobustDARTS, stopping=RaiseDecay(RULE)), callbacks=[saver], limit_val_batches=0)

@@ -12,6 +12,7 @@ from continued import LATER, STEPS, Seen, begun, cosine, evaluation, fit
 from pytorch_lightning.callbacks import ModelCheckpoint
 from robustnas.variants import DARTSPT
 from runs import SMALLEST, StopAfter, differing, search, state
+from tables import with_slow
 
 from robustnas.strategies import EntropyPenalty, GumbelOneHot, LargestDrop, RandomPerturbation, ShareThreshold
 from robustnas.training import SearchModule
@@ -64,9 +65,11 @@ SCHEDULES: dict[str, tuple[Callable[[], Any], Callable[[Any], float], Callable[[
     "drop path of an evaluation": (lambda: evaluation(drop_path=0.5), dropped, lambda e: 0.5 * e / 6),
 }
 
+ALIKE = ("radius", "penalty", "drop path of a search")  # they follow from the epoch as the temperature does
+
 
 @pytest.mark.parametrize("inside", [0, pytest.param(1, marks=pytest.mark.slow)], ids=["between epochs", "in an epoch"])
-@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("name", with_slow(SCHEDULES, ALIKE))
 def test_every_schedule_runs_over_the_new_number_of_epochs(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, inside: int
 ) -> None:
@@ -122,6 +125,7 @@ def test_the_selection_follows_the_new_number_of_epochs(tmp_path: Path) -> None:
     assert {seen.rates[epoch] for epoch in seen.rates if epoch >= 4} == {0.0025}
 
 
+@pytest.mark.slow
 def test_in_the_selection_the_step_size_is_the_new_one_and_epochs_are_refused(tmp_path: Path) -> None:
     path = begun(tmp_path, phased(), 3, epochs=2)
     seen = Seen()

@@ -16,7 +16,8 @@ from robustnas.strategies import LargestDrop, RandomPerturbation
 from robustnas.training.search import SearchModule
 
 
-@pytest.mark.parametrize(("lr", "wanted"), [pytest.param(None, 0.0025, marks=pytest.mark.slow), (0.004, 0.004)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("lr", "wanted"), [(None, 0.0025), (0.004, 0.004)])
 def test_schedules_are_those_of_the_search_and_the_phase_has_a_constant_step(
     tmp_path: Path, lr: float | None, wanted: float
 ) -> None:

@@ -97,6 +97,7 @@ def check(folder: Path, name: str, last_steps: bool, **limits: int) -> None:
         assert files[0].read_bytes() == files[1].read_bytes(), path
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_from_the_last_steps_of_its_epochs(tmp_path: Path) -> None:
     check(tmp_path, "stopped early", last_steps=True, limit_train_batches=2, limit_val_batches=2)
 

@@ -29,7 +29,13 @@ def test_defaults_are_those_of_the_paper() -> None:
 
 
 @pytest.mark.parametrize("space", SPACES)
-@pytest.mark.parametrize("parts", [{}, {"gradient": Unrolled()}], ids=["first order", "second order"])
+@pytest.mark.parametrize(
+    "parts",
+    [
+        pytest.param({}, id="first order"),
+        pytest.param({"gradient": Unrolled()}, id="second order", marks=pytest.mark.slow),
+    ],
+)
 def test_at_zero_it_is_darts_bit_for_bit(tmp_path: Path, space: str, parts: Any) -> None:
     short = {"max_epochs": 2, "limit_train_batches": 2}
     neutral = small(space=space, connection=AuxiliarySkip(0.0), **parts)

@@ -163,6 +163,7 @@ def test_a_stage_widens_the_operations_with_their_momentum(tmp_path: Path) -> No
     assert module.supernet.config.connection == PartialChannels(1)
 
 
+@pytest.mark.slow
 def test_a_widening_search_goes_on_from_any_step_of_any_stage(tmp_path: Path) -> None:
     short = {"max_epochs": 4, "limit_train_batches": 2}
     saver = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=1, save_top_k=-1)

@@ -70,6 +70,7 @@ def test_the_mean_of_the_initial_alpha_has_no_effect() -> None:
     torch.testing.assert_close(one.shares()["cell"], other.shares()["cell"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"gradient": FirstOrder()}, {"selection": LargestDrop("loss", finetune=0)}])
 def test_samples_serve_two_levels_and_other_selections_too(tmp_path: Path, options: Any) -> None:
     module = small(**options)
