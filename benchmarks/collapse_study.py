@@ -13,6 +13,9 @@ that `--table` names, as for NAS-Bench-201 on small images of CIFAR-10:
     python benchmarks/collapse_study.py run --config benchmarks/collapse_cifar10.yaml --out runs/cifar10 --seeds 0-2 \
         --table data/nas_bench_201.csv.gz --methods DARTS RandomPerturbation
 
+`RandomSearch` and `RegularisedEvolution` train nothing here: they look `--queries` cells up in the table, as many as
+could be trained one by one in the time of a search, and keep the best by its true accuracy, which no real search knows.
+
 A search has collapsed by the truth if its last genotype is below the median cell of the space and at least 3 points
 below the best genotype of its own epochs. It lost its cell at the first epoch from which on that held until the end.
 """
@@ -25,6 +28,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import torch
@@ -35,11 +39,13 @@ from robustnas import statistics
 from robustnas.analysis import History, judge
 from robustnas.cli.configuration import configuration, fit
 from robustnas.spaces import Genotype, find_space
+from robustnas.studies.searchers import RandomSearch, RegularisedEvolution
 from robustnas.tabular import Table
 from robustnas.tabular.embedded import NAME
 from robustnas.tabular.reading import Column
 
 BASELINES = ("DARTS", "RandomSharing")
+SEARCHERS = {"RandomSearch": RandomSearch, "RegularisedEvolution": RegularisedEvolution}
 LOST = 3.0  # points below the best epoch
 METHODS: dict[str, tuple[str, ...]] = {
     "DARTS": (),
@@ -103,6 +109,17 @@ def cells_of(space: str, best: float, table: str) -> str:
         f"mean {accuracies.mean():.2f}, median {np.median(accuracies):.2f}, best {accuracies.max():.2f} in {space}; "
         f"{bad:.0%} of them would count as collapsed"
     )
+
+
+def looked_up(space: str, table: str, seeds: Iterable[int], queries: int) -> dict[str, dict[int, float]]:
+    """The true accuracy of what each searcher finds with so many queries of the table, by seed."""
+    evaluate = known(space, table).evaluator(known(space, table).usual_column)
+
+    def found(kind: type[RandomSearch | RegularisedEvolution], seed: int) -> float:
+        trace = kind(evaluations=queries).run(find_space(space), Random(seed), evaluate)
+        return truth([trace.incumbent.genotype], table)[0]
+
+    return {name: {seed: found(kind, seed) for seed in seeds} for name, kind in SEARCHERS.items()}
 
 
 @dataclass(frozen=True)
@@ -178,15 +195,23 @@ def table(options: argparse.Namespace) -> None:
     }
     every = [search for searches in found.values() for search in searches.values()]
     best = float(np.median([search.best for search in every]))
-    cells = "; ".join(cells_of(space, best, options.table) for space in sorted({search.space for search in every}))
+    spaces = sorted({search.space for search in every})
+    cells = "; ".join(cells_of(space, best, options.table) for space in spaces)
     print(f"True accuracy in percent, mean and 95 % interval (t). Random cells: {cells}\n")
     print("| method | n | end | best epoch | collapsed | skips | verdicts | rise before loss |")
     print("|---|---|---|---|---|---|---|---|")
     for method, searches in found.items():
         if searches:
             print(row(method, list(searches.values())))
-    print(f"\n{agreement(every)}\n")
     finals = {method: {seed: search.final for seed, search in searches.items()} for method, searches in found.items()}
+    if len(spaces) == 1 and options.queries:
+        finals |= looked_up(spaces[0], options.table, seeds_of(options.seeds), options.queries)
+    for name in (name for name in SEARCHERS if name in finals):
+        print(
+            f"| {name}, {options.queries} cells | {len(finals[name])} | {_mean(list(finals[name].values()))} |"
+            + " |" * 5
+        )
+    print(f"\n{agreement(every)}\n")
     for baseline in BASELINES:
         print("\n".join([*differences(finals, baseline), ""]))
 
@@ -253,6 +278,9 @@ def main(arguments: list[str] | None = None) -> None:
         action.add_argument("--table", default=NAME, help="true accuracies: `digits`, or the file of a table")
         action.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), metavar="METHOD")
         action.set_defaults(act=command)
+    actions.choices["table"].add_argument(
+        "--queries", type=int, default=0, help="cells that random search and evolution look up; default: neither"
+    )
     actions.choices["run"].add_argument("--config", default="collapse", help="configuration of plain DARTS")
     actions.choices["run"].add_argument(
         "--set", action="append", default=[], metavar="OPTION", help="one more option of `fit`, such as --set=--X=Y"
