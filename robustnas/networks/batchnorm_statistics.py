@@ -28,11 +28,20 @@ def _with_attribute(modules: Sequence[nn.Module], name: str, value: Any) -> Iter
 
 
 @contextmanager
-def frozen_batchnorm_statistics(network: nn.Module) -> Iterator[None]:
-    """Keep running statistics as they are; in training, normalisation is still by the statistics of the batch."""
+def frozen_batchnorm_statistics(network: nn.Module, derived_twice: bool = True) -> Iterator[None]:
+    """Keep running statistics as they are; in training, normalisation is still by the statistics of the batch.
+
+    Args:
+        network: The network whose statistics stay.
+        derived_twice: Whether second derivatives are made cheap, which costs ordinary passes a little.
+    """
     bundled = [m for m in network.modules() if isinstance(m, BundleNorm)]
     plain = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d) and m.training]
-    with _with_attribute(bundled, "tracking", False), _with_attribute(plain, "track_running_stats", False):
+    with (
+        _with_attribute(bundled, "tracking", False),
+        _with_attribute(bundled, "derived_twice", derived_twice),
+        _with_attribute(plain, "track_running_stats", False),
+    ):
         yield
 
 

@@ -97,9 +97,11 @@ class _FrozenStatistics(AbstractContextManager[None]):
 
     def __init__(self, cell: nn.Module) -> None:
         self.cell, self.stack = cell, ExitStack()
+        # what is computed anew has to leave the tensors that the first pass left
+        self.derived_twice = any(getattr(module, "derived_twice", False) for module in cell.modules())
 
     def __enter__(self) -> None:
-        self.stack.enter_context(frozen_batchnorm_statistics(self.cell))
+        self.stack.enter_context(frozen_batchnorm_statistics(self.cell, self.derived_twice))
 
     def __exit__(self, *error: object) -> None:
         self.stack.close()
