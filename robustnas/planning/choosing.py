@@ -1,0 +1,80 @@
+"""Choose the largest size that gets enough epochs within a budget, by measuring sizes from small to large."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from robustnas.planning.durations import duration
+from robustnas.planning.probe import Memory, Stage
+from robustnas.planning.rules import MARGIN, Size
+
+
+@dataclass(frozen=True)
+class Epochs:
+    """Epochs that a run may have: below ``fewest`` none is planned, ``enough`` let a larger size be tried."""
+
+    fewest: int
+    enough: int
+    most: int
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A size, what was measured of it, and the epochs that fit."""
+
+    size: Size | None
+    stage: Stage
+    memory: Memory
+    epochs: int
+
+
+def choose(
+    sizes: Sequence[Size | None],
+    measure: Callable[[Size | None], tuple[Stage, Memory]],
+    budget: float | None,
+    epochs: Epochs,
+    elapsed: Callable[[], float],
+) -> Measured:
+    """Choose a size and its epochs.
+
+    Args:
+        sizes: Sizes from small to large, or ``None`` alone for that of the configuration.
+        measure: Takes the first steps of one.
+        budget: Seconds, those of measuring included; ``None`` takes the most epochs however long they are.
+        epochs: What is allowed and wished for.
+        elapsed: Seconds since the command began.
+
+    Returns:
+        The largest size that gets enough epochs; the smallest where none does.
+
+    Raises:
+        ValueError: If the smallest size does not get the fewest epochs.
+    """
+    best: Measured | None = None
+    for size in sizes:
+        if best is not None and size and best.size and best.epochs * best.size.work < _enough(epochs) * size.work:
+            break  # its step takes longer by that factor at least
+        stage, memory = measure(size)
+        left = epochs.most
+        if budget is not None:
+            left = stage.epochs_within(MARGIN * budget - elapsed())
+        found = Measured(size, stage, memory, min(epochs.most, left))
+        if best is not None and found.epochs < _enough(epochs):
+            break
+        best = found
+    if best is None:
+        raise ValueError("Expected `sizes` to hold one, but got none.")
+    if budget is not None and best.epochs < min(epochs.fewest, epochs.most):
+        fewest = min(epochs.fewest, epochs.most)
+        needed = (elapsed() + best.stage.seconds(fewest)) / MARGIN
+        raise ValueError(
+            f"Expected `--budget` to allow {fewest} {'epoch' if fewest == 1 else 'epochs'} of the smallest network "
+            f"here, about {duration(needed)}, but got {duration(budget)}; fewer images, a smaller `image_size` or a "
+            "GPU take less."
+        )
+    return best
+
+
+def _enough(epochs: Epochs) -> int:
+    return min(epochs.enough, epochs.most)
