@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -52,21 +53,20 @@ def choose(
         ValueError: If the smallest size does not get the fewest epochs.
     """
     best: Measured | None = None
+    enough, fitting = min(epochs.enough, epochs.most), math.inf
     for size in sizes:
-        if best is not None and size and best.size and best.epochs * best.size.work < _enough(epochs) * size.work:
-            break  # its step takes longer by that factor at least
-        stage, memory = measure(size)
-        left = epochs.most
-        if budget is not None:
-            left = stage.epochs_within(MARGIN * budget - elapsed())
-        found = Measured(size, stage, memory, min(epochs.most, left))
-        if best is not None and found.epochs < _enough(epochs):
+        if best is not None and fitting < enough * _deeper(best.size, size):
             break
-        best = found
+        stage, memory = measure(size)
+        fits = math.inf if budget is None else stage.epochs_within(MARGIN * budget - elapsed())
+        if best is not None and fits < enough:
+            break
+        fitting = fits
+        best = Measured(size, stage, memory, int(min(epochs.most, fitting)))
     if best is None:
         raise ValueError("Expected `sizes` to hold one, but got none.")
-    if budget is not None and best.epochs < min(epochs.fewest, epochs.most):
-        fewest = min(epochs.fewest, epochs.most)
+    fewest = min(epochs.fewest, epochs.most)
+    if budget is not None and best.epochs < fewest:
         needed = (elapsed() + best.stage.seconds(fewest)) / MARGIN
         raise ValueError(
             f"Expected `--budget` to allow {fewest} {'epoch' if fewest == 1 else 'epochs'} of the smallest network "
@@ -76,5 +76,8 @@ def choose(
     return best
 
 
-def _enough(epochs: Epochs) -> int:
-    return min(epochs.enough, epochs.most)
+def _deeper(size: Size | None, other: Size | None) -> float:
+    """How many times as many cells another size has: a step takes longer by that factor at least."""
+    if size is None or other is None:
+        return 1.0
+    return (other.depth or 1) / (size.depth or 1)

@@ -24,11 +24,6 @@ class Size:
     channels: int
     depth: int | None = None
 
-    @property
-    def work(self) -> int:
-        """A number to which the time of a step is at least proportional."""
-        return self.channels * (self.depth or 1)
-
 
 @dataclass(frozen=True)
 class Rules:
