@@ -71,10 +71,6 @@ COMMANDS: dict[str, tuple[Sequence[str], str]] = {
         ["fit", "-c", "digits_darts", "--budget=5m"],
         "Expected `--budget` with `--recipe auto`, which chooses what fits",
     ),
-    "a budget that nothing fits into": (
-        ["fit", "-c", "digits_darts", "--recipe=auto", "--budget=1s", "--diagnostics.measures=[]", *QUIET],
-        "Expected `--budget` to allow 5 epochs of the smallest network here, about ",
-    ),
     "an unknown recipe": (
         ["evaluate", "x", "--recipe=best"],
         "Expected `--recipe` to be one of 'auto', 'paper', but got 'best'.",

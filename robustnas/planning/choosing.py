@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import torch
+
 from robustnas.planning.durations import duration
 from robustnas.planning.probe import Memory, Stage
 from robustnas.planning.rules import MARGIN, Size
@@ -47,17 +49,25 @@ def choose(
         elapsed: Seconds since the command began.
 
     Returns:
-        The largest size that gets enough epochs; the smallest where none does.
+        The largest size that gets enough epochs and fits into the memory of the GPU; the smallest where none does.
 
     Raises:
-        ValueError: If the smallest size does not get the fewest epochs.
+        ValueError: If the smallest size does not get the fewest epochs, or does not fit into that memory.
     """
     best: Measured | None = None
     enough, fitting = min(epochs.enough, epochs.most), math.inf
     for size in sizes:
         if best is not None and fitting < enough * _deeper(best.size, size):
             break
-        stage, memory = measure(size)
+        try:
+            stage, memory = measure(size)
+        except torch.OutOfMemoryError as error:
+            if best is not None:
+                break
+            raise ValueError(
+                "Expected the smallest network here to fit into the memory of the GPU, but it does not: give a smaller "
+                "`--data.batch_size` or `--data.image_size`."
+            ) from error
         fits = math.inf if budget is None else stage.epochs_within(MARGIN * budget - elapsed())
         if best is not None and fits < enough:
             break

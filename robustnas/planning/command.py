@@ -106,9 +106,10 @@ def _words(asked: Asked, base: Sequence[str], own: Sequence[str], folder: str | 
     continued = given.get("ckpt_path") or ("auto" if requeued() else None)
     if path is not None and not continued:
         check_new(path)
-    if path is not None and continued and asked.recipe == "auto" and newest(path) is not None:
-        words = _continued(path, given)
-        print(f"Continues with the sizes of {path}: {' '.join(words)}.")
+    source = Path(continued).parent if continued not in (None, "auto", "last") else path
+    if source is not None and continued and asked.recipe == "auto" and newest(source) is not None:
+        words = _continued(source, given)
+        print(f"Continues with the sizes of {source}: {' '.join(words)}")
         if not asked.dry_run:
             return words
         asked = Asked("paper", None, True)

@@ -12,7 +12,7 @@ from robustnas.planning import rules
 from robustnas.planning.choosing import Epochs, Measured, choose
 from robustnas.planning.durations import duration
 from robustnas.planning.given import plain_name, value_at, with_values
-from robustnas.planning.probe import Memory, Stage, probe
+from robustnas.planning.probe import Memory, Stage, epochs_of, probe
 from robustnas.planning.rules import Size
 from robustnas.planning.target import ARCH_LR, ARCH_START, BATCH, EPOCHS, Target
 
@@ -161,7 +161,7 @@ def _batch(request: Request, target: Target) -> Setting:
 
 
 def _epochs(request: Request, target: Target) -> Epochs:
-    most = int(value_at(request.sections, EPOCHS) or 1)
+    most = epochs_of(request.sections)
     if request.is_given(EPOCHS):
         return Epochs(most, most, most)
     if target.searches and target.samples < rules.FEW:
@@ -204,7 +204,7 @@ def _epochs_setting(request: Request, found: Measured, epochs: Epochs, budget: f
     if request.is_given(EPOCHS):
         return Setting(EPOCHS, found.epochs, GIVEN)
     assert budget is not None
-    configured = int(value_at(request.sections, EPOCHS) or 1)
+    configured = epochs_of(request.sections)
     if found.epochs < epochs.most:
         reason = f"as many as fit into {duration(budget)}"
     elif epochs.most < configured:
@@ -217,7 +217,7 @@ def _epochs_setting(request: Request, found: Measured, epochs: Epochs, budget: f
 def _alpha_settings(request: Request, target: Target, found: Measured) -> list[Setting]:
     """The step of α, and the epoch from which on it moves, in proportion to that of the configuration."""
     held = request.sections["model"]["init_args"]
-    start, configured = int(held.get("arch_start") or 0), int(value_at(request.sections, EPOCHS) or 1)
+    start, configured = int(held.get("arch_start") or 0), epochs_of(request.sections)
     settings = []
     if start and not request.is_given(ARCH_START):
         start, before = start * found.epochs // configured, start

@@ -25,6 +25,7 @@ from robustnas.runtime.launch import count_processes
 STEPS = 3  # of an epoch of a probe
 SECONDS = 1.5  # epochs are added until they have taken so long: short steps vary much
 EPOCHS = 10  # at most
+DEFAULT_EPOCHS = 1000
 ALONE = {"devices": 1, "num_nodes": 1, "strategy": "auto"}  # a probe of a run on several processes
 SILENT = {"enable_progress_bar": False, "callbacks": None, "fast_dev_run": False, "limit_train_batches": STEPS,
     "limit_val_batches": STEPS}  # fmt: skip
@@ -121,8 +122,8 @@ def probe(sections: Mapping[str, Any], folder: Path, seed: int = 0) -> Stage:
     trainer = dict(sections["trainer"])
     processes = count_processes(_Given(trainer))
     limits = _Limits.of(trainer)
-    epochs = 1 if trainer["fast_dev_run"] else trainer["max_epochs"] or 1
-    short = {**SILENT, **(ALONE if processes > 1 else {}), "max_epochs": max(int(epochs), EPOCHS + 2)}
+    epochs = 1 if trainer["fast_dev_run"] else epochs_of(sections)
+    short = {**SILENT, **(ALONE if processes > 1 else {}), "max_epochs": max(epochs, EPOCHS + 2)}
     if trainer.get("logger") not in (None, True):
         short["logger"] = False
     model = sections["model"]
@@ -141,6 +142,12 @@ def probe(sections: Mapping[str, Any], folder: Path, seed: int = 0) -> Stage:
     finally:
         gc.collect()
     raise ValueError("Expected a run to take steps, but it ended without one.")
+
+
+def epochs_of(sections: Mapping[str, Any]) -> int:
+    """The epochs of a configuration; where they are not set, or not limited, as many as Lightning takes by default."""
+    given = sections["trainer"]["max_epochs"]
+    return DEFAULT_EPOCHS if given is None or given < 0 else int(given)
 
 
 @contextmanager

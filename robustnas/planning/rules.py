@@ -1,4 +1,4 @@
-"""The rules by which a run is sized: simple ones, all of them here, and as a table in docs/guides/own_images.md."""
+"""The rules by which a run is sized: simple ones, all of them here, and as a table in docs/guides/recipes.md."""
 
 from __future__ import annotations
 

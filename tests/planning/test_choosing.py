@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from robustnas.planning.choosing import Epochs, Measured, choose
 from robustnas.planning.probe import Memory, Stage
@@ -53,6 +54,22 @@ def test_a_network_that_cannot_fit_is_not_even_measured() -> None:
 def test_where_none_gets_enough_the_smallest_gets_what_fits() -> None:
     found = Machine().choose(10)
     assert (found.size, found.epochs) == (SIZES[0], 19)
+
+
+@pytest.mark.parametrize("fitting", [1, 0])
+def test_a_network_that_does_not_fit_into_memory_is_not_chosen(fitting: int) -> None:
+    machine = Machine()
+
+    def measure(size: Size | None) -> tuple[Stage, Memory]:
+        if len(machine.asked) == fitting:
+            raise torch.OutOfMemoryError
+        return machine(size)
+
+    if fitting:
+        assert choose(SIZES, measure, 10_000, EPOCHS, lambda: 0.0).size == SIZES[0]
+    else:
+        with pytest.raises(ValueError, match="Expected the smallest network here to fit into the memory of the GPU"):
+            choose(SIZES, measure, 10_000, EPOCHS, lambda: 0.0)
 
 
 def test_measuring_counts() -> None:

@@ -101,6 +101,20 @@ def test_a_dry_run_of_a_plain_configuration_trains_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_budget_that_nothing_fits_into_is_refused_and_nothing_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    small = [*SMALL, "--data.batch_size=16", "--diagnostics.measures=[]"]
+    assert main(["fit", *small, "--trainer.max_epochs=900", "--recipe=auto", "--budget=1s", "--run-dir=run"]) == 1
+    said = capsys.readouterr()
+    assert said.err.startswith(
+        "robustnas: Expected `--budget` to allow 900 epochs of the smallest network here, about "
+    )
+    assert said.out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_processes_of_one_run_share_a_choice(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = command.Asked("auto", None, False)
     monkeypatch.setenv("LOCAL_RANK", "1")
