@@ -55,6 +55,26 @@ ROWS: dict[str, tuple[Mapping[str, str], Sequence[str], str]] = {
 }  # fmt: skip
 COMMANDS: dict[str, tuple[Sequence[str], str]] = {
     "nothing to evaluate": (["evaluate"], "Expected `RUN` to be given, but got none."),
+    "a budget in words": (
+        ["evaluate", "x", "--budget", "soon"],
+        "Expected `--budget` to be a duration such as 90s, 30m, 2h or 1h30m, but got 'soon'.",
+    ),
+    "a budget below zero": (
+        ["fit", "-c", "digits_darts", "--recipe=auto", "--budget=-5m"],
+        "Expected `--budget` to be a duration such as 90s, 30m, 2h or 1h30m, but got '-5m'.",
+    ),
+    "a budget of no time": (
+        ["fit", "-c", "digits_darts", "--recipe=auto", "--budget=0s"],
+        "Expected `--budget` to be longer than no time, but got '0s'.",
+    ),
+    "a budget without a choice": (
+        ["fit", "-c", "digits_darts", "--budget=5m"],
+        "Expected `--budget` with `--recipe auto`, which chooses what fits",
+    ),
+    "an unknown recipe": (
+        ["evaluate", "x", "--recipe=best"],
+        "Expected `--recipe` to be one of 'auto', 'paper', but got 'best'.",
+    ),
     "nothing to draw": (["draw"], "Expected `genotype` to be given, but got none."),
     "nothing to profile": (["profile"], "Expected `-c/--config` to be given, but got none."),
     "a misspelt option": (

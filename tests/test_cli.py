@@ -53,7 +53,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def evaluated(whole: Path) -> Path:
     """The folder of its evaluation."""
     tiny = [*TINY, *ONCE, "--data.batch_size=16", "--model.architecture.channels=2"]
-    assert main(["evaluate", str(whole), "--model.architecture.cells=1", *tiny]) == 0
+    assert main(["evaluate", str(whole), "--recipe=paper", "--model.architecture.cells=1", *tiny]) == 0
     return whole / "evaluation"
 
 
@@ -195,7 +195,10 @@ def test_test_measures_a_checkpoint_and_a_search_never_sees_the_test_set(
 def test_evaluate_trains_and_tests_what_a_run_found(whole: Path, tmp_path: Path, capsys: Any) -> None:
     folder = tmp_path / "evaluation"
     tiny = [*TINY, *ONCE, "--data.batch_size=16", "--model.architecture.channels=2"]
-    assert main(["evaluate", str(whole), f"--run-dir={folder}", "--model.architecture.cells=1", *tiny]) == 0
+    assert (
+        main(["evaluate", str(whole), f"--run-dir={folder}", "--recipe=paper", "--model.architecture.cells=1", *tiny])
+        == 0
+    )
     measured = json.loads((folder / "test.json").read_text(encoding="utf-8"))
     assert set(measured) == {"parameters", "test/loss", "test/top1", "test/top5"}
     printed = capsys.readouterr().out

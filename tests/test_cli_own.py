@@ -141,6 +141,6 @@ def test_other_targets_run_from_search_to_test(tmp_path: Path, task: str) -> Non
     assert set(row) >= {f"{role}/{name}" for role in ("train", "val") for name in metrics}
     assert all(np.isfinite(float(value)) for value in row.values())
     network = ["--model.architecture.cells=1", "--model.architecture.channels=2"]
-    assert main(["evaluate", str(tmp_path / "search"), *network, *short]) == 0
+    assert main(["evaluate", str(tmp_path / "search"), "--recipe=paper", *network, *short]) == 0
     measured = json.loads((tmp_path / "search" / "evaluation" / "test.json").read_text(encoding="utf-8"))
     assert set(measured) == {"parameters", *(f"test/{name}" for name in metrics)}

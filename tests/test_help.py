@@ -27,6 +27,7 @@ def test_help_of_fit_is_plain_text_and_says_what_auto_does(capsys: pytest.Captur
     said = capsys.readouterr().out
     assert [mark for mark in ("``", ":class:", "lambda", "<http", " object at ") if mark in said] == []
     assert "`auto`: the last one in --run-dir, or a new run" in " ".join(said.split())
+    assert "--recipe {auto,paper}" in said
 
 
 def test_marks_of_restructuredtext_are_left_out() -> None:
@@ -50,6 +51,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("robustnas qui", {"quickstart"}),
         ("robustnas ''", set(COMMANDS)),
         ("robustnas fit --trainer.max_e", {"--trainer.max_epochs"}),
+        ("robustnas fit --bud", {"--budget"}),
         ("robustnas table sho", {"show"}),
         ("robustnas landscape --directions r", {"random"}),
         ("robustnas draw mi", {"mine.yaml"}),

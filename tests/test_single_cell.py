@@ -35,7 +35,9 @@ def test_search_verdict_drawing_cost_and_evaluation(
     assert main(["profile", "-c", str(folder / "config.yaml"), "--measure=flops", f"--out={tmp_path / 'c.json'}"]) == 0
     network = [f"--model.architecture.{option}" for option in size]
     small = [*ONE, "--trainer.limit_test_batches=1", "--data.batch_size=16", *QUIET]
-    assert main(["evaluate", str(folder), *network, "--model.architecture.auxiliary=false", *small]) == 0
+    assert (
+        main(["evaluate", str(folder), "--recipe=paper", *network, "--model.architecture.auxiliary=false", *small]) == 0
+    )
     assert "top1" in capsys.readouterr().out
     assert read_genotype(str(folder)) == genotype
     assert set(json.loads((folder / "genotype.json").read_text(encoding="utf-8"))["cells"]) == set(genotype.cells)

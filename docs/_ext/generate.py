@@ -87,7 +87,7 @@ def room_page(room: str) -> str:
 def parser_of(command: str) -> Any:
     """The parser of a command."""
     module = importlib.import_module(COMMANDS[command][0])
-    if hasattr(module, "parser"):
+    if hasattr(module, "parser") and command != "fit":  # which has more options, those of LightningCLI
         return module.parser()
     subcommands = jsonargparse.capture_parser(lambda: module.main([command]))._actions
     return next(action for action in subcommands if isinstance(action, argparse._SubParsersAction)).choices[command]
@@ -109,6 +109,7 @@ def commands_page() -> str:
             continue
         lines += options(parser)
         if command == "fit":
+            lines += ["", "To plan a run first:", "", *options(importlib.import_module(COMMANDS["fit"][0]).parser())]
             lines += ["", "and every key of [the configuration](configuration.md), such as `--trainer.max_epochs 10`."]
         elif parser.epilog:
             lines += ["", "```text", parser.epilog.strip("\n"), "```"]

@@ -3,7 +3,7 @@
 # name: the module whose ``main`` runs the command, and its description
 COMMANDS = {
     "quickstart": ("robustnas.commands.quickstart", "watch DARTS collapse beside a method that does not, in minutes"),
-    "fit": ("robustnas.cli.lightning_cli", "run a search, or train a network, from a YAML configuration"),
+    "fit": ("robustnas.commands.fit", "run a search, or train a network, from a YAML configuration"),
     "validate": ("robustnas.cli.lightning_cli", "evaluate a checkpoint on the validation data (role `selection`)"),
     "test": ("robustnas.cli.lightning_cli", "evaluate a checkpoint on the test set"),
     "evaluate": ("robustnas.commands.evaluate", "train the genotype of a search from scratch, and test it"),

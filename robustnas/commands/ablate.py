@@ -16,12 +16,13 @@ from rich.console import Console
 from rich.table import Table
 
 from robustnas.cli.errors import Parser
+from robustnas.planning.durations import duration
 from robustnas.runs.run_lock import held
 from robustnas.studies.engine import Engine
 from robustnas.studies.estimate import Estimate, estimate
 from robustnas.studies.grid import select_trials, trials_of
 from robustnas.studies.pool import pool_of
-from robustnas.studies.progress import Progress, duration
+from robustnas.studies.progress import Progress
 from robustnas.studies.results import Record, best_setting, read_failures, read_results, write_plan
 from robustnas.studies.running import run_trials, unfinished
 from robustnas.studies.study import read_study
@@ -52,7 +53,7 @@ def parser() -> Parser:
     ray.add_argument("--gpus-per-trial", type=float, metavar="N", help=gpus)
     ray.add_argument("--cpus-per-trial", type=float, metavar="N", help=f"{cpus}--threads, or a share of the node's)")
     parser.add_argument("--only", nargs="+", default=[], metavar="TRIAL", help="trials to run, such as DARTS/*/seed-0")
-    dry_run = "print the trials, with time and memory estimated from three steps of each configuration"
+    dry_run = "print the trials, with time and memory estimated from the first steps of each configuration"
     parser.add_argument("--dry-run", action="store_true", help=dry_run)
     parser.add_argument("--force", action="store_true", help="run trials of another version or configuration again")
     return parser
@@ -140,7 +141,7 @@ def _print_estimate(trials: Sequence[Trial], todo: Sequence[Trial], found: Estim
     sizes = [f"{size / 2**30:.1f} GiB{on}" for size, on in zip(found.memory, ("", " of its GPU"), strict=True) if size]
     print(f"To run: {len(left)} trials, {found.slots} at a time: about {duration(found.total(left))}", end="")
     print(f", with {' and '.join(sizes)} a worker" if sizes else "", end=".\n")
-    print("Estimated from three steps of each configuration, without diagnostics, checkpoints and the start of a run.")
+    print("Estimated from the first steps of each configuration.")
 
 
 def print_results(records: Iterable[Record], failures: dict[str, str], planned: int) -> None:

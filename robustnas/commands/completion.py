@@ -38,9 +38,10 @@ def all_commands() -> argparse.ArgumentParser:
     joined = argparse.ArgumentParser(prog="robustnas")
     commands = joined.add_subparsers()
     for name, (module, purpose) in COMMANDS.items():
-        own = lightning.get(name) or importlib.import_module(module).parser()
-        for action in own._actions:
+        own = getattr(importlib.import_module(module), "parser", None)
+        parents = [one for one in (lightning.get(name), own() if own else None) if one is not None]
+        for action in [action for one in parents for action in one._actions]:
             if action.dest in FILES or getattr(action.type, "reads_paths", False):
                 action.complete = shtab.FILE
-        commands.add_parser(name, help=purpose, parents=[own], add_help=False)
+        commands.add_parser(name, help=purpose, parents=parents, add_help=False)
     return joined

@@ -49,6 +49,11 @@ def read_yaml(path: Path) -> Any:
     raise ValueError(f"Expected {path} to be a configuration in YAML, but reading it fails: {reason.rstrip('.')}.")
 
 
+def parse_yaml(text: str) -> Any:
+    """Read a text as :func:`read_yaml` reads a file; a ``YAMLError`` if it is none or refused."""
+    return yaml.load(text, _loader())  # a safe loader
+
+
 @contextlib.contextmanager
 def checked_yaml() -> Iterator[None]:
     """Let jsonargparse read YAML as :func:`read_yaml` does: files, the files that they name, and values of options."""

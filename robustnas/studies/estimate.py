@@ -1,4 +1,4 @@
-"""How long a study will take and how much memory, from three steps of each of its configurations."""
+"""How long a study will take and how much memory, from the first steps of each of its configurations."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ from typing import Any
 from robustnas.studies.engine import Engine, Job
 from robustnas.studies.trial import EVALUATION, Trial
 
-STEPS = 3
 PROBE = "robustnas.studies.probing:probe_trial"
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a study will take; without what a search does later or once an epoch: diagnostics, checkpoints, pictures."""
+    """What a study will take, by the first steps of its configurations (:mod:`robustnas.planning.probe`)."""
 
     seconds: Mapping[str, float]  # of each trial by key, alone on its worker; nan where the probe failed
     memory: tuple[int, int]  # most bytes that a worker held, and that it held on a GPU
@@ -33,7 +32,7 @@ class Estimate:
 
 
 def estimate(trials: Sequence[Trial], engine: Engine, function: str = PROBE) -> Estimate:
-    """Run three steps of each configuration, once for all seeds, where the study would run."""
+    """Run the first steps of each configuration, once for all seeds, where the study would run."""
     first: dict[str, Trial] = {}
     for trial in trials:
         first.setdefault(trial.group, trial)
@@ -58,15 +57,13 @@ def estimate(trials: Sequence[Trial], engine: Engine, function: str = PROBE) -> 
 
 
 def seconds_of(probe: Mapping[str, Any] | None, evaluated: float = 1.0) -> float:
-    """Return the seconds of a trial by what was measured: start, steps, validation; ``nan`` without a probe.
+    """Return the seconds of a trial by what was measured of its stages; ``nan`` without a probe.
 
     ``evaluated`` is the share of its group that is trained from scratch.
     """
     if probe is None:
         return math.nan
     return math.fsum(
-        (evaluated if name.startswith(EVALUATION) else 1.0)
-        * stage.get("times", 1)
-        * (stage["start"] + stage["epochs"] * (stage["steps"] * stage["step"] + stage["val_steps"] * stage["val_step"]))
-        for name, stage in probe["stages"].items()
+        (evaluated if name.startswith(EVALUATION) else 1.0) * times * stage.seconds()
+        for name, (stage, times) in probe["stages"].items()
     )

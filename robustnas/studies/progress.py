@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from robustnas.planning.durations import duration
 from robustnas.runs.record import read_json
 from robustnas.runtime.csv_files import read_csv
 from robustnas.studies.engine import Event
@@ -147,10 +148,3 @@ def _tried(folder: Path) -> tuple[str, str, str] | None:
         return "search", f"{spent:.0f}/{held['planned']:.0f} {held['unit']}", best
     except (OSError, ValueError, KeyError, TypeError):
         return "search", "", ""
-
-
-def duration(seconds: float) -> str:
-    """A time in readable form, such as ``40 s``, ``12 min`` or ``3.5 h``."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

@@ -151,12 +151,14 @@ def _check_options(words: list[str], block: Block) -> None:
 
 def _of_fit(words: list[str]) -> list[list[str]]:
     """Let a command parse its own options, and give command lines of ``fit`` with those that it hands on."""
-    if words[0] in ("fit", "validate", "test"):
+    if words[0] in ("validate", "test"):
         return [words]
     if words[0] not in COMMANDS:
         return []
     parser = importlib.import_module(COMMANDS[words[0]][0]).parser()
     found, rest = parser.parse_known_args(words[1:])
+    if words[0] == "fit":
+        return [["fit", *rest]]
     if rest and words[0] in OF_FIT:
         config = [] if "-c" in rest else ["-c", getattr(found, "config", None) or "evaluate_darts"]
         return [["fit", *config, *rest]]

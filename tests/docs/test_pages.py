@@ -15,6 +15,7 @@ from tables import check_each
 
 from robustnas.analysis import registry
 from robustnas.networks import operations
+from robustnas.planning import probe
 
 pytestmark = pytest.mark.usefixtures("few_samples", "no_pictures", "known_costs")
 
@@ -30,6 +31,7 @@ def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [str(tmp_path), *(path for path in sys.path if path)])
     monkeypatch.setattr(operations, "_KNOWN", dict(operations._KNOWN))
+    monkeypatch.setattr(probe, "SECONDS", 0.0)
     metrics, before = dict(registry.METRICS), set(sys.modules)
     yield tmp_path
     registry.METRICS.clear()
@@ -53,7 +55,7 @@ def run_page(name: str, with_slow: bool, capsys: pytest.CaptureFixture[str], run
 # Pages that train for long: by default their blocks are checked, as those are that are never run.
 # README, quickstart and add_a_paper run.
 GUIDES = (
-    "using_results", "own_part", "interruption", "own_diagnostic", "loggers", "own_images", "own_space",
+    "using_results", "own_part", "interruption", "own_diagnostic", "loggers", "own_images", "own_space", "recipes",
     "verdict", "verify",
 )  # fmt: skip
 DEAR = [*(f"docs/guides/{name}.md" for name in GUIDES), "docs/start/install.md", "docs/reference/file_formats.md"]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from robustnas import __version__
+from robustnas.planning.probe import Stage
 from robustnas.runs.record import write_json
 
 
@@ -61,6 +62,10 @@ def fake_probe(payload: Mapping[str, Any]) -> dict[str, Any]:
     """A probe: searches take 10 epochs of 4 steps of 0.5 s, evaluations 5 of 2 with validation."""
     if payload["trial"].variant == "breaks":
         raise RuntimeError("a bug")
-    search = {"start": 1.0, "step": 0.5, "steps": 4, "val_step": 0.0, "val_steps": 0, "epochs": 10}
-    evaluation = {"start": 2.0, "step": 1.0, "steps": 2, "val_step": 0.25, "val_steps": 4, "epochs": 5}
-    return {"stages": {"search": search, "evaluation": evaluation}, "memory": payload["trial"].seed, "gpu_memory": 0}
+    search = Stage(start=1.0, step=0.5, steps=4, val_step=0.0, val_steps=0, epochs=10)
+    evaluation = Stage(start=2.0, step=1.0, steps=2, val_step=0.25, val_steps=4, epochs=5)
+    return {
+        "stages": {"search": (search, 1), "evaluation": (evaluation, 1)},
+        "memory": payload["trial"].seed,
+        "gpu_memory": 0,
+    }

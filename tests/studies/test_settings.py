@@ -16,6 +16,8 @@ from test_running import Inline
 
 from robustnas.__main__ import main
 from robustnas.commands.ablate import print_results
+from robustnas.planning import probe
+from robustnas.planning.probe import Stage
 from robustnas.studies.configuration import configured
 from robustnas.studies.estimate import estimate, seconds_of
 from robustnas.studies.grid import trials_of
@@ -139,9 +141,10 @@ def test_a_mean_is_over_what_all_have_and_a_single_one_is_itself() -> None:
     assert mean_metrics([]) == {}
 
 
-def test_an_estimate_counts_every_setting(tmp_path: Path) -> None:
-    stage = {"start": 1.0, "step": 0.5, "steps": 4, "val_step": 0.0, "val_steps": 0, "epochs": 10}
-    assert seconds_of({"stages": {"evaluation": {**stage, "times": 9}}}) == 9 * 21
+def test_an_estimate_counts_every_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "SECONDS", 0.0)
+    stage = Stage(start=1.0, step=0.5, steps=4, val_step=0.0, val_steps=0, epochs=10)
+    assert seconds_of({"stages": {"evaluation": (stage, 9)}}) == 9 * 21
     found = estimate(trials(study(tmp_path)), Inline())
     once = estimate(trials(write(tmp_path)), Inline())
     assert not found.failed
