@@ -1,4 +1,4 @@
-"""What every network offers that classifies images: features, feature maps and a head to exchange, as timm names them."""
+"""What every network offers: features, feature maps and a head to exchange, as timm names them."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Classifier(nn.Module, ABC):
             head.classifier = fresh.to(like.device, like.dtype)
 
     def feature_maps(self, images: Tensor) -> list[Tensor]:
-        """The deepest feature map of each resolution, from the finest to the coarsest, ``[batch, channels, h, w]``.
+        """Return the deepest feature map of each resolution, from the finest to the coarsest, ``[batch, channels, h, w]``.
 
         The last one is that of :meth:`forward_features`; :attr:`feature_info` has their channels and strides.
         """

@@ -57,7 +57,7 @@ class DiscreteNetwork(Edgewise, Classifier):
 
     @classmethod
     def from_genotype(cls, genotype: Genotype | str, **size: Any) -> Self:
-        """The network of a genotype, whose space is the one that it names.
+        """Return the network of a genotype, whose space is the one that it names.
 
         Args:
             genotype: A genotype, or a text that :func:`~robustnas.spaces.parse_genotype` reads.
