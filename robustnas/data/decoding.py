@@ -133,7 +133,7 @@ def read_picture(source: bytes | Path | Image.Image, how: Decoding, convert: boo
             huge = opened.width * opened.height > (Image.MAX_IMAGE_PIXELS or math.inf)
         transparent, wanted = _is_transparent(image), "L" if how.channels == 1 else "RGB"
         if not convert and (transparent or image.mode not in {wanted, *(["1"] if wanted == "L" else ["P"])}):
-            return f"of mode {image.mode}, where those of training have {how.channels} channels and none is converted"
+            return f"of mode {image.mode}, where training took {wanted} and converted none"
         if transparent:
             background = Image.new("RGBA", image.size, (*[how.background] * 3, 255))
             image = Image.alpha_composite(background, image.convert("RGBA"))

@@ -10,6 +10,7 @@ from robustnas.data.decoding import Decoding
 from robustnas.data.input_spec import InputSpec
 from robustnas.inference.network import TrainedNetwork
 from robustnas.networks import DiscreteNetwork
+from robustnas.networks.classifier import Classifier
 from robustnas.runs.record import Run, read_genotype
 from robustnas.runtime.paths import expand
 from robustnas.runtime.safe_files import load_checkpoint
@@ -38,7 +39,7 @@ def load_network(run: RunPath) -> TrainedNetwork:
     _check_kind(checkpoint, search=False)
     network = load(checkpoint, EvaluationModule).network
     _check_genotype(Path(expand(run, "run")), checkpoint, network)
-    return TrainedNetwork(network, spec_of(checkpoint))
+    return TrainedNetwork(network, _fitting(spec_of(checkpoint), network, checkpoint))
 
 
 def load_genotype(run: RunPath) -> Genotype:
@@ -120,6 +121,22 @@ def spec_of(checkpoint: Path) -> InputSpec:
             "`robustnas.training.load(CKPT, EvaluationModule).network` is the network without them."
         ) from error
     return InputSpec.of({"shape": shape, **rest, "decoding": _decoding(folder, shape)}, str(folder / "manifest.json"))
+
+
+def _fitting(spec: InputSpec, network: Classifier, checkpoint: Path) -> InputSpec:
+    """Refuse inputs and outputs that are not those of the network."""
+    outputs = int(network.get_classifier().out_features)  # type: ignore[arg-type]
+    if len(spec.classes) != outputs:
+        raise ValueError(
+            f"Expected {checkpoint} to fit its record, which names {len(spec.classes)} outputs, but its network has "
+            f"{outputs}."
+        )
+    if spec.shape[0] != network.image_channels:
+        raise ValueError(
+            f"Expected {checkpoint} to fit its record, which has images of {spec.shape[0]} channels, but its "
+            f"network takes {network.image_channels}."
+        )
+    return spec
 
 
 def _decoding(folder: Path, shape: Any) -> dict[str, Any] | None:

@@ -69,7 +69,7 @@ class Classifier(nn.Module, ABC):
             head.classifier = fresh.to(like.device, like.dtype)
 
     def feature_maps(self, images: Tensor) -> list[Tensor]:
-        """Return the deepest feature map of each resolution, from the finest to the coarsest, ``[batch, channels, h, w]``.
+        """Return the deepest feature map of each resolution, the finest first, ``[batch, channels, h, w]`` each.
 
         The last one is that of :meth:`forward_features`; :attr:`feature_info` has their channels and strides.
         """
