@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 from refusals import GENOTYPE, refused
+from robustnas.variants import DARTS
 from tables import check_each
 
 import robustnas
@@ -21,7 +21,6 @@ from robustnas.runs.record import Run
 from robustnas.runtime.safe_files import load_checkpoint
 from robustnas.spaces import Genotype
 from robustnas.training import EvaluationModule, load
-from robustnas.variants import DARTS
 
 OTHER = GENOTYPE.replace("nor_conv_3x3~0", "avg_pool_3x3~0")
 
@@ -168,8 +167,3 @@ def test_lightning_predicts_probabilities(made: Path) -> None:
     torch.testing.assert_close(found, torch.tensor(expected))
     search = DARTS(space="NASBench201", channels=2, cells=1, num_classes=2)
     refused(trainer.predict, search, data, expected="Expected `model` to be an evaluation, whose network predicts")
-
-
-def test_yaml_of_older_runs_says_how_files_were_decoded(run: Path) -> None:
-    held = yaml.safe_load((run / "evaluation" / "config.yaml").read_text(encoding="utf-8"))
-    assert held["data"]["init_args"]["image_size"] == 8
