@@ -8,6 +8,7 @@ from typing import Any
 
 from robustnas.data.decoding import Decoding
 from robustnas.data.input_spec import InputSpec
+from robustnas.inference.folder import is_exported, load_folder
 from robustnas.inference.network import TrainedNetwork
 from robustnas.networks import DiscreteNetwork
 from robustnas.networks.classifier import Classifier
@@ -29,16 +30,19 @@ def load_network(run: RunPath) -> TrainedNetwork:
 
     Args:
         run: Folder of an evaluation, folder of a search, whose ``evaluation`` is taken, or a checkpoint of an
-            evaluation. Of a folder it is the checkpoint that was tested, ``last.ckpt``.
+            evaluation. Of a folder it is the checkpoint that was tested, ``last.ckpt``. A folder that
+            ``robustnas export --format folder`` wrote is one too.
 
     Raises:
         ValueError: If there is no evaluation, if it trained another genotype than that of the search, or if its
             checkpoint is damaged, or too old to know its classes and normalisation.
     """
+    if is_exported(path := expand(run, "run")):
+        return load_folder(path)
     checkpoint = find_evaluation(run)
     _check_kind(checkpoint, search=False)
     network = load(checkpoint, EvaluationModule).network
-    _check_genotype(Path(expand(run, "run")), checkpoint, network)
+    _check_genotype(path, checkpoint, network)
     return TrainedNetwork(network, _fitting(spec_of(checkpoint), network, checkpoint))
 
 

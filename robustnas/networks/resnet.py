@@ -33,6 +33,7 @@ class ResNet(Classifier):
                 raise ValueError(f"Expected `{name}` to be at least 1, but got {value}.")
         check_depth("blocks", blocks)
         check_weights(channels, num_classes, lambda: ResNet(channels, blocks, num_classes, image_channels))
+        width = channels
         layers: list[nn.Module] = [nn.Conv2d(image_channels, channels, 3, padding=1, bias=False)]
         for stage in range(3):
             if stage:
@@ -42,6 +43,7 @@ class ResNet(Classifier):
         self.layers = nn.Sequential(*layers, nn.BatchNorm2d(channels), nn.ReLU())
         self.classifier = nn.Linear(channels, num_classes)
         self.num_features, self.image_channels = channels, image_channels
+        self.size = {"channels": width, "blocks": blocks, "num_classes": num_classes, "image_channels": image_channels}
 
     def forward(self, images: Tensor, drop_path: float = 0.0) -> Tensor:
         """Classify images, ``[batch, image_channels, h, w]`` to ``[batch, num_classes]``."""
