@@ -51,10 +51,8 @@ def main(arguments: list[str]) -> None:
     path = Path(options.out or checkpoint.parent / (f"model{suffix}" if suffix else "exported"))
     card = card_of(trained, checkpoint) if options.format == FOLDER else ""
     done = export_network(trained, path, options.format, options.preprocess, samples, card)
-    print(
-        f"{done.path}: {options.format}, largest difference of the logits {done.difference:.2g} (at most {TOLERANCE:g}) "
-        f"on {kind}, in batches of 1, 2 and 7"
-    )
+    found = f"largest difference of the logits {done.difference:.2g}, of at most {TOLERANCE:g}"
+    print(f"{done.path}: {options.format}, {found}, in batches of 1, 2 and 7 of {kind}")
 
 
 def _samples(folder: Path, trained: TrainedNetwork) -> tuple[Tensor, str]:

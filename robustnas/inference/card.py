@@ -30,8 +30,8 @@ images = torch.zeros(1, *config["shape"], dtype=torch.uint8)
 print(config["classes"][model(images).argmax(1).item()])
 ```
 
-`model.pt2` is a program of `torch.export` with the normalisation inside; torch may not read it in versions far from the one
-in `config.json`. With robustnas, `robustnas.load_network(FOLDER)` reads `model.safetensors` and `config.json`.
+`model.pt2` is a program of `torch.export` with the normalisation inside; torch may not read it in versions far from
+the one in `config.json`. With robustnas, `robustnas.load_network(FOLDER)` reads `model.safetensors` and `config.json`.
 """
 
 
@@ -90,7 +90,7 @@ def _verdict(search: Path) -> str:
         verdict = judge(History.of_run(search))
     except ValueError:
         return "not known: the folder holds no record of the epochs"
-    return f"{verdict.state} after {verdict.epoch + 1} epochs"
+    return f"{verdict.state} (epochs: {verdict.epoch + 1})"
 
 
 def _metrics(evaluation: Path) -> str:

@@ -13,7 +13,7 @@ from robustnas.inference.formats import CONFIG
 from robustnas.inference.network import TrainedNetwork
 from robustnas.inference.safetensors_files import read_safetensors, write_safetensors
 from robustnas.runs.record import read_json
-from robustnas.runtime.safe_files import MAX_CHECKPOINT_BYTES, parse_json, read_bytes
+from robustnas.runtime.safe_files import MAX_CHECKPOINT_BYTES, check_size, parse_json
 
 WEIGHTS, PROGRAM, LOADER, CARD = "model.safetensors", "model.pt2", "load.py", "README.md"
 LOADER_TEXT = '''"""Load the network of this folder with torch alone: ``model, config = load()``."""
@@ -57,7 +57,8 @@ def load_folder(folder: Path) -> TrainedNetwork:
     """The network of an exported folder, from its configuration and its weights; nothing in it is executed."""
     path = folder / CONFIG
     config = read_json(path)
-    weights, held = read_safetensors(read_bytes(folder / WEIGHTS, MAX_CHECKPOINT_BYTES), str(folder / WEIGHTS))
+    check_size(folder / WEIGHTS, MAX_CHECKPOINT_BYTES)
+    weights, held = read_safetensors((folder / WEIGHTS).read_bytes(), str(folder / WEIGHTS))
     if "config" not in held or parse_json(held["config"]) != config:
         raise ValueError(f"Expected {path} to be as it was exported, with {WEIGHTS}, but one of them was changed.")
     network = build(config["architecture"], str(path))

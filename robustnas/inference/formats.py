@@ -144,7 +144,8 @@ def _needed(name: str) -> Any:
         return importlib.import_module(name)
     except ImportError as error:
         raise ValueError(
-            f'Expected `{name}` to be installed for the format onnx, but got {error}. Run: pip install "robustnas[export]"'
+            f"Expected `{name}` to be installed for the format onnx, but got {error}. "
+            'Run: pip install "robustnas[export]"'
         ) from error
 
 
