@@ -14,10 +14,9 @@ from robustnas.networks import DiscreteNetwork
 from robustnas.networks.classifier import Classifier
 from robustnas.runs.record import Run, read_genotype
 from robustnas.runtime.paths import expand
-from robustnas.runtime.safe_files import load_checkpoint
 from robustnas.runtime.safe_yaml import read_yaml
 from robustnas.spaces import Genotype
-from robustnas.training.description import KEY, load
+from robustnas.training.description import KEY, read, restore
 from robustnas.training.evaluation import EvaluationModule
 from robustnas.training.search import SearchModule
 
@@ -40,10 +39,11 @@ def load_network(run: RunPath) -> TrainedNetwork:
     if is_exported(path := expand(run, "run")):
         return load_folder(path)
     checkpoint = find_evaluation(run)
-    _check_kind(checkpoint, search=False)
-    network = load(checkpoint, EvaluationModule).network
+    held = read(checkpoint)
+    _check_kind(held, checkpoint, search=False)
+    network = restore(held, checkpoint, EvaluationModule).network
     _check_genotype(path, checkpoint, network)
-    return TrainedNetwork(network, _fitting(spec_of(checkpoint), network, checkpoint))
+    return TrainedNetwork(network, _fitting(spec_of(held[KEY], checkpoint), network, checkpoint))
 
 
 def load_genotype(run: RunPath) -> Genotype:
@@ -57,10 +57,10 @@ def load_genotype(run: RunPath) -> Genotype:
     """
     path = Path(run)
     if path.is_file() and path.suffix == ".ckpt":
-        held = _recorded(path)
-        if (text := held.get("options", {}).get("architecture.genotype")) is not None:
+        held = read(path)
+        if (text := held[KEY].get("options", {}).get("architecture.genotype")) is not None:
             return read_genotype(str(text))
-        return load(path, SearchModule).genotype()
+        return restore(held, path, SearchModule).genotype()
     own = Run(path).checkpoint
     if path.is_dir() and not (path / "genotype.json").exists() and own.is_file():
         return load_genotype(own)
@@ -80,8 +80,9 @@ def load_search(run: RunPath) -> SearchModule:
     checkpoint = Run(path).checkpoint if path.is_dir() else path
     if not checkpoint.is_file():
         raise ValueError(f"Expected `run` to be a search or its checkpoint, but there is no file {checkpoint}.")
-    _check_kind(checkpoint, search=True)
-    return load(checkpoint, SearchModule).eval()
+    held = read(checkpoint)
+    _check_kind(held, checkpoint, search=True)
+    return restore(held, checkpoint, SearchModule).eval()
 
 
 def find_evaluation(run: RunPath) -> Path:
@@ -109,9 +110,8 @@ def is_search(folder: Path) -> bool:
     return (folder / "genotype.json").is_file() or (folder / "alpha").is_dir()
 
 
-def spec_of(checkpoint: Path) -> InputSpec:
-    """How an image becomes an input, from the checkpoint, or for older ones from the record beside it."""
-    held = _recorded(checkpoint)
+def spec_of(held: dict[str, Any], checkpoint: Path) -> InputSpec:
+    """How an image becomes an input, from what a checkpoint keeps, or for older ones from the record beside it."""
     if "inputs" in held:
         return InputSpec.of(held["inputs"], f"`inputs` in {checkpoint}")
     folder = checkpoint.parent
@@ -155,29 +155,16 @@ def _decoding(folder: Path, shape: Any) -> dict[str, Any] | None:
     return vars(Decoding(**{name: given[name] for name in names if name in given}))
 
 
-def _recorded(checkpoint: Path) -> dict[str, Any]:
-    """What the library itself keeps in a checkpoint."""
-    try:
-        held = load_checkpoint(checkpoint)[KEY]
-        _ = held["module"]["class_path"]
-    except Exception as error:  # a damaged file can raise nearly anything
-        reason = ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
-        raise ValueError(
-            f"Expected {checkpoint} to be a checkpoint of robustnas, but reading it fails: {reason}"
-        ) from error
-    return dict(held)
-
-
-def _check_kind(checkpoint: Path, search: bool) -> None:
+def _check_kind(held: dict[str, Any], checkpoint: Path, search: bool) -> None:
     """Refuse a search where an evaluation is wanted, and the other way round."""
-    held = _recorded(checkpoint)["module"]
-    arguments = held.get("init_args", {})
+    module = held[KEY]["module"]
+    arguments = module["init_args"]
     if search and "architecture" in arguments:
         raise ValueError(f"Expected `run` to be a search, but {checkpoint} is an evaluation; load_network loads it.")
     if not search and "architecture" not in arguments:
         raise ValueError(
             f"Expected `run` to be an evaluation, but {checkpoint} is a search by "
-            f"{str(held['class_path']).rpartition('.')[2]}; first run: robustnas evaluate {checkpoint.parent}"
+            f"{str(module['class_path']).rpartition('.')[2]}; first run: robustnas evaluate {checkpoint.parent}"
         )
 
 

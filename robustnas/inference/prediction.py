@@ -78,7 +78,7 @@ def predict(network: Predictor, images: ImageLike | Sequence[ImageLike], batch_s
     """Predict the class of each image, or its labels or values, as the network was trained to.
 
     Args:
-        network: What :func:`~robustnas.load_network` returned, on any device.
+        network: What :func:`~robustnas.inference.load_network` returned, on any device.
         images: Paths of image files, PIL images, or tensors, ``uint8`` or in [0, 1] (see
             :class:`~robustnas.data.preprocess.Preprocess`): one, a sequence, or a batch as one tensor.
         batch_size: Images that are computed at once.

@@ -47,15 +47,25 @@ def load(path: str | Path, base: type[Module]) -> Module:
     Raises:
         ValueError: If the file is missing, no checkpoint of this library, of another class than ``base``, or damaged.
     """
+    return restore(read(path), path, base)
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """A checkpoint of this library; a file that is none is refused, and nothing in it is executed."""
     if not Path(path).is_file():
         raise ValueError(f"Expected `path` to be a checkpoint, but there is no file {path}.")
     try:
-        checkpoint = load_checkpoint(Path(path))
-        description = self_contained(checkpoint[KEY])
+        checkpoint: dict[str, Any] = load_checkpoint(Path(path))
+        self_contained(checkpoint[KEY])
     except Exception as error:  # a damaged file can raise nearly anything
         reason = ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
         raise ValueError(f"Expected {path} to be a checkpoint of robustnas, but reading it fails: {reason}") from error
-    module = build(description, base)
+    return checkpoint
+
+
+def restore(checkpoint: dict[str, Any], path: str | Path, base: type[Module]) -> Module:
+    """The module of a checkpoint that was read from ``path``, with its weights."""
+    module = build(self_contained(checkpoint[KEY]), base)
     state = checkpoint.get("state_dict")
     if not isinstance(state, dict):
         raise ValueError(
