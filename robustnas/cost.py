@@ -24,7 +24,9 @@ from robustnas.networks.blocks import Stem
 from robustnas.networks.bundle import Bundle, State
 from robustnas.networks.cell import Candidate, EdgeOperation
 from robustnas.networks.config import SupernetConfig
+from robustnas.networks.discrete import DiscreteNetwork
 from robustnas.networks.operations import build_operation
+from robustnas.networks.resnet import ResNet
 from robustnas.networks.skeleton import Skeleton
 from robustnas.networks.supernet import all_candidates, build_skeleton, in_format
 from robustnas.runtime.safe_files import parse_json, read_bytes
@@ -254,6 +256,20 @@ class Profiler:
     def _wait(self) -> None:
         if torch.device(self.device).type != "cpu":
             torch.accelerator.synchronize(torch.device(self.device))
+
+
+@torch.no_grad()
+def multiply_adds(network: DiscreteNetwork | ResNet, image_shape: Sequence[int]) -> int:
+    """Multiply-adds of a network for one image of ``image_shape``, channels, height and width."""
+    with torch.device("meta"):
+        if isinstance(network, ResNet):
+            counted: torch.nn.Module = ResNet(**network.size)
+        else:  # kernels that are multiplied out would count as one
+            config = replace(network.config, convolution="separable")
+            counted = DiscreteNetwork(network.space, network.genotype, config=config)
+        with FlopCounterMode(display=False) as counter:
+            counted.eval()(torch.empty(1, *image_shape))
+    return int(counter.get_total_flops()) // 2
 
 
 def _plain(value: float) -> float:

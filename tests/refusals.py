@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,13 @@ def said(words: Sequence[str], capsys: pytest.CaptureFixture[str], statuses: Seq
     (line,) = [line for line in caught.err.splitlines() if line.strip()]
     assert line.startswith("robustnas: ")
     return line.removeprefix("robustnas: ")
+
+
+def refused(call: Callable[..., object], *arguments: object, expected: str) -> None:
+    """Check that a call is refused in one sentence that holds an expected text."""
+    with pytest.raises(ValueError, match=re.escape(expected)) as caught:
+        call(*arguments)
+    assert str(caught.value).startswith("Expected ")
 
 
 def check_refusals(

@@ -7,6 +7,8 @@ COMMANDS = {
     "validate": ("robustnas.cli.lightning_cli", "evaluate a checkpoint on the validation data (role `selection`)"),
     "test": ("robustnas.cli.lightning_cli", "evaluate a checkpoint on the test set"),
     "evaluate": ("robustnas.commands.evaluate", "train the genotype of a search from scratch, and test it"),
+    "predict": ("robustnas.commands.predict", "predict the classes of images with the network of an evaluation"),
+    "export": ("robustnas.commands.export", "write a trained network as ONNX, for torch alone, or as weights"),
     "ablate": ("robustnas.commands.ablate", "run a study: compare methods, spaces, data, options and seeds"),
     "landscape": ("robustnas.commands.landscape", "plot the validation loss around the α of a checkpoint"),
     "diagnose": ("robustnas.commands.diagnose", "judge a search: whether it collapsed, decided and learnt, and why"),

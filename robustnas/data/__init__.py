@@ -7,9 +7,11 @@ from robustnas.data.digits import Digits
 from robustnas.data.folder import ImageFolder
 from robustnas.data.hub import HubImages
 from robustnas.data.images import Images
+from robustnas.data.input_spec import InputSpec
 from robustnas.data.loader import TensorLoader
 from robustnas.data.module import ImageData
 from robustnas.data.parquet import ParquetImages
+from robustnas.data.preprocess import Preprocess
 from robustnas.data.probe import Probe
 from robustnas.data.roles import Role
 
@@ -22,7 +24,9 @@ __all__ = [
     "ImageData",
     "ImageFolder",
     "Images",
+    "InputSpec",
     "ParquetImages",
+    "Preprocess",
     "Probe",
     "Role",
     "TensorLoader",

@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
@@ -58,7 +59,7 @@ class Encoded(NamedTuple):
     found: str = ""
 
 
-class _Picture(NamedTuple):
+class Picture(NamedTuple):
     """A decoded image ``[channels, height, width]``, what was changed, and whether Pillow would warn of its size."""
 
     array: np.ndarray
@@ -112,7 +113,7 @@ def _refusal(unreadable: list[str], count: int, some: bool) -> str:
     )
 
 
-def _pictures(images: Sequence[Encoded], how: Decoding) -> Iterator[_Picture | str]:
+def _pictures(images: Sequence[Encoded], how: Decoding) -> Iterator[Picture | str]:
     count, console = len(images), Console(stderr=True)
     with ThreadPoolExecutor(min(8, usable_cores())) as pool:
         chunks = (images[start : start + CHUNK] for start in range(0, count, CHUNK))  # an error stops the work soon
@@ -120,29 +121,42 @@ def _pictures(images: Sequence[Encoded], how: Decoding) -> Iterator[_Picture | s
         yield from track(pictures, f"Decoding {count} images", count, disable=count < PROGRESS_FROM, console=console)
 
 
-def _picture(encoded: Encoded, how: Decoding) -> _Picture | str:
-    """Decode an image, or return the reason why it cannot be."""
-    content = encoded.content
-    if content is None:
-        return encoded.found
+def read_picture(source: bytes | Path | Image.Image, how: Decoding, convert: bool = True) -> Picture | str:
+    """Return the decoded image, or the reason why it cannot be decoded.
+
+    Unless ``convert``, an image is refused that has not the channels of ``how`` or is transparent.
+    """
     try:
-        with Image.open(BytesIO(content) if isinstance(content, bytes) else content) as opened:
+        with _opened(source) as opened:
             image = _eight_bit(ImageOps.exif_transpose(opened), opened.format)
             several = _has_several_frames(opened)
             huge = opened.width * opened.height > (Image.MAX_IMAGE_PIXELS or math.inf)
-        if transparent := _is_transparent(image):
+        transparent, wanted = _is_transparent(image), "L" if how.channels == 1 else "RGB"
+        if not convert and (transparent or image.mode not in {wanted, *(["1"] if wanted == "L" else ["P"])}):
+            return f"of mode {image.mode}, where training took {wanted} and converted none"
+        if transparent:
             background = Image.new("RGBA", image.size, (*[how.background] * 3, 255))
             image = Image.alpha_composite(background, image.convert("RGBA"))
-        image = image.convert("L" if how.channels == 1 else "RGB")
+        image = image.convert(wanted)
         if how.image_size is not None:
             image = ImageOps.fit(image, (how.image_size, how.image_size), Image.Resampling.BICUBIC)
         array = np.asarray(image)
     except Exception as error:  # Pillow's decoders raise many kinds
-        return _reason(content, error)
-    return _Picture(array[None] if how.channels == 1 else array.transpose(2, 0, 1), transparent, several, huge)
+        return _reason(source, error)
+    return Picture(array[None] if how.channels == 1 else array.transpose(2, 0, 1), transparent, several, huge)
 
 
-def _reason(content: bytes | Path, error: Exception) -> str:
+def _opened(source: bytes | Path | Image.Image) -> AbstractContextManager[Image.Image]:
+    if isinstance(source, Image.Image):
+        return nullcontext(source)  # its owner closes it
+    return Image.open(BytesIO(source) if isinstance(source, bytes) else source)
+
+
+def _picture(encoded: Encoded, how: Decoding) -> Picture | str:
+    return encoded.found if encoded.content is None else read_picture(encoded.content, how)
+
+
+def _reason(content: bytes | Path | Image.Image, error: Exception) -> str:
     if content == b"" or (isinstance(content, Path) and content.is_file() and not content.stat().st_size):
         return "an empty file"
     if isinstance(error, UnidentifiedImageError):

@@ -60,7 +60,7 @@ class ImageFolder(ImageData):
         if task != "classification" and labels is None:
             raise ValueError(f"Expected `labels` to be a CSV file of targets for {task}, but got None.")
         self.root = expand(root, "root")
-        self.decoding = Decoding(channels, image_size, background, skip_unreadable)
+        self.decoding: Decoding = Decoding(channels, image_size, background, skip_unreadable)
         self.target_task: Task = task
         self.labels = None if labels is None else expand(labels, "labels")
         self.cache_dir = self.root / cache.FOLDER if cache_dir is None else expand(cache_dir, "cache_dir")

@@ -14,7 +14,9 @@ from pytorch_lightning.utilities import CombinedLoader
 
 from robustnas.data.augmentation import Augmentation, Preparation
 from robustnas.data.batch import Batch
+from robustnas.data.decoding import Decoding
 from robustnas.data.images import Images, Task
+from robustnas.data.input_spec import InputSpec
 from robustnas.data.loader import TensorLoader
 from robustnas.data.remarks import log_remarks
 from robustnas.data.roles import Role, SplitImages, check_roles
@@ -49,6 +51,8 @@ class ImageData(LightningDataModule, abc.ABC):
     Raises:
         ValueError: If a batch size is below one, or only one of ``mean`` and ``std`` is given.
     """
+
+    decoding: Decoding | None = None  # of image files, where the data are some
 
     def __init__(
         self,
@@ -158,6 +162,12 @@ class ImageData(LightningDataModule, abc.ABC):
             )
         return Preparation(mean, std, self.augmentation)
 
+    @property
+    def input_spec(self) -> InputSpec:
+        """What a network needs to know of the data to predict on other images; checkpoints of an evaluation hold it."""
+        mean, std = (tuple(map(float, values)) for values in (self.prepare.mean, self.prepare.std))
+        return InputSpec(self.image_shape, mean, std, self.classes, self.task, self.decoding)
+
     @cached_property
     def _described(self) -> dict[str, Any]:  # hashing all images is slow
         normalisation = {"mean": list(self.prepare.mean), "std": list(self.prepare.std)}
@@ -175,7 +185,7 @@ class ImageData(LightningDataModule, abc.ABC):
         """Load, split and check the data before training, and log remarks on them once."""
         _ = self.prepare
         processes = self.trainer.world_size if self.trainer else 1
-        for role in ("selection", "test") if stage == "test" else ("selection",):
+        for role in ("selection", "test") if stage in ("test", "predict") else ("selection",):
             if 0 < (count := len(self.split.indices[role])) < processes:
                 raise ValueError(
                     f"Expected the role {role} to be empty or to have a sample for each of the {processes} processes, "
@@ -204,6 +214,10 @@ class ImageData(LightningDataModule, abc.ABC):
 
     def test_dataloader(self) -> TensorLoader:
         """The role test."""
+        return self.loader("test")
+
+    def predict_dataloader(self) -> TensorLoader:
+        """The role test, without a metric: ``Trainer.predict`` gives its probabilities."""
         return self.loader("test")
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:

@@ -147,20 +147,37 @@ def _read_rows(file: Path, wanted: list[str], limit: int | None) -> dict[str, li
     """Columns of the first ``limit`` rows."""
     rows: dict[str, list[Any]] = {name: [] for name in wanted}
     taken = 0
+    for batch in batches_of(file, wanted):
+        part = batch if limit is None else {name: values[: limit - taken] for name, values in batch.items()}
+        for name, values in rows.items():
+            values += part[name]
+        taken = len(rows[wanted[0]])
+        if limit is not None and taken >= limit:
+            break
+    return rows
+
+
+def batches_of(file: Path, wanted: list[str], size: int = 1024) -> Iterator[dict[str, list[Any]]]:
+    """Columns of a parquet file, ``size`` rows at a time; a column that is missing or there twice is refused."""
     with _opened(file) as table:
         there = table.schema_arrow.names
         for name in wanted:
             if (count := there.count(name)) != 1:
                 got = f"it has {count} of that name" if count else f"its columns are {there}"
                 raise ValueError(f"Expected {str(file)!r} to have the column {name!r}, but {got}.")
-        for batch in table.iter_batches(batch_size=1024, columns=list(rows)):
-            part = batch if limit is None else batch.slice(0, limit - taken)
-            for name, values in rows.items():
-                values += part.column(name).to_pylist()
-            taken += part.num_rows
-            if limit is not None and taken >= limit:
-                break
-    return rows
+        for batch in table.iter_batches(batch_size=size, columns=list(dict.fromkeys(wanted))):
+            yield {name: batch.column(name).to_pylist() for name in wanted}
+
+
+def columns_of(file: Path) -> list[str]:
+    """Names of the columns of a parquet file."""
+    with _opened(file) as table:
+        return list(table.schema_arrow.names)
+
+
+def class_names_of(file: Path, column: str) -> tuple[str, ...] | None:
+    """Names of class indices in the Hugging Face metadata of a file, if it has some."""
+    return _class_names([file], [column]).names
 
 
 def _class_names(files: list[Path], targets: list[str]) -> _Described:

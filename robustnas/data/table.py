@@ -43,7 +43,7 @@ class ImageTable(ImageData, ABC):
         **shared: Any,
     ) -> None:
         super().__init__(**shared)
-        self.decoding = Decoding(channels, image_size, background, skip_unreadable)
+        self.decoding: Decoding = Decoding(channels, image_size, background, skip_unreadable)
         if limit is not None and limit < 1:
             raise ValueError(f"Expected `limit` to be at least 1 or None, but got {limit}.")
         self.image_column = image_column

@@ -61,7 +61,8 @@ class AuxiliaryHead(nn.Module):
         self.bn1 = nn.BatchNorm2d(128)
         self.conv2 = nn.Conv2d(128, 768, 2, bias=False)
         self.bn2 = nn.Identity() if stem == "imagenet" else nn.BatchNorm2d(768)
-        self.classifier = nn.Linear(768, num_classes)
+        self.width = 768  # of what its classifier reads
+        self.classifier = nn.Linear(self.width, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """``[batch, channels, h, w]`` to ``[batch, num_classes]``."""

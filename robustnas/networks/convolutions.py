@@ -18,7 +18,7 @@ def depthwise_conv(x: Tensor, weight: Tensor, stride: int = 1, dilation: int = 1
         dtype = torch.get_autocast_dtype("cpu")
         x, weight = x.to(dtype), weight.to(dtype)
     # On CPUs the weight gradient of a kernel wider than 3 is several times faster in pieces 3 wide.
-    if x.is_cpu and (weight.shape[-1] > 3 or (stride > 1 and x.dtype == torch.bfloat16)):
+    if x.is_cpu and torch.is_grad_enabled() and (weight.shape[-1] > 3 or (stride > 1 and x.dtype == torch.bfloat16)):
         result: Tensor = _DepthwiseOnCPU.apply(x, weight, stride, padding, dilation)  # type: ignore[no-untyped-call]
         return result
     return grouped_conv(x, weight, stride, padding, dilation, groups=x.shape[1])
@@ -28,8 +28,10 @@ def grouped_conv(
     x: Tensor, weight: Tensor, stride: int = 1, padding: int = 0, dilation: int = 1, groups: int = 1
 ) -> Tensor:
     """Convolve groups of channels, as torch does."""
-    # On CPUs the second derivative of torch goes group by group. Where it is derived, nothing is compiled or reduced.
-    if groups == 1 or not x.is_cpu or torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling():
+    # On CPUs the second derivative of torch goes group by group. Where it is derived, nothing is compiled or reduced;
+    # where nothing is derived, a traced network can be saved only without it.
+    plain = groups == 1 or not x.is_cpu or not torch.is_grad_enabled()
+    if plain or torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling():
         return F.conv2d(x, weight, None, stride, padding, dilation, groups)
     result: Tensor = _GroupedOnCPU.apply(x, weight, (stride, padding, dilation, groups))  # type: ignore[no-untyped-call]
     return result
@@ -145,7 +147,7 @@ def to_phases(x: Tensor) -> Tensor:
 
 def from_phases(x: Tensor) -> Tensor:
     """Weave what :func:`to_phases` took apart."""
-    batch, (channels, height, width) = len(x) // 4, x.shape[1:]
+    batch, channels, height, width = x.shape[0] // 4, *x.shape[1:]  # a traced network keeps no `len`
     quarters = x.permute(0, 2, 3, 1).reshape(2, 2, batch, height, width, channels)
     woven = quarters.permute(2, 3, 0, 4, 1, 5).reshape(batch, 2 * height, 2 * width, channels)
     return woven.permute(0, 3, 1, 2)

@@ -69,7 +69,7 @@ class Block(nn.Module):
             if (computed := leaving(state, weights)) is not None:
                 total.add(computed[1])
         height, width = (-(-size // self.stride) for size in images.shape[-2:])
-        mixed = images.new_zeros(len(images), self.after, height, width) if total.tensor is None else total.tensor
+        mixed = images.new_zeros(images.shape[0], self.after, height, width) if total.tensor is None else total.tensor
         if weights is not None:  # gives a gradient to the weights of operations that are not computed
             asked = [leaving.probe(weights) for leaving in self.bundles]
             (row,) = self.rows
@@ -119,14 +119,22 @@ class MobileSkeleton(Skeleton, name="mobile"):
         self.mix = conv_norm(before, last, 1, 1, EPSILON, relu6=True)
         self.classifier = nn.Linear(last, config.num_classes)
 
-    def forward(
-        self, images: Tensor, weights: Sequence[MixtureWeights] | None, drop_path: float = 0.0
+    def features(
+        self,
+        images: Tensor,
+        weights: Sequence[MixtureWeights] | None,
+        drop_path: float = 0.0,
+        maps: list[Tensor] | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         self.check(images)
         x = self.first(State(self.stem(images)), (0,), None)
+        if maps is not None:
+            maps.append(x)
         for k, block in enumerate(self.ordered_cells()):
             x = self.run(block, (x,), None if weights is None else weights[k], drop_path)
-        return self.classifier(self.mix(x).mean(dim=(2, 3))), None
+            if maps is not None:
+                maps.append(x)
+        return self.mix(x), None
 
 
 def rounded(width: float) -> int:

@@ -53,12 +53,13 @@ class DilConv(Operation):
         even = state.images.shape[-2] % 2 == state.images.shape[-1] % 2 == 0
         dense = self.bundle.dense(state.images)
         entering = 1 if dense else len(group)
-        if stride == 2 or (even and not dense):
+        phases = stride == 1 and even and not dense
+        if stride == 2 or phases:
             convolved = separable(state.for_dilated_edges(entering, stride), *kernels, dense, stride=1, dilation=1)
         else:
             convolved = separable(state.for_edges(entering), *kernels, dense, stride, dilation=2)
         normalised = self.bn(convolved, group, scale)
-        return from_phases(normalised) if len(normalised) > len(state.images) else normalised
+        return from_phases(normalised) if phases else normalised
 
 
 class ReluConv(Operation):
@@ -154,7 +155,7 @@ class Noise(Operation):
 
     def draw(self, like: Tensor, edges: int) -> Tensor:
         """Noise for each edge, ``[batch, edges, out_channels, h, w]``, on the device and in the type of images."""
-        shape = (len(like), edges, self.bundle.out_channels, *like.shape[-2:])
+        shape = (like.shape[0], edges, self.bundle.out_channels, *like.shape[-2:])
         return torch.randn(shape, device=like.device).to(like.dtype)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import count
 
 import torch
@@ -9,10 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from robustnas.networks.blocks import ResidualBlock
+from robustnas.networks.classifier import Classifier
 from robustnas.networks.config import check_depth, check_weights
 
 
-class ResNet(nn.Module):
+class ResNet(Classifier):
     """Three stages of pre-activation residual blocks for small images.
 
     Args:
@@ -22,6 +24,8 @@ class ResNet(nn.Module):
         image_channels: Channels of the images.
     """
 
+    shrink = 4
+
     def __init__(self, channels: int = 16, blocks: int = 3, num_classes: int = 10, image_channels: int = 3) -> None:
         super().__init__()
         for name, value in (("channels", channels), ("blocks", blocks)):
@@ -29,6 +33,7 @@ class ResNet(nn.Module):
                 raise ValueError(f"Expected `{name}` to be at least 1, but got {value}.")
         check_depth("blocks", blocks)
         check_weights(channels, num_classes, lambda: ResNet(channels, blocks, num_classes, image_channels))
+        width = channels
         layers: list[nn.Module] = [nn.Conv2d(image_channels, channels, 3, padding=1, bias=False)]
         for stage in range(3):
             if stage:
@@ -37,6 +42,8 @@ class ResNet(nn.Module):
             layers += [_Block(channels) for _ in range(blocks - bool(stage))]
         self.layers = nn.Sequential(*layers, nn.BatchNorm2d(channels), nn.ReLU())
         self.classifier = nn.Linear(channels, num_classes)
+        self.num_features, self.image_channels = channels, image_channels
+        self.size = {"channels": width, "blocks": blocks, "num_classes": num_classes, "image_channels": image_channels}
 
     def forward(self, images: Tensor, drop_path: float = 0.0) -> Tensor:
         """Classify images, ``[batch, image_channels, h, w]`` to ``[batch, num_classes]``."""
@@ -46,6 +53,16 @@ class ResNet(nn.Module):
     def with_auxiliary(self, images: Tensor, drop_path: float = 0.0) -> tuple[Tensor, None]:
         """Logits, and none of an auxiliary head."""
         return self(images), None
+
+    @property
+    def heads(self) -> Sequence[nn.Module]:
+        return [self]
+
+    def all_maps(self, images: Tensor) -> list[Tensor]:
+        maps = [images]
+        for layer in self.layers:
+            maps.append(layer(maps[-1]))
+        return [*maps[1:-2], maps[-1]]  # not between BatchNorm and ReLU
 
 
 class _Block(nn.Module):

@@ -33,6 +33,7 @@ class Skeleton(nn.Module, ABC):
     kind of cell, and a :class:`SupernetConfig`.
 
     Attributes:
+        classifier: The last layer, on the mean of the last feature map over its pixels.
         cells: The cells, in the order in which they are computed.
         kinds: Kind of each cell, in the same order.
         shrink: What the network divides the size of images by.
@@ -40,6 +41,7 @@ class Skeleton(nn.Module, ABC):
     """
 
     builders: ClassVar[dict[str, type[Skeleton]]] = {}
+    classifier: nn.Module
     cells: nn.ModuleList | nn.ModuleDict
     kinds: list[str]
     shrink: int
@@ -54,11 +56,25 @@ class Skeleton(nn.Module, ABC):
         super().__init__()
         self.image_channels, self.checkpointing = config.image_channels, config.checkpointing
 
-    @abstractmethod
     def forward(
         self, images: Tensor, weights: Sequence[MixtureWeights] | None, drop_path: float = 0.0
     ) -> tuple[Tensor, Tensor | None]:
         """Outputs of the classifier and of the auxiliary head, if any; ``weights`` has those of each cell in order."""
+        features, auxiliary = self.features(images, weights, drop_path)
+        return self.classifier(features.mean(dim=(2, 3))), auxiliary
+
+    @abstractmethod
+    def features(
+        self,
+        images: Tensor,
+        weights: Sequence[MixtureWeights] | None,
+        drop_path: float = 0.0,
+        maps: list[Tensor] | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """The last feature map, ``[batch, features, h, w]``, and the output of the auxiliary head, if any.
+
+        The output of the stem and of each cell, in order, is appended to ``maps``.
+        """
 
     def ordered_cells(self) -> list[nn.Module]:
         """The cells in the order of ``kinds``."""
@@ -147,19 +163,27 @@ class DARTSSkeleton(Skeleton, name="darts"):
         """Which of so many cells are reduction cells."""
         return {layers // 3, 2 * layers // 3}
 
-    def forward(
-        self, images: Tensor, weights: Sequence[MixtureWeights] | None, drop_path: float = 0.0
+    def features(
+        self,
+        images: Tensor,
+        weights: Sequence[MixtureWeights] | None,
+        drop_path: float = 0.0,
+        maps: list[Tensor] | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         self.check(images)
         s0 = s1 = self.stem(images) if hasattr(self, "stem") else self.stem0(images)
         if hasattr(self, "stem1"):
             s1 = self.stem1(s0)
+        if maps is not None:
+            maps += [s0, s1]
         auxiliary = None
         for k, cell in enumerate(self.ordered_cells()):
             s0, s1 = s1, self.run(cell, (s0, s1), None if weights is None else weights[k], drop_path)
+            if maps is not None:
+                maps.append(s1)
             if k == self.auxiliary_at and self.training:
                 auxiliary = self.auxiliary(s1)
-        return self.classifier(s1.mean(dim=(2, 3))), auxiliary
+        return s1, auxiliary
 
 
 class DARTSNormalSkeleton(DARTSSkeleton, name="darts_normal"):
@@ -195,13 +219,20 @@ class NASBench201Skeleton(Skeleton, name="nasbench201"):
         self.lastact.bn = nn.BatchNorm2d(channels)
         self.classifier = nn.Linear(channels, config.num_classes)
 
-    def forward(
-        self, images: Tensor, weights: Sequence[MixtureWeights] | None, drop_path: float = 0.0
+    def features(
+        self,
+        images: Tensor,
+        weights: Sequence[MixtureWeights] | None,
+        drop_path: float = 0.0,
+        maps: list[Tensor] | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         self.check(images)
         x, cells = self.stem(images), iter(self.ordered_cells())
+        if maps is not None:
+            maps.append(x)
         of_cells: Iterator[MixtureWeights | None] = iter(weights) if weights is not None else repeat(None)
         for k in map(str, range(len(self.cells) + len(self.res))):
             x = self.res[k](x) if k in self.res else self.run(next(cells), (x,), next(of_cells), drop_path)
-        features = F.relu(self.lastact.bn(x)).mean(dim=(2, 3))  # type: ignore[operator]
-        return self.classifier(features), None
+            if maps is not None:
+                maps.append(x)
+        return F.relu(self.lastact.bn(x)), None  # type: ignore[operator]

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from pytorch_lightning import Trainer
+from pytorch_lightning.utilities.model_helpers import is_overridden
 
 from robustnas.data import ImageData
 from robustnas.networks import Connection, Mixture
@@ -68,6 +69,11 @@ def check_fit(module: Any, trainer: Trainer, stage: str) -> None:
     """Refuse a run that cannot work, before it starts."""
     if stage == "fit" and (trainer.max_epochs is None or trainer.max_epochs < 1):
         raise ValueError(f"Expected `max_epochs` to be at least 1, but got {trainer.max_epochs}.")
+    if stage == "predict" and not is_overridden("predict_step", module):
+        raise ValueError(
+            f"Expected `model` to be an evaluation, whose network predicts, but got {type(module).__name__}; "
+            "`robustnas evaluate` trains what a search found."
+        )
     check_precision(trainer.precision)
     if stage == "fit" and (penalty := getattr(module, "penalty", None)) is not None:
         penalty.check(module.space)

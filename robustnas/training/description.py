@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from pathlib import Path
 from typing import Any, TypeVar
@@ -46,15 +47,25 @@ def load(path: str | Path, base: type[Module]) -> Module:
     Raises:
         ValueError: If the file is missing, no checkpoint of this library, of another class than ``base``, or damaged.
     """
+    return restore(read(path), path, base)
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """A checkpoint of this library; a file that is none is refused, and nothing in it is executed."""
     if not Path(path).is_file():
         raise ValueError(f"Expected `path` to be a checkpoint, but there is no file {path}.")
     try:
-        checkpoint = load_checkpoint(Path(path))
-        description = checkpoint[KEY]["module"]
+        checkpoint: dict[str, Any] = load_checkpoint(Path(path))
+        self_contained(checkpoint[KEY])
     except Exception as error:  # a damaged file can raise nearly anything
         reason = ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
         raise ValueError(f"Expected {path} to be a checkpoint of robustnas, but reading it fails: {reason}") from error
-    module = build(description, base)
+    return checkpoint
+
+
+def restore(checkpoint: dict[str, Any], path: str | Path, base: type[Module]) -> Module:
+    """The module of a checkpoint that was read from ``path``, with its weights."""
+    module = build(self_contained(checkpoint[KEY]), base)
     state = checkpoint.get("state_dict")
     if not isinstance(state, dict):
         raise ValueError(
@@ -68,6 +79,22 @@ def load(path: str | Path, base: type[Module]) -> Module:
         reason = " ".join(str(error).split())
         raise ValueError(f"Expected {path} to hold what fits its module, but got state that fails: {reason}") from error
     return module
+
+
+def self_contained(held: dict[str, Any]) -> dict[str, Any]:
+    """Return the description of a module that reads no other file: with the genotype itself, and inheriting nothing.
+
+    ``held`` is what a checkpoint keeps under ``robustnas``.
+    """
+    description: dict[str, Any] = copy.deepcopy(held["module"])
+    architecture = description["init_args"].get("architecture")
+    genotype = held.get("options", {}).get("architecture.genotype")
+    if isinstance(architecture, dict) and genotype is not None and "genotype" in architecture.get("init_args", {}):
+        given = architecture["init_args"]
+        given["genotype"] = genotype
+        if "inherit_from" in given:
+            given["inherit_from"] = None  # the weights of the checkpoint follow
+    return description
 
 
 def _path(kind: type) -> str:

@@ -7,15 +7,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from robustnas.data import Role
+from robustnas.data import ImageData, Role
 from robustnas.data.batch import Batch, derived_seed
 from robustnas.training.architecture import Architecture
 from robustnas.training.checks import check_below_one, check_momentum, check_not_negative, check_positive
+from robustnas.training.description import KEY
 from robustnas.training.finite import norm_of
 from robustnas.training.lightning.loops import trainer_of
 from robustnas.training.module import Module
 from robustnas.training.processes import average
-from robustnas.training.tasks import ClassWeights, Task, loss_of, metrics_of
+from robustnas.training.tasks import ClassWeights, Task, loss_of, metrics_of, probabilities_of
 
 
 class EvaluationModule(Module):
@@ -107,6 +108,18 @@ class EvaluationModule(Module):
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         self.log_measured("test", self.test_metrics, self.plain_loss, batch)
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Probabilities, ``[batch, num_classes]``; the values themselves in regression."""
+        return probabilities_of(self.task, self(batch.images))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add how an image becomes an input and what the outputs mean, so that the checkpoint can be used alone."""
+        super().on_save_checkpoint(checkpoint)
+        trainer = trainer_of(self)
+        data = None if trainer is None else getattr(trainer, "datamodule", None)
+        if isinstance(data, ImageData):
+            checkpoint[KEY]["inputs"] = data.input_spec.plain()
 
     def configure_optimizers(self) -> Any:
         optimizer = torch.optim.SGD(

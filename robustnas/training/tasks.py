@@ -95,6 +95,14 @@ def update(metrics: MetricCollection, task: Task, outputs: Tensor, targets: Tens
         metrics.update(outputs, targets)
 
 
+def probabilities_of(task: Task, outputs: Tensor) -> Tensor:
+    """Probabilities of classes or of labels, in float32 or better; predicted values are left as they are."""
+    outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
+    if task == "regression":
+        return outputs
+    return outputs.softmax(dim=1) if task == "classification" else outputs.sigmoid()
+
+
 def initial(weights: ClassWeights, task: Task, num_classes: int) -> Tensor | None:
     """Weights of classes as far as they are known without data; refused where they do not fit the task."""
     if weights is None:

@@ -55,7 +55,8 @@ def run_page(name: str, with_slow: bool, capsys: pytest.CaptureFixture[str], run
 # Pages that train for long: by default their blocks are checked, as those are that are never run.
 # README, quickstart and add_a_paper run.
 GUIDES = (
-    "using_results", "own_part", "interruption", "own_diagnostic", "loggers", "own_images", "own_space", "recipes",
+    "using_results", "export", "recipes", "own_part", "interruption", "own_diagnostic", "loggers", "own_images",
+    "own_space",
     "verdict", "verify",
 )  # fmt: skip
 DEAR = [*(f"docs/guides/{name}.md" for name in GUIDES), "docs/start/install.md", "docs/reference/file_formats.md"]
