@@ -39,7 +39,9 @@ def all_commands() -> argparse.ArgumentParser:
     commands = joined.add_subparsers()
     for name, (module, purpose) in COMMANDS.items():
         own = getattr(importlib.import_module(module), "parser", None)
-        parents = [one for one in (lightning.get(name), own() if own else None) if one is not None]
+        parents = [own()] if own else []
+        if name == "fit" or not own:  # LightningCLI has a `predict` too, which is not ours
+            parents.append(lightning[name])
         for action in [action for one in parents for action in one._actions]:
             if action.dest in FILES or getattr(action.type, "reads_paths", False):
                 action.complete = shtab.FILE
