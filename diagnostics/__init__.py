@@ -15,10 +15,10 @@ from robustnas.diagnostics.implicit import ImplicitShare
 from robustnas.diagnostics.ranking import SupernetRanking
 from robustnas.diagnostics.suite import Diagnostics, default_diagnostics
 from robustnas.diagnostics.truth import TrueAccuracy
-from robustnas.diagnostics.view import TensorBoardView
+from robustnas.diagnostics.view import LoggerView
 
 __all__ = [
     "AlphaShares", "ArchGradient", "Budget", "Curvature", "Diagnostic", "Diagnostics", "DiscretisationGap",
     "GeneralisationGap", "GenotypeChurn", "GenotypeCost", "GradientMatch", "ImplicitShare", "LayerAlignment",
-    "SupernetRanking", "TensorBoardView", "TrueAccuracy", "default_diagnostics", "preserve_state",
+    "LoggerView", "SupernetRanking", "TrueAccuracy", "default_diagnostics", "preserve_state",
 ]  # fmt: skip
