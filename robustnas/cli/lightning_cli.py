@@ -100,7 +100,7 @@ class RobustCLI(LightningCLI):
         for action in parser._actions:
             action.help = OF_LIGHTNING.get(action.dest, action.help)
             if action.dest == "trainer.logger":
-                action._typehint = LOGGERS
+                vars(action)["_typehint"] = LOGGERS
         return parser
 
     def _parse_ckpt_path(self) -> None:
@@ -293,8 +293,10 @@ class SaveConfig(SaveConfigCallback):
                 config.ckpt_path = None
             text = self.parser.dump(config, skip_none=False)
             write_text(folder / self.config_filename, text)
+            sections = yaml.safe_load(text)
+            sections["trainer"].pop("logger", None)  # of no interest there, and it may name servers
             for display in displays(trainer):
-                display.configuration(yaml.safe_load(text))
+                display.configuration(sections)
         self.already_saved = True
 
 

@@ -206,7 +206,9 @@ def test_a_missing_package_is_one_sentence(
 
 @needs_packages
 def test_wandb_without_an_account_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*SEARCH, f"--run-dir={tmp_path / 'run'}", "--trainer.logger=WandbLogger", "--trainer.max_epochs=1"]) != 0
+    assert (
+        main([*SEARCH, f"--run-dir={tmp_path / 'run'}", "--trainer.logger=WandbLogger", "--trainer.max_epochs=1"]) != 0
+    )
     said = capsys.readouterr().err.strip()
     assert "Expected Weights & Biases to start a run, but it reports: No API key configured." in said
     assert said.endswith("`--trainer.logger.offline=true` keeps the run in its folder.")

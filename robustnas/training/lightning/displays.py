@@ -99,7 +99,7 @@ class WandbDisplay(Display):
     def histogram(self, name: str, values: npt.NDArray[Any], step: int) -> None:
         import wandb
 
-        self.logger.log_metrics({name: wandb.Histogram(values.ravel())}, step)
+        self.logger.log_metrics({name: wandb.Histogram(values.ravel().tolist())}, step)
 
     def text(self, name: str, markdown: str, line: str, step: int) -> None:
         import wandb
@@ -112,8 +112,8 @@ class WandbDisplay(Display):
         run = self.logger.experiment
         folder = Path(run.dir, "robustnas")  # beside the config.yaml of its own
         folder.mkdir(exist_ok=True)
-        copied = shutil.copy(path, folder)  # it would make a link
-        run.save(glob.escape(copied), base_path=run.dir, policy="now")
+        copied = shutil.copy(path, folder / path.name)  # it would make a link
+        run.save(glob.escape(str(copied)), base_path=run.dir, policy="now")
 
 
 class MLflowDisplay(Display):

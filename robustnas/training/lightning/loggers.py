@@ -13,8 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
+from lightning_fabric.loggers.logger import rank_zero_experiment
 from pytorch_lightning import loggers
-from pytorch_lightning.loggers.logger import rank_zero_experiment
 from pytorch_lightning.utilities import rank_zero_only
 
 from robustnas.runs.record import read_json, write_json
@@ -45,11 +45,11 @@ class RunLogger(loggers.Logger):
             metrics = {name: value for name, value in metrics.items() if self._logged.get(name) != step}
             self._logged.update(dict.fromkeys(metrics, step))
         if metrics:
-            super().log_metrics(dict(metrics), step)
+            super().log_metrics(dict(metrics), step)  # type: ignore[safe-super]
 
     def open(self) -> None:
         """Begin before the run does: what is wrong with a server or a folder is said now."""
-        _ = self.experiment
+        _ = self.experiment  # type: ignore[attr-defined]
 
     def go_on(self, step: int) -> bool:
         """Take back what an interrupted run has logged from a step on; whether this logger can."""
@@ -82,14 +82,17 @@ class TensorBoardLogger(RunLogger, loggers.TensorBoardLogger):
         self.experiment.flush()
 
     def go_on(self, step: int) -> bool:
-        """Mark what was logged from a step on as invalid, so that TensorBoard shows every point once."""
-        if rank_zero_only.rank == 0:
-            from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-
-            writer: Any = self.experiment._get_file_writer()
-            writer.add_event(Event(step=step, file_version="brain.Event:2"))
-            writer.add_event(Event(step=step, session_log=SessionLog(status=SessionLog.START)))
+        self._mark_invalid(step)
         return True
+
+    @rank_zero_only
+    def _mark_invalid(self, step: int) -> None:
+        """Mark what was logged from a step on as invalid, so that TensorBoard shows every point once."""
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+
+        writer: Any = self.experiment._get_file_writer()
+        writer.add_event(Event(step=step, file_version="brain.Event:2"))
+        writer.add_event(Event(step=step, session_log=SessionLog(status=SessionLog.START)))
 
 
 class CSVLogger(RunLogger, loggers.CSVLogger):
@@ -122,15 +125,18 @@ class CSVLogger(RunLogger, loggers.CSVLogger):
         return self._experiment
 
     def go_on(self, step: int) -> bool:
-        """Remove the rows from a step on."""
-        if rank_zero_only.rank == 0:
-            writer: Any = self.experiment
-            writer.save()
-            kept = [row for row in _rows(Path(writer.metrics_file_path)) if int(row["step"]) < step]
-            Path(writer.metrics_file_path).unlink(missing_ok=True)
-            writer.metrics = kept
-            writer.save()
+        self._cut(step)
         return True
+
+    @rank_zero_only
+    def _cut(self, step: int) -> None:
+        """Remove the rows from a step on."""
+        writer: Any = self.experiment
+        writer.save()
+        kept = [row for row in _rows(Path(writer.metrics_file_path)) if int(row["step"]) < step]
+        Path(writer.metrics_file_path).unlink(missing_ok=True)
+        writer.metrics = kept
+        writer.save()
 
 
 class WandbLogger(RunLogger, loggers.WandbLogger):
@@ -175,6 +181,7 @@ class WandbLogger(RunLogger, loggers.WandbLogger):
                     other._experiment.finish()
             WandbLogger._begun[:] = [self]
             Path(self.folder).mkdir(parents=True, exist_ok=True)  # otherwise it writes into a folder elsewhere
+            mode = os.environ.get("WANDB_MODE")  # Lightning changes it for all later runs of the process
             try:
                 loggers.WandbLogger.experiment.fget(self)  # type: ignore[attr-defined]
             except wandb.errors.Error as error:
@@ -182,6 +189,10 @@ class WandbLogger(RunLogger, loggers.WandbLogger):
                     f"Expected Weights & Biases to start a run, but it reports: {' '.join(str(error).split())} "
                     "Without an account, `--trainer.logger.offline=true` keeps the run in its folder."
                 ) from error
+            finally:
+                os.environ.pop("WANDB_MODE", None)
+                if mode is not None:
+                    os.environ["WANDB_MODE"] = mode
         return self._experiment
 
     def open(self) -> None:
