@@ -214,6 +214,14 @@ def test_wandb_without_an_account_is_one_sentence(tmp_path: Path, capsys: pytest
     assert said.endswith("`--trainer.logger.offline=true` keeps the run in its folder.")
 
 
+@needs_packages
+def test_arguments_that_a_parser_leaves_out_keep_what_lightning_asks_for(tmp_path: Path) -> None:
+    made = loggers.WandbLogger(save_dir=tmp_path / "run", resume=None, mode=None, offline=True)
+    assert {name: made._wandb_init[name] for name in ("resume", "mode", "name", "project")} == {
+        "resume": "allow", "mode": "offline", "name": "run", "project": "robustnas",
+    }  # fmt: skip
+
+
 def test_identities_that_are_no_object_are_refused(tmp_path: Path) -> None:
     (tmp_path / "loggers.json").write_text('{"mlflow": ["a"]}', encoding="utf-8")
     with pytest.raises(ValueError, match=r"Expected .*loggers\.json to hold an object of ids for each server, but got"):

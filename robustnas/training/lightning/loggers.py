@@ -165,7 +165,11 @@ class WandbLogger(RunLogger, loggers.WandbLogger):
         project = project or os.environ.get("WANDB_PROJECT") or PROJECT
         name = name or os.environ.get("WANDB_NAME") or self.folder.resolve().name
         version = version or os.environ.get("WANDB_RUN_ID") or _identity(self.folder, "wandb", project)
+        options = {key: value for key, value in options.items() if value is not None}  # a parser gives all of them
+        if options.get("offline"):
+            options["mode"] = "offline"
         super().__init__(name=name, save_dir=str(self.folder), version=version, project=project, **options)
+        self._offline = False  # it would set the mode of all later runs of the process
         if self._wandb_init["anonymous"] is None:
             del self._wandb_init["anonymous"]  # which it warns of even so
 
@@ -181,7 +185,6 @@ class WandbLogger(RunLogger, loggers.WandbLogger):
                     other._experiment.finish()
             WandbLogger._begun[:] = [self]
             Path(self.folder).mkdir(parents=True, exist_ok=True)  # otherwise it writes into a folder elsewhere
-            mode = os.environ.get("WANDB_MODE")  # Lightning changes it for all later runs of the process
             try:
                 loggers.WandbLogger.experiment.fget(self)  # type: ignore[attr-defined]
             except wandb.errors.Error as error:
@@ -189,10 +192,6 @@ class WandbLogger(RunLogger, loggers.WandbLogger):
                     f"Expected Weights & Biases to start a run, but it reports: {' '.join(str(error).split())} "
                     "Without an account, `--trainer.logger.offline=true` keeps the run in its folder."
                 ) from error
-            finally:
-                os.environ.pop("WANDB_MODE", None)
-                if mode is not None:
-                    os.environ["WANDB_MODE"] = mode
         return self._experiment
 
     def open(self) -> None:
