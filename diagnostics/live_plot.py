@@ -19,7 +19,7 @@ TITLES = ("Loss", "Accuracy", "Decision", "Share of operations", "Edges without 
 
 
 class LivePlot(Callback):
-    """Draws loss, accuracy, entropy of α and operations without parameters after each epoch, in the output of the notebook's cell.
+    """Draws loss, accuracy, entropy of α and operations without parameters after each epoch, in the cell of a notebook.
 
     Without IPython it says so once, and draws nothing.
 

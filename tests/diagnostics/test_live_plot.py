@@ -30,7 +30,6 @@ def test_each_epoch_is_drawn_once_time_allows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, drawings: int
 ) -> None:
     shown = Shown()
-    monkeypatch.setitem(sys.modules, "IPython", ModuleType("IPython"))
     monkeypatch.setitem(sys.modules, "IPython.display", shown.module())
     plot = LivePlot(seconds)
     fit(tmp_path, search(), max_epochs=3, limit_train_batches=1, limit_val_batches=1, callbacks=[AlphaShares(), plot])
