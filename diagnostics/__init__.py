@@ -12,13 +12,14 @@ from robustnas.diagnostics.generalisation import GeneralisationGap
 from robustnas.diagnostics.genotype import GenotypeChurn
 from robustnas.diagnostics.gradient_match import GradientMatch
 from robustnas.diagnostics.implicit import ImplicitShare
+from robustnas.diagnostics.live_plot import LivePlot
 from robustnas.diagnostics.ranking import SupernetRanking
 from robustnas.diagnostics.suite import Diagnostics, default_diagnostics
 from robustnas.diagnostics.truth import TrueAccuracy
-from robustnas.diagnostics.view import TensorBoardView
+from robustnas.diagnostics.view import LoggerView
 
 __all__ = [
     "AlphaShares", "ArchGradient", "Budget", "Curvature", "Diagnostic", "Diagnostics", "DiscretisationGap",
     "GeneralisationGap", "GenotypeChurn", "GenotypeCost", "GradientMatch", "ImplicitShare", "LayerAlignment",
-    "SupernetRanking", "TensorBoardView", "TrueAccuracy", "default_diagnostics", "preserve_state",
+    "LivePlot", "LoggerView", "SupernetRanking", "TrueAccuracy", "default_diagnostics", "preserve_state",
 ]  # fmt: skip

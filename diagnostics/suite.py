@@ -23,10 +23,11 @@ from robustnas.diagnostics.implicit import ImplicitShare
 from robustnas.diagnostics.ranking import SupernetRanking
 from robustnas.diagnostics.schedule import POINTS
 from robustnas.diagnostics.truth import TrueAccuracy
-from robustnas.diagnostics.view import TensorBoardView, last_step, tensorboard
+from robustnas.diagnostics.view import LoggerView, last_step
 
 from robustnas.analysis import judge_run
 from robustnas.analysis.metrics import DIAGNOSTICS_SHARE
+from robustnas.training.lightning.displays import displays
 from robustnas.training.recorder import run_folder
 from robustnas.training.search import SearchModule
 
@@ -37,7 +38,7 @@ def default_diagnostics() -> list[Diagnostic]:
     """One of each diagnostic that every search gets: those that cost nothing, then the weightiest first."""
     return [
         AlphaShares(), GenotypeChurn(), GeneralisationGap(), ArchGradient(), GenotypeCost(), DiscretisationGap(),
-        ImplicitShare(), Curvature(), TensorBoardView(), GradientMatch(), LayerAlignment(),
+        ImplicitShare(), Curvature(), LoggerView(), GradientMatch(), LayerAlignment(),
     ]  # fmt: skip
 
 
@@ -125,8 +126,8 @@ class Diagnostics(Callback):
         folder = run_folder(trainer)  # processes wait for each other here
         if isinstance(pl_module, SearchModule) and trainer.is_global_zero and self.measures:
             verdict = judge_run(folder, pl_module.space)
-            if (writer := tensorboard(trainer)) is not None:
-                writer.add_text("verdict", verdict.markdown(), last_step(trainer))
+            for display in displays(trainer):
+                display.text("verdict", verdict.markdown(), verdict.line, last_step(trainer))
             print(verdict.line)
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,29 +1,25 @@
-"""What TensorBoard and the folder of a run show of a search besides curves."""
+"""What loggers and the folder of a run show of a search besides curves."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import torch
 from pytorch_lightning import LightningModule, Trainer
-from pytorch_lightning.loggers import TensorBoardLogger
 from robustnas.diagnostics.diagnostic import Diagnostic
 
 from robustnas.analysis import metrics
 from robustnas.analysis.registry import Panel, panels, uncertainty
 from robustnas.data import Probe
 from robustnas.plotting.card import genotype_card
-from robustnas.plotting.cells import alpha_figure, render
+from robustnas.plotting.cells import alpha_figure, genotype_figure, render
 from robustnas.plotting.curves import curves_figure, panel_charts
 from robustnas.runs.record import write_bytes
 from robustnas.training.description import plain
+from robustnas.training.lightning.displays import Display, displays
 from robustnas.training.recorder import RunRecorder, run_folder
 from robustnas.training.search import SearchModule
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 # Compared between searches, and where a collapse shows first.
 COMPARED = (
@@ -34,14 +30,15 @@ ALWAYS = ("space", "channels", "lr", "arch_lr", "arch_weight_decay", "seed")
 NEVER = ("num_classes", "image_channels", "task", "convolution", "channels_last", "checkpointing")
 
 
-class TensorBoardView(Diagnostic):
-    """Pictures, histograms and a page of charts for TensorBoard, and the headline curves as PNG and SVG.
+class LoggerView(Diagnostic):
+    """Pictures, histograms and a page of charts for the loggers that show them, and the headline curves as PNG and SVG.
 
-    - *Custom scalars*, "Is it collapsing?": the charts of :func:`~robustnas.analysis.registry.panels`;
-    - *Images*: shares of operations as heat maps, the cells of the present genotype, and at the end the charts of
+    - a page of charts, "Is it collapsing?": those of :func:`~robustnas.analysis.registry.panels`. TensorBoard has it
+      under *Custom scalars*;
+    - images: shares of operations as heat maps, the cells of the present genotype, and at the end the charts of
       :data:`HEADLINES`;
-    - *Histograms*: shares of operations;
-    - *HParams*: what the search is made of, see :func:`columns`, beside the last values of :data:`COMPARED`;
+    - histograms: shares of operations;
+    - settings: what the search is made of, see :func:`columns`, beside the last values of :data:`COMPARED`;
     - ``curves.png`` and ``curves.svg`` in the folder of the run, at the end: TensorBoard smooths curves and hides
       outliers by default, which are what a collapse looks like. They are written whatever the logger is.
 
@@ -54,32 +51,21 @@ class TensorBoardView(Diagnostic):
         super().__init__(interval, **shared)
 
     def expect(self, trainer: Trainer) -> None:
-        self.budget.expect(self.name, 0.25 if tensorboard(trainer) is not None else 0.0)
+        self.budget.expect(self.name, 0.25 * sum(display.pictures for display in displays(trainer)))
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_fit_start(trainer, pl_module)
         if not isinstance(pl_module, SearchModule):
             return
         self.budget.ending = 0.5  # for the curves
-        if (writer := tensorboard(trainer)) is None or not trainer.is_global_zero:
-            return
-        from torch.utils.tensorboard.summary import hparams
-
-        writer.add_custom_scalars(layout(panels(pl_module.space.cells)))
-        compared = dict.fromkeys((metric.name for metric in COMPARED), 0.0)
-        for summary in hparams(columns(pl_module.description), compared):
-            writer.file_writer.add_summary(summary)  # metrics are the scalars of those names: nothing to fill in
+        for display in displays(trainer):
+            display.page(layout(panels(pl_module.space.cells)))
+            display.settings(columns(pl_module.description), [metric.name for metric in COMPARED])
 
     def measure(self, search: SearchModule, probe: Probe) -> dict[str, float]:
-        if (writer := tensorboard(search.trainer)) is None:
-            return {}
-        step = last_step(search.trainer)
-        for kind, share in search.shares().items():
-            cell = search.space.cells[kind]
-            title = f"{kind if kind in ('cell', 'chain') else f'{kind} cell'}, epoch {search.current_epoch}"
-            writer.add_image(f"heatmap/{kind}", _pixels(alpha_figure(share.tolist(), cell, title), 100), step)
-            writer.add_histogram(metrics.SHARES.of(kind), share.detach(), step)
-        writer.add_image("genotype", _pixels(genotype_card(search.genotype(), search.space), 100), step)
+        for display in displays(search.trainer):
+            if display.pictures:
+                _show(display, search, last_step(search.trainer))
         return {}
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -95,11 +81,23 @@ class TensorBoardView(Diagnostic):
             figure = curves_figure(charts)
             write_bytes(folder / "curves.png", render(figure, "png", 120))
             write_bytes(folder / "curves.svg", render(figure, "svg"))
-            if (writer := tensorboard(trainer)) is not None:
-                card = curves_figure([chart for chart in charts if chart.title in HEADLINES] or charts, columns=1)
-                writer.add_image("curves", _pixels(card, 100), last_step(trainer))
-                writer.add_custom_scalars(layout(shown))  # replaces that of the start: no chart stays empty
+            headlines = [chart for chart in charts if chart.title in HEADLINES] or charts
+            for display in displays(trainer):
+                display.page(layout(shown))  # replaces that of the start: no chart stays empty
+                if display.pictures:
+                    drawn = curves_figure(charts) if display.wide else curves_figure(headlines, columns=1)
+                    display.picture("curves", drawn, last_step(trainer))
         self.budget.ending = 0.0
+
+
+def _show(display: Display, search: SearchModule, step: int) -> None:
+    """The mixtures and the genotype of a search that is at the end of an epoch."""
+    for kind, share in search.shares().items():
+        title = f"{kind if kind in ('cell', 'chain') else f'{kind} cell'}, epoch {search.current_epoch}"
+        display.picture(f"heatmap/{kind}", alpha_figure(share.tolist(), search.space.cells[kind], title), step)
+        display.histogram(metrics.SHARES.of(kind), share.detach().cpu().numpy(), step)
+    draw = genotype_figure if display.wide else genotype_card
+    display.picture("genotype", draw(search.genotype(), search.space), step)
 
 
 def layout(shown: Sequence[Panel]) -> dict[str, dict[str, list[Any]]]:
@@ -138,24 +136,6 @@ def flat(description: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def tensorboard(trainer: Trainer) -> Any:
-    """TensorBoard's writer, or ``None`` where the run logs elsewhere."""
-    logger = next((logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)), None)
-    return None if logger is None else logger.experiment
-
-
 def last_step(trainer: Trainer) -> int:
     """The step under which the figures of an epoch that ends are logged, which count from 0."""
     return max(trainer.global_step - 1, 0)
-
-
-def _pixels(figure: Figure, dpi: int) -> torch.Tensor:
-    """A figure as an image, ``[3, height, width]`` in bytes; cards of TensorBoard are some 350 pixels wide."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    figure.set_dpi(dpi)
-    canvas: Any = FigureCanvasAgg(figure)
-    canvas.draw()
-    width, height = canvas.get_width_height()
-    rgba = torch.frombuffer(bytearray(canvas.buffer_rgba()), dtype=torch.uint8).reshape(height, width, 4)
-    return rgba[..., :3].permute(2, 0, 1)

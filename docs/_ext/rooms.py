@@ -30,6 +30,7 @@ PURPOSES = {
     "verification": "proofs on your machine",
     "reports": "HTML of runs and studies",
     "commands": "one file a command",
+    "notebook": "pictures in IPython",
 }
 WIDTH, HEIGHT, GAP, LEFT = 820, 46, 14, 30
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from copy import deepcopy
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
 
+import yaml
 from jsonargparse import ArgumentError
 from lightning_fabric.plugins import CheckpointIO
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.model_helpers import is_overridden
 
 import robustnas.variants  # noqa: F401  YAML files name its classes without the module
@@ -26,7 +28,7 @@ from robustnas.data import ImageData
 from robustnas.diagnostics import Diagnostics
 from robustnas.runs.run_lock import held, new_folder, starting_point
 from robustnas.runtime.atomic_files import write_text
-from robustnas.runtime.environment import check_variables
+from robustnas.runtime.environment import RUN, check_variables
 from robustnas.runtime.launch import check_launch, count_processes, is_one_of_several, resume_command
 from robustnas.runtime.paths import expand
 from robustnas.runtime.precision import Matmul, matmul_precision
@@ -36,11 +38,14 @@ from robustnas.training import SearchModule
 from robustnas.training.changes import options_of
 from robustnas.training.checkpointing import AtomicCheckpoints, LastCheckpoint, check_checkpoint, readable
 from robustnas.training.checks import check_fit, check_precision, check_trainer
-from robustnas.training.lightning.events import Events, failed_writes_once
+from robustnas.training.lightning.displays import displays
+from robustnas.training.lightning.events import failed_writes_once
+from robustnas.training.lightning.loggers import RunLogger, TensorBoardLogger
 from robustnas.training.module import Module
 from robustnas.training.recorder import check_manifest, run_folder
 
 Step = Literal["parsing", "instantiation"]
+LOGGERS = RunLogger | Logger | Iterable[RunLogger | Logger] | bool | None  # a name means the first class that has it
 
 
 class RobustCLI(LightningCLI):
@@ -94,6 +99,8 @@ class RobustCLI(LightningCLI):
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
         for action in parser._actions:
             action.help = OF_LIGHTNING.get(action.dest, action.help)
+            if action.dest == "trainer.logger":
+                vars(action)["_typehint"] = LOGGERS
         return parser
 
     def _parse_ckpt_path(self) -> None:
@@ -107,6 +114,8 @@ class RobustCLI(LightningCLI):
         """Instantiate all classes, and refuse arguments of the model that contradict the data."""
         if self.stop_after == "parsing":
             return
+        if self.stop_after is not None:
+            self.config[self.subcommand].trainer.logger = False  # some write as soon as they exist
         super().instantiate_classes()
         given = self.config[self.subcommand].model.init_args
         for argument, read in LINKS.items():
@@ -128,7 +137,7 @@ class RobustCLI(LightningCLI):
             if config.get(name):
                 config[name] = str(expand(config[name], option))
         checkpoint = config.get("ckpt_path")
-        folder = config.run_dir or os.environ.get("ROBUSTNAS_RUN")
+        folder = config.run_dir or os.environ.get(RUN)
         if folder is None and checkpoint not in (None, "last", "auto"):
             folder = str(Path(checkpoint).parent)
         if folder is None and checkpoint is not None:
@@ -138,7 +147,7 @@ class RobustCLI(LightningCLI):
         if checkpoint is None and not fitting:
             raise ValueError("Expected `--ckpt_path` to name the checkpoint to evaluate, but got none.")
         self.folder = Path(folder or _new_folder(config))
-        os.environ["ROBUSTNAS_RUN"] = str(self.folder)  # for the processes that Lightning starts
+        os.environ[RUN] = str(self.folder)  # for the processes that Lightning starts
         self.asked, self.checkpoint = checkpoint, starting_point(self.folder, checkpoint, readable, writes=fitting)
         config.ckpt_path = None if self.checkpoint is None else str(self.checkpoint)
         if self.checkpoint is not None and not self.checkpoint.is_file():
@@ -158,7 +167,13 @@ class RobustCLI(LightningCLI):
         with held(self.folder) if writes else nullcontext():
             if writes and self.checkpoint is None:
                 starting_point(self.folder, self.asked, readable)  # check again, now under the lock
+            self._open_loggers()
             self.trainer.fit(**arguments)
+
+    def _open_loggers(self) -> None:
+        for logger in self.trainer.loggers if self.trainer.is_global_zero else ():
+            if isinstance(logger, RunLogger):
+                logger.open()
 
     def before_fit(self) -> None:
         """Check trainer, data and checkpoint before anything is written to the folder."""
@@ -175,6 +190,7 @@ class RobustCLI(LightningCLI):
     def before_validate(self) -> None:
         if self.checkpoint is not None:
             check_checkpoint(self.checkpoint, self.model, self.trainer)
+        self._open_loggers()
 
     def before_test(self) -> None:
         self.before_validate()
@@ -191,8 +207,7 @@ class RobustCLI(LightningCLI):
         kwargs.setdefault("default_root_dir", str(self.folder.absolute()))  # Lightning expands a `~` of a relative one
         kwargs.setdefault("use_distributed_sampler", False)  # the data loaders shard by themselves
         if config.logger in (None, True):
-            folder = self.folder.absolute()
-            kwargs.setdefault("logger", Events(folder.parent, folder.name, "", default_hp_metric=False))
+            kwargs.setdefault("logger", TensorBoardLogger(self.folder.absolute()))
         plugins = self.config_init[self.subcommand].trainer.plugins or []
         plugins = plugins if isinstance(plugins, list) else [plugins]
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
@@ -245,7 +260,7 @@ def main(arguments: list[str] | Mapping[str, Any], **options: Any) -> RobustCLI:
         raise kind(own or str(error)) from error
     finally:
         if not child:
-            os.environ.pop("ROBUSTNAS_RUN", None)
+            os.environ.pop(RUN, None)
 
 
 def _fit(sections: Mapping[str, Any]) -> dict[str, Any]:
@@ -256,6 +271,7 @@ def _quiet() -> None:
     """Silence messages of Lightning that do not concern the user."""
     for logger in ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.seed"):
         logging.getLogger(logger).setLevel(logging.WARNING)
+    logging.getLogger("pytorch_lightning.loggers.mlflow").setLevel(logging.ERROR)  # each new experiment is a warning
     for said in (
         r"LightningCLI's args parameter",  # the dispatcher hands the arguments on
         r"`isinstance\(treespec, LeafSpec\)`",  # Lightning 2.6 with torch 2.13
@@ -275,7 +291,12 @@ class SaveConfig(SaveConfigCallback):
             config = self.config.clone()
             if config.ckpt_path is not None and folder.resolve() in Path(config.ckpt_path).resolve().parents:
                 config.ckpt_path = None
-            write_text(folder / self.config_filename, self.parser.dump(config, skip_none=False))
+            text = self.parser.dump(config, skip_none=False)
+            write_text(folder / self.config_filename, text)
+            sections = yaml.safe_load(text)
+            sections["trainer"].pop("logger", None)  # of no interest there, and it may name servers
+            for display in displays(trainer):
+                display.configuration(sections)
         self.already_saved = True
 
 

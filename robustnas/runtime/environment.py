@@ -18,6 +18,7 @@ import psutil
 
 from robustnas import __version__
 
+RUN = "ROBUSTNAS_RUN"  # names the folder of the run, for the processes that Lightning starts
 MAX_THREADS = 1024  # threads of a process, or processes of a study
 _REQUIRED = re.compile(r'([\w.-]+)(?:\[[\w,]+\])?>=([\w.]+)(?:; extra == "(\w+)")?')
 # Instruction sets, as Linux names them, that decide the speed of products and which kernels torch uses.
@@ -193,5 +194,5 @@ def check_variables() -> None:
     for name in INTEGER_VARIABLES:
         if not (value := os.environ.get(name, "0")).isdecimal():
             raise ValueError(f"Expected the environment variable `{name}` to be a whole number, but got {value!r}.")
-    if os.environ.get("ROBUSTNAS_RUN") == "":
-        raise ValueError("Expected the environment variable `ROBUSTNAS_RUN` to name a folder, but got ''.")
+    if os.environ.get(RUN) == "":
+        raise ValueError(f"Expected the environment variable `{RUN}` to name a folder, but got ''.")

@@ -16,8 +16,9 @@ from robustnas.runtime.safe_files import load_checkpoint
 from robustnas.training.changes import Options, changes_of
 from robustnas.training.description import KEY
 from robustnas.training.lightning.contents import check_contents, check_optimizer
-from robustnas.training.lightning.events import Events, flush, settle
+from robustnas.training.lightning.events import flush, settle
 from robustnas.training.lightning.interruption import Interruption
+from robustnas.training.lightning.loggers import RunLogger
 from robustnas.training.lightning.loops import ends_after, loop_states, steps_over
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
@@ -78,10 +79,9 @@ class LastCheckpoint(Checkpoint):
         step = trainer.global_step if own else 0
         again = own and getattr(pl_module, "resumed", {}).get("validation", False)
         for logger in trainer.loggers:
-            if isinstance(logger, Events):
-                logger.go_on(step - 1 if again else step)  # a validation logs at the step before it
-                if again:
-                    logger.log_metrics(self._logged, step - 1)
+            # a validation logs at the step before it
+            if isinstance(logger, RunLogger) and logger.go_on(step - 1 if again else step) and again:
+                logger.log_metrics(self._logged, step - 1)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
         """Save inside an epoch; after its last step the checkpoint of the epoch follows soon."""

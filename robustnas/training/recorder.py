@@ -16,6 +16,13 @@ from robustnas.runs.record import Run, write_json, write_text
 from robustnas.runtime.csv_files import csv_text
 from robustnas.runtime.environment import environment
 from robustnas.runtime.precision import settings
+from robustnas.training.lightning.displays import displays
+
+# Files that loggers get at the end of training.
+ARTEFACTS = (
+    "config.yaml", "manifest.json", "metrics.csv", "genotype.json", "genotype.svg", "genotype.png", "curves.svg",
+    "curves.png", "verdict.json",
+)  # fmt: skip
 
 
 class RunRecorder(Callback):
@@ -96,12 +103,22 @@ class RunRecorder(Callback):
             for name in ("genotype.svg", "genotype.png"):
                 save_drawing(genotype, run.path / name, search.space)
 
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Hand the files to the loggers; the callbacks of the trainer have written theirs."""
+        folder = run_folder(trainer)  # processes wait for each other here
+        for display in displays(trainer):
+            for path in (folder / name for name in ARTEFACTS):
+                if path.is_file():
+                    display.file(path)
+
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         folder = run_folder(trainer)
         measured = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
         count = sum(parameter.numel() for parameter in pl_module.parameters())
         if trainer.is_global_zero:
             write_json(folder / "test.json", {"parameters": count, **measured})
+        for display in displays(trainer):
+            display.file(folder / "test.json")
 
 
 def check_manifest(checkpoint: Path) -> None:

@@ -15,7 +15,7 @@ from robustnas.diagnostics import (
     Diagnostic,
     Diagnostics,
     ImplicitShare,
-    TensorBoardView,
+    LoggerView,
     default_diagnostics,
     preserve_state,
 )
@@ -123,7 +123,7 @@ def test_each_by_itself_leaves_no_trace_and_says_something(
         alone = fit(tmp_path / "alone", search("S2", channels=2, **parts), data=few())
     watched = fit(tmp_path / "watched", search("S2", channels=2, **parts), data=few(), callbacks=[measure])
     assert differing(state(watched), state(alone)) == []
-    assert isinstance(measure, TensorBoardView) or set(rows(watched)[0]) > set(rows(alone)[0])
+    assert isinstance(measure, LoggerView) or set(rows(watched)[0]) > set(rows(alone)[0])
 
 
 def test_a_watched_search_resumes_exactly(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
-from robustnas.diagnostics import AlphaShares, Diagnostic, Diagnostics, DiscretisationGap, TensorBoardView
+from robustnas.diagnostics import AlphaShares, Diagnostic, Diagnostics, DiscretisationGap, LoggerView
 from robustnas.diagnostics.view import COMPARED, columns, flat
 from robustnas.variants import DARTS, SmoothDARTS
 from runs import fit, rows, search
@@ -36,7 +36,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, EventAccumulat
     """Three epochs of five steps on S2, with pictures every second epoch."""
     folder = tmp_path_factory.mktemp("seen")
     logger = TensorBoardLogger(folder, "", "", default_hp_metric=False)
-    watching = Diagnostics([AlphaShares(), DiscretisationGap(), TensorBoardView(interval=2)], budget=None)
+    watching = Diagnostics([AlphaShares(), DiscretisationGap(), LoggerView(interval=2)], budget=None)
     running = fit(folder, search("S2", channels=2), max_epochs=3, logger=logger, callbacks=[watching])
     return folder, events(folder), rows(running)
 
@@ -129,7 +129,7 @@ def test_curves_lie_in_the_folder(seen: Any) -> None:
 @pytest.mark.parametrize("kind", ["none", "csv"])
 def test_other_loggers_get_the_figures_and_no_picture(tmp_path: Path, kind: str) -> None:
     logger: Any = CSVLogger(tmp_path, "csv") if kind == "csv" else False
-    measures = [AlphaShares(), TensorBoardView()]
+    measures = [AlphaShares(), LoggerView()]
     running = fit(tmp_path, search(), max_epochs=1, logger=logger, callbacks=[Diagnostics(measures, budget=None)])
     assert "alpha/entropy" in rows(running)[0]
     assert (tmp_path / "curves.png").is_file()
@@ -176,7 +176,7 @@ def test_an_own_diagnostic_is_one_class_and_one_entry(tmp_path: Path, monkeypatc
         limit_train_batches=2,
         max_epochs=2,
         logger=logger,
-        callbacks=[Diagnostics([Own(), TensorBoardView()], None)],
+        callbacks=[Diagnostics([Own(), LoggerView()], None)],
     )
     config = events(tmp_path).Tensors("custom_scalars__config__")[-1].tensor_proto.string_val[0]
     chart = layout_pb2.Layout.FromString(config).category[0].chart[-1]

@@ -8,15 +8,14 @@ from typing import Any
 
 import pytest
 import torch
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import Callback, LightningModule, Trainer, loggers
 from pytorch_lightning.callbacks import RichProgressBar, TQDMProgressBar
 from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm
-from pytorch_lightning.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader
 from torchmetrics import SumMetric
 
 from robustnas.training.lightning.contents import PARTS, check_contents
-from robustnas.training.lightning.events import Events
+from robustnas.training.lightning.loggers import TensorBoardLogger
 from robustnas.training.lightning.loops import (
     Place,
     ends_after,
@@ -149,8 +148,8 @@ def test_a_metric_that_is_marked_counts_as_updated() -> None:
 
 
 def test_loggers_and_progress_bars_have_what_is_used(tmp_path: Path) -> None:
-    logger = Events(tmp_path, name="", version="")
-    assert isinstance(logger, TensorBoardLogger)
+    logger = TensorBoardLogger(tmp_path)
+    assert isinstance(logger, loggers.TensorBoardLogger)
     module = Small()
     trainer(tmp_path, logger=logger).fit(module, loader())
     assert module.seen["log"] == [True] * 6

@@ -1,48 +1,13 @@
-"""Curves for TensorBoard, complete up to the last checkpoint."""
+"""What loggers get, complete up to the last checkpoint."""
 
 from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
-from pytorch_lightning.loggers import TensorBoardLogger
-from pytorch_lightning.utilities import rank_zero_only
-
-
-class Events(TensorBoardLogger):
-    """Event files, to which records are only ever added; ``config.yaml`` holds what their ``hparams.yaml`` would."""
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self._logged: dict[str, int] = {}  # what :func:`settle` logged before a checkpoint, Lightning logs after it
-
-    @property
-    def log_dir(self) -> str:
-        """The folder as it is named; Lightning's own would take ``$HOME`` in it for something else."""
-        return str(Path(self.root_dir, str(self.version)))
-
-    def save(self) -> None:
-        self.experiment.flush()
-
-    @rank_zero_only
-    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """Log what is not logged at this step already."""
-        if step is not None:
-            metrics = {name: value for name, value in metrics.items() if self._logged.get(name) != step}
-            self._logged.update(dict.fromkeys(metrics, step))
-        super().log_metrics(dict(metrics), step)
-
-    @rank_zero_only
-    def go_on(self, step: int) -> None:
-        """Mark as invalid what a run has logged from a step on, so that TensorBoard shows every point once."""
-        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-
-        writer: Any = self.experiment._get_file_writer()
-        writer.add_event(Event(step=step, file_version="brain.Event:2"))
-        writer.add_event(Event(step=step, session_log=SessionLog(status=SessionLog.START)))
+from robustnas.training.lightning.loggers import RunLogger
 
 
 @contextlib.contextmanager
@@ -64,7 +29,7 @@ def failed_writes_once() -> Iterator[None]:
 
 def settle(trainer: Any, epoch: bool) -> dict[str, float]:
     """Log all figures up to now and force them to disk; all processes together."""
-    loggers = [logger for logger in trainer.loggers if isinstance(logger, Events)]
+    loggers = [logger for logger in trainer.loggers if isinstance(logger, RunLogger)]
     if not loggers:
         return {}
     numbers: dict[str, float] = {}
@@ -80,5 +45,5 @@ def settle(trainer: Any, epoch: bool) -> dict[str, float]:
 def flush(trainer: Any) -> None:
     """Force to disk what was logged."""
     for logger in trainer.loggers if trainer.is_global_zero else ():
-        if isinstance(logger, Events):
+        if isinstance(logger, RunLogger):
             logger.save()
