@@ -125,12 +125,12 @@ def _gradients(
     if not wanted[1] or taps == 3 or dilation > 1:
         return native(x, weight, padding, wanted)
     grad_x = native(x, weight, padding, (True, False))[0] if wanted[0] else None
-    padded = F.pad(x, [padding] * 4)
     seen = (grad.shape[-1] - 1) * stride + 3
     columns: list[Tensor] = []
     for first in range(0, taps, 3):
         start = min(first, taps - 3)
-        piece = native(padded[..., start : start + seen], weight[..., :3], 0, (False, True))[1]
+        ends = [padding - start, start + seen - padding - x.shape[-1]]  # columns that are added, or cut where negative
+        piece = native(F.pad(x, [*ends, padding, padding]), weight[..., :3], 0, (False, True))[1]
         assert piece is not None
         columns.append(piece[..., first - start :])
     return grad_x, torch.cat(columns, dim=-1)
