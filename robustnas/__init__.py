@@ -1,10 +1,10 @@
 """Differentiable neural architecture search that does not collapse, and that shows why when it does."""
 
 import os
-from typing import TYPE_CHECKING
 
 from robustnas.runtime.module_path import remove_current_folder_from_path, started_as_module
 
+TYPE_CHECKING = False  # that of `typing`, which the current folder might hold until its path is removed
 if TYPE_CHECKING:
     from robustnas.inference import load_genotype, load_network, load_search, predict
 
