@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import warnings
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from pytorch_lightning import loggers
 from pytorch_lightning.utilities import rank_zero_only
 
 from robustnas.runs.record import read_json, write_json
+from robustnas.runtime.csv_files import read_csv
 from robustnas.runtime.environment import RUN
 
 IDENTITIES = "loggers.json"  # in the folder of a run: under which id each server knows it
@@ -48,8 +48,7 @@ class RunLogger(loggers.Logger):
             super().log_metrics(dict(metrics), step)  # type: ignore[safe-super]
 
     def open(self) -> None:
-        """Begin before the run does: what is wrong with a server or a folder is said now."""
-        _ = self.experiment  # type: ignore[attr-defined]
+        """Begin before the run does, where a server or an account may be missing; files begin with what they hold."""
 
     def go_on(self, step: int) -> bool:
         """Take back what an interrupted run has logged from a step on; whether this logger can."""
@@ -271,7 +270,5 @@ def _remember(folder: Path, server: str, project: str, identity: str) -> None:
 
 def _rows(table: Path) -> list[dict[str, Any]]:
     """The rows of a table that say their step."""
-    if not table.is_file():
-        return []
-    with table.open(newline="", encoding="utf-8") as file:
-        return [row for row in csv.DictReader(file) if (row.get("step") or "").isdigit()]
+    rows = read_csv(table).records() if table.is_file() else []
+    return [row for row in rows if row.get("step", "").isdigit()]
