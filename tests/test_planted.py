@@ -38,6 +38,8 @@ COMMAND_LINES: dict[str, tuple[list[str], set[int]]] = {
     "fit": (["fit", "-c", "config.yaml", "--run-dir=again"], {0}),
     "validate": (["validate", "-c", "config.yaml", "--ckpt_path=last.ckpt"], {0}),
     "evaluate": (["evaluate", ".", *NETWORK, *ONE, *QUIET], {0}),
+    "predict": (["predict", ".", "."], {0, 1, 3}),
+    "export": (["export", ".", "--format=state_dict", "--out=weights.pt"], {0}),
     "test": (["test", "-c", "evaluation/config.yaml", "--ckpt_path=evaluation/last.ckpt"], {0}),
     "profile": (["profile", "-c", "config.yaml", "--repeats=1", "--batch=2"], {0}),
     "verify": (["verify", "-c", "config.yaml", "--only=roles"], {0}),
