@@ -12,22 +12,21 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
 
-import yaml
 from jsonargparse import ArgumentError
 from lightning_fabric.plugins import CheckpointIO
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Callback, Trainer
-from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.model_helpers import is_overridden
 
 import robustnas.variants  # noqa: F401  YAML files name its classes without the module
 from robustnas.cli.errors import CommandLineError, check_linked, checked, explain
 from robustnas.cli.options import LINKS, OF_LIGHTNING, PlainHelp, seed
+from robustnas.cli.save_config import SaveConfig
 from robustnas.data import ImageData
 from robustnas.diagnostics import Diagnostics
 from robustnas.runs.run_lock import held, new_folder, starting_point
-from robustnas.runtime.atomic_files import write_text
 from robustnas.runtime.environment import RUN, check_variables
 from robustnas.runtime.launch import check_launch, count_processes, is_one_of_several, resume_command
 from robustnas.runtime.paths import expand
@@ -38,11 +37,10 @@ from robustnas.training import SearchModule
 from robustnas.training.changes import options_of
 from robustnas.training.checkpointing import AtomicCheckpoints, LastCheckpoint, check_checkpoint, readable
 from robustnas.training.checks import check_fit, check_precision, check_trainer
-from robustnas.training.lightning.displays import displays
 from robustnas.training.lightning.events import failed_writes_once
 from robustnas.training.lightning.loggers import RunLogger, TensorBoardLogger
 from robustnas.training.module import Module
-from robustnas.training.recorder import check_manifest, run_folder
+from robustnas.training.recorder import check_manifest
 
 Step = Literal["parsing", "instantiation"]
 LOGGERS = RunLogger | Logger | Iterable[RunLogger | Logger] | bool | None  # a name means the first class that has it
@@ -280,24 +278,6 @@ def _quiet() -> None:
         r"The following callbacks returned in",  # testing after training meets the recorder again
     ):
         warnings.filterwarnings("ignore", said)
-
-
-class SaveConfig(SaveConfigCallback):
-    """Writes ``config.yaml`` atomically, without `ckpt_path` if the checkpoint belongs to the run itself."""
-
-    def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
-        folder = run_folder(trainer)  # processes wait for each other here
-        if trainer.is_global_zero and not self.already_saved:
-            config = self.config.clone()
-            if config.ckpt_path is not None and folder.resolve() in Path(config.ckpt_path).resolve().parents:
-                config.ckpt_path = None
-            text = self.parser.dump(config, skip_none=False)
-            write_text(folder / self.config_filename, text)
-            sections = yaml.safe_load(text)
-            sections["trainer"].pop("logger", None)  # of no interest there, and it may name servers
-            for display in displays(trainer):
-                display.configuration(sections)
-        self.already_saved = True
 
 
 def _new_folder(config: Any) -> str:
