@@ -43,6 +43,7 @@ from robustnas.training.module import Module
 from robustnas.training.recorder import check_manifest
 
 Step = Literal["parsing", "instantiation"]
+LIMIT = int | float | None  # in this order: typing's own `Optional` has the order that came first in the process
 LOGGERS = RunLogger | Logger | Iterable[RunLogger | Logger] | bool | None  # a name means the first class that has it
 
 
@@ -99,6 +100,8 @@ class RobustCLI(LightningCLI):
             action.help = OF_LIGHTNING.get(action.dest, action.help)
             if action.dest == "trainer.logger":
                 vars(action)["_typehint"] = LOGGERS
+            elif vars(action).get("_typehint") == LIMIT:
+                vars(action)["_typehint"] = LIMIT
         return parser
 
     def _parse_ckpt_path(self) -> None:

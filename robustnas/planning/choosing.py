@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from robustnas.planning.durations import duration
+from robustnas.planning.durations import counted, duration
 from robustnas.planning.probe import Memory, Stage
 from robustnas.planning.rules import MARGIN, Size
 
@@ -45,7 +45,7 @@ def choose(
         sizes: Sizes from small to large, or ``None`` alone for that of the configuration.
         measure: Takes the first steps of one.
         budget: Seconds, those of measuring included; ``None`` takes the most epochs however long they are.
-        epochs: What is allowed and wished for.
+        epochs: What is allowed and wanted.
         elapsed: Seconds since the command began.
 
     Returns:
@@ -79,8 +79,8 @@ def choose(
     if budget is not None and best.epochs < fewest:
         needed = (elapsed() + best.stage.seconds(fewest)) / MARGIN
         raise ValueError(
-            f"Expected `--budget` to allow {fewest} {'epoch' if fewest == 1 else 'epochs'} of the smallest network "
-            f"here, about {duration(needed)}, but got {duration(budget)}; fewer images, a smaller `image_size` or a "
+            f"Expected `--budget` to allow {counted(fewest, 'epoch')} of the smallest network here, "
+            f"about {duration(needed)}, but got {duration(budget)}; fewer images, a smaller `image_size` or a "
             "GPU take less."
         )
     return best

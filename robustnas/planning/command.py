@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from robustnas.cli.configuration import configuration
-from robustnas.planning.durations import duration, seconds_of
+from robustnas.planning.durations import counted, duration, seconds_of
 from robustnas.planning.given import chosen_before, given_options, value_at, with_values
 from robustnas.planning.plan import Plan, Request, plan_chosen, plan_configured
 from robustnas.planning.probe import scratch
@@ -149,13 +149,13 @@ def print_plan(plan: Plan, folder: Path | None, dry_run: bool) -> None:
     for setting in plan.settings:
         table.add_row(setting.name, str(setting.value), setting.reason)
     Console().print(table)
-    steps = (plan.epochs + stage.more) * stage.steps
+    epochs = plan.epochs + stage.more
     held = f"{plan.memory.resident / 2**30:.2g} GiB of memory"
     if plan.memory.gpu:
         held += f" and {plan.memory.gpu / 2**30:.2g} GiB of the GPU"
     limit = "" if plan.budget is None else f" of {duration(plan.budget)}"
     print(f"Estimated from the first steps on {_device(plan)}: {duration(plan.seconds)}{limit}, {held}.")
-    print(f"{plan.epochs + stage.more:.0f} epochs of {stage.steps:.0f} steps, {steps:,.0f} in all.")
+    print(f"{counted(epochs, 'epoch')} of {counted(stage.steps, 'step')}, {epochs * stage.steps:,.0f} in all.")
     if dry_run:
         where = "a new folder under runs/" if folder is None else folder
         print(f"Would write to {where}: {FILES} {OF_SEARCHES if target.searches else 'test.json'}")

@@ -1,4 +1,4 @@
-"""Durations: read from ``--budget``, and shown."""
+"""Durations: read from ``--budget``, and shown; numbers of epochs and steps."""
 
 from __future__ import annotations
 
@@ -35,3 +35,8 @@ def duration(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def counted(number: float, thing: str) -> str:
+    """A number of things, such as ``1 epoch`` or ``1,320 steps``."""
+    return f"{number:,.0f} {thing}{'' if round(number) == 1 else 's'}"

@@ -10,7 +10,7 @@ from typing import Any
 
 from robustnas.planning import rules
 from robustnas.planning.choosing import Epochs, Measured, choose
-from robustnas.planning.durations import duration
+from robustnas.planning.durations import counted, duration
 from robustnas.planning.given import plain_name, value_at, with_values
 from robustnas.planning.probe import Memory, Stage, epochs_of, probe
 from robustnas.planning.rules import Size
@@ -190,9 +190,9 @@ def _size_settings(request: Request, target: Target, found: Measured, epochs: Ep
     if found.size == sizes[-1]:
         reason = "the largest for images of this size"
     elif found.epochs < enough:
-        reason = f"the smallest; a larger one gets fewer epochs still, and {enough} are wished for"
+        reason = f"the smallest; a larger one gets fewer epochs still, and at least {enough} are wanted"
     else:
-        reason = f"the largest that gets {enough} epochs"
+        reason = f"the largest that gets {counted(enough, 'epoch')}"
     step = f"{found.stage.step:.2g} s a step"
     return [
         Setting(option, value, GIVEN if request.is_given(option) else f"{reason}, {step}")

@@ -198,7 +198,7 @@ def limited(count: int, limit: float | None) -> int:
     """How many of so many batches are taken, where Lightning is given a limit."""
     if limit is None:
         return count
-    return min(count, limit) if isinstance(limit, int) else int(count * limit)
+    return min(count, int(limit)) if isinstance(limit, int) or limit > 1 else int(count * limit)
 
 
 class _EnoughError(Exception):

@@ -68,7 +68,7 @@ def test_an_evaluation_is_planned_trained_and_continued(search: Path, capsys: py
     planned = " ".join(capsys.readouterr().out.split())
     assert tree(search.parent) == before
     for said in ("Plan of the evaluation in NASBench201: 38 images of 8 pixels, 2 classes", "given",
-        "Estimated from the first steps on this CPU", "2 epochs of 1 steps, 2 in all", "of 5 min, ",
+        "Estimated from the first steps on this CPU", "2 epochs of 1 step, 2 in all", "of 5 min, ",
         f"{search}/evaluation: config.yaml", "test.json", "--data.init_args.batch_size=8"):  # fmt: skip
         assert said in planned, planned
     assert main(words) == 0
