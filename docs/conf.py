@@ -19,13 +19,13 @@ version = release = robustnas.__version__
 
 extensions = [
     "mathml",
-    "myst_parser",
+    "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
     "sphinx_design",
 ]
-exclude_patterns = ["_build", "_ext", "launch"]
+exclude_patterns = ["_build", "_ext", "launch", "jupyter_execute"]
 templates_path: list[str] = []
 html_theme = "furo"
 html_math_renderer = "mathml"
@@ -34,6 +34,9 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_theme_options = {"sidebar_hide_name": False}
 
+nb_execution_mode = "off"  # notebooks are stored as docs/_ext/execute_notebooks.py executed them
+nb_merge_streams = True
+nb_render_markdown_format = "myst"  # verdicts are Markdown with tables
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 4
 copybutton_prompt_text = "$ "
