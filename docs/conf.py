@@ -44,7 +44,10 @@ autodoc_mock_imports = ["datasets", "ray"]
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
 autodoc_inherit_docstrings = False  # those of Lightning use directives of its own documentation
-suppress_warnings = ["ref.python"]  # two classes are called Probe, and signatures name them without their module
+suppress_warnings = [
+    "ref.python",  # two classes are called Probe, and signatures name them without their module
+    "misc.highlighting_failure",  # IPython's lexer does not know a `!command` of several lines
+]
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
