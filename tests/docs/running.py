@@ -135,7 +135,7 @@ def check_command(words: list[str], block: Block) -> None:
         missing = [word for word in words if word.startswith("--") and f'"{word}"' not in source]
         assert missing == [], f"{block.place}: {words[1]} does not have {missing}"
     else:
-        known = (*LAUNCHERS, *INSTALLERS, "python", "tensorboard", "wandb", "ray")
+        known = (*LAUNCHERS, *INSTALLERS, "python", "curl", "tensorboard", "wandb", "ray")
         assert words[0] in known, f"{block.place}: {words[0]} is no command that this test knows"
 
 
