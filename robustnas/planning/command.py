@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import json
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,7 +134,11 @@ def _plan(asked: Asked, sections: dict[str, Any], given: dict[str, str]) -> Plan
         if asked.dry_run and "cache_dir" in sections["data"]["init_args"]:
             sections = with_values(sections, {"data.init_args.cache_dir": str(folder / "cache")})
         request = Request(sections, given, asked.budget, int(most), folder)
-        return plan_chosen(request) if asked.recipe == "auto" else plan_configured(request)
+        return plan_chosen(request, say=_say) if asked.recipe == "auto" else plan_configured(request, say=_say)
+
+
+def _say(sentence: str) -> None:
+    print(sentence, file=sys.stderr, flush=True)
 
 
 def print_plan(plan: Plan, folder: Path | None, dry_run: bool) -> None:

@@ -86,8 +86,13 @@ class Request:
 Probe = Callable[[Mapping[str, Any], Path], Stage]
 
 
-def plan_configured(request: Request, measure: Probe = probe) -> Plan:
+def _say_nothing(sentence: str) -> None:
+    """Planning is silent unless it is told where to report."""
+
+
+def plan_configured(request: Request, measure: Probe = probe, say: Callable[[str], None] = _say_nothing) -> Plan:
     """The plan of a configuration as it is."""
+    say("Measuring the first steps ...")
     sections, target = request.sections, Target.of(request.sections)
     names = [BATCH, EPOCHS, *([ARCH_LR] if target.searches else [])]
     size = target.size_in(sections)
@@ -97,13 +102,19 @@ def plan_configured(request: Request, measure: Probe = probe) -> Plan:
     return Plan(target, tuple(settings), stage, Memory.now(), stage.epochs, None)
 
 
-def plan_chosen(request: Request, measure: Probe = probe, clock: Callable[[], float] = time.monotonic) -> Plan:
+def plan_chosen(
+    request: Request,
+    measure: Probe = probe,
+    clock: Callable[[], float] = time.monotonic,
+    say: Callable[[str], None] = _say_nothing,
+) -> Plan:
     """Choose what is not given, by the size of the data and the budget.
 
     Args:
         request: What is asked for.
         measure: Takes the first steps of a configuration in a folder.
         clock: Seconds, from any beginning.
+        say: Takes a sentence before each measurement, which may take minutes on a busy machine.
 
     Returns:
         The plan, whose words set what was chosen.
@@ -119,6 +130,8 @@ def plan_chosen(request: Request, measure: Probe = probe, clock: Callable[[], fl
         budget = rules.BUDGET
 
     def measured(size: Size | None) -> tuple[Stage, Memory]:
+        depth = "" if size is None or size.depth is None else f" and depth {size.depth}"
+        say(f"Measuring the first steps{'' if size is None else f' with {size.channels} channels{depth}'} ...")
         values = {} if size is None else target.values(size)
         name = "run" if size is None else f"{size.channels}-{size.depth}"
         return measure(with_values(sections, values), request.folder / name), Memory.now()

@@ -21,6 +21,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from robustnas.cli.configuration import fit
 from robustnas.diagnostics import Diagnostics
 from robustnas.runtime.launch import count_processes
+from robustnas.training.lightning.interruption import end_at_once
 
 STEPS = 3  # of an epoch of a probe
 SECONDS = 1.5  # epochs are added until they have taken so long: short steps vary much
@@ -228,6 +229,7 @@ class _Stopwatch(Callback):
         now = self._now()
         if not self.steps:
             self.began = now
+            end_at_once("measuring the first steps; nothing was written")
         else:
             spent = sum(suite.budget.spent for suite in _suites(trainer))
             self.ends.append(now - self.since - self.apart - spent + self.spent)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -108,10 +110,27 @@ def test_a_budget_that_nothing_fits_into_is_refused_and_nothing_written(
     small = [*SMALL, "--data.batch_size=16", "--diagnostics.measures=[]"]
     assert main(["fit", *small, "--trainer.max_epochs=900", "--recipe=auto", "--budget=1s", "--run-dir=run"]) == 1
     said = capsys.readouterr()
-    assert said.err.startswith(
-        "robustnas: Expected `--budget` to allow 900 epochs of the smallest network here, about "
-    )
+    measured, refused = said.err.splitlines()
+    assert measured == "Measuring the first steps with 2 channels and depth 1 ..."
+    assert refused.startswith("robustnas: Expected `--budget` to allow 900 epochs of the smallest network here, about ")
     assert said.out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_signal_ends_a_dry_run_at_once_and_names_no_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def stop(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(probe._Stopwatch, "on_train_batch_end", stop)
+    with pytest.raises(SystemExit, match="143"):
+        main(["fit", *SMALL, "--diagnostics.measures=[]", "--dry-run"])
+    assert capfd.readouterr().err.splitlines() == [
+        "Measuring the first steps ...", "",
+        "robustnas: Ended by SIGTERM while measuring the first steps; nothing was written.",
+    ]  # fmt: skip
     assert list(tmp_path.iterdir()) == []
 
 

@@ -77,6 +77,18 @@ class Interruption:
         raise Interrupted(128 + self.asked if trainer.is_global_zero and not requeue else 0)
 
 
+def end_at_once(doing: str) -> None:
+    """From now on until the trainer ends, a signal ends the process at once, without a checkpoint to go on from."""
+
+    def end(number: int, frame: FrameType | None) -> NoReturn:
+        _write(f"\nrobustnas: Ended by {signal.Signals(number).name} while {doing}.\n")
+        raise Interrupted(128 + number)
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, end)
+
+
 def _requeue(trainer: Trainer) -> None:
     array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
     job = f"{array}_{task}" if array else os.environ.get("SLURM_JOB_ID", "")
