@@ -11,6 +11,7 @@ import statistics
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
@@ -27,6 +28,9 @@ from robustnas.studies.results import Record, best_setting, read_failures, read_
 from robustnas.studies.running import run_trials, unfinished
 from robustnas.studies.study import read_study
 from robustnas.studies.trial import Trial
+
+if TYPE_CHECKING:
+    from robustnas.reports.study.study_data import Score
 
 ENGINES = ("local", "ray")
 ONLY = {"runs_per_gpu": "local", **dict.fromkeys(("address", "cpus_per_trial", "gpus_per_trial"), "ray")}  # its engine
@@ -146,35 +150,45 @@ def _print_estimate(trials: Sequence[Trial], todo: Sequence[Trial], found: Estim
 
 def print_results(records: Iterable[Record], failures: dict[str, str], planned: int) -> None:
     """Print a row for each group of trials that differ only in their seeds, and the failures."""
+    from robustnas.reports.study.study_data import Score  # imports scipy
+
     groups: dict[str, list[Record]] = {}
     for record in records:
         groups.setdefault(record.group, []).append(record)
     metrics = {one.held["score"]["name"] for group in groups.values() for one in group if one.held["score"]}
-    metric = metrics.pop() if len(metrics) == 1 else "score"
+    metric = Score(metrics.pop() if len(metrics) == 1 else "score")
     finished = sum(map(len, groups.values()))
     table = Table(title=f"{finished} of {planned} trials", title_justify="left")
     table.add_column("trial", overflow="fold")
     best = {name: best_setting(group) for name, group in groups.items()}
     shown = ["best setting"] if any(best.values()) else []
-    for name in (metric, *shown, "n", "verdicts", "parameters", "seconds"):
-        table.add_column(name, justify="left" if name == "verdicts" else "right", no_wrap=name in shown)
+    sized = ["parameters"] if any(record.held["parameters"] for group in groups.values() for record in group) else []
+    for name in (metric.said, "95 % interval", *shown, "n", "verdicts", *sized, "seconds"):
+        table.add_column(
+            name, justify="left" if name == "verdicts" else "right", no_wrap=name in shown, overflow="fold"
+        )
     for name, group in groups.items():
         scores = [record.score for record in group if record.score is not None]
         verdicts = Counter(str(record.held["verdict"]["state"]) for record in group if record.held["verdict"])
         sizes = [record.held["parameters"] for record in group if record.held["parameters"]]
         seconds = statistics.fmean(sum(record.held["seconds"].values()) for record in group)
         said = ", ".join(f"{count} {state}" for state, count in verdicts.items())
-        size = f"{statistics.fmean(sizes):,.0f}" if sizes else ""
-        under = [f"{one['value']:.4f} (of {one['of']})" if (one := best[name]) else ""] if shown else []
-        table.add_row(name, _spread(scores), *under, str(len(scores)), said, size, f"{seconds:.0f}")
+        size = [f"{statistics.fmean(sizes):,.0f}" if sizes else ""] if sized else []
+        under = [f"{metric.shown(one['value'])} (of {one['of']})" if (one := best[name]) else ""] if shown else []
+        table.add_row(name, *_mean(scores, metric), *under, str(len(scores)), said, *size, f"{seconds:.0f}")
     Console().print(table)
     for folder, reason in failures.items():
         print(f"{folder} failed: {reason} See its log.txt.")
 
 
-def _spread(scores: Sequence[float]) -> str:
-    """Mean and standard deviation over seeds; one seed has no spread."""
+def _mean(scores: Sequence[float], metric: Score) -> tuple[str, str]:
+    """Mean over seeds and its 95 % interval; one seed has none."""
+    from robustnas.statistics import mean_interval  # imports scipy
+
     if not scores:
-        return ""
-    mean = f"{statistics.fmean(scores):.4f}"
-    return f"{mean} ± {statistics.stdev(scores):.4f}" if len(scores) > 1 else mean
+        return "", ""
+    mean = metric.shown(statistics.fmean(scores))
+    if len(scores) == 1:
+        return mean, ""
+    inside = metric.possible(mean_interval(scores))
+    return mean, f"{metric.shown(inside.low)} to {metric.shown(inside.high)}"

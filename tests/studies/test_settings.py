@@ -22,7 +22,7 @@ from robustnas.studies.configuration import configured
 from robustnas.studies.estimate import estimate, seconds_of
 from robustnas.studies.grid import trials_of
 from robustnas.studies.progress import where
-from robustnas.studies.results import best_setting, read_results, rows_of
+from robustnas.studies.results import Record, best_setting, read_results, rows_of
 from robustnas.studies.run_trial import mean_metrics
 from robustnas.studies.study import read_study
 from robustnas.studies.trial import Trial, in_folder
@@ -255,3 +255,15 @@ def test_rows_and_table_of_a_study_without_settings_have_no_such_columns(tmp_pat
     capsys.readouterr()
     print_results(records, {}, 2)
     assert "setting" not in capsys.readouterr().out
+
+
+def test_a_mean_stands_beside_its_interval(capsys: Any) -> None:
+    score = {"name": "truth/accuracy", "value": 0.0, "higher_is_better": True}
+    held = {"score": score, "verdict": None, "parameters": None, "seconds": {"search": 2.0}}
+    records = [
+        Record("DARTS", None, None, {}, seed, False, value, f"trials/DARTS/seed-{seed}", held)
+        for seed, value in enumerate((90.0, 92.0, 94.0))
+    ]
+    print_results(records, {}, 3)
+    row = next(line for line in capsys.readouterr().out.splitlines() if "DARTS" in line)
+    assert [cell.strip() for cell in row.split("│")[1:-1]] == ["DARTS", "92.00", "87.03 to 96.97", "3", "", "2"]
