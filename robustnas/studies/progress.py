@@ -78,6 +78,7 @@ class Progress:
                 shown = f", {score['name']} {score['value']:.4f}" if score else ""
                 chosen = event.value.get("chosen") if isinstance(event.value, dict) else None
                 shown += f", seed {chosen['seed']} is chosen" if chosen and not chosen["chosen"] else ""
+                shown += f", {event.value['note']}" if isinstance(event.value, dict) and "note" in event.value else ""
                 said = f"done in {duration(seconds)}{shown}"
             elif event.kind == "failed":
                 self.failed += 1
