@@ -20,10 +20,10 @@ from robustnas.runtime.launch import count_processes
 from robustnas.spaces import find_space, random_genotype
 from robustnas.studies.configuration import NETWORK, arguments_of
 from robustnas.studies.results import higher_is_better
-from robustnas.studies.trial import EVALUATION, Options, Recipe
+from robustnas.studies.trial import EVALUATION, Options, Recipe, training_of
 from robustnas.tuning.dimensions import Dimension, Value
 from robustnas.tuning.file import Pruner, Sampler, Tuning
-from robustnas.tuning.genotypes import genotype_dimensions, genotype_of, values_of
+from robustnas.tuning.genotypes import PREFIX, genotype_dimensions, genotype_of, values_of
 
 SELECTION = "model.init_args.train_on_selection"
 Values = Mapping[str, Value]
@@ -37,6 +37,7 @@ class Plan:
     command: str
     recipe: Recipe  # of the configuration that is not tuned
     dimensions: Mapping[str, Dimension]
+    network: str  # genotype that an evaluation trains, as text
     genotype: str | None  # space of the genotypes that are searched too
     metric: str
     sampler: Sampler
@@ -56,13 +57,9 @@ class Plan:
         return EVALUATION if self.command == "evaluate" else "search"
 
     def options(self, values: Values) -> Options:
-        """The options that some values stand for."""
+        """The options that some values stand for; the genotype is none of them."""
         found = {name: one.option(values[name]) for name, one in self.dimensions.items() if name in values}
-        if self.genotype is None:
-            return found
-        genotype = {f"{NETWORK}.genotype": str(genotype_of(find_space(self.genotype), values))}
-        own = genotype_dimensions(find_space(self.genotype))
-        return {**{name: value for name, value in found.items() if name not in own}, **genotype}
+        return {name: value for name, value in found.items() if not name.startswith(f"{PREFIX}.")}
 
     def arguments(self, values: Values, chosen: bool = False) -> list[str]:
         """Return options of ``robustnas fit`` for some values: of a trial, or of the training with the ``chosen`` ones.
@@ -75,7 +72,12 @@ class Plan:
 
     def sections(self, values: Values, chosen: bool = False) -> dict[str, Any]:
         """The complete configuration for some values."""
-        return configuration(self.arguments(values, chosen))
+        sections = configuration(self.arguments(values, chosen))
+        if self.command != "evaluate":
+            return sections
+        searched = self.genotype is not None and any(name.startswith(f"{PREFIX}.") for name in values)
+        found = str(genotype_of(find_space(str(self.genotype)), values)) if searched else self.network
+        return training_of(sections, found)
 
 
 def planned(tuning: Tuning, run: str | None = None) -> Plan:
@@ -83,21 +85,22 @@ def planned(tuning: Tuning, run: str | None = None) -> Plan:
     run = run or tuning.run
     if tuning.command == "fit" and run is not None:
         raise ValueError(f"Expected no RUN with `command: fit`, since a search has its own genotype, but got {run}.")
-    recipe = _evaluation(tuning, run) if tuning.command == "evaluate" else tuning.recipe
+    recipe, network = _evaluation(tuning, run) if tuning.command == "evaluate" else (tuning.recipe, "")
     searched = {} if tuning.genotype is None else genotype_dimensions(find_space(tuning.genotype))
     plan = Plan(
-        tuning.name, tuning.command, recipe, {**tuning.space, **searched}, tuning.genotype, tuning.metric or "",
-        tuning.sampler, tuning.pruner, tuning.seed, None,
+        tuning.name, tuning.command, recipe, {**tuning.space, **searched}, network, tuning.genotype,
+        tuning.metric or "", tuning.sampler, tuning.pruner, tuning.seed, None,
     )  # fmt: skip
     base = configuration(arguments_of(recipe))
     _check_base(tuning, base)
+    base = plan.sections({}, chosen=True)
     plan = replace(plan, defaults=_defaults(plan, base))
     plan = replace(plan, metric=_checked(plan, tuning.metric))
     return replace(plan, fingerprint=_fingerprint(plan, base))
 
 
-def _evaluation(tuning: Tuning, run: str | None) -> Recipe:
-    """The recipe of an evaluation: for the search in a folder on its data, else with the data of the file."""
+def _evaluation(tuning: Tuning, run: str | None) -> tuple[Recipe, str]:
+    """The recipe of an evaluation, for the search in a folder on its data, and the genotype that it trains."""
     if run is None and tuning.genotype is None:
         raise ValueError(
             "Expected RUN, or `run` in the file, to be the search or the genotype that is evaluated, but got none."
@@ -108,12 +111,13 @@ def _evaluation(tuning: Tuning, run: str | None) -> Recipe:
     else:
         genotype = read_genotype(run)
         space = find_space(tuning.genotype or genotype.space)
-    options: Options = {f"{NETWORK}.genotype": str(genotype), f"{NETWORK}.space": space.name}
+    options: Options = {f"{NETWORK}.genotype": "genotype", f"{NETWORK}.space": space.name}
     if run is not None and (Path(run) / "config.yaml").is_file():
         options |= {"data": data_of(Path(run))}
         named = section_of(Path(run), "model")["init_args"].get("space")
-        options |= {f"{NETWORK}.space": str(named)} if named else {}
-    return Recipe(tuning.recipe.configs or (recipe_of(space.name),), {**options, **tuning.recipe.options})
+        options |= {f"{NETWORK}.space": str(named)} if named and tuning.genotype is None else {}
+    configs = tuning.recipe.configs or (recipe_of(space.name),)
+    return Recipe(configs, {**options, **tuning.recipe.options}), str(genotype)
 
 
 def _check_base(tuning: Tuning, base: Mapping[str, Any]) -> None:
@@ -158,14 +162,14 @@ def _at(sections: Any, name: str) -> Any:
 def _checked(plan: Plan, metric: str | None) -> str:
     """The metric, after the two ends of the space were built and every choice was parsed."""
     examples = {name: dimension.examples() for name, dimension in plan.dimensions.items()}
-    own = {} if plan.genotype is None else genotype_dimensions(find_space(plan.genotype))
-    count = max((len(values) for name, values in examples.items() if name not in own), default=2)
+    own = [len(values) for name, values in examples.items() if not name.startswith(f"{PREFIX}.")]
+    count = max(2, *own)
     names: set[str] = set()
-    for number in range(max(2, count)):
+    for number in range(count):
         values = {name: values[min(number, len(values) - 1)] for name, values in examples.items()}
         sections = plan.sections(values)
-        if number in (0, max(2, count) - 1):
-            built = lightning_cli.main(["fit", *plan.arguments(values)], stop_after="instantiation")
+        if number in (0, count - 1):
+            built = lightning_cli.main(sections, stop_after="instantiation")
             names |= {"val/loss", *map(str, built.model.val_metrics)} if hasattr(built.model, "val_metrics") else set()
         if sections["trainer"].get("max_epochs") == 0:
             raise ValueError("Expected `trainer.max_epochs` to be at least 1, but got 0.")
