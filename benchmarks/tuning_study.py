@@ -85,7 +85,8 @@ def report(found: dict[str, Sequence[float]], epochs: dict[str, int], best: dict
         "| configuration | test/top1, %: mean and 95 % interval | n | best on validation, % | epochs of the tuning |",
         "| --- | ---: | ---: | ---: | ---: |",
     ]
-    for said, arm in ARMS.items():
+    named = {arm: said for said, arm in ARMS.items() if arm in found}
+    for arm, said in named.items():
         scores = found[arm]
         interval = mean_interval(scores)
         half = (interval.high - interval.low) / 2
@@ -95,16 +96,17 @@ def report(found: dict[str, Sequence[float]], epochs: dict[str, int], best: dict
     lines += ["", "| difference | mean | 95 % interval | pairs | won | p (sign-flip) |",
         "| --- | ---: | ---: | ---: | ---: | ---: |"]  # fmt: skip
     for one, other in (("bohb", "untuned"), ("random", "untuned"), ("bohb", "random")):
+        if not {one, other} <= set(named):
+            continue
         pair = compare(found[one], found[other])
         low, high = 100 * pair.interval.low, 100 * pair.interval.high
-        named = " minus ".join(next(said for said, arm in ARMS.items() if arm == name) for name in (one, other))
         lines.append(
-            f"| {named} | {100 * pair.difference:+.2f} | {low:+.2f} to {high:+.2f} | {pair.n} | {pair.wins} | "
+            f"| {named[one]} minus {named[other]} | {100 * pair.difference:+.2f} | {low:+.2f} to {high:+.2f} | {pair.n} | {pair.wins} | "
             f"{pair.permutation:.3f} |"
         )
-    lines += ["", "| hyperparameter | " + " | ".join(ARMS) + " |", "| --- |" + " ---: |" * len(ARMS)]
+    lines += ["", "| hyperparameter | " + " | ".join(named.values()) + " |", "| --- |" + " ---: |" * len(named)]
     for name in read_yaml(FILE)["space"]:
-        values = [_at(read_yaml(folder / arm / "best.yaml"), name) for arm in ARMS.values()]
+        values = [_at(read_yaml(folder / arm / "best.yaml"), name) for arm in named]
         lines.append(f"| `{name}` | " + " | ".join(f"{value:.4g}" for value in values) + " |")
     return "\n".join(lines)
 
@@ -121,6 +123,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("runs/tuning-study"))
     parser.add_argument("--trials", type=int, default=27)
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--without-random", action="store_true", help="leave out the tuning by random search")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--out", type=Path, default=None)
     options = parser.parse_args()
@@ -129,16 +132,18 @@ def main() -> None:
         command([*SEARCH, f"--run-dir={folder / 'search'}"])
     epochs, best = {}, {}
     epochs["bohb"], best["bohb"] = tune(folder, "bohb", options.trials, options.workers, {})
-    whole = int(read_yaml(FILE)["options"]["trainer.max_epochs"])
-    count = max(1, epochs["bohb"] // whole)
-    alone = {"sampler": "random", "pruner": "none"}
-    epochs["random"], best["random"] = tune(folder, "random", count, options.workers, alone)
+    arms = [arm for arm in ARMS.values() if arm != "random" or not options.without_random]
+    if "random" in arms:
+        whole = int(read_yaml(FILE)["options"]["trainer.max_epochs"])
+        count = max(1, epochs["bohb"] // whole)
+        alone = {"sampler": "random", "pruner": "none"}
+        epochs["random"], best["random"] = tune(folder, "random", count, options.workers, alone)
     untuned(folder)
     seeds = range(FIRST_SEED, FIRST_SEED + options.seeds)
-    jobs = [(str(folder), arm, seed) for seed in seeds for arm in ARMS.values()]
+    jobs = [(str(folder), arm, seed) for seed in seeds for arm in arms]
     with ProcessPoolExecutor(options.workers, get_context("spawn")) as pool:
         scores = dict(zip(jobs, pool.map(test, jobs), strict=True))
-    found = {arm: [scores[str(folder), arm, seed] for seed in seeds] for arm in ARMS.values()}
+    found = {arm: [scores[str(folder), arm, seed] for seed in seeds] for arm in arms}
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "pytorch-lightning", "optuna"))
     text = report(found, epochs, best, folder)
     text += f"\n\nPython {platform.python_version()}, {versions}; {(time.time() - start) / 60:.0f} minutes.\n"
