@@ -100,10 +100,9 @@ def report(found: dict[str, Sequence[float]], epochs: dict[str, int], best: dict
             continue
         pair = compare(found[one], found[other])
         low, high = 100 * pair.interval.low, 100 * pair.interval.high
-        lines.append(
-            f"| {named[one]} minus {named[other]} | {100 * pair.difference:+.2f} | {low:+.2f} to {high:+.2f} | {pair.n} | {pair.wins} | "
-            f"{pair.permutation:.3f} |"
-        )
+        said = f"{named[one]} minus {named[other]}"
+        figures = f"{100 * pair.difference:+.2f} | {low:+.2f} to {high:+.2f} | {pair.n} | {pair.wins}"
+        lines.append(f"| {said} | {figures} | {pair.permutation:.3f} |")
     lines += ["", "| hyperparameter | " + " | ".join(named.values()) + " |", "| --- |" + " ---: |" * len(named)]
     for name in read_yaml(FILE)["space"]:
         values = [_at(read_yaml(folder / arm / "best.yaml"), name) for arm in named]

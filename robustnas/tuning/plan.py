@@ -7,7 +7,6 @@ import json
 import random
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,7 +16,8 @@ from robustnas.cli import lightning_cli
 from robustnas.cli.configuration import configuration, data_of, recipe_of, section_of
 from robustnas.runs.record import read_genotype
 from robustnas.runtime.launch import count_processes
-from robustnas.spaces import find_space, random_genotype
+from robustnas.runtime.paths import expand
+from robustnas.spaces import find_space, is_genotype_text, random_genotype
 from robustnas.studies.configuration import NETWORK, arguments_of
 from robustnas.studies.results import higher_is_better
 from robustnas.studies.trial import EVALUATION, Options, Recipe, training_of
@@ -112,9 +112,10 @@ def _evaluation(tuning: Tuning, run: str | None) -> tuple[Recipe, str]:
         genotype = read_genotype(run)
         space = find_space(tuning.genotype or genotype.space)
     options: Options = {f"{NETWORK}.genotype": "genotype", f"{NETWORK}.space": space.name}
-    if run is not None and (Path(run) / "config.yaml").is_file():
-        options |= {"data": data_of(Path(run))}
-        named = section_of(Path(run), "model")["init_args"].get("space")
+    folder = None if run is None or is_genotype_text(run) else expand(run, "RUN")
+    if folder is not None and (folder / "config.yaml").is_file():
+        options |= {"data": data_of(folder)}
+        named = section_of(folder, "model")["init_args"].get("space")
         options |= {f"{NETWORK}.space": str(named)} if named and tuning.genotype is None else {}
     configs = tuning.recipe.configs or (recipe_of(space.name),)
     return Recipe(configs, {**options, **tuning.recipe.options}), str(genotype)

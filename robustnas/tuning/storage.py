@@ -68,18 +68,7 @@ def begin(root: Path, plan: Plan, url: str) -> Any:
     Raises:
         ValueError: If the folder holds another run, or the folder or the storage another tuning.
     """
-    record = root / RECORD
-    other = next((name for name in ("study.json", "result.json") if (root / name).exists()), None)
-    if not record.is_file() and (other or holds_run(root)):
-        raise ValueError(
-            f"Expected `--folder` to be a new folder or that of this tuning, but {root} holds another run or study."
-        )
-    held = _record(record)
-    if held is not None and held["fingerprint"] != plan.fingerprint:
-        raise ValueError(
-            f"Expected {root} to hold the trials of this tuning, but it holds those of another configuration, space, "
-            "metric, sampler, pruner, seed or version; `--folder` names another folder."
-        )
+    record, held = root / RECORD, _record(root, plan)
     storage, optuna = open_storage(url), optuna_module()
     new = plan.name not in optuna.get_all_study_names(storage)
     if new and held is not None and (root / TRIALS).exists():
@@ -104,12 +93,23 @@ def begin(root: Path, plan: Plan, url: str) -> Any:
     return study
 
 
-def _record(path: Path) -> dict[str, Any] | None:
+def _record(root: Path, plan: Plan) -> dict[str, Any] | None:
+    """What an earlier call noted in the folder of a tuning, ``None`` in a new folder; refused if it is of another."""
+    path = root / RECORD
     if not path.is_file():
+        if (root / "study.json").exists() or holds_run(root):
+            raise ValueError(
+                f"Expected `--folder` to be a new folder or that of this tuning, but {root} holds another run or study."
+            )
         return None
     held = read_json(path)
     if not isinstance(held, dict) or held.get("schema") != SCHEMA or not {"fingerprint", IDENTITY} <= set(held):
         raise ValueError(f"Expected {path} to be a tuning of schema {SCHEMA}, but got another file.")
+    if held["fingerprint"] != plan.fingerprint:
+        raise ValueError(
+            f"Expected {root} to hold the trials of this tuning, but it holds those of another configuration, space, "
+            "metric, sampler, pruner, seed or version; `--folder` names another folder."
+        )
     return held
 
 
@@ -151,6 +151,7 @@ def own_trial(study: Any, plan: Plan, number: int) -> tuple[Any, Values]:
     begun = next((one for one in running if one.user_attrs.get(NUMBER) == number), None)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        # A trial that is opened again keeps the values that it has.
         trial = study.ask() if begun is None else optuna.trial.Trial(study, begun._trial_id)
         trial.set_user_attr(NUMBER, number)
         return trial, {name: one.suggest(trial, name) for name, one in plan.dimensions.items()}

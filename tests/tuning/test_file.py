@@ -49,7 +49,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 
 UNFIT: dict[str, tuple[dict[str, Any], str]] = {
     "unknown": ({"space": {"model.init_args.lrr": LR}}, "Expected an option of EvaluationModule, but got `lrr`; did"),
-    "range": ({"space": {"model.init_args.drop_path": LR}}, "Expected `drop_path` to be zero or more and below one, but got 1.0"),
+    "range": ({"space": {"model.init_args.drop_path": LR}}, "Expected `drop_path` to be zero or more and below"),
     "type": ({"space": {"model.init_args.lr": {"choices": ["a", "b"]}}}, "Expected `lr` to be float, but got 'a'"),
     "not logged": ({"metric": "val/map"}, "Expected `metric` to be one that these runs log: val/loss, val/top1"),
     "no metric": ({"metric": "own/thing"}, "Expected `metric` to be one that these runs log: "),
