@@ -26,6 +26,7 @@ from pathlib import Path
 import yaml
 
 from robustnas.__main__ import main as command
+from robustnas.analysis.metrics import TEST_TOP1, VAL_TOP1
 from robustnas.runs.record import read_json
 from robustnas.runtime.csv_files import read_csv
 from robustnas.runtime.safe_yaml import read_yaml
@@ -35,7 +36,7 @@ from robustnas.statistics.pairs import compare
 FILE = Path(__file__).with_suffix(".yaml")
 SEARCH = [
     "fit", "-c", "digits_darts_second_order", "--model.gradient=FirstOrder", "--model.arch_lr=3e-3", "--model.cells=1",
-    "--model.channels=4", "--data=ClutteredDigits", "--data.drawings=1", "--data.fractions=[0.4, 0.3, 0.3]",
+    "--model.channels=4", "--data=ClutteredDigits", "--data.fractions=[0.4, 0.3, 0.3]",
     "--data.batch_size=64", "--trainer.max_epochs=15", "--trainer.logger=false", "--trainer.accelerator=cpu",
     "--trainer.enable_progress_bar=false", "--diagnostics.measures=[]", "--ckpt_path=auto",
 ]  # fmt: skip
@@ -51,7 +52,7 @@ def tune(folder: Path, name: str, trials: int, workers: int, changed: dict[str, 
     if command([*words, "--workers", str(workers)]):
         raise SystemExit(f"{name} failed")
     rows = read_csv(folder / name / "trials.csv").records()
-    best = max(float(row["val/top1"]) for row in rows if row["state"] == "complete")
+    best = max(float(row[VAL_TOP1.name]) for row in rows if row["state"] == "complete")
     return sum(int(row["epochs"]) for row in rows), best
 
 
@@ -76,13 +77,13 @@ def test(job: tuple[str, str, int]) -> float:
 
         sections = {k: v for k, v in read_yaml(Path(folder, arm, "best.yaml")).items() if k != "seed_everything"}
         train_and_test(arm, run_of(sections, run, seed))
-    return float(read_json(run / "test.json")["test/top1"])
+    return float(read_json(run / "test.json")[TEST_TOP1.name])
 
 
 def report(found: dict[str, Sequence[float]], epochs: dict[str, int], best: dict[str, float], folder: Path) -> str:
     """The results as Markdown."""
     lines = [
-        "| configuration | test/top1, %: mean and 95 % interval | n | best on validation, % | epochs of the tuning |",
+        f"| configuration | {TEST_TOP1.name}, %: mean and 95 % interval | n | best on validation, % | epochs |",
         "| --- | ---: | ---: | ---: | ---: |",
     ]
     named = {arm: said for said, arm in ARMS.items() if arm in found}
@@ -122,13 +123,14 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("runs/tuning-study"))
     parser.add_argument("--trials", type=int, default=27)
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--drawings", type=int, default=3, help="images of each original that is trained on")
     parser.add_argument("--without-random", action="store_true", help="leave out the tuning by random search")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--out", type=Path, default=None)
     options = parser.parse_args()
     start, folder = time.time(), options.folder
     if not (folder / "search" / "genotype.json").is_file():
-        command([*SEARCH, f"--run-dir={folder / 'search'}"])
+        command([*SEARCH, f"--data.drawings={options.drawings}", f"--run-dir={folder / 'search'}"])
     epochs, best = {}, {}
     epochs["bohb"], best["bohb"] = tune(folder, "bohb", options.trials, options.workers, {})
     arms = [arm for arm in ARMS.values() if arm != "random" or not options.without_random]

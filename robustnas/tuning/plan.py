@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from robustnas import __version__
+from robustnas.analysis.metrics import VAL_LOSS
 from robustnas.analysis.registry import METRICS, scores
 from robustnas.cli import lightning_cli
 from robustnas.cli.configuration import configuration, data_of, recipe_of, section_of
@@ -171,7 +172,7 @@ def _checked(plan: Plan, metric: str | None) -> str:
         sections = plan.sections(values)
         if number in (0, count - 1):
             built = lightning_cli.main(sections, stop_after="instantiation")
-            names |= {"val/loss", *map(str, built.model.val_metrics)} if hasattr(built.model, "val_metrics") else set()
+            names |= {VAL_LOSS.name, *map(str, built.model.val_metrics)}
         if sections["trainer"].get("max_epochs") == 0:
             raise ValueError("Expected `trainer.max_epochs` to be at least 1, but got 0.")
     return _metric(metric, names)
@@ -179,7 +180,7 @@ def _checked(plan: Plan, metric: str | None) -> str:
 
 def _metric(metric: str | None, measured: set[str]) -> str:
     if metric is None:
-        return next((name for name in scores("val") if name in measured), "val/loss")
+        return next((name for name in scores("val") if name in measured), VAL_LOSS.name)
     known = sorted({*measured, *(name for name in METRICS if not name.startswith(("val/", "test/", "truth", "arch")))})
     wrong = metric not in measured if metric.startswith("val/") else metric not in METRICS
     if measured and wrong:

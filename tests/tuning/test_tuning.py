@@ -255,7 +255,7 @@ def test_a_genotype_is_tuned_with_its_training_and_the_best_of_it_trains(
     assert main(["tune", path, "--folder", "t"]) == 0
     told = capsys.readouterr().out
     assert "2 trials: 2 complete." in told
-    assert "trial 0" in told
+    assert "untuned" in told
     rows = read_csv("t/trials.csv").records()
     assert len({tuple(row[name] for name in row if name.startswith("genotype.")) for row in rows}) == 2
     trained = yaml.safe_load(Path("t/trials/0001/evaluation/config.yaml").read_text(encoding="utf-8"))
