@@ -75,6 +75,8 @@ COMMANDS: dict[str, tuple[Sequence[str], str]] = {
         ["evaluate", "x", "--recipe=best"],
         "Expected `--recipe` to be one of 'auto', 'paper', but got 'best'.",
     ),
+    "nothing to tune": (["tune"], "Expected `TUNING` to be given, but got none."),
+    "no trials": (["tune", "digits_search", "--trials=0"], "Expected `--trials` to be 1 or larger, but got 0."),
     "nothing to draw": (["draw"], "Expected `genotype` to be given, but got none."),
     "nothing to profile": (["profile"], "Expected `-c/--config` to be given, but got none."),
     "a misspelt option": (

@@ -92,7 +92,7 @@ def test_json_is_one_object_that_says_how_it_went(check: Callable[[Path], str], 
     assert told["threads"]["torch"] == torch.get_num_threads()
     assert 1 <= told["threads"]["usable_cores"] <= told["cpu"]["cores"]
     assert told["cpu"]["instructions"] == environment.instructions()
-    assert set(told["extras"]) == {"hf", "ray", "dev", "docs", "export", "loggers"}
+    assert set(told["extras"]) == {"hf", "ray", "dev", "docs", "export", "loggers", "tune"}
     if sys.platform == "linux":
         assert told["memory"]["total"] >= told["memory"]["available"] > 0
     assert told["disk"]["free"] > 0

@@ -95,6 +95,7 @@ def test_genotypes_tables_and_studies_are_found(home: Path) -> None:
         ),
         (["draw", "$NOWHERE/g.json"], "Expected `genotype` to be a path whose environment variables are set, but got"),
         (["fit", "-c", "$NOWHERE/c.yaml"], "Expected `--config` to be a path whose environment variables are set, but"),
+        (["tune", "$NOWHERE/t.yaml"], "Expected `TUNING` to be a path whose environment variables are set, but got '"),
         (["ablate", "$NOWHERE/s.yaml"], "Expected `STUDY` to be a path whose environment variables are set, but got '"),
         (["fit", "--model=DARTS", "--data=ImageFolder", "--data.root=$NOWHERE/x"], "Expected `root` to be a path whos"),
         (

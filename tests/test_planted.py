@@ -26,6 +26,14 @@ seeds: [0, 1]
 baselines: []
 evaluation: null
 """
+TUNING = """
+name: own
+command: fit
+config: config.yaml
+options: {{trainer.max_epochs: 1}}
+space: {{{option}: {{low: 0.01, high: 0.1}}}}
+trials: 2
+"""
 # Each command in the folder of a run, and the exit statuses that it may have. Those that start other processes or train
 # for long are refused once they have imported what they need; `LONGER` runs them to their ends.
 COMMAND_LINES: dict[str, tuple[list[str], set[int]]] = {
@@ -46,6 +54,7 @@ COMMAND_LINES: dict[str, tuple[list[str], set[int]]] = {
     "doctor": (["doctor", "--no-test"], {0, 1}),
     "quickstart": (["quickstart", "--run-dir=quick", "--seed=-1"], {2}),
     "ablate": (["ablate", "wrong.yaml"], {1, 2}),
+    "tune": (["tune", "wrong_tuning.yaml"], {1, 2}),
     "completion": (["completion", "bash"], {0}),
 }
 LONGER: dict[str, tuple[list[str], set[int]]] = {
@@ -53,6 +62,7 @@ LONGER: dict[str, tuple[list[str], set[int]]] = {
     "doctor": (["doctor"], {0, 1}),
     "quickstart": (["quickstart", "--run-dir=quick"], {0}),
     "ablate": (["ablate", "study.yaml", "--workers=2", "--trust=my_part"], {0}),
+    "tune": (["tune", "tuning.yaml", "--folder=tuned", "--workers=1"], {0}),
     "two processes": (["fit", "-c", "config.yaml", "--run-dir=again", "--trainer.devices=2"], {0}),
 }
 
@@ -70,6 +80,8 @@ def planted(run: Path, tmp_path: Path) -> Planted:
     folder = Path(shutil.copytree(run, tmp_path / "run"))
     for name, options in {"study": "{model.init_args.relaxation: my_part.Warm}", "wrong": "{model.wrong: 1}"}.items():
         (folder / f"{name}.yaml").write_text(STUDY.format(options=options), encoding="utf-8")
+    for name, option in {"tuning": "model.init_args.lr", "wrong_tuning": "model.wrong"}.items():
+        (folder / f"{name}.yaml").write_text(TUNING.format(option=option), encoding="utf-8")
     (folder / "table.csv").write_text(TABLE, encoding="utf-8")
     (folder / "my_part.py").write_text(PART, encoding="utf-8")
     return Planted(folder, tmp_path)

@@ -30,6 +30,7 @@ PURPOSES = {
     "planning": "sizes, time and memory",
     "studies": "many runs",
     "verification": "proofs on your machine",
+    "tuning": "hyperparameters by Optuna",
     "reports": "HTML of runs and studies",
     "commands": "one file a command",
     "notebook": "pictures in IPython",

@@ -10,6 +10,7 @@ COMMANDS = {
     "predict": ("robustnas.commands.predict", "predict the classes of images with the network of an evaluation"),
     "export": ("robustnas.commands.export", "write a trained network as ONNX, for torch alone, or as weights"),
     "ablate": ("robustnas.commands.ablate", "run a study: compare methods, spaces, data, options and seeds"),
+    "tune": ("robustnas.commands.tune", "tune hyperparameters by Optuna, alone or with the genotype"),
     "landscape": ("robustnas.commands.landscape", "plot the validation loss around the α of a checkpoint"),
     "diagnose": ("robustnas.commands.diagnose", "judge a search: whether it collapsed, decided and learnt, and why"),
     "report": ("robustnas.commands.report", "write an HTML report about one search or several"),

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
-import contextlib
 import math
-import os
-import signal
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,12 +13,11 @@ from rich.console import Console
 from rich.table import Table
 
 from robustnas.cli.errors import Parser
+from robustnas.commands.engines import STOPPED, add_engine_options, engine_of, terminable
 from robustnas.planning.durations import duration
 from robustnas.runs.run_lock import held
-from robustnas.studies.engine import Engine
 from robustnas.studies.estimate import Estimate, estimate
 from robustnas.studies.grid import select_trials, trials_of
-from robustnas.studies.pool import pool_of
 from robustnas.studies.progress import Progress
 from robustnas.studies.results import Record, best_setting, read_failures, read_results, write_plan
 from robustnas.studies.running import run_trials, unfinished
@@ -31,10 +26,6 @@ from robustnas.studies.trial import Trial
 
 if TYPE_CHECKING:
     from robustnas.reports.study.study_data import Score
-
-ENGINES = ("local", "ray")
-ONLY = {"runs_per_gpu": "local", **dict.fromkeys(("address", "cpus_per_trial", "gpus_per_trial"), "ray")}  # its engine
-STOPPED = 130  # what shells expect of a command that Ctrl-C ended
 
 
 def parser() -> Parser:
@@ -47,15 +38,7 @@ def parser() -> Parser:
     study = "YAML file of the study, or the name of one that comes with robustnas"
     parser.add_path("study", metavar="STUDY", help=study)
     parser.add_path("--folder", help="folder of the study (default: runs/NAME)")
-    parser.add_argument("--engine", choices=ENGINES, default="local", help="where trials run (default: local)")
-    parser.add_argument("--workers", type=int, help="concurrent trials (default: one a core, or --runs-per-gpu a GPU)")
-    parser.add_argument("--threads", type=int, help="threads of a worker (default: 1; with GPUs a share of the cores)")
-    parser.add_argument("--runs-per-gpu", type=int, help="trials that share a GPU (default: 1)")
-    ray = parser.add_argument_group("with --engine ray")
-    ray.add_argument("--address", help="address of the cluster, or auto (default: $RAY_ADDRESS, else start one here)")
-    gpus, cpus = "GPUs of a trial, also a part of one (default: 1 if there are any)", "processors of a trial (default: "
-    ray.add_argument("--gpus-per-trial", type=float, metavar="N", help=gpus)
-    ray.add_argument("--cpus-per-trial", type=float, metavar="N", help=f"{cpus}--threads, or a share of the node's)")
+    add_engine_options(parser)
     parser.add_argument("--only", nargs="+", default=[], metavar="TRIAL", help="trials to run, such as DARTS/*/seed-0")
     dry_run = "print the trials, with time and memory estimated from the first steps of each configuration"
     parser.add_argument("--dry-run", action="store_true", help=dry_run)
@@ -69,7 +52,7 @@ def main(arguments: list[str]) -> int:
     study = read_study(options.study)
     trials = select_trials(every := trials_of(study), options.only)
     root = Path(options.folder or Path("runs", study.name))
-    engine = engine_of(options, root)
+    engine = engine_of(options, None if options.dry_run else root)
     print(f"Checking {len(trials)} trials ...", flush=True)
     from robustnas.studies.configuration import configured  # imports Lightning, after what is cheap to find wrong
 
@@ -79,7 +62,7 @@ def main(arguments: list[str]) -> int:
         found = estimate(trials, engine)
         _print_estimate(trials, unfinished(root, trials, keep=True), found)
         return 1 if found.failed else 0
-    with held(root, "--folder"), _terminable():
+    with held(root, "--folder"), terminable():
         todo = unfinished(root, trials, options.force)
         write_plan(root, study.name, known.values(), study.published)
         progress = Progress(root, todo, len(trials) - len(todo), engine.slots)
@@ -94,39 +77,6 @@ def main(arguments: list[str]) -> int:
 
         print(f"Report: {write_report(root)}")
     return 1 if failed else 0
-
-
-def engine_of(options: argparse.Namespace, root: Path) -> Engine:
-    """Where the trials of the study in a folder run; an option of the other engine is refused."""
-    for name, engine in ONLY.items():
-        if engine != options.engine and getattr(options, name) is not None:
-            option = f"--{name.replace('_', '-')}"
-            raise ValueError(f"Expected `{option}` with `--engine {engine}`, but got --engine {options.engine}.")
-    if options.engine == "local":
-        return pool_of(_gpus(), options.workers, options.threads, options.runs_per_gpu or 1)
-    from robustnas.studies.ray_engine import ray_engine_of
-
-    given = options.address, options.workers, options.cpus_per_trial, options.gpus_per_trial, options.threads
-    return ray_engine_of(*given, shared=None if options.dry_run else root)
-
-
-@contextlib.contextmanager
-def _terminable() -> Iterator[None]:
-    """Let SIGTERM do what Ctrl-C does."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _gpus() -> tuple[str, ...]:
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return tuple(name.strip() for name in visible.split(",") if name.strip() not in ("", "-1"))
-    import torch
-
-    return tuple(map(str, range(torch.cuda.device_count())))
 
 
 def _print_estimate(trials: Sequence[Trial], todo: Sequence[Trial], found: Estimate) -> None:

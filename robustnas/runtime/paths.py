@@ -61,7 +61,7 @@ def _folder() -> Path:
 def _close(given: Path, beside: Path | None) -> list[str]:
     """Names of configurations that resemble the given one."""
     shipped = [path.relative_to(_folder()).as_posix() for path in _folder().rglob("*.yaml")]
-    names = [name for name in sorted(shipped) if not name.startswith("studies/")]
+    names = [name for name in sorted(shipped) if not name.startswith(("studies/", "tunings/"))]
     for folder in (given.parent, *([] if beside is None else [beside])):
         names += [path.as_posix() for pattern in ("*.yaml", "*.yml") for path in folder.glob(pattern)]
     known = {key: name for name in names for key in (Path(name).stem, Path(name).with_suffix("").as_posix())}

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
+from typing import Protocol
 
 from rich.console import Console
 from rich.live import Live
@@ -17,10 +18,22 @@ from robustnas.planning.durations import duration
 from robustnas.runs.record import read_json
 from robustnas.runtime.csv_files import read_csv
 from robustnas.studies.engine import Event
-from robustnas.studies.trial import Trial
 
 SHOWN = 5  # finished and failed trials that stay in the table, the latest
 STAGES = ("evaluation", "search")  # the later one first
+
+
+class Shown(Protocol):
+    """What is known of a trial that is shown: its name, that of its group, and its folder inside the study's."""
+
+    @property
+    def key(self) -> str: ...
+
+    @property
+    def group(self) -> str: ...
+
+    @property
+    def folder(self) -> str: ...
 
 
 @dataclass
@@ -28,7 +41,7 @@ class Progress:
     """Progress of trials that run at most ``slots`` at a time; ``finished`` of the study had a result before."""
 
     root: Path
-    trials: Sequence[Trial]
+    trials: Sequence[Shown]
     finished: int
     slots: int
     console: Console = field(default_factory=Console)
@@ -65,6 +78,7 @@ class Progress:
                 shown = f", {score['name']} {score['value']:.4f}" if score else ""
                 chosen = event.value.get("chosen") if isinstance(event.value, dict) else None
                 shown += f", seed {chosen['seed']} is chosen" if chosen and not chosen["chosen"] else ""
+                shown += f", {event.value['note']}" if isinstance(event.value, dict) and "note" in event.value else ""
                 said = f"done in {duration(seconds)}{shown}"
             elif event.kind == "failed":
                 self.failed += 1

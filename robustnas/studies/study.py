@@ -71,7 +71,7 @@ def _study(held: dict[str, Any], file: Path) -> Study:
     name = held.get("name", file.stem)
     if not isinstance(name, str) or not name.strip() or "/" in name or "\\" in name or name in (".", ".."):
         raise ValueError(f"Expected `name` to be a text that can name a folder, but got {name!r}.")
-    variants = {k: _recipe(f"variants.{k}", v, folder) for k, v in _mapping("variants", held).items()}
+    variants = {k: read_recipe(f"variants.{k}", v, folder) for k, v in _mapping("variants", held).items()}
     table = StudyTable.of(held.get("table"), folder)
     baselines = _baselines(held, variants, table)
     if not variants:
@@ -95,7 +95,7 @@ def _study(held: dict[str, Any], file: Path) -> Study:
     seeds = _seeds(held.get("seeds", SEEDS))
     return Study(
         name, variants, _named("spaces", held), _named("data", held), overrides, factors, design,
-        seeds, _options("common", held.get("common")), baselines,
+        seeds, read_options("common", held.get("common")), baselines,
         _evaluation(held.get("evaluation", {}), folder), score,
         {name: _published(name, given) for name, given in _mapping("published", held).items()},
         table=table, choose=metric_of(held.get("choose"), seeds),
@@ -119,10 +119,11 @@ def _mapping(key: str, held: Mapping[str, Any], where: str | None = None) -> dic
 
 
 def _named(key: str, held: Mapping[str, Any]) -> dict[str, Options]:
-    return {name: _options(f"{key}.{name}", given) for name, given in _mapping(key, held).items()}
+    return {name: read_options(f"{key}.{name}", given) for name, given in _mapping(key, held).items()}
 
 
-def _recipe(where: str, given: Any, folder: Path, bare: bool = False) -> Recipe:
+def read_recipe(where: str, given: Any, folder: Path, bare: bool = False) -> Recipe:
+    """A configuration of ``robustnas fit``; its files are looked for in a folder first."""
     given = {"config": given} if isinstance(given, str) else given
     if not isinstance(given, dict) or set(given) - {"config", "options"} or not (given or bare):
         raise ValueError(f"Expected `{where}` to have a `config` and `options`, but got {given!r}.")
@@ -131,7 +132,7 @@ def _recipe(where: str, given: Any, folder: Path, bare: bool = False) -> Recipe:
     if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
         raise ValueError(f"Expected `{where}.config` to be a YAML file or a list of them, but got {named!r}.")
     configs = tuple(str(find_config(name, "config", folder).resolve()) for name in named)
-    return Recipe(configs, _options(f"{where}.options", given.get("options")))
+    return Recipe(configs, read_options(f"{where}.options", given.get("options")))
 
 
 def _evaluation(given: Any, folder: Path) -> EvaluationRecipe | None:
@@ -140,7 +141,7 @@ def _evaluation(given: Any, folder: Path) -> EvaluationRecipe | None:
         return None
     own = given if isinstance(given, dict) else {}
     rest = {name: value for name, value in own.items() if name not in ("settings", "size")} if own else given
-    recipe, size = _recipe("evaluation", rest, folder, bare=True), checked_size(own.get("size", "recipe"))
+    recipe, size = read_recipe("evaluation", rest, folder, bare=True), checked_size(own.get("size", "recipe"))
     if size == "search":
         check_size(recipe.options)
     settings = Settings.of(_levels("evaluation.settings", own.get("settings", {}), "settings" in own), size)
@@ -152,14 +153,14 @@ def _levels(where: str, given: Any, named: bool) -> dict[str, dict[str, Options]
     key = where.rpartition(".")[2]
     return {
         factor: {
-            level: _options(f"{where}.{factor}.{level}", options)
+            level: read_options(f"{where}.{factor}.{level}", options)
             for level, options in _mapping(factor, given, f"{where}.{factor}").items()
         }
         for factor in (_mapping(key, {key: given}, where) if named else ())
     }
 
 
-def _options(where: str, given: Any) -> Options:
+def read_options(where: str, given: Any) -> Options:
     """Options by dotted name; nested ones are taken apart down to a class with its arguments."""
     if given is None:
         return {}
@@ -171,7 +172,9 @@ def _options(where: str, given: Any) -> Options:
         if name in TAKEN:
             raise ValueError(f"Expected `{where}` to leave out `{name}`, since {TAKEN[name]}, but got {value!r}.")
         nested = isinstance(value, dict) and value and "class_path" not in value
-        deeper = {f"{name}.{inner}": one for inner, one in _options(f"{where}.{name}", value).items()} if nested else {}
+        deeper = (
+            {f"{name}.{inner}": one for inner, one in read_options(f"{where}.{name}", value).items()} if nested else {}
+        )
         for dotted, one in (deeper or {name: value}).items():
             if dotted in found:
                 raise ValueError(f"Expected `{where}` to have each option once, but got `{dotted}` twice.")

@@ -1,0 +1,8 @@
+"""Lets the tests of tunings import one another's helpers."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
