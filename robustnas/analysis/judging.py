@@ -53,7 +53,7 @@ def judge(history: History) -> Verdict:
     return Verdict(
         state, since, history.epochs[-1], history.planned, history.finished, tuple(seen),
         to_take(state, seen, history, found), _remedies(seen, history), missing, history.space.name, history.name,
-        history.first, history.read_as,
+        history.first, history.read_as, history.cost,
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from robustnas.analysis.calibration import RATES
+from robustnas.analysis.cost_outcome import CostOutcome
 from robustnas.analysis.thresholds import Remedy, State, Threshold, Weight
 from robustnas.spaces import Genotype
 
@@ -94,6 +95,7 @@ class Verdict:
     name: str = ""  #: where the history came from
     first: int = 0  #: number of its first epoch, 0 or 1
     read_as: str = ""  #: what was assumed in reading it
+    cost: CostOutcome | None = None  #: what the genotype costs, where the loss of α has a cost
 
     @property
     def line(self) -> str:
@@ -121,6 +123,7 @@ class Verdict:
         lines += ["", *_wrapped(f"take     {self._taken}", 2, 11)]
         if self.take.genotype is not None and self.state != "healthy":
             lines += _wrapped(str(self.take.genotype), 11)
+        lines += _wrapped(f"cost     {self.cost.line}", 2, 11) if self.cost else []
         for i, remedy in enumerate(self.remedies):
             lines += [*([] if i else [""]), f"  {'' if i else 'try':<8} {remedy.setting}", *_wrapped(remedy.why, 13)]
         if self.missing:
@@ -143,6 +146,8 @@ class Verdict:
         lines += ["", f"**Take** {self._taken}."]
         if self.take.genotype is not None:
             lines += ["", f"`{self.take.genotype}`"]
+        if self.cost:
+            lines += ["", f"**Cost** {self.cost.line}."]
         if self.remedies:
             lines += ["", "**Try**", "", *(f"- `{remedy.setting}`: {remedy.why}" for remedy in self.remedies)]
         if self.missing:
@@ -161,6 +166,7 @@ class Verdict:
             },
             "try": [asdict(remedy) for remedy in self.remedies],
             "missing": list(self.missing), "first": self.first, "read_as": self.read_as,
+            "cost": self.cost and {**asdict(self.cost), "met": self.cost.met},
         }  # fmt: skip
         return json.dumps(data, indent=2, allow_nan=False) + "\n"
 
