@@ -40,7 +40,8 @@ class CostOutcome:
         """One line, such as ``cost target missed by 12 %: flops of the genotype 281,000 ..., target 250,000; ...``."""
         named = {"cost": self.cost, "expected": self.expected, "target": self.target, "reference": self.reference}
         shown = figures({name: value for name, value in named.items() if value is not None})
-        of, now = f"{self.measure.replace('_', ' ')} of the genotype", "" if self.finished else " so far"
+        final, now = ("final ", "") if self.finished else ("", " so far")
+        of = f"{self.measure.replace('_', ' ')} of the {final}genotype"
         expected = f"; expected cost {'at the end ' if self.finished else ''}{shown['expected']}"
         costs = f"{of} {shown['cost']} {self.unit}"
         if self.target is None:
@@ -51,6 +52,12 @@ class CostOutcome:
             return f"cost target missed by {away}{now}: {costs}, target {shown['target']}{expected}"
         below = f" ({away} below)" if self.cost < self.target else ""
         return f"cost target met{now}: {costs}, target {shown['target']}{below}{expected}"
+
+    def beside(self, epoch: int, cost: float) -> str:
+        """A clause on the genotype of an epoch that is to be taken in place of this one."""
+        shown = figures({"cost": cost, "target": cost if self.target is None else self.target})["cost"]
+        judged = "" if self.target is None else f", {'meets' if cost <= self.target else 'misses'} the target"
+        return f"; that after epoch {epoch}, to take, costs {shown}{judged}"
 
     def write(self, folder: Path) -> None:
         """Write ``cost.json`` into the folder of a run."""
