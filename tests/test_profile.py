@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from random import Random
 
 import pytest
 from tables import check_each
 
 from robustnas.__main__ import main
 from robustnas.cost import Profiler, read_table
-from robustnas.spaces import NASBench201
+from robustnas.spaces import NASBench201, random_genotype
 
 pytestmark = pytest.mark.usefixtures("few_samples", "no_pictures")
 
@@ -67,6 +68,20 @@ def test_options_of_the_search_may_follow(place: Path) -> None:
     assert not (place / "costs.json").exists()
 
 
+def test_predictions_are_compared_with_whole_networks(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["profile", "-c", "search.yaml", "--measure=latency", "--device=cpu", "--batch=2", "--repeats=1"]
+    assert main([*words, "--check=2"]) == 0
+    said = re.findall(
+        r"Whole network: ([\d.]+) ms predicted, ([\d.]+) ms measured \(([+-][\d.]+)%\)", capsys.readouterr().out
+    )
+    table, space = read_table("costs.json"), NASBench201
+    drawn = [random_genotype(space, Random(seed)) for seed in range(2)]
+    assert [row[0] for row in said] == [f"{table.cost(genotype, 'latency', space):.3f}" for genotype in drawn]
+    for predicted, measured, away in said:
+        assert float(measured) > 0
+        assert float(away) == pytest.approx(100 * (float(predicted) / float(measured) - 1), abs=1.0)
+
+
 WRONG: dict[str, tuple[list[str], str]] = {
     "unknown measure": (
         ["--measure", "time"],
@@ -77,6 +92,11 @@ WRONG: dict[str, tuple[list[str], str]] = {
         "Expected `--batch` to be from 1 to 65,536, but got 0.",
     ),
     "no threads": (["--threads=0"], "Expected `--threads` to be from 1 to 1,024, but got 0."),
+    "too many checks": (["--check=1001"], "Expected `--check` to be from 0 to 1,000, but got 1,001."),
+    "nothing to check": (
+        ["--measure=flops", "--check=1"],
+        "Expected `latency` to be among `--measure` with `--check`, but got ['flops'].",
+    ),
     "unknown device": (["--device=abacus"], "Expected `--device` to be one that torch can use, but got 'abacus': "),
     "missing device": (["--device=cuda:99"], "Expected `--device` to be one that torch can use, but got 'cuda:99': "),
     "missing configuration": (

@@ -92,7 +92,7 @@ def figures(values: dict[str, float]) -> dict[str, str]:
     """Costs for people, with as many digits as tell those apart that differ."""
     for digits in range(4, 18):
         shown = {name: _figure(value, digits) for name, value in values.items()}
-        if len(set(shown.values())) == len(set(values.values())):
+        if len({float(text.replace(",", "")) for text in shown.values()}) == len(set(values.values())):
             break
     return shown
 

@@ -14,6 +14,7 @@ from robustnas.data import ImageData
 from robustnas.data.batch import Batch
 from robustnas.spaces import Genotype
 from robustnas.strategies import ExpectedCost
+from robustnas.training.lightning.loops import trainer_of
 from robustnas.training.lightning.progress import say
 from robustnas.training.recorder import run_folder
 from robustnas.training.search_hook import SearchHook
@@ -112,7 +113,7 @@ class CostHook(SearchHook):
     def _differing(self) -> dict[str, tuple[Any, Any]]:
         """Sizes with which the table was measured, and those of this search, where they differ."""
         given, depth = self.search.description["init_args"], self.search.space.rules
-        data: Any = getattr(self.search.trainer, "datamodule", None)
+        data: Any = getattr(trainer_of(self.search), "datamodule", None)
         own = {name: given.get(name) for name in SIZES}
         own["image_shape"] = list(data.image_shape) if isinstance(data, ImageData) else None
         known = _sized(self.part.about, depth.depth, depth.default_depth)
