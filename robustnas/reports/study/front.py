@@ -15,6 +15,8 @@ from robustnas.reports.svg import draw
 from robustnas.statistics import mean_interval, pareto_front, summarise
 from robustnas.studies.results import Record
 
+FRONT = 6  # number of its colour, grey
+
 
 class Costed(NamedTuple):
     """A finished trial with its cost and its score, as it is shown."""
@@ -75,7 +77,7 @@ def _trials(study: StudyData, task: Task, axis: Axis) -> Chart:
         ], colour=study.number(entry), joined=False)
         for entry, trials in _by_entry(study, axis).items()
     ]  # fmt: skip
-    steps = Series("Pareto front", _steps(_best(axis, metric)), colour=len(study.entries))
+    steps = Series("Pareto front", _steps(_best(axis, metric)), colour=FRONT)
     return Chart(f"Every trial, and the Pareto front{_where(study, task)}", [*lines, steps], axis.title, metric.said,
         dots=False)  # fmt: skip
 
