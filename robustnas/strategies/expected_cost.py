@@ -67,7 +67,7 @@ class ExpectedCost(Penalty):
     power: float = 0.3
     weight: float = 0.1
     target: float | None = None
-    rate: float = 5.0
+    rate: float = 20.0
 
     def __post_init__(self) -> None:
         for name in ("factor", "power", "weight"):

@@ -130,7 +130,7 @@ def _settings(study: StudyData, task: Task, axis: Axis) -> Table:
         inside = found.interval and metric.possible(found.interval)
         met = [o.met for one in trials if (o := study.costs.get(one.record.folder)) is not None and o.met is not None]
         rows.append([
-            entry.label, found.n, figure(fmean(costs)), _within(costs), f"{sum(met)} of {len(met)}" if met else None,
+            entry.label, found.n, _shown(fmean(costs)), _within(costs), f"{sum(met)} of {len(met)}" if met else None,
             metric.shown(found.mean), f"{metric.shown(inside.low)} to {metric.shown(inside.high)}" if inside else None,
         ])  # fmt: skip
     head = ["method", "n", f"mean {axis.title}", "95 % interval", "target met", metric.said, "95 % interval"]
@@ -141,7 +141,12 @@ def _within(costs: Sequence[float]) -> str | None:
     if len(costs) < 2:
         return None
     inside = mean_interval(costs)
-    return f"{figure(max(inside.low, 0.0))} to {figure(inside.high)}"
+    return f"{_shown(max(inside.low, 0.0))} to {_shown(inside.high)}"
+
+
+def _shown(cost: float) -> str:
+    """A mean cost for people."""
+    return f"{cost:,.0f}" if cost >= 1000 else figure(cost)
 
 
 def _by_entry(study: StudyData, axis: Axis) -> Mapping[Entry, list[Costed]]:
