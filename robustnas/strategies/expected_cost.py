@@ -24,9 +24,8 @@ OF_REFERENCE = ("form", "factor", "power", "weight")  # arguments that say how a
 class ExpectedCost(Penalty):
     r"""The expected cost of the network in the loss of α: weighed against a reference, or held to a target.
 
-    With a ``reference``, the two forms of ProxylessNAS (arXiv:1812.00332).
-
-    With the shares :math:`s` of operations and their costs :math:`c` from a table that ``robustnas profile`` writes,
+    With a ``reference`` it is as ProxylessNAS puts it into the loss (arXiv:1812.00332). With the shares :math:`s` of
+    operations and their costs :math:`c` from a table that ``robustnas profile`` writes,
 
     .. math:: E = c_\text{rest} + \sum_{\text{edges } e} \sum_k s_{ek}\, c_{ek},
 
@@ -56,7 +55,7 @@ class ExpectedCost(Penalty):
         weight: :math:`\lambda` of the form ``linear``, zero or more.
         target: Cost :math:`T` that the genotype may have at most, in the unit of the table, instead of a
             ``reference``. It asks for shares whose rows sum to one.
-        rate: Step :math:`\eta` of the multiplier, in step sizes of α (``arch_lr``), so that both are as fast; positive.
+        rate: Step :math:`\eta` of the multiplier, as a multiple of the step size of α (``arch_lr``), positive.
     """
 
     table: str
