@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 
@@ -62,6 +63,20 @@ def _on_edge(cell: CellSpace, edge: Edge, costs: Sequence[float]) -> tuple[float
     """Least and most that an edge of a discrete cell costs, which carries at least one operation."""
     found = sorted(costs[column] for column in cell.selectable(edge))
     return found[0], list(accumulate(reversed(found)))[: cell.carried][-1]
+
+
+def check_table(table: CostTable, space: SearchSpace, measure: Measure, path: str) -> None:
+    """Refuse a table that does not fit the space of a search, or lacks a measure."""
+    try:
+        table.check(space, measure)
+    except ValueError as error:
+        raise ValueError(f"Expected `table` to fit the search, but {path} does not. {error}") from error
+
+
+def check_positive(target: float) -> None:
+    """Refuse a target that is no cost."""
+    if not (target > 0 and math.isfinite(target)):
+        raise ValueError(f"Expected `target` to be positive, but got {target}.")
 
 
 def check_target(target: float, cheapest: float, measure: Measure, path: str) -> None:

@@ -13,7 +13,14 @@ from torch import Tensor
 from robustnas.cost import CostTable, Measure, read_table
 from robustnas.runtime.paths import expand
 from robustnas.spaces import Genotype, SearchSpace
-from robustnas.strategies.cost_target import ascended, check_target, cost_range, expected_discrete
+from robustnas.strategies.cost_target import (
+    ascended,
+    check_positive,
+    check_table,
+    check_target,
+    cost_range,
+    expected_discrete,
+)
 from robustnas.strategies.penalty import ByKind, Penalty
 from robustnas.strategies.step_context import StepContext
 
@@ -88,8 +95,7 @@ class ExpectedCost(Penalty):
             )
 
     def _check_target(self, target: float) -> None:
-        if not (target > 0 and math.isfinite(target)):
-            raise ValueError(f"Expected `target` to be positive, but got {target}.")
+        check_positive(target)
         usual = {field.name: field.default for field in fields(self)}
         for name in OF_REFERENCE:
             if (given := getattr(self, name)) != usual[name]:
@@ -98,10 +104,7 @@ class ExpectedCost(Penalty):
 
     def check(self, space: SearchSpace) -> None:
         """Read the table and refuse one that does not fit, and a target that no architecture meets."""
-        try:
-            self._table.check(space, self.measure)
-        except ValueError as error:
-            raise ValueError(f"Expected `table` to fit the search, but {self.table} does not. {error}") from error
+        check_table(self._table, space, self.measure, self.table)
         if self.target is not None:
             check_target(self.target, self.range(space)[0], self.measure, self.table)
             return
