@@ -79,12 +79,12 @@ def check_positive(target: float) -> None:
         raise ValueError(f"Expected `target` to be positive, but got {target}.")
 
 
-def check_target(target: float, cheapest: float, measure: Measure, path: str) -> None:
-    """Refuse a target that no architecture meets."""
+def check_target(target: float, cheapest: float, measure: Measure, path: str, of: str = "architecture") -> None:
+    """Refuse a target that no architecture meets, or none of a certain sort."""
     if target < cheapest:
         raise ValueError(
             f"Expected `target` to be at least {cheapest:,.7g} {UNITS[measure]}, the {measure} of the cheapest "
-            f"architecture by {path}, but got {target:,.7g}."
+            f"{of} by {path}, but got {target:,.7g}."
         )
 
 

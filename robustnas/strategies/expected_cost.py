@@ -47,10 +47,11 @@ class ExpectedCost(Penalty):
         \lambda \leftarrow \max\left(0, \lambda + \eta \left( \frac{G}{T} - 1 \right)\right),
 
     whose multiplier :math:`\lambda` starts at 0 and moves after every step of α, as in LightNAS (arXiv:2208.05894).
-    :math:`G` is the cost of the genotype that the search would return now; it has no gradient, so α descends the
+    :math:`G` is the cost of the genotype of the strongest operations, whatever the selection is, so that
+    :class:`WithinTarget` does not hide what α alone would give; it has no gradient, so α descends the
     expected cost :math:`D` of a discrete network in its place (arXiv:1804.06500): :math:`E` with shares over the
     operations that may be selected, and where a node keeps :math:`m` of :math:`n` edges, :math:`m / n` of each. While
-    the genotype meets the target, the loss is :math:`L` alone, and :math:`\lambda` falls.
+    that genotype meets the target, the loss is :math:`L` alone, and :math:`\lambda` falls.
 
     Args:
         table: File of the table.
@@ -73,7 +74,7 @@ class ExpectedCost(Penalty):
     power: float = 0.3
     weight: float = 0.1
     target: float | None = None
-    rate: float = 20.0
+    rate: float = 5.0
 
     def __post_init__(self) -> None:
         for name in ("factor", "power", "weight"):

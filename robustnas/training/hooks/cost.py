@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,7 +15,7 @@ from robustnas.cost import UNITS
 from robustnas.data import ImageData
 from robustnas.data.batch import Batch
 from robustnas.spaces import Genotype
-from robustnas.strategies import ExpectedCost
+from robustnas.strategies import ExpectedCost, Strongest, WithinTarget
 from robustnas.training.lightning.loops import trainer_of
 from robustnas.training.lightning.progress import say
 from robustnas.training.recorder import run_folder
@@ -34,11 +36,11 @@ class CostHook(SearchHook):
 
     def __init__(self, part: ExpectedCost, search: SearchState) -> None:
         self.part, self.search = part, search
-        self.held, self.missed = 0.0, False  # the multiplier, and whether the genotype misses the target now
+        self.held, self.missed = 0.0, False  # the multiplier, and whether the strongest operations miss the target
 
     @property
     def multiplier(self) -> float:
-        """The multiplier while the genotype misses the target, and nothing while it meets it."""
+        """The multiplier while the strongest operations miss the target, and nothing while they meet it."""
         return self.held if self.missed else 0.0
 
     def setup(self) -> None:
@@ -61,8 +63,10 @@ class CostHook(SearchHook):
 
     def end_training(self) -> None:
         """Say whether the target was met, once the genotype is final."""
-        line = self._write(finished=True).line
-        say(self.search.trainer, f"{line[0].upper()}{line[1:]}.")
+        outcome = self._write(finished=True)
+        say(self.search.trainer, f"{outcome.line[0].upper()}{outcome.line[1:]}.")
+        if outcome.met is False and (remedy := self._remedy(run_folder(self.search.trainer))):
+            say(self.search.trainer, remedy)
 
     def state_dict(self) -> Any:
         return {"multiplier": self.held, "missed": self.missed} if self.part.target is not None else {}
@@ -71,9 +75,9 @@ class CostHook(SearchHook):
         self.held, self.missed = (float(state["multiplier"]), bool(state["missed"])) if state else (0.0, False)
 
     def _present(self) -> Genotype:
-        """What the selection makes of the present α."""
+        """The strongest operations of the present α, which no selection holds to the target."""
         with torch.no_grad():
-            return self.search.selection.genotype(self.search.space, self.search.architecture_weights())
+            return Strongest().genotype(self.search.space, self.search.architecture_weights())
 
     def _cost(self, genotype: Genotype) -> float:
         return self.part.genotype_cost(genotype, self.search.space)
@@ -92,6 +96,19 @@ class CostHook(SearchHook):
         if self.search.trainer.is_global_zero:
             outcome.write(folder)
         return outcome
+
+    def _remedy(self, folder: Path) -> str:
+        """What makes a genotype within the target that was missed, if the rest of the operations allows one."""
+        part, search = self.part, self.search
+        assert part.target is not None
+        within = WithinTarget(part.table, part.target, part.measure)
+        genotype = within.genotype(search.space, search.final_architecture_weights())
+        if self._cost(genotype) > part.target:
+            return ""
+        options = {"table": part.table, "measure": part.measure, "target": repr(part.target).removesuffix(".0")}
+        words = [word for name, value in options.items() for word in (f"--selection.{name}", value)]
+        command = shlex.join(["robustnas", "select", str(folder), "--selection", "WithinTarget", *words])
+        return f"`{command}` makes a genotype within the target, without training."
 
     def _unit(self) -> str:
         batch, device = (self.part.about.get(name) for name in ("batch", "device"))
