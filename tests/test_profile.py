@@ -12,6 +12,7 @@ from tables import check_each
 
 from robustnas.__main__ import main
 from robustnas.cost import Profiler, read_table
+from robustnas.runs.record import Run
 from robustnas.spaces import NASBench201, random_genotype
 
 pytestmark = pytest.mark.usefixtures("few_samples", "no_pictures")
@@ -139,3 +140,30 @@ def test_an_expected_cost_without_its_table_is_refused_before_the_folder_is_made
     assert main(["fit", "-c", "search.yaml", *penalty, *TINY]) == 1
     assert "Expected none.json to be a cost table that `robustnas profile` wrote, but" in capsys.readouterr().err
     assert not (place / "runs").exists()
+
+
+def test_a_selection_within_a_target_is_made_with_a_search_or_after_it(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    part = "    selection: {class_path: WithinTarget, init_args: {table: costs.json, target: 3.5e+4, measure: flops}}"
+    (place / "within.yaml").write_text(CONFIG.replace("data:", f"{part}\ndata:"), encoding="utf-8")
+    search = ["-c", "within.yaml"]
+    assert main(["fit", *search, *TINY]) == 1
+    assert "Expected costs.json to be a cost table that `robustnas profile` wrote, but" in capsys.readouterr().err
+    assert not (place / "runs").exists()
+    assert main(["profile", *search, "--measure=flops"]) == 0  # the table is not there yet
+    assert main(["fit", *search, *TINY, "--run-dir=run"]) == 0
+    found, low = Run(place / "run").genotype(), read_table("costs.json").rest["flops"]
+    assert low <= read_table("costs.json").cost(found, "flops") <= 3.5e4
+    capsys.readouterr()
+    options = [f"--selection.{option}" for option in ("table=costs.json", "target=3.5e4", "measure=flops")]
+    assert main(["select", "run", "--selection", "WithinTarget", *options]) == 0
+    assert Run(place / "run" / "withintarget").genotype() == found
+    assert "Cost: flops of the genotype " in capsys.readouterr().out
+    for words, says in (
+        (["--selection", "WithinTarget"], "Expected "),
+        (["--compare", *options], "Expected an option of BestOfSampled, but got `table`"),
+    ):
+        assert main(["select", "run", *words]) == 1
+        (line,) = capsys.readouterr().err.strip().splitlines()
+        assert line.startswith(f"robustnas: {says}")

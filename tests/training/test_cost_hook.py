@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,14 @@ import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from runs import StopAfter, differing, fit, rows, search, state
 
+from robustnas.__main__ import main
 from robustnas.analysis import History, judge
 from robustnas.analysis.cost_outcome import read_cost, share
 from robustnas.cost import Profiler
 from robustnas.reports import report
-from robustnas.runs.record import write_json
-from robustnas.strategies import ExpectedCost
+from robustnas.runs.record import Run, write_json
+from robustnas.strategies import ExpectedCost, Strongest, WithinTarget
+from robustnas.training.hooks import cost
 from robustnas.training.hooks.cost import CostHook
 
 SIZE: dict[str, Any] = {"channels": 4, "cells": 1}
@@ -113,14 +116,52 @@ def test_a_search_goes_on_with_its_multiplier(tmp_path: Path, table: str) -> Non
     assert hooks[0].state_dict() == hooks[1].state_dict()
 
 
-def test_a_missed_target_is_said(tmp_path: Path, table: str) -> None:
-    module = held_to(table, ExpectedCost(table, 1e5, "flops").range(search().space)[0])
-    fit(tmp_path / "run", module, limit_train_batches=1)
+def test_a_missed_target_is_said_with_its_remedy(
+    tmp_path: Path, table: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = list[str]()
+    monkeypatch.setattr(cost, "say", lambda _, sentence: said.append(sentence))
+    module = held_to(table, target := ExpectedCost(table, 1e5, "flops").range(search().space)[0])
+    fit(tmp_path / "run", module, limit_train_batches=1, callbacks=[ModelCheckpoint(tmp_path / "run", "last")])
     outcome = read_cost(tmp_path / "run", None)
     assert outcome is not None
     assert outcome.met is False
     assert f"cost target missed by {share(outcome.cost / module.penalty.target - 1)}: " in outcome.line
     assert outcome.line in " ".join(judge(History.of_run(tmp_path / "run")).text().split())
+    _, command, says = said[-1].split("`")
+    assert said[-2] == f"{outcome.line.capitalize()}."
+    assert says.strip() == "makes a genotype within the target, without training."
+    name, *words = shlex.split(command)
+    assert (name, words[:2]) == ("robustnas", ["select", str(tmp_path / "run")])
+    assert main(words) == 0
+    genotype = Run(tmp_path / "run" / "withintarget").genotype()
+    assert module.penalty.genotype_cost(genotype, module.space) == target
+    assert f"Cost: flops of the genotype {target:,} multiply-adds for an image, target {target:,}." in (
+        capsys.readouterr().out
+    )
+
+
+def test_the_multiplier_follows_alpha_where_the_selection_meets_the_target(tmp_path: Path, table: str) -> None:
+    low, high = ExpectedCost(table, 1e5, "flops").range(search().space)
+    target = low + 0.1 * (high - low)
+    module = dear(held_to(table, target, selection=WithinTarget(table, target, "flops")))
+    fit(tmp_path / "run", module, limit_train_batches=2)
+    outcome = read_cost(tmp_path / "run", module.genotype())
+    assert outcome is not None
+    assert (outcome.met, outcome.cost) == (True, module.penalty.genotype_cost(module.genotype(), module.space))
+    strongest = Strongest().genotype(module.space, module.architecture_weights())
+    assert module.penalty.genotype_cost(strongest, module.space) > target
+    assert module.hooks["cost"].multiplier > 0
+
+
+def test_no_remedy_is_named_that_would_not_meet_the_target(table: str) -> None:
+    module = held_to(table, 1.01 * ExpectedCost(table, 1e5, "flops").range(search().space)[0])
+    hook = CostHook(module.penalty, module)
+    assert hook._remedy(Path("run")).startswith("`robustnas select run --selection WithinTarget --selection.table ")
+    left: Any = module.architecture_weights()
+    left["cell"] = left["cell"] * torch.tensor([0.0, 0, 1, 1, 0])  # what costs nothing was pruned
+    module.final_architecture_weights = lambda: left
+    assert hook._remedy(Path("run")) == ""
 
 
 def test_a_table_of_another_network_is_named(tmp_path: Path) -> None:
