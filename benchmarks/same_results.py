@@ -26,7 +26,7 @@ import numpy as np
 import torch
 
 ROOT = Path(__file__).resolve().parents[1]
-TIMES = ("seconds", "share of time", "cost/", "time")
+TIMES = ("seconds", "share of time", "time")
 
 
 def main() -> int:

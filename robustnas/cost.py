@@ -194,9 +194,21 @@ class Profiler:
         here = {"image_shape": list(self.image_shape), "threads": torch.get_num_threads()}
         return CostTable(space.name, operations, kinds, rest, {**asdict(replace(self, space=space.name)), **here})
 
-    def _body(self, space: SearchSpace, candidates: Mapping[str, list[Candidate]]) -> Skeleton:
+    @torch.no_grad()
+    def latency(self, genotype: Genotype) -> float:
+        """Latency of the whole discrete network of a genotype, which the table predicts by a sum, in milliseconds."""
+        space = find_space(self.space)
+        with torch.device(self.device):
+            network = DiscreteNetwork(space, genotype, config=self._config()).eval()
+        images = in_format(torch.rand(self.batch, *self.image_shape, device=self.device), None)
+        return self._milliseconds(lambda: network(images))
+
+    def _config(self) -> SupernetConfig:
         size = (self.channels, self.layers, self.cells, self.num_classes, self.image_shape[0])
-        return build_skeleton(space, candidates, SupernetConfig(*size, self.stem, affine=True, pool_norm=False))
+        return SupernetConfig(*size, self.stem, affine=True, pool_norm=False)
+
+    def _body(self, space: SearchSpace, candidates: Mapping[str, list[Candidate]]) -> Skeleton:
+        return build_skeleton(space, candidates, self._config())
 
     def _places(self, space: SearchSpace) -> list[_Place]:
         """Every operation of every cell, with the size of the images that enter it."""

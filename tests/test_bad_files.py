@@ -174,6 +174,7 @@ RUNS: dict[str, tuple[Callable[[Path], object], Sequence[str], str]] = {
     ),
     "a manifest that is a list": (_text("manifest.json", "[1]"), DIAGNOSE, "`bad/manifest.json` to be an object of sc"),
     "an archive too large": (lambda f: _archive(f / "alpha/epoch_0000.npz"), DIAGNOSE, "`bad/alpha/epoch_0000.npz` to"),
+    "costs that are words": (_text("cost.json", '{"schema": 1}'), DIAGNOSE, "bad/cost.json to hold the costs of a sea"),
     "metrics that are words": (_text("metrics.csv", "epoch,a/b\nx,y\n"), REPORT, "bad/metrics.csv to hold one row of "),
     "metrics without epochs": (_text("metrics.csv", "a/b\n1\n"), REPORT, "bad/metrics.csv to have a column `epoch`"),
     "data left out": (_config(lambda c: c.pop("data")), LANDSCAPE, "bad/config.yaml to be the configuration of a run "),

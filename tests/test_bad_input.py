@@ -123,6 +123,10 @@ ROWS: dict[str, tuple[Sequence[str], str]] = {
         [*SEARCH, "--model.relaxation=Sigmoid", "--model.penalty=EntropyPenalty"],
         "Expected a `penalty` that means something for shares whose rows do not sum to one, as those of the relaxation",
     ),
+    "a reference beside a target": (
+        [*SEARCH, *(f"--model.penalty{one}" for one in ("=ExpectedCost", ".table=c", ".reference=80", ".target=90"))],
+        "Expected either `reference` or `target`, a cost to weigh or one to meet, but got 80.0 and 90.0.",
+    ),
     "a perturbation on one level": (
         [*SEARCH, "--model.gradient=SingleLevel", "--model.perturbation=RandomPerturbation"],
         "Expected `perturbation` to be `Unperturbed` beside the single-level gradient `SingleLevel`, where",

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from random import Random
 
 import pytest
 from tables import check_each
 
 from robustnas.__main__ import main
 from robustnas.cost import Profiler, read_table
-from robustnas.spaces import NASBench201
+from robustnas.runs.record import Run
+from robustnas.spaces import NASBench201, random_genotype
 
 pytestmark = pytest.mark.usefixtures("few_samples", "no_pictures")
 
@@ -67,6 +69,20 @@ def test_options_of_the_search_may_follow(place: Path) -> None:
     assert not (place / "costs.json").exists()
 
 
+def test_predictions_are_compared_with_whole_networks(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["profile", "-c", "search.yaml", "--measure=latency", "--device=cpu", "--batch=2", "--repeats=1"]
+    assert main([*words, "--check=2"]) == 0
+    said = re.findall(
+        r"Whole network: ([\d.]+) ms predicted, ([\d.]+) ms measured \(([+-][\d.]+)%\)", capsys.readouterr().out
+    )
+    table, space = read_table("costs.json"), NASBench201
+    drawn = [random_genotype(space, Random(seed)) for seed in range(2)]
+    assert [row[0] for row in said] == [f"{table.cost(genotype, 'latency', space):.3f}" for genotype in drawn]
+    for predicted, measured, away in said:
+        assert float(measured) > 0
+        assert float(away) == pytest.approx(100 * (float(predicted) / float(measured) - 1), abs=1.0)
+
+
 WRONG: dict[str, tuple[list[str], str]] = {
     "unknown measure": (
         ["--measure", "time"],
@@ -77,6 +93,11 @@ WRONG: dict[str, tuple[list[str], str]] = {
         "Expected `--batch` to be from 1 to 65,536, but got 0.",
     ),
     "no threads": (["--threads=0"], "Expected `--threads` to be from 1 to 1,024, but got 0."),
+    "too many checks": (["--check=1001"], "Expected `--check` to be from 0 to 1,000, but got 1,001."),
+    "nothing to check": (
+        ["--measure=flops", "--check=1"],
+        "Expected `latency` to be among `--measure` with `--check`, but got ['flops'].",
+    ),
     "unknown device": (["--device=abacus"], "Expected `--device` to be one that torch can use, but got 'abacus': "),
     "missing device": (["--device=cuda:99"], "Expected `--device` to be one that torch can use, but got 'cuda:99': "),
     "missing configuration": (
@@ -119,3 +140,30 @@ def test_an_expected_cost_without_its_table_is_refused_before_the_folder_is_made
     assert main(["fit", "-c", "search.yaml", *penalty, *TINY]) == 1
     assert "Expected none.json to be a cost table that `robustnas profile` wrote, but" in capsys.readouterr().err
     assert not (place / "runs").exists()
+
+
+def test_a_selection_within_a_target_is_made_with_a_search_or_after_it(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    part = "    selection: {class_path: WithinTarget, init_args: {table: costs.json, target: 3.5e+4, measure: flops}}"
+    (place / "within.yaml").write_text(CONFIG.replace("data:", f"{part}\ndata:"), encoding="utf-8")
+    search = ["-c", "within.yaml"]
+    assert main(["fit", *search, *TINY]) == 1
+    assert "Expected costs.json to be a cost table that `robustnas profile` wrote, but" in capsys.readouterr().err
+    assert not (place / "runs").exists()
+    assert main(["profile", *search, "--measure=flops"]) == 0  # the table is not there yet
+    assert main(["fit", *search, *TINY, "--run-dir=run"]) == 0
+    found, low = Run(place / "run").genotype(), read_table("costs.json").rest["flops"]
+    assert low <= read_table("costs.json").cost(found, "flops") <= 3.5e4
+    capsys.readouterr()
+    options = [f"--selection.{option}" for option in ("table=costs.json", "target=3.5e4", "measure=flops")]
+    assert main(["select", "run", "--selection", "WithinTarget", *options]) == 0
+    assert Run(place / "run" / "withintarget").genotype() == found
+    assert "Cost: flops of the genotype " in capsys.readouterr().out
+    for words, says in (
+        (["--selection", "WithinTarget"], "Expected "),
+        (["--compare", *options], "Expected an option of BestOfSampled, but got `table`"),
+    ):
+        assert main(["select", "run", *words]) == 1
+        (line,) = capsys.readouterr().err.strip().splitlines()
+        assert line.startswith(f"robustnas: {says}")

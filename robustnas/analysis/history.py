@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from robustnas.analysis.architecture_statistics import shares_of
 from robustnas.analysis.chance import constant_answer
+from robustnas.analysis.cost_outcome import CostOutcome, read_cost
 from robustnas.analysis.registry import adopt
 from robustnas.runs.record import Run
 from robustnas.runtime.csv_files import read_csv
@@ -45,6 +46,7 @@ class History:
     first: int = 0  #: number of the first epoch, 0 or 1, as the source counts them
     read_as: str = ""  #: what was assumed in reading it, for people
     independent: bool = False  #: whether shares are sigmoids of α, whose rows do not sum to one
+    cost: CostOutcome | None = None  #: what its genotype costs, where the loss of α has a cost
 
     def __post_init__(self) -> None:
         if len(self.epochs) > EPOCHS:
@@ -108,7 +110,7 @@ class History:
 
         series = {name: found for name, values in self.series.items() if (found := cut(values))}
         return replace(
-            self, alphas=cut(self.alphas), genotypes=cut(self.genotypes), series=series, final=None,
+            self, alphas=cut(self.alphas), genotypes=cut(self.genotypes), series=series, final=None, cost=None,
             planned=self.planned or self.epochs[-1] + 1 - self.first,
         )  # fmt: skip
 
@@ -136,7 +138,7 @@ class History:
             planned=planned if isinstance(planned, int) and planned > 0 else None, final=final,
             **_classes(part(manifest, "data")),
             settings=settings if isinstance(settings, dict) else {}, name=str(folder),
-            independent=manifest.get("independent_shares") is True,
+            independent=manifest.get("independent_shares") is True, cost=read_cost(run.path, final),
         )  # fmt: skip
 
 

@@ -50,10 +50,13 @@ def judge(history: History) -> Verdict:
     seen.sort(key=lambda e: (ORDER.index(e.weight), -STATES.index(e.threshold.state)))
     state, since = _state(seen)
     missing = tuple(name for name, series in MISSING.items() if not any(found.get(one.name) for one in series))
+    take = to_take(state, seen, history, found)
+    other = take.genotype is not None and history.cost is not None and str(take.genotype) != history.cost.genotype
+    cost = found.get(metrics.GENOTYPE_COST.name, {}).get(-1 if take.epoch is None else take.epoch) if other else None
     return Verdict(
-        state, since, history.epochs[-1], history.planned, history.finished, tuple(seen),
-        to_take(state, seen, history, found), _remedies(seen, history), missing, history.space.name, history.name,
-        history.first, history.read_as,
+        state, since, history.epochs[-1], history.planned, history.finished, tuple(seen), take,
+        _remedies(seen, history), missing, history.space.name, history.name, history.first, history.read_as,
+        history.cost, cost,
     )  # fmt: skip
 
 

@@ -276,6 +276,11 @@ DEPTH = entry("genotype/depth", "depth of the genotype")
 WIDTH = entry("genotype/width", "width of the genotype", unit_interval=True)
 PARAMETERS = entry("genotype/parameters", "parameters of the genotype")
 FLOPS = entry("genotype/flops", "multiply-adds of the genotype")
+_COST = "Cost, by the table of the penalty"
+EXPECTED_COST = entry("cost/expected", "expected cost by the table of the penalty", panel=_COST, label="expected")
+GENOTYPE_COST = entry("cost/genotype", "cost of the genotype by the table of the penalty", panel=_COST,
+    label="genotype")
+COST_MULTIPLIER = entry("cost/multiplier", "multiplier of the cost target")
 TRUTH = entry("truth", "what a table knows of the genotype")
 TRUE_ACCURACY = entry("truth/accuracy", "true accuracy of the genotype", "percent")
 REGRET = entry("truth/regret", "regret of the genotype")

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from robustnas.analysis.calibration import RATES
+from robustnas.analysis.cost_outcome import CostOutcome
 from robustnas.analysis.thresholds import Remedy, State, Threshold, Weight
 from robustnas.spaces import Genotype
 
@@ -94,6 +95,8 @@ class Verdict:
     name: str = ""  #: where the history came from
     first: int = 0  #: number of its first epoch, 0 or 1
     read_as: str = ""  #: what was assumed in reading it
+    cost: CostOutcome | None = None  #: what the genotype costs, where the loss of α has a cost
+    cost_to_take: float | None = None  #: what the genotype to take costs, where it is that of an epoch
 
     @property
     def line(self) -> str:
@@ -121,6 +124,7 @@ class Verdict:
         lines += ["", *_wrapped(f"take     {self._taken}", 2, 11)]
         if self.take.genotype is not None and self.state != "healthy":
             lines += _wrapped(str(self.take.genotype), 11)
+        lines += _wrapped(f"cost     {self.cost_line}", 2, 11) if self.cost else []
         for i, remedy in enumerate(self.remedies):
             lines += [*([] if i else [""]), f"  {'' if i else 'try':<8} {remedy.setting}", *_wrapped(remedy.why, 13)]
         if self.missing:
@@ -143,6 +147,8 @@ class Verdict:
         lines += ["", f"**Take** {self._taken}."]
         if self.take.genotype is not None:
             lines += ["", f"`{self.take.genotype}`"]
+        if self.cost:
+            lines += ["", f"**Cost** {self.cost_line}."]
         if self.remedies:
             lines += ["", "**Try**", "", *(f"- `{remedy.setting}`: {remedy.why}" for remedy in self.remedies)]
         if self.missing:
@@ -161,8 +167,16 @@ class Verdict:
             },
             "try": [asdict(remedy) for remedy in self.remedies],
             "missing": list(self.missing), "first": self.first, "read_as": self.read_as,
+            "cost": self.cost and {**asdict(self.cost), "met": self.cost.met, "to_take": self.cost_to_take},
         }  # fmt: skip
         return json.dumps(data, indent=2, allow_nan=False) + "\n"
+
+    @property
+    def cost_line(self) -> str:
+        """One line on the cost of the genotype, and of the one to take; empty where the search has no cost."""
+        if self.cost is None or self.take.epoch is None or self.cost_to_take is None:
+            return self.cost.line if self.cost else ""
+        return self.cost.line + self.cost.beside(self.take.epoch, self.cost_to_take)
 
     def _sentence(self, e: Evidence) -> str:
         """What a sign means, with its figure, such as ``α is still almost uniform (entropy 0.995 after 10 epochs)``."""

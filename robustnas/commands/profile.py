@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -12,12 +14,13 @@ from robustnas.cost import UNITS, CostTable, Measure, Profiler
 from robustnas.plotting.cell_layout import label_of
 from robustnas.runs.record import environment, write_json
 from robustnas.runtime.environment import MAX_THREADS
-from robustnas.spaces import SearchSpace
+from robustnas.spaces import SearchSpace, random_genotype
 from robustnas.training import SearchModule
 
 SIZES = ("channels", "layers", "cells", "num_classes", "stem")
 # A batch that no device can hold; repeats beyond which the median does not change; more cores than machines have.
 LIMITS = {"batch": 2**16, "repeats": 10_000, "threads": MAX_THREADS}
+MAX_CHECKED = 1_000
 
 
 def parser() -> Parser:
@@ -36,6 +39,13 @@ def parser() -> Parser:
     parser.add_argument(
         "--repeats", type=int, default=15, help="timed runs of an operation; the median is reported (default: 15)"
     )
+    parser.add_argument(
+        "--check",
+        type=int,
+        default=0,
+        metavar="N",
+        help="compare the latency that the table predicts with that of N whole random networks (default: 0)",
+    )
     parser.add_path("--out", default="costs.json", metavar="FILE", help="file of the table (default: costs.json)")
     return parser
 
@@ -46,6 +56,10 @@ def main(arguments: list[str]) -> None:
     for name, maximum in LIMITS.items():
         if not 1 <= (given := getattr(options, name)) <= maximum:
             raise ValueError(f"Expected `--{name}` to be from 1 to {maximum:,}, but got {given:,}.")
+    if not 0 <= options.check <= MAX_CHECKED:
+        raise ValueError(f"Expected `--check` to be from 0 to {MAX_CHECKED:,}, but got {options.check:,}.")
+    if options.check and "latency" not in options.measure:
+        raise ValueError(f"Expected `latency` to be among `--measure` with `--check`, but got {options.measure}.")
     device = _device(options.device)
     described = lightning_cli.main(["fit", "-c", options.config, *rest], stop_after="instantiation")
     search = described.model
@@ -60,13 +74,23 @@ def main(arguments: list[str]) -> None:
     torch.set_num_threads(options.threads)  # on busy cores, waiting threads distort the times
     try:
         table = profiler.table(options.measure)
+        pairs = _checked(profiler, table, search.space, options.check)
     finally:
         torch.set_num_threads(threads)
     where = {name: value for name, value in environment().items() if name in ("versions", "platform", "cpu", "gpus")}
     write_json(options.out, {**table.to_json(), "device": device, **where})
     for measure in dict.fromkeys(options.measure):
         _print(table, search.space, measure)
+    for predicted, measured in pairs:
+        away = f"{predicted / measured - 1:+.1%}"
+        print(f"Whole network: {predicted:.3f} ms predicted, {measured:.3f} ms measured ({away}).")
     print(f"Table: {options.out}")
+
+
+def _checked(profiler: Profiler, table: CostTable, space: SearchSpace, count: int) -> list[tuple[float, float]]:
+    """Latency by the table, and measured, of the networks of random genotypes."""
+    drawn = [random_genotype(space, Random(seed)) for seed in range(count)]
+    return [(table.cost(genotype, "latency", space), profiler.latency(genotype)) for genotype in drawn]
 
 
 def _device(name: str | None) -> str:

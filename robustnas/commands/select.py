@@ -117,7 +117,7 @@ def _select(source: Path, folder: Path, module: SearchModule, selection: Selecti
             f"Expected no options of `robustnas fit`, since {name} does not train, but got {' '.join(rest)}."
         )
     else:
-        found = Selected(selection.genotype(module.space, module.final_architecture_weights()))
+        found = selection.by_weights(module.space, module.final_architecture_weights())
     _write(source, module.space, folder, found)
     if found.says:
         print(found.says)

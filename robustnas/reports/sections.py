@@ -60,6 +60,7 @@ def _summary(run: SearchData) -> list[tuple[str, object]]:
         pairs.append((metrics.DISCRETE_ACCURACY.title, discrete))
     if run.truth is not None:
         pairs.append(("true accuracy by the table", f"{run.true_accuracy}, rank {run.rank}"))
+    pairs.append(("cost", run.verdict.cost_line))
     tested = {name: value for name, value in (run.test or {}).items() if name.startswith("test/")}
     tested.pop(metrics.TEST_LOSS.name, None)
     pairs += [(f"trained from scratch, {name}", find(name).show(value)) for name, value in tested.items()]

@@ -16,6 +16,7 @@ from robustnas.statistics.pairs import (
     match,
     pairs_needed,
 )
+from robustnas.statistics.pareto import pareto_front
 from robustnas.statistics.power import PowerNote, power, power_note, seeds_needed, smallest_difference
 from robustnas.statistics.profiles import Distribution, Profile, distribution, profile
 from robustnas.statistics.ranks import Friedman, Ranking, critical_difference, friedman, rank
@@ -27,6 +28,6 @@ __all__ = [
     "Matched", "Paired", "PowerNote", "Profile", "Proportion", "Ranking", "RelativeImprovement", "Separation",
     "Summary", "Term", "Unpaired", "compare", "compare_to_baseline", "compare_unpaired", "critical_difference",
     "deviation_interval", "distribution", "factorial", "friedman", "holm", "kendall", "lead_time", "match",
-    "mean_interval", "pairs_needed", "power", "power_note", "profile", "proportion", "rank", "relative_improvement",
-    "seeds_needed", "separation", "smallest_difference", "spearman", "summarise",
+    "mean_interval", "pairs_needed", "pareto_front", "power", "power_note", "profile", "proportion", "rank",
+    "relative_improvement", "seeds_needed", "separation", "smallest_difference", "spearman", "summarise",
 ]  # fmt: skip

@@ -37,6 +37,7 @@ from robustnas.strategies.stopping import CurvatureRise, Never, SkipDominance, S
 from robustnas.strategies.threshold import Threshold
 from robustnas.strategies.uniform_one_hot import UniformOneHot
 from robustnas.strategies.weight_hook import NoWeightHook, WeightHook
+from robustnas.strategies.within_target import WithinTarget
 from robustnas.strategies.zero_one import ZeroOne
 
 __all__ = [
@@ -47,5 +48,5 @@ __all__ = [
     "NoPruning", "NoWeightHook", "Penalty", "Perturbation", "Pruning", "RaiseDecay", "RandomPerturbation", "Relaxation",
     "Selection", "ShareThreshold", "Sigmoid", "SingleLevel", "SkipDominance", "Softmax", "Sparsemax", "Step",
     "StepContext", "Stop", "Stopping", "Strongest", "Threshold", "UniformOneHot", "Unperturbed", "Unrolled",
-    "UnrolledByDifferences", "WeightHook", "ZeroOne",
+    "UnrolledByDifferences", "WeightHook", "WithinTarget", "ZeroOne",
 ]  # fmt: skip

@@ -78,6 +78,13 @@ class Selection(ABC):
     def check(self, space: SearchSpace) -> None:  # noqa: B027
         """Refuse, before a search starts, a space that has no genotypes of the kind it finds; by default none."""
 
+    def check_files(self, space: SearchSpace) -> None:  # noqa: B027
+        """Refuse, before a search starts, files that it reads and that do not fit the space; by default none."""
+
+    def says(self, genotype: Genotype, space: SearchSpace) -> str:
+        """What the user should know beside a genotype that it made from weights, a sentence; by default nothing."""
+        return ""
+
     def epochs(self, space: SearchSpace) -> int:
         """Epochs of training that it takes after those of the search."""
         return 0
@@ -89,7 +96,12 @@ class Selection(ABC):
 
     def select(self, search: EndedSearch) -> Selected:
         """Select from a search that has ended, without training."""
-        return Selected(self.genotype(search.space, search.architecture_weights))
+        return self.by_weights(search.space, search.architecture_weights)
+
+    def by_weights(self, space: SearchSpace, architecture_weights: Mapping[str, Tensor]) -> Selected:
+        """The genotype that follows from weights alone, with what is said beside it."""
+        genotype = self.genotype(space, architecture_weights)
+        return Selected(genotype, says=self.says(genotype, space))
 
 
 def column_mask(cell: CellSpace, columns: Callable[[Edge], Iterable[int]]) -> Tensor:

@@ -26,6 +26,7 @@ class StepContext:
     cell: CellSpace | None = None
     space: SearchSpace | None = None  # for penalties, with β by kind of cell, [edges], where there is one
     betas: Mapping[str, Tensor] = field(default_factory=dict)
+    multiplier: float = 0.0  # for penalties that hold a constraint: its Lagrange multiplier, zero or more
 
     @property
     def progress(self) -> float:

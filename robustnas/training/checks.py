@@ -77,6 +77,7 @@ def check_fit(module: Any, trainer: Trainer, stage: str) -> None:
     check_precision(trainer.precision)
     if stage == "fit" and (penalty := getattr(module, "penalty", None)) is not None:
         penalty.check(module.space)
+        module.selection.check_files(module.space)
     data: Any = getattr(trainer, "datamodule", None)
     if not isinstance(data, ImageData):
         return

@@ -21,7 +21,7 @@ from robustnas.training.lightning.displays import displays
 # Files that loggers get at the end of training.
 ARTEFACTS = (
     "config.yaml", "manifest.json", "metrics.csv", "genotype.json", "genotype.svg", "genotype.png", "curves.svg",
-    "curves.png", "verdict.json",
+    "curves.png", "verdict.json", "cost.json",
 )  # fmt: skip
 
 

@@ -109,6 +109,8 @@ class SearchModule(SearchState):
         before = {kind: alpha.detach().clone() for kind, alpha in self.architecture.legal_alphas().items()}
         optimizer.step()
         self.architecture.project(before, self.context("arch"))
+        for hook in self.hooks.values():
+            hook.alpha_moved()
 
     def watch(self, slopes: Mapping[str, Tensor]) -> None:
         """Show the hooks the gradient of the architecture loss by the weights that they watch."""
@@ -212,6 +214,10 @@ class SearchModule(SearchState):
         """After the record of the epoch, before its checkpoint."""
         for hook in self.hooks.values():
             hook.end_epoch()
+
+    def on_train_end(self) -> None:
+        for hook in self.hooks.values():
+            hook.end_training()
 
     def teardown(self, stage: str) -> None:
         for hook in self.hooks.values() if stage == "fit" else ():

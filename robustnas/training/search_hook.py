@@ -26,6 +26,11 @@ class SearchHook:
     goes_back: ClassVar[bool] = False  # whether its state belongs to the weights, and returns with them to an epoch
 
     @property
+    def multiplier(self) -> float:
+        """Lagrange multiplier of a constraint, which the penalty of α is told."""
+        return 0.0
+
+    @property
     def over(self) -> bool:
         """Whether the search ends here by the decision of the part."""
         return False
@@ -56,6 +61,9 @@ class SearchHook:
     def arch_slopes(self, slopes: Mapping[str, Tensor]) -> None:
         """In a step of α: the gradient of its loss by watched weights of all hooks, averaged over processes."""
 
+    def alpha_moved(self) -> None:
+        """After a step of α."""
+
     def weight_slopes(self, slopes: dict[str, Tensor], batch: Batch, mixtures: Mapping[str, Mixture]) -> None:
         """In a step of the weights, before clipping: change their gradient, averaged over processes.
 
@@ -78,6 +86,9 @@ class SearchHook:
 
     def end_epoch(self) -> None:
         """At the end of an epoch: after its record, before its checkpoint."""
+
+    def end_training(self) -> None:
+        """After training that was not interrupted, when the genotype is final."""
 
     def teardown(self) -> None:
         """After training, however it ended."""

@@ -269,7 +269,8 @@ class SearchState(Module):
 
     def penalised(self, loss: Tensor, context: StepContext) -> Tensor:
         """A loss of the supernet with the penalty of α."""
-        context = replace(context, space=self.space, betas=dict(self.betas.items()))
+        multiplier = sum(hook.multiplier for hook in self.hooks.values())
+        context = replace(context, space=self.space, betas=dict(self.betas.items()), multiplier=multiplier)
         return self.penalty.total(loss, self.architecture.legal_alphas(), self.shares(), context)
 
     def check_images(self, images: Tensor) -> None:

@@ -17,6 +17,7 @@ import pytest
 from made_studies import EPOCHS, VARIANTS, Page, page_of, study_cells, write_study
 
 from robustnas.__main__ import main
+from robustnas.analysis.cost_outcome import CostOutcome
 from robustnas.reports.study import write_report
 from robustnas.reports.study.checklist import checklist
 from robustnas.reports.study.study_data import RANDOM, Score, StudyData
@@ -27,6 +28,34 @@ ROOT = Path(__file__).resolve().parents[2]
 FILES = ("results.csv", "results.parquet", "report.html", "tables.md", "tables.tex", "calibration.csv")
 HOSTILE = "<script>alert(1)</script>'\"><b>&amp;_%$#{}\\~^|`*[x](y)"
 Output = pytest.CaptureFixture[str]
+
+
+def test_cost_against_score_is_drawn_where_searches_know_costs(tmp_path: Path) -> None:
+    """Two settings: every trial, the front by its definition, and how often the target was met."""
+    levels = [{"target": "low"}, {"target": "high"}]
+    cells = study_cells(("DARTS",), (None,), range(3), levels)
+    scores = {"low": 0.90, "high": 0.95}
+    study = write_study(tmp_path / "s", cells, lambda cell, _: scores.get(cell.levels.get("target", ""), 0.8))
+    for cell in cells:
+        if not cell.baseline:
+            low = cell.levels["target"] == "low"
+            cost = (100.0 if low else 200.0) + 10 * cell.seed
+            CostOutcome(
+                "flops", "multiply-adds for an image", "costs.json", "g", cost, cost, True, 110.0 if low else 150.0
+            ).write(study / cell.folder / "search")
+    page = page_of(study)
+    assert "Cost and score" in page.texts["h3"]
+    assert (study / "front.png").read_bytes().startswith(b"\x89PNG")
+    front, settings = (
+        next(t for t in page.texts["table"] if said in t) for said in ("Pareto front", "Cost and score by")
+    )
+    assert "DARTS, target=low, seed 0" in front
+    assert "DARTS, target=high, seed 0" in front
+    assert "seed 1" not in front
+    assert "2 of 3" in settings
+    assert "0 of 3" in settings
+    (study / cells[0].folder / "search" / "cost.json").write_text("{}", encoding="utf-8")
+    assert "to hold the costs of a search" in StudyData.read(study).unread[cells[0].folder]
 
 
 def test_a_study_gets_every_file_and_its_numbers(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from robustnas.reports.study.calibration import Calibration
 from robustnas.reports.study.checklist import SOURCES, Item
 from robustnas.reports.study.comparing import main_results, over_tasks, parts, results
 from robustnas.reports.study.evaluations import choice_said
+from robustnas.reports.study.front import front
 from robustnas.reports.study.outcomes import collapse, cost, over_time
 from robustnas.reports.study.study_data import StudyData, entry_name, task_name
 from robustnas.studies.results import Record
@@ -21,7 +22,7 @@ from robustnas.studies.results import Record
 FILES = {
     "results.csv": "a row for each finished trial", "results.parquet": "the same rows, with types",
     "tables.md": "tables and checklist as Markdown", "tables.tex": "tables as LaTeX, for booktabs",
-    "calibration.csv": "how well indicators predicted bad results",
+    "calibration.csv": "how well indicators predicted bad results", "front.png": "cost against score, drawn",
 }  # fmt: skip
 BESIDE = {"search": "search", "evaluation": "evaluation", "search/report.html": "report", "report.html": "report",
     "log.txt": "log"}  # fmt: skip
@@ -44,13 +45,18 @@ def study_page(
         parts=parts(study),
         collapse=collapse(study, calibration, bad, cases),
         over_time=over_time(study),
+        front=front(study),
         cost=cost(study),
         trials=_trials(study, base),
         failed=_failed(study, base),
         not_run=_listed([_short(trial["folder"]) for trial in study.trials if study.state(trial) == "not run"]),
         unread=study.unread,
         checklist=_checklist(items, base),
-        files=[(Cell(name, "link", _href(base, name)), said) for name, said in FILES.items()],
+        files=[
+            (Cell(name, "link", _href(base, name)), said)
+            for name, said in FILES.items()
+            if (study.root / name).exists()
+        ],
     )
 
 

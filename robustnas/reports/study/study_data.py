@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from robustnas.analysis import History, thresholds
+from robustnas.analysis.cost_outcome import CostOutcome, read_cost
 from robustnas.analysis.history import is_measured
 from robustnas.analysis.measures import measures
 from robustnas.analysis.registry import find
@@ -92,6 +93,7 @@ class StudyData:
     manifests: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # of each stage
     published: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by variant
     unread: Mapping[str, str] = field(default_factory=dict)  # damaged history, to the reason
+    costs: Mapping[str, CostOutcome] = field(default_factory=dict)  # of the genotype, by the table of the penalty
 
     @classmethod
     def read(cls, folder: str | Path) -> StudyData:
@@ -101,7 +103,7 @@ class StudyData:
             raise ValueError(f"Expected STUDY to be the folder of a study, with study.json in it, but got {folder}.")
         plan = read_plan(root)
         records = read_results(root)
-        series, truths, unread = {}, {}, {}
+        series, truths, unread, costs = {}, {}, {}, {}
         for record in records:
             search = root / record.folder / "search"
             try:
@@ -109,6 +111,8 @@ class StudyData:
                     series[record.folder] = measures(History.of_run(search))
                 if (search / "truth.json").is_file():
                     truths[record.folder] = _numbers(read_json(search / "truth.json"))
+                if (outcome := read_cost(search, None)) is not None and outcome.finished:
+                    costs[record.folder] = outcome
             except ValueError as error:
                 if not record.baseline:  # a baseline need not leave the history of a search
                     unread[record.folder] = str(error)
@@ -117,7 +121,7 @@ class StudyData:
         manifests = {record.folder: _manifests(root / record.folder) for record in records}
         return cls(
             root, str(plan.get("name", root.name)), plan["trials"], records, failures, series, truths, manifests,
-            plan.get("published") or {}, unread,
+            plan.get("published") or {}, unread, costs,
         )  # fmt: skip
 
     @cached_property

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from robustnas.analysis import metrics
+from robustnas.plotting.scatter import scatter_figure
 from robustnas.reports.study.calibration import Calibration, as_rows, calibrate, cases_of
 from robustnas.reports.study.checklist import checklist
+from robustnas.reports.study.front import charts
 from robustnas.reports.study.page import study_page
 from robustnas.reports.study.study_data import STATES, StudyData
 from robustnas.reports.study.tables import latex_tables, markdown_tables
@@ -37,7 +39,7 @@ def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
     """Return the page of a study, finished or not, after writing it and its other files, each atomically.
 
     The folder gets ``results.csv`` and ``.parquet``, ``tables.md`` and ``.tex``, ``calibration.csv``, ``tensorboard/``
-    and ``report.html``, the page, unless ``out`` is another place for it.
+    and ``report.html``, the page, unless ``out`` is another place for it; ``front.png`` where searches know costs.
 
     Raises:
         ValueError: If it is no study, or a file in it is of another schema or damaged.
@@ -52,9 +54,18 @@ def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
     write_text(study.root / "tables.md", markdown_tables(study, items))
     write_text(study.root / "tables.tex", latex_tables(study))
     write_sessions(study)
+    write_front(study)
     html = Path(out) if out else study.root / "report.html"
     write_text(html, study_page(study, calibration, bad, len(cases), items, html.parent))
     return html
+
+
+def write_front(study: StudyData) -> None:
+    """Draw cost against score, where searches know the cost of what they find."""
+    if drawn := charts(study):
+        file = io.BytesIO()
+        scatter_figure(drawn).savefig(file, format="png", dpi=120)
+        write_bytes(study.root / "front.png", file.getvalue())
 
 
 def write_pooled(folders: Sequence[str | Path], path: Path) -> list[Calibration]:

@@ -9,6 +9,7 @@ from robustnas.data.batch import Batch
 from robustnas.networks import Connection
 from robustnas.strategies import (
     Annealed,
+    ExpectedCost,
     GradientAgreement,
     LargestDrop,
     LayerAlignment,
@@ -19,6 +20,7 @@ from robustnas.strategies import (
     Selection,
     Stopping,
 )
+from robustnas.training.hooks.cost import CostHook
 from robustnas.training.hooks.early_stopping import EarlyStopping
 from robustnas.training.hooks.gradient_agreement import AgreementHook
 from robustnas.training.hooks.layer_alignment import AlignmentHook
@@ -84,3 +86,4 @@ hook_for.register(RaiseDecay, Rollback)
 hook_for.register(Pruning, PruningHook)
 hook_for.register(GradientAgreement, AgreementHook)
 hook_for.register(LayerAlignment, AlignmentHook)
+hook_for.register(ExpectedCost, CostHook)
