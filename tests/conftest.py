@@ -18,8 +18,24 @@ import torch  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+# Files go to workers in this order, then the others as they are found: what takes long and starts last, ends alone.
+DEAREST = (
+    "test_configs.py", "docs/test_pages.py", "studies/test_running.py", "tuning/test_tuning.py", "test_variants.py",
+    "training/test_on_accelerator.py", "test_select.py", "inference/test_export.py", "studies/test_settings.py",
+    "verification/test_verification.py", "studies/test_ablate.py", "variants/test_oles.py", "test_interruption.py",
+    "training/test_curvature_probe.py", "diagnostics/test_no_trace.py", "diagnostics/test_curvature.py",
+    "test_combinations.py", "training/test_hostile.py", "training/test_pruned_search.py", "studies/test_choosing.py",
+    "diagnostics/test_truth.py", "training/test_changed_epochs.py", "planning/test_command.py", "test_cli_own.py",
+)  # fmt: skip
+
 torch.set_num_threads(1)
 os.environ["ROBUSTNAS_TRUST"] = "tests"  # command lines name classes of test modules under other names
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The dearest files first; the tests of a file stay in their order."""
+    place = {Path(__file__).parent / name: number for number, name in enumerate(DEAREST)}
+    items.sort(key=lambda item: place.get(item.path, len(place)))
 
 
 def pytest_collection_finish() -> None:

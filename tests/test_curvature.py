@@ -59,6 +59,7 @@ def test_the_whole_hessian_and_its_eigenvalues_are_those_of_the_original(name: s
     assert int(((torch.linalg.eigvalsh(whole) - DECAY).abs() < 1e-9).sum()) >= 28
 
 
+@pytest.mark.slow
 def test_products_are_those_of_the_original_in_the_space_of_224_alphas() -> None:
     """The whole matrix takes 224 products; no error in it survives three in random directions."""
     found, _, arrays, meta = hessian("hessian_darts")

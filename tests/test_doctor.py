@@ -145,6 +145,7 @@ def test_a_wrong_gradient_is_seen(monkeypatch, tmp_path) -> None:
         selftest.check_gradient(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_is_not_read_is_seen(monkeypatch, tmp_path) -> None:
     fit = Trainer.fit
     monkeypatch.setattr(Trainer, "fit", lambda self, module, data, ckpt_path: fit(self, module, data))

@@ -40,7 +40,7 @@ SEARCH = [
 ]
 MOMENTS = [
     ("on_train_batch_start", signal.SIGTERM),
-    ("on_validation_batch_start", signal.SIGINT),
+    pytest.param("on_validation_batch_start", signal.SIGINT, marks=pytest.mark.slow),
     pytest.param("on_train_epoch_end", signal.SIGTERM, marks=pytest.mark.slow),
     pytest.param("on_train_end", signal.SIGINT, marks=pytest.mark.slow),
 ]

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from pytorch_lightning import Callback, Trainer
+from tables import with_slow
 from words import SMALL
 
 from robustnas.__main__ import main
@@ -90,7 +91,7 @@ ONE_SHOT: dict[str, tuple[list[str], str]] = {
 }
 
 
-@pytest.mark.parametrize("rule", ONE_SHOT)
+@pytest.mark.parametrize("rule", with_slow(ONE_SHOT, ["LargestDrop"]))
 def test_a_rule_that_evaluates_finds_what_the_search_itself_would_have_found(
     rule: str, searched: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

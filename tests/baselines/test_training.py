@@ -48,6 +48,7 @@ def test_an_architecture_is_trained_and_validated_after_every_epoch(recipe: dict
     assert Training(recipe, tmp_path / "again")(genotype, 3) == told[-1][1]
 
 
+@pytest.mark.slow
 def test_random_search_trains_what_it_draws(recipe: dict[str, Any], tmp_path: Path) -> None:
     trace = RandomSearch(2).run(NASBench201, random.Random(0), Training(recipe, tmp_path / "search"))
     training = Training(recipe, tmp_path / "again")

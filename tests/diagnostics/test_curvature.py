@@ -11,6 +11,7 @@ from pytorch_lightning.callbacks import LambdaCallback
 from robustnas.diagnostics import Curvature, Diagnostics
 from robustnas.variants import GDAS, PCDARTS, ProxylessNAS, SmoothDARTS, SparsemaxDARTS
 from runs import digits, fit, search
+from tables import with_slow
 
 from robustnas.data import Probe
 from robustnas.networks.batchnorm_statistics import frozen_batchnorm_statistics
@@ -136,7 +137,9 @@ def test_weight_decay_is_left_out_and_the_penalty_counts() -> None:
     assert abs(values["curvature/max"] - plain["curvature/max"]) > 0.01
 
 
-@pytest.mark.parametrize("variant", [GDAS, PCDARTS, ProxylessNAS, SmoothDARTS, SparsemaxDARTS])
+@pytest.mark.parametrize(
+    "variant", with_slow([GDAS, PCDARTS, ProxylessNAS, SmoothDARTS, SparsemaxDARTS], [PCDARTS, SmoothDARTS])
+)
 def test_every_relaxation_has_one_and_the_same_each_time(variant: Any) -> None:
     module, probe = ready(variant(space="NASBench201", channels=4, cells=1, image_channels=1))
     values = Curvature(8, TIGHT, smallest=True).measure(module, probe)
@@ -147,6 +150,7 @@ def test_every_relaxation_has_one_and_the_same_each_time(variant: Any) -> None:
     assert spectrum["curvature/max"] == pytest.approx(values["curvature/max"], rel=0.02, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_by_default_it_is_what_the_stopping_rule_would_measure() -> None:
     """256 samples, all where there are fewer, with the bound and the standard error."""
     module, probe = ready(search(channels=2), batch_size=16, fractions=(0.06, 0.03, 0.04))

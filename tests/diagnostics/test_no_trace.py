@@ -94,13 +94,8 @@ SITUATIONS: dict[str, Callable[[], SearchModule]] = {
 }
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=[pytest.mark.slow] if name != "edge weights, second order" else [])
-        for name in SITUATIONS
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SITUATIONS)
 def test_nor_is_one_touched_in_situations_of_its_own(tmp_path: Path, name: str) -> None:
     found = compare(tmp_path, SITUATIONS[name], epochs=5 if name == "goes back" else 2)
     assert [row["epoch"] for row in found] == ([0, 1, 2, 3, 2, 3, 4] if name == "goes back" else [0, 1])
@@ -112,7 +107,13 @@ def unmeasured(tmp_path_factory: pytest.TempPathFactory) -> Trainer:
     return fit(tmp_path_factory.mktemp("alone"), search("S2", channels=2), data=few())
 
 
-@pytest.mark.parametrize("measure", default_diagnostics(), ids=lambda measure: measure.name)
+@pytest.mark.parametrize(
+    "measure",
+    [  # the share is measured in each of the searches above, too
+        pytest.param(one, id=one.name, marks=pytest.mark.slow if isinstance(one, ImplicitShare) else [])
+        for one in default_diagnostics()
+    ],
+)
 def test_each_by_itself_leaves_no_trace_and_says_something(
     tmp_path: Path, measure: Diagnostic, unmeasured: Trainer
 ) -> None:

@@ -150,6 +150,7 @@ def test_tables_that_are_none(tmp_path: Path) -> None:
             SupernetRanking(table, "accuracy", **option)
 
 
+@pytest.mark.slow
 def test_the_benchmarks_own_table_is_read() -> None:
     if not REAL.is_file():
         pytest.skip("no benchmark table: nas_bench_201.csv.gz is not in ../shared/data")

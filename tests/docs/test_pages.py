@@ -53,7 +53,7 @@ def run_page(name: str, with_slow: bool, capsys: pytest.CaptureFixture[str], run
 
 
 # Pages that train for long: by default their blocks are checked, as those are that are never run.
-# README, quickstart and add_a_paper run.
+# README and add_a_paper run, but for their long commands.
 GUIDES = (
     "using_results", "export", "recipes", "own_part", "interruption", "own_diagnostic", "loggers", "own_images",
     "own_space",

@@ -108,7 +108,7 @@ def test_drop_path_spares_identities_and_keeps_the_mean() -> None:
     skip = Genotype("DARTS", {kind: [(s, n, "skip_connect") for n in range(2, 6) for s in (0, 1)] for kind in ("normal", "reduce")})  # fmt: skip # noqa: E501
     for genotype, same in ((skip, True), (V2, False)):
         network = DiscreteNetwork(DARTS, genotype, channels=4, layers=3)
-        cell, inputs = network.body.cells[0], (torch.randn(64, 12, 8, 8),) * 2
+        cell, inputs = network.body.cells[0], (torch.randn(64, 12, 4, 4),) * 2
         clean = cell(inputs, None)
         dropped = torch.stack([cell(inputs, None, 0.5) for _ in range(200)])
         assert torch.equal(dropped[0], clean) == same

@@ -139,7 +139,7 @@ def test_so_it_is_in_compiled_cells(mode: Any, graphs: list[Any]) -> None:
     assert graphs == []
 
 
-@pytest.mark.parametrize("mode", with_slow(MODES, [torch.no_grad]))  # as in inference mode
+@pytest.mark.parametrize("mode", with_slow(MODES, [torch.no_grad, torch.inference_mode]))
 def test_compiled_cells_are_whole_once_nothing_was_written(mode: Any, graphs: list[Any]) -> None:
     found, plain = network(READING["clone"]), network(READING["clone"])
     plain.load_state_dict(found.state_dict())

@@ -139,6 +139,7 @@ def test_slicing_first_is_the_strided_convolution(size: tuple[int, int], stride:
     torch.testing.assert_close(*curved)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="the fault is in kernels of x86 processors")
 def test_small_searches_survive_where_the_kernel_is_faulty() -> None:
     """On a CPU with AVX-512, oneDNN is asked to take the kernels of AVX2, where few channels and pixels suffice."""

@@ -181,8 +181,8 @@ def test_arguments_out_of_range_are_refused() -> None:
 @pytest.mark.parametrize(
     ("neutral", "plain"),
     [
-        (Entmax(1.0), Softmax()),
-        (Annealed(Softmax(), 1.0, 1.0), Softmax()),
+        pytest.param(Entmax(1.0), Softmax(), marks=pytest.mark.slow),
+        pytest.param(Annealed(Softmax(), 1.0, 1.0), Softmax(), marks=pytest.mark.slow),
         (Annealed(Entmax(1.0), 1.0, 1.0), Softmax()),
         (Annealed(GumbelOneHot(), 1.0, 1.0), GumbelOneHot()),
         (Annealed(BinaryGates("two"), 1.0, 1.0), BinaryGates("two")),

@@ -21,6 +21,7 @@ from robustnas.__main__ import main
 from robustnas.cli import lightning_cli
 from robustnas.cli.configuration import configuration, fit
 from robustnas.commands import ablate
+from robustnas.planning import probe
 from robustnas.runs.record import Run
 from robustnas.spaces import find_space
 from robustnas.studies.results import read_results
@@ -145,7 +146,10 @@ def test_a_configuration_with_a_list_of_classes_is_plain_and_stays_as_it_is() ->
     assert configuration(held) == held == given
 
 
-def test_a_dry_run_probes_and_leaves_nothing(asked: list[Any], tmp_path: Path, capsys: Any) -> None:
+def test_a_dry_run_probes_and_leaves_nothing(
+    asked: list[Any], tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probe, "SECONDS", 0.0)
     root = tmp_path / "study"
     assert main(["ablate", write(tmp_path, seeds=[0, 1]), "--folder", str(root), "--dry-run"]) == 0
     said = capsys.readouterr().out

@@ -82,6 +82,7 @@ def test_what_was_not_measured_chooses_nobody(tmp_path: Path) -> None:
         choices(tmp_path / "b", group([["nan"], ["nan"]], tmp_path / "b"))
 
 
+@pytest.mark.slow
 def test_all_search_one_is_trained_and_the_report_says_so(
     asked: list[Any],  # noqa: F811
     tmp_path: Path,
@@ -133,7 +134,9 @@ def test_all_search_one_is_trained_and_the_report_says_so(
     assert (again.chosen, again.score) == (chosen.chosen, chosen.score)
 
 
-def test_a_search_that_fails_lets_its_group_wait(tmp_path: Path, capsys: Any, monkeypatch: Any) -> None:
+@pytest.mark.parametrize("baselines", [[], pytest.param(["RandomGenotype"], marks=pytest.mark.slow)])
+def test_a_search_that_fails_lets_its_group_wait(tmp_path: Path, monkeypatch: Any, baselines: list[str]) -> None:
+    """And once all have searched, one is trained."""
     from robustnas.studies import run_trial
 
     root, search = tmp_path / "study", run_trial._search
@@ -143,16 +146,21 @@ def test_a_search_that_fails_lets_its_group_wait(tmp_path: Path, capsys: Any, mo
             raise ValueError("Expected luck, but got none.")
         return search(trial, folder)
 
-    command = ["ablate", study(tmp_path), "--folder", str(root)]
+    command = ["ablate", study(tmp_path, seeds=[0, 1], baselines=baselines), "--folder", str(root)]
     monkeypatch.setattr(run_trial, "_search", fails)
     assert main(command) == 1
-    assert [record.variant for record in read_results(root)] == ["RandomGenotype"] * 3
+    assert [record.variant for record in read_results(root)] == baselines * 2
     assert list(read_failures(root)) == ["trials/DARTS/seed-1"]
     monkeypatch.undo()
     monkeypatch.setattr("robustnas.commands.ablate.engine_of", lambda options, root: Inline())
     assert main(command) == 0
-    assert len(read_results(root)) == 6
+    held = read_results(root)
+    assert len(held) == 2 + 2 * len(baselines)
     assert not read_failures(root)
+    losses = [record.held["metrics"]["search"]["val/loss"] for record in held if record.variant == "DARTS"]
+    (trained,) = [record for record in held if record.variant == "DARTS" and record.score is not None]
+    assert trained.seed == int(np.argmin(losses))
+    assert (trained.chosen or {})["of"] == 2
 
 
 def test_a_metric_that_no_search_logs_fails_with_the_reason(tmp_path: Path, capsys: Any) -> None:

@@ -47,26 +47,32 @@ def wait_for(holds: Callable[[], object]) -> None:
         time.sleep(0.05)
 
 
-def test_one_cell_that_fails_stops_no_other_and_a_killed_worker_is_replaced(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "deadly", [[], pytest.param(["dies", "leaves"], marks=pytest.mark.slow)], ids=["once", "often"]
+)
+def test_one_cell_that_fails_stops_no_other_and_a_killed_worker_is_replaced(tmp_path: Path, deadly: list[str]) -> None:
     """All in one pool: starting workers costs a test most of its time."""
-    grid = trials("fine", "refuses", "dies-once", "breaks", "dies", "leaves", "last")
+    grid = trials("fine", "refuses", "dies-once", "breaks", *deadly, "last")
     seen: list[Event] = []
-    assert run_trials(tmp_path, grid, Pool(1, threads=3, gpus=("7",)), seen.append, FAKE) == 4
+    assert run_trials(tmp_path, grid, Pool(1, threads=3, gpus=("7",)), seen.append, FAKE) == 2 + len(deadly)
     kinds = {trial.variant: [event.kind for event in seen if event.key == trial.key] for trial in grid}
     again = ["started", "retry"]
-    assert kinds == {
+    expected = {
         "fine": ["started", "done"], "refuses": ["started", "failed"], "breaks": ["started", "failed"],
         "dies-once": [*again, "started", "done"], "dies": [*again, *again, "started", "failed"],
         "leaves": [*again, *again, "started", "failed"], "last": ["started", "done"],
     }  # fmt: skip
+    assert kinds == {trial.variant: expected[trial.variant] for trial in grid}
     write_plan(tmp_path, "fakes", grid)
-    assert {Path(folder).parts[1]: said for folder, said in read_failures(tmp_path).items()} == {
+    said = {
         "refuses": "Expected `lr` to be positive, but got -1.",
         "breaks": "RuntimeError: a bug",
         "dies": "Expected its worker to stay alive, but 3 of them ended by SIGKILL, which the system also sends when "
         "memory runs out.",
         "leaves": "Expected its worker to stay alive, but 3 of them ended with exit status 3.",
     }
+    failed = {Path(folder).parts[1]: sentence for folder, sentence in read_failures(tmp_path).items()}
+    assert failed == {name: said[name] for name in ("refuses", "breaks", *deadly)}
     by_name = {trial.variant: starts(tmp_path, trial) for trial in grid}
     assert by_name["fine"] == by_name["refuses"] == by_name["dies-once"][:1]  # one process until it was killed
     assert by_name["dies-once"][1:] == by_name["breaks"] != by_name["fine"]

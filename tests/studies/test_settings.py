@@ -67,15 +67,17 @@ def test_a_study_without_settings_is_as_before(tmp_path: Path) -> None:
     assert recipe[0].fingerprint == under[0].fingerprint
 
 
+@pytest.mark.parametrize("only", [["DARTS"], pytest.param([], marks=pytest.mark.slow)], ids=["alone", "all"])
 def test_a_network_is_trained_under_each_setting_and_resumed_in_the_one_under_way(
     asked: list[Any],  # noqa: F811
     tmp_path: Path,
     capsys: Any,
+    only: list[str],
 ) -> None:
-    root = tmp_path / "study"
-    command = ["ablate", study(tmp_path), "--folder", str(root)]
+    root, networks = tmp_path / "study", len(only) or 2
+    command = ["ablate", study(tmp_path), "--folder", str(root), *(["--only", *only] if only else [])]
     assert main(command) == 0
-    assert len(asked) == 1 + 2 * 4
+    assert len(asked) == 1 + networks * 4
     for record in read_results(root):
         trial, held = root / record.folder, record.held
         tested = {
@@ -101,7 +103,7 @@ def test_a_network_is_trained_under_each_setting_and_resumed_in_the_one_under_wa
             sum(stage["seconds"] for name, stage in read(trial / "progress.json")["stages"].items() if "/" in name)
         )
     said = capsys.readouterr().out
-    assert said.count(" (of 4)") == 2
+    assert said.count(" (of 4)") == networks
     row = next(csv.DictReader((root / "results.csv").open(encoding="utf-8")))
     assert (row["settings"], row["best_setting"] in NAMES) == ("4", True)
     assert float(row["best"]) == max(float(row[f"score, {name}"]) for name in NAMES)
@@ -114,7 +116,9 @@ def test_a_network_is_trained_under_each_setting_and_resumed_in_the_one_under_wa
         del progress["stages"][f"evaluation/{in_folder(name)}"]
     (trial / "progress.json").write_text(json.dumps(progress), encoding="utf-8")
     assert main(command) == 0
-    assert [given["run_dir"] for given in asked[9:]] == [str(trial / "evaluation" / in_folder(n)) for n in NAMES[2:]]
+    assert [given["run_dir"] for given in asked[1 + networks * 4 :]] == [
+        str(trial / "evaluation" / in_folder(n)) for n in NAMES[2:]
+    ]
     again = read_results(root)[0]
     assert (again.held["metrics"], again.held["score"]) == (first.held["metrics"], first.held["score"])
 
@@ -141,10 +145,14 @@ def test_a_mean_is_over_what_all_have_and_a_single_one_is_itself() -> None:
     assert mean_metrics([]) == {}
 
 
-def test_an_estimate_counts_every_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probe, "SECONDS", 0.0)
+def test_a_stage_counts_as_often_as_it_runs() -> None:
     stage = Stage(start=1.0, step=0.5, steps=4, val_step=0.0, val_steps=0, epochs=10)
     assert seconds_of({"stages": {"evaluation": (stage, 9)}}) == 9 * 21
+
+
+@pytest.mark.slow
+def test_an_estimate_counts_every_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "SECONDS", 0.0)
     found = estimate(trials(study(tmp_path)), Inline())
     once = estimate(trials(write(tmp_path)), Inline())
     assert not found.failed

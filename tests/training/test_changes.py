@@ -147,6 +147,7 @@ def test_fewer_epochs_than_are_over_are_refused(tmp_path: Path, searched: Path) 
         fit(tmp_path, search(penalty=LpSparsity()), searched, max_epochs=1)
 
 
+@pytest.mark.slow
 def test_a_search_that_is_sent_back_goes_on_with_the_new_step_size(tmp_path: Path) -> None:
     """The states that it keeps to return to have the new options, too."""
     path, seen = begun(tmp_path, adaptive(Scripted), epochs=6), Seen()

@@ -97,7 +97,10 @@ def cheaper(folder: Path, form: Any, **options: Any) -> ExpectedCost:
 
 @pytest.mark.parametrize(
     ("form", "options", "variant"),
-    [("linear", {"weight": 100.0}, GDAS), ("log", {"factor": 1.0, "power": 100.0}, DARTS)],
+    [
+        ("linear", {"weight": 100.0}, GDAS),
+        pytest.param("log", {"factor": 1.0, "power": 100.0}, DARTS, marks=pytest.mark.slow),
+    ],
 )
 def test_a_heavy_penalty_finds_the_cheapest_chain(tmp_path: Path, form: Any, options: Any, variant: Any) -> None:
     module = variant(

@@ -90,7 +90,10 @@ def agree(found: Tensor, expected: Tensor, name: str = "") -> None:
     torch.testing.assert_close(found.data.held, expected.data, rtol=1e-8, atol=1e-9, msg=name or None)
 
 
-ALIKE = ("DARTSPT", "RobustDARTS", "random perturbation", "full")  # steps of DARTS, of SDARTS and of "full_v2"
+ALIKE = (  # steps of DARTS, of SDARTS and of "full_v2", or of two methods that are compared by themselves
+    "DARTSPT", "RobustDARTS", "random perturbation", "full", "SmoothDARTS", "PCDARTS", "second order", "by differences",
+    "mobile",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("method", with_slow(METHODS, ALIKE))

@@ -14,6 +14,7 @@ from phases import TINY, briefly, tiny
 from pytorch_lightning.callbacks import ModelCheckpoint
 from robustnas.variants import DARTS, GDAS, PCDARTS, SparsemaxDARTS
 from runs import StopAfter, differing, digits, fit, rows, state
+from tables import with_slow
 
 from robustnas.networks import Mixture
 from robustnas.runs.record import Run
@@ -77,7 +78,7 @@ def test_every_score_is_that_of_the_supernet_at_the_end(tmp_path: Path) -> None:
             assert score["accuracy"] == pytest.approx(float((logits.argmax(1) == batch.targets).double().mean()))
 
 
-@pytest.mark.parametrize("name", SELECTIONS)
+@pytest.mark.parametrize("name", with_slow(SELECTIONS, ["one shot"]))
 def test_a_search_that_was_killed_ends_as_the_undisturbed_one(name: str, tmp_path: Path) -> None:
     selection, file = SELECTIONS[name]
     whole = briefly(tmp_path / "whole", tiny(selection), max_epochs=2)
@@ -91,6 +92,7 @@ def test_a_search_that_was_killed_ends_as_the_undisturbed_one(name: str, tmp_pat
     assert again.genotype() == module.genotype()  # type: ignore[union-attr, operator]
 
 
+@pytest.mark.slow
 def test_a_search_that_goes_on_selects_again(tmp_path: Path) -> None:
     rule = LargestDrop("loss", finetune=0)
     saver = ModelCheckpoint(tmp_path, "{epoch}", save_top_k=-1, save_on_train_epoch_end=True)

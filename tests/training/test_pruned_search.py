@@ -190,7 +190,13 @@ def test_alpha_of_what_left_no_longer_feels_the_loss(tmp_path: Path) -> None:
         assert bool((slope[both] != 0).any()) == bool(both.any())
 
 
-@pytest.mark.parametrize("when", [{"save_on_train_epoch_end": True}, {"every_n_train_steps": 4}], ids=["epoch", "step"])
+@pytest.mark.parametrize(
+    "when",
+    [
+        pytest.param({"save_on_train_epoch_end": True}, marks=pytest.mark.slow, id="epoch"),
+        pytest.param({"every_n_train_steps": 4}, id="step"),
+    ],
+)
 def test_a_resumed_search_is_the_undisturbed_one_bit_for_bit(tmp_path: Path, when: dict[str, Any]) -> None:
     def made() -> DARTS:
         return pruned(relaxation=GumbelOneHot(), pruning=ShareThreshold(0.0, 0.6), drop_path=0.3)

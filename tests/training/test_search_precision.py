@@ -11,7 +11,7 @@ import pytest
 import torch
 from pytorch_lightning.plugins import DoublePrecision, HalfPrecision, MixedPrecision
 from runs import fit, search
-from tables import check_each
+from tables import check_each, with_slow
 from test_variants import VARIANTS, small
 
 from robustnas.runtime.precision import matmul_precision, settings
@@ -70,7 +70,7 @@ PARTS = {
 }
 
 
-@pytest.mark.parametrize("where", PARTS)
+@pytest.mark.parametrize("where", with_slow(PARTS, ["measure_curvature"]))
 def test_second_order_curvature_and_selection_are_in_full_precision(tmp_path: Path, where: str) -> None:
     module: Any = search(**PARTS[where])
     owners = {"_decide": "perturbation_selection", "measure_curvature": "early_stopping"}

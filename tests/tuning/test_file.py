@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 from refusals import refused
+from tables import with_slow
 from trainings import write
 
 from robustnas.tuning.dimensions import Choices, Numbers, read_dimension
@@ -68,7 +69,7 @@ def test_a_wrong_file_is_refused(case: str, tmp_path: Path) -> None:
     refused(read_tuning, write(tmp_path, **changed), expected=expected)
 
 
-@pytest.mark.parametrize("case", UNFIT)
+@pytest.mark.parametrize("case", with_slow(UNFIT, ["no metric"]))  # as "not logged"
 def test_what_cannot_run_is_refused_before_it_runs(case: str, tmp_path: Path) -> None:
     changed, expected = UNFIT[case]
     data = {"data": {"class_path": "robustnas.data.Digits"}}

@@ -85,8 +85,8 @@ def test_the_untuned_configuration_is_the_first_trial_and_what_is_proposed_stays
 
 
 def test_trials_depend_on_the_seed_and_on_nothing_else(plan: Plan, trainings: Trainings, tmp_path: Path) -> None:
-    first, again = run(tmp_path / "a", plan, 5), run(tmp_path / "b", plan, 5)
-    other = run(tmp_path / "c", replace(plan, seed=1, fingerprint="other"), 5)
+    first, again = run(tmp_path / "a", plan, 3), run(tmp_path / "b", plan, 3)
+    other = run(tmp_path / "c", replace(plan, seed=1, fingerprint="other"), 3)
     assert [one.values for one in first] == [one.values for one in again]
     assert [one.values for one in first[1:]] != [one.values for one in other[1:]]
 
@@ -108,6 +108,7 @@ def test_asha_stops_a_trial_that_is_worse_at_its_rung(plan: Plan, trainings: Tra
             assert not best
 
 
+@pytest.mark.slow
 def test_hyperband_stops_trials_too(plan: Plan, trainings: Trainings, tmp_path: Path) -> None:
     found = run(tmp_path, replace(plan, pruner=replace(plan.pruner, name="Hyperband")), 10)
     assert "stopped early" in {one.state for one in found}
@@ -205,6 +206,7 @@ def test_the_fingerprint_is_that_of_what_trials_depend_on(
     assert len({planned(read_tuning(write(tmp_path, **one))).fingerprint for one in changes} | {plan.fingerprint}) == 5
 
 
+@pytest.mark.slow
 def test_importance_is_that_of_the_step_size(plan: Plan, trainings: Trainings, tmp_path: Path) -> None:
     alone = replace(plan, pruner=replace(plan.pruner, name="none"), sampler=replace(plan.sampler, name="random"))
     run(tmp_path, alone, 12)

@@ -14,6 +14,7 @@ from golden import check, golden, part
 from pytorch_lightning import Callback, Trainer
 from robustnas.variants import DARTS, LambdaDARTS
 from runs import differing, fit, state
+from tables import with_slow
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -228,14 +229,15 @@ PARTS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("parts", PARTS.values(), ids=PARTS)
-def test_a_weight_of_zero_is_darts_bit_for_bit(tmp_path: Path, parts: dict[str, Any]) -> None:
+@pytest.mark.parametrize("name", with_slow(PARTS, ["DARTS", "SDARTS-RS"]))
+def test_a_weight_of_zero_is_darts_bit_for_bit(tmp_path: Path, name: str) -> None:
+    parts = PARTS[name]
     searches = [DARTS(**SMALL, **parts), LambdaDARTS(LayerAlignment(0.0), **SMALL, **parts)]
     plain, neutral = (fit(tmp_path / type(m).__name__, m, max_epochs=2, limit_train_batches=3) for m in searches)
     assert differing(state(plain), state(neutral)) == []
 
 
-@pytest.mark.parametrize("form", ["exact", "differences"])
+@pytest.mark.parametrize("form", with_slow(["exact", "differences"], ["differences"]))
 def test_the_first_epoch_is_that_of_darts_and_the_second_is_not(tmp_path: Path, form: Any) -> None:
     searches = [DARTS(**SMALL), LambdaDARTS(LayerAlignment(0.5, form=form), **SMALL)]
     states: list[list[dict[str, Tensor]]] = [[], []]

@@ -13,6 +13,7 @@ from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.utilities import CombinedLoader
 from robustnas.variants import DARTS, OLES
 from runs import differing, fit, state
+from tables import with_slow
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -41,9 +42,11 @@ class Notes(Callback):
         )
 
 
-@pytest.fixture(scope="module")
-def replayed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, list[dict[str, Any]], dict[str, Any], dict]:
-    """A search on the batches of the case, from its weights and α."""
+@pytest.fixture(scope="module", params=[23, pytest.param(44, marks=pytest.mark.slow)])
+def replayed(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Any, list[dict[str, Any]], dict[str, Any], dict]:
+    """A search on the batches of the case, from its weights and α: over its first decision, or over both."""
     arrays, meta = golden("oles")
     module = OLES(channels=meta["C"], layers=meta["layers"], lr_min=0.025).double()
     module.supernet.load_edgewise_state_dict(part(arrays, "w/"))
@@ -54,7 +57,7 @@ def replayed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, list[dict[s
         name: DataLoader(
             [
                 Batch(arrays[f"x_{pool}pool"][rows], arrays[f"y_{pool}pool"][rows], torch.tensor(0))
-                for rows in arrays[f"{indices}_indices"]
+                for rows in arrays[f"{indices}_indices"][: request.param]
             ],
             batch_size=None,
         )
@@ -84,7 +87,7 @@ def test_similarities_and_decisions_are_those_of_the_original(replayed: Any) -> 
     module, rows, arrays, meta = replayed
     order, similarity = in_order_of_the_case(module, arrays), arrays["out/similarity"]
     assert sorted(order) == list(range(168))
-    assert len(rows) == 44
+    assert len(rows) in (23, 44)
     frozen = torch.zeros(168, dtype=torch.bool)
     before = torch.zeros(168, dtype=torch.float64)
     for i, row in enumerate(rows):
@@ -95,16 +98,18 @@ def test_similarities_and_decisions_are_those_of_the_original(replayed: Any) -> 
         frozen = arrays["out/frozen"][i].bool()
         assert torch.equal(row["frozen"][order], frozen), i
         before = total
-    assert frozen.sum() == 54
+    assert frozen.sum() == {23: 38, 44: 54}[len(rows)]
 
 
 def test_the_steps_are_those_of_the_original(replayed: Any) -> None:
     module, rows, arrays, meta = replayed
     close = meta["tolerances"]["steps"]
-    for i in (0, 1, 22, 43):
+    for i in [i for i in (0, 1, 22, 43) if i < len(rows)]:
         check(rows[i]["train"], arrays[f"out/{i}/train_loss"], **close)
         for kind, alpha in rows[i]["alphas"].items():
             check(alpha, arrays[f"out/{i}/alpha/{kind}"], **close)
+    if len(rows) < 44:
+        return
     final = module.supernet.edgewise_state_dict(of=dict(module.supernet.named_parameters()))
     for name, weight in part(arrays, "out/final/w/").items():
         check(final[name], weight, **close)
@@ -125,17 +130,20 @@ class Every(GradientAgreement):
         return torch.arange(len(total)) % self.every == 0
 
 
-@pytest.mark.parametrize("rule", ["released", "clean"])
+PARTS: dict[str, dict[str, Any]] = {
+    "DARTS": {},
+    "PC-DARTS": {"step_order": "weights_first", "edge_weights": True, "connection": PartialChannels(2)},
+    "SDARTS-RS": {"perturbation": RandomPerturbation(), "drop_path": 0.2},
+}
+NEUTRAL = [(name, rule) for name in PARTS for rule in ("released", "clean")]
+
+
 @pytest.mark.parametrize(
-    "parts",
-    [
-        {},
-        {"step_order": "weights_first", "edge_weights": True, "connection": PartialChannels(2)},
-        {"perturbation": RandomPerturbation(), "drop_path": 0.2},
-    ],
-    ids=["DARTS", "PC-DARTS", "SDARTS-RS"],
+    "case", with_slow(NEUTRAL, set(NEUTRAL) - {("DARTS", "released"), ("PC-DARTS", "clean")}), ids="-".join
 )
-def test_a_threshold_of_minus_one_is_darts_bit_for_bit(tmp_path: Path, parts: dict[str, Any], rule: Any) -> None:
+def test_a_threshold_of_minus_one_is_darts_bit_for_bit(tmp_path: Path, case: tuple[str, Any]) -> None:
+    name, rule = case
+    parts = PARTS[name]
     agreement = GradientAgreement(-1.0, interval=1, rule=rule)
     searches = [DARTS(**SMALL, **parts), OLES(agreement, **SMALL, **parts)]
     plain, neutral = (fit(tmp_path / type(m).__name__, m, max_epochs=2, limit_train_batches=4) for m in searches)

@@ -156,6 +156,7 @@ def test_what_is_held_in_memory_does_not_change_the_search(tmp_path: Path, gradi
         torch.testing.assert_close(found[1][name], value, rtol=1e-6, atol=1e-8, msg=name)
 
 
+@pytest.mark.slow
 def test_checkpointed_cells_search_the_same(tmp_path: Path) -> None:
     found = [
         state(

@@ -23,6 +23,7 @@ from breakages import (
     weight_dropped,
 )
 from robustnas.diagnostics import Diagnostic
+from tables import with_slow
 
 from robustnas.data.loader import TensorLoader
 from robustnas.data.roles import SplitImages
@@ -81,7 +82,17 @@ MATHS_BROKEN: dict[str, tuple[Callable[[Patch], None], str, str]] = {
 }
 
 
-@pytest.mark.parametrize("name", MATHS_BROKEN)
+# By default the checks name one thing that each guards.
+OTHER_STEPS = (
+    "α decayed with the weights", "α clipped with the weights", "α moved by the weight step", "rate of the step halved",
+    "weight of an operation dropped",
+)  # fmt: skip
+OTHER_RUNS = (
+    "loaders start anew", "schedule lost", "a diagnostic moves buffers", "a diagnostic leaves evaluation mode",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", with_slow(MATHS_BROKEN, OTHER_STEPS))
 def test_what_is_broken_in_a_step_is_named(name: str, make: Callable[..., Subject], monkeypatch: Patch) -> None:
     breaks, guarded, says = MATHS_BROKEN[name]
     breaks(monkeypatch)
@@ -151,7 +162,7 @@ RUNS_BROKEN: dict[str, tuple[Callable[[Patch], None], str, bool]] = {  # whether
 }
 
 
-@pytest.mark.parametrize("name", RUNS_BROKEN)
+@pytest.mark.parametrize("name", with_slow(RUNS_BROKEN, OTHER_RUNS))
 def test_what_is_broken_in_a_run_is_named(
     name: str, settled: Subject, make: Callable[..., Subject], monkeypatch: Patch
 ) -> None:
@@ -197,7 +208,7 @@ OTHERS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("method", SOUND)
+@pytest.mark.parametrize("method", with_slow(SOUND, SOUND[1:]))
 def test_steps_that_nothing_breaks_are_sound(method: str, make: Callable[..., Subject]) -> None:
     assert failing(make(method), MATHS) == {}
 
@@ -208,6 +219,7 @@ def test_every_method_is_sound(method: str, make: Callable[..., Subject]) -> Non
     assert failing(make(method), ALONE) == {}
 
 
+@pytest.mark.slow
 def test_the_reduced_network_has_the_cells_that_a_part_needs(make: Callable[..., Subject]) -> None:
     subject = make("lambda_darts", "--model.space", "S2", "--model.layers", "8", "--model.cells", "null")
     assert subject.reduced().supernet.body.kinds == ["normal", "reduce", "reduce", "normal"]
