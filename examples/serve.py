@@ -25,12 +25,17 @@ def server_of(network: TrainedNetwork, port: int = 8000) -> ThreadingHTTPServer:
 
         def do_POST(self) -> None:
             size = int(self.headers.get("Content-Length", 0))
-            if not 0 < size <= LARGEST:
+            if size < 1:
+                return self.answer(400, {"error": "Expected the bytes of an image file as the body, but got none."})
+            if size > LARGEST:
                 return self.answer(413, {"error": f"Expected an image of at most {LARGEST:,} bytes, but got {size:,}."})
             image = network.preprocess.read(self.rfile.read(size))
             if isinstance(image, str):
                 return self.answer(400, {"error": f"Expected an image like those of training, but it is {image}."})
             return self.answer(200, {**asdict(network.predict(image)[0]), "classes": network.classes})
+
+        def do_GET(self) -> None:
+            self.answer(405, {"error": "Expected an image by POST: curl --data-binary @photo.jpg ADDRESS"})
 
         def answer(self, status: int, content: dict[str, object]) -> None:
             body = json.dumps(content).encode()
@@ -44,6 +49,9 @@ def server_of(network: TrainedNetwork, port: int = 8000) -> ThreadingHTTPServer:
 
 
 if __name__ == "__main__":
-    server = server_of(robustnas.load_network(sys.argv[1]), *map(int, sys.argv[2:]))
+    try:
+        server = server_of(robustnas.load_network(sys.argv[1]), *map(int, sys.argv[2:]))
+    except (ValueError, OSError) as error:  # no network there, or a port that is taken
+        sys.exit(str(error))
     print(f"Serving on http://127.0.0.1:{server.server_port}, until Ctrl-C.", flush=True)
     server.serve_forever()

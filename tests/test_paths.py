@@ -34,6 +34,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "home"
 
 
+@pytest.mark.parametrize("given", ["", None, 3, b"x", ["x"]])
+def test_what_is_no_path_is_refused(given: Any) -> None:
+    with pytest.raises(ValueError, match=r"^Expected `root` to be a path, but got "):
+        expand(given, "root")
+
+
 @pytest.mark.parametrize("text", ["~/x/y", "$PICTURES/x/y", "${PICTURES}/x/y"])
 def test_home_and_variables_are_replaced(home: Path, text: str) -> None:
     assert expand(text, "root") == home / "x/y"

@@ -162,8 +162,9 @@ def _reason(content: bytes | Path | Image.Image, error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return "not an image in a supported format"
     if isinstance(error, OSError) and error.strerror is not None:
-        return error.strerror.lower()
-    return " ".join(str(error).split()) or type(error).__name__
+        return f"unreadable: {error.strerror.lower()}"
+    said = " ".join(str(error).split()) or type(error).__name__
+    return said if isinstance(error, ValueError) else f"damaged: {said}"
 
 
 def _eight_bit(image: Image.Image, file_format: str | None) -> Image.Image:

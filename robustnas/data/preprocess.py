@@ -51,7 +51,7 @@ class Preprocess(nn.Module):
         read = [self.read(image) for image in images]
         for image, found in zip(images, read, strict=True):
             if isinstance(found, str):
-                name = "an image" if isinstance(image, (Tensor, Image.Image)) else str(image)
+                name = str(image) if isinstance(image, (str, os.PathLike)) else "an image"
                 raise ValueError(f"Expected images like those of training, but {name} is {found}.")
         if not read:
             raise ValueError("Expected at least one image, but got none.")
@@ -73,6 +73,8 @@ class Preprocess(nn.Module):
             if image.dim() != 3 or how is None or image.shape[0] not in (1, 3) or _range(image):
                 return _range(image) or f"a tensor of shape {list(image.shape)}, not {list(self.spec.shape)}"
             image = _as_picture(image)
+        if not isinstance(image, (bytes, str, os.PathLike, Image.Image)):
+            return f"of the type {type(image).__name__}, not a path, a PIL image or a tensor [channels, height, width]"
         if channels not in (1, 3):
             return f"no tensor of {channels} channels, which no image file has"
         known = Decoding(3 if channels == 3 else 1) if how is None else how
@@ -96,11 +98,15 @@ class Preprocess(nn.Module):
 
 def _range(images: Tensor) -> str:
     """What is wrong with the type or the values of a tensor of images."""
+    if not images.numel():
+        return f"a tensor without pixels, of shape {list(images.shape)}"
     if images.dtype == torch.uint8:
         return ""
     if not images.is_floating_point():
         return f"a tensor of {images.dtype}, not uint8 or floating point"
-    low, high = (images.min().item(), images.max().item()) if images.numel() else (0.0, 0.0)
+    low, high = images.min().item(), images.max().item()
+    if not low <= high:
+        return "in floating point with values that are no numbers"
     return "" if low >= 0 and high <= 1 else f"in floating point with values from {low:.3g} to {high:.3g}, not 0 to 1"
 
 

@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 
 import robustnas
-from robustnas.inference.architecture import architecture_of
+from robustnas.inference.architecture import architecture_of, weights_of
 from robustnas.inference.folder import folder_files
 from robustnas.inference.formats import FORMATS, Call, Deployed
 from robustnas.inference.network import TrainedNetwork
+from robustnas.inference.safetensors_files import digest_of
 from robustnas.runtime.atomic_files import write_bytes
 
 BATCHES = (1, 2, 7)  # sizes that are compared
@@ -58,9 +59,9 @@ def export_network(
     Raises:
         ValueError: If the format cannot be written, or what was written computes something else; then it is not kept.
     """
+    (_check_new if format_name == FOLDER else _check_file)(path)
     config = config_of(trained)
     if format_name == FOLDER:
-        _check_new(path)
         data = _encoded(trained, "torch_export", True, samples, config)
         difference = compare(trained, "torch_export", data, True, samples)
         _write_folder(path, folder_files(trained, config, data, card))
@@ -84,6 +85,7 @@ def config_of(trained: TrainedNetwork) -> dict[str, Any]:
         "schema": 1,
         **trained.preprocess.spec.plain(),
         "architecture": architecture_of(trained.network),
+        "weights_sha256": digest_of(weights_of(trained.network)),
         **versions,
     }
 
@@ -125,7 +127,19 @@ def _inputs(trained: TrainedNetwork, preprocess: bool, samples: Tensor) -> Tenso
 
 def _check_new(path: Path) -> None:
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise ValueError(f"Expected `--out` to be a new or empty folder, but got {path}, which holds something.")
+        found = "holds something" if path.is_dir() else "is a file"
+        raise ValueError(f"Expected `--out` to be a new or empty folder, but {path} {found}.")
+
+
+def _check_file(path: Path) -> None:
+    """Refuse a path that no file can be written to, before what takes long; a file there is replaced."""
+    above = next(one for one in path.absolute().parents if one.exists())
+    if path.is_dir():
+        raise ValueError(f"Expected `--out` to be a file, but {path} is a folder.")
+    if not above.is_dir():
+        raise ValueError(f"Expected `--out` to be a file in a folder, but {above} is no folder.")
+    if not os.access(above, os.W_OK):
+        raise ValueError(f"Expected `--out` to be in a folder that can be written to, but {above} cannot.")
 
 
 def _write_folder(path: Path, files: Mapping[str, bytes]) -> None:

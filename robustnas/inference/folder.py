@@ -11,7 +11,7 @@ from robustnas.data.input_spec import InputSpec
 from robustnas.inference.architecture import build, weights_of
 from robustnas.inference.formats import CONFIG
 from robustnas.inference.network import TrainedNetwork
-from robustnas.inference.safetensors_files import read_safetensors, write_safetensors
+from robustnas.inference.safetensors_files import digest_of, read_safetensors, write_safetensors
 from robustnas.runs.record import read_json
 from robustnas.runtime.safe_files import MAX_CHECKPOINT_BYTES, check_size, parse_json
 
@@ -61,6 +61,8 @@ def load_folder(folder: Path) -> TrainedNetwork:
     weights, held = read_safetensors((folder / WEIGHTS).read_bytes(), str(folder / WEIGHTS))
     if "config" not in held or parse_json(held["config"]) != config:
         raise ValueError(f"Expected {path} to be as it was exported, with {WEIGHTS}, but one of them was changed.")
+    if config.get("weights_sha256") != digest_of(weights):
+        raise ValueError(f"Expected {folder / WEIGHTS} to hold the weights that were exported, but they were changed.")
     network = build(config["architecture"], str(path))
     try:
         network.load_state_dict(weights)

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from robustnas.planning import rules
 from robustnas.planning.choosing import Epochs, Measured, choose
 from robustnas.planning.durations import counted, duration
@@ -17,6 +19,7 @@ from robustnas.planning.rules import Size
 from robustnas.planning.target import ARCH_LR, ARCH_START, BATCH, EPOCHS, Target
 
 GIVEN, CONFIGURED = "given", "of the configuration"
+BUSY = 0.5  # share of a core below which other work made a measurement slow
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,8 @@ def plan_chosen(
     Raises:
         ValueError: If nothing fits into the budget.
     """
-    began, target = clock(), Target.of(request.sections)
+    began, worked = clock(), time.process_time()
+    target = Target.of(request.sections)
     fixed = [*_stem(request, target), _batch(request, target)]
     sections = with_values(request.sections, {one.option: one.value for one in fixed})
     budget = request.budget
@@ -137,7 +141,13 @@ def plan_chosen(
         return measure(with_values(sections, values), request.folder / name), Memory.now()
 
     epochs = _epochs(request, target)
-    found = choose(_sizes(request, target), measured, budget, epochs, lambda: clock() - began)
+    try:
+        found = choose(_sizes(request, target), measured, budget, epochs, lambda: clock() - began)
+    except ValueError as error:
+        share = (time.process_time() - worked) / max(clock() - began, 1e-9)
+        if measure is not probe or torch.cuda.is_available() or share > BUSY:
+            raise
+        raise ValueError(f"{error} Other work left {share:.0%} of a core to this measurement.") from error
     settings = [
         *fixed,
         *_size_settings(request, target, found, epochs),

@@ -11,6 +11,8 @@ from pathlib import Path
 
 def expand(path: str | os.PathLike[str], name: str) -> Path:
     """Replace ``~`` and environment variables in a path as a shell does; a file may have ``$`` in its name."""
+    if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
+        raise ValueError(f"Expected `{name}` to be a path, but got {path!r}.")
     text = os.fspath(path)
     unset = [one for pair in re.findall(r"\$(\w+)|\$\{(\w+)\}", text) if (one := "".join(pair)) not in os.environ]
     if unset and not os.path.lexists(text):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import errno
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -59,6 +60,11 @@ def read(path: str | Path) -> dict[str, Any]:
         self_contained(checkpoint[KEY])
     except Exception as error:  # a damaged file can raise nearly anything
         reason = ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
+        beyond = isinstance(error, OSError) and error.errno == errno.EINVAL  # torch looks for what was cut off
+        if beyond or "PytorchStreamReader" in str(error):
+            reason = "it is damaged or cut off"
+        elif isinstance(error, KeyError):
+            reason = "it names no search or evaluation"
         raise ValueError(f"Expected {path} to be a checkpoint of robustnas, but reading it fails: {reason}") from error
     return checkpoint
 

@@ -190,6 +190,17 @@ def test_a_tampered_folder_is_refused_in_a_sentence(folder: Path, tmp_path: Path
         ("mean", [0.5], "Expected `mean` to be a number for each channel"),
     ]
     check_each(rows, lambda row: refused(robustnas.load_network, changed(row[0], row[1]), expected=row[2]))
+    intact = changed("schema", config["schema"])
+    file = intact / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-4] + b"\x3f" * 4)
+    refused(robustnas.load_network, intact, expected="the weights that were exported, but they were changed")
+
+
+def test_a_place_that_no_file_fits_into_is_refused_first(network: TrainedNetwork, tmp_path: Path) -> None:
+    images, taken = torch.zeros(2, *network.preprocess.spec.shape, dtype=torch.uint8), tmp_path / "taken"
+    taken.touch()
+    rows = [(tmp_path, f"but {tmp_path} is a folder."), (taken / "model.onnx", f"but {taken} is no folder.")]
+    check_each(rows, lambda row: refused(export_network, network, row[0], "onnx", False, images, expected=row[1]))
 
 
 def test_safetensors_files_are_those_of_the_package(tmp_path: Path) -> None:

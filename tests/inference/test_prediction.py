@@ -59,7 +59,10 @@ def test_grey_is_converted_only_where_training_did(network: TrainedNetwork, tmp_
         (network.preprocess, torch.zeros(4, 8, 8), "a tensor of shape [4, 8, 8], not [3, 8, 8]"),
         (network.preprocess, torch.full((3, 8, 8), 2.0), "with values from 2 to 2, not 0 to 1"),
         (network.preprocess, torch.zeros(3, 8, 8, dtype=torch.int64), "a tensor of torch.int64"),
-        (network.preprocess, str(tmp_path / "gone.png"), "is no such file or directory"),
+        (network.preprocess, str(tmp_path / "gone.png"), "is unreadable: no such file or directory"),
+        (network.preprocess, torch.zeros(3, 0, 0, dtype=torch.uint8), "a tensor without pixels, of shape [3, 0, 0]"),
+        (network.preprocess, torch.full((3, 8, 8), torch.nan), "values that are no numbers"),
+        (network.preprocess, [np.zeros((8, 8, 3))], "of the type ndarray, not a path"),
         (network.preprocess, [], "Expected at least one image, but got none"),
     ]
     check_each(rows, lambda row: refused(row[0], row[1], expected=row[2]))

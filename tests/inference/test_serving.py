@@ -46,7 +46,7 @@ def test_an_image_is_answered_with_its_prediction(address: str, network: Trained
 
 
 @pytest.mark.parametrize(
-    ("body", "status", "said"), [(b"no image", 400, "like those of training"), (b"", 413, "got 0")]
+    ("body", "status", "said"), [(b"no image", 400, "like those of training"), (b"", 400, "but got none")]
 )
 def test_what_is_no_image_is_refused_in_one_sentence(address: str, body: bytes, status: int, said: str) -> None:
     found, reply = post(address, body)

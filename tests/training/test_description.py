@@ -182,6 +182,15 @@ def test_damaged_files_are_named_and_nothing_in_them_runs(tmp_path, monkeypatch)
     check_each(DAMAGED, lambda name: check(DAMAGED[name]))
 
 
+def test_what_is_wrong_with_a_file_is_said_in_words(tmp_path) -> None:
+    cut, other = tmp_path / "cut.ckpt", tmp_path / "other.ckpt"
+    truncated(cut)
+    torch.save({"state_dict": {}}, other)
+    for path, says in ((cut, "it is damaged or cut off"), (other, "it names no search or evaluation")):
+        with pytest.raises(ValueError, match=f"reading it fails: {says}$"):
+            load(path, SearchModule)
+
+
 def test_a_missing_file_is_named(tmp_path) -> None:
     for path in (tmp_path / "none.ckpt", tmp_path):
         with pytest.raises(ValueError, match=f"Expected `path` to be a checkpoint, but there is no file {path}."):
