@@ -77,11 +77,13 @@ def choose(
         raise ValueError("Expected `sizes` to hold one, but got none.")
     fewest = min(epochs.fewest, epochs.most)
     if budget is not None and best.epochs < fewest:
-        needed = (elapsed() + best.stage.seconds(fewest)) / MARGIN
+        needed, taken = (elapsed() + best.stage.seconds(fewest)) / MARGIN, best.stage.required(fewest)
+        watched = f", {taken / needed:.0%} of it for diagnostics (none with `--diagnostics.measures=[]`)"
+        unit = 1 if needed < 100 else 60  # rounded up, so that it is enough
         raise ValueError(
-            f"Expected `--budget` to allow {counted(fewest, 'epoch')} of the smallest network here, "
-            f"about {duration(needed)}, but got {duration(budget)}; fewer images, a smaller `image_size` or a "
-            "GPU take less."
+            f"Expected `--budget` to allow {counted(fewest, 'epoch')} of the smallest network here, about "
+            f"{duration(unit * math.ceil(needed / unit))}{watched if taken > needed / 4 else ''}, but got "
+            f"{duration(budget)}; fewer images, a smaller `image_size` or a GPU take less."
         )
     return best
 

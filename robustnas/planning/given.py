@@ -1,4 +1,4 @@
-"""Which options a command line gives itself, and the values that an earlier start of the same run has chosen."""
+"""Which options a command line gives itself, and values in a configuration, also that of an earlier start."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import yaml
 from robustnas.runtime.safe_yaml import parse_yaml, read_yaml
 
 HELD = ".init_args"
+DEFAULT_EPOCHS = 1000  # of Lightning's trainer
 
 
 def plain_name(option: str) -> str:
@@ -67,3 +68,9 @@ def chosen_before(folder: Path, options: Sequence[str]) -> dict[str, Any] | None
         return None
     held = read_yaml(path)
     return {option: value_at(held, option) for option in options} if isinstance(held, Mapping) else None
+
+
+def epochs_of(sections: Mapping[str, Any]) -> int:
+    """The epochs of a configuration; where they are not set, or not limited, as many as Lightning takes by default."""
+    given = sections["trainer"]["max_epochs"]
+    return DEFAULT_EPOCHS if given is None or given < 0 else int(given)

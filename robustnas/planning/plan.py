@@ -13,8 +13,8 @@ import torch
 from robustnas.planning import rules
 from robustnas.planning.choosing import Epochs, Measured, choose
 from robustnas.planning.durations import counted, duration
-from robustnas.planning.given import plain_name, value_at, with_values
-from robustnas.planning.probe import Memory, Stage, epochs_of, probe
+from robustnas.planning.given import epochs_of, plain_name, value_at, with_values
+from robustnas.planning.probe import Memory, Stage, probe
 from robustnas.planning.rules import Size
 from robustnas.planning.target import ARCH_LR, ARCH_START, BATCH, EPOCHS, Target
 

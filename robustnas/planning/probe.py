@@ -20,13 +20,13 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 from robustnas.cli.configuration import fit
 from robustnas.diagnostics import Diagnostics
+from robustnas.planning.given import epochs_of
 from robustnas.runtime.launch import count_processes
 from robustnas.training.lightning.interruption import end_at_once
 
 STEPS = 3  # of an epoch of a probe
 SECONDS = 1.5  # epochs are added until they have taken so long: short steps vary much
 EPOCHS = 10  # at most
-DEFAULT_EPOCHS = 1000
 ALONE = {"devices": 1, "num_nodes": 1, "strategy": "auto"}  # a probe of a run on several processes
 SILENT = {"enable_progress_bar": False, "callbacks": None, "fast_dev_run": False, "limit_train_batches": STEPS,
     "limit_val_batches": STEPS}  # fmt: skip
@@ -78,16 +78,19 @@ class Stage:
         """Seconds of what happens once, without diagnostics."""
         return self.start + self.test_steps * self.val_step
 
+    def required(self, epochs: float) -> float:
+        """Seconds of the diagnostics that a run of some epochs always takes."""
+        return self.headline * min(self.points, epochs) + self.last
+
     def seconds(self, epochs: float | None = None) -> float:
         """Seconds of the whole run, or of one with another number of epochs."""
         epochs = self.epochs if epochs is None else epochs
         own = self.once + (epochs + self.more) * self.epoch
-        return own + max(self.headline * min(self.points, epochs) + self.last, self.share * own)
+        return own + max(self.required(epochs), self.share * own)
 
     def epochs_within(self, seconds: float) -> int:
         """The largest number of epochs whose run takes no longer."""
-        required = self.headline * self.points + self.last
-        own = min(seconds - required, seconds / (1 + self.share))
+        own = min(seconds - self.required(self.points), seconds / (1 + self.share))
         found = max(0, int((own - self.once) // self.epoch - self.more))
         while found < self.points and self.seconds(found + 1) <= seconds:  # fewer epochs have fewer points
             found += 1
@@ -143,12 +146,6 @@ def probe(sections: Mapping[str, Any], folder: Path, seed: int = 0) -> Stage:
     finally:
         gc.collect()
     raise ValueError("Expected a run to take steps, but it ended without one.")
-
-
-def epochs_of(sections: Mapping[str, Any]) -> int:
-    """The epochs of a configuration; where they are not set, or not limited, as many as Lightning takes by default."""
-    given = sections["trainer"]["max_epochs"]
-    return DEFAULT_EPOCHS if given is None or given < 0 else int(given)
 
 
 @contextmanager
