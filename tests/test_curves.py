@@ -29,17 +29,22 @@ def figure_of(rows: list[dict[str, float]], marks: dict[str, float] | None = Non
 
 
 def titles(figure: Any) -> list[str]:
-    return [axes.get_title(loc="left") for axes in figure.axes if axes.axison]
+    return [axes.get_title(loc="left") for axes in drawn(figure)]
 
 
 def labels(axes: Any) -> list[str]:
     return [text.get_text() for text in axes.get_legend().get_texts()]
 
 
+def drawn(figure: Any) -> list[Any]:
+    """The panels of a figure, without the blank place at the end of its grid."""
+    return [axes for axes in figure.axes if axes.axison]
+
+
 def test_everything_measured_is_drawn() -> None:
     figure = figure_of(table(*EVERYTHING))
     assert titles(figure) == [panel.title for panel in PANELS]
-    for axes, panel in zip(figure.axes, PANELS, strict=True):
+    for axes, panel in zip(drawn(figure), PANELS, strict=True):
         assert labels(axes) == list(panel.lines.values())
         assert [tuple(line.get_xdata()) for line in axes.lines] == [(0, 1, 2, 3)] * len(panel.lines)
         assert len({line.get_color() for line in axes.lines}) == len(panel.lines)  # none is hidden by another's colour
@@ -49,7 +54,7 @@ def test_everything_measured_is_drawn() -> None:
 def test_panels_and_lines_without_data_are_left_out() -> None:
     figure = figure_of(table("train/loss", "gap/discrete_accuracy", "curvature/max"))
     assert titles(figure) == ["Loss", "Accuracy", "Largest Hessian eigenvalue in α"]
-    assert [labels(axes) for axes in figure.axes if axes.axison] == [["training"], ["discretised"], ["validation loss"]]
+    assert [labels(axes) for axes in drawn(figure)] == [["training"], ["discretised"], ["validation loss"]]
     assert len(figure.axes) == 4  # the last place of the grid is blank
     one = figure_of(table("alpha/margin"))
     assert titles(one) == ["Decision"]
@@ -95,7 +100,7 @@ def test_panels_of_ones_own() -> None:
 def test_what_is_said_fits_into_the_figure() -> None:
     figure = figure_of(table(*EVERYTHING), {"collapsed": 3})
     FigureCanvasAgg(figure).draw()
-    for axes in figure.axes:
+    for axes in drawn(figure):
         for text in (axes.title, axes._left_title, axes.xaxis.label, *axes.texts, *axes.get_legend().get_texts()):
             box = text.get_window_extent()
             if text.get_text():
