@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import struct
+import time
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -65,6 +66,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import wandb
 
     wandb.finish()
+    for _ in range(600):  # its service writes what is left by itself
+        if any(record.WhichOneof("record_type") == "exit" for record in wandb_records(offline_runs(folder)[-1])):
+            break
+        time.sleep(0.1)
     return folder
 
 
@@ -84,6 +89,8 @@ def wandb_records(folder: Path) -> Iterator[Any]:
             continue
         _, length, kind = struct.unpack("<IHB", data[place : place + 7])
         place += 7 + length
+        if place > len(data):  # it is being written
+            return
         whole += data[place - length : place]
         if kind in (1, 4):  # whole, or the last part
             yield Record.FromString(whole)
