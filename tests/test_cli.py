@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import functools
-import inspect
 import json
 import re
 import signal
@@ -299,11 +298,3 @@ def test_an_evaluation_on_several_devices_uses_the_stock_strategy(never_fitted: 
     words = ["fit", "--model=EvaluationModule", "--model.architecture=ResNet", "--data=Digits", *QUIET]
     run = lightning_cli.main([*words, *ONCE, "--trainer.devices=2", f"--run-dir={never_fitted}"])
     assert type(run.trainer.strategy).__name__ == "DDPStrategy"
-
-
-def test_a_limit_of_one_batch_is_not_all_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    annotations = inspect.unwrap(Trainer.__init__).__annotations__
-    monkeypatch.setitem(annotations, "limit_train_batches", float | int | None)  # typing's cache can turn it round
-    parsed = lightning_cli.main(["fit", "-c", "digits_darts", "--trainer.limit_train_batches=1"], stop_after="parsing")
-    limit = parsed.config["fit"].trainer.limit_train_batches
-    assert (type(limit), limit) == (int, 1)  # Lightning takes 1.0 for all of them

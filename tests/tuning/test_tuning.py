@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-import os
-import signal
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +24,7 @@ from robustnas.spaces import NASBench201, find_space
 from robustnas.tuning import run_trial, storage
 from robustnas.tuning.file import read_tuning
 from robustnas.tuning.plan import Plan, planned
-from robustnas.tuning.results import STATES, Tried, importances, read_trials, write_results
+from robustnas.tuning.results import Tried, importances, read_trials, write_results
 from robustnas.tuning.running import run_trials
 
 optuna = pytest.importorskip("optuna", reason='optuna is not installed: pip install "robustnas[tune]"')
@@ -287,27 +283,3 @@ def test_the_step_sizes_of_a_search_are_tuned(tmp_path: Path, capsys: pytest.Cap
     assert "val/top1 on validation" in told
     assert f"robustnas evaluate {tmp_path / 't' / 'best'}" in told
     assert (tmp_path / "t" / "trials" / "0000" / "search" / "genotype.json").is_file()
-
-
-@pytest.mark.slow
-def test_a_killed_tuning_goes_on_in_workers(tmp_path: Path) -> None:
-    """SIGKILL to the command while its workers train; the same command does the rest, and nothing twice."""
-    path = write(tmp_path, trials=4)
-    words = [sys.executable, "-m", "robustnas", "tune", path, "--folder", str(tmp_path / "t"), "--workers", "2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL) as started:
-        while not list((tmp_path / "t").glob("trials/*/evaluation/last.ckpt")):
-            time.sleep(0.2)
-            assert started.poll() is None
-        started.send_signal(signal.SIGKILL)
-    begun = {
-        trial: yaml.safe_load((trial / "trial.yaml").read_text(encoding="utf-8"))["values"]
-        for trial in (tmp_path / "t" / "trials").glob("*")
-        if (trial / "trial.yaml").is_file()
-    }
-    assert subprocess.run(words, env=environment, check=False).returncode == 0
-    rows = read_csv(tmp_path / "t" / "trials.csv").records()
-    assert [row["trial"] for row in rows] == ["0", "1", "2", "3"]
-    assert {row["state"] for row in rows} <= {STATES["COMPLETE"], STATES["PRUNED"]}
-    for trial, values in begun.items():
-        assert yaml.safe_load((trial / "trial.yaml").read_text(encoding="utf-8"))["values"] == values
