@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import shlex
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.table import Table
-
 from robustnas.cli.errors import Parser
 from robustnas.commands.engines import STOPPED, add_engine_options, engine_of, terminable
+from robustnas.planning.durations import counted
 from robustnas.runs.run_lock import held
 from robustnas.studies.progress import Progress
 from robustnas.tuning.file import read_tuning
 
 if TYPE_CHECKING:
+    from robustnas.studies.engine import Engine
+    from robustnas.tuning.confirming import Confirmed
     from robustnas.tuning.plan import Plan
     from robustnas.tuning.results import Tried
-
-SHOWN = 10  # hyperparameters in the table of importances
 
 
 def parser() -> Parser:
@@ -60,68 +56,55 @@ def main(arguments: list[str]) -> int:
     optuna_module()
     engine = engine_of(options, root)
     print(f"Checking {tuning.name} ...", flush=True)
+    from robustnas.tuning.confirming import write_best
     from robustnas.tuning.plan import planned  # imports Lightning, after what is cheap to find wrong
     from robustnas.tuning.results import write_results
-    from robustnas.tuning.running import Numbered, run_trials
+    from robustnas.tuning.summary import print_chosen, print_trials
 
     plan = planned(tuning, options.run)
     url = options.storage or default_storage(root)
     with held(root, "--folder"), terminable():
         study = begin(root, plan, url)
-        todo = clear(study, tuning.trials)
-        progress = Progress(root, [Numbered(k) for k in todo], tuning.trials - len(todo), engine.slots)
         try:
-            with progress.shown():
-                failures = run_trials(root, plan, url, todo, engine, progress)
+            failures = _run_trials(root, plan, url, clear(study, tuning.trials), tuning.trials, engine)
+            trials, shares = write_results(root, study, plan)
+            confirmed, failed = _run_again(root, plan, trials, engine)
         except KeyboardInterrupt:
             print(f"Stopped. The same command resumes the tuning; finished trials are in {root}.")
             return STOPPED
-        trials, shares = write_results(root, study, plan)
-    print_results(root, plan, trials, shares)
-    for folder, reason in failures.items():
+    print_trials(root, plan, trials, shares)
+    print_chosen(root, plan, trials, confirmed, write_best(root, plan, trials, confirmed))
+    for folder, reason in {**failures, **failed}.items():
         print(f"{folder} failed: {reason} See its log.txt.")
     return 0 if any(one.state == "complete" for one in trials) else 1
 
 
-def print_results(root: Path, plan: Plan, trials: Sequence[Tried], shares: Mapping[str, float]) -> None:
-    """Print the best trial beside the configuration that is not tuned, importances, and what to run next."""
-    from robustnas.tuning.results import BEST, HISTORY, TABLE, best_of
+def _run_trials(root: Path, plan: Plan, url: str, todo: list[int], total: int, engine: Engine) -> dict[str, str]:
+    from robustnas.tuning.running import Numbered, run_trials
 
-    counts = Counter(one.state for one in trials)
-    print(f"{len(trials)} trials: {', '.join(f'{count} {state}' for state, count in counts.items())}.")
-    if (best := best_of(trials, plan)) is None:
-        print("No trial is complete, so there is no best configuration.")
-        return
-    untuned = next((one for one in trials if one.untuned and one.metric is not None), None)
-    table = Table(title=f"{plan.metric} on validation", title_justify="left")
-    for name in ("", f"trial {best.number}, the best", *(["untuned"] if untuned else [])):
-        table.add_column(name, overflow="fold")
-    for name, value in {plan.metric: best.metric, **best.values}.items():
-        before = [] if untuned is None else [untuned.metric if name == plan.metric else untuned.values.get(name)]
-        table.add_row(name, *(f"{one:.6g}" if isinstance(one, float) else str(one) for one in (value, *before)))
-    Console().print(table)
-    if plan.defaults is None:
-        print("The configuration that is not tuned lies outside the space, so it is no trial.")
-    complete = counts["complete"]
-    print(f"The best of {complete} is measured on the data that chose it, so it looks better than it is.")
-    if shares:
-        table = Table(title=f"Importance, fANOVA over {complete} complete trials", title_justify="left")
-        table.add_column("hyperparameter", overflow="fold")
-        table.add_column("share of the variance", justify="right")
-        for name, share in list(shares.items())[:SHOWN]:
-            table.add_row(name, f"{share:.2f}")
-        Console().print(table)
-    print(f"Trials: {root / TABLE}, {root / HISTORY}")
-    print(f"Best configuration: {root / BEST}. To train with it, and test once:")
-    print(*commands(root, plan), sep="\n")
+    progress = Progress(root, [Numbered(k) for k in todo], total - len(todo), engine.slots)
+    with progress.shown():
+        return run_trials(root, plan, url, todo, engine, progress)
 
 
-def commands(root: Path, plan: Plan) -> list[str]:
-    """The commands that train with the best configuration, and test once."""
-    from robustnas.tuning.results import BEST
+def _run_again(
+    root: Path, plan: Plan, trials: Sequence[Tried], engine: Engine
+) -> tuple[list[Confirmed], dict[str, str]]:
+    """Train the best trials again with fresh seeds; return what was measured, the best first, and the failures."""
+    from robustnas.tuning import confirming
+    from robustnas.tuning.running import run
 
-    run = root / "best"
-    train = ["robustnas", "fit", "-c", str(root / BEST), "--run-dir", str(run)]
-    test = ["robustnas", "test", "-c", str(run / "config.yaml"), "--ckpt_path", str(run / "last.ckpt")]
-    last = test if plan.command == "evaluate" else ["robustnas", "evaluate", str(run)]
-    return [shlex.join(train), shlex.join(last)]
+    chosen = confirming.candidates(trials, plan)
+    if not chosen:
+        return [], {}
+    everything = confirming.repeats(chosen, plan)
+    todo = [one for one in everything if not confirming.is_done(root, one)]
+    if todo:
+        seeds = counted(len(everything) // len(chosen), "fresh seed")
+        print(f"Confirming {counted(len(chosen), 'configuration')} with {seeds} each ...", flush=True)
+    progress = Progress(root, todo, len(everything) - len(todo), engine.slots)
+    with progress.shown():
+        failures = run(list(confirming.jobs(root, plan, chosen, todo)), engine, progress)
+    confirmed = confirming.read_confirmed(root, plan, chosen)
+    confirming.write_confirmed(root, plan, confirmed)
+    return confirmed, failures

@@ -18,7 +18,7 @@ SamplerName = Literal["TPE", "random"]
 PrunerName = Literal["ASHA", "Hyperband", "none"]
 
 KEYS = (
-    "name", "command", "run", "config", "options", "space", "metric", "trials", "sampler", "pruner", "seed",
+    "name", "command", "run", "config", "options", "space", "metric", "trials", "sampler", "pruner", "confirm", "seed",
 )  # fmt: skip
 GENOTYPE = "genotype"  # the key of a space that names the space of genotypes
 TRIALS = 20
@@ -44,6 +44,14 @@ class Pruner:
 
 
 @dataclass(frozen=True)
+class Confirm:
+    """How many of the best trials are trained again, beside the untuned configuration, with how many fresh seeds."""
+
+    best: int = 3
+    seeds: int = 3
+
+
+@dataclass(frozen=True)
 class Tuning:
     """What a tuning file says."""
 
@@ -57,6 +65,7 @@ class Tuning:
     trials: int = TRIALS
     sampler: Sampler = field(default_factory=Sampler)
     pruner: Pruner = field(default_factory=Pruner)
+    confirm: Confirm | None = field(default_factory=Confirm)
     seed: int = 0
 
 
@@ -93,7 +102,8 @@ def _tuning(held: Mapping[str, Any], file: Path) -> Tuning:
     return Tuning(
         name, command, run, recipe, _space(held.get("space"), file), genotype, _metric(held.get("metric")),
         _whole("trials", held.get("trials", TRIALS), 1, MAX_TRIALS), _sampler(held.get("sampler", "TPE")),
-        _pruner(held.get("pruner", "ASHA")), _whole("seed", held.get("seed", 0), 0, 2**32 - 1),
+        _pruner(held.get("pruner", "ASHA")), _confirm(held.get("confirm", {})),
+        _whole("seed", held.get("seed", 0), 0, 2**32 - 1),
     )  # fmt: skip
 
 
@@ -151,6 +161,15 @@ def _pruner(given: Any) -> Pruner:
     held = _named("pruner", given, PrunerName, ("min_epochs", "reduction"))
     least = _whole("pruner.min_epochs", held.get("min_epochs", Pruner.min_epochs), 1, MAX_TRIALS)
     return Pruner(held["name"], least, _whole("pruner.reduction", held.get("reduction", Pruner.reduction), 2, 100))
+
+
+def _confirm(given: Any) -> Confirm | None:
+    if given is None or given == "none":
+        return None
+    if not isinstance(given, dict) or set(given) - {"best", "seeds"}:
+        raise ValueError(f"Expected `confirm` to be none, or to have only best and seeds, but got {given!r}.")
+    best = _whole("confirm.best", given.get("best", Confirm.best), 1, MAX_TRIALS)
+    return Confirm(best, _whole("confirm.seeds", given.get("seeds", Confirm.seeds), 2, 1000))
 
 
 def _named(key: str, given: Any, names: Any, more: tuple[str, ...]) -> dict[str, Any]:

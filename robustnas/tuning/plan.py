@@ -23,7 +23,7 @@ from robustnas.studies.configuration import NETWORK, arguments_of
 from robustnas.studies.results import higher_is_better
 from robustnas.studies.trial import EVALUATION, Options, Recipe, training_of
 from robustnas.tuning.dimensions import Dimension, Value
-from robustnas.tuning.file import Pruner, Sampler, Tuning
+from robustnas.tuning.file import Confirm, Pruner, Sampler, Tuning
 from robustnas.tuning.genotypes import PREFIX, genotype_dimensions, genotype_of, values_of
 
 SELECTION = "model.init_args.train_on_selection"
@@ -43,6 +43,7 @@ class Plan:
     metric: str
     sampler: Sampler
     pruner: Pruner
+    confirm: Confirm | None
     seed: int
     defaults: Values | None  # values of the configuration that is not tuned; None where the space does not hold it
     fingerprint: str = ""
@@ -90,7 +91,7 @@ def planned(tuning: Tuning, run: str | None = None) -> Plan:
     searched = {} if tuning.genotype is None else genotype_dimensions(find_space(tuning.genotype))
     plan = Plan(
         tuning.name, tuning.command, recipe, {**tuning.space, **searched}, network, tuning.genotype,
-        tuning.metric or "", tuning.sampler, tuning.pruner, tuning.seed, None,
+        tuning.metric or "", tuning.sampler, tuning.pruner, tuning.confirm, tuning.seed, None,
     )  # fmt: skip
     base = configuration(arguments_of(recipe))
     _check_base(tuning, base)

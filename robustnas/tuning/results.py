@@ -55,11 +55,19 @@ def read_trials(study: Any, plan: Plan) -> list[Tried]:
     return sorted(found, key=lambda one: one.number)
 
 
+def complete(trials: Sequence[Tried]) -> list[Tried]:
+    """The trials that ended and were measured."""
+    return [one for one in trials if one.state == STATES["COMPLETE"] and one.metric is not None]
+
+
+def sign(plan: Plan) -> int:
+    """1 where more of the metric is better, else -1."""
+    return 1 if plan.higher else -1
+
+
 def best_of(trials: Sequence[Tried], plan: Plan) -> Tried | None:
     """The best of the complete trials; of equals the first."""
-    complete = [one for one in trials if one.state == STATES["COMPLETE"] and one.metric is not None]
-    sign = 1 if plan.higher else -1
-    return max(complete, key=lambda one: sign * float(one.metric or 0), default=None)
+    return max(complete(trials), key=lambda one: sign(plan) * float(one.metric or 0), default=None)
 
 
 def importances(study: Any) -> dict[str, float]:
@@ -81,16 +89,21 @@ def importances(study: Any) -> dict[str, float]:
 
 
 def write_results(root: Path, study: Any, plan: Plan) -> tuple[list[Tried], dict[str, float]]:
-    """Write the table of trials, importances, the history and the best configuration; return trials and importances."""
+    """Write the table of trials, importances and the history; return trials and importances."""
     trials, shares = read_trials(study, plan), importances(study)
     write_text(root / TABLE, csv_text([_row(one, plan) for one in trials]))
     if shares:
         write_text(root / IMPORTANCES, csv_text([{"hyperparameter": n, "importance": s} for n, s in shares.items()]))
     if any(one.metric is not None for one in trials):
         _draw(root / HISTORY, trials, plan)
-    if (best := best_of(trials, plan)) is not None:
-        write_text(root / BEST, _best(best, plan))
     return trials, shares
+
+
+def write_configuration(root: Path, plan: Plan, best: Tried, measured: str) -> None:
+    """Write the configuration of a trial, as ``-c`` takes it; ``measured`` says how good it was."""
+    held = {"seed_everything": plan.seed, **plan.sections(best.values, chosen=True)}
+    says = f"# The best of a tuning, trial {best.number}: {measured}.\n"
+    write_text(root / BEST, says + yaml.safe_dump(held, sort_keys=False, allow_unicode=True))
 
 
 def _row(one: Tried, plan: Plan) -> dict[str, Any]:
@@ -98,13 +111,6 @@ def _row(one: Tried, plan: Plan) -> dict[str, Any]:
         "trial": one.number, "state": one.state, plan.metric: one.metric, "epochs": one.epochs, "seconds": one.seconds,
         "untuned": one.untuned, **one.values, "error": one.error,
     }  # fmt: skip
-
-
-def _best(best: Tried, plan: Plan) -> str:
-    """The configuration of the best trial, as ``-c`` takes it."""
-    says = f"# The best of a tuning, trial {best.number}: {plan.metric} {best.metric:.6g} on validation.\n"
-    held = {"seed_everything": plan.seed, **plan.sections(best.values, chosen=True)}
-    return says + yaml.safe_dump(held, sort_keys=False, allow_unicode=True)
 
 
 def _draw(path: Path, trials: Sequence[Tried], plan: Plan) -> None:
@@ -123,7 +129,7 @@ def _draw(path: Path, trials: Sequence[Tried], plan: Plan) -> None:
             s=22,
             label=state,
         )
-    done = [one for one in trials if one.state == STATES["COMPLETE"] and one.metric is not None]
+    done = complete(trials)
     best = [best_of(done[: k + 1], plan) for k in range(len(done))]
     axes.step([one.number for one in done], [float(one.metric or 0) for one in best if one], where="post", label="best")
     axes.set(xlabel="trial", ylabel=f"{plan.metric}, on validation", title=plan.name)

@@ -19,6 +19,8 @@ from robustnas.tuning.plan import Plan, Values
 from robustnas.tuning.reporting import Reporting
 from robustnas.tuning.storage import ERROR, TRIALS, optuna_module, own_trial, study_of
 
+LOG = "log.txt"  # in the folder of a trial: what it printed
+
 
 def folder_of(number: int) -> str:
     """Folder of a trial inside that of its tuning."""
@@ -39,9 +41,7 @@ def run_trial(payload: Mapping[str, Any]) -> dict[str, Any]:
         study.tell(trial, state=state.FAIL)
         raise
     finally:
-        if torch.cuda.is_initialized():  # networks hang together in circles, and others need the memory of the GPU
-            gc.collect()
-            torch.cuda.empty_cache()
+        free_gpu()
     score = {"name": plan.metric, "value": reporting.value}
     if reporting.pruned:
         study.tell(trial, state=state.PRUNED)
@@ -59,12 +59,19 @@ def _trained(plan: Plan, values: Values, trial: Any, folder: Path) -> Reporting:
         warnings.filterwarnings("ignore", "The reported value is ignored because this `step`")  # of an interrupted run
         fit(sections, folder / plan.stage, plan.seed, callbacks=[reporting])
     if reporting.value is None:
-        reporting.value = _recorded(folder / plan.stage, plan.metric)
+        reporting.value = recorded(folder / plan.stage, plan.metric)
     return reporting
 
 
-def _recorded(folder: Path, metric: str) -> float:
-    """The last value in the record of a run that had ended when it was interrupted."""
+def free_gpu() -> None:
+    """Give the memory of the GPU back, which others need: networks hang together in circles."""
+    if torch.cuda.is_initialized():
+        gc.collect()
+        torch.cuda.empty_cache()
+
+
+def recorded(folder: Path, metric: str) -> float:
+    """The last value of a metric in the record of a run."""
     rows = read_csv(folder / "metrics.csv").records()
     values = [float(row[metric]) for row in rows if row.get(metric)]
     if not values:

@@ -1,4 +1,4 @@
-"""Run the trials of a tuning on an engine."""
+"""Run the trials of a tuning, and the trainings that confirm the best of them, on an engine."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from pathlib import Path
 
 from robustnas.studies.engine import Engine, Event, Job
 from robustnas.tuning.plan import Plan
-from robustnas.tuning.run_trial import folder_of
+from robustnas.tuning.run_trial import LOG, folder_of
 
 RUN_TRIAL = "robustnas.tuning.run_trial:run_trial"
-LOG = "log.txt"
 
 
 @dataclass(frozen=True)
@@ -46,13 +45,18 @@ def run_trials(
     watch: Callable[[Event], None],
     function: str = RUN_TRIAL,
 ) -> dict[str, str]:
-    """Return the failures, folder to reason, after running the trials of some numbers.
+    """Return the failures, folder to reason, after running the trials of some numbers, see :func:`run`."""
+    payload = {"root": str(root), "plan": plan, "storage": storage}
+    jobs = [Job(folder_of(k), function, {**payload, "number": k}, str(root / folder_of(k) / LOG)) for k in numbers]
+    return run(jobs, engine, watch)
+
+
+def run(jobs: Sequence[Job], engine: Engine, watch: Callable[[Event], None]) -> dict[str, str]:
+    """Return the failures, folder to reason, after running jobs.
 
     Raises:
         ValueError: If the runs do not log the metric: then the others are not started.
     """
-    payload = {"root": str(root), "plan": plan, "storage": storage}
-    jobs = [Job(folder_of(k), function, {**payload, "number": k}, str(root / folder_of(k) / LOG)) for k in numbers]
     failures: dict[str, str] = {}
     with contextlib.closing(engine.run(jobs)) as events:  # type: ignore[type-var]
         for event in events:

@@ -22,7 +22,7 @@ pytest.importorskip("optuna", reason='optuna is not installed: pip install "robu
 @pytest.mark.slow
 def test_a_killed_tuning_goes_on_in_workers(tmp_path: Path) -> None:
     """SIGKILL to the command while its workers train; the same command does the rest, and nothing twice."""
-    path = write(tmp_path, trials=4)
+    path = write(tmp_path, trials=4, confirm={"best": 1, "seeds": 2})
     words = [sys.executable, "-m", "robustnas", "tune", path, "--folder", str(tmp_path / "t"), "--workers", "2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL) as started:
@@ -39,5 +39,6 @@ def test_a_killed_tuning_goes_on_in_workers(tmp_path: Path) -> None:
     rows = read_csv(tmp_path / "t" / "trials.csv").records()
     assert [row["trial"] for row in rows] == ["0", "1", "2", "3"]
     assert {row["state"] for row in rows} <= {STATES["COMPLETE"], STATES["PRUNED"]}
+    assert len(read_csv(tmp_path / "t" / "confirmation.csv").records()) in (2, 4)  # one configuration, or two
     for trial, values in begun.items():
         assert yaml.safe_load((trial / "trial.yaml").read_text(encoding="utf-8"))["values"] == values

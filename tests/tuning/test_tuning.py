@@ -249,7 +249,7 @@ def test_a_genotype_is_tuned_with_its_training_and_the_best_of_it_trains(
     data = {"class_path": "robustnas.data.Digits", "init_args": {"batch_size": 16}}
     options = {"model.init_args.architecture.init_args": network, "data": data, "trainer": SHORT}
     space = {"genotype": "NASBench201", "model.init_args.lr": {"low": 0.01, "high": 0.2, "log": True}}
-    path = write(tmp_path, run=None, options=options, space=space, pruner="none", trials=2)
+    path = write(tmp_path, run=None, options=options, space=space, pruner="none", trials=2, confirm="none")
     assert main(["tune", path, "--folder", "t"]) == 0
     told = capsys.readouterr().out
     assert "2 trials: 2 complete." in told
@@ -277,9 +277,11 @@ def test_the_step_sizes_of_a_search_are_tuned(tmp_path: Path, capsys: pytest.Cap
     options = {"model.init_args": {"space": "NASBench201", "layers": None, "cells": 1, "channels": 2},
         "diagnostics.measures": [], "trainer": SHORT, "data.init_args.batch_size": 16}  # fmt: skip
     space = {"model.init_args.arch_lr": {"low": 1e-4, "high": 1e-1, "log": True}}
-    path = write(tmp_path, command="fit", run=None, config="digits_darts.yaml", options=options, space=space, trials=1)
+    confirm = {"best": 1, "seeds": 2}
+    path = write(tmp_path, command="fit", run=None, config="digits_darts.yaml", options=options, space=space, trials=1,
+        confirm=confirm)  # fmt: skip
     assert main(["tune", path, "--folder", str(tmp_path / "t")]) == 0
     told = capsys.readouterr().out
-    assert "val/top1 on validation" in told
+    assert "val/top1 on validation, 2 fresh seeds, 95 % intervals" in told
     assert f"robustnas evaluate {tmp_path / 't' / 'best'}" in told
     assert (tmp_path / "t" / "trials" / "0000" / "search" / "genotype.json").is_file()
