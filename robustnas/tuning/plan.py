@@ -163,7 +163,7 @@ def _at(sections: Any, name: str) -> Any:
 
 
 def _checked(plan: Plan, metric: str | None) -> str:
-    """The metric, after the two ends of the space were built and every choice was parsed."""
+    """The metric, after the ends of the space and every choice were built, with a loader of each stream."""
     examples = {name: dimension.examples() for name, dimension in plan.dimensions.items()}
     own = [len(values) for name, values in examples.items() if not name.startswith(f"{PREFIX}.")]
     count = max(2, *own)
@@ -171,9 +171,10 @@ def _checked(plan: Plan, metric: str | None) -> str:
     for number in range(count):
         values = {name: values[min(number, len(values) - 1)] for name, values in examples.items()}
         sections = plan.sections(values)
-        if number in (0, count - 1):
-            built = lightning_cli.main(sections, stop_after="instantiation")
-            names |= {VAL_LOSS.name, *map(str, built.model.val_metrics)}
+        built = lightning_cli.main(sections, stop_after="instantiation")
+        names |= {VAL_LOSS.name, *map(str, built.model.val_metrics)}
+        for stream, roles in built.model.training_streams.items():
+            built.datamodule.loader(*roles, training=True, stream=stream)  # refuses a batch of more than the samples
         if sections["trainer"].get("max_epochs") == 0:
             raise ValueError("Expected `trainer.max_epochs` to be at least 1, but got 0.")
     return _metric(metric, names)

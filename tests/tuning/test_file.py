@@ -59,6 +59,8 @@ UNFIT: dict[str, tuple[dict[str, Any], str]] = {
     "validation": ({"options": {"trainer.limit_val_batches": 0}, "config": "quickstart_evaluation.yaml"},
         "Expected `trainer.limit_val_batches` above 0, since the validation chooses"),
     "devices": ({"options": {"trainer.devices": 2}}, "Expected `trainer.devices` to be 1, since trials run beside"),
+    "batch": ({"space": {"data.init_args.batch_size": {"choices": [16, 5000, 32]}}},
+        "Expected `batch_size` to give at least one full batch of the 1"),
     "fewer edges": ({"space": {"genotype": "DARTSFewerEdges"}}, "Expected `space.genotype` to be a space in which"),
 }  # fmt: skip
 
