@@ -31,6 +31,7 @@ CHOSEN = "ROBUSTNAS_CHOSEN"  # of the processes that Lightning starts: each woul
 LARGEST_BATCH = 64  # where the recipe names none
 FILES = "config.yaml manifest.json metrics.csv last.ckpt previous.ckpt events.out.tfevents.*"
 OF_SEARCHES = "genotype.json genotype.svg genotype.png curves.png genotypes/ alpha/"
+MUCH = 0.25  # share of the time that diagnostics take from which on the plan says so
 NETWORK_OPTIONS = ("channels", "layers", "cells", "stem")
 
 
@@ -159,7 +160,9 @@ def print_plan(plan: Plan, folder: Path | None, dry_run: bool) -> None:
     if plan.memory.gpu:
         held += f" and {plan.memory.gpu / 2**30:.2g} GiB of the GPU"
     limit = "" if plan.budget is None else f" of {duration(plan.budget)}"
-    print(f"Estimated from the first steps on {_device(plan)}: {duration(plan.seconds)}{limit}, {held}.")
+    taken = plan.diagnosing / max(plan.seconds, 1e-9)
+    watched = f" ({taken:.0%} for diagnostics, none with --diagnostics.measures=[])" if taken > MUCH else ""
+    print(f"Estimated from the first steps on {_device(plan)}: {duration(plan.seconds)}{limit}{watched}, {held}.")
     print(f"{counted(epochs, 'epoch')} of {counted(stage.steps, 'step')}, {epochs * stage.steps:,.0f} in all.")
     if dry_run:
         where = "a new folder under runs/" if folder is None else folder

@@ -58,6 +58,11 @@ class Plan:
         return self.stage.seconds(self.epochs)
 
     @property
+    def diagnosing(self) -> float:
+        """Estimated seconds of the diagnostics that are always taken."""
+        return self.stage.required(self.epochs)
+
+    @property
     def words(self) -> list[str]:
         """The options of the command line that set what was chosen."""
         return [f"--{setting.option}={setting.value}" for setting in self.settings if setting.chosen]
