@@ -63,7 +63,9 @@ def test_a_table_is_written_printed_and_read_by_a_search(place: Path, capsys: py
 
 def test_options_of_the_search_may_follow(place: Path) -> None:
     words = ["profile", "-c", "search.yaml", "--measure", "parameters", "--out=folder/small.json", "--device=cpu"]
-    assert main([*words, "--model.channels=2", "--model.cells=2"]) == 0
+    (place / "wider.yaml").write_text("model: {init_args: {channels: 9}}\n", encoding="utf-8")
+    (place / "smaller.yaml").write_text("model: {init_args: {channels: 2}}\n", encoding="utf-8")
+    assert main([*words, "-c", "wider.yaml", "-c", "smaller.yaml", "--model.cells=2"]) == 0
     expected = Profiler("NASBench201", channels=2, cells=2).table(["parameters"])
     assert read_table("folder/small.json").kinds == expected.kinds
     assert not (place / "costs.json").exists()

@@ -31,7 +31,7 @@ def parser() -> Parser:
         "a search, with the network size of its configuration and the image size of its data.",
         epilog="Further options are those of `robustnas fit`, such as --model.channels 36.",
     )
-    parser.add_argument("-c", "--config", required=True, help="YAML of the search")
+    parser.add_argument("-c", "--config", required=True, action="append", help="YAML of the search; later ones win")
     parser.add_argument("--measure", nargs="+", default=list(UNITS), help=f"what to measure: {', '.join(UNITS)}")
     parser.add_argument("--batch", type=int, default=64, help="batch size for latency (default: 64)")
     parser.add_argument("--device", help="device for latency (default: cuda if available, else cpu)")
@@ -61,7 +61,8 @@ def main(arguments: list[str]) -> None:
     if options.check and "latency" not in options.measure:
         raise ValueError(f"Expected `latency` to be among `--measure` with `--check`, but got {options.measure}.")
     device = _device(options.device)
-    described = lightning_cli.main(["fit", "-c", options.config, *rest], stop_after="instantiation")
+    files = [word for file in options.config for word in ("-c", file)]
+    described = lightning_cli.main(["fit", *files, *rest], stop_after="instantiation")
     search = described.model
     if not isinstance(search, SearchModule):
         raise ValueError(f"Expected `model` to be a search, but got {type(search).__name__}.")
