@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from robustnas.cli.errors import Parser, path_option
+from robustnas.cli.errors import CommandLineError, Parser, path_option
 from robustnas.data.image_items import ImageItems, Item, unreadable
 from robustnas.inference import TrainedNetwork, load_network
 from robustnas.inference.prediction import outcomes, probabilities
@@ -55,7 +55,7 @@ def parser() -> Parser:
     parser.add_argument("--batch-size", type=int, default=64, help="images that are computed at once (default: 64)")
     parser.add_argument("--top", type=int, default=1, metavar="K", help="most probable classes to write (default: 1)")
     parser.add_argument("--image-column", metavar="NAME", help="column of a parquet file (default: img or image)")
-    parser.add_argument("--label-column", metavar="NAME", default="label", help="likewise (default: label)")
+    parser.add_argument("--label-column", metavar="NAME", default="label", help="likewise, or none (default: label)")
     parser.add_argument("--device", default="auto", help="such as cpu or cuda (default: a GPU if there is one)")
     return parser
 
@@ -70,7 +70,8 @@ def main(arguments: list[str]) -> int:
         raise ValueError(
             f"Expected `--top` to be at most {len(classes)}, the number of classes, but got {options.top}."
         )
-    items = ImageItems([Path(p) for p in options.paths], classes, options.image_column, options.label_column)
+    labels = None if options.label_column == "none" else options.label_column
+    items = ImageItems([Path(p) for p in options.paths], classes, options.image_column, labels)
     network.to(_device(options.device))
     skipped: list[tuple[str, str]] = []
     scores, write = Scores(classes), FORMATS[Path(options.out).suffix.lower() if options.out else ".csv"]
@@ -85,7 +86,8 @@ def main(arguments: list[str]) -> int:
             if classes:
                 scores.count(given, [one.target for one in batch])
         if not written:
-            raise ValueError(f"Expected at least one image that can be read, but got none: {unreadable(skipped)}.")
+            reason = unreadable(skipped) if skipped else "the files have no rows"
+            raise ValueError(f"Expected at least one image that can be read, but got none: {reason}.")
     if scores:
         print(scores.text(), file=sys.stdout if options.out else sys.stderr)
     if skipped:
@@ -96,11 +98,11 @@ def main(arguments: list[str]) -> int:
 def _check(options: argparse.Namespace) -> None:
     for name, value in (("--batch-size", options.batch_size), ("--top", options.top)):
         if value < 1:
-            raise ValueError(f"Expected `{name}` to be at least 1, but got {value}.")
+            raise CommandLineError(f"Expected `{name}` to be at least 1, but got {value}.")
     if options.out and Path(options.out).suffix.lower() not in FORMATS:
-        raise ValueError(f"Expected `--out` to end in {' or '.join(FORMATS)}, but got {options.out}.")
+        raise CommandLineError(f"Expected `--out` to end in {' or '.join(FORMATS)}, but got {options.out}.")
     if not options.paths:
-        raise ValueError("Expected at least one PATH, a file or a folder of images, but got none.")
+        raise CommandLineError("Expected at least one PATH, a file or a folder of images, but got none.")
 
 
 def _device(name: str) -> torch.device:

@@ -37,16 +37,17 @@ class ImageItems:
         paths: Image files, parquet files, and folders, which are searched at any depth.
         classes: Names of the classes; none where classes mean nothing.
         image_column: Column of the images in parquet files; by default ``img`` or ``image``.
-        label_column: Column of the classes in parquet files, where they have one of this name.
+        label_column: Column of the classes in parquet files, where they have one of this name; ``None`` reads none.
 
     Raises:
-        ValueError: If a path does not exist or holds no image, or a parquet file lacks the columns.
+        ValueError: If a path does not exist or holds no image, a parquet file lacks the columns, or its labels are not
+            classes.
     """
 
     paths: Sequence[Path]
     classes: tuple[str, ...] = ()
     image_column: str | None = None
-    label_column: str = LABEL_COLUMN
+    label_column: str | None = LABEL_COLUMN
 
     def __post_init__(self) -> None:
         if not self.paths:
@@ -93,7 +94,7 @@ class ImageItems:
         if image is None or image not in columns:
             wanted = self.image_column or " or ".join(IMAGE_COLUMNS)
             raise ValueError(f"Expected {file} to have the column {wanted} of images, but its columns are {columns}.")
-        if not self.classes or self.label_column not in columns:
+        if not self.classes or self.label_column is None or self.label_column not in columns:
             rows = sum(len(batch[image]) for batch in batches_of(file, [image]))
             return _Table(file, image, [None] * rows)
         values = [one for batch in batches_of(file, [self.label_column]) for one in batch[self.label_column]]
@@ -102,7 +103,10 @@ class ImageItems:
         numbered = all(name.isdecimal() for name in self.classes)  # then a number is a name, else an index
         names = class_names_of(file, self.label_column) or (None if numbered else self.classes)
         labels = {self.label_column: values}
-        encoded = encode_targets(labels, "classification", repr(str(file)), names, self.classes)
+        try:
+            encoded = encode_targets(labels, "classification", repr(str(file)), names, self.classes)
+        except ValueError as error:
+            raise ValueError(f"{error} `label_column` none leaves labels out.") from error
         return _Table(file, image, encoded.values.tolist())
 
 

@@ -136,6 +136,10 @@ def test_the_command_writes_tables_and_metrics(
     assert printed.out.splitlines()[0] == "file,label,index,probability,target"
     assert [line.rpartition(",")[2] for line in printed.out.splitlines()[1:]] == ["class0", "class1"] * 3 + [""]
     assert "of 6 images" in printed.err
+    assert main(["predict", run, str(table), "--label-column", "none"]) == 0
+    printed = capsys.readouterr()
+    assert {line.rpartition(",")[2] for line in printed.out.splitlines()[1:]} == {""}
+    assert "images" not in printed.err
 
 
 def test_an_image_that_cannot_be_read_is_left_out_and_listed(
@@ -161,8 +165,13 @@ def test_command_lines_that_cannot_work(made: Path, tmp_path: Path, capsys: pyte
     (tmp_path / "empty").mkdir()
     (tmp_path / "notes.txt").touch()
     table = write_parquet(tmp_path / "some.parquet", count=2)
+    empty = write_parquet(tmp_path / "empty.parquet", count=0)
+    other = write_parquet(tmp_path / "other.parquet", classes=5, count=5)
     run, some = str(made / "run"), str(made / "images")
+    none = "Expected at least one image that can be read, but got none: the files have no rows."
     rows = [
+        ([run, str(empty)], none),
+        ([run, str(other)], f"Expected column 'label' of '{other}' to hold indices below 2, the number of its class"),
         ([run], "Expected at least one PATH, a file or a folder of images, but got none."),
         (
             [run, str(tmp_path / "empty")],
@@ -183,3 +192,6 @@ def test_command_lines_that_cannot_work(made: Path, tmp_path: Path, capsys: pyte
         assert sentence.startswith(row[1]), sentence
 
     check_each(rows, check)
+    assert said(["predict", run, str(other)], capsys).endswith(" `label_column` none leaves labels out.")
+    for wrong in (["--top=0"], ["--out=a.txt"]):
+        said(["predict", run, some, *wrong], capsys, [2])
