@@ -77,7 +77,7 @@ ROWS: dict[str, tuple[Sequence[str], str]] = {
         [*FOUND, "--model.architecture.genotype=taken/manifest.json"],
         "Expected taken/manifest.json to hold a genotype. Expected `genotype` JSON to have",
     ),
-    "evaluate nothing": (["evaluate", "none"], "Expected `genotype` to be a genotype as text, a file that holds one "),
+    "evaluate nothing": (["evaluate", "none"], "Expected RUN to be the folder of a search, but there is no none."),
     "evaluate an empty folder": (["evaluate", "empty"], "Expected `empty` to hold genotype.json, which a finished"),
     "evaluate without configuration": (
         ["evaluate", "bare"],

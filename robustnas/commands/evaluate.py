@@ -46,6 +46,8 @@ def main(arguments: list[str]) -> None:
             "use `robustnas fit --model EvaluationModule --model.architecture Found --model.architecture.genotype "
             "FILE`."
         )
+    if not folder.is_dir():
+        raise ValueError(f"Expected RUN to be the folder of a search, but there is no {folder}.")
     genotype = read_genotype(str(folder))
     space = str(section_of(folder, "model")["init_args"].get("space") or genotype.space)
     config = options.config or recipe_of(space)

@@ -51,7 +51,7 @@ def main(arguments: list[str]) -> int:
             raise ValueError(f"Expected `--trials` to be 1 or larger, but got {options.trials}.")
         tuning = replace(tuning, trials=options.trials)
     root = Path(options.folder or Path("runs", tuning.name))
-    from robustnas.tuning.storage import begin, clear, default_storage, optuna_module
+    from robustnas.tuning.storage import begin, clear, default_storage, open_storage, optuna_module
 
     optuna_module()
     engine = engine_of(options, root)
@@ -62,6 +62,8 @@ def main(arguments: list[str]) -> int:
     from robustnas.tuning.summary import print_chosen, print_trials
 
     plan = planned(tuning, options.run)
+    if options.storage:
+        open_storage(options.storage)  # a wrong one is refused before there is a folder
     url = options.storage or default_storage(root)
     with held(root, "--folder"), terminable():
         study = begin(root, plan, url)

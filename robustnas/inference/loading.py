@@ -8,7 +8,7 @@ from typing import Any
 
 from robustnas.data.decoding import Decoding
 from robustnas.data.input_spec import InputSpec
-from robustnas.inference.folder import is_exported, load_folder
+from robustnas.inference.folder import WEIGHTS, is_exported, load_folder
 from robustnas.inference.network import TrainedNetwork
 from robustnas.networks import DiscreteNetwork
 from robustnas.networks.classifier import Classifier
@@ -30,15 +30,17 @@ def load_network(run: RunPath) -> TrainedNetwork:
     Args:
         run: Folder of an evaluation, folder of a search, whose ``evaluation`` is taken, or a checkpoint of an
             evaluation. Of a folder it is the checkpoint that was tested, ``last.ckpt``. A folder that
-            ``robustnas export --format folder`` wrote is one too.
+            ``robustnas export --format folder`` wrote is one too, and its file of weights stands for it.
 
     Raises:
         ValueError: If there is no evaluation, if it trained another genotype than that of the search, or if its
             checkpoint is damaged, or too old to know its classes and normalisation.
     """
-    if is_exported(path := expand(run, "run")):
+    path = expand(run, "run")
+    path = path.parent if path.name == WEIGHTS else path
+    if is_exported(path):
         return load_folder(path)
-    checkpoint = find_evaluation(run)
+    checkpoint = find_evaluation(path)
     held = read(checkpoint)
     _check_kind(held, checkpoint, search=False)
     network = restore(held, checkpoint, EvaluationModule).network

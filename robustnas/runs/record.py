@@ -138,13 +138,14 @@ class Run:
         return iter(sorted((int(match[1]), path) for match, path in named if match))
 
 
-def read_genotype(source: str, space: SearchSpace | None = None) -> Genotype:
+def read_genotype(source: str, space: SearchSpace | None = None, name: str = "`genotype`") -> Genotype:
     """Return the genotype that a text, a file or a run holds.
 
     Args:
         source: A genotype in any form that :func:`~robustnas.spaces.parse_genotype` reads, a file that holds such a
             text, or the folder of a run. What exists under that name is read.
         space: The search space, for forms that name none.
+        name: What an error calls the source.
 
     Raises:
         ValueError: If there is none, or there are several.
@@ -160,7 +161,7 @@ def read_genotype(source: str, space: SearchSpace | None = None) -> Genotype:
         if is_genotype_text(source):
             return parse_genotype(source, space)
         raise ValueError(
-            f"Expected `genotype` to be a genotype as text, a file that holds one or a run folder, but got "
+            f"Expected {name} to be a genotype as text, a file that holds one or a run folder, but got "
             f"{source[:200]!r}, and there is no such file or folder."
         )
     text = read_text(path)

@@ -111,7 +111,7 @@ def _evaluation(tuning: Tuning, run: str | None) -> tuple[Recipe, str]:
         space = find_space(str(tuning.genotype))
         genotype = random_genotype(space, random.Random(tuning.seed))
     else:
-        genotype = read_genotype(run)
+        genotype = read_genotype(run, name="RUN")
         space = find_space(tuning.genotype or genotype.space)
     options: Options = {f"{NETWORK}.genotype": "genotype", f"{NETWORK}.space": space.name}
     folder = None if run is None or is_genotype_text(run) else expand(run, "RUN")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from refusals import refused
+from refusals import refused, said
 from trainings import Inline, write
 
 from robustnas.__main__ import main
@@ -158,6 +158,12 @@ def test_without_confirmation_the_best_is_said_to_look_better_than_it_is(
     assert "The best is measured once, on the data that chose it, so it looks better than it is." in told
     assert {seed for _, seed in lucky.begun} == {0}
     assert not (tmp_path / "t" / "confirmation").exists()
+
+
+def test_a_wrong_storage_leaves_no_folder(lucky: Lucky, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["tune", write(tmp_path), "--folder", str(tmp_path / "t"), "--storage", "nonsense"]
+    assert said(words, capsys).startswith("Expected `--storage` to be the URL of a database that SQLAlchemy opens")
+    assert not (tmp_path / "t").exists()
 
 
 @pytest.mark.parametrize(
