@@ -14,7 +14,7 @@ from robustnas.reports.page import short_names
 from robustnas.reports.panels import place
 from robustnas.reports.rendering import Cell, Table, duration, environment, printable
 from robustnas.reports.sections import spread, stretches
-from robustnas.reports.svg import Drawing, draw, heat_maps
+from robustnas.reports.svg import Drawing, Text, draw, heat_maps
 from robustnas.spaces import DARTS
 
 
@@ -53,6 +53,14 @@ def test_ticks_enclose_the_values_and_read_differently(low: float, high: float) 
     assert 2 <= len(ticks) <= 8
     assert len(set(tick_labels(ticks))) == len(ticks)
     assert [float(label) for label in tick_labels(ticks)] == pytest.approx(ticks, rel=1e-3, abs=1e-3 * (high - low))
+
+
+def test_no_label_of_the_x_axis_leaves_the_picture() -> None:
+    chart = Chart("T", [line("a", {1.2e5: 0.0, 5e5: 1.0})], x_title="flops")
+    (drawing,) = draw(chart)
+    labels = [one for one in drawing.shapes if isinstance(one, Text) and one.anchor == "middle" and not one.css]
+    assert [one.text for one in labels] == tick_labels(nice(1.2e5, 5e5, 4))
+    assert all(one.x + 3 * len(str(one.text)) <= drawing.size[0] for one in labels)
 
 
 def test_a_curve_goes_through_its_points() -> None:

@@ -75,7 +75,7 @@ def _draw(chart: Chart) -> Drawing:
     shapes: list[Path | Text] = [
         Path("".join(f"M{n(left)} {n(y(tick))}H{WIDTH - RIGHT}" for tick in upward.ticks), "grid"),
         *(Text(label, left - 5, y(tick) + 3.5, anchor="end") for tick, label in zip(*upward[:2], strict=True)),
-        *(Text(label, x(tick), bottom + 13, anchor="middle") for tick, label in zip(*across[:2], strict=True)),
+        *(_below(label, x(tick), bottom, WIDTH) for tick, label in zip(*across[:2], strict=True)),
         Text(chart.x_title, (left + WIDTH - RIGHT) / 2, HEIGHT - 6, "said", "middle"),
     ]
     if chart.y_title:
@@ -101,6 +101,11 @@ def _draw(chart: Chart) -> Drawing:
     }
     named = len(chart.series) > 1 or chart.x_title != "epoch"
     return Drawing(chart.title, (WIDTH, HEIGHT), _spoken(chart), shapes, list(keys.items()) if named else ())
+
+
+def _below(label: str, x: float, bottom: float, width: float) -> Text:
+    """The label of a tick of the x axis, moved to the left where it would leave the picture."""
+    return Text(label, min(x, width - 3.2 * len(label)), bottom + 13, anchor="middle")
 
 
 def _series(
@@ -222,7 +227,7 @@ def dot_plot(title: str, axis_title: str, rows: Sequence[Row]) -> Drawing:
         return left + (BROAD - 20 - left) * min(max(axis.place(value), 0.0), 1.0)
 
     shapes: list[Path | Text] = [Path("".join(f"M{n(x(tick))} 6V{bottom}" for tick in axis.ticks), "grid")]
-    shapes += [Text(label, x(tick), bottom + 13, anchor="middle") for tick, label in zip(*axis[:2], strict=True)]
+    shapes += [_below(label, x(tick), bottom, BROAD) for tick, label in zip(*axis[:2], strict=True)]
     shapes.append(Text(axis_title, (left + BROAD - 20) / 2, bottom + 28, "said", "middle"))
     for k, row in enumerate(rows):
         y, css = 10 + STEP * (k + 0.5), colour(row.number)
