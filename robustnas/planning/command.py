@@ -21,7 +21,7 @@ from robustnas.planning.durations import counted, duration, seconds_of
 from robustnas.planning.given import chosen_before, given_options, value_at, with_values
 from robustnas.planning.plan import Plan, Request, plan_chosen, plan_configured
 from robustnas.planning.probe import scratch
-from robustnas.planning.target import ARCH_LR, ARCH_START, BATCH, EPOCHS, NETWORK
+from robustnas.planning.target import ARCH_LR, ARCH_START, BATCH, EPOCHS, LR, NETWORK
 from robustnas.runs.run_lock import check_new, newest, requeued
 from robustnas.runtime.launch import is_one_of_several
 from robustnas.runtime.paths import expand
@@ -124,7 +124,7 @@ def _words(asked: Asked, base: Sequence[str], own: Sequence[str], folder: str | 
 def _continued(folder: Path, given: dict[str, str]) -> list[str]:
     """The options that an earlier start has chosen, but for those that are given."""
     network = [f"{owner}.{name}" for owner in ("model.init_args", NETWORK) for name in NETWORK_OPTIONS]
-    held = chosen_before(folder, [*network, BATCH, EPOCHS, ARCH_LR, ARCH_START]) or {}
+    held = chosen_before(folder, [*network, BATCH, LR, EPOCHS, ARCH_LR, ARCH_START]) or {}
     plain = {option: option.replace(".init_args", "") for option in held}
     return [f"--{k}={value}" for k, value in held.items() if value is not None and plain[k] not in given]
 

@@ -16,7 +16,7 @@ from robustnas.planning.durations import counted, duration
 from robustnas.planning.given import epochs_of, plain_name, value_at, with_values
 from robustnas.planning.probe import Memory, Stage, probe
 from robustnas.planning.rules import Size
-from robustnas.planning.target import ARCH_LR, ARCH_START, BATCH, EPOCHS, Target
+from robustnas.planning.target import ARCH_LR, ARCH_START, BATCH, EPOCHS, LR, Target
 
 GIVEN, CONFIGURED = "given", "of the configuration"
 BUSY = 0.5  # share of a core below which other work made a measurement slow
@@ -132,7 +132,8 @@ def plan_chosen(
     """
     began, worked = clock(), time.process_time()
     target = Target.of(request.sections)
-    fixed = [*_stem(request, target), _batch(request, target)]
+    batch = _batch(request, target)
+    fixed = [*_stem(request, target), batch, *_lr(request, int(batch.value))]
     sections = with_values(request.sections, {one.option: one.value for one in fixed})
     budget = request.budget
     if budget is None and not request.is_given(EPOCHS):
@@ -145,7 +146,7 @@ def plan_chosen(
         name = "run" if size is None else f"{size.channels}-{size.depth}"
         return measure(with_values(sections, values), request.folder / name), Memory.now()
 
-    epochs = _epochs(request, target)
+    epochs = _epochs(request, target, int(batch.value))
     try:
         found = choose(_sizes(request, target), measured, budget, epochs, lambda: clock() - began)
     except ValueError as error:
@@ -184,16 +185,30 @@ def _batch(request: Request, target: Target) -> Setting:
     steps = target.samples // batch
     role = " a role" if target.searches else ""
     reason = f"{steps} steps in an epoch of {target.samples:,} images{role}"
-    least = f", the least batch is {rules.MIN_BATCH}" if batch == rules.MIN_BATCH else f", at least {rules.MIN_STEPS}"
-    return Setting(BATCH, batch, reason + (least if steps < 2 * rules.MIN_STEPS else f", at most {request.most_batch}"))
+    if batch == request.most_batch:
+        return Setting(BATCH, batch, f"{reason}; as in the recipe")
+    least = f"the least batch is {rules.MIN_BATCH}" if batch <= rules.MIN_BATCH else f"at least {rules.MIN_STEPS}"
+    return Setting(BATCH, batch, f"{reason}, {least}")
 
 
-def _epochs(request: Request, target: Target) -> Epochs:
+def _lr(request: Request, batch: int) -> list[Setting]:
+    """The step size of the weights, where the batch is smaller than that of the recipe."""
+    held = request.sections["model"]["init_args"]
+    own, most = held.get("lr"), request.most_batch
+    if request.is_given(LR):
+        return [Setting(LR, own, GIVEN)]
+    if own is None or batch >= most:
+        return []
+    reason = f"{own:g} for batches of {most} in the recipe; in proportion"
+    return [Setting(LR, rules.lr_for(own, held.get("lr_min") or 0.0, batch, most), reason)]
+
+
+def _epochs(request: Request, target: Target, batch: int) -> Epochs:
     most = epochs_of(request.sections)
     if request.is_given(EPOCHS):
         return Epochs(most, most, most)
     if target.searches and target.samples < rules.FEW:
-        most = min(most, rules.SHORT)
+        most = min(most, rules.short_epochs(target.samples // batch))
     return Epochs(target.rules.fewest, target.rules.enough, most)
 
 
@@ -236,7 +251,8 @@ def _epochs_setting(request: Request, found: Measured, epochs: Epochs, budget: f
     if found.epochs < epochs.most:
         reason = f"as many as fit into {duration(budget)}"
     elif epochs.most < configured:
-        reason = f"a search on fewer than {rules.FEW:,} images a role has at most {rules.SHORT}"
+        few = f"a search on fewer than {rules.FEW:,} images a role"
+        reason = f"{few} has at most {rules.SHORT}, or {rules.SHORT_STEPS} steps if that is more"
     else:
         reason = "as in the recipe"
     return Setting(EPOCHS, found.epochs, reason)

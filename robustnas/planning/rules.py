@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 BUDGET = 1800.0  # seconds without `--budget`: long enough for 1,000 images of 64 x 64 pixels on two cores
 MARGIN = 0.9  # of the budget is planned for: a measured step differs from later ones
-MIN_STEPS = 32  # of an epoch: BatchNorm and momentum need some
+MIN_STEPS = 6  # of an epoch: larger batches learn more in the same time, benchmarks/results/few_images.md
 MIN_BATCH = 8  # samples, below which BatchNorm's statistics are noise
 MIN_MAP = 8  # pixels that a side of the last feature map has in a deep network
 LARGE = 128  # pixels of a side from which the stem divides the resolution first
 FEW = 5000  # images for the weights, below which a search is short
-SHORT = 15  # epochs of such a search
+SHORT = 15  # epochs of such a search,
+SHORT_STEPS = 160  # or as many as have these steps
 REACH = 19500 * 3e-4  # steps of α times their size in the DARTS paper: 50 epochs of 390 steps
 MAX_ARCH_LR = 0.05  # the fastest α that was tried here
 
@@ -91,11 +92,23 @@ def sizes_for(rules: Rules, skeleton: str, side: int) -> Sequence[Size]:
 
 
 def batch_for(samples: int, most: int) -> int:
-    """The largest power of two, at most ``most``, with which an epoch of so many samples has ``MIN_STEPS`` steps."""
+    """``most``, or the largest power of two below with which an epoch of so many samples has ``MIN_STEPS`` steps."""
+    if samples // most >= MIN_STEPS:
+        return most
     batch = MIN_BATCH
     while 2 * batch <= most and samples // (2 * batch) >= MIN_STEPS:
         batch *= 2
     return max(1, min(batch, samples))
+
+
+def lr_for(own: float, least: float, batch: int, most: int) -> float:
+    """The step size of weights for a batch below that of the recipe, in proportion (arXiv:1706.02677)."""
+    return float(f"{max(least, own * batch / most):.3g}") if batch < most else own
+
+
+def short_epochs(steps: int) -> int:
+    """The most epochs of a search on few images."""
+    return max(SHORT, -(-SHORT_STEPS // max(steps, 1)))
 
 
 def arch_lr_for(own: float, steps: float) -> float:

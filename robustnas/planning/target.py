@@ -19,6 +19,7 @@ from robustnas.training import Found, SearchModule
 
 NETWORK = "model.init_args.architecture.init_args"
 BATCH, EPOCHS = "data.init_args.batch_size", "trainer.max_epochs"
+LR = "model.init_args.lr"
 ARCH_LR, ARCH_START = "model.init_args.arch_lr", "model.init_args.arch_start"
 
 

@@ -85,7 +85,7 @@ def test_an_evaluation_is_planned_trained_and_continued(search: Path, capsys: py
 
 
 def test_a_probe_leaves_no_trace_in_the_run(search: Path, tmp_path: Path) -> None:
-    words = ["evaluate", str(search), *NETWORK, *TINY, "--data.batch_size=8"]
+    words = ["evaluate", str(search), *NETWORK, *TINY, "--data.batch_size=8", "--model.lr=0.1"]
     for recipe in command.RECIPES:
         assert main([*words, f"--recipe={recipe}", f"--run-dir={tmp_path / recipe}"]) == 0
     assert rows(tmp_path / "auto") == rows(tmp_path / "paper")

@@ -35,15 +35,17 @@ def values(found: Plan) -> dict[str, Any]:
 
 def test_an_evaluation_is_sized_and_its_options_are_those_of_the_command() -> None:
     found = plan(FOUND)
-    assert values(found) == {"batch_size": 32, "channels": 16, "cells": 3, "max_epochs": 200}
+    assert values(found) == {"batch_size": 128, "lr": 0.05, "channels": 16, "cells": 3, "max_epochs": 200}
     reasons = {setting.name: setting.reason for setting in found.settings}
-    assert reasons["batch_size"] == "44 steps in an epoch of 1,438 images, at least 32"
+    assert reasons["batch_size"] == "11 steps in an epoch of 1,438 images, at least 6"
+    assert reasons["lr"] == "0.1 for batches of 256 in the recipe; in proportion"
     assert reasons["max_epochs"] == "as in the recipe"
     assert "the largest for images of this size" in reasons["cells"]
     held = configuration([*FOUND, *found.words])
     assert held["model"]["init_args"]["architecture"]["init_args"]["cells"] == 3
-    assert held["data"]["init_args"]["batch_size"] == 32
-    assert held["model"]["init_args"]["lr"] == 0.1  # of the recipe
+    assert held["data"]["init_args"]["batch_size"] == 128
+    assert held["model"]["init_args"]["lr"] == 0.05
+    assert held["model"]["init_args"]["weight_decay"] == 5e-4  # of the recipe
 
 
 @pytest.mark.parametrize(
@@ -59,7 +61,7 @@ def test_an_evaluation_is_sized_and_its_options_are_those_of_the_command() -> No
 )  # fmt: skip
 def test_given_options_win_in_every_form(own: list[str]) -> None:
     found = plan(FOUND, own, None)
-    assert values(found) == {"batch_size": 7, "channels": 5, "cells": 3, "max_epochs": 3}
+    assert values(found) == {"batch_size": 7, "lr": 0.00273, "channels": 5, "cells": 3, "max_epochs": 3}
     assert [setting.name for setting in found.settings if setting.reason == GIVEN] == [
         "batch_size", "channels", "max_epochs",
     ]  # fmt: skip
@@ -70,13 +72,16 @@ def test_given_options_win_in_every_form(own: list[str]) -> None:
 def test_a_search_on_few_images_is_short_and_its_alpha_fast() -> None:
     found = plan(["-c", "digits_darts"])
     assert values(found) == {
-        "stem": "cifar", "batch_size": 16, "channels": 16, "layers": 8, "max_epochs": 15, "arch_lr": 0.0097,
+        "stem": "cifar", "batch_size": 64, "lr": 0.00625, "channels": 16, "layers": 8, "max_epochs": 16,
+        "arch_lr": 0.0091,
     }  # fmt: skip
+    given = plan(["-c", "digits_darts"], ["--model.lr=0.1"])
+    assert {setting.name: setting.reason for setting in given.settings}["lr"] == GIVEN
 
 
 def test_alpha_starts_in_proportion_and_keeps_the_step_of_an_optimiser_other_than_adam() -> None:
     chosen = values(plan(PC_DARTS))
-    assert (chosen["max_epochs"], chosen["arch_start"], chosen["arch_lr"]) == (15, 4, 0.013)
+    assert (chosen["max_epochs"], chosen["arch_start"], chosen["arch_lr"]) == (16, 4, 0.012)
     kept = plan(PC_DARTS, ["--model.arch_start=2", "--model.arch_lr=0.5"])
     assert "arch_start" not in values(kept)
     assert {setting.name: setting.reason for setting in kept.settings}["arch_lr"] == GIVEN
@@ -95,7 +100,7 @@ def test_a_configuration_is_planned_as_it_is() -> None:
 
 def test_a_network_that_is_not_one_of_a_genotype_keeps_its_size() -> None:
     resnet = [*FOUND[:2], '--model.architecture={"class_path": "ResNet", "init_args": {"channels": 4, "blocks": 1}}']
-    assert values(plan(resnet)) == {"batch_size": 32, "max_epochs": 200}
+    assert values(plan(resnet)) == {"batch_size": 128, "lr": 0.05, "max_epochs": 200}
 
 
 def test_options_in_json_are_seen() -> None:

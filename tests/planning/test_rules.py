@@ -12,7 +12,12 @@ from robustnas.planning.durations import seconds_of
 from robustnas.spaces.space import SKELETONS
 
 BATCHES = {  # images and largest batch: batch
-    (50_000, 96): 64, (50_000, 256): 256, (4096, 256): 128, (1438, 256): 32, (1000, 64): 16, (100, 64): 8, (5, 64): 5,
+    (50_000, 96): 96, (576, 96): 96, (575, 96): 64, (50_000, 256): 256, (1438, 256): 128, (1000, 64): 64, (216, 64): 32,
+    (100, 64): 16, (50, 64): 8, (5, 64): 5,
+}  # fmt: skip
+STEPS = {  # own step size, least, batch, that of the recipe: step size
+    (0.025, 0.0, 96, 96): 0.025, (0.025, 0.0, 64, 96): 0.0167, (0.025, 0.001, 32, 64): 0.0125, (0.1, 0.0, 128, 64): 0.1,
+    (0.025, 0.001, 1, 64): 0.001,
 }  # fmt: skip
 STEPS_OF_ALPHA = {  # own step and steps: chosen step
     (3e-4, 19_500): 3e-4, (3e-4, 195_000): 3e-4, (3e-4, 160): 0.037, (3e-4, 600): 0.0097, (3e-4, 20): 0.05,
@@ -29,6 +34,14 @@ def test_a_batch_leaves_an_epoch_enough_steps() -> None:
         batch = rules.batch_for(samples, 64)
         assert batch in (min(8, samples), 16, 32, 64)
         assert batch <= 8 or samples // batch >= rules.MIN_STEPS
+
+
+def test_the_step_size_is_in_proportion_to_a_smaller_batch() -> None:
+    assert {case: rules.lr_for(*case) for case in STEPS} == STEPS
+
+
+def test_a_search_on_few_images_has_15_epochs_or_160_steps() -> None:
+    assert {steps: rules.short_epochs(steps) for steps in (1, 6, 10, 11, 50)} == {1: 160, 6: 27, 10: 16, 11: 15, 50: 15}
 
 
 def test_alpha_can_move_as_far_in_few_steps_as_in_many() -> None:
