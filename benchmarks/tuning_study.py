@@ -1,9 +1,9 @@
 r"""DARTS, then BOHB: is a tuned evaluation better than an untuned one, and better than random search?
 
 A cell is found by DARTS. Its training is tuned on validation data, by TPE with Hyperband, and by random search without
-early stopping that trains for as many epochs. The best configuration of each, and the untuned one, are then trained
-with fresh seeds on all images of the training part and tested once. A seed is the initial weights and the order of
-images; the arms share seeds, so differences are paired::
+early stopping that trains for as many epochs; both confirm their best trials with fresh seeds beside the untuned one.
+What each chose, and the untuned configuration, are then trained with other seeds on all images of the training part and
+tested once. A seed is the initial weights and the order of images; the arms share seeds, so differences are paired::
 
     python benchmarks/tuning_study.py --folder runs/tuning-study --out benchmarks/results/tuning.md
 
@@ -22,6 +22,7 @@ from dataclasses import replace
 from importlib import metadata
 from multiprocessing import get_context
 from pathlib import Path
+from statistics import fmean
 
 import yaml
 
@@ -45,14 +46,17 @@ FIRST_SEED = 1000  # no seed of a search or a tuning
 
 
 def tune(folder: Path, name: str, trials: int, workers: int, changed: dict[str, object]) -> tuple[int, float]:
-    """Tune, and return the epochs that all trials trained for, and the best value on validation."""
+    """Tune, and return the epochs that all trials trained for, and the best mean of the confirmation."""
     file = folder / f"{name}.yaml"
     file.write_text(yaml.safe_dump({**read_yaml(FILE), "name": name, **changed}, sort_keys=False), encoding="utf-8")
     words = ["tune", str(file), str(folder / "search"), "--folder", str(folder / name), "--trials", str(trials)]
     if command([*words, "--workers", str(workers)]):
         raise SystemExit(f"{name} failed")
     rows = read_csv(folder / name / "trials.csv").records()
-    best = max(float(row[VAL_TOP1.name]) for row in rows if row["state"] == "complete")
+    means: dict[str, list[float]] = {}
+    for row in read_csv(folder / name / "confirmation.csv").records():
+        means.setdefault(row["trial"], []).append(float(row[VAL_TOP1.name] or "nan"))
+    best = max(mean for mean in map(fmean, means.values()) if not math.isnan(mean))
     return sum(int(row["epochs"]) for row in rows), best
 
 
