@@ -53,6 +53,8 @@ def print_chosen(
         print("A fresh seed of each failed, so the best is that of the trials' own seed: do not trust it.")
     elif best.untuned:
         print("With fresh seeds no trial was better than the configuration that is not tuned, so that one is the best.")
+    elif not _is_shown(confirmed):
+        print("That it is better than the configuration that is not tuned is not shown: the interval holds 0.")
     print(f"Best configuration: {root / BEST}. To train with it, and test once:")
     print(*commands(root, plan), sep="\n")
 
@@ -68,14 +70,21 @@ def _print_confirmed(plan: Plan, confirmed: Sequence[Confirmed]) -> None:
         table.add_column(name, justify="left" if name == "trial" else "right")
     for one in confirmed:
         name = f"{one.trial.number}{', untuned' if one.trial.untuned else ''}"
-        own = "stopped early" if one.trial.state != "complete" else f"{one.trial.metric:.4g}"
+        own = "stopped early" if one.trial.state != "complete" else f"{one.trial.metric:.3g}"
         mean = "a seed failed"
         if one.mean is not None and one.interval is not None:
-            mean = f"{one.mean:.4g} [{one.interval.low:.4g}, {one.interval.high:.4g}]"
+            mean = f"{one.mean:.3g} [{one.interval.low:.3g}, {one.interval.high:.3g}]"
         paired = None if untuned in (None, one) else one.against(untuned)
-        minus = f"{paired.difference:+.4g} [{paired.interval.low:.4g}, {paired.interval.high:.4g}]" if paired else ""
+        minus = f"{paired.difference:+.2g} [{paired.interval.low:+.2g}, {paired.interval.high:+.2g}]" if paired else ""
         table.add_row(name, own, mean, *([minus] if untuned else []))
     Console().print(table)
+
+
+def _is_shown(confirmed: Sequence[Confirmed]) -> bool:
+    """Whether the interval of the difference between the best and the untuned configuration is without 0."""
+    untuned = next((one for one in confirmed if one.trial.untuned), None)
+    paired = None if untuned is None else confirmed[0].against(untuned)
+    return paired is None or 0 not in paired.interval
 
 
 def _print_values(best: Tried, untuned: Tried | None) -> None:

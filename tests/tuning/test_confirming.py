@@ -114,6 +114,20 @@ def confirming_plan(tmp_path: Path, confirm: Confirm) -> Plan:
     return replace(plan.planned(read_tuning(write(tmp_path))), confirm=confirm)
 
 
+def test_a_better_mean_within_the_noise_is_said_to_show_nothing(
+    lucky: Lucky, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise = {1: -0.3, 2: 0.5, 3: 0.0}
+    for clear in (False, True):
+        monkeypatch.setattr(
+            f"{__name__}.score",
+            lambda lr, seed, clear=clear: 0.5 if lr == UNTUNED_LR else 0.6 + noise.get(seed, 0) * (not clear),
+        )
+        (tmp_path / str(clear)).mkdir()
+        assert tuned(tmp_path / str(clear), confirm={"best": 1, "seeds": 3}) == 0
+        assert ("is not shown: the interval holds 0." in capsys.readouterr().out) is not clear
+
+
 def test_a_lower_loss_is_better(lucky: Lucky, tmp_path: Path) -> None:
     lower = replace(confirming_plan(tmp_path, Confirm(1, 2)), metric="val/loss")
     made = [Tried(number, "complete", {}, metric, 9, 1.0) for number, metric in enumerate((0.2, 0.1))]
