@@ -20,13 +20,14 @@ from robustnas.studies.process import one_sentence
 from robustnas.tuning.plan import Plan
 from robustnas.tuning.results import Tried, best_of, complete, sign, write_configuration
 from robustnas.tuning.run_trial import LOG, free_gpu, recorded
+from robustnas.tuning.running import InFolder
 
 FOLDER, SCORE, TABLE = "confirmation", "score.json", "confirmation.csv"
 RUN_AGAIN = "robustnas.tuning.confirming:run_again"
 
 
 @dataclass(frozen=True)
-class Repeat:
+class Repeat(InFolder):
     """A training of the values of a trial with a fresh seed."""
 
     number: int
@@ -34,18 +35,7 @@ class Repeat:
 
     @property
     def folder(self) -> str:
-        """Its folder inside that of the tuning."""
         return f"{FOLDER}/{self.number:04}/seed-{self.seed}"
-
-    @property
-    def key(self) -> str:
-        """Its name in the terminal."""
-        return self.folder
-
-    @property
-    def group(self) -> str:
-        """Those of one trial are a group."""
-        return self.folder.rpartition("/")[0]
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,16 +15,13 @@ from robustnas.tuning.run_trial import LOG, folder_of
 RUN_TRIAL = "robustnas.tuning.run_trial:run_trial"
 
 
-@dataclass(frozen=True)
-class Numbered:
-    """A trial as its progress is shown."""
-
-    number: int
+class InFolder(ABC):
+    """What has a folder inside that of the tuning, as its progress is shown."""
 
     @property
+    @abstractmethod
     def folder(self) -> str:
         """Its folder inside that of the tuning."""
-        return folder_of(self.number)
 
     @property
     def key(self) -> str:
@@ -32,8 +30,19 @@ class Numbered:
 
     @property
     def group(self) -> str:
-        """All trials of a tuning are one group."""
+        """Those in one folder are a group."""
         return self.folder.rpartition("/")[0]
+
+
+@dataclass(frozen=True)
+class Numbered(InFolder):
+    """A trial."""
+
+    number: int
+
+    @property
+    def folder(self) -> str:
+        return folder_of(self.number)
 
 
 def run_trials(

@@ -54,7 +54,7 @@ def print_chosen(
     elif best.untuned:
         print("With fresh seeds no trial was better than the configuration that is not tuned, so that one is the best.")
     elif not _is_shown(confirmed):
-        print("That it is better than the configuration that is not tuned is not shown: the interval holds 0.")
+        print("These seeds do not show that it is better than the untuned one: the interval of the difference holds 0.")
     print(f"Best configuration: {root / BEST}. To train with it, and test once:")
     print(*commands(root, plan), sep="\n")
 
@@ -66,7 +66,7 @@ def _print_confirmed(plan: Plan, confirmed: Sequence[Confirmed]) -> None:
     untuned = next((one for one in confirmed if one.trial.untuned), None)
     seeds = counted(len(confirmed[0].seeds), "fresh seed")
     table = Table(title=f"{plan.metric} on validation, {seeds}, 95 % intervals", title_justify="left")
-    for name in ("trial", "its own seed", "fresh seeds", *(["minus untuned"] if untuned else [])):
+    for name in ("trial", "seed of the trials", "mean of fresh seeds", *(["minus untuned"] if untuned else [])):
         table.add_column(name, justify="left" if name == "trial" else "right")
     for one in confirmed:
         name = f"{one.trial.number}{', untuned' if one.trial.untuned else ''}"
