@@ -12,6 +12,8 @@ from robustnas.planning.durations import counted, duration
 from robustnas.planning.probe import Memory, Stage
 from robustnas.planning.rules import MARGIN, Size
 
+MUCH = 0.25  # share of the time from which on it is said what diagnostics take
+
 
 @dataclass(frozen=True)
 class Epochs:
@@ -78,14 +80,20 @@ def choose(
     fewest = min(epochs.fewest, epochs.most)
     if budget is not None and best.epochs < fewest:
         needed, taken = (elapsed() + best.stage.seconds(fewest)) / MARGIN, best.stage.required(fewest)
-        watched = f", {taken / needed:.0%} of it for diagnostics (none with `--diagnostics.measures=[]`)"
         unit = 1 if needed < 100 else 60  # rounded up, so that it is enough
         raise ValueError(
             f"Expected `--budget` to allow {counted(fewest, 'epoch')} of the smallest network here, about "
-            f"{duration(unit * math.ceil(needed / unit))}{watched if taken > needed / 4 else ''}, but got "
+            f"{duration(unit * math.ceil(needed / unit))}{watched(taken, needed)}, but got "
             f"{duration(budget)}; fewer images, a smaller `image_size` or a GPU take less."
         )
     return best
+
+
+def watched(taken: float, whole: float) -> str:
+    """What to say of the time that diagnostics take, where it is much."""
+    if taken <= MUCH * whole:
+        return ""
+    return f", {taken / whole:.0%} of it for diagnostics (none with `--diagnostics.measures=[]`)"
 
 
 def _deeper(size: Size | None, other: Size | None) -> float:

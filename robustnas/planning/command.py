@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from robustnas.cli.configuration import configuration
+from robustnas.planning.choosing import watched
 from robustnas.planning.durations import counted, duration, seconds_of
 from robustnas.planning.given import chosen_before, given_options, value_at, with_values
 from robustnas.planning.plan import Plan, Request, plan_chosen, plan_configured
@@ -31,7 +32,6 @@ CHOSEN = "ROBUSTNAS_CHOSEN"  # of the processes that Lightning starts: each woul
 LARGEST_BATCH = 64  # where the recipe names none
 FILES = "config.yaml manifest.json metrics.csv last.ckpt previous.ckpt events.out.tfevents.*"
 OF_SEARCHES = "genotype.json genotype.svg genotype.png curves.png genotypes/ alpha/"
-MUCH = 0.25  # share of the time that diagnostics take from which on the plan says so
 NETWORK_OPTIONS = ("channels", "layers", "cells", "stem")
 
 
@@ -160,9 +160,8 @@ def print_plan(plan: Plan, folder: Path | None, dry_run: bool) -> None:
     if plan.memory.gpu:
         held += f" and {plan.memory.gpu / 2**30:.2g} GiB of the GPU"
     limit = "" if plan.budget is None else f" of {duration(plan.budget)}"
-    taken = plan.diagnosing / max(plan.seconds, 1e-9)
-    watched = f" ({taken:.0%} for diagnostics, none with --diagnostics.measures=[])" if taken > MUCH else ""
-    print(f"Estimated from the first steps on {_device(plan)}: {duration(plan.seconds)}{limit}{watched}, {held}.")
+    limit += watched(plan.diagnosing, plan.seconds)
+    print(f"Estimated from the first steps on {_device(plan)}: {duration(plan.seconds)}{limit}, {held}.")
     print(f"{counted(epochs, 'epoch')} of {counted(stage.steps, 'step')}, {epochs * stage.steps:,.0f} in all.")
     if dry_run:
         where = "a new folder under runs/" if folder is None else folder

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from robustnas.planning.choosing import Epochs, Measured, choose
+from robustnas.planning.choosing import Epochs, Measured, choose, watched
 from robustnas.planning.probe import Memory, Stage
 from robustnas.planning.rules import MARGIN, Size
 
@@ -102,3 +102,8 @@ def test_diagnostics_and_the_test_count() -> None:
         epochs = stage.epochs_within(seconds)
         assert epochs == 0 or stage.seconds(epochs) <= seconds
         assert stage.seconds(epochs + 1) > seconds
+
+
+def test_what_diagnostics_take_is_said_where_it_is_more_than_a_quarter() -> None:
+    assert watched(25.0, 100.0) == watched(0.0, 0.0) == ""
+    assert watched(34.0, 100.0) == ", 34% of it for diagnostics (none with `--diagnostics.measures=[]`)"
