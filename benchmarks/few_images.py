@@ -14,13 +14,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from random import Random
 from statistics import fmean
 
-from measure import provenance
+import torch
+from measure import processor
 from PIL import Image, ImageDraw
 
 from robustnas.analysis.metrics import TEST_TOP1
@@ -138,7 +140,8 @@ def main() -> None:
     text = "\n".join(lines) + "\n"
     print(text)
     if options.out:
-        options.out.write_text(f"{text}\n{json.dumps(provenance(options), default=str)}\n", encoding="utf-8")
+        where = f"Python {sys.version.split()[0]}, torch {torch.__version__}, {processor()}."
+        options.out.write_text(f"{text}\n{where}\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
