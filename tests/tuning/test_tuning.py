@@ -22,6 +22,7 @@ from robustnas.runs.record import Run
 from robustnas.runtime.csv_files import read_csv
 from robustnas.spaces import NASBench201, find_space
 from robustnas.tuning import run_trial, storage
+from robustnas.tuning.confirming import write_best
 from robustnas.tuning.file import read_tuning
 from robustnas.tuning.plan import Plan, planned
 from robustnas.tuning.results import Tried, importances, read_trials, write_results
@@ -211,6 +212,7 @@ def test_importance_is_that_of_the_step_size(plan: Plan, trainings: Trainings, t
     assert shares["model.init_args.lr"] > 0.9 > shares["data.init_args.batch_size"]
     assert sum(shares.values()) == pytest.approx(1)
     trials, _ = write_results(tmp_path, study, alone)
+    write_best(tmp_path, alone, trials, [])
     rows = read_csv(tmp_path / "trials.csv").records()
     assert [float(row["val/top1"]) for row in rows] == [one.metric for one in trials]
     assert (tmp_path / "history.png").read_bytes().startswith(b"\x89PNG")
